@@ -1,0 +1,227 @@
+//! Configuration in layers: defaults, then a TOML file, then the environment, then flags.
+//!
+//! Each program has two types: *settings*, in which every field is an `Option` and which clap and
+//! a file can both fill, and the resolved *configuration*. A layer is any serializable value; it
+//! overrides, key by key, what lies below it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Built in.
+    Default,
+    /// A configuration file.
+    File(PathBuf),
+    /// An environment variable; see [`variable`].
+    Environment,
+    /// The command line.
+    Flag,
+}
+
+/// Layers folded over one another, lowest first.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    merged: Table,
+    sources: BTreeMap<String, Source>,
+}
+
+impl Layers {
+    /// The bottom layer: every key with its default.
+    pub fn defaults(defaults: &impl Serialize) -> Result<Self> {
+        Layers::default().over(Source::Default, defaults)
+    }
+
+    /// Folds another layer over these. A key it leaves out keeps its value.
+    pub fn over(mut self, source: Source, layer: &impl Serialize) -> Result<Self> {
+        for (key, value) in Table::try_from(layer).context("a layer must be a table")? {
+            self.sources.insert(key.clone(), source.clone());
+            self.merged.insert(key, value);
+        }
+        Ok(self)
+    }
+
+    /// The effective configuration.
+    pub fn resolve<T: DeserializeOwned>(&self) -> Result<T> {
+        Ok(self.merged.clone().try_into()?)
+    }
+}
+
+/// The effective values as a valid configuration file, each with its source in a comment.
+impl fmt::Display for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self
+            .merged
+            .iter()
+            .map(|(key, value)| (key, format!("{key} = {}", Inline(value))))
+            .collect();
+        let width = lines
+            .iter()
+            .map(|(_, line)| line.chars().count())
+            .max()
+            .unwrap_or(0);
+        for (key, line) in &lines {
+            write!(f, "{line:width$}  # ")?;
+            match &self.sources[*key] {
+                Source::Default => writeln!(f, "default")?,
+                Source::File(path) => writeln!(f, "file {}", path.display())?,
+                Source::Environment => writeln!(f, "environment {}", variable(key))?,
+                Source::Flag => writeln!(f, "flag --{key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value on one line.
+struct Inline<'a>(&'a Value);
+
+impl fmt::Display for Inline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Array(items) => {
+                f.write_str("[")?;
+                for (i, item) in items.iter().enumerate() {
+                    write!(f, "{}{}", if i == 0 { "" } else { ", " }, Inline(item))?;
+                }
+                f.write_str("]")
+            }
+            value => write!(f, "{value}"),
+        }
+    }
+}
+
+/// The environment variable that sets `key`: `ECHO_MAX_FRAME` for `max-frame`.
+pub fn variable(key: &str) -> String {
+    format!("ECHO_{}", key.replace('-', "_").to_uppercase())
+}
+
+/// The environment as flags, for the keys that it sets: a variable is a flag spelled otherwise,
+/// and one parser reads both. An empty variable counts as not set.
+pub fn flags_from_environment<'a>(
+    keys: impl IntoIterator<Item = &'a str>,
+    lookup: impl Fn(&str) -> Option<std::ffi::OsString>,
+) -> Vec<(String, std::ffi::OsString)> {
+    keys.into_iter()
+        .filter_map(|key| {
+            let variable = variable(key);
+            let value = lookup(&variable).filter(|value| !value.is_empty())?;
+            let mut flag = std::ffi::OsString::from(format!("--{key}="));
+            flag.push(value);
+            Some((variable, flag))
+        })
+        .collect()
+}
+
+/// Reads a settings file. An error names the file, the line and the key.
+pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+    toml::from_str(&text)
+        .map_err(|error| anyhow::anyhow!("{}: {}", path.display(), error.to_string().trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    struct Config {
+        max_frame: u32,
+        listen: Vec<String>,
+        once: bool,
+    }
+
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    struct Settings {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_frame: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        listen: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        once: Option<bool>,
+    }
+
+    fn layers() -> Layers {
+        let defaults = Config {
+            max_frame: 1,
+            listen: vec!["a".into(), "b".into()],
+            once: false,
+        };
+        let file = Settings {
+            max_frame: Some(2),
+            once: Some(true),
+            ..Settings::default()
+        };
+        let environment = Settings {
+            max_frame: Some(3),
+            ..Settings::default()
+        };
+        Layers::defaults(&defaults)
+            .and_then(|layers| layers.over(Source::File("e.toml".into()), &file))
+            .and_then(|layers| layers.over(Source::Environment, &environment))
+            .and_then(|layers| layers.over(Source::Flag, &Settings::default()))
+            .unwrap()
+    }
+
+    #[test]
+    fn the_topmost_layer_that_has_a_key_wins() {
+        let config: Config = layers().resolve().unwrap();
+        let expected = Config {
+            max_frame: 3,
+            listen: vec!["a".into(), "b".into()],
+            once: true,
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn the_print_is_a_valid_file_that_names_each_source() {
+        let text = layers().to_string();
+        assert_eq!(
+            text,
+            "listen = [\"a\", \"b\"]  # default\n\
+             max-frame = 3        # environment ECHO_MAX_FRAME\n\
+             once = true          # file e.toml\n"
+        );
+        assert_eq!(
+            toml::from_str::<Config>(&text).unwrap(),
+            layers().resolve().unwrap()
+        );
+    }
+
+    #[test]
+    fn a_variable_is_a_flag_spelled_otherwise() {
+        let lookup = |name: &str| match name {
+            "ECHO_MAX_FRAME" => Some("64k".into()),
+            "ECHO_ONCE" => Some("".into()),
+            _ => None,
+        };
+        assert_eq!(
+            flags_from_environment(["max-frame", "once", "listen"], lookup),
+            [("ECHO_MAX_FRAME".into(), "--max-frame=64k".into())]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let dir = std::env::temp_dir().join(format!("echo-config-{}.toml", std::process::id()));
+        std::fs::write(&dir, "once = true\nlisen = [\"x\"]\n").unwrap();
+        let error = format!("{:#}", read_file::<Settings>(&dir).err().unwrap());
+        std::fs::remove_file(&dir).unwrap();
+        assert!(
+            error.contains("line 2") && error.contains("lisen"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,247 @@
+//! Endpoints as people write them: `HOST:PORT`, `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The host both programs use when none is given.
+pub const DEFAULT_HOST: &str = "127.0.0.1";
+/// The port both programs use when none is given: the tutorial's.
+pub const DEFAULT_PORT: u16 = 5346;
+
+/// Where a server listens, or what a client talks to.
+///
+/// A host stays as it was written: it is resolved where it is used, to all its addresses.
+///
+/// ```
+/// use echo_core::{Endpoint, Transport};
+///
+/// let endpoint: Endpoint = "udp://[::1]:7".parse().unwrap();
+/// assert_eq!(endpoint, Endpoint::inet(Some(Transport::Udp), "::1", 7));
+/// assert_eq!(endpoint.to_string(), "udp://[::1]:7");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Endpoint {
+    /// An internet host and port.
+    Inet {
+        /// The one transport, or `None` where none was written: TCP and UDP on a server
+        /// (RFC 862 defines both), TCP on a client.
+        transport: Option<Transport>,
+        /// A name or an address; an IPv6 address without its brackets.
+        host: String,
+        /// 0 lets the system choose, on a server.
+        port: u16,
+    },
+    /// A Unix stream socket's path.
+    Unix(PathBuf),
+}
+
+/// An internet transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A byte stream (RFC 9293).
+    Tcp,
+    /// Datagrams (RFC 768).
+    Udp,
+}
+
+impl Endpoint {
+    /// An internet endpoint from its parts.
+    pub fn inet(transport: Option<Transport>, host: impl Into<String>, port: u16) -> Self {
+        Endpoint::Inet {
+            transport,
+            host: host.into(),
+            port,
+        }
+    }
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Endpoint::inet(None, DEFAULT_HOST, DEFAULT_PORT)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Inet {
+                transport,
+                host,
+                port,
+            } => {
+                if let Some(transport) = transport {
+                    write!(f, "{transport}://")?;
+                }
+                if host.contains(':') {
+                    write!(f, "[{host}]:{port}")
+                } else {
+                    write!(f, "{host}:{port}")
+                }
+            }
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why a text is not an endpoint. Each message says how to write one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseEndpointError(String);
+
+impl fmt::Display for ParseEndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ParseEndpointError {}
+
+fn bad(message: impl Into<String>) -> ParseEndpointError {
+    ParseEndpointError(message.into())
+}
+
+impl FromStr for Endpoint {
+    type Err = ParseEndpointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err(bad("the path is missing; write unix:PATH"));
+            }
+            if path.contains('\0') {
+                return Err(bad("a path cannot hold a zero byte"));
+            }
+            return Ok(Endpoint::Unix(path.into()));
+        }
+        let (transport, address) = match text.split_once("://") {
+            None => (None, text),
+            Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
+            Some(("udp", rest)) => (Some(Transport::Udp), rest),
+            Some((scheme, _)) => {
+                return Err(bad(format!(
+                    "{:?} is not a transport; write tcp://HOST:PORT, udp://HOST:PORT or unix:PATH",
+                    scheme
+                )));
+            }
+        };
+        let (host, port) = host_and_port(address)?;
+        Ok(Endpoint::inet(transport, host, port))
+    }
+}
+
+fn host_and_port(address: &str) -> Result<(&str, u16), ParseEndpointError> {
+    let (host, port) = match address.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest
+                .split_once(']')
+                .ok_or_else(|| bad("the closing bracket is missing; write [ADDRESS]:PORT"))?;
+            if !host.contains(':') {
+                return Err(bad("brackets are for IPv6 addresses; write HOST:PORT"));
+            }
+            (host, after.strip_prefix(':'))
+        }
+        None => match address.rsplit_once(':') {
+            Some((host, _)) if host.contains(':') => {
+                return Err(bad(
+                    "an IPv6 address goes in brackets; write [ADDRESS]:PORT, for example [::1]:5346",
+                ));
+            }
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        },
+    };
+    let port = port.ok_or_else(|| {
+        bad(format!(
+            "the port is missing; write HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}"
+        ))
+    })?;
+    if host.is_empty() {
+        return Err(bad(
+            "the host is missing; write 127.0.0.1:PORT, or [::]:PORT to listen on every address",
+        ));
+    }
+    if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/\\@?#".contains(c)) {
+        return Err(bad(
+            "the host holds a character no host name has; write HOST:PORT",
+        ));
+    }
+    // `u16::from_str` takes a leading plus sign, which no port has.
+    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad("the port is not a number; it goes from 0 to 65535"));
+    }
+    let port = port
+        .parse()
+        .map_err(|_| bad("the port is too large; it goes from 0 to 65535"))?;
+    Ok((host, port))
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = ParseEndpointError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+            .map_err(|error| bad(format!("invalid endpoint {text:?}: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_shown() {
+        for text in [
+            "127.0.0.1:5346",
+            "tcp://localhost:0",
+            "udp://[::]:7",
+            "[::ffff:127.0.0.1]:1",
+            "[fe80::1%eth0]:65535",
+            "unix:run/e.sock",
+            "unix:/tmp/with space:and:colons",
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_to_write_instead() {
+        for (text, remedy) in [
+            ("", "HOST:PORT"),
+            ("127.0.0.1", "the port is missing"),
+            ("[::1]", "the port is missing"),
+            ("[::1]5346", "the port is missing"),
+            (":5346", "the host is missing"),
+            ("::1:5346", "[::1]:5346"),
+            ("[::1:5346", "closing bracket"),
+            ("[localhost]:1", "brackets are for IPv6"),
+            ("localhost:http", "not a number"),
+            ("localhost:+1", "not a number"),
+            ("localhost:65536", "too large"),
+            ("local host:1", "no host name has"),
+            ("http://localhost:1", "tcp://"),
+            ("unix:", "unix:PATH"),
+        ] {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(remedy), "{text:?} gave {error:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The exit codes both programs promise, and the error that carries one.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// How a program ended, as its caller sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Success,
+    /// It ran, and the answer is bad: a mismatch, loss, a timeout; for the server, cannot listen.
+    Bad,
+    /// The command line or the configuration is wrong.
+    Usage,
+    /// The target could not be resolved or connected to.
+    Unreachable,
+    /// A second interrupt ended it at once.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number given to the system.
+    pub const fn code(self) -> u8 {
+        match self {
+            Exit::Success => 0,
+            Exit::Bad => 1,
+            Exit::Usage => 2,
+            Exit::Unreachable => 3,
+            Exit::Interrupted => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// An error together with the exit code it deserves. `main` alone turns one into text.
+#[derive(Debug)]
+pub struct Failure {
+    /// The code to exit with.
+    pub exit: Exit,
+    /// Subject, cause and remedy.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// A failure that exits with `exit`.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Failure {
+            exit,
+            error: error.into(),
+        }
+    }
+
+    /// The command line or the configuration is wrong.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Failure::new(Exit::Usage, error)
+    }
+
+    /// It ran, and the answer is bad.
+    pub fn bad(error: impl Into<anyhow::Error>) -> Self {
+        Failure::new(Exit::Bad, error)
+    }
+
+    /// The target could not be resolved or connected to.
+    pub fn unreachable(error: impl Into<anyhow::Error>) -> Self {
+        Failure::new(Exit::Unreachable, error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}

@@ -1,0 +1,347 @@
+//! Where one message ends and the next begins: incremental decoders that never copy a byte.
+//!
+//! An echo's output is its input, so a [`Decoder`] does not produce frames. It says how much of
+//! what has arrived is complete frames; the caller sends exactly those bytes back.
+
+mod length;
+mod lines;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use length::HEADER_LEN;
+
+/// How a byte stream is cut into frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// Bytes as they come; every byte is complete.
+    #[default]
+    Raw,
+    /// Up to and including `\n`.
+    Lines,
+    /// A 32-bit big-endian length, then that many bytes.
+    Length,
+}
+
+impl Framing {
+    /// Every framing, in the order of the documentation.
+    pub const ALL: [Framing; 3] = [Framing::Raw, Framing::Lines, Framing::Length];
+
+    /// The name on the command line and in the configuration file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Framing::Raw => "raw",
+            Framing::Lines => "lines",
+            Framing::Length => "length",
+        }
+    }
+
+    /// Appends `payload` to `out` as one frame. `lines` adds a final `\n` where it is missing; a
+    /// `\n` before the end makes several frames of it.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`] when `payload` is longer than a 32-bit length can say; `out` is
+    /// then as it was.
+    pub fn encode(self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        match self {
+            Framing::Raw => out.extend_from_slice(payload),
+            Framing::Lines => lines::encode(payload, out),
+            Framing::Length => length::encode(payload, out)?,
+        }
+        Ok(())
+    }
+
+    /// The payloads within `frames`, which must be complete frames: what [`Framing::encode`] was
+    /// given, less the length headers. An incomplete frame at the end is left out.
+    pub fn payloads(self, frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let mut rest = frames;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let (payload, after) = match self {
+                Framing::Raw | Framing::Lines => (rest, &rest[rest.len()..]),
+                Framing::Length => length::split_first(rest)?,
+            };
+            rest = after;
+            Some(payload)
+        })
+    }
+}
+
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Framing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Framing::ALL
+            .into_iter()
+            .find(|framing| framing.name() == text)
+            .ok_or_else(|| "write raw, lines or length".to_owned())
+    }
+}
+
+/// Why a stream cannot be cut into frames any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// A frame is, or claims to be, longer than allowed. Sizes are in bytes of payload for
+    /// `length`, and include the `\n` for `lines`.
+    TooLong {
+        /// What it claims, or what has arrived of it so far.
+        len: u64,
+        /// The most that is allowed.
+        max: u64,
+    },
+    /// The stream ended within a frame.
+    Truncated {
+        /// The bytes of it that had arrived, header included.
+        held: u64,
+    },
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::TooLong { len, max } => {
+                write!(f, "frame of {len} bytes or more is over the limit of {max}")
+            }
+            FrameError::Truncated { held } => {
+                write!(f, "the stream ended within a frame, {held} bytes into it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// What a [`Decoder`] made of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Decoded {
+    /// The chunk's bytes up to here end a frame: together with what was held before, they are
+    /// complete frames. 0: no frame ended in this chunk.
+    pub complete: usize,
+    /// The stream is of no use after `complete`.
+    pub error: Option<FrameError>,
+}
+
+/// Finds the frame boundaries of one stream, chunk by chunk, in constant memory.
+///
+/// ```
+/// use echo_core::framing::{Decoder, Framing};
+///
+/// let mut decoder = Decoder::new(Framing::Lines, 1024);
+/// assert_eq!(decoder.push(b"one\ntw").complete, 4);
+/// assert_eq!(decoder.held(), 2);
+/// assert_eq!(decoder.push(b"o\n").complete, 2);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Decoder(State);
+
+#[derive(Clone, Debug)]
+enum State {
+    Raw,
+    Lines(lines::Decoder),
+    Length(length::Decoder),
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream. A frame over `max_frame` bytes is an error; `raw` has
+    /// no frames to limit.
+    pub fn new(framing: Framing, max_frame: u64) -> Self {
+        Decoder(match framing {
+            Framing::Raw => State::Raw,
+            Framing::Lines => State::Lines(lines::Decoder::new(max_frame)),
+            Framing::Length => State::Length(length::Decoder::new(max_frame)),
+        })
+    }
+
+    /// Takes the next chunk of the stream. After an error nothing more may be pushed.
+    pub fn push(&mut self, chunk: &[u8]) -> Decoded {
+        match &mut self.0 {
+            State::Raw => Decoded {
+                complete: chunk.len(),
+                error: None,
+            },
+            State::Lines(decoder) => decoder.push(chunk),
+            State::Length(decoder) => decoder.push(chunk),
+        }
+    }
+
+    /// The bytes that have arrived of a frame that is not complete yet.
+    pub fn held(&self) -> u64 {
+        match &self.0 {
+            State::Raw => 0,
+            State::Lines(decoder) => decoder.held(),
+            State::Length(decoder) => decoder.held(),
+        }
+    }
+
+    /// Whether the stream may end here. What `raw` and `lines` hold is echoed as it is.
+    ///
+    /// # Errors
+    /// [`FrameError::Truncated`] for `length`, within a frame.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        match &self.0 {
+            State::Length(decoder) if decoder.held() > 0 => Err(FrameError::Truncated {
+                held: decoder.held(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `chunks` and returns every byte reported complete, in order, with the first error.
+    fn feed<'a>(
+        framing: Framing,
+        max: u64,
+        chunks: impl IntoIterator<Item = &'a [u8]>,
+    ) -> (Vec<u8>, Option<FrameError>, Decoder) {
+        let mut decoder = Decoder::new(framing, max);
+        let (mut out, mut held) = (Vec::new(), Vec::new());
+        for chunk in chunks {
+            let Decoded { complete, error } = decoder.push(chunk);
+            if complete > 0 {
+                out.append(&mut held);
+                out.extend_from_slice(&chunk[..complete]);
+            }
+            if error.is_some() {
+                return (out, error, decoder);
+            }
+            held.extend_from_slice(&chunk[complete..]);
+            assert_eq!(decoder.held(), held.len() as u64);
+        }
+        (out, None, decoder)
+    }
+
+    fn frame(framing: Framing, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        framing.encode(payload, &mut out).unwrap();
+        out
+    }
+
+    /// A payload without `\n`, so that `lines` makes one frame of it.
+    fn payload(len: usize) -> Vec<u8> {
+        (0..len).map(|i| b'a' + (i % 26) as u8).collect()
+    }
+
+    #[test]
+    fn every_split_point_gives_the_same_frames() {
+        for framing in Framing::ALL {
+            for len in 0..=64 {
+                let mut stream = frame(framing, &payload(len));
+                stream.extend(frame(framing, &payload(3)));
+                for split in 0..=stream.len() {
+                    let (head, tail) = stream.split_at(split);
+                    let (out, error, decoder) = feed(framing, 64 + 1, [head, tail]);
+                    assert_eq!(
+                        (out, error),
+                        (stream.clone(), None),
+                        "{framing} {len} {split}"
+                    );
+                    assert_eq!(decoder.finish(), Ok(()));
+                }
+                let (out, error, _) = feed(framing, 64 + 1, stream.chunks(1));
+                assert_eq!(
+                    (out, error),
+                    (stream.clone(), None),
+                    "{framing} {len} byte by byte"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_of_an_incomplete_frame_is_complete() {
+        for framing in [Framing::Lines, Framing::Length] {
+            for len in 0..=64 {
+                let first = frame(framing, &payload(5));
+                let second = frame(framing, &payload(len));
+                for cut in 0..second.len() {
+                    let stream = [&first[..], &second[..cut]].concat();
+                    for split in 0..=stream.len() {
+                        let (head, tail) = stream.split_at(split);
+                        let (out, error, decoder) = feed(framing, 1 << 20, [head, tail]);
+                        assert_eq!((&out, error), (&first, None));
+                        assert_eq!(decoder.held(), cut as u64);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frames_before_an_oversize_one_are_complete_at_every_split() {
+        for framing in [Framing::Lines, Framing::Length] {
+            let good = frame(framing, &payload(7));
+            let stream = [good.clone(), frame(framing, &payload(9))].concat();
+            for split in 0..=stream.len() {
+                let (head, tail) = stream.split_at(split);
+                let (out, error, _) = feed(framing, 8, [head, tail]);
+                assert_eq!(out, good, "{framing} {split}");
+                assert!(
+                    matches!(error, Some(FrameError::TooLong { max: 8, .. })),
+                    "{framing} {split}"
+                );
+            }
+            assert_eq!(feed(framing, 8, stream.chunks(1)).0, good);
+        }
+    }
+
+    #[test]
+    fn the_limit_itself_is_allowed() {
+        let line = frame(Framing::Lines, &payload(7));
+        assert_eq!(feed(Framing::Lines, 8, [&line[..]]).1, None);
+        let frame = frame(Framing::Length, &payload(8));
+        assert_eq!(feed(Framing::Length, 8, [&frame[..]]).1, None);
+    }
+
+    #[test]
+    fn a_claim_of_four_gigabytes_is_refused_from_its_header() {
+        let (out, error, _) = feed(Framing::Length, 1 << 20, [&[0xff; 4][..]]);
+        let claimed = FrameError::TooLong {
+            len: u32::MAX.into(),
+            max: 1 << 20,
+        };
+        assert_eq!((out, error), (vec![], Some(claimed)));
+    }
+
+    #[test]
+    fn only_length_minds_an_end_within_a_frame() {
+        for (framing, stream) in [(Framing::Raw, &b"abc"[..]), (Framing::Lines, b"a\nbc")] {
+            assert_eq!(feed(framing, 100, [stream]).2.finish(), Ok(()));
+        }
+        for (stream, held) in [(&b"\0\0"[..], 2), (b"\0\0\0\x02a", 5)] {
+            let end = feed(Framing::Length, 100, [stream]).2.finish();
+            assert_eq!(end, Err(FrameError::Truncated { held }));
+        }
+    }
+
+    #[test]
+    fn payloads_are_what_was_encoded() {
+        for framing in Framing::ALL {
+            for payload in [&b""[..], b"x", b"line\n"] {
+                let frames = [frame(framing, payload), frame(framing, b"tail\n")].concat();
+                let joined: Vec<u8> = framing.payloads(&frames).flatten().copied().collect();
+                let mut expected = payload.to_vec();
+                if framing == Framing::Lines && !payload.ends_with(b"\n") {
+                    expected.push(b'\n');
+                }
+                expected.extend_from_slice(b"tail\n");
+                assert_eq!(joined, expected, "{framing}");
+            }
+        }
+        assert_eq!(Framing::Length.payloads(b"\0\0\0\x05ab").count(), 0);
+    }
+}

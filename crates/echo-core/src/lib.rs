@@ -1,0 +1,12 @@
+//! What the echo server and the echo client share. Pure: no sockets, no threads, no printing.
+
+pub mod config;
+pub mod endpoint;
+pub mod escape;
+pub mod exit;
+pub mod framing;
+pub mod units;
+
+pub use endpoint::{Endpoint, Transport};
+pub use exit::{Exit, Failure};
+pub use framing::Framing;

@@ -1,0 +1,375 @@
+//! Durations and sizes as people type them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A length of time: `200ms`, `1m30s`, `1.5s`, or bare seconds.
+///
+/// Units are `ns`, `us` (or `µs`), `ms`, `s`, `m`, `h` and `d`. The finest step is a nanosecond.
+///
+/// ```
+/// use echo_core::units::Timespan;
+///
+/// assert_eq!("1m30s".parse::<Timespan>().unwrap(), "90".parse().unwrap());
+/// assert_eq!("1500ms".parse::<Timespan>().unwrap().to_string(), "1.5s");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timespan(pub Duration);
+
+/// A number of bytes: `64k`, `1KiB`, `1.5MiB`, or bare bytes.
+///
+/// `k`, `K` and `KiB` are 1,024 bytes, `kB` and `KB` are 1,000; `M` and `G` likewise.
+///
+/// ```
+/// use echo_core::units::Size;
+///
+/// assert_eq!("64k".parse::<Size>().unwrap(), Size(65_536));
+/// assert_eq!(Size(1 << 20).to_string(), "1MiB");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+/// Why a text is not a duration or a size. The message says how to write one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseUnitError(String);
+
+impl fmt::Display for ParseUnitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ParseUnitError {}
+
+impl Timespan {
+    /// A whole number of seconds.
+    pub const fn from_secs(secs: u64) -> Self {
+        Timespan(Duration::from_secs(secs))
+    }
+}
+
+impl From<Timespan> for Duration {
+    fn from(span: Timespan) -> Self {
+        span.0
+    }
+}
+
+const SECOND: u128 = 1_000_000_000;
+
+fn time_unit(unit: &str) -> Option<u128> {
+    Some(match unit {
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => SECOND,
+        "m" | "min" => 60 * SECOND,
+        "h" => 3_600 * SECOND,
+        "d" => 86_400 * SECOND,
+        _ => return None,
+    })
+}
+
+fn size_unit(unit: &str) -> Option<u128> {
+    Some(match unit {
+        "" | "B" => 1,
+        "k" | "K" | "Ki" | "KiB" => 1 << 10,
+        "M" | "Mi" | "MiB" => 1 << 20,
+        "G" | "Gi" | "GiB" => 1 << 30,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    })
+}
+
+impl FromStr for Timespan {
+    type Err = ParseUnitError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fail = |cause: &str| {
+            ParseUnitError(format!(
+                "{cause}; write a duration as 200ms, 1m30s or bare seconds"
+            ))
+        };
+        let mut rest = text;
+        let mut nanos: u128 = 0;
+        loop {
+            let (number, after) =
+                Decimal::split(rest).ok_or_else(|| fail("a number is missing"))?;
+            let unit_end = after
+                .find(|c: char| c.is_ascii_digit() || c == '.')
+                .unwrap_or(after.len());
+            let (unit, next) = after.split_at(unit_end);
+            let scale = match unit {
+                "" if rest == text => SECOND,
+                "" => return Err(fail("the last number has no unit")),
+                unit => {
+                    time_unit(unit).ok_or_else(|| fail(&format!("{unit:?} is no unit of time")))?
+                }
+            };
+            nanos = number
+                .times(scale)
+                .and_then(|part| nanos.checked_add(part))
+                .ok_or_else(|| fail("it is too long or too fine"))?;
+            if next.is_empty() {
+                break;
+            }
+            rest = next;
+        }
+        u64::try_from(nanos)
+            .map(|nanos| Timespan(Duration::from_nanos(nanos)))
+            .map_err(|_| fail("it is longer than 584 years"))
+    }
+}
+
+impl FromStr for Size {
+    type Err = ParseUnitError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fail = |cause: &str| {
+            ParseUnitError(format!(
+                "{cause}; write a size as 64k, 1KiB, 10MB or bare bytes"
+            ))
+        };
+        let (number, unit) = Decimal::split(text).ok_or_else(|| fail("a number is missing"))?;
+        let scale = size_unit(unit).ok_or_else(|| fail(&format!("{unit:?} is no unit of size")))?;
+        number
+            .times(scale)
+            .and_then(|bytes| u64::try_from(bytes).ok())
+            .map(Size)
+            .ok_or_else(|| fail("it is too large, or not a whole number of bytes"))
+    }
+}
+
+/// A decimal number, kept exact: `digits / 10^places`.
+struct Decimal {
+    digits: u128,
+    places: u32,
+}
+
+impl Decimal {
+    /// The number a text starts with, and what follows it.
+    fn split(text: &str) -> Option<(Decimal, &str)> {
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
+        let (number, rest) = text.split_at(end);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        // 20 digits hold any u64, and keep the arithmetic below far from overflow.
+        if whole.is_empty() && fraction.is_empty() || number.len() > 20 {
+            return None;
+        }
+        let digits = format!("{whole}{fraction}").parse().ok()?;
+        Some((
+            Decimal {
+                digits,
+                places: fraction.len() as u32,
+            },
+            rest,
+        ))
+    }
+
+    /// This number of units of `scale`, or `None` when that is no whole number.
+    fn times(&self, scale: u128) -> Option<u128> {
+        let product = self.digits.checked_mul(scale)?;
+        let divisor = 10u128.pow(self.places);
+        product.is_multiple_of(divisor).then_some(product / divisor)
+    }
+}
+
+impl fmt::Display for Timespan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        if nanos >= 60 * SECOND && nanos.is_multiple_of(SECOND) {
+            let mut rest = nanos;
+            for unit in ["d", "h", "m", "s"] {
+                let scale = time_unit(unit).expect("listed above");
+                if rest >= scale {
+                    write!(f, "{}{unit}", rest / scale)?;
+                    rest %= scale;
+                }
+            }
+            return Ok(());
+        }
+        let unit = ["s", "ms", "us"]
+            .into_iter()
+            .find(|unit| nanos >= time_unit(unit).expect("listed above"))
+            .unwrap_or(if nanos == 0 { "s" } else { "ns" });
+        let scale = time_unit(unit).expect("listed above");
+        write!(f, "{}", nanos / scale)?;
+        if !nanos.is_multiple_of(scale) {
+            let width = scale.ilog10() as usize;
+            let fraction = format!("{:0width$}", nanos % scale);
+            write!(f, ".{}", fraction.trim_end_matches('0'))?;
+        }
+        f.write_str(unit)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
+            if self.0 > 0 && self.0.is_multiple_of(1 << shift) {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Takes a text, or a bare number as the same text would be taken.
+struct TextOrNumber<T>(std::marker::PhantomData<T>);
+
+impl<T: FromStr<Err = ParseUnitError>> Visitor<'_> for TextOrNumber<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or a text such as \"10s\" or \"64k\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse()
+            .map_err(|error| E::custom(format!("invalid value {text:?}: {error}")))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+impl Serialize for Timespan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timespan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNumber(std::marker::PhantomData))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNumber(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_type_them() {
+        for (text, nanos) in [
+            ("0", 0),
+            ("2", 2_000_000_000),
+            ("0.5", 500_000_000),
+            (".5s", 500_000_000),
+            ("200ms", 200_000_000),
+            ("50us", 50_000),
+            ("50µs", 50_000),
+            ("1m30s", 90_000_000_000),
+            ("1.5h", 5_400_000_000_000),
+            ("7ns", 7),
+        ] {
+            assert_eq!(
+                text.parse(),
+                Ok(Timespan(Duration::from_nanos(nanos))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused_with_a_remedy() {
+        for text in [
+            "",
+            "s",
+            "1x",
+            "1m30",
+            "-1",
+            "+1s",
+            "1 s",
+            "1..5s",
+            "0.5ns",
+            "99999999999d",
+            "1e3",
+            "nan",
+            "١s",
+        ] {
+            let error = text.parse::<Timespan>().unwrap_err().to_string();
+            assert!(error.contains("200ms"), "{text:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_read() {
+        for text in [
+            "0s",
+            "7ns",
+            "50us",
+            "1.5ms",
+            "200ms",
+            "10s",
+            "1.000000001s",
+            "1m30s",
+            "1h",
+            "1d1s",
+            "59.5s",
+        ] {
+            assert_eq!(text.parse::<Timespan>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_shown() {
+        for (text, bytes, shown) in [
+            ("0", 0, "0"),
+            ("1500", 1500, "1500"),
+            ("64k", 65_536, "64KiB"),
+            ("1.5K", 1_536, "1536"),
+            ("10MB", 10_000_000, "10000000"),
+            ("1GiB", 1 << 30, "1GiB"),
+            ("18446744073709551615", u64::MAX, "18446744073709551615"),
+        ] {
+            let size: Size = text.parse().unwrap();
+            assert_eq!((size.0, size.to_string().as_str()), (bytes, shown));
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_a_remedy() {
+        for text in [
+            "",
+            "k",
+            "-1",
+            "1.5",
+            "0.3k",
+            "1x",
+            "18446744073709551616",
+            "99999999999999999999G",
+        ] {
+            let error = text.parse::<Size>().unwrap_err().to_string();
+            assert!(error.contains("64k"), "{text:?} gave {error:?}");
+        }
+    }
+}
