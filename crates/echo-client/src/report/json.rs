@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::connection::ErrorKind;
+
 use super::{
-    Bar, Counts, Environment, Fault, FaultKind, Generator, Latency, Load, Mode, PERCENTILES,
-    Report, SCHEMA, Second, Target, Verdict,
+    Bar, Counts, Environment, Fault, Generator, Latency, Load, Mode, PERCENTILES, Report, SCHEMA,
+    Second, Target, Verdict,
 };
 
 /// Bars of the histogram: fine enough to plot.
@@ -45,7 +47,7 @@ struct Document<'a> {
     jitter_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     generator: &'a Option<Generator>,
-    errors: &'a BTreeMap<FaultKind, u64>,
+    errors: &'a BTreeMap<ErrorKind, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: &'a Option<Fault>,
     verdicts: Vec<VerdictKeys>,

@@ -13,7 +13,9 @@ use std::time::Duration;
 use echo_core::Exit;
 use serde::Serialize;
 
-pub use fault::{Fault, FaultKind};
+use crate::connection::ErrorKind;
+
+pub use fault::Fault;
 pub use json::json;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES, Percentile};
 pub use text::Text;
@@ -51,7 +53,7 @@ pub struct Report {
     /// Second by second, for runs under load.
     pub seconds: Vec<Second>,
     /// Errors on connections that had been opened, and on those that could not be.
-    pub errors: BTreeMap<FaultKind, u64>,
+    pub errors: BTreeMap<ErrorKind, u64>,
     /// What ended the run early, or made its answer bad.
     pub fault: Option<Fault>,
     /// What the load cost this side.
@@ -274,7 +276,6 @@ impl Report {
     /// Loss is bad unless a threshold of `--fail-if` says how much of it is.
     pub fn exit(&self) -> Exit {
         let counts = &self.counts;
-        let answered = counts.received > 0;
         let loss_is_judged = self
             .verdicts
             .iter()
@@ -283,11 +284,18 @@ impl Report {
             || (!loss_is_judged && counts.lost + counts.late > 0)
             || self.verdicts.iter().any(Verdict::failed);
         match &self.fault {
-            Some(fault) if !answered && fault.kind.is_unreachable() => Exit::Unreachable,
+            Some(fault) if self.never_reached(fault) => Exit::Unreachable,
             Some(_) => Exit::Bad,
             None if bad => Exit::Bad,
             None => Exit::Success,
         }
+    }
+
+    /// Whether the target was not there: no connection came about, or a datagram was turned back.
+    fn never_reached(&self, fault: &Fault) -> bool {
+        let turned_back = matches!(fault.kind, ErrorKind::Refused | ErrorKind::Unreachable);
+        let stopped = fault.kind == ErrorKind::Interrupted;
+        self.counts.received == 0 && !stopped && (self.counts.sent == 0 || turned_back)
     }
 }
 
@@ -353,15 +361,19 @@ mod tests {
             Exit::Bad
         );
         assert_eq!(
-            ended(counts(0, 0), fault(FaultKind::Refused), none()),
+            ended(counts(0, 0), fault(ErrorKind::Refused), none()),
             Exit::Unreachable
         );
         assert_eq!(
-            ended(counts(5, 4), fault(FaultKind::Reset), none()),
+            ended(counts(1, 0), fault(ErrorKind::Refused), none()),
+            Exit::Unreachable
+        );
+        assert_eq!(
+            ended(counts(5, 4), fault(ErrorKind::Reset), none()),
             Exit::Bad
         );
         assert_eq!(
-            ended(counts(1, 0), fault(FaultKind::Mismatch), none()),
+            ended(counts(1, 0), fault(ErrorKind::Mismatch), none()),
             Exit::Bad
         );
     }
