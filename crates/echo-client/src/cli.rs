@@ -1,0 +1,53 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use crate::config::Mode;
+use crate::connection::ConnectSettings;
+use crate::send::SendSettings;
+
+/// Sends a message to an echo server and checks that every byte comes back
+#[derive(Debug, Parser)]
+#[command(
+    name = "echo-client",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 all went well; 1 the answer is bad; 2 usage or configuration; \
+                  3 could not resolve or connect; 130 interrupted twice."
+)]
+pub struct Cli {
+    /// What to do without a subcommand.
+    #[command(flatten)]
+    pub send: Invocation<SendSettings>,
+}
+
+/// One mode's options, with those that all modes share.
+#[derive(Debug, Args)]
+pub struct Invocation<M: Mode> {
+    /// Read settings from this TOML file; ECHO_CONFIG names it too
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the effective settings, and where each comes from, and exit
+    #[arg(long)]
+    pub print_config: bool,
+    /// Where to connect, and how.
+    #[command(flatten)]
+    pub connect: ConnectSettings,
+    /// The mode's own options.
+    #[command(flatten)]
+    pub mode: M,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

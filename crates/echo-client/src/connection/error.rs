@@ -1,0 +1,182 @@
+//! Why a connection could not be made, or ended badly.
+
+use std::fmt;
+use std::io;
+
+use echo_core::{Exit, Failure};
+use serde::Serialize;
+
+use super::Address;
+
+/// What kind of thing went wrong: the `error.kind` of a JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The name has no address, or none of the wanted family.
+    Dns,
+    /// Nothing listens there: a reset on connect, or an ICMP port unreachable.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// No route: ICMP host or network unreachable.
+    Unreachable,
+    /// The connection was reset or broken off.
+    Reset,
+    /// The peer finished before it had returned every byte.
+    Closed,
+    /// What came back is not what was sent.
+    Mismatch,
+    /// No local port, descriptor or memory is left.
+    Exhausted,
+    /// The local address cannot be used.
+    Local,
+    /// The path of a Unix socket does not exist.
+    NotFound,
+    /// The system does not allow it.
+    Permission,
+    /// The user stopped it.
+    Interrupted,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorKind {
+    /// The kind of a system error on a socket.
+    pub fn of(error: &io::Error) -> Self {
+        use io::ErrorKind as Io;
+        match error.kind() {
+            Io::ConnectionRefused => ErrorKind::Refused,
+            Io::TimedOut | Io::WouldBlock => ErrorKind::Timeout,
+            Io::HostUnreachable | Io::NetworkUnreachable | Io::NetworkDown => {
+                ErrorKind::Unreachable
+            }
+            Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe => ErrorKind::Reset,
+            // On connect this says that every local port to that server is taken.
+            Io::AddrNotAvailable | Io::OutOfMemory => ErrorKind::Exhausted,
+            Io::AddrInUse => ErrorKind::Local,
+            Io::NotFound => ErrorKind::NotFound,
+            Io::PermissionDenied => ErrorKind::Permission,
+            _ => match error.raw_os_error() {
+                // EMFILE and ENFILE, alike on every Unix.
+                Some(23 | 24) => ErrorKind::Exhausted,
+                _ => ErrorKind::Other,
+            },
+        }
+    }
+
+    /// What the user can do about it, when connecting.
+    fn remedy(self) -> &'static str {
+        match self {
+            ErrorKind::Dns => "check the name, or give an address",
+            ErrorKind::Refused | ErrorKind::NotFound => {
+                "start echo-server there, or wait for one with --wait 10s"
+            }
+            ErrorKind::Timeout => {
+                "check the address and the firewalls on the way, or allow more with --connect-timeout"
+            }
+            ErrorKind::Unreachable => "check the address, and this machine's route to it",
+            ErrorKind::Exhausted => {
+                "close connections or wait for TIME_WAIT to pass, connect from another address with \
+                 --bind, or raise the limit (ulimit -n, net.ipv4.ip_local_port_range)"
+            }
+            ErrorKind::Local => {
+                "give an address of this machine and a free port, or leave --bind out"
+            }
+            ErrorKind::Permission => {
+                "check the firewall rules, and the permissions of a Unix socket"
+            }
+            _ => "see the cause; -v shows more",
+        }
+    }
+}
+
+/// A connection that could not be made.
+#[derive(Clone, Debug)]
+pub struct ConnectError {
+    /// The kind, for those who branch on it.
+    pub kind: ErrorKind,
+    message: String,
+}
+
+impl ConnectError {
+    /// `subject` could not be done because of `cause`.
+    pub(super) fn new(
+        kind: ErrorKind,
+        subject: impl fmt::Display,
+        cause: impl fmt::Display,
+    ) -> Self {
+        let remedy = kind.remedy();
+        ConnectError {
+            kind,
+            message: format!("{subject}: {cause}; {remedy}"),
+        }
+    }
+
+    /// A system error on the socket to `address`, before anything came back.
+    pub fn on(address: &Address, error: &io::Error) -> Self {
+        let subject = format!("cannot connect to {address}");
+        ConnectError::new(ErrorKind::of(error), subject, cause(error))
+    }
+
+    /// The user stopped it before there was a connection.
+    pub(super) fn interrupted(subject: impl fmt::Display) -> Self {
+        ConnectError {
+            kind: ErrorKind::Interrupted,
+            message: format!("{subject}: interrupted"),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let exit = match error.kind {
+            ErrorKind::Interrupted => Exit::Bad,
+            _ => Exit::Unreachable,
+        };
+        Failure::new(exit, error)
+    }
+}
+
+/// A system error in words: `connection refused`, without the number that std appends.
+pub fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_error_has_a_kind_and_words() {
+        for (number, kind, words) in [
+            (111, ErrorKind::Refused, "connection refused"),
+            (104, ErrorKind::Reset, "connection reset by peer"),
+            (110, ErrorKind::Timeout, "connection timed out"),
+            (113, ErrorKind::Unreachable, "no route to host"),
+            (99, ErrorKind::Exhausted, "cannot assign requested address"),
+            (24, ErrorKind::Exhausted, "too many open files"),
+        ] {
+            if cfg!(target_os = "linux") {
+                let error = io::Error::from_raw_os_error(number);
+                assert_eq!(
+                    (ErrorKind::of(&error), cause(&error).as_str()),
+                    (kind, words)
+                );
+            }
+        }
+    }
+}

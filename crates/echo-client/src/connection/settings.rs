@@ -1,0 +1,312 @@
+//! The options that every mode shares: what to connect to, and how.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use anyhow::anyhow;
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+use echo_core::framing::Framing;
+use echo_core::units::{Size, Timespan};
+use echo_core::{Endpoint, Failure, Transport};
+use serde::{Deserialize, Serialize};
+
+/// The shared options as they are typed, in the file or on the command line.
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectSettings {
+    /// HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH [default: 127.0.0.1:5346]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Endpoint>,
+    /// Send datagrams over UDP instead of a TCP stream
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp: Option<bool>,
+    /// Which addresses of a name to try: any, ipv4 or ipv6 [default: any]
+    #[arg(long, value_name = "FAMILY", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    /// The same as --family ipv4
+    #[arg(short = '4', conflicts_with_all = ["family", "ipv6"])]
+    #[serde(skip)]
+    pub ipv4: bool,
+    /// The same as --family ipv6
+    #[arg(short = '6', conflicts_with = "family")]
+    #[serde(skip)]
+    pub ipv6: bool,
+    /// Connect from this local address, ADDRESS or ADDRESS:PORT
+    #[arg(short = 'B', long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind: Option<LocalAddress>,
+    /// Give up resolving, or connecting to one address, after this long [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Timespan>,
+    /// Give up when nothing has come back for this long [default: 5s]
+    #[arg(short = 'W', long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Timespan>,
+    /// How long to keep trying until the server is up [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Timespan>,
+    /// How messages are framed: raw, lines or length [default: raw]
+    #[arg(long, value_name = "FRAMING")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub framing: Option<Framing>,
+    /// The longest frame to send [default: 1MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_frame: Option<Size>,
+    /// Show both ends of the socket: local and remote address and port
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verbose: Option<bool>,
+    /// Colours: auto, always or never; NO_COLOR turns auto off [default: auto]
+    #[arg(long, value_name = "WHEN", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color: Option<Color>,
+}
+
+/// What to connect to, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Connect {
+    /// The server.
+    pub target: Endpoint,
+    /// Datagrams, where the target does not say which transport.
+    pub udp: bool,
+    /// Which of a name's addresses to try.
+    pub family: Family,
+    /// The local address and, unless 0, port.
+    pub bind: Option<LocalAddress>,
+    /// The limit on resolving the name, and on connecting to each of its addresses.
+    pub connect_timeout: Timespan,
+    /// How long the server may keep silent while it owes bytes.
+    pub timeout: Timespan,
+    /// How long to retry until a connection succeeds.
+    pub wait: Timespan,
+    /// How messages are framed.
+    pub framing: Framing,
+    /// The most bytes a frame may have.
+    pub max_frame: Size,
+    /// Tell both ends of each connection.
+    pub verbose: bool,
+    /// When to use colours.
+    pub color: Color,
+}
+
+/// Which of a name's addresses count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// All of them.
+    #[default]
+    Any,
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A local address to connect from; port 0 lets the system choose one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct LocalAddress(pub SocketAddr);
+
+impl Default for Connect {
+    fn default() -> Self {
+        Connect {
+            target: Endpoint::default(),
+            udp: false,
+            family: Family::Any,
+            bind: None,
+            connect_timeout: Timespan::from_secs(5),
+            timeout: Timespan::from_secs(5),
+            wait: Timespan::default(),
+            framing: Framing::Raw,
+            max_frame: Size(1 << 20),
+            verbose: false,
+            color: Color::Auto,
+        }
+    }
+}
+
+impl ConnectSettings {
+    /// With `-4` and `-6` folded into `family`, of which they are short forms.
+    pub fn normalized(&self) -> Self {
+        let short = match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::Ipv4),
+            (_, true) => Some(Family::Ipv6),
+            _ => None,
+        };
+        ConnectSettings {
+            family: short.or(self.family),
+            ..self.clone()
+        }
+    }
+}
+
+impl Connect {
+    /// Refuses what contradicts itself.
+    pub fn check(&self) -> Result<(), Failure> {
+        let usage = |message: String| Err(Failure::usage(anyhow!(message)));
+        match &self.target {
+            Endpoint::Inet { port: 0, .. } => {
+                return usage(format!(
+                    "{}: nothing listens on port 0; give the server's port",
+                    self.target
+                ));
+            }
+            Endpoint::Inet {
+                transport: Some(Transport::Tcp),
+                ..
+            } if self.udp => {
+                return usage(format!(
+                    "{}: tcp:// contradicts --udp; leave one of them out",
+                    self.target
+                ));
+            }
+            Endpoint::Unix(_) if self.udp => {
+                return usage(format!(
+                    "{}: a Unix socket here is a stream; leave --udp out",
+                    self.target
+                ));
+            }
+            _ => {}
+        }
+        for (flag, span) in [
+            ("--timeout", self.timeout),
+            ("--connect-timeout", self.connect_timeout),
+        ] {
+            if span.0.is_zero() {
+                return usage(format!(
+                    "{flag} 0s leaves no time for an answer; give a longer one"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether messages travel as datagrams.
+    pub fn is_udp(&self) -> bool {
+        let udp_target = matches!(
+            self.target,
+            Endpoint::Inet {
+                transport: Some(Transport::Udp),
+                ..
+            }
+        );
+        self.udp || udp_target
+    }
+}
+
+impl Color {
+    /// Whether to use colours on an output that is, or is not, a terminal.
+    pub fn enabled(self, terminal: bool) -> bool {
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            // https://no-color.org: present and not empty, whatever the value.
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        }
+    }
+}
+
+impl FromStr for LocalAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(LocalAddress(SocketAddr::new(address, 0)));
+        }
+        text.parse().map(LocalAddress).map_err(|_| {
+            "not a local address; write 192.0.2.1, 192.0.2.1:4000 or [2001:db8::1]:4000".to_owned()
+        })
+    }
+}
+
+impl fmt::Display for LocalAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.port() {
+            0 => write!(f, "{}", self.0.ip()),
+            _ => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl From<LocalAddress> for String {
+    fn from(address: LocalAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl TryFrom<String> for LocalAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+            .map_err(|error| format!("invalid address {text:?}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_address_is_shown_as_it_is_written() {
+        for text in ["127.0.0.1", "127.0.0.1:4000", "::1", "[::1]:4000"] {
+            assert_eq!(text.parse::<LocalAddress>().unwrap().to_string(), text);
+        }
+        for text in ["", "localhost", "1.2.3.4:x", "[127.0.0.1", "::1:99999:"] {
+            assert!(text.parse::<LocalAddress>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_a_usage_error() {
+        let connect = |target: &str, udp| Connect {
+            target: target.parse().unwrap(),
+            udp,
+            ..Connect::default()
+        };
+        for (target, udp, word) in [
+            ("127.0.0.1:0", false, "port 0"),
+            ("tcp://127.0.0.1:7", true, "contradicts"),
+            ("unix:e.sock", true, "stream"),
+        ] {
+            let failure = connect(target, udp).check().unwrap_err();
+            assert_eq!(failure.exit, echo_core::Exit::Usage);
+            assert!(failure.to_string().contains(word), "{failure}");
+        }
+        assert!(connect("udp://127.0.0.1:7", true).check().is_ok());
+        assert!(connect("udp://127.0.0.1:7", false).is_udp());
+        let hasty = Connect {
+            timeout: Timespan::default(),
+            ..Connect::default()
+        };
+        assert!(hasty.check().unwrap_err().to_string().contains("--timeout"));
+    }
+}

@@ -1,0 +1,39 @@
+//! The echo client: sends what it is given to an echo server and checks every byte that comes back.
+//!
+//! A library so that other crates can use its parts; the program is [`run`] behind a thin `main`.
+
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod interrupt;
+pub mod output;
+pub mod send;
+
+use echo_core::Failure;
+
+use cli::{Cli, Invocation};
+use config::{Mode, Setup};
+use connection::Connect;
+use interrupt::Interrupt;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Everything that is not a success, with the exit code it deserves.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    mode(cli.send, send::run)
+}
+
+/// Resolves the configuration of one mode, and runs it.
+fn mode<M: Mode>(
+    invocation: Invocation<M>,
+    run: impl FnOnce(Connect, M::Config, &Interrupt) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let setup = Setup::load(&invocation, |name| std::env::var_os(name))?;
+    if invocation.print_config {
+        return output::line(&setup.layers).map_err(output::failure);
+    }
+    setup.connect.check()?;
+    let interrupt = Interrupt::install()?;
+    run(setup.connect, setup.mode, &interrupt)
+}

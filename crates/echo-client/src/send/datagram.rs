@@ -1,0 +1,187 @@
+//! Sends one datagram and checks the one that answers it.
+
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+use echo_core::Failure;
+
+use super::difference;
+use super::show::Show;
+use super::source::Source;
+use crate::connection::{
+    Address, Connect, ConnectError, Connection, ErrorKind, Patience, TICK, connect_one, resolve,
+};
+use crate::interrupt::Interrupt;
+use crate::output;
+
+/// The most that UDP carries: the 65,535 of its length field less its 8-byte header, and over
+/// IPv4 less the 20-byte header of the packet, whose length field counts that too.
+const fn limit(is_ipv4: bool) -> usize {
+    if is_ipv4 { 65_535 - 8 - 20 } else { 65_535 - 8 }
+}
+
+/// Sends all of `source` in one datagram, to the first address that does not refuse it.
+pub fn exchange(
+    config: &Connect,
+    source: Source,
+    show: &mut Show,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let message = Message::read(source)?;
+    let mut patience = Patience::new(config.wait);
+    loop {
+        let refused = match try_all(config, &message, show, interrupt)? {
+            Answer::Checked => return Ok(()),
+            Answer::Refused(error) => error,
+        };
+        if refused.kind == ErrorKind::Interrupted || !patience.again(interrupt) {
+            return Err(refused.into());
+        }
+    }
+}
+
+/// A message that fits a datagram.
+struct Message {
+    bytes: Vec<u8>,
+    /// Without the line end that was added.
+    payload: usize,
+}
+
+/// What became of the message.
+enum Answer {
+    /// It came back, and has been checked and shown.
+    Checked,
+    /// It reached nobody.
+    Refused(ConnectError),
+}
+
+impl Message {
+    fn read(mut source: Source) -> Result<Self, Failure> {
+        let mut message = Message {
+            bytes: Vec::new(),
+            payload: 0,
+        };
+        while let Some(piece) = source.next()? {
+            message.bytes.extend_from_slice(&piece.bytes);
+            if !piece.is_padding {
+                message.payload = message.bytes.len();
+            }
+            message.check(false, &source.name)?;
+        }
+        Ok(message)
+    }
+
+    fn check(&self, is_ipv4: bool, name: &str) -> Result<(), Failure> {
+        let limit = limit(is_ipv4);
+        if self.bytes.len() <= limit {
+            return Ok(());
+        }
+        Err(Failure::usage(anyhow!(
+            "{name} does not fit a UDP datagram: {} bytes or more, and at most {limit} fit; send \
+             less, or leave --udp out",
+            self.bytes.len()
+        )))
+    }
+}
+
+fn try_all(
+    config: &Connect,
+    message: &Message,
+    show: &mut Show,
+    interrupt: &Interrupt,
+) -> Result<Answer, Failure> {
+    let addresses = match resolve(config, interrupt) {
+        Ok(addresses) => addresses,
+        Err(error) => return Ok(Answer::Refused(error)),
+    };
+    let mut refused = None;
+    for address in &addresses {
+        message.check(
+            matches!(address, Address::Udp(remote) if remote.is_ipv4()),
+            "the message",
+        )?;
+        let error = match connect_one(config, address, interrupt) {
+            Ok(connection) => {
+                if config.verbose {
+                    output::note(format_args!("connected {}", connection.ends()));
+                }
+                match try_one(&connection, config, message, show, interrupt)? {
+                    Answer::Checked => return Ok(Answer::Checked),
+                    Answer::Refused(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        refused = Some(error);
+    }
+    Ok(refused.map_or(Answer::Checked, Answer::Refused))
+}
+
+fn try_one(
+    connection: &Connection,
+    config: &Connect,
+    message: &Message,
+    show: &mut Show,
+    interrupt: &Interrupt,
+) -> Result<Answer, Failure> {
+    let mut socket = &connection.socket;
+    let peer = connection.remote.to_string();
+    socket
+        .set_read_timeout(Some(TICK.min(config.timeout.0)))
+        .context("cannot limit the time of a read")
+        .map_err(Failure::bad)?;
+    // One byte more than can be sent, so that an excess shows.
+    let mut buffer = vec![0; limit(false) + 1];
+    let start = Instant::now();
+    let result = socket.write(&message.bytes).and_then(|_| {
+        loop {
+            match socket.read(&mut buffer) {
+                Err(error) if is_tick(&error) => {
+                    if start.elapsed() >= config.timeout.0 || interrupt.is_raised() {
+                        return Ok(None);
+                    }
+                }
+                result => return result.map(Some),
+            }
+        }
+    });
+    match result {
+        Ok(Some(len)) => check(&buffer[..len], message, &peer, show).map(|()| Answer::Checked),
+        Ok(None) if interrupt.is_raised() => Err(Failure::bad(anyhow!(
+            "{peer}: interrupted before the reply came"
+        ))),
+        Ok(None) => Err(Failure::bad(anyhow!(
+            "{peer}: no reply within {}: 0 of {} bytes came back; UDP loses datagrams without \
+             a word: send again, or allow more time with --timeout",
+            config.timeout,
+            message.bytes.len()
+        ))),
+        Err(error) => Ok(Answer::Refused(ConnectError::on(
+            &connection.remote,
+            &error,
+        ))),
+    }
+}
+
+fn is_tick(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
+}
+
+fn check(reply: &[u8], message: &Message, peer: &str, show: &mut Show) -> Result<(), Failure> {
+    let sent = &message.bytes[..];
+    let same = reply.iter().zip(sent).take_while(|(a, b)| a == b).count();
+    show.take(&reply[..same.min(message.payload)])?;
+    if same == sent.len() && same == reply.len() {
+        return show.end();
+    }
+    show.unexpected(&reply[same..])?;
+    let offset = same as u64;
+    Err(if same == reply.len() {
+        let how = "the reply's datagram ends";
+        difference::short(peer, offset, sent.len() as u64, &sent[same..], how)
+    } else {
+        difference::differs(peer, offset, &sent[same..], &reply[same..])
+    })
+}

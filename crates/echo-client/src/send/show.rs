@@ -1,0 +1,180 @@
+//! Shows what comes back: as it is, or as a line of text in which nothing acts on a terminal.
+
+use echo_core::Failure;
+use echo_core::escape::Escaped;
+use echo_core::framing::{Framing, HEADER_LEN};
+
+use super::Send;
+use super::source::Source;
+use crate::output;
+
+/// A stream's part that is shown as text at most; of more, the number of bytes says enough.
+const SHOWN: usize = 1024;
+
+/// Where the echo goes, payload only.
+pub struct Show {
+    raw: bool,
+    is_stream: bool,
+    headers: Headers,
+    /// Nothing that differs from what was sent has been taken.
+    is_identical: bool,
+    /// The start of what has not been shown yet, and how many bytes that is.
+    pending: Vec<u8>,
+    count: u64,
+    has_shown: bool,
+}
+
+impl Show {
+    /// Shows the echo of `source` as `config` says.
+    pub fn new(config: &Send, source: &Source, framing: Framing) -> Self {
+        Show {
+            raw: config.raw,
+            is_stream: source.is_stream,
+            headers: Headers::new(framing),
+            is_identical: true,
+            pending: Vec::new(),
+            count: 0,
+            has_shown: false,
+        }
+    }
+
+    /// Takes the next bytes of the echo, which are what was sent, headers included.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut rest = bytes;
+        while let Some(payload) = self.headers.next(&mut rest) {
+            self.payload(payload)?;
+        }
+        Ok(())
+    }
+
+    /// Takes bytes that are not what was sent, and ends. Of frames with headers nothing is shown
+    /// from there on, since nobody knows what is payload.
+    pub fn unexpected(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.is_identical = false;
+        if self.headers.framing != Framing::Length {
+            self.payload(bytes)?;
+        }
+        self.end_early()
+    }
+
+    fn payload(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        if self.raw {
+            return output::bytes(payload).map_err(output::failure);
+        }
+        self.count += payload.len() as u64;
+        let room = match self.is_stream {
+            true => SHOWN.saturating_sub(self.pending.len()),
+            false => payload.len(),
+        };
+        self.pending
+            .extend_from_slice(&payload[..room.min(payload.len())]);
+        Ok(())
+    }
+
+    /// Nothing is on its way: shows a stream's echo so far, for those who type.
+    pub fn pause(&mut self) -> Result<(), Failure> {
+        if self.is_stream && self.count > 0 {
+            self.line()?;
+        }
+        Ok(())
+    }
+
+    /// The echo ends before it is complete: shows what came, if anything did.
+    pub fn end_early(&mut self) -> Result<(), Failure> {
+        if self.count > 0 {
+            self.line()?;
+        }
+        Ok(())
+    }
+
+    /// The echo is complete.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        if self.count > 0 || !self.has_shown {
+            self.line()?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self) -> Result<(), Failure> {
+        if self.raw {
+            return Ok(());
+        }
+        let verdict = if self.is_identical { " identical" } else { "" };
+        let count = format!("{} bytes{verdict}", self.count);
+        let text = Escaped(&self.pending);
+        let line = match self.is_stream {
+            true if self.count > SHOWN as u64 => format!("Received: {count}"),
+            true => format!("Received: \"{text}\" ({count})"),
+            false => format!("Received: \"{text}\""),
+        };
+        self.pending.clear();
+        self.count = 0;
+        self.has_shown = true;
+        output::line(line).map_err(output::failure)
+    }
+}
+
+/// Strips the headers of `length` from a stream of frames that are known to be well formed.
+struct Headers {
+    framing: Framing,
+    header: [u8; HEADER_LEN],
+    held: usize,
+    payload_left: usize,
+}
+
+impl Headers {
+    fn new(framing: Framing) -> Self {
+        Headers {
+            framing,
+            header: [0; HEADER_LEN],
+            held: 0,
+            payload_left: 0,
+        }
+    }
+
+    /// The next payload bytes at the front of `rest`, which moves on past them.
+    fn next<'a>(&mut self, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        if self.framing != Framing::Length {
+            let all = std::mem::take(rest);
+            return (!all.is_empty()).then_some(all);
+        }
+        while self.payload_left == 0 {
+            let (&byte, after) = rest.split_first()?;
+            *rest = after;
+            self.header[self.held] = byte;
+            self.held += 1;
+            if self.held == HEADER_LEN {
+                self.held = 0;
+                self.payload_left = u32::from_be_bytes(self.header) as usize;
+            }
+        }
+        let len = self.payload_left.min(rest.len());
+        let (payload, after) = rest.split_at(len);
+        *rest = after;
+        self.payload_left -= len;
+        (len > 0).then_some(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_stripped_at_every_split_point() {
+        let mut frames = Vec::new();
+        for payload in [&b"ab"[..], b"", b"cde"] {
+            Framing::Length.encode(payload, &mut frames).unwrap();
+        }
+        for split in 0..=frames.len() {
+            let mut headers = Headers::new(Framing::Length);
+            let mut payload = Vec::new();
+            for mut part in [&frames[..split], &frames[split..]] {
+                while let Some(bytes) = headers.next(&mut part) {
+                    payload.extend_from_slice(bytes);
+                }
+            }
+            assert_eq!(payload, b"abcde", "split at {split}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Sends over a stream and receives at the same time, in constant memory.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use echo_core::Failure;
+use echo_core::units::Timespan;
+
+use super::difference;
+use super::show::Show;
+use super::source::{CHUNK, Source};
+use super::window::Window;
+use crate::connection::{Connection, Socket, TICK, cause};
+use crate::interrupt::Interrupt;
+
+/// A server that has returned everything and heard that nothing more comes should close. One
+/// that has not after this long never will; that is its own affair, for the echo is complete.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Sends all of `source`, ends the sending half, and checks the echo up to its end.
+pub fn exchange(
+    connection: Connection,
+    timeout: Timespan,
+    source: Source,
+    show: &mut Show,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let socket = Arc::new(connection.socket);
+    let window = Arc::new(Window::default());
+    socket
+        .set_read_timeout(Some(TICK.min(timeout.0)))
+        .context("cannot limit the time of a read")
+        .map_err(Failure::bad)?;
+    let (outgoing, in_flight) = (Arc::clone(&socket), Arc::clone(&window));
+    // It is not joined: it may wait for a person to type.
+    std::thread::Builder::new()
+        .name("sender".into())
+        .spawn(move || send(source, &outgoing, &in_flight))
+        .context("cannot start a thread")
+        .map_err(Failure::bad)?;
+    let mut receiver = Receiver {
+        socket: &socket,
+        window: &window,
+        peer: connection.remote.to_string(),
+        timeout,
+        received: 0,
+        written: 0,
+        last_progress: Instant::now(),
+    };
+    let result = receiver.run(show, interrupt);
+    window.close();
+    // Whatever the sender waits for, it ends; that the socket may be gone already is no matter.
+    let _ = socket.shutdown(Shutdown::Both);
+    result
+}
+
+fn send(mut source: Source, socket: &Socket, window: &Window) {
+    loop {
+        match source.next() {
+            Ok(Some(piece)) => {
+                // Into the window first: the echo may be back before `write` returns.
+                if !window.push(&piece) {
+                    return;
+                }
+                if let Err(error) = write(&piece.bytes, socket, window) {
+                    return window.break_off(cause(&error));
+                }
+            }
+            Ok(None) => {
+                window.end(Ok(()));
+                break;
+            }
+            Err(failure) => {
+                window.end(Err(failure));
+                break;
+            }
+        }
+    }
+    // It fails only on a connection that is gone, and of that the receiver hears too.
+    let _ = socket.shutdown(Shutdown::Write);
+}
+
+fn write(mut bytes: &[u8], mut socket: &Socket, window: &Window) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => {
+                window.written(len);
+                bytes = &bytes[len..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+struct Receiver<'a> {
+    socket: &'a Socket,
+    window: &'a Window,
+    peer: String,
+    timeout: Timespan,
+    received: u64,
+    /// What had been written when progress was last looked at.
+    written: u64,
+    last_progress: Instant,
+}
+
+impl Receiver<'_> {
+    fn run(&mut self, show: &mut Show, interrupt: &Interrupt) -> Result<(), Failure> {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return self.ended(show, "the server closed the connection"),
+                Ok(len) => self.take(&buffer[..len], show)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_tick(&error) => {
+                    if self.idle(show)? {
+                        return show.end();
+                    }
+                }
+                Err(error) => return self.ended(show, &cause(&error)),
+            }
+            if interrupt.is_raised() {
+                return self.interrupted(show);
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], show: &mut Show) -> Result<(), Failure> {
+        let comparison = self.window.compare(bytes);
+        let (same, rest) = bytes.split_at(comparison.same);
+        let payload = match self.window.progress().padding {
+            Some(start) => {
+                let left = start.saturating_sub(self.received);
+                &same[..same.len().min(usize::try_from(left).unwrap_or(usize::MAX))]
+            }
+            None => same,
+        };
+        show.take(payload)?;
+        self.received += same.len() as u64;
+        self.last_progress = Instant::now();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        show.unexpected(rest)?;
+        Err(difference::differs(
+            &self.peer,
+            self.received,
+            &comparison.expected,
+            rest,
+        ))
+    }
+
+    /// Nothing came for a while. Says whether the exchange is over.
+    fn idle(&mut self, show: &mut Show) -> Result<bool, Failure> {
+        if let Some(failure) = self.window.failure() {
+            return Err(failure);
+        }
+        if let Some(cause) = self.window.broken() {
+            return self.ended(show, &cause).map(|()| true);
+        }
+        let progress = self.window.progress();
+        if progress.is_complete && self.received == progress.pushed {
+            return Ok(self.last_progress.elapsed() >= GRACE.min(self.timeout.0));
+        }
+        let owes = self.received < progress.due || progress.written < progress.pushed;
+        if !owes {
+            show.pause()?;
+        }
+        if !owes || progress.written != self.written {
+            self.written = progress.written;
+            self.last_progress = Instant::now();
+        } else if self.last_progress.elapsed() >= self.timeout.0 {
+            show.end_early()?;
+            return Err(Failure::bad(anyhow!(
+                "{}: no progress for {}: {} of {} bytes sent came back; is it an echo server, \
+                 with the same --framing? Allow more time with --timeout",
+                self.peer,
+                self.timeout,
+                self.received,
+                progress.written
+            )));
+        }
+        Ok(false)
+    }
+
+    /// The connection is over. That is well when everything is back: whether it then ends in an
+    /// orderly way or in a reset says nothing about the echo.
+    fn ended(&mut self, show: &mut Show, how: &str) -> Result<(), Failure> {
+        let progress = self.window.progress();
+        if progress.is_complete && self.received == progress.pushed {
+            return show.end();
+        }
+        show.end_early()?;
+        if let Some(failure) = self.window.failure() {
+            return Err(failure);
+        }
+        let expected = self.window.compare(b"").expected;
+        Err(difference::short(
+            &self.peer,
+            self.received,
+            progress.pushed,
+            &expected,
+            how,
+        ))
+    }
+
+    fn interrupted(&mut self, show: &mut Show) -> Result<(), Failure> {
+        let progress = self.window.progress();
+        if self.received >= progress.due {
+            return show.end();
+        }
+        show.end_early()?;
+        Err(Failure::bad(anyhow!(
+            "{}: interrupted: {} of {} bytes sent had come back identical",
+            self.peer,
+            self.received,
+            progress.written
+        )))
+    }
+}
+
+/// Whether a read only ran into its limit of time.
+fn is_tick(error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => true,
+        // Elsewhere this is the connection's own end: TCP has given up.
+        io::ErrorKind::TimedOut => cfg!(windows),
+        _ => false,
+    }
+}
