@@ -48,6 +48,11 @@ impl Layers {
         Ok(self)
     }
 
+    /// The keys of all layers, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.merged.keys().map(String::as_str)
+    }
+
     /// The effective configuration.
     pub fn resolve<T: DeserializeOwned>(&self) -> Result<T> {
         Ok(self.merged.clone().try_into()?)

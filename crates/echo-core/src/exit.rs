@@ -76,3 +76,5 @@ impl fmt::Display for Failure {
         write!(f, "{:#}", self.error)
     }
 }
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,182 @@
+//! Accepting: one worker takes every connection and hands it to the one with the fewest.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Registry, Token};
+
+use crate::event::{ConnectionId, Kind, PeerAddress};
+use crate::listener::{Listener, SocketFile};
+use crate::tcp::Stream;
+use crate::worker::Shared;
+
+/// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// The first and the longest pause when the system has no descriptor or memory to spare. A
+/// connection waits in the listen backlog meanwhile.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// A connection on its way to a worker.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    pub(crate) id: ConnectionId,
+    pub(crate) address: PeerAddress,
+}
+
+/// The listeners, and when to listen to them.
+pub(crate) struct Acceptor {
+    listeners: Vec<StreamListener>,
+    next_id: ConnectionId,
+    backoff: Duration,
+    /// Nothing is accepted before this.
+    paused: Option<Instant>,
+    /// Listeners that may have more connections.
+    ready: Vec<usize>,
+}
+
+enum StreamListener {
+    Tcp(mio::net::TcpListener),
+    Unix(
+        mio::net::UnixListener,
+        #[expect(dead_code, reason = "removes the file when dropped")] SocketFile,
+    ),
+}
+
+impl StreamListener {
+    fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
+        match self {
+            StreamListener::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                // Elsewhere accepted sockets inherit the listener's options.
+                #[cfg(not(target_os = "linux"))]
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), PeerAddress::Inet(address)))
+            }
+            StreamListener::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Stream::Unix(stream), PeerAddress::Unix))
+            }
+        }
+    }
+}
+
+impl Acceptor {
+    /// Registers the stream listeners of `bound` with tokens from `first_token` on.
+    pub(crate) fn new(
+        listeners: Vec<Listener>,
+        registry: &Registry,
+        first_token: usize,
+    ) -> io::Result<Self> {
+        let mut acceptor = Acceptor {
+            listeners: Vec::new(),
+            next_id: 1,
+            backoff: BACKOFF.0,
+            paused: None,
+            ready: Vec::new(),
+        };
+        for listener in listeners {
+            let token = Token(first_token + acceptor.listeners.len());
+            acceptor.listeners.push(match listener {
+                Listener::Tcp(mut listener) => {
+                    registry.register(&mut listener, token, Interest::READABLE)?;
+                    StreamListener::Tcp(listener)
+                }
+                Listener::Unix(mut listener, file) => {
+                    registry.register(&mut listener, token, Interest::READABLE)?;
+                    StreamListener::Unix(listener, file)
+                }
+                Listener::Udp(_) => continue,
+            });
+        }
+        Ok(acceptor)
+    }
+
+    /// Takes note that a listener has connections waiting.
+    pub(crate) fn note(&mut self, index: usize) {
+        if !self.ready.contains(&index) {
+            self.ready.push(index);
+        }
+    }
+
+    /// When there is something to accept: `None` when there is not.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        (!self.ready.is_empty()).then(|| self.paused.unwrap_or(now))
+    }
+
+    /// Accepts what waits, up to a turn's worth, and gives each connection to `admit`. Returns
+    /// whether accepting is over: the one connection of `--once` has come.
+    pub(crate) fn advance(
+        &mut self,
+        shared: &Shared,
+        now: Instant,
+        mut admit: impl FnMut(Accepted),
+    ) -> bool {
+        if self.paused.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.paused = None;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(&index) = self.ready.last() else {
+                return false;
+            };
+            match self.listeners[index].accept() {
+                Ok((stream, address)) => {
+                    self.backoff = BACKOFF.0;
+                    if let Err(limit) = shared.limits.admit(address) {
+                        shared.inboxes[0].counters.refused.add(1);
+                        shared.events.tell(|| Kind::Refused {
+                            peer: address,
+                            limit,
+                        });
+                        continue;
+                    }
+                    let id = self.next_id;
+                    self.next_id += 1;
+                    admit(Accepted {
+                        stream,
+                        id,
+                        address,
+                    });
+                    if shared.config.once {
+                        return true;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready.pop();
+                }
+                Err(error) if is_shortage(&error) => {
+                    self.pause(shared, now, &error);
+                    return false;
+                }
+                // The connection was gone before we took it, or a filter refused it: the next one
+                // has nothing to do with it.
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    fn pause(&mut self, shared: &Shared, now: Instant, error: &io::Error) {
+        let retry_in = self.backoff;
+        // Told when the trouble starts and when it lasts, not at each of the short first pauses.
+        if retry_in == BACKOFF.0 || retry_in == BACKOFF.1 {
+            shared.events.tell(|| Kind::AcceptFailed {
+                error: error.to_string(),
+                retry_in,
+            });
+        }
+        self.paused = Some(now + retry_in);
+        self.backoff = (retry_in * 2).min(BACKOFF.1);
+    }
+}
+
+/// Whether the system is out of descriptors or memory, which passes when something else is closed.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|code| shortages.contains(&Errno::from_raw_os_error(code)))
+}

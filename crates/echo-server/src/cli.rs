@@ -1,0 +1,148 @@
+//! The command line, and the layers below it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Parser;
+use echo_core::Failure;
+use echo_core::config::{self, Layers, Source};
+
+use crate::config::{Config, Settings};
+use crate::event::Level;
+
+/// Echo what TCP, UDP and Unix socket peers send.
+#[derive(Debug, Parser)]
+#[command(
+    name = "echo-server",
+    version,
+    after_help = "Every option but --config can be set in the configuration file (`max-frame = \"1MiB\"`)\n\
+                  and in the environment (ECHO_MAX_FRAME=1MiB). Flags win over the environment,\n\
+                  the environment over the file.\n\n\
+                  Exit codes: 0 stopped as asked, 1 cannot listen, 2 usage or configuration,\n\
+                  130 second interrupt."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    /// Tell of every read and write; short for --log-level traffic
+    #[arg(short, long, conflicts_with_all = ["quiet", "log_level"])]
+    verbose: bool,
+    /// Tell nothing; short for --log-level off
+    #[arg(short, long, conflicts_with = "log_level")]
+    quiet: bool,
+    /// Read settings from this TOML file [env: ECHO_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the effective configuration, with where each value came from, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl Cli {
+    /// Folds defaults, file, environment and flags.
+    ///
+    /// # Errors
+    /// A usage [`Failure`] that names the file and line, or the variable.
+    pub fn layers(
+        &self,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Layers, Failure> {
+        let defaults = Config::default();
+        let mut layers = Layers::defaults(&defaults).map_err(Failure::usage)?;
+        let file = self.config.clone().or_else(|| {
+            environment("ECHO_CONFIG")
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        });
+        if let Some(path) = file {
+            let settings: Settings = config::read_file(&path).map_err(Failure::usage)?;
+            layers = layers
+                .over(Source::File(path), &settings)
+                .map_err(Failure::usage)?;
+        }
+        let keys: Vec<String> = layers.keys().map(str::to_owned).collect();
+        for (variable, flag) in
+            config::flags_from_environment(keys.iter().map(String::as_str), environment)
+        {
+            let cli = Cli::try_parse_from(["echo-server".into(), flag]).map_err(|error| {
+                let text = error.to_string();
+                let cause = text.lines().next().unwrap_or_default();
+                Failure::usage(anyhow!(
+                    "{variable}: {}",
+                    cause.trim_start_matches("error: ")
+                ))
+            })?;
+            layers = layers
+                .over(Source::Environment, &cli.settings)
+                .map_err(Failure::usage)?;
+        }
+        layers
+            .over(Source::Flag, &self.flags())
+            .map_err(Failure::usage)
+    }
+
+    fn flags(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        if self.verbose {
+            settings.log_level = Some(Level::Traffic);
+        } else if self.quiet {
+            settings.log_level = Some(Level::Off);
+        }
+        settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_key_of_the_configuration_has_a_flag() {
+        let command = Cli::command();
+        let layers = Layers::defaults(&Config::default()).unwrap();
+        for key in layers.keys() {
+            assert!(
+                command
+                    .get_arguments()
+                    .any(|arg| arg.get_long() == Some(key)),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let cli = Cli::parse_from(["echo-server", "--workers=3", "-q"]);
+        let environment = |name: &str| match name {
+            "ECHO_WORKERS" => Some("7".into()),
+            "ECHO_DRAIN" => Some("2".into()),
+            "ECHO_ONCE" => Some("true".into()),
+            "ECHO_LISTEN" => Some("unix:a,tcp://[::1]:0".into()),
+            _ => None,
+        };
+        let config: Config = cli.layers(environment).unwrap().resolve().unwrap();
+        assert_eq!(config.workers.get(), 3);
+        assert_eq!(config.drain.to_string(), "2s");
+        assert!(config.once);
+        assert_eq!(config.listen.len(), 2);
+        assert_eq!(config.log_level, Level::Off);
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        let cli = Cli::parse_from(["echo-server"]);
+        let environment = |name: &str| (name == "ECHO_DRAIN").then(|| "soon".into());
+        let error = cli.layers(environment).unwrap_err().to_string();
+        assert!(
+            error.contains("ECHO_DRAIN") && error.contains("200ms"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! What a server is told: as written ([`Settings`]) and as it will be ([`Config`]).
+
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use echo_core::units::{Size, Timespan};
+use echo_core::{Endpoint, Framing};
+use serde::{Deserialize, Serialize};
+
+use crate::event::Level;
+
+/// A server's effective configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen. `HOST:PORT` is TCP and UDP.
+    pub listen: Vec<Endpoint>,
+    /// How a stream is cut into frames; only complete frames are sent back.
+    pub framing: Framing,
+    /// The longest frame allowed, in bytes; a longer one ends its connection.
+    pub max_frame: Size,
+    /// Threads, each with its own event loop.
+    pub workers: NonZeroUsize,
+    /// How long to poll without sleeping after a wake-up that carried one event; 0 never does.
+    pub spin: Timespan,
+    /// Serve one connection and stop.
+    pub once: bool,
+    /// How long connections that talk may go on once the server is stopping.
+    pub drain: Timespan,
+    /// The most connections at once; 0: as many as the open-file limit allows.
+    pub max_connections: usize,
+    /// The most connections at once from one IP address; 0: no limit.
+    pub max_per_ip: usize,
+    /// Close a connection on which nothing arrived for this long; 0: never.
+    pub idle_timeout: Timespan,
+    /// Close a connection whose peer takes nothing for this long; 0: never.
+    pub write_timeout: Timespan,
+    /// Probe a silent TCP connection after this long, and give it up after as long again; 0: never.
+    pub keepalive: Timespan,
+    /// UDP replies per second and source; 0: no limit. Loopback sources are not limited.
+    pub udp_rate: u32,
+    /// Answer datagrams from service ports too. Two echo servers can then be set on each other.
+    pub udp_allow_any: bool,
+    /// How much is told of what happens.
+    pub log_level: Level,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: vec![Endpoint::default()],
+            framing: Framing::default(),
+            max_frame: Size(1 << 20),
+            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            spin: Timespan(Duration::from_micros(50)),
+            once: false,
+            drain: Timespan::from_secs(10),
+            max_connections: 0,
+            max_per_ip: 0,
+            idle_timeout: Timespan::from_secs(0),
+            // Long enough for a person who looks at a paused client, short enough that a peer
+            // that never reads does not hold its memory for ever.
+            write_timeout: Timespan::from_secs(300),
+            keepalive: Timespan::from_secs(60),
+            udp_rate: 10_000,
+            udp_allow_any: false,
+            log_level: Level::Connections,
+        }
+    }
+}
+
+/// One layer of configuration: what a file, the environment or the command line says.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// Listen here; may be given several times [default: 127.0.0.1:5346]
+    ///
+    /// `HOST:PORT` is TCP and UDP; `tcp://HOST:PORT`, `udp://HOST:PORT` and `unix:PATH` are one
+    /// of a kind. Port 0 lets the system choose. `[::]:PORT` takes IPv4 too.
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Vec<Endpoint>>,
+    /// Echo `raw` bytes as they come, whole `lines`, or whole `length`-prefixed frames [default: raw]
+    #[arg(long, value_name = "FRAMING")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub framing: Option<Framing>,
+    /// End a connection that sends a frame longer than this [default: 1MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_frame: Option<Size>,
+    /// Run this many event loops, each in a thread [default: one per core]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<NonZeroUsize>,
+    /// After a lone event, poll this long before sleeping; 0 saves CPU [default: 50us]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spin: Option<Timespan>,
+    /// Serve one connection and exit
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub once: Option<bool>,
+    /// When stopping, let connections that talk go on for at most this long [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Timespan>,
+    /// Hold at most this many connections; 0: what the open-file limit allows [default: 0]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<usize>,
+    /// Hold at most this many connections from one IP address; 0: no limit [default: 0]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_ip: Option<usize>,
+    /// Close a connection on which nothing arrives for this long; 0: never [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Timespan>,
+    /// Close a connection whose peer reads nothing for this long; 0: never [default: 5m]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_timeout: Option<Timespan>,
+    /// Probe a silent TCP peer after this long, give it up after twice that; 0: never [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Timespan>,
+    /// Answer at most N datagrams a second from one source, loopback excepted; 0: no limit [default: 10000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_rate: Option<u32>,
+    /// Answer datagrams from service ports too (two echo servers can then loop)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_allow_any: Option<bool>,
+    /// Tell `off`, `connections` or `traffic` [default: connections]
+    #[arg(long, value_name = "LEVEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<Level>,
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Level::Off),
+            "connections" => Ok(Level::Connections),
+            "traffic" => Ok(Level::Traffic),
+            _ => Err("write off, connections or traffic".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_and_configuration_have_the_same_keys() {
+        let config = toml::Table::try_from(Config::default()).unwrap();
+        let settings: Settings = config.clone().try_into().unwrap();
+        assert_eq!(toml::Table::try_from(settings).unwrap(), config);
+    }
+}

@@ -1,0 +1,40 @@
+//! An echo server: TCP, UDP and Unix sockets, one event loop per thread.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//!
+//! use echo_server::{Config, Server};
+//!
+//! let config = Config { listen: vec!["tcp://127.0.0.1:0".parse()?], ..Config::default() };
+//! let server = Server::bind(config)?.spawn()?;
+//! let mut stream = TcpStream::connect(server.addresses()[0].socket().unwrap())?;
+//! stream.write_all(b"hello")?;
+//! let mut reply = [0; 5];
+//! stream.read_exact(&mut reply)?;
+//! assert_eq!(&reply, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//! Dropping the handle stops the server.
+
+mod acceptor;
+pub mod cli;
+pub mod config;
+pub mod event;
+mod guard;
+mod limits;
+mod listener;
+pub mod log;
+mod server;
+mod shutdown;
+mod stats;
+mod tcp;
+mod timers;
+mod udp;
+mod worker;
+
+pub use config::Config;
+pub use event::{Address, Event};
+pub use server::{Handle, Server};
+pub use shutdown::Shutdown;
+pub use stats::Stats;

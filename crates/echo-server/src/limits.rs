@@ -1,0 +1,142 @@
+//! How many connections may be open, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::Config;
+use crate::event::{Limit, PeerAddress};
+
+/// Descriptors that are not connections: standard streams, listeners, one poll instance and one
+/// waker for each worker, pipes for bulk transfers, and room to accept and turn away.
+const RESERVE: usize = 64;
+
+/// The caps, and what is open now. Shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    max_connections: usize,
+    max_per_ip: usize,
+    open: AtomicUsize,
+    per_ip: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Limits {
+    pub(crate) fn new(config: &Config) -> Self {
+        let max_connections = match config.max_connections {
+            0 => raise_open_files().saturating_sub(RESERVE).max(1),
+            max => max,
+        };
+        Limits {
+            max_connections,
+            max_per_ip: config.max_per_ip,
+            open: AtomicUsize::new(0),
+            per_ip: Mutex::default(),
+        }
+    }
+
+    /// Counts a connection in; each success needs one [`Limits::release`].
+    pub(crate) fn admit(&self, peer: PeerAddress) -> Result<(), Limit> {
+        // Only the acceptor adds, so this check and the addition cannot race.
+        if self.open.load(Ordering::Relaxed) >= self.max_connections {
+            return Err(Limit::Connections(self.max_connections));
+        }
+        if let Some(ip) = self.counted(peer) {
+            let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = per_ip.entry(ip).or_default();
+            if *count >= self.max_per_ip {
+                return Err(Limit::PerIp(self.max_per_ip));
+            }
+            *count += 1;
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts a connection out.
+    pub(crate) fn release(&self, peer: PeerAddress) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(ip) = self.counted(peer) {
+            let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = per_ip.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    per_ip.remove(&ip);
+                }
+            }
+        }
+    }
+
+    /// Connections open now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// The address a peer counts against, v4-mapped ones as IPv4; `None` where nothing is counted.
+    fn counted(&self, peer: PeerAddress) -> Option<IpAddr> {
+        match peer {
+            PeerAddress::Inet(address) if self.max_per_ip > 0 => Some(address.ip().to_canonical()),
+            _ => None,
+        }
+    }
+}
+
+/// Raises the soft open-file limit to the hard one, and returns it.
+fn raise_open_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    // `None` is "no limit".
+    current.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(text: &str) -> PeerAddress {
+        PeerAddress::Inet(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_v4_mapped_address_counts_as_ipv4() {
+        let limits = Limits::new(&Config {
+            max_per_ip: 1,
+            ..Config::default()
+        });
+        assert_eq!(limits.admit(peer("127.0.0.1:1")), Ok(()));
+        assert_eq!(
+            limits.admit(peer("[::ffff:127.0.0.1]:2")),
+            Err(Limit::PerIp(1))
+        );
+        assert_eq!(limits.admit(peer("127.0.0.2:3")), Ok(()));
+        limits.release(peer("127.0.0.1:1"));
+        assert_eq!(limits.admit(peer("[::ffff:127.0.0.1]:2")), Ok(()));
+        limits.release(peer("[::ffff:127.0.0.1]:2"));
+        limits.release(peer("127.0.0.2:3"));
+        assert_eq!(limits.open(), 0);
+        assert!(limits.per_ip.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_cap_holds_until_a_connection_ends() {
+        let limits = Limits::new(&Config {
+            max_connections: 1,
+            ..Config::default()
+        });
+        assert_eq!(limits.admit(PeerAddress::Unix), Ok(()));
+        assert_eq!(limits.admit(PeerAddress::Unix), Err(Limit::Connections(1)));
+        limits.release(PeerAddress::Unix);
+        assert_eq!(limits.admit(PeerAddress::Unix), Ok(()));
+    }
+}

@@ -1,0 +1,325 @@
+//! From endpoints to bound sockets, with their options.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use echo_core::{Endpoint, Failure, Transport};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::config::Config;
+use crate::event::Address;
+
+/// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
+/// overflows; the system lowers this to its own limit (`net.core.somaxconn`, 4,096 on Linux).
+const BACKLOG: i32 = 4096;
+
+/// How often port 0 is tried again when the port the system chose for TCP is taken for UDP.
+const PORT_TRIES: usize = 32;
+
+/// A bound socket, not blocking.
+pub(crate) enum Listener {
+    Tcp(mio::net::TcpListener),
+    Unix(mio::net::UnixListener, SocketFile),
+    Udp(UdpSocket),
+}
+
+/// A bound socket and the address it got.
+pub(crate) struct Bound {
+    pub(crate) address: Address,
+    pub(crate) listener: Listener,
+}
+
+/// Binds every endpoint, or none.
+pub(crate) fn bind_all(config: &Config) -> Result<Vec<Bound>, Failure> {
+    if config.listen.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "nothing to listen on; give an endpoint with --listen"
+        )));
+    }
+    let mut bound = Vec::new();
+    for endpoint in &config.listen {
+        match endpoint {
+            Endpoint::Unix(path) => bound.push(bind_unix(path).map_err(Failure::bad)?),
+            Endpoint::Inet {
+                transport,
+                host,
+                port,
+            } => {
+                let transports = match transport {
+                    Some(Transport::Tcp) => &[Transport::Tcp][..],
+                    Some(Transport::Udp) => &[Transport::Udp],
+                    None => &[Transport::Tcp, Transport::Udp],
+                };
+                bound.extend(bind_inet(config, endpoint, transports, host, *port)?);
+            }
+        }
+    }
+    Ok(bound)
+}
+
+/// Why one socket could not be bound.
+struct BindError {
+    transport: Transport,
+    address: SocketAddr,
+    error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BindError {
+            transport,
+            address,
+            error,
+        } = self;
+        write!(f, "cannot listen on {transport} {address}: ")?;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "the port is in use; stop the program that holds it (`ss -lnp` names it), or choose \
+                 another with --listen"
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another \
+                 with --listen"
+            ),
+            io::ErrorKind::AddrNotAvailable => write!(
+                f,
+                "this machine has no such address; `ip address` lists those it has, 0.0.0.0 and \
+                 [::] stand for all"
+            ),
+            _ => write!(f, "{error}; choose another address with --listen"),
+        }
+    }
+}
+
+fn bind_inet(
+    config: &Config,
+    endpoint: &Endpoint,
+    transports: &[Transport],
+    host: &str,
+    port: u16,
+) -> Result<Vec<Bound>, Failure> {
+    let addresses = resolve(host, port)
+        .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match bind_addresses(config, transports, &addresses) {
+            // The port that the first socket was given is taken for a later one.
+            Err(e)
+                if port == 0
+                    && e.error.kind() == io::ErrorKind::AddrInUse
+                    && tries < PORT_TRIES => {}
+            outcome => return outcome.map_err(|error| Failure::bad(anyhow!("{error}"))),
+        }
+    }
+}
+
+/// Binds all transports on all addresses, with one port number for all.
+fn bind_addresses(
+    config: &Config,
+    transports: &[Transport],
+    addresses: &[SocketAddr],
+) -> Result<Vec<Bound>, BindError> {
+    let mut bound: Vec<Bound> = Vec::new();
+    for &address in addresses {
+        for &transport in transports {
+            let mut address = address;
+            if let Some(first) = bound.first().and_then(|first| first.address.socket()) {
+                address.set_port(first.port());
+            }
+            match bind_socket(config, transport, address) {
+                Ok(socket) => bound.push(socket),
+                // A name may resolve to an address family that this machine does not run.
+                Err(error)
+                    if addresses.len() > 1 && error.kind() == io::ErrorKind::AddrNotAvailable => {}
+                Err(error) => {
+                    return Err(BindError {
+                        transport,
+                        address,
+                        error,
+                    });
+                }
+            }
+        }
+    }
+    if bound.is_empty() {
+        return Err(BindError {
+            transport: transports[0],
+            address: addresses[0],
+            error: io::ErrorKind::AddrNotAvailable.into(),
+        });
+    }
+    Ok(bound)
+}
+
+/// A host's addresses, each once.
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        format!(
+            "{host:?} could not be resolved: {error}; check the spelling, or give an IP address"
+        )
+    })?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(format!("{host:?} has no address; give an IP address"));
+    }
+    Ok(addresses)
+}
+
+fn bind_socket(config: &Config, transport: Transport, address: SocketAddr) -> io::Result<Bound> {
+    let (kind, protocol) = match transport {
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!takes_ipv4(config, address))?;
+    }
+    match transport {
+        Transport::Tcp => {
+            // Lets a restarted server bind while old connections are in TIME_WAIT; two listeners
+            // still cannot share a port. Never set for UDP, where two sockets could.
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            set_stream_options(config, &socket)?;
+            socket.listen(BACKLOG)?;
+            let listener = std::net::TcpListener::from(socket);
+            Ok(Bound {
+                address: Address::Tcp(listener.local_addr()?),
+                listener: Listener::Tcp(mio::net::TcpListener::from_std(listener)),
+            })
+        }
+        Transport::Udp => {
+            socket.bind(&address.into())?;
+            let socket = UdpSocket::from(socket);
+            Ok(Bound {
+                address: Address::Udp(socket.local_addr()?),
+                listener: Listener::Udp(socket),
+            })
+        }
+    }
+}
+
+/// The options of a connection, set once on the listener: accepted sockets inherit them.
+fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    // Urgent data is part of what the peer sent, and comes back in its place.
+    socket.set_out_of_band_inline(true)?;
+    let keepalive = Duration::from(config.keepalive);
+    if keepalive.is_zero() {
+        return Ok(());
+    }
+    // Probes start after the given time and take as long again: 4 of them, spread evenly. The
+    // system counts in whole seconds.
+    let idle = keepalive.max(Duration::from_secs(1));
+    let interval = (idle / 4).max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(interval)
+            .with_retries(4),
+    )?;
+    // The same bound for a peer that vanished while data was on its way to it.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(idle * 2))?;
+    Ok(())
+}
+
+/// `[::]` takes IPv4 too, unless an IPv4 endpoint on the same port is listed.
+fn takes_ipv4(config: &Config, address: SocketAddr) -> bool {
+    let listed = config.listen.iter().any(|endpoint| match endpoint {
+        Endpoint::Inet { host, port, .. } => {
+            *port == address.port() && *port != 0 && matches!(host.parse(), Ok(IpAddr::V4(_)))
+        }
+        Endpoint::Unix(_) => false,
+    });
+    address.ip().is_unspecified() && !listed
+}
+
+/// A Unix socket's file, removed when the server ends if it is still the same file.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        SocketFile {
+            path: path.to_owned(),
+            identity: identity(path),
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // Nothing is left to do if someone else removed it in between.
+            let _: io::Result<()> = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+fn bind_unix(path: &Path) -> anyhow::Result<Bound> {
+    let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", path.display());
+    remove_stale(path).map_err(fail)?;
+    let listener = UnixListener::bind(path).map_err(|error| {
+        fail(match error.kind() {
+            io::ErrorKind::NotFound => "its directory does not exist; create it first".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                "permission denied; choose a directory you may write to".to_owned()
+            }
+            io::ErrorKind::InvalidInput => {
+                "the path is too long for a socket (108 bytes on Linux); choose a shorter one"
+                    .to_owned()
+            }
+            _ => format!("{error}; choose another path"),
+        })
+    })?;
+    let file = SocketFile::new(path);
+    listener
+        .set_nonblocking(true)
+        .map_err(|error| fail(error.to_string()))?;
+    let listener = mio::net::UnixListener::from_std(listener);
+    Ok(Bound {
+        address: Address::Unix(path.to_owned()),
+        listener: Listener::Unix(listener, file),
+    })
+}
+
+/// Removes a socket file that no server answers on; anything else that is in the way stays.
+fn remove_stale(path: &Path) -> Result<(), String> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err("a file of that name exists and is no socket; choose another path".to_owned());
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| {
+                format!("the socket file left behind there cannot be removed: {error}")
+            })
+        }
+        _ => Err("another server listens there; stop it, or choose another path".to_owned()),
+    }
+}

@@ -1,0 +1,94 @@
+//! The echo server's command.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Parser;
+use echo_core::{Exit, Failure};
+use echo_server::cli::Cli;
+use echo_server::event::{Events, Level};
+use echo_server::{Config, Server, Shutdown, log};
+
+/// How long the end waits for a standard error that takes nothing any more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => {
+            // When standard error is gone too, the exit code still tells.
+            let _: io::Result<()> = writeln!(io::stderr(), "echo-server: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let layers = cli.layers(|name| std::env::var_os(name))?;
+    let config: Config = layers.resolve().map_err(Failure::usage)?;
+    if cli.print_config {
+        return print(&layers.to_string());
+    }
+    let (events, reader) = match config.log_level {
+        Level::Off => (Events::off(), None),
+        level => {
+            let (events, reader) = Events::channel(level);
+            (events, Some(reader))
+        }
+    };
+    let server = Server::bind_with(config, events)?;
+    let shutdown = stop_on_signals()?;
+    let lines = server
+        .addresses()
+        .iter()
+        .map(|a| format!("listening {a}\n"))
+        .collect::<String>();
+    print(&format!("{lines}ready\n"))?;
+
+    let (done, written) = channel::<()>();
+    thread::spawn(move || {
+        let _done = done;
+        if let Some(reader) = reader {
+            // Nobody is left to be told that standard error is closed.
+            let _: io::Result<()> = log::write_text(&reader, io::stderr());
+        }
+    });
+    let outcome = server.run(&shutdown);
+    let _: RecvTimeoutError = written.recv_timeout(LAST_WORDS).unwrap_err();
+    outcome
+}
+
+/// Prints a result. A reader that has gone away is no error; a full disk is.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::bad(anyhow!(
+            "cannot write to standard output: {error}; redirect it to a place that takes it"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The first SIGINT or SIGTERM asks the server to stop, the second ends it. A terminal that hangs
+/// up does neither.
+fn stop_on_signals() -> Result<Shutdown, Failure> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    let shutdown = Shutdown::new();
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])
+        .map_err(|error| Failure::bad(anyhow!("cannot handle signals: {error}")))?;
+    let heard = shutdown.clone();
+    thread::spawn(move || {
+        for _ in signals.forever().filter(|signal| *signal != SIGHUP) {
+            if heard.is_requested() {
+                std::process::exit(Exit::Interrupted.code().into());
+            }
+            heard.request();
+        }
+    });
+    Ok(shutdown)
+}

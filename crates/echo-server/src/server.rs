@@ -1,0 +1,216 @@
+//! A server from its configuration to its end.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::anyhow;
+use echo_core::Failure;
+
+use crate::config::Config;
+use crate::event::{Address, Events, Kind};
+use crate::guard::Guard;
+use crate::limits::Limits;
+use crate::listener::{self, Bound, Listener};
+use crate::shutdown::Shutdown;
+use crate::stats::{Counters, Stats};
+use crate::udp::UdpEcho;
+use crate::worker::{self, Shared, Worker};
+
+/// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
+pub struct Server {
+    config: Config,
+    events: Events,
+    bound: Vec<Bound>,
+    counters: Vec<Arc<Counters>>,
+}
+
+impl Server {
+    /// Binds every endpoint of `config`, or none.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says which socket could not be bound, why, and what to do.
+    pub fn bind(config: Config) -> Result<Self, Failure> {
+        Server::bind_with(config, Events::off())
+    }
+
+    /// As [`Server::bind`], and tells `events` what happens.
+    pub fn bind_with(config: Config, events: Events) -> Result<Self, Failure> {
+        let bound = listener::bind_all(&config)?;
+        let counters = (0..config.workers.get()).map(|_| Arc::default()).collect();
+        Ok(Server {
+            config,
+            events,
+            bound,
+            counters,
+        })
+    }
+
+    /// The addresses that the sockets got, in the order of the configuration; `HOST:PORT` gives
+    /// TCP, then UDP.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.bound
+            .iter()
+            .map(|bound| bound.address.clone())
+            .collect()
+    }
+
+    /// Serves until `shutdown` is requested and every connection has ended or run out of time.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the system grants no threads or event queues, or takes one away.
+    pub fn run(self, shutdown: &Shutdown) -> Result<(), Failure> {
+        let events = self.events.clone();
+        let workers = self.workers(shutdown).map_err(|error| {
+            Failure::bad(anyhow!(
+                "cannot start serving: {error}; raise the open-file limit (ulimit -n), or use fewer --workers"
+            ))
+        })?;
+        let outcome = thread::scope(|scope| {
+            let threads: Vec<_> = workers
+                .into_iter()
+                .enumerate()
+                .map(|(index, worker)| {
+                    let run = move || {
+                        let outcome = worker.run();
+                        // One worker that fails stops all: half a server would lose connections.
+                        shutdown.request();
+                        outcome
+                    };
+                    thread::Builder::new()
+                        .name(format!("worker-{index}"))
+                        .spawn_scoped(scope, run)
+                })
+                .collect();
+            if threads.iter().any(Result::is_err) {
+                shutdown.request_immediate();
+            }
+            threads.into_iter().try_for_each(|thread| {
+                thread?
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
+            })
+        });
+        events.tell(|| Kind::Stopped);
+        outcome.map_err(|error| Failure::bad(anyhow!("serving failed: {error}")))
+    }
+
+    /// Serves in a thread of its own. Dropping the handle stops the server.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the system grants no thread.
+    pub fn spawn(self) -> Result<Handle, Failure> {
+        let shutdown = Shutdown::new();
+        let addresses = self.addresses();
+        let counters = self.counters.clone();
+        let run = {
+            let shutdown = shutdown.clone();
+            move || self.run(&shutdown)
+        };
+        let thread = thread::Builder::new()
+            .name("echo-server".to_owned())
+            .spawn(run)
+            .map_err(|error| Failure::bad(anyhow!("cannot start a thread: {error}")))?;
+        Ok(Handle {
+            addresses,
+            counters,
+            shutdown,
+            thread: Some(thread),
+        })
+    }
+
+    fn workers(self, shutdown: &Shutdown) -> io::Result<Vec<Worker>> {
+        let (polls, inboxes): (Vec<_>, Vec<_>) = self
+            .counters
+            .into_iter()
+            .map(worker::poll_and_inbox)
+            .collect::<io::Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
+        let shared = Arc::new(Shared {
+            limits: Limits::new(&self.config),
+            config: self.config,
+            events: self.events,
+            shutdown: shutdown.clone(),
+            inboxes,
+        });
+        let mut workers: Vec<Worker> = polls
+            .into_iter()
+            .enumerate()
+            .map(|(index, poll)| Worker::new(index, poll, shared.clone()))
+            .collect();
+        let is_udp = |bound: &Bound| matches!(bound.listener, Listener::Udp(_));
+        let (udp, streams): (Vec<_>, Vec<_>) = self.bound.into_iter().partition(is_udp);
+        let own_ports: Vec<u16> = udp
+            .iter()
+            .filter_map(|bound| bound.address.socket())
+            .map(|own| own.port())
+            .collect();
+        // From the last worker on: the first one accepts for all.
+        for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
+            if let Listener::Udp(socket) = bound.listener {
+                let guard = Guard::new(&shared.config, own_ports.clone());
+                workers[index].add_udp(UdpEcho::new(socket, guard)?)?;
+            }
+        }
+        workers[0].accept_from(streams.into_iter().map(|bound| bound.listener).collect())?;
+        Ok(workers)
+    }
+}
+
+/// A server that runs in a thread of its own. Dropping it closes every connection and waits for
+/// the end; see [`Handle::stop`] for an end that lets connections finish.
+pub struct Handle {
+    addresses: Vec<Address>,
+    counters: Vec<Arc<Counters>>,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<Result<(), Failure>>>,
+}
+
+impl Handle {
+    /// The addresses that the sockets got; see [`Server::addresses`].
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// What the server has done so far.
+    pub fn stats(&self) -> Stats {
+        let mut total = Stats::default();
+        for counters in &self.counters {
+            counters.add_to(&mut total);
+        }
+        total
+    }
+
+    /// The value with which the server can be asked to stop.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Stops accepting, waits for the connections that talk (at most for the configured drain),
+    /// and returns how the server ended.
+    ///
+    /// # Errors
+    /// See [`Server::run`].
+    pub fn stop(mut self) -> Result<(), Failure> {
+        self.shutdown.request();
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), Failure> {
+        match self.thread.take() {
+            Some(thread) => thread
+                .join()
+                .unwrap_or_else(|_| Err(Failure::bad(anyhow!("the server panicked")))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shutdown.request_immediate();
+        // Nobody is left to be told how it ended.
+        let _: Result<(), Failure> = self.join();
+    }
+}

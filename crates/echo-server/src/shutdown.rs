@@ -1,0 +1,63 @@
+//! The wish to stop, as a value passed to whoever must hear of it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mio::Waker;
+
+/// A request to stop that can be made from any thread, and is heard by every worker at once.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    requested: AtomicBool,
+    immediate: AtomicBool,
+    wakers: Mutex<Vec<Arc<Waker>>>,
+}
+
+impl Shutdown {
+    /// Nobody has asked yet.
+    pub fn new() -> Self {
+        Shutdown::default()
+    }
+
+    /// Asks every worker to stop accepting, to drain and to return. Asking again changes nothing.
+    pub fn request(&self) {
+        self.0.requested.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Asks every worker to close its connections at once and to return.
+    pub fn request_immediate(&self) {
+        self.0.immediate.store(true, Ordering::Release);
+        self.request();
+    }
+
+    fn wake(&self) {
+        for waker in self.wakers().iter() {
+            // A worker that cannot be woken has ended already.
+            let _: io::Result<()> = waker.wake();
+        }
+    }
+
+    /// Whether someone has asked.
+    pub fn is_requested(&self) -> bool {
+        self.0.requested.load(Ordering::Acquire)
+    }
+
+    /// Whether connections are not to be waited for.
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.0.immediate.load(Ordering::Acquire)
+    }
+
+    /// Has `waker` woken by a request.
+    pub(crate) fn register(&self, waker: Arc<Waker>) {
+        self.wakers().push(waker);
+    }
+
+    fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Waker>>> {
+        self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,348 @@
+//! One UDP socket: datagrams in, the same datagrams out, in batches.
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::UdpSocket;
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+
+use crate::event::{DropReason, Events, Kind, Level, unmapped};
+use crate::guard::Guard;
+use crate::stats::Counters;
+
+/// The largest datagram, or train of datagrams, that the system hands over at once.
+const BUFFER_LEN: usize = 1 << 16;
+
+/// Batches answered in one turn, so that a flood cannot starve the worker's connections.
+const BATCHES_PER_TURN: usize = 8;
+
+/// The longest UDP payload over IPv4. A train of datagrams sent at once may be no longer either.
+const MAX_PAYLOAD: usize = 65_507;
+
+/// Datagrams up to this size are worth copying together, to be sent with one call.
+const GATHER_MAX: usize = 2048;
+
+/// Memory for one batch of datagrams, shared by the sockets of a worker. The pages of a buffer
+/// that never held a large datagram are never touched.
+pub(crate) struct Batch {
+    buffers: Vec<u8>,
+    metas: [RecvMeta; BATCH_SIZE],
+    train: Vec<u8>,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Batch {
+            buffers: vec![0; BATCH_SIZE * BUFFER_LEN],
+            metas: [RecvMeta::default(); BATCH_SIZE],
+            train: Vec::new(),
+        }
+    }
+
+    /// The bytes of `run` entries from `first` on, side by side.
+    fn gather(&mut self, first: usize, run: usize) -> &[u8] {
+        let entry = |i: usize| &self.buffers[i * BUFFER_LEN..][..self.metas[i].len];
+        if run == 1 {
+            return entry(first);
+        }
+        self.train.clear();
+        for i in first..first + run {
+            self.train.extend_from_slice(entry(i));
+        }
+        &self.train
+    }
+}
+
+/// A UDP socket that sends every acceptable datagram back.
+pub(crate) struct UdpEcho {
+    pub(crate) socket: UdpSocket,
+    state: UdpSocketState,
+    guard: Guard,
+    /// Bound to all addresses: a reply must be told which one was asked.
+    any_address: bool,
+    /// Buffers offered to the next receive: many only while many arrive, for each has its cost.
+    expected: usize,
+    told: Told,
+}
+
+/// What the worker lends for one turn.
+pub(crate) struct UdpTurn<'a> {
+    pub(crate) batch: &'a mut Batch,
+    pub(crate) now: Instant,
+    pub(crate) events: &'a Events,
+    pub(crate) counters: &'a Counters,
+}
+
+impl UdpEcho {
+    pub(crate) fn new(socket: std::net::UdpSocket, guard: Guard) -> io::Result<Self> {
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        allow_fragments(&socket)?;
+        let any_address = socket.local_addr()?.ip().is_unspecified();
+        Ok(UdpEcho {
+            socket: UdpSocket::from_std(socket),
+            state,
+            guard,
+            any_address,
+            expected: 1,
+            told: Told::default(),
+        })
+    }
+
+    /// Answers what has arrived. Returns whether there may be more.
+    pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
+        for _ in 0..BATCHES_PER_TURN {
+            let received = {
+                let mut buffers = turn.batch.buffers.chunks_exact_mut(BUFFER_LEN);
+                let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
+                    IoSliceMut::new(buffers.next().expect("a buffer for each of the batch"))
+                });
+                self.state.recv(
+                    UdpSockRef::from(&self.socket),
+                    &mut slices[..self.expected],
+                    &mut turn.batch.metas,
+                )
+            };
+            match received {
+                Ok(count) => {
+                    self.answer(turn, count);
+                    self.expected = match count == self.expected {
+                        true => (count * 4).min(BATCH_SIZE),
+                        false => count.max(1),
+                    };
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // An error that an earlier reply caused, or an interruption: the datagrams that
+                // wait are none the worse for it.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    /// When what was held back must be told.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.told.deadline()
+    }
+
+    /// Tells what was held back so far.
+    pub(crate) fn tell(&mut self, now: Instant, events: &Events) {
+        self.told.flush(now, events);
+    }
+
+    fn answer(&mut self, turn: &mut UdpTurn<'_>, count: usize) {
+        let mut next = 0;
+        while next < count {
+            let run = self.run(&turn.batch.metas[next..count]);
+            self.answer_run(turn, next, run);
+            next += run;
+        }
+    }
+
+    /// How many of the batch's next entries can be answered with one call: one train that the
+    /// system put together, or several small datagrams of one size from one source.
+    fn run(&self, metas: &[RecvMeta]) -> usize {
+        let first = &metas[0];
+        if first.len != first.stride || first.len == 0 || first.len > GATHER_MAX {
+            return 1;
+        }
+        let most = self.state.max_gso_segments().min(MAX_PAYLOAD / first.len);
+        let alike = |meta: &&RecvMeta| {
+            (meta.addr, meta.dst_ip, meta.len, meta.stride)
+                == (first.addr, first.dst_ip, first.len, first.stride)
+        };
+        metas.iter().take(most.max(1)).take_while(alike).count()
+    }
+
+    fn answer_run(&mut self, turn: &mut UdpTurn<'_>, first: usize, run: usize) {
+        let meta = turn.batch.metas[first];
+        let datagrams = match run {
+            1 => meta.len.div_ceil(meta.stride.max(1)).max(1) as u64,
+            run => run as u64,
+        };
+        turn.counters.datagrams.add(datagrams);
+        let admitted = self
+            .guard
+            .admit(meta.addr, meta.dst_ip, datagrams, turn.now);
+        let allowed = *admitted.as_ref().unwrap_or(&0);
+        if let Err(why) = admitted {
+            self.dropped(turn, &meta, why, datagrams);
+            return;
+        }
+        let replies = turn.batch.gather(first, run);
+        let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
+        let sent = self.send(&meta, replies);
+        self.told.answered(
+            turn.now,
+            turn.events,
+            meta.addr,
+            allowed,
+            replies.len() as u64,
+        );
+        if allowed < datagrams {
+            self.dropped(turn, &meta, DropReason::Rate, datagrams - allowed);
+        }
+        if let Err(error) = sent {
+            self.dropped(turn, &meta, DropReason::Failed(error.kind()), allowed);
+        }
+    }
+
+    /// Sends `contents`, cut into datagrams of the size in which they came. A datagram that the
+    /// socket has no room for is lost, as datagrams may be.
+    fn send(&self, meta: &RecvMeta, contents: &[u8]) -> io::Result<()> {
+        let transmit = |contents, segment_size| {
+            let transmit = Transmit {
+                destination: meta.addr,
+                ecn: None,
+                contents,
+                segment_size,
+                // Bound to one address, the system can choose no other.
+                src_ip: meta.dst_ip.filter(|_| self.any_address),
+            };
+            self.state
+                .try_send(UdpSockRef::from(&self.socket), &transmit)
+        };
+        if contents.len() <= meta.stride {
+            return transmit(contents, None);
+        }
+        let train = self.state.max_gso_segments() > 1;
+        if train && transmit(contents, Some(meta.stride)).is_ok() {
+            return Ok(());
+        }
+        contents
+            .chunks(meta.stride)
+            .try_for_each(|datagram| transmit(datagram, None))
+    }
+
+    fn dropped(&mut self, turn: &UdpTurn<'_>, meta: &RecvMeta, why: DropReason, count: u64) {
+        turn.counters.datagrams_dropped.add(count);
+        self.told
+            .dropped(turn.now, turn.events, meta.addr, why, count);
+    }
+}
+
+/// Lets replies be cut into fragments again, which `quinn-udp` forbids for QUIC's sake: a datagram
+/// longer than the path's packets must come back too.
+fn allow_fragments(socket: &std::net::UdpSocket) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::socket::{setsockopt, sockopt as option};
+        use rustix::net::sockopt;
+
+        sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
+        if socket.local_addr()?.is_ipv6() {
+            sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DONT)?;
+            setsockopt(socket, option::Ipv6DontFrag, &false)?;
+        }
+        // Nobody here looks at the time stamps that it asked for.
+        setsockopt(socket, option::ReceiveTimestampns, &false)?;
+    }
+    Ok(())
+}
+
+/// What is held back of a flood: the first datagram is told at once, then a sum each second.
+#[derive(Default)]
+struct Told {
+    answered: Sum,
+    dropped: Option<(DropReason, Sum)>,
+}
+
+/// Datagrams since they were last told.
+#[derive(Default)]
+struct Sum {
+    last: Option<Instant>,
+    peer: Option<SocketAddr>,
+    count: u64,
+    bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, peer: SocketAddr, count: u64, bytes: u64) {
+        self.peer = Some(peer);
+        self.count += count;
+        self.bytes += bytes;
+    }
+
+    /// When it is due: a second after the last one was told.
+    fn due(&self) -> Option<Instant> {
+        self.peer?;
+        self.last.map(|last| last + Duration::from_secs(1))
+    }
+
+    /// The peer, count and bytes to be told now, if it is time.
+    fn take(&mut self, now: Instant) -> Option<(SocketAddr, u64, u64)> {
+        if self.due().is_some_and(|due| now < due) {
+            return None;
+        }
+        let told = (self.peer.take()?, self.count, self.bytes);
+        *self = Sum {
+            last: Some(now),
+            ..Sum::default()
+        };
+        Some(told)
+    }
+}
+
+impl Told {
+    fn answered(
+        &mut self,
+        now: Instant,
+        events: &Events,
+        peer: SocketAddr,
+        count: u64,
+        bytes: u64,
+    ) {
+        if events.wants(Level::Connections) {
+            self.answered.add(unmapped(peer), count, bytes);
+            self.flush_answered(now, events);
+        }
+    }
+
+    fn dropped(
+        &mut self,
+        now: Instant,
+        events: &Events,
+        peer: SocketAddr,
+        why: DropReason,
+        count: u64,
+    ) {
+        if !events.wants(Level::Connections) {
+            return;
+        }
+        let (told, sum) = self.dropped.get_or_insert_with(|| (why, Sum::default()));
+        *told = why;
+        sum.add(unmapped(peer), count, 0);
+        self.flush_dropped(now, events);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let dropped = self.dropped.as_ref().and_then(|(_, sum)| sum.due());
+        self.answered.due().into_iter().chain(dropped).min()
+    }
+
+    fn flush(&mut self, now: Instant, events: &Events) {
+        self.flush_answered(now, events);
+        self.flush_dropped(now, events);
+    }
+
+    fn flush_answered(&mut self, now: Instant, events: &Events) {
+        // On the way of every datagram at the finest level: each one is told.
+        let now = if events.wants(Level::Traffic) {
+            now + Duration::from_secs(1)
+        } else {
+            now
+        };
+        if let Some((peer, count, bytes)) = self.answered.take(now) {
+            events.tell(|| Kind::Datagrams { peer, count, bytes });
+        }
+    }
+
+    fn flush_dropped(&mut self, now: Instant, events: &Events) {
+        if let Some((why, sum)) = &mut self.dropped
+            && let Some((peer, count, _)) = sum.take(now)
+        {
+            let why = *why;
+            events.tell(|| Kind::DatagramDropped { peer, why, count });
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! One event loop: poll, dispatch, spin, timers. A server runs one in each of its threads.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use echo_core::Framing;
+use echo_core::framing::Decoder;
+use mio::{Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::acceptor::{Accepted, Acceptor};
+use crate::config::Config;
+use crate::event::{Events, Kind, Reason};
+use crate::limits::Limits;
+use crate::listener::Listener;
+use crate::shutdown::Shutdown;
+use crate::stats::Counters;
+use crate::tcp::{Next, Peer, Turn};
+use crate::timers::Timers;
+use crate::udp::{Batch, UdpEcho, UdpTurn};
+
+/// Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
+const BUFFER_LEN: usize = 64 << 10;
+
+/// Readiness events taken from the system at once.
+const EVENTS: usize = 1024;
+
+/// A connection that has been silent for this long is not waited for when the server stops.
+const SILENT: Duration = Duration::from_secs(1);
+
+const WAKER: Token = Token(usize::MAX);
+/// Tokens from here on are UDP sockets.
+const UDP: usize = usize::MAX / 4 * 3;
+/// Tokens from here on are listeners; below are peers.
+const LISTENERS: usize = usize::MAX / 2;
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) events: Events,
+    pub(crate) limits: Limits,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) inboxes: Vec<Inbox>,
+}
+
+/// How connections reach a worker, and how many it has.
+pub(crate) struct Inbox {
+    waker: Arc<Waker>,
+    /// Connections given to the worker that have not ended.
+    load: AtomicUsize,
+    /// `None` once the worker has ended.
+    queue: Mutex<Option<Vec<Accepted>>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Inbox {
+    /// Gives the worker a connection, or gives it back when the worker has ended.
+    fn offer(&self, accepted: Accepted) -> Option<Accepted> {
+        match &mut *self.queue() {
+            Some(queue) => queue.push(accepted),
+            None => return Some(accepted),
+        }
+        // Fails only when the worker is gone, and then so is its queue.
+        let _: io::Result<()> = self.waker.wake();
+        None
+    }
+
+    /// What has been given since the last call.
+    fn take(&self) -> Vec<Accepted> {
+        self.queue()
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// Takes no more from now on, unless something waits.
+    fn close(&self) -> bool {
+        let mut queue = self.queue();
+        if queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
+            return false;
+        }
+        *queue = None;
+        true
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<Vec<Accepted>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One event loop and what it serves.
+pub(crate) struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    poll: Poll,
+    acceptor: Option<Acceptor>,
+    udp: Vec<UdpEcho>,
+    /// UDP sockets that wait for another turn.
+    udp_again: Vec<usize>,
+    peers: Slab<Peer>,
+    /// Peers that wait for another turn.
+    again: Vec<usize>,
+    timers: Timers,
+    buffer: Box<[u8]>,
+    batch: Option<Box<Batch>>,
+    /// When the current events were received.
+    now: Instant,
+    /// When connections that still talk are closed; set once the server is stopping.
+    drain_until: Option<Instant>,
+}
+
+/// A poll instance and the inbox through which it is woken.
+pub(crate) fn poll_and_inbox(counters: Arc<Counters>) -> io::Result<(Poll, Inbox)> {
+    let poll = Poll::new()?;
+    let inbox = Inbox {
+        waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
+        load: AtomicUsize::new(0),
+        queue: Mutex::new(Some(Vec::new())),
+        counters,
+    };
+    Ok((poll, inbox))
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, poll: Poll, shared: Arc<Shared>) -> Self {
+        shared
+            .shutdown
+            .register(shared.inboxes[index].waker.clone());
+        Worker {
+            index,
+            counters: shared.inboxes[index].counters.clone(),
+            shared,
+            poll,
+            acceptor: None,
+            udp: Vec::new(),
+            udp_again: Vec::new(),
+            peers: Slab::new(),
+            again: Vec::new(),
+            timers: Timers::default(),
+            buffer: vec![0; BUFFER_LEN].into(),
+            batch: None,
+            now: Instant::now(),
+            drain_until: None,
+        }
+    }
+
+    /// Has this worker accept for all.
+    pub(crate) fn accept_from(&mut self, listeners: Vec<Listener>) -> io::Result<()> {
+        self.acceptor = Some(Acceptor::new(listeners, self.poll.registry(), LISTENERS)?);
+        Ok(())
+    }
+
+    /// Has this worker serve a UDP socket.
+    pub(crate) fn add_udp(&mut self, mut udp: UdpEcho) -> io::Result<()> {
+        let token = Token(UDP + self.udp.len());
+        self.poll
+            .registry()
+            .register(&mut udp.socket, token, Interest::READABLE)?;
+        self.udp.push(udp);
+        self.batch.get_or_insert_with(|| Box::new(Batch::new()));
+        Ok(())
+    }
+
+    /// Serves until the server is asked to stop and every connection has ended.
+    ///
+    /// # Errors
+    /// The system's, when it can no longer be asked for events.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut ready = mio::Events::with_capacity(EVENTS);
+        let spin = Duration::from(self.shared.config.spin);
+        let mut spin_until = None;
+        loop {
+            if self.shared.shutdown.is_requested() && self.drain() {
+                return Ok(());
+            }
+            let timeout = match spin_until {
+                Some(_) => Some(Duration::ZERO),
+                None => self.timeout(),
+            };
+            match self.poll.poll(&mut ready, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => self.now = Instant::now(),
+            }
+            // A wake-up for one event suggests a peer that waits for each answer before it sends
+            // again: the next event is then nearer than the time it takes to sleep and wake.
+            spin_until = match ready.iter().take(2).count() {
+                0 => spin_until.filter(|until| self.now < *until),
+                1 => (!spin.is_zero()).then(|| self.now + spin),
+                _ => None,
+            };
+            for event in &ready {
+                self.dispatch(event);
+            }
+            self.take_turns();
+            self.expire();
+        }
+    }
+
+    /// How long the next poll may sleep; `None` is until something happens.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() || !self.udp_again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let accept = self
+            .acceptor
+            .as_ref()
+            .and_then(|acceptor| acceptor.due(self.now));
+        let udp = self.udp.iter().filter_map(UdpEcho::deadline).min();
+        let next = [self.timers.next(), accept, udp]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn dispatch(&mut self, event: &mio::event::Event) {
+        match event.token() {
+            WAKER => {
+                for accepted in self.shared.inboxes[self.index].take() {
+                    self.add(accepted);
+                }
+            }
+            Token(token) if token >= UDP => self.udp_again.push(token - UDP),
+            Token(token) if token >= LISTENERS => {
+                if let Some(acceptor) = &mut self.acceptor {
+                    acceptor.note(token - LISTENERS);
+                }
+            }
+            Token(key) => {
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.note(event);
+                    if !peer.queued {
+                        self.advance(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a turn to all that wait for one.
+    fn take_turns(&mut self) {
+        if !self.again.is_empty() {
+            for key in std::mem::take(&mut self.again) {
+                // Its key may have gone to another peer, which does not wait.
+                if self.peers.get(key).is_some_and(|peer| peer.queued) {
+                    self.peers[key].queued = false;
+                    self.advance(key);
+                }
+            }
+        }
+        if !self.udp_again.is_empty() {
+            for index in std::mem::take(&mut self.udp_again) {
+                self.advance_udp(index);
+            }
+        }
+        self.accept();
+    }
+
+    fn advance(&mut self, key: usize) {
+        let peer = &mut self.peers[key];
+        let mut turn = Turn {
+            buffer: &mut self.buffer,
+            now: self.now,
+            events: &self.shared.events,
+            counters: &self.counters,
+        };
+        match peer.advance(&mut turn) {
+            Ok(Next::Event) => self.arm(key),
+            Ok(Next::Turn) => {
+                peer.queued = true;
+                self.again.push(key);
+            }
+            Err(reason) => self.close(key, reason),
+        }
+    }
+
+    fn advance_udp(&mut self, index: usize) {
+        let (Some(udp), Some(batch)) = (self.udp.get_mut(index), &mut self.batch) else {
+            return;
+        };
+        let mut turn = UdpTurn {
+            batch,
+            now: self.now,
+            events: &self.shared.events,
+            counters: &self.counters,
+        };
+        if udp.advance(&mut turn) {
+            self.udp_again.push(index);
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(mut acceptor) = self.acceptor.take() else {
+            return;
+        };
+        if acceptor.due(self.now).is_none() {
+            self.acceptor = Some(acceptor);
+            return;
+        }
+        let shared = self.shared.clone();
+        let over = acceptor.advance(&shared, self.now, |accepted| self.hand_over(accepted));
+        // Dropping it closes the listeners.
+        self.acceptor = (!over).then_some(acceptor);
+    }
+
+    /// Gives a connection to the worker that has the fewest.
+    fn hand_over(&mut self, accepted: Accepted) {
+        self.counters.accepted.add(1);
+        let (id, peer) = (accepted.id, accepted.address);
+        self.shared.events.tell(|| Kind::Accepted { id, peer });
+        let shared = self.shared.clone();
+        let load = |index: &usize| shared.inboxes[*index].load.load(Ordering::Relaxed);
+        let chosen = (0..shared.inboxes.len())
+            .min_by_key(load)
+            .unwrap_or(self.index);
+        let kept = match chosen == self.index {
+            true => Some(accepted),
+            false => {
+                shared.inboxes[chosen].load.fetch_add(1, Ordering::Relaxed);
+                let back = shared.inboxes[chosen].offer(accepted);
+                if back.is_some() {
+                    shared.inboxes[chosen].load.fetch_sub(1, Ordering::Relaxed);
+                }
+                back
+            }
+        };
+        if let Some(accepted) = kept {
+            shared.inboxes[self.index]
+                .load
+                .fetch_add(1, Ordering::Relaxed);
+            self.add(accepted);
+        }
+    }
+
+    fn add(&mut self, accepted: Accepted) {
+        let Accepted {
+            stream,
+            id,
+            address,
+        } = accepted;
+        let Config {
+            framing, max_frame, ..
+        } = &self.shared.config;
+        let decoder = match framing {
+            Framing::Raw => None,
+            framing => Some(Box::new(Decoder::new(*framing, max_frame.0))),
+        };
+        let entry = self.peers.vacant_entry();
+        let key = entry.key();
+        let peer = entry.insert(Peer::new(stream, id, address, decoder, self.now));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(target_os = "linux")]
+        let interest = interest | Interest::PRIORITY;
+        match self
+            .poll
+            .registry()
+            .register(peer.stream.source(), Token(key), interest)
+        {
+            Ok(()) => self.arm(key),
+            Err(error) => self.close(key, Reason::Failed(error.kind())),
+        }
+    }
+
+    fn close(&mut self, key: usize, reason: Reason) {
+        // Closing its descriptor takes it out of the poll instance too.
+        let mut peer = self.peers.remove(key);
+        self.timers.disarm(key, &mut peer.armed);
+        self.counters.closed.add(1);
+        self.shared.inboxes[self.index]
+            .load
+            .fetch_sub(1, Ordering::Relaxed);
+        self.shared.limits.release(peer.address);
+        let Peer {
+            id,
+            address,
+            received,
+            sent,
+            ..
+        } = peer;
+        self.shared.events.tell(|| Kind::Closed {
+            id,
+            peer: address,
+            reason,
+            received,
+            sent,
+        });
+        if self.shared.config.once {
+            self.shared.shutdown.request();
+        }
+    }
+
+    /// When a peer is over even if nothing happens, and why.
+    fn deadline(&self, peer: &Peer) -> Option<(Instant, Reason)> {
+        let config = &self.shared.config;
+        let own = peer.deadline(config.idle_timeout.into(), config.write_timeout.into());
+        let drain = self
+            .drain_until
+            .map(|until| (until.min(peer.active + SILENT), Reason::Shutdown));
+        own.into_iter().chain(drain).min_by_key(|(at, _)| *at)
+    }
+
+    fn arm(&mut self, key: usize) {
+        if let Some((at, _)) = self.deadline(&self.peers[key]) {
+            self.timers.arm(key, &mut self.peers[key].armed, at);
+        }
+    }
+
+    /// Ends what is over, and tells what is due.
+    fn expire(&mut self) {
+        while let Some(key) = self.timers.expired(self.now) {
+            self.peers[key].armed = None;
+            match self.deadline(&self.peers[key]) {
+                Some((at, reason)) if at <= self.now => self.close(key, reason),
+                _ => self.arm(key),
+            }
+        }
+        for udp in &mut self.udp {
+            if udp.deadline().is_some_and(|at| at <= self.now) {
+                udp.tell(self.now, &self.shared.events);
+            }
+        }
+    }
+
+    /// Stops listening, once, and returns whether every connection has ended.
+    fn drain(&mut self) -> bool {
+        if self.drain_until.is_none() {
+            let drain = Duration::from(self.shared.config.drain);
+            self.drain_until = Some(self.now + drain);
+            self.acceptor = None;
+            for mut udp in self.udp.drain(..) {
+                udp.tell(self.now + SILENT, &self.shared.events);
+            }
+            if self.index == 0 {
+                let connections = self.shared.limits.open();
+                self.shared.events.tell(|| Kind::Draining {
+                    connections,
+                    at_most: drain,
+                });
+            }
+            for key in self.keys() {
+                self.arm(key);
+            }
+        }
+        if self.shared.shutdown.is_immediate() {
+            for key in self.keys() {
+                self.close(key, Reason::Shutdown);
+            }
+        }
+        self.peers.is_empty() && self.shared.inboxes[self.index].close()
+    }
+
+    fn keys(&self) -> Vec<usize> {
+        self.peers.iter().map(|(key, _)| key).collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! Cargo as a tool: where the workspace is, and building its programs.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// How programs are built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quick to build.
+    Dev,
+    /// What is measured.
+    Release,
+}
+
+/// The workspace's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask/ lies in the workspace's root")
+}
+
+/// The cargo that runs this task, in the workspace's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Built programs by name.
+pub struct Programs(BTreeMap<String, PathBuf>);
+
+impl Programs {
+    /// Builds every program of `packages` of the workspace that `manifest` belongs to. Cargo says
+    /// where they are, wherever its target directory lies.
+    pub fn build(manifest: &Path, packages: &[&str], profile: Profile) -> Result<Self> {
+        let mut command = cargo();
+        command
+            .args(["build", "--locked", "--bins"])
+            .arg("--message-format=json-render-diagnostics")
+            .arg("--manifest-path")
+            .arg(manifest)
+            .stderr(Stdio::inherit());
+        if profile == Profile::Release {
+            command.arg("--release");
+        }
+        for package in packages {
+            command.args(["--package", package]);
+        }
+        let output = command.output().context("cannot run cargo")?;
+        ensure!(
+            output.status.success(),
+            "cannot build {}: cargo said why above",
+            packages.join(" and ")
+        );
+        let programs = String::from_utf8(output.stdout)?
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<Vec<Value>, _>>()
+            .context("cargo wrote messages that are not JSON")?
+            .iter()
+            .filter_map(program)
+            .collect();
+        Ok(Programs(programs))
+    }
+
+    /// The path of a program that was built.
+    pub fn path(&self, name: &str) -> Result<&Path> {
+        match self.0.get(name) {
+            Some(path) => Ok(path),
+            None => bail!("cargo built no program called {name}"),
+        }
+    }
+}
+
+/// The name and the path in a `compiler-artifact` message of a program.
+fn program(message: &Value) -> Option<(String, PathBuf)> {
+    let name = message["target"]["name"].as_str()?;
+    let path = message["executable"].as_str()?;
+    Some((name.to_owned(), path.into()))
+}

@@ -1,0 +1,202 @@
+//! Where the demo plays: the programs, the server that runs, and what is told of them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cargo::Programs;
+use crate::process::{self, Process};
+use crate::terminal::{Style, Terminal};
+
+/// The longest that any one wait may take. All of them together take about two seconds.
+pub const LIMIT: Duration = Duration::from_secs(5);
+
+/// What the steps share.
+pub struct Stage {
+    out: Terminal,
+    programs: Programs,
+    dir: TempDir,
+    server: Option<Server>,
+}
+
+/// A server that is ready.
+pub struct Server {
+    /// The running program.
+    pub process: Process,
+    addresses: Vec<(String, String)>,
+}
+
+impl Stage {
+    /// A stage with nothing on it yet.
+    pub fn new(out: Terminal, programs: Programs) -> Result<Self> {
+        Ok(Stage {
+            out,
+            programs,
+            dir: TempDir::new()?,
+            server: None,
+        })
+    }
+
+    /// Tells what one would type for what happens next.
+    pub fn types(&self, command: &str) -> Result<()> {
+        let command = self.out.paint(Style::Typed, command);
+        self.out.line(format!(
+            "      {} {command}",
+            self.out.paint(Style::Dim, "$")
+        ))
+    }
+
+    /// Tells what was seen.
+    pub fn sees(&self, what: &str) -> Result<()> {
+        for line in what.lines() {
+            self.out.line(format!("        {line}"))?;
+        }
+        Ok(())
+    }
+
+    /// A path for the demo's own use, removed with the stage.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.0.join(name)
+    }
+
+    /// The server that every step but the first finds running.
+    pub fn server(&self) -> Result<&Server> {
+        self.server.as_ref().context("the server is not running")
+    }
+
+    /// Makes a server the one that the steps talk to.
+    pub fn keep(&mut self, server: Server) {
+        self.server = Some(server);
+    }
+
+    /// Takes the server off the stage.
+    pub fn take_server(&mut self) -> Result<Server> {
+        self.server.take().context("the server is not running")
+    }
+
+    /// Starts a server and waits until it is ready; quietly.
+    pub fn start_server(&self, args: &[&str]) -> Result<Server> {
+        let mut process = Process::start(&mut self.command("echo-server", args)?)?;
+        let addresses = process
+            .lines_before("ready", LIMIT)?
+            .iter()
+            .map(|line| {
+                let mut words = line.splitn(3, ' ');
+                match (words.next(), words.next(), words.next()) {
+                    (Some("listening"), Some(kind), Some(address)) => {
+                        Ok((kind.to_owned(), address.to_owned()))
+                    }
+                    _ => bail!("expected \"listening KIND ADDRESS\" from the server, saw {line:?}"),
+                }
+            })
+            .collect::<Result<_>>()?;
+        Ok(Server { process, addresses })
+    }
+
+    /// Runs a client to its end and returns its stdout; fails unless its exit code is 0.
+    pub fn client(&self, args: &[&str]) -> Result<Vec<u8>> {
+        let mut command = self.command("echo-client", args)?;
+        self.types(&process::shown(&command))?;
+        process::run(&mut command, LIMIT)?.success()
+    }
+
+    /// A client that echoes one message, and shows it as it was sent.
+    pub fn echo(&self, args: &[&str], message: &str) -> Result<()> {
+        let stdout = String::from_utf8(self.client(args)?)?;
+        self.sees(&stdout)?;
+        let expected = format!("Received: \"{message}\"");
+        ensure!(
+            stdout.lines().any(|line| line.starts_with(&expected)),
+            "expected the client to print {expected}, saw {stdout:?}"
+        );
+        Ok(())
+    }
+
+    /// A client that runs until its stdin is closed.
+    pub fn start_client(&self, args: &[&str]) -> Result<Process> {
+        Process::start(&mut self.command("echo-client", args)?)
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Result<Command> {
+        let mut command = Command::new(self.programs.path(program)?);
+        // A configuration in the environment must not change the story.
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("ECHO_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(args);
+        Ok(command)
+    }
+
+    /// What the server has written to stderr, for a failure's report.
+    pub fn complaints(&self) -> String {
+        match &self.server {
+            Some(server) => format!("\nthe server's stderr:\n{}", server.process.stderr()),
+            None => String::new(),
+        }
+    }
+}
+
+impl Server {
+    /// The ready lines' addresses of a kind: `tcp`, `udp` or `unix`.
+    pub fn addresses(&self, kind: &str) -> impl Iterator<Item = &str> {
+        self.addresses
+            .iter()
+            .filter(move |(listed, _)| listed == kind)
+            .map(|(_, address)| address.as_str())
+    }
+
+    /// The internet addresses of a kind.
+    pub fn sockets(&self, kind: &str) -> Result<Vec<SocketAddr>> {
+        self.addresses(kind)
+            .map(|text| {
+                text.parse()
+                    .with_context(|| format!("the ready line of {kind} {text} is no IP:port"))
+            })
+            .collect()
+    }
+
+    /// The address over IPv4.
+    pub fn ipv4(&self, kind: &str) -> Result<SocketAddr> {
+        self.sockets(kind)?
+            .into_iter()
+            .find(SocketAddr::is_ipv4)
+            .with_context(|| format!("no ready line names {kind} over IPv4"))
+    }
+
+    /// The ready lines, as they were printed.
+    pub fn ready_lines(&self) -> String {
+        let lines = self.addresses.iter();
+        lines
+            .map(|(kind, address)| format!("listening {kind} {address}\n"))
+            .chain(["ready".to_owned()])
+            .collect()
+    }
+}
+
+/// Whether this machine has IPv6's loopback address.
+pub fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
+}
+
+/// A directory of its own, removed when dropped.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new() -> Result<Self> {
+        let path = env::temp_dir().join(format!("echo-demo-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(TempDir(path))
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(Path::new(&self.0));
+    }
+}

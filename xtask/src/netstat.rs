@@ -1,0 +1,168 @@
+//! The sockets that the system lists, as `netstat -an` shows them; read from /proc/net itself.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::{fmt, fs};
+
+use anyhow::{Context, Result};
+
+/// The heading over rows.
+pub const HEADER: &str =
+    "Proto Recv-Q Send-Q Local Address           Foreign Address         State";
+
+/// One socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// `tcp`, `tcp6`, `udp` or `udp6`.
+    pub protocol: &'static str,
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end; all zero where there is none.
+    pub remote: SocketAddr,
+    /// As netstat names it; empty for a UDP socket without a peer.
+    pub state: &'static str,
+    /// What identifies the socket among a process's descriptors; 0 once no process holds it.
+    inode: u64,
+    recv_queue: u64,
+    send_queue: u64,
+}
+
+/// Every internet socket, or `None` where the system does not list them in /proc/net.
+pub fn rows() -> Result<Option<Vec<Row>>> {
+    let mut rows = Vec::new();
+    let mut listed = false;
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
+        // A system without IPv6 has no list of its sockets.
+        let Ok(table) = fs::read_to_string(format!("/proc/net/{protocol}")) else {
+            continue;
+        };
+        listed = true;
+        for line in table.lines().skip(1) {
+            let row = parse(protocol, line)
+                .with_context(|| format!("/proc/net/{protocol} has an odd line: {line:?}"))?;
+            rows.push(row);
+        }
+    }
+    Ok(listed.then_some(rows))
+}
+
+impl Row {
+    /// Whether the process has this socket among its descriptors.
+    pub fn is_held_by(&self, process: u32) -> bool {
+        let link = PathBuf::from(format!("socket:[{}]", self.inode));
+        fs::read_dir(format!("/proc/{process}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|target| target == link))
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<5} {:>6} {:>6} {:<23} {:<23} {}",
+            self.protocol,
+            self.recv_queue,
+            self.send_queue,
+            end(self.local),
+            end(self.remote),
+            self.state
+        )
+    }
+}
+
+/// An end as netstat writes it: no brackets, and `*` for no port.
+fn end(address: SocketAddr) -> String {
+    match address.port() {
+        0 => format!("{}:*", address.ip()),
+        port => format!("{}:{port}", address.ip()),
+    }
+}
+
+fn parse(protocol: &'static str, line: &str) -> Option<Row> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (send_queue, recv_queue) = fields.get(4)?.split_once(':')?;
+    Some(Row {
+        protocol,
+        local: address(fields.get(1)?)?,
+        remote: address(fields.get(2)?)?,
+        state: state(protocol, fields.get(3)?)?,
+        inode: fields.get(9)?.parse().ok()?,
+        recv_queue: u64::from_str_radix(recv_queue, 16).ok()?,
+        send_queue: u64::from_str_radix(send_queue, 16).ok()?,
+    })
+}
+
+/// `0100007F:14E2`: the address in 32-bit words of the machine's own byte order, then the port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let bytes: Vec<u8> = (0..ip.len())
+        .step_by(8)
+        .map(|at| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok())
+        .collect::<Option<Vec<u32>>>()?
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect();
+    let ip = match <[u8; 4]>::try_from(&bytes[..]) {
+        Ok(octets) => IpAddr::from(Ipv4Addr::from(octets)),
+        Err(_) => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[..]).ok()?)),
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// The kernel's numbers, from include/net/tcp_states.h.
+fn state(protocol: &str, code: &str) -> Option<&'static str> {
+    Some(match code {
+        "07" if protocol.starts_with("udp") => "",
+        "01" => "ESTABLISHED",
+        "02" => "SYN_SENT",
+        "03" | "0C" => "SYN_RECV",
+        "04" => "FIN_WAIT1",
+        "05" => "FIN_WAIT2",
+        "06" => "TIME_WAIT",
+        "07" => "CLOSE",
+        "08" => "CLOSE_WAIT",
+        "09" => "LAST_ACK",
+        "0A" => "LISTEN",
+        "0B" => "CLOSING",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_line_of_the_kernel_reads_as_netstat_shows_it() {
+        let line = "   0: 0100007F:14E2 00000000:0000 0A 00000000:00000003 00:00000000 00000000  1000        0 4242 1 0 100 0 0 10 0";
+        let row = parse("tcp", line).unwrap();
+        assert_eq!(
+            row.to_string(),
+            "tcp        3      0 127.0.0.1:5346          0.0.0.0:*               LISTEN"
+        );
+        let line = "   1: 00000000000000000000000001000000:14E2 00000000000000000000000001000000:D0A4 01 00000005:00000000 00:00000000 00000000 0 0 4243 1";
+        let row = parse("tcp6", line).unwrap();
+        assert_eq!(
+            row.to_string(),
+            "tcp6       0      5 ::1:5346                ::1:53412               ESTABLISHED"
+        );
+        assert_eq!(parse("tcp", "nonsense"), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_socket_of_this_process_is_listed_and_held_by_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        let rows = rows().unwrap().unwrap();
+        let row = rows.iter().find(|row| row.local == local).unwrap();
+        assert_eq!((row.protocol, row.state), ("tcp", "LISTEN"));
+        assert!(row.is_held_by(std::process::id()));
+        assert!(!row.is_held_by(1) || std::process::id() == 1);
+    }
+}

@@ -1,0 +1,332 @@
+//! Child processes that cannot outlive their owner, and whose every wait has a deadline.
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, thread};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What is kept of one output stream; the rest is read and dropped, so that the child never blocks.
+const KEPT: usize = 64 << 20;
+
+/// How often an exit is looked for: std waits for one without a limit, or not at all.
+const POLL: Duration = Duration::from_millis(2);
+
+/// A running child. It is killed when this is dropped, during a panic too.
+pub struct Process {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+/// A child's end, and what it wrote.
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All of its stdout.
+    pub stdout: Vec<u8>,
+    /// All of its stderr, as text.
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts a child with its three streams piped; what it writes is collected from the start.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let name = shown(command);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let stdout = Stream::collect(child.stdout.take().expect("stdout is piped"));
+        let stderr = Stream::collect(child.stderr.take().expect("stderr is piped"));
+        Ok(Process {
+            name,
+            stdin: child.stdin.take(),
+            child,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for `line` on stdout and returns the lines before it.
+    pub fn lines_before(&mut self, line: &str, limit: Duration) -> Result<Vec<String>> {
+        let found = self.stdout.wait_for(limit, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let complete = &text[..text.rfind('\n')? + 1];
+            let lines: Vec<_> = complete.lines().map(str::to_owned).collect();
+            let end = lines.iter().position(|seen| seen == line)?;
+            Some(lines[..end].to_vec())
+        });
+        found.ok_or_else(|| {
+            self.failure(format_args!(
+                "expected the line {line:?} on stdout within {limit:?}, saw {:?}",
+                String::from_utf8_lossy(&self.stdout.bytes())
+            ))
+        })
+    }
+
+    /// Waits until stdout holds `expected` and nothing else.
+    pub fn stdout_becomes(&mut self, expected: &[u8], limit: Duration) -> Result<()> {
+        let found = self
+            .stdout
+            .wait_for(limit, |bytes| (bytes == expected).then_some(()));
+        found.ok_or_else(|| {
+            self.failure(format_args!(
+                "expected {:?} on stdout within {limit:?}, saw {:?}",
+                String::from_utf8_lossy(expected),
+                String::from_utf8_lossy(&self.stdout.bytes())
+            ))
+        })
+    }
+
+    /// Writes to stdin, which stays open. For messages that fit a pipe.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let name = &self.name;
+        self.stdin
+            .as_mut()
+            .with_context(|| format!("the stdin of {name} is closed"))?
+            .write_all(bytes)
+            .with_context(|| format!("cannot write to the stdin of {name}"))
+    }
+
+    /// Closes stdin: the child reads its end.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Sends a signal to this process alone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        // The child has not been waited for, so its number is still its own.
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("cannot send {signal:?} to {}", self.name))
+    }
+
+    /// Closes stdin and waits for the end. A child that takes longer is killed.
+    pub fn finish(mut self, limit: Duration) -> Result<Finished> {
+        self.close_stdin();
+        self.wait(limit)
+    }
+
+    /// Waits for the end, stdin as it is. A child that takes longer is killed.
+    pub fn wait(mut self, limit: Duration) -> Result<Finished> {
+        let deadline = Instant::now() + limit;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if Instant::now() >= deadline {
+                return Err(self.failure(format_args!("still running after {limit:?}; killed")));
+            }
+            thread::sleep(POLL);
+        };
+        Ok(Finished {
+            status,
+            stdout: self.stdout.whole(limit),
+            stderr: String::from_utf8_lossy(&self.stderr.whole(limit)).into_owned(),
+        })
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.bytes()).into_owned()
+    }
+
+    fn failure(&self, what: fmt::Arguments) -> anyhow::Error {
+        let stderr = self.stderr();
+        match stderr.trim_end() {
+            "" => anyhow!("{}: {what}", self.name),
+            stderr => anyhow!("{}: {what}; its stderr:\n{stderr}", self.name),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Neither fails in a way that leaves it running: a child that has ended is only reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// Stdout, where the exit code is 0; otherwise an error that carries stderr.
+    pub fn success(self) -> Result<Vec<u8>> {
+        if !self.status.success() {
+            bail!("{}: {}", self.status, self.stderr.trim_end());
+        }
+        Ok(self.stdout)
+    }
+}
+
+/// Runs a command to its end, with nothing on stdin.
+pub fn run(command: &mut Command, limit: Duration) -> Result<Finished> {
+    Process::start(command)?.finish(limit)
+}
+
+/// A command as one would type it.
+pub fn shown(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let mut line = program.file_name().map_or_else(String::new, quoted);
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&quoted(argument));
+    }
+    line
+}
+
+fn quoted(word: &std::ffi::OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%[]{}+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// One output stream of a child, collected by a thread that ends with it.
+#[derive(Clone, Default)]
+struct Stream(Arc<(Mutex<Collected>, Condvar)>);
+
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Stream {
+    fn collect(mut source: impl Read + Send + 'static) -> Self {
+        let stream = Stream::default();
+        let writer = stream.clone();
+        thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                let read = source.read(&mut buffer).unwrap_or(0);
+                let mut collected = writer.lock();
+                let kept = read.min(KEPT.saturating_sub(collected.bytes.len()));
+                collected.bytes.extend_from_slice(&buffer[..kept]);
+                collected.ended = read == 0;
+                writer.0.1.notify_all();
+                if read == 0 {
+                    return;
+                }
+            }
+        });
+        stream
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
+    }
+
+    /// Waits until `found` finds something; `None` at the limit, or when the stream has ended.
+    fn wait_for<T>(&self, limit: Duration, mut found: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + limit;
+        let mut collected = self.lock();
+        loop {
+            if let Some(value) = found(&collected.bytes) {
+                return Some(value);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if collected.ended || left.is_zero() {
+                return None;
+            }
+            collected = self
+                .0
+                .1
+                .wait_timeout(collected, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Everything, once the stream has ended; a grandchild may hold it open, hence the limit.
+    fn whole(&self, limit: Duration) -> Vec<u8> {
+        self.wait_for(limit, |_| None::<()>);
+        std::mem::take(&mut self.lock().bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn the_lines_before_ready_are_returned_while_the_child_runs() {
+        let mut process =
+            Process::start(&mut shell("echo one; echo two; echo ready; cat")).unwrap();
+        assert_eq!(
+            process.lines_before("ready", LIMIT).unwrap(),
+            ["one", "two"]
+        );
+        process.write(b"more\n").unwrap();
+        let finished = process.finish(LIMIT).unwrap();
+        assert_eq!(finished.success().unwrap(), b"one\ntwo\nready\nmore\n");
+    }
+
+    #[test]
+    fn a_child_that_ends_before_its_line_is_told_with_its_stderr() {
+        let mut process = Process::start(&mut shell("echo no; echo why >&2; exit 1")).unwrap();
+        let error = process.lines_before("ready", LIMIT).unwrap_err();
+        // Stdout ended first; stderr follows within the limit.
+        process.stderr.whole(LIMIT);
+        assert!(error.to_string().contains("no\\n"), "{error}");
+        let error = process.finish(LIMIT).unwrap().success().unwrap_err();
+        assert!(error.to_string().contains("exit status: 1"), "{error}");
+    }
+
+    #[test]
+    fn a_child_over_its_limit_is_killed() {
+        let process = Process::start(&mut shell("exec sleep 600")).unwrap();
+        let id = process.id();
+        let error = process.wait(Duration::from_millis(20)).err().unwrap();
+        assert!(error.to_string().contains("still running"), "{error}");
+        let alive = kill_process(Pid::from_raw(id as i32).unwrap(), Signal::CONT);
+        assert!(alive.is_err(), "process {id} is still there");
+    }
+
+    #[test]
+    fn a_panic_kills_the_child() {
+        let (send, receive) = std::sync::mpsc::channel();
+        let owner = thread::spawn(move || {
+            let process = Process::start(&mut shell("exec sleep 600")).unwrap();
+            send.send(process.id()).unwrap();
+            std::panic::resume_unwind(Box::new("as a failed step does"));
+        });
+        assert!(owner.join().is_err());
+        let id = receive.recv().unwrap();
+        let alive = kill_process(Pid::from_raw(id as i32).unwrap(), Signal::CONT);
+        assert!(alive.is_err(), "process {id} is still there");
+    }
+
+    #[test]
+    fn a_command_is_shown_as_it_is_typed() {
+        let mut command = Command::new("/a/b/echo-client");
+        command.args(["-m", "it's", "", "[::1]:5"]);
+        assert_eq!(shown(&command), r"echo-client -m 'it'\''s' '' [::1]:5");
+    }
+}
