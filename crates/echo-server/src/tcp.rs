@@ -134,10 +134,12 @@ impl Peer {
         }
     }
 
-    /// Takes note of a readiness event.
-    pub(crate) fn note(&mut self, event: &mio::event::Event) {
+    /// Takes note of a readiness event. Returns whether there is anything to do: room to write is
+    /// of no interest while nothing waits to be written.
+    pub(crate) fn note(&mut self, event: &mio::event::Event) -> bool {
         self.urgent |= event.is_priority();
         self.read_to_end |= event.is_read_closed() || event.is_priority();
+        event.is_readable() || self.read_to_end || event.is_error() || !self.backlog.is_empty()
     }
 
     /// Does what can be done now: sends what is pending, then reads and echoes.

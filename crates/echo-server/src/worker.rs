@@ -241,11 +241,9 @@ impl Worker {
                 }
             }
             Token(key) => {
-                if let Some(peer) = self.peers.get_mut(key) {
-                    peer.note(event);
-                    if !peer.queued {
-                        self.advance(key);
-                    }
+                let peer = self.peers.get_mut(key);
+                if peer.is_some_and(|peer| peer.note(event) && !peer.queued) {
+                    self.advance(key);
                 }
             }
         }
