@@ -6,7 +6,7 @@ mod settings;
 mod show;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -43,7 +43,8 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 /// Pings, and reports what came of it.
 pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), Failure> {
     config.check(&connect)?;
-    let mut show = Show::new(&config);
+    let color = connect.color.enabled(io::stdout().is_terminal());
+    let mut show = Show::new(&config, color);
     let report = measure(&connect, &config, &mut show, interrupt)?;
     match &config {
         Ping { jsonl: true, .. } => show.document(&report::json(&report))?,

@@ -24,6 +24,8 @@ enum Form {
 pub struct Show {
     form: Form,
     timestamps: bool,
+    /// What is not well stands out.
+    color: bool,
     /// Who answers, in text.
     peer: String,
 }
@@ -52,8 +54,8 @@ struct Event<'a> {
 }
 
 impl Show {
-    /// Tells as `config` says.
-    pub fn new(config: &Ping) -> Self {
+    /// Tells as `config` says, in `color` or not.
+    pub fn new(config: &Ping, color: bool) -> Self {
         let form = match config {
             Ping { jsonl: true, .. } => Form::Events,
             Ping { json: true, .. } | Ping { quiet: true, .. } => Form::Nothing,
@@ -62,6 +64,7 @@ impl Show {
         Show {
             form,
             timestamps: config.timestamps,
+            color,
             peer: String::new(),
         }
     }
@@ -126,7 +129,7 @@ impl Show {
                     (_, None) => line += &format!(" ({})", class.name()),
                     (_, Some(detail)) => line += &format!(" ({}: {detail})", class.name()),
                 }
-                self.line(&line)
+                self.line(&line, class == Class::Ok)
             }
         }
     }
@@ -142,8 +145,8 @@ impl Show {
                 ..event("error")
             }),
             Form::Text => match seq {
-                Some(seq) => self.line(&format!("from {}: seq={seq} {detail}", self.peer)),
-                None => self.line(&format!("from {}: {detail}", self.peer)),
+                Some(seq) => self.line(&format!("from {}: seq={seq} {detail}", self.peer), false),
+                None => self.line(&format!("from {}: {detail}", self.peer), false),
             },
         }
     }
@@ -161,16 +164,23 @@ impl Show {
         output::line(line).map_err(output::failure)
     }
 
-    fn line(&self, text: &str) -> Result<(), Failure> {
-        let line = if self.timestamps {
+    fn line(&self, text: &str, is_well: bool) -> Result<(), Failure> {
+        let mut line = String::new();
+        if self.timestamps {
             let now = since_epoch();
-            format!("[{}.{:06}] {text}", now.as_secs(), now.subsec_micros())
+            line += &format!("[{}.{:06}] ", now.as_secs(), now.subsec_micros());
+        }
+        if self.color && !is_well {
+            line += &format!("{RED}{text}{PLAIN}");
         } else {
-            text.to_owned()
-        };
+            line += text;
+        }
         output::line(line).map_err(output::failure)
     }
 }
+
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "\x1b[0m";
 
 fn event<'a>(name: &'static str) -> Event<'a> {
     Event {
