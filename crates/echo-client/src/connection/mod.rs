@@ -417,3 +417,100 @@ impl fmt::Display for Address {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn closed() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    fn connect_config(target: &str) -> Connect {
+        Connect {
+            target: target.parse().unwrap(),
+            ..Connect::default()
+        }
+    }
+
+    #[test]
+    fn every_address_is_tried_and_named_when_all_fail() {
+        let (config, interrupt) = (connect_config("a.name:1"), Interrupt::default());
+        let (one, two) = (closed(), closed());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = Address::Tcp(listener.local_addr().unwrap());
+        let addresses = [Address::Tcp(one), Address::Tcp(two), open.clone()];
+        let connection = connect_any(&config, &addresses, &interrupt).unwrap();
+        assert_eq!(connection.remote, open);
+        let error = connect_any(&config, &addresses[..2], &interrupt).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused);
+        let text = error.to_string();
+        for part in [
+            "cannot connect to a.name:1: ".to_owned(),
+            format!("tcp {one}: connection refused"),
+            format!("tcp {two}: connection refused"),
+        ] {
+            assert!(text.contains(&part), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_of_the_wanted_family_are_resolved() {
+        let interrupt = Interrupt::default();
+        let v4 = Connect {
+            family: Family::Ipv4,
+            ..connect_config("127.0.0.1:7")
+        };
+        let address = "127.0.0.1:7".parse().unwrap();
+        assert_eq!(resolve(&v4, &interrupt).unwrap(), [Address::Tcp(address)]);
+        let bound = Connect {
+            bind: Some("::1".parse().unwrap()),
+            ..v4.clone()
+        };
+        let v6 = Connect {
+            family: Family::Ipv6,
+            ..v4
+        };
+        for config in [v6, bound] {
+            let error = resolve(&config, &interrupt).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Dns);
+        }
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_wait_for_a_server() {
+        let interrupt = Interrupt::default();
+        interrupt.raise();
+        let config = Connect {
+            wait: Timespan::from_secs(3600),
+            ..connect_config(&closed().to_string())
+        };
+        let start = Instant::now();
+        assert!(connect(&config, &interrupt).is_err());
+        assert!(start.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn patience_ends_at_its_deadline() {
+        let interrupt = Interrupt::default();
+        assert!(!Patience::new(Timespan::default()).again(&interrupt));
+        let mut patience = Patience::new(Timespan(Duration::from_millis(30)));
+        let attempts = (0..1000).take_while(|_| patience.again(&interrupt)).count();
+        assert!((1..=4).contains(&attempts), "{attempts}");
+    }
+
+    #[test]
+    fn work_that_never_ends_is_left_behind() {
+        let limit = Timespan(Duration::from_millis(20));
+        let (hold, held) = mpsc::channel::<()>();
+        let work = move || {
+            let _ = held.recv();
+            Ok(())
+        };
+        let stopped = within(limit, &Interrupt::default(), work);
+        assert!(matches!(stopped, Err(Stopped::Failed(e)) if e.kind() == io::ErrorKind::TimedOut));
+        drop(hold);
+    }
+}

@@ -189,8 +189,11 @@ impl<'a> Session<'a> {
                 Step::End => return Ok(()),
                 Step::Send => {
                     self.send()?;
-                    // One look for each request, or a sender that is behind would never receive.
-                    self.receive(Instant::now())?;
+                    let now = Instant::now();
+                    // A sender that is behind would never receive if it did not look.
+                    if matches!(self.step(now), Step::Send) {
+                        self.receive(now)?;
+                    }
                 }
                 Step::Wait(until) => self.wait(now, until)?,
             }
@@ -254,13 +257,17 @@ impl<'a> Session<'a> {
     /// Waits until the next thing to do, and receives meanwhile.
     fn wait(&mut self, now: Instant, until: Instant) -> Result<(), Failure> {
         let left = until.saturating_duration_since(now);
-        let is_idle = self.book.awaited() == 0 && self.parting.is_none();
-        if self.link.is_none() || (is_idle && left <= COARSE) {
-            self.interrupt.wait(left.min(PARTING));
+        let is_next_sending = self.book.awaited() == 0 && !self.is_over(now);
+        if self.link.is_none() || (is_next_sending && left <= COARSE) {
+            self.interrupt.wait(left);
             return Ok(());
         }
-        let until = if is_idle { until - COARSE } else { until };
-        self.receive(until)
+        let coarse = if is_next_sending {
+            COARSE
+        } else {
+            Duration::ZERO
+        };
+        self.receive(until - coarse)
     }
 
     fn send(&mut self) -> Result<(), Failure> {
@@ -310,26 +317,29 @@ impl<'a> Session<'a> {
             .map_err(|error| Fault::new(ErrorKind::of(&error), cause(&error)))
     }
 
-    /// Receives what comes until `until`, and enters it.
+    /// Receives what comes next, until `until` at most, and all that has come with it.
     fn receive(&mut self, until: Instant) -> Result<(), Failure> {
-        let Some(link) = &mut self.link else {
-            return Ok(());
-        };
-        match link.receive(until) {
-            Received::Quiet => Ok(()),
-            Received::Failed(error) => self.broken(&error, self.book.oldest_awaited()),
-            Received::Reply {
-                reply,
-                at,
-                bytes,
-                detail,
-            } => {
-                self.last_event = at;
-                let entry = self.book.received(reply, at, bytes);
-                let connect = self.last_connect.take();
-                self.show.reply(entry, bytes, connect, detail.as_deref())
+        while let Some(link) = &mut self.link {
+            match link.receive(until) {
+                Received::Quiet => {}
+                Received::Failed(error) => self.broken(&error, self.book.oldest_awaited())?,
+                Received::Reply {
+                    reply,
+                    at,
+                    bytes,
+                    detail,
+                } => {
+                    self.last_event = at;
+                    let entry = self.book.received(reply, at, bytes);
+                    let connect = self.last_connect.take();
+                    self.show.reply(entry, bytes, connect, detail.as_deref())?;
+                }
+            }
+            if self.link.as_ref().is_none_or(|link| !link.has_more()) {
+                break;
             }
         }
+        Ok(())
     }
 
     /// An error on the socket: of a datagram it is the answer; a stream is at its end.
