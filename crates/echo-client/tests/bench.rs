@@ -499,7 +499,7 @@ fn a_file_that_cannot_be_written_is_an_error() {
         run(&args).failed(1, &["cannot write /nonexistent/file", "write elsewhere"]);
     }
     if cfg!(target_os = "linux") {
-        for flag in ["--hdr"] {
+        for flag in ["--report", "--hdr"] {
             let args = ["bench", &server.tcp, "-d", "100ms", flag, "/dev/full"];
             run(&args).failed(1, &["no space left"]);
         }

@@ -207,7 +207,7 @@ impl Run<'_> {
         let since = |moment: u64| Duration::from_nanos(moment.saturating_sub(measure_from));
         let ends = done.iter().map(|d| d.sent_until.max(d.last_reply));
         let elapsed = since(ends.max().unwrap_or(measure_from));
-        let (total, seconds) = collector.finish(elapsed)?;
+        let (total, seconds) = collector.finish()?;
         let share = |part: Duration, done: &Done| {
             let whole = since(done.sent_until).as_secs_f64();
             if whole > 0.0 {

@@ -273,18 +273,13 @@ impl Collector {
         Ok(())
     }
 
-    /// Closes the books of a run that measured for `elapsed`.
+    /// Closes the books.
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn finish(mut self, elapsed: Duration) -> io::Result<(Slice, Vec<Second>)> {
+    pub fn finish(mut self) -> io::Result<(Slice, Vec<Second>)> {
         while let Some((_, slice)) = self.open.pop_first() {
-            // The books of the last moments belong to the second in which sending ended: a second
-            // of its own would look like a collapse.
-            let is_rest = slice.rtt.is_empty() && slice.second >= elapsed.as_secs();
-            if !is_rest {
-                self.close(&slice)?;
-            }
+            self.close(&slice)?;
         }
         if let Some(log) = &mut self.log {
             log.finish()?;

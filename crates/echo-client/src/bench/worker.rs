@@ -144,7 +144,10 @@ impl<'a> Worker<'a> {
         if now < self.next_look {
             return;
         }
-        self.desk.recorder.advance(now);
+        // Replies that come after the end belong to the last moment of sending: a second of their
+        // own would look like a collapse.
+        let sending = now.min(self.pacer.end().saturating_sub(1));
+        self.desk.recorder.advance(sending);
         let measure_from = self.orders.measure_from;
         if now >= measure_from && self.began.is_none() {
             self.began = Some(Cpu::of_thread());
