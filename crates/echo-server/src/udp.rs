@@ -91,6 +91,7 @@ impl UdpEcho {
 
     /// Answers what has arrived. Returns whether there may be more.
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
+        let mut failing = false;
         for _ in 0..BATCHES_PER_TURN {
             let received = {
                 let mut buffers = turn.batch.buffers.chunks_exact_mut(BUFFER_LEN);
@@ -105,6 +106,7 @@ impl UdpEcho {
             };
             match received {
                 Ok(count) => {
+                    failing = false;
                     self.answer(turn, count);
                     self.expected = match count == self.expected {
                         true => (count * 4).min(BATCH_SIZE),
@@ -113,11 +115,11 @@ impl UdpEcho {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An error that an earlier reply caused, or an interruption: the datagrams that
-                // wait are none the worse for it.
-                Err(_) => {}
+                // wait are none the worse for it. If it lasts, the next arrival tries again.
+                Err(_) => failing = true,
             }
         }
-        true
+        !failing
     }
 
     /// When what was held back must be told.

@@ -304,13 +304,10 @@ impl Worker {
     }
 
     fn accept(&mut self) {
-        let Some(mut acceptor) = self.acceptor.take() else {
+        let due = |acceptor: &mut Acceptor| acceptor.due(self.now).is_some();
+        let Some(mut acceptor) = self.acceptor.take_if(due) else {
             return;
         };
-        if acceptor.due(self.now).is_none() {
-            self.acceptor = Some(acceptor);
-            return;
-        }
         let shared = self.shared.clone();
         let over = acceptor.advance(&shared, self.now, |accepted| self.hand_over(accepted));
         // Dropping it closes the listeners.
