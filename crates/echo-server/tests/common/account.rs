@@ -8,6 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Server, connect, echo, eventually};
 
+/// A message that is complete in every framing: four bytes of length, then a line that long.
+const MESSAGE: &[u8] = b"\0\0\0\x05hey!\n";
+
 /// What a quiet server holds. The memory is what it has kept from earlier work.
 #[derive(Debug)]
 pub struct Account {
@@ -23,7 +26,7 @@ impl Account {
     pub fn open(server: &Server) -> Self {
         let (id, address) = (server.id(), server.tcp());
         let mut stream = connect(address);
-        echo(&mut stream, b"warm up");
+        echo(&mut stream, MESSAGE);
         // All but this connection, on which the server has nothing left to do.
         let idle = descriptors(id) - 1;
         drop(stream);
@@ -69,7 +72,7 @@ impl Account {
     /// Checks that a fresh client has its echo before `limit` is over.
     pub fn serves_within(&self, limit: Duration) {
         let start = Instant::now();
-        echo(connect(self.address), b"a fresh client");
+        echo(connect(self.address), MESSAGE);
         let took = start.elapsed();
         assert!(took < limit, "a fresh client waited {took:?}");
     }
