@@ -67,10 +67,12 @@ impl Cli {
         {
             let cli = Cli::try_parse_from(["echo-server".into(), flag]).map_err(|error| {
                 let text = error.to_string();
-                let cause = text.lines().next().unwrap_or_default();
+                // The cause and what can be written instead; after an empty line comes the usage.
+                let lines = text.lines().map(str::trim);
+                let cause: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
                 Failure::usage(anyhow!(
                     "{variable}: {}",
-                    cause.trim_start_matches("error: ")
+                    cause.join(" ").trim_start_matches("error: ")
                 ))
             })?;
             layers = layers

@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::{Endpoint, Failure, Transport};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::event::Address;
@@ -317,7 +317,13 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     if !metadata.file_type().is_socket() {
         return Err("a file of that name exists and is no socket; choose another path".to_owned());
     }
-    match UnixStream::connect(path) {
+    // Without waiting: a server that hangs has a full queue, and would be waited for for ever.
+    let probe = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match probe() {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(|error| {
                 format!("the socket file left behind there cannot be removed: {error}")
