@@ -1,14 +1,15 @@
 //! One stream peer: read, echo, backlog, half-close. TCP and Unix streams alike.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use echo_core::framing::{Decoded, Decoder};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 
-use crate::event::{ConnectionId, Events, Kind, PeerAddress, Reason};
+use crate::event::{Address, ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
 use crate::stats::Counters;
 use crate::timers::Armed;
 
@@ -31,6 +32,21 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream,
             Stream::Unix(stream) => stream,
+        }
+    }
+
+    /// This end's address. The system does not refuse to tell it of a socket that is open.
+    pub(crate) fn local(&self) -> Address {
+        match self {
+            Stream::Tcp(stream) => {
+                let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
+                Address::Tcp(stream.local_addr().unwrap_or(unknown))
+            }
+            Stream::Unix(stream) => {
+                let name = stream.local_addr().ok();
+                let path = name.as_ref().and_then(|name| name.as_pathname());
+                Address::Unix(path.unwrap_or(Path::new("")).to_owned())
+            }
         }
     }
 
@@ -197,10 +213,8 @@ impl Peer {
             self.active = turn.now;
             self.received += n as u64;
             turn.counters.received_bytes.add(n as u64);
-            turn.events.trace(|| Kind::Received {
-                id: self.id,
-                bytes: n,
-            });
+            let origin = Origin::Stream(self.id, self.address);
+            turn.events.received(origin, &turn.buffer[..n], n);
             let all_sent = self.reply(turn, n)?;
             if let Phase::Finishing(reason) = self.phase {
                 return if all_sent {
@@ -246,6 +260,7 @@ impl Peer {
     }
 
     fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
+        turn.events.trace(|| Kind::PeerFinished { id: self.id });
         if let Some(Err(error)) = self.decoder.as_ref().map(|decoder| decoder.finish()) {
             return Err(Reason::Frame(error));
         }
