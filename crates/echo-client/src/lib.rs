@@ -7,6 +7,8 @@ pub mod config;
 pub mod connection;
 pub mod interrupt;
 pub mod output;
+pub mod payload;
+pub mod report;
 pub mod send;
 
 use echo_core::Failure;

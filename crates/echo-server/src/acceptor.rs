@@ -7,7 +7,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::event::{ConnectionId, Kind, PeerAddress};
 use crate::listener::{Listener, SocketFile};
-use crate::tcp::Stream;
+use crate::stream::Stream;
 use crate::worker::Shared;
 
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.

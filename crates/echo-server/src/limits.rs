@@ -7,10 +7,14 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::event::{Limit, PeerAddress};
+use crate::splice::MAX_PIPES;
 
-/// Descriptors that are not connections: standard streams, listeners, one poll instance and one
-/// waker for each worker, pipes for bulk transfers, and room to accept and turn away.
-const RESERVE: usize = 64;
+/// Descriptors that are not connections: standard streams, listeners, a configuration file, and
+/// room to accept a connection that is then turned away.
+const RESERVE: usize = 48;
+
+/// Each worker has a poll instance, a waker, and pipes with two ends.
+const RESERVE_PER_WORKER: usize = 2 + 2 * MAX_PIPES;
 
 /// The caps, and what is open now. Shared by all workers.
 #[derive(Debug)]
@@ -26,7 +30,10 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) fn new(config: &Config) -> Self {
         let max_connections = match config.max_connections {
-            0 => raise_open_files().saturating_sub(RESERVE).max(1),
+            0 => {
+                let reserve = RESERVE + config.workers.get() * RESERVE_PER_WORKER;
+                raise_open_files().saturating_sub(reserve).max(1)
+            }
             max => max,
         };
         Limits {

@@ -1,82 +1,31 @@
-//! One stream peer: read, echo, backlog, half-close. TCP and Unix streams alike.
+//! One stream peer: read, echo, backlog, half-close. Unix streams too.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown};
-use std::path::Path;
+use std::io;
 use std::time::{Duration, Instant};
 
 use echo_core::framing::{Decoded, Decoder};
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
 
-use crate::event::{Address, ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
+use crate::event::{ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
+use crate::splice::{Pipe, Pipes};
 use crate::stats::Counters;
+use crate::stream::Stream;
 use crate::timers::Armed;
 
 /// Reads of one peer in one turn, so that a peer that never pauses cannot starve the others.
 const READS_PER_TURN: usize = 16;
 
+/// Reads in a row that fill the buffer before a transfer counts as bulk, and is spliced.
+const BULK: u8 = 8;
+
+/// A bulk transfer may be this many small pieces long in between, such as the ends of messages.
+const MAX_BULK: u8 = 2 * BULK;
+
+/// Splicing less than this at a time costs more than copying it.
+const SPLICE_MIN: usize = 16 << 10;
+
 /// How long input is discarded after we ended a connection on our own account. Closing with input
 /// unread would send a reset, which may destroy at the peer what was echoed before.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// A connected stream socket.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    pub(crate) fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Stream::Tcp(stream) => stream,
-            Stream::Unix(stream) => stream,
-        }
-    }
-
-    /// This end's address. The system does not refuse to tell it of a socket that is open.
-    pub(crate) fn local(&self) -> Address {
-        match self {
-            Stream::Tcp(stream) => {
-                let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
-                Address::Tcp(stream.local_addr().unwrap_or(unknown))
-            }
-            Stream::Unix(stream) => {
-                let name = stream.local_addr().ok();
-                let path = name.as_ref().and_then(|name| name.as_pathname());
-                Address::Unix(path.unwrap_or(Path::new("")).to_owned())
-            }
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.read(buffer),
-            Stream::Unix(stream) => stream.read(buffer),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn finish_sending(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-
-    /// Whether a read that did not fill its buffer emptied the socket. On a Unix socket it may
-    /// have stopped between two messages of different credentials.
-    fn short_read_means_empty(&self) -> bool {
-        matches!(self, Stream::Tcp(_))
-    }
-}
 
 /// What a worker lends to a peer for one turn.
 pub(crate) struct Turn<'a> {
@@ -85,6 +34,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
     pub(crate) events: &'a Events,
     pub(crate) counters: &'a Counters,
+    pub(crate) pipes: &'a mut Pipes,
 }
 
 /// What a peer needs next.
@@ -117,9 +67,13 @@ pub(crate) struct Peer {
     /// What the socket did not take yet. Nothing is read while there is any.
     backlog: Backlog,
     phase: Phase,
+    /// How much this looks like a bulk transfer: up with each read that fills the buffer.
+    bulk: u8,
     /// The next read must not be left out, however short the last one was: the peer has finished
-    /// sending or sent urgent data, and an edge for what is left may never come.
+    /// sending, or sent urgent data, and an edge for what is left may never come.
     read_to_end: bool,
+    /// Reads stop where urgent data starts, and splicing cannot tell that from the end.
+    urgent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,15 +86,24 @@ enum Phase {
     Lingering(Reason, Instant),
 }
 
-#[derive(Debug, Default)]
-struct Backlog {
-    bytes: Vec<u8>,
-    sent: usize,
+/// What is to be sent before anything more is read.
+#[derive(Debug)]
+enum Backlog {
+    Bytes { bytes: Vec<u8>, sent: usize },
+    Pipe(Pipe),
 }
 
 impl Backlog {
+    const EMPTY: Backlog = Backlog::Bytes {
+        bytes: Vec::new(),
+        sent: 0,
+    };
+
     fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        match self {
+            Backlog::Bytes { bytes, .. } => bytes.is_empty(),
+            Backlog::Pipe(_) => false,
+        }
     }
 }
 
@@ -163,15 +126,20 @@ impl Peer {
             queued: false,
             decoder,
             held: Vec::new(),
-            backlog: Backlog::default(),
+            backlog: Backlog::EMPTY,
             phase: Phase::Echoing,
+            bulk: 0,
             read_to_end: false,
+            urgent: false,
         }
     }
 
-    /// Takes note of a readiness event.
-    pub(crate) fn note(&mut self, event: &mio::event::Event) {
+    /// Takes note of a readiness event. Returns whether there is anything to do: room to write is
+    /// of no interest while nothing waits to be written.
+    pub(crate) fn note(&mut self, event: &mio::event::Event) -> bool {
+        self.urgent |= event.is_priority();
         self.read_to_end |= event.is_read_closed() || event.is_priority();
+        event.is_readable() || self.read_to_end || event.is_error() || !self.backlog.is_empty()
     }
 
     /// Does what can be done now: sends what is pending, then reads and echoes.
@@ -203,6 +171,11 @@ impl Peer {
 
     fn echo(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
         for _ in 0..READS_PER_TURN {
+            if self.bulk >= BULK
+                && let Some(next) = self.splice(turn)?
+            {
+                return Ok(next);
+            }
             let n = match self.stream.read(turn.buffer) {
                 Ok(0) => return self.end_of_stream(turn),
                 Ok(n) => n,
@@ -210,9 +183,7 @@ impl Peer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(reason(&error)),
             };
-            self.active = turn.now;
-            self.received += n as u64;
-            turn.counters.received_bytes.add(n as u64);
+            self.count_received(turn, n);
             let origin = Origin::Stream(self.id, self.address);
             turn.events.received(origin, &turn.buffer[..n], n);
             let all_sent = self.reply(turn, n)?;
@@ -226,12 +197,63 @@ impl Peer {
             if !all_sent {
                 return Ok(Next::Event);
             }
-            let emptied = n < turn.buffer.len() && self.stream.short_read_means_empty();
-            if emptied && !self.read_to_end {
+            if n == turn.buffer.len() {
+                self.bulk = (self.bulk + 1).min(MAX_BULK);
+                continue;
+            }
+            self.bulk = 0;
+            if self.stream.short_read_means_empty() && !self.read_to_end {
                 return Ok(Next::Event);
             }
         }
         Ok(Next::Turn)
+    }
+
+    /// Moves a bulk transfer's bytes within the system, without a copy. `None` gives the transfer
+    /// back to reading: it may have ended, became small, or this cannot be done here.
+    fn splice(&mut self, turn: &mut Turn<'_>) -> Result<Option<Next>, Reason> {
+        let able = self.decoder.is_none() && !self.urgent && !turn.events.see_bytes();
+        let Some(mut pipe) = able.then(|| turn.pipes.take()).flatten() else {
+            self.bulk = 0;
+            return Ok(None);
+        };
+        for _ in 0..READS_PER_TURN {
+            let n = match pipe.fill(&self.stream) {
+                Ok(n) if n > 0 => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    turn.pipes.put(pipe);
+                    return Ok(Some(Next::Event));
+                }
+                // Only a read can tell the end from a stop at urgent data.
+                _ => {
+                    turn.pipes.put(pipe);
+                    self.bulk = 0;
+                    return Ok(None);
+                }
+            };
+            self.bulk = if n < SPLICE_MIN {
+                self.bulk - 1
+            } else {
+                MAX_BULK
+            };
+            self.count_received(turn, n);
+            let id = self.id;
+            turn.events.trace(|| Kind::Received { id, bytes: n });
+            let taken = pipe.drain(&self.stream);
+            let taken = taken
+                .inspect_err(|_| turn.pipes.lose())
+                .map_err(|error| reason(&error))?;
+            self.count_sent(turn, taken);
+            if pipe.len() > 0 {
+                self.backlog = Backlog::Pipe(pipe);
+                return Ok(Some(Next::Event));
+            }
+            if self.bulk < BULK {
+                break;
+            }
+        }
+        turn.pipes.put(pipe);
+        Ok(Some(Next::Turn))
     }
 
     /// Sends back what is complete of the `n` bytes in the buffer. Returns whether all of that
@@ -298,20 +320,24 @@ impl Peer {
     /// Sends a part of the buffer; what the socket does not take becomes the backlog.
     fn send(&mut self, turn: &mut Turn<'_>, part: std::ops::Range<usize>) -> Result<bool, Reason> {
         let bytes = &turn.buffer[part];
-        let taken = write(&mut self.stream, bytes).map_err(|error| reason(&error))?;
-        self.count_sent(turn, taken);
-        if taken < bytes.len() {
-            self.backlog = Backlog {
-                bytes: bytes[taken..].to_vec(),
+        let taken = self
+            .stream
+            .write_some(bytes)
+            .map_err(|error| reason(&error))?;
+        let rest = &bytes[taken..];
+        if !rest.is_empty() {
+            self.backlog = Backlog::Bytes {
+                bytes: rest.to_vec(),
                 sent: 0,
             };
         }
+        self.count_sent(turn, taken);
         Ok(self.backlog.is_empty())
     }
 
     /// Sends the held bytes, which have become complete.
     fn send_held(&mut self, turn: &mut Turn<'_>) -> Result<bool, Reason> {
-        self.backlog = Backlog {
+        self.backlog = Backlog::Bytes {
             bytes: std::mem::take(&mut self.held),
             sent: 0,
         };
@@ -323,16 +349,36 @@ impl Peer {
         if self.backlog.is_empty() {
             return Ok(true);
         }
-        let rest = &self.backlog.bytes[self.backlog.sent..];
-        let len = rest.len();
-        let taken = write(&mut self.stream, rest).map_err(|error| reason(&error))?;
-        self.backlog.sent += taken;
+        let (taken, done) = match &mut self.backlog {
+            Backlog::Bytes { bytes, sent } => {
+                let taken = self
+                    .stream
+                    .write_some(&bytes[*sent..])
+                    .map_err(|error| reason(&error))?;
+                *sent += taken;
+                (taken, *sent == bytes.len())
+            }
+            Backlog::Pipe(pipe) => {
+                let taken = pipe.drain(&self.stream).map_err(|error| reason(&error))?;
+                (taken, pipe.len() == 0)
+            }
+        };
         self.count_sent(turn, taken);
-        if taken < len {
-            return Ok(false);
+        if done && let Backlog::Pipe(pipe) = std::mem::replace(&mut self.backlog, Backlog::EMPTY) {
+            turn.pipes.put(pipe);
         }
-        self.backlog = Backlog::default();
-        Ok(true)
+        Ok(done)
+    }
+
+    /// Whether it holds one of the worker's pipes, which goes with it.
+    pub(crate) fn holds_pipe(&self) -> bool {
+        matches!(self.backlog, Backlog::Pipe(_))
+    }
+
+    fn count_received(&mut self, turn: &Turn<'_>, bytes: usize) {
+        self.active = turn.now;
+        self.received += bytes as u64;
+        turn.counters.received_bytes.add(bytes as u64);
     }
 
     fn count_sent(&mut self, turn: &Turn<'_>, bytes: usize) {
@@ -343,20 +389,6 @@ impl Peer {
             turn.events.trace(|| Kind::Sent { id: self.id, bytes });
         }
     }
-}
-
-/// Writes until the socket takes no more. Returns how much it took.
-fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
-    let mut taken = 0;
-    while taken < bytes.len() {
-        match stream.write(&bytes[taken..]) {
-            Ok(n) => taken += n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(taken)
 }
 
 fn reason(error: &io::Error) -> Reason {

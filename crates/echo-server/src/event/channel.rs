@@ -102,6 +102,11 @@ impl Events {
         level <= self.level
     }
 
+    /// Whether someone looks at the bytes themselves, which must then pass through here.
+    pub(crate) fn see_bytes(&self) -> bool {
+        self.record.is_some()
+    }
+
     /// Tells of a connection event; what it says is only put together when someone listens.
     pub fn tell(&self, kind: impl FnOnce() -> Kind) {
         self.send(Level::Connections, kind);

@@ -1,0 +1,91 @@
+//! A connected stream socket, TCP or Unix.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown};
+use std::path::Path;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+
+use crate::event::Address;
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Unix(stream) => stream,
+        }
+    }
+
+    /// This end's address. The system does not refuse to tell it of a socket that is open.
+    pub(crate) fn local(&self) -> Address {
+        match self {
+            Stream::Tcp(stream) => {
+                let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
+                Address::Tcp(stream.local_addr().unwrap_or(unknown))
+            }
+            Stream::Unix(stream) => {
+                let name = stream.local_addr().ok();
+                let path = name.as_ref().and_then(|name| name.as_pathname());
+                Address::Unix(path.unwrap_or(Path::new("")).to_owned())
+            }
+        }
+    }
+
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    /// Writes until the socket takes no more. Returns how much it took.
+    pub(crate) fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self.write(&bytes[taken..]) {
+                Ok(n) => taken += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(taken)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    pub(crate) fn finish_sending(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Whether a read that did not fill its buffer emptied the socket. On a Unix socket it may
+    /// have stopped between two messages of different credentials.
+    pub(crate) fn short_read_means_empty(&self) -> bool {
+        matches!(self, Stream::Tcp(_))
+    }
+
+    /// The descriptor, where bytes can be moved without a copy through user memory.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn spliceable(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        match self {
+            Stream::Tcp(stream) => Some(std::os::fd::AsFd::as_fd(stream)),
+            Stream::Unix(_) => None,
+        }
+    }
+}
