@@ -105,7 +105,7 @@ impl Acceptor {
     }
 
     /// Accepts what waits, up to a turn's worth, and gives each connection to `admit`. Returns
-    /// whether accepting is over: the one connection of `--once` has come.
+    /// whether accepting is over: the last connection of `--max-total` has come.
     pub(crate) fn advance(
         &mut self,
         shared: &Shared,
@@ -126,6 +126,7 @@ impl Acceptor {
                     if let Err(limit) = shared.limits.admit(address) {
                         shared.inboxes[0].counters.refused.add(1);
                         shared.events.tell(|| Kind::Refused {
+                            local: stream.local(),
                             peer: address,
                             limit,
                         });
@@ -138,7 +139,7 @@ impl Acceptor {
                         id,
                         address,
                     });
-                    if shared.config.once {
+                    if shared.limits.is_last_admitted() {
                         return true;
                     }
                 }
