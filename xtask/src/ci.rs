@@ -67,16 +67,30 @@ pub fn run() -> Result<()> {
     out.line(out.paint(Style::Good, passed))
 }
 
+/// Outside the workspace, so that it needs a check of its own.
+const PEERS: &str = "--manifest-path=xtask/peers/Cargo.toml";
+
 fn format() -> Result<()> {
-    passes(cargo().args(["fmt", "--all", "--check"]))
+    passes(cargo().args(["fmt", "--all", "--check"]))?;
+    passes(cargo().args(["fmt", PEERS, "--check"]))
 }
 
 fn lints() -> Result<()> {
-    passes(
-        cargo()
-            .args(["clippy", "--locked", "--workspace", "--all-targets", "--"])
-            .args(["-D", "warnings"]),
-    )
+    let clippy = |scope| {
+        let mut command = cargo();
+        command.args([
+            "clippy",
+            "--locked",
+            scope,
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]);
+        command
+    };
+    passes(&mut clippy("--workspace"))?;
+    passes(&mut clippy(PEERS))
 }
 
 fn tests() -> Result<()> {

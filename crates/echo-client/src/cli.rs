@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchSettings;
 use crate::config::Mode;
 use crate::connection::ConnectSettings;
 use crate::send::SendSettings;
@@ -22,6 +23,16 @@ pub struct Cli {
     /// What to do without a subcommand.
     #[command(flatten)]
     pub send: Invocation<SendSettings>,
+    /// Something else.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The modes that have a name.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Makes load, and measures how the server bears it
+    Bench(Invocation<BenchSettings>),
 }
 
 /// One mode's options, with those that all modes share.

@@ -11,6 +11,7 @@ use echo_core::config::{Layers, Source, flags_from_environment, read_file, varia
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::bench::BenchSettings;
 use crate::cli::Invocation;
 use crate::connection::{Connect, ConnectSettings};
 use crate::send::SendSettings;
@@ -37,6 +38,8 @@ pub struct File {
     pub connect: ConnectSettings,
     /// Sending one message.
     pub send: SendSettings,
+    /// Making load.
+    pub bench: BenchSettings,
 }
 
 /// The effective configuration of a mode.

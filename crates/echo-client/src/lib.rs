@@ -2,6 +2,7 @@
 //!
 //! A library so that other crates can use its parts; the program is [`run`] behind a thin `main`.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod connection;
@@ -13,7 +14,7 @@ pub mod send;
 
 use echo_core::Failure;
 
-use cli::{Cli, Invocation};
+use cli::{Cli, Command, Invocation};
 use config::{Mode, Setup};
 use connection::Connect;
 use interrupt::Interrupt;
@@ -23,7 +24,10 @@ use interrupt::Interrupt;
 /// # Errors
 /// Everything that is not a success, with the exit code it deserves.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    mode(cli.send, send::run)
+    match cli.command {
+        None => mode(cli.send, send::run),
+        Some(Command::Bench(invocation)) => mode(invocation, bench::run),
+    }
 }
 
 /// Resolves the configuration of one mode, and runs it.

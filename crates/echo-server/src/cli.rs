@@ -19,8 +19,8 @@ use crate::event::Level;
     after_help = "Every option but --config can be set in the configuration file (`max-frame = \"1MiB\"`)\n\
                   and in the environment (ECHO_MAX_FRAME=1MiB). Flags win over the environment,\n\
                   the environment over the file.\n\n\
-                  Exit codes: 0 stopped as asked, 1 cannot listen, 2 usage or configuration,\n\
-                  130 second interrupt."
+                  Exit codes: 0 stopped as asked, 1 cannot listen or --exit-after was too early,\n\
+                  2 usage or configuration, 130 second interrupt."
 )]
 pub struct Cli {
     #[command(flatten)]

@@ -21,6 +21,8 @@ const RESERVE_PER_WORKER: usize = 2 + 2 * MAX_PIPES;
 pub(crate) struct Limits {
     max_connections: usize,
     max_per_ip: usize,
+    /// Connections left before the server has served what it was asked to; `None`: no limit.
+    left: Option<AtomicUsize>,
     open: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -37,6 +39,7 @@ impl Limits {
         Limits {
             max_connections,
             max_per_ip: config.max_per_ip,
+            left: config.total().map(|total| AtomicUsize::new(total.get())),
             open: AtomicUsize::new(0),
             per_ip: Mutex::default(),
         }
@@ -57,6 +60,9 @@ impl Limits {
             *count += 1;
         }
         self.open.fetch_add(1, Ordering::Relaxed);
+        if let Some(left) = &self.left {
+            left.fetch_sub(1, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -72,6 +78,12 @@ impl Limits {
                 }
             }
         }
+    }
+
+    /// Whether the last connection of `--max-total` has been admitted.
+    pub(crate) fn is_last_admitted(&self) -> bool {
+        let left = self.left.as_ref();
+        left.is_some_and(|left| left.load(Ordering::Acquire) == 0)
     }
 
     /// Connections open now.

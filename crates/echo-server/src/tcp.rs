@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::framing::{Decoded, Decoder};
 
-use crate::event::{ConnectionId, Events, Kind, PeerAddress, Reason};
+use crate::event::{ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
 use crate::splice::{Pipe, Pipes};
 use crate::stats::Counters;
 use crate::stream::Stream;
@@ -184,6 +184,8 @@ impl Peer {
                 Err(error) => return Err(reason(&error)),
             };
             self.count_received(turn, n);
+            let origin = Origin::Stream(self.id, self.address);
+            turn.events.received(origin, &turn.buffer[..n], n);
             let all_sent = self.reply(turn, n)?;
             if let Phase::Finishing(reason) = self.phase {
                 return if all_sent {
@@ -210,7 +212,7 @@ impl Peer {
     /// Moves a bulk transfer's bytes within the system, without a copy. `None` gives the transfer
     /// back to reading: it may have ended, became small, or this cannot be done here.
     fn splice(&mut self, turn: &mut Turn<'_>) -> Result<Option<Next>, Reason> {
-        let able = self.decoder.is_none() && !self.urgent;
+        let able = self.decoder.is_none() && !self.urgent && !turn.events.see_bytes();
         let Some(mut pipe) = able.then(|| turn.pipes.take()).flatten() else {
             self.bulk = 0;
             return Ok(None);
@@ -235,6 +237,8 @@ impl Peer {
                 MAX_BULK
             };
             self.count_received(turn, n);
+            let id = self.id;
+            turn.events.trace(|| Kind::Received { id, bytes: n });
             let taken = pipe.drain(&self.stream);
             let taken = taken
                 .inspect_err(|_| turn.pipes.lose())
@@ -278,6 +282,7 @@ impl Peer {
     }
 
     fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
+        turn.events.trace(|| Kind::PeerFinished { id: self.id });
         if let Some(Err(error)) = self.decoder.as_ref().map(|decoder| decoder.finish()) {
             return Err(Reason::Frame(error));
         }
@@ -374,7 +379,6 @@ impl Peer {
         self.active = turn.now;
         self.received += bytes as u64;
         turn.counters.received_bytes.add(bytes as u64);
-        turn.events.trace(|| Kind::Received { id: self.id, bytes });
     }
 
     fn count_sent(&mut self, turn: &Turn<'_>, bytes: usize) {

@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::acceptor::{Accepted, Acceptor};
 use crate::config::Config;
-use crate::event::{Events, Kind, Reason};
+use crate::event::{Events, Kind, Reason, Stop};
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
@@ -304,13 +304,10 @@ impl Worker {
     }
 
     fn accept(&mut self) {
-        let Some(mut acceptor) = self.acceptor.take() else {
+        let due = |acceptor: &mut Acceptor| acceptor.due(self.now).is_some();
+        let Some(mut acceptor) = self.acceptor.take_if(due) else {
             return;
         };
-        if acceptor.due(self.now).is_none() {
-            self.acceptor = Some(acceptor);
-            return;
-        }
         let shared = self.shared.clone();
         let over = acceptor.advance(&shared, self.now, |accepted| self.hand_over(accepted));
         // Dropping it closes the listeners.
@@ -320,8 +317,11 @@ impl Worker {
     /// Gives a connection to the worker that has the fewest.
     fn hand_over(&mut self, accepted: Accepted) {
         self.counters.accepted.add(1);
-        let (id, peer) = (accepted.id, accepted.address);
-        self.shared.events.tell(|| Kind::Accepted { id, peer });
+        self.shared.events.tell(|| Kind::Accepted {
+            id: accepted.id,
+            local: accepted.stream.local(),
+            peer: accepted.address,
+        });
         let shared = self.shared.clone();
         let load = |index: &usize| shared.inboxes[*index].load.load(Ordering::Relaxed);
         let chosen = (0..shared.inboxes.len())
@@ -404,8 +404,9 @@ impl Worker {
             received,
             sent,
         });
-        if self.shared.config.once {
-            self.shared.shutdown.request();
+        let limits = &self.shared.limits;
+        if limits.is_last_admitted() && limits.open() == 0 {
+            self.shared.shutdown.request_for(Stop::Served);
         }
     }
 
@@ -452,7 +453,9 @@ impl Worker {
             }
             if self.index == 0 {
                 let connections = self.shared.limits.open();
+                let why = self.shared.shutdown.why().unwrap_or(Stop::Asked);
                 self.shared.events.tell(|| Kind::Draining {
+                    why,
                     connections,
                     at_most: drain,
                 });

@@ -10,12 +10,14 @@ mod threshold;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use echo_core::Exit;
+use anyhow::anyhow;
+use echo_core::{Endpoint, Exit, Failure};
 use serde::Serialize;
 
-use crate::connection::ErrorKind;
+use crate::connection::{Address, Connect, ErrorKind};
 
 pub use fault::Fault;
+pub use html::html;
 pub use json::json;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES, Percentile};
 pub use text::Text;
@@ -94,6 +96,47 @@ pub struct Target {
     pub address: String,
     /// `tcp`, `udp` or `unix`.
     pub transport: String,
+}
+
+impl Target {
+    /// The target as it was written; its address is known once it has been resolved.
+    pub fn of(connect: &Connect) -> Self {
+        let (name, transport) = match &connect.target {
+            Endpoint::Unix(path) => (path.display().to_string(), "unix"),
+            Endpoint::Inet { host, port, .. } => {
+                let transport = if connect.is_udp() { "udp" } else { "tcp" };
+                let name = Endpoint::inet(None, host.as_str(), *port);
+                (name.to_string(), transport)
+            }
+        };
+        Target {
+            name,
+            address: String::new(),
+            transport: transport.into(),
+        }
+    }
+
+    /// Notes the address that answered to the name.
+    pub fn found(&mut self, address: &Address) {
+        self.address = match address {
+            Address::Tcp(address) | Address::Udp(address) => address.to_string(),
+            Address::Unix(path) => path.display().to_string(),
+        };
+    }
+}
+
+/// The effective configuration, from its parts.
+pub fn config(
+    parts: impl IntoIterator<Item = serde_json::Result<serde_json::Value>>,
+) -> serde_json::Map<String, serde_json::Value> {
+    parts
+        .into_iter()
+        .filter_map(|part| match part {
+            Ok(serde_json::Value::Object(map)) => Some(map),
+            _ => None,
+        })
+        .flatten()
+        .collect()
 }
 
 /// The machine that measured.
@@ -271,24 +314,41 @@ impl Report {
         per_second(self.counts.received_bytes, self.elapsed)
     }
 
-    /// How the program should end.
+    /// Why the run is no success, if it is none, with the exit code it deserves.
     ///
     /// Loss is bad unless a threshold of `--fail-if` says how much of it is.
-    pub fn exit(&self) -> Exit {
-        let counts = &self.counts;
+    pub fn failure(&self) -> Option<Failure> {
+        if let Some(fault) = &self.fault {
+            let exit = match self.never_reached(fault) {
+                true => Exit::Unreachable,
+                false => Exit::Bad,
+            };
+            return Some(Failure::new(exit, anyhow!("{}", fault.message)));
+        }
+        let broken: Vec<_> = self
+            .verdicts
+            .iter()
+            .filter(|verdict| verdict.failed())
+            .map(Verdict::to_string)
+            .collect();
+        if !broken.is_empty() {
+            let broken = broken.join(", ");
+            return Some(Failure::bad(anyhow!("--fail-if: {broken}")));
+        }
         let loss_is_judged = self
             .verdicts
             .iter()
             .any(|verdict| verdict.threshold.metric == Metric::Loss);
-        let bad = counts.corrupt + counts.truncated > 0
-            || (!loss_is_judged && counts.lost + counts.late > 0)
-            || self.verdicts.iter().any(Verdict::failed);
-        match &self.fault {
-            Some(fault) if self.never_reached(fault) => Exit::Unreachable,
-            Some(_) => Exit::Bad,
-            None if bad => Exit::Bad,
-            None => Exit::Success,
+        let counts = &self.counts;
+        let unanswered = counts.lost + counts.late;
+        if unanswered > 0 && !loss_is_judged {
+            let (sent, name) = (counts.sent, &self.target.name);
+            return Some(Failure::bad(anyhow!(
+                "{unanswered} of {sent} requests to {name} had no right reply in time"
+            )));
         }
+        let wrong = counts.corrupt + counts.truncated;
+        (wrong > 0).then(|| Failure::bad(anyhow!("{wrong} replies were not what was sent")))
     }
 
     /// Whether the target was not there: no connection came about, or a datagram was turned back.
@@ -347,7 +407,9 @@ mod tests {
                 verdicts,
                 ..Report::default()
             };
-            report.exit()
+            report
+                .failure()
+                .map_or(Exit::Success, |failure| failure.exit)
         };
         let none = Vec::new;
         assert_eq!(ended(counts(5, 5), None, none()), Exit::Success);

@@ -229,7 +229,11 @@ impl FromStr for Threshold {
 impl FromStr for Thresholds {
     type Err = String;
 
+    /// An empty text sets no condition.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim().is_empty() {
+            return Ok(Thresholds::default());
+        }
         text.split(',')
             .map(|condition| condition.trim().parse())
             .collect::<Result<_, _>>()
@@ -297,6 +301,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_shown() {
         for text in [
+            "",
             "p99>2ms",
             "p99.9>=1.5s,loss>0.1%",
             "max>1s,rate<50000,errors>0,unsent>0",
@@ -316,7 +321,7 @@ mod tests {
     #[test]
     fn an_error_says_what_to_write_instead() {
         for (text, remedy) in [
-            ("", "FIGURE>LIMIT"),
+            (",", "FIGURE>LIMIT"),
             ("p99", "FIGURE>LIMIT"),
             ("p99>2ms,", "FIGURE>LIMIT"),
             ("p100>2ms", "no figure of a run"),
