@@ -431,6 +431,11 @@ impl Worker {
         while let Some(key) = self.timers.expired(self.now) {
             self.peers[key].armed = None;
             match self.deadline(&self.peers[key]) {
+                Some((at, Reason::Unread)) if at <= self.now => {
+                    if self.is_stuck(key) {
+                        self.close(key, Reason::Unread);
+                    }
+                }
                 Some((at, reason)) if at <= self.now => self.close(key, reason),
                 _ => self.arm(key),
             }
@@ -440,6 +445,14 @@ impl Worker {
                 udp.tell(self.now, &self.shared.events);
             }
         }
+    }
+
+    /// Whether a peer with a backlog takes none of it even now. The system tells of room only once
+    /// a third of its buffer is free, which may take a slow reader longer than it is given.
+    fn is_stuck(&mut self, key: usize) -> bool {
+        let sent = self.peers[key].sent;
+        self.advance(key);
+        self.peers.get(key).is_some_and(|peer| peer.sent == sent)
     }
 
     /// Stops listening, once, and returns whether every connection has ended.
