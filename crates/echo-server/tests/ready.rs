@@ -136,7 +136,7 @@ fn nothing_but_the_ready_lines_reaches_standard_output() {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"hello", server.udp()).unwrap();
     client.recv(&mut [0; 9]).unwrap();
-    server.says("echoed");
+    server.says("sent 1 datagram");
     let ended = server.stop();
     assert_eq!(ended.stdout, format!("{}\nready\n", lines.join("\n")));
     assert!(
