@@ -20,9 +20,12 @@
 mod acceptor;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod defect;
 pub mod event;
 pub mod fixture;
 mod guard;
+mod inbox;
 mod limits;
 mod listener;
 pub mod log;

@@ -1,8 +1,9 @@
 //! One event loop: poll, dispatch, spin, timers. A server runs one in each of its threads.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use echo_core::Framing;
@@ -13,6 +14,7 @@ use slab::Slab;
 use crate::acceptor::{Accepted, Acceptor};
 use crate::config::Config;
 use crate::event::{Events, Kind, Reason, Stop};
+use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
@@ -50,51 +52,6 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Vec<Inbox>,
 }
 
-/// How connections reach a worker, and how many it has.
-pub(crate) struct Inbox {
-    waker: Arc<Waker>,
-    /// Connections given to the worker that have not ended.
-    load: AtomicUsize,
-    /// `None` once the worker has ended.
-    queue: Mutex<Option<Vec<Accepted>>>,
-    pub(crate) counters: Arc<Counters>,
-}
-
-impl Inbox {
-    /// Gives the worker a connection, or gives it back when the worker has ended.
-    fn offer(&self, accepted: Accepted) -> Option<Accepted> {
-        match &mut *self.queue() {
-            Some(queue) => queue.push(accepted),
-            None => return Some(accepted),
-        }
-        // Fails only when the worker is gone, and then so is its queue.
-        let _: io::Result<()> = self.waker.wake();
-        None
-    }
-
-    /// What has been given since the last call.
-    fn take(&self) -> Vec<Accepted> {
-        self.queue()
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
-    }
-
-    /// Takes no more from now on, unless something waits.
-    fn close(&self) -> bool {
-        let mut queue = self.queue();
-        if queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
-            return false;
-        }
-        *queue = None;
-        true
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Option<Vec<Accepted>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// One event loop and what it serves.
 pub(crate) struct Worker {
     index: usize,
@@ -121,13 +78,8 @@ pub(crate) struct Worker {
 /// A poll instance and the inbox through which it is woken.
 pub(crate) fn poll_and_inbox(counters: Arc<Counters>) -> io::Result<(Poll, Inbox)> {
     let poll = Poll::new()?;
-    let inbox = Inbox {
-        waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
-        load: AtomicUsize::new(0),
-        queue: Mutex::new(Some(Vec::new())),
-        counters,
-    };
-    Ok((poll, inbox))
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    Ok((poll, Inbox::new(waker, counters)))
 }
 
 impl Worker {
@@ -277,7 +229,9 @@ impl Worker {
             counters: &self.counters,
             pipes: &mut self.pipes,
         };
-        match peer.advance(&mut turn) {
+        // A defect that one peer's bytes bring out must not be the end of the others.
+        let next = catch_unwind(AssertUnwindSafe(|| peer.advance(&mut turn)));
+        match next.unwrap_or(Err(Reason::Defect)) {
             Ok(Next::Event) => self.arm(key),
             Ok(Next::Turn) => {
                 peer.queued = true;
@@ -298,7 +252,7 @@ impl Worker {
             events: &self.shared.events,
             counters: &self.counters,
         };
-        if udp.advance(&mut turn) {
+        if catch_unwind(AssertUnwindSafe(|| udp.advance(&mut turn))).unwrap_or(true) {
             self.udp_again.push(index);
         }
     }
