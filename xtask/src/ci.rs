@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cargo::cargo;
 use crate::terminal::{Style, Terminal};
-use crate::{demo, supply};
+use crate::{demo, examples, supply};
 
 /// One check.
 struct Check {
@@ -36,6 +36,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "docs",
         run: docs,
+    },
+    Check {
+        name: "examples",
+        run: examples::run,
     },
     Check {
         name: "demo",

@@ -5,6 +5,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod demo;
+mod examples;
 mod netstat;
 mod process;
 mod supply;
@@ -28,10 +29,12 @@ struct Cli {
 enum Task {
     /// Build both programs and walk through what they do, each step saying what it proved
     Demo,
+    /// Run the examples in docs/examples against the programs
+    Examples,
     /// Measure the server beside its peers
     #[cfg(target_os = "linux")]
     Bench(bench::Options),
-    /// Everything a change must pass: format, supply chain, lints, tests, docs, demo
+    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, demo
     Ci,
 }
 
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Demo => demo::run(),
+        Task::Examples => examples::run(),
         #[cfg(target_os = "linux")]
         Task::Bench(options) => bench::run(options),
         Task::Ci => ci::run(),

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::BenchSettings;
 use crate::config::Mode;
 use crate::connection::ConnectSettings;
+use crate::ping::PingSettings;
 use crate::send::SendSettings;
 
 /// Sends a message to an echo server and checks that every byte comes back
@@ -31,6 +32,8 @@ pub struct Cli {
 /// The modes that have a name.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Sends requests at an interval, and measures loss, corruption and round trips
+    Ping(Invocation<PingSettings>),
     /// Makes load, and measures how the server bears it
     Bench(Invocation<BenchSettings>),
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::BenchSettings;
 use crate::cli::Invocation;
 use crate::connection::{Connect, ConnectSettings};
+use crate::ping::PingSettings;
 use crate::send::SendSettings;
 
 /// A mode's settings: a table in the file, and flags on the command line.
@@ -38,6 +39,8 @@ pub struct File {
     pub connect: ConnectSettings,
     /// Sending one message.
     pub send: SendSettings,
+    /// Sending requests at an interval.
+    pub ping: PingSettings,
     /// Making load.
     pub bench: BenchSettings,
 }

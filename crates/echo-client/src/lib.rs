@@ -7,8 +7,10 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod interrupt;
+pub mod message;
 pub mod output;
 pub mod payload;
+pub mod ping;
 pub mod report;
 pub mod send;
 
@@ -26,6 +28,7 @@ use interrupt::Interrupt;
 pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => mode(cli.send, send::run),
+        Some(Command::Ping(invocation)) => mode(invocation, ping::run),
         Some(Command::Bench(invocation)) => mode(invocation, bench::run),
     }
 }

@@ -32,7 +32,9 @@ impl Limits {
         let max_connections = match config.max_connections {
             0 => {
                 let reserve = RESERVE + config.workers.get() * RESERVE_PER_WORKER;
-                raise_open_files().saturating_sub(reserve).max(1)
+                let files = raise_open_files();
+                // Where few files are allowed, half of them are for connections.
+                (files - reserve.min(files / 2)).max(1)
             }
             max => max,
         };

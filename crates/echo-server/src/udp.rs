@@ -184,6 +184,8 @@ impl UdpEcho {
             return;
         }
         let replies = turn.batch.gather(first, run);
+        #[cfg(test)]
+        crate::defect::strike(replies);
         let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
         let sent = self.send(&meta, replies);
         let bytes = replies.len() as u64;

@@ -12,7 +12,6 @@ use super::datagrams::Datagrams;
 use super::dial::Dialed;
 use super::flow::{Clock, Desk, Flow};
 use super::hdr::HdrLog;
-use super::message::Message;
 use super::pacer::{Bounds, Pacer};
 use super::progress::{INTERVAL, Progress, SoFar};
 use super::recorder::{Collector, Recorder, Recording, Slice};
@@ -21,6 +20,7 @@ use super::stream::Stream;
 use super::worker::{Done, Orders, Worker};
 use crate::connection::{Address, Connect};
 use crate::interrupt::Interrupt;
+use crate::message::Message;
 use crate::payload;
 use crate::report::{Fault, Generator, Second};
 

@@ -6,7 +6,6 @@ mod dial;
 mod drive;
 mod flow;
 mod hdr;
-mod message;
 mod pacer;
 mod progress;
 mod recorder;

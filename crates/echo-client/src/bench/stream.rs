@@ -8,10 +8,10 @@ use std::time::Duration;
 use echo_core::units::Timespan;
 
 use super::flow::{Desk, Flow};
-use super::message::Message;
 use super::recorder::Request;
 use super::socket::Socket;
 use crate::connection::ErrorKind;
+use crate::message::Message;
 use crate::report::Fault;
 
 const CLOSED: &str = "the server closed the connection while it was under load";

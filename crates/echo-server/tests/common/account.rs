@@ -17,6 +17,7 @@ pub struct Account {
     id: u32,
     address: SocketAddr,
     descriptors: usize,
+    sockets: usize,
     threads: usize,
     memory_kib: u64,
 }
@@ -35,6 +36,7 @@ impl Account {
             id,
             address,
             descriptors: idle,
+            sockets: sockets(id),
             threads: status(id, "Threads:") as usize,
             memory_kib: status(id, "VmRSS:"),
         }
@@ -47,7 +49,7 @@ impl Account {
 
     /// Connections that the server has open now.
     pub fn connections(&self) -> usize {
-        descriptors(self.id).saturating_sub(self.descriptors)
+        sockets(self.id).saturating_sub(self.sockets)
     }
 
     /// Waits until `count` connections are open.
@@ -85,6 +87,15 @@ impl Account {
         let ticks: u64 = fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 10)
     }
+}
+
+/// The sockets among the descriptors: bulk transfers have pipes too.
+fn sockets(id: u32) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{id}/fd")).unwrap().flatten();
+    let links = descriptors.flat_map(|descriptor| fs::read_link(descriptor.path()));
+    links
+        .filter(|link| link.to_string_lossy().starts_with("socket:"))
+        .count()
 }
 
 fn descriptors(id: u32) -> usize {

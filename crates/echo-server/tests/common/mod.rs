@@ -29,10 +29,14 @@ pub use stream::{connect, echo, exchange, fill, pattern, read_to_end, reset};
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Waits for `condition`, and fails with `what` when it does not come true in time.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    within(LIMIT, what, condition);
+}
+
+fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !condition() {
-        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -230,9 +234,14 @@ impl Server {
     }
 
     /// Waits for its end.
-    pub fn end(mut self) -> Ended {
+    pub fn end(self) -> Ended {
+        self.end_within(LIMIT)
+    }
+
+    /// Waits for its end, if need be for longer than others are waited for.
+    pub fn end_within(mut self, limit: Duration) -> Ended {
         let mut status = None;
-        eventually("the server ends", || {
+        within(limit, "the process ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Server, skip};
+use super::{LIMIT, Server, skip};
 
 /// Set in the process that runs a test in its own network.
 const INSIDE: &str = "TEST_RUNS_IN_ITS_OWN_NETWORK";
@@ -25,7 +25,8 @@ pub fn in_own_network(test: &str, body: impl FnOnce()) {
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1");
-    let ended = Server::launch(&mut command).end();
+    // The test has limits of its own, and says more when it reaches one.
+    let ended = Server::launch(&mut command).end_within(LIMIT * 3);
     // A name that is no test's would run nothing, and pass.
     let passed = ended.code == Some(0) && ended.stdout.contains("1 passed");
     assert!(passed, "{}{}", ended.stdout, ended.stderr);
