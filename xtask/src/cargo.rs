@@ -80,7 +80,8 @@ impl Programs {
         Ok(command)
     }
 
-    fn path(&self, name: &str) -> Result<&Path> {
+    /// The path of a program that was built.
+    pub fn path(&self, name: &str) -> Result<&Path> {
         match self.0.get(name) {
             Some(path) => Ok(path),
             None => bail!("cargo built no program called {name}"),
