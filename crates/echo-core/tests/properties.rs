@@ -80,8 +80,18 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     vec(byte, 0..48)
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    // A case that fails becomes a test by hand, rather than a file beside this one.
+    let failure_persistence = None;
+    ProptestConfig {
+        cases,
+        failure_persistence,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(10_000))]
 
     #[test]
     fn a_decoder_agrees_with_the_model_at_every_split(stream in stream(), max in 0..20_u64) {
@@ -116,6 +126,10 @@ proptest! {
             prop_assert_eq!(echo(framing, max, chunks), (stream[..complete].to_vec(), over), "{}", framing);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
 
     #[test]
     fn what_was_encoded_is_complete_and_its_payloads_come_out(payloads in vec(vec(any::<u8>(), 0..20), 0..6)) {
