@@ -32,6 +32,7 @@ pub mod log;
 mod record;
 mod server;
 mod shutdown;
+mod spin;
 mod splice;
 mod stats;
 mod stream;

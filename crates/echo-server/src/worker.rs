@@ -18,6 +18,7 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
+use crate::spin::Spin;
 use crate::splice::Pipes;
 use crate::stats::Counters;
 use crate::tcp::{Next, Peer, Turn};
@@ -129,27 +130,20 @@ impl Worker {
     /// The system's, when it can no longer be asked for events.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = mio::Events::with_capacity(EVENTS);
-        let spin = Duration::from(self.shared.config.spin);
-        let mut spin_until = None;
+        let mut spin = Spin::new(self.shared.config.spin.into());
         loop {
             if self.shared.shutdown.is_requested() && self.drain() {
                 return Ok(());
             }
-            let timeout = match spin_until {
-                Some(_) => Some(Duration::ZERO),
-                None => self.timeout(),
+            let timeout = match spin.is_on() {
+                true => Some(Duration::ZERO),
+                false => self.timeout(),
             };
             match self.poll.poll(&mut ready, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.now = Instant::now(),
             }
-            // A wake-up for one event suggests a peer that waits for each answer before it sends
-            // again: the next event is then nearer than the time it takes to sleep and wake.
-            spin_until = match ready.iter().take(2).count() {
-                0 => spin_until.filter(|until| self.now < *until),
-                1 => (!spin.is_zero()).then(|| self.now + spin),
-                _ => None,
-            };
+            spin.polled(ready.iter().take(2).count(), self.now);
             let received = self.counters.received_bytes.get();
             for event in &ready {
                 self.dispatch(event);
@@ -157,7 +151,7 @@ impl Worker {
             self.take_turns();
             self.expire();
             if self.counters.received_bytes.get() - received > SPIN_MAX_BYTES {
-                spin_until = None;
+                spin.stop();
             }
         }
     }
