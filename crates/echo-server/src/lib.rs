@@ -26,6 +26,7 @@ mod guard;
 mod limits;
 mod listener;
 pub mod log;
+mod opening;
 mod record;
 mod server;
 mod shutdown;
