@@ -1,11 +1,13 @@
 //! Accepting: one worker takes every connection and hands it to the one with the fewest.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use echo_core::explain::Call;
 use mio::{Interest, Registry, Token};
 
-use crate::event::{ConnectionId, Kind, PeerAddress};
+use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
 use crate::listener::{Listener, SocketFile};
 use crate::stream::Stream;
 use crate::worker::Shared;
@@ -37,26 +39,38 @@ pub(crate) struct Acceptor {
 
 enum StreamListener {
     Tcp(mio::net::TcpListener),
-    Unix(
-        mio::net::UnixListener,
-        #[expect(dead_code, reason = "removes the file when dropped")] SocketFile,
-    ),
+    Unix(mio::net::UnixListener, SocketFile),
 }
 
 impl StreamListener {
-    fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
-        match self {
+    fn accept(&self, events: &Events) -> io::Result<(Stream, PeerAddress)> {
+        let (number, stream, peer) = match self {
             StreamListener::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 // Elsewhere accepted sockets inherit the listener's options.
                 #[cfg(not(target_os = "linux"))]
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), PeerAddress::Inet(address)))
+                let peer = PeerAddress::Inet(address);
+                (listener.as_raw_fd(), Stream::Tcp(stream), peer)
             }
             StreamListener::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), PeerAddress::Unix))
+                let peer = PeerAddress::Unix;
+                (listener.as_raw_fd(), Stream::Unix(stream), peer)
             }
+        };
+        events.call(Mark::default(), number, || Call::Accept {
+            accepted: stream.as_raw_fd(),
+            local: (&stream.local()).into(),
+            peer: peer.into(),
+        });
+        Ok((stream, peer))
+    }
+
+    fn close(self, events: &Events) {
+        match self {
+            StreamListener::Tcp(listener) => events.close(listener),
+            StreamListener::Unix(listener, _file) => events.close(listener),
         }
     }
 }
@@ -120,7 +134,7 @@ impl Acceptor {
             let Some(&index) = self.ready.last() else {
                 return false;
             };
-            match self.listeners[index].accept() {
+            match self.listeners[index].accept(&shared.events) {
                 Ok((stream, address)) => {
                     self.backoff = BACKOFF.0;
                     if let Err(limit) = shared.limits.admit(address) {
@@ -130,6 +144,7 @@ impl Acceptor {
                             peer: address,
                             limit,
                         });
+                        shared.events.close(stream);
                         continue;
                     }
                     let id = self.next_id;
@@ -154,6 +169,13 @@ impl Acceptor {
             }
         }
         false
+    }
+
+    /// Closes the listeners: whoever waits in a backlog is refused.
+    pub(crate) fn close(self, events: &Events) {
+        for listener in self.listeners {
+            listener.close(events);
+        }
     }
 
     fn pause(&mut self, shared: &Shared, now: Instant, error: &io::Error) {

@@ -29,6 +29,7 @@ mod inbox;
 mod limits;
 mod listener;
 pub mod log;
+mod opening;
 mod record;
 mod server;
 mod shutdown;

@@ -176,7 +176,7 @@ impl Peer {
             {
                 return Ok(next);
             }
-            let n = match self.stream.read(turn.buffer) {
+            let n = match self.stream.read(turn.buffer, turn.events) {
                 Ok(0) => return self.end_of_stream(turn),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
@@ -298,7 +298,7 @@ impl Peer {
 
     /// Everything is sent. A peer that has finished too is done; another may still be sending.
     fn finish(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Next, Reason> {
-        if reason == Reason::Finished || self.stream.finish_sending().is_err() {
+        if reason == Reason::Finished || self.stream.finish_sending(turn.events).is_err() {
             return Err(reason);
         }
         self.held = Vec::new();
@@ -308,7 +308,7 @@ impl Peer {
 
     fn discard(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Next, Reason> {
         for _ in 0..READS_PER_TURN {
-            match self.stream.read(turn.buffer) {
+            match self.stream.read(turn.buffer, turn.events) {
                 Ok(0) => return Err(reason),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
@@ -324,7 +324,7 @@ impl Peer {
         let bytes = &turn.buffer[part];
         let taken = self
             .stream
-            .write_some(bytes)
+            .write_some(bytes, turn.events)
             .map_err(|error| reason(&error))?;
         let rest = &bytes[taken..];
         if !rest.is_empty() {
@@ -355,7 +355,7 @@ impl Peer {
             Backlog::Bytes { bytes, sent } => {
                 let taken = self
                     .stream
-                    .write_some(&bytes[*sent..])
+                    .write_some(&bytes[*sent..], turn.events)
                     .map_err(|error| reason(&error))?;
                 *sent += taken;
                 (taken, *sent == bytes.len())

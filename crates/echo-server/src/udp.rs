@@ -2,12 +2,14 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use echo_core::explain::{Call, End};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use crate::event::{DropReason, Events, Kind, Level, Origin, unmapped};
+use crate::event::{DropReason, Events, Kind, Level, Mark, Origin, unmapped};
 use crate::guard::Guard;
 use crate::stats::Counters;
 
@@ -170,6 +172,17 @@ impl UdpEcho {
         turn.counters.datagrams.add(datagrams);
         let local = self.asked(&meta);
         let peer = unmapped(meta.addr);
+        let bytes = (first..first + run)
+            .map(|i| turn.batch.metas[i].len)
+            .sum::<usize>();
+        turn.events
+            .call(Mark::default(), self.socket.as_raw_fd(), || {
+                Call::ReceiveFrom {
+                    peer: End::Inet(meta.addr),
+                    datagrams,
+                    received_bytes: bytes as u64,
+                }
+            });
         for i in first..first + run {
             let origin = Origin::Datagram { local, peer };
             turn.events
@@ -187,8 +200,15 @@ impl UdpEcho {
         #[cfg(test)]
         crate::defect::strike(replies);
         let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
+        let mark = turn.events.mark();
         let sent = self.send(&meta, replies);
         let bytes = replies.len() as u64;
+        turn.events
+            .outcome(mark, &self.socket, &sent, |()| Call::SendTo {
+                peer: End::Inet(meta.addr),
+                datagrams: allowed,
+                sent_bytes: bytes,
+            });
         if sent.is_ok() {
             turn.events.trace(|| Kind::DatagramsSent {
                 local,

@@ -25,9 +25,6 @@ use crate::tcp::{Next, Peer, Turn};
 use crate::timers::Timers;
 use crate::udp::{Batch, UdpEcho, UdpTurn};
 
-/// Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
-const BUFFER_LEN: usize = 64 << 10;
-
 /// Readiness events taken from the system at once.
 const EVENTS: usize = 1024;
 
@@ -85,6 +82,7 @@ pub(crate) fn poll_and_inbox(counters: Arc<Counters>) -> io::Result<(Poll, Inbox
 
 impl Worker {
     pub(crate) fn new(index: usize, poll: Poll, shared: Arc<Shared>) -> Self {
+        let buffer_len = shared.config.buffer_len();
         shared
             .shutdown
             .register(shared.inboxes[index].waker.clone());
@@ -100,7 +98,7 @@ impl Worker {
             again: Vec::new(),
             timers: Timers::default(),
             pipes: Pipes::default(),
-            buffer: vec![0; BUFFER_LEN].into(),
+            buffer: vec![0; buffer_len].into(),
             batch: None,
             now: Instant::now(),
             drain_until: None,
@@ -258,8 +256,10 @@ impl Worker {
         };
         let shared = self.shared.clone();
         let over = acceptor.advance(&shared, self.now, |accepted| self.hand_over(accepted));
-        // Dropping it closes the listeners.
-        self.acceptor = (!over).then_some(acceptor);
+        match over {
+            true => acceptor.close(&shared.events),
+            false => self.acceptor = Some(acceptor),
+        }
     }
 
     /// Gives a connection to the worker that has the fewest.
@@ -343,8 +343,10 @@ impl Worker {
             address,
             received,
             sent,
+            stream,
             ..
         } = peer;
+        self.shared.events.close(stream);
         self.shared.events.tell(|| Kind::Closed {
             id,
             peer: address,
@@ -408,10 +410,6 @@ impl Worker {
         if self.drain_until.is_none() {
             let drain = Duration::from(self.shared.config.drain);
             self.drain_until = Some(self.now + drain);
-            self.acceptor = None;
-            for mut udp in self.udp.drain(..) {
-                udp.tell(self.now + SILENT, &self.shared.events);
-            }
             if self.index == 0 {
                 let connections = self.shared.limits.open();
                 let why = self.shared.shutdown.why().unwrap_or(Stop::Asked);
@@ -420,6 +418,13 @@ impl Worker {
                     connections,
                     at_most: drain,
                 });
+            }
+            if let Some(acceptor) = self.acceptor.take() {
+                acceptor.close(&self.shared.events);
+            }
+            for mut udp in self.udp.drain(..) {
+                udp.tell(self.now + SILENT, &self.shared.events);
+                self.shared.events.close(udp.socket);
             }
             for key in self.keys() {
                 self.arm(key);
