@@ -1,11 +1,13 @@
 //! Accepting: one worker takes every connection and hands it to the one with the fewest.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use echo_core::explain::Call;
 use mio::{Interest, Registry, Token};
 
-use crate::event::{ConnectionId, Kind, PeerAddress};
+use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
 use crate::listener::{Listener, SocketFile};
 use crate::stream::Stream;
 use crate::worker::Shared;
@@ -37,26 +39,38 @@ pub(crate) struct Acceptor {
 
 enum StreamListener {
     Tcp(mio::net::TcpListener),
-    Unix(
-        mio::net::UnixListener,
-        #[expect(dead_code, reason = "removes the file when dropped")] SocketFile,
-    ),
+    Unix(mio::net::UnixListener, SocketFile),
 }
 
 impl StreamListener {
-    fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
-        match self {
+    fn accept(&self, events: &Events) -> io::Result<(Stream, PeerAddress)> {
+        let (number, stream, peer) = match self {
             StreamListener::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 // Elsewhere accepted sockets inherit the listener's options.
                 #[cfg(not(target_os = "linux"))]
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), PeerAddress::Inet(address)))
+                let peer = PeerAddress::Inet(address);
+                (listener.as_raw_fd(), Stream::Tcp(stream), peer)
             }
             StreamListener::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), PeerAddress::Unix))
+                let peer = PeerAddress::Unix;
+                (listener.as_raw_fd(), Stream::Unix(stream), peer)
             }
+        };
+        events.call(Mark::default(), number, || Call::Accept {
+            accepted: stream.as_raw_fd(),
+            local: (&stream.local()).into(),
+            peer: peer.into(),
+        });
+        Ok((stream, peer))
+    }
+
+    fn close(self, events: &Events) {
+        match self {
+            StreamListener::Tcp(listener) => events.close(listener),
+            StreamListener::Unix(listener, _file) => events.close(listener),
         }
     }
 }
@@ -105,7 +119,7 @@ impl Acceptor {
     }
 
     /// Accepts what waits, up to a turn's worth, and gives each connection to `admit`. Returns
-    /// whether accepting is over: the one connection of `--once` has come.
+    /// whether accepting is over: the last connection of `--max-total` has come.
     pub(crate) fn advance(
         &mut self,
         shared: &Shared,
@@ -120,15 +134,17 @@ impl Acceptor {
             let Some(&index) = self.ready.last() else {
                 return false;
             };
-            match self.listeners[index].accept() {
+            match self.listeners[index].accept(&shared.events) {
                 Ok((stream, address)) => {
                     self.backoff = BACKOFF.0;
                     if let Err(limit) = shared.limits.admit(address) {
                         shared.inboxes[0].counters.refused.add(1);
                         shared.events.tell(|| Kind::Refused {
+                            local: stream.local(),
                             peer: address,
                             limit,
                         });
+                        shared.events.close(stream);
                         continue;
                     }
                     let id = self.next_id;
@@ -138,23 +154,28 @@ impl Acceptor {
                         id,
                         address,
                     });
-                    if shared.config.once {
+                    if shared.limits.is_last_admitted() {
                         return true;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready.pop();
                 }
-                Err(error) if is_shortage(&error) => {
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
                     self.pause(shared, now, &error);
                     return false;
                 }
-                // The connection was gone before we took it, or a filter refused it: the next one
-                // has nothing to do with it.
-                Err(_) => {}
             }
         }
         false
+    }
+
+    /// Closes the listeners: whoever waits in a backlog is refused.
+    pub(crate) fn close(self, events: &Events) {
+        for listener in self.listeners {
+            listener.close(events);
+        }
     }
 
     fn pause(&mut self, shared: &Shared, now: Instant, error: &io::Error) {
@@ -171,12 +192,25 @@ impl Acceptor {
     }
 }
 
-/// Whether the system is out of descriptors or memory, which passes when something else is closed.
-fn is_shortage(error: &io::Error) -> bool {
+/// Whether accepting failed for a connection that was gone before we took it, or that a filter
+/// refused: the next one has nothing to do with it. Linux reports what happened to the connection
+/// before as an error of `accept` (see accept(2)). All else, such as a lack of descriptors or
+/// memory, would fail the next one too.
+fn concerns_one_connection(error: &io::Error) -> bool {
     use rustix::io::Errno;
 
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    let own = [
+        Errno::CONNABORTED,
+        Errno::HOSTUNREACH,
+        Errno::INTR,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::PERM,
+        Errno::PROTO,
+    ];
     error
         .raw_os_error()
-        .is_some_and(|code| shortages.contains(&Errno::from_raw_os_error(code)))
+        .is_some_and(|code| own.contains(&Errno::from_raw_os_error(code)))
 }

@@ -1,15 +1,19 @@
 //! What a server is told: as written ([`Settings`]) and as it will be ([`Config`]).
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Args;
+use echo_core::explain::{Explain, Lang};
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Framing};
+use echo_core::{Endpoint, Failure, Framing};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Level;
+use crate::log::Format;
 
 /// A server's effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,12 +25,22 @@ pub struct Config {
     pub framing: Framing,
     /// The longest frame allowed, in bytes; a longer one ends its connection.
     pub max_frame: Size,
+    /// The most that one read of a stream takes, in bytes.
+    pub buffer: Size,
     /// Threads, each with its own event loop.
     pub workers: NonZeroUsize,
     /// How long to poll without sleeping after a wake-up that carried one event; 0 never does.
     pub spin: Timespan,
-    /// Serve one connection and stop.
+    /// Serve one connection and stop; short for a `max_total` of 1.
     pub once: bool,
+    /// Serve this many connections in all and stop; 0: no limit.
+    pub max_total: usize,
+    /// Stop after this long; 0: never.
+    pub exit_after: Timespan,
+    /// Stop when standard input ends.
+    pub exit_on_stdin_eof: bool,
+    /// Write the ready lines to this file too, unless its name is empty.
+    pub ready_file: PathBuf,
     /// How long connections that talk may go on once the server is stopping.
     pub drain: Timespan,
     /// The most connections at once; 0: as many as the open-file limit allows.
@@ -45,7 +59,18 @@ pub struct Config {
     pub udp_allow_any: bool,
     /// How much is told of what happens.
     pub log_level: Level,
+    /// How it is told.
+    pub log: Format,
+    /// Whether each socket call is told and explained instead, by one worker.
+    pub explain: Explain,
+    /// The language of explanations.
+    pub lang: Lang,
+    /// Write every received chunk to this file, unless its name is empty.
+    pub record: PathBuf,
 }
+
+/// More than a socket can hold by default; each worker has one such buffer.
+const MAX_BUFFER: u64 = 16 << 20;
 
 impl Default for Config {
     fn default() -> Self {
@@ -53,9 +78,15 @@ impl Default for Config {
             listen: vec![Endpoint::default()],
             framing: Framing::default(),
             max_frame: Size(1 << 20),
+            // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
+            buffer: Size(64 << 10),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             spin: Timespan(Duration::from_micros(50)),
             once: false,
+            max_total: 0,
+            exit_after: Timespan::from_secs(0),
+            exit_on_stdin_eof: false,
+            ready_file: PathBuf::new(),
             drain: Timespan::from_secs(10),
             max_connections: 0,
             max_per_ip: 0,
@@ -67,7 +98,54 @@ impl Default for Config {
             udp_rate: 10_000,
             udp_allow_any: false,
             log_level: Level::Connections,
+            log: Format::Text,
+            explain: Explain::Off,
+            lang: Lang::Auto,
+            record: PathBuf::new(),
         }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot be.
+    ///
+    /// # Errors
+    /// A usage [`Failure`] that names the flag.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.buffer.0 {
+            1..=MAX_BUFFER => Ok(()),
+            _ => Err(Failure::usage(anyhow!(
+                "--buffer {} is no size for a read; give one from 1 to {}",
+                self.buffer,
+                Size(MAX_BUFFER)
+            ))),
+        }
+    }
+
+    /// The bytes of a worker's buffer.
+    pub(crate) fn buffer_len(&self) -> usize {
+        usize::try_from(self.buffer.0.clamp(1, MAX_BUFFER)).unwrap_or(usize::MAX)
+    }
+
+    /// What is told: with explanations every call, and otherwise what was asked for.
+    pub(crate) fn level(&self) -> Level {
+        match self.explain {
+            Explain::Off => self.log_level,
+            Explain::Text | Explain::Json => Level::Calls,
+        }
+    }
+
+    /// The event loops. Where calls are explained there is one, so that they have an order.
+    pub(crate) fn loops(&self) -> usize {
+        match self.explain {
+            Explain::Off => self.workers.get(),
+            Explain::Text | Explain::Json => 1,
+        }
+    }
+
+    /// How many connections are served in all; `None`: no limit.
+    pub fn total(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(if self.once { 1 } else { self.max_total })
     }
 }
 
@@ -90,6 +168,10 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_frame: Option<Size>,
+    /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<Size>,
     /// Run this many event loops, each in a thread [default: one per core]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,10 +180,26 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spin: Option<Timespan>,
-    /// Serve one connection and exit
+    /// Serve one connection and exit; the same as --max-total 1
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub once: Option<bool>,
+    /// Serve N connections in all and exit; 0: no limit [default: 0]
+    #[arg(long, value_name = "N", conflicts_with = "once")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total: Option<usize>,
+    /// Exit after this long; 0: never. Too early for --once or --max-total is exit code 1 [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_after: Option<Timespan>,
+    /// Exit when standard input ends, so that no server outlives the test that started it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_on_stdin_eof: Option<bool>,
+    /// Once ready, put the ready lines into FILE, all at once
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_file: Option<PathBuf>,
     /// When stopping, let connections that talk go on for at most this long [default: 10s]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +236,22 @@ pub struct Settings {
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<Level>,
+    /// Tell it as `text` or as `json` lines [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Format>,
+    /// Tell each socket call and what it means instead; `json` for programs
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
+    /// Explain in `en` or `es` [default: auto, by the locale]
+    #[arg(long, value_name = "LANG")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lang: Option<Lang>,
+    /// Write every received chunk to FILE, with time, size and bytes, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
 }
 
 impl FromStr for Level {
@@ -149,6 +263,18 @@ impl FromStr for Level {
             "connections" => Ok(Level::Connections),
             "traffic" => Ok(Level::Traffic),
             _ => Err("write off, connections or traffic".to_owned()),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            _ => Err("write text or json".to_owned()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::framing::{Decoded, Decoder};
 
-use crate::event::{ConnectionId, Events, Kind, PeerAddress, Reason};
+use crate::event::{ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
 use crate::splice::{Pipe, Pipes};
 use crate::stats::Counters;
 use crate::stream::Stream;
@@ -176,7 +176,7 @@ impl Peer {
             {
                 return Ok(next);
             }
-            let n = match self.stream.read(turn.buffer) {
+            let n = match self.stream.read(turn.buffer, turn.events) {
                 Ok(0) => return self.end_of_stream(turn),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
@@ -184,6 +184,10 @@ impl Peer {
                 Err(error) => return Err(reason(&error)),
             };
             self.count_received(turn, n);
+            let origin = Origin::Stream(self.id, self.address);
+            turn.events.received(origin, &turn.buffer[..n], n);
+            #[cfg(test)]
+            crate::defect::strike(&turn.buffer[..n]);
             let all_sent = self.reply(turn, n)?;
             if let Phase::Finishing(reason) = self.phase {
                 return if all_sent {
@@ -210,7 +214,7 @@ impl Peer {
     /// Moves a bulk transfer's bytes within the system, without a copy. `None` gives the transfer
     /// back to reading: it may have ended, became small, or this cannot be done here.
     fn splice(&mut self, turn: &mut Turn<'_>) -> Result<Option<Next>, Reason> {
-        let able = self.decoder.is_none() && !self.urgent;
+        let able = self.decoder.is_none() && !self.urgent && !turn.events.see_bytes();
         let Some(mut pipe) = able.then(|| turn.pipes.take()).flatten() else {
             self.bulk = 0;
             return Ok(None);
@@ -235,6 +239,8 @@ impl Peer {
                 MAX_BULK
             };
             self.count_received(turn, n);
+            let id = self.id;
+            turn.events.trace(|| Kind::Received { id, bytes: n });
             let taken = pipe.drain(&self.stream);
             let taken = taken
                 .inspect_err(|_| turn.pipes.lose())
@@ -278,6 +284,7 @@ impl Peer {
     }
 
     fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
+        turn.events.trace(|| Kind::PeerFinished { id: self.id });
         if let Some(Err(error)) = self.decoder.as_ref().map(|decoder| decoder.finish()) {
             return Err(Reason::Frame(error));
         }
@@ -291,7 +298,7 @@ impl Peer {
 
     /// Everything is sent. A peer that has finished too is done; another may still be sending.
     fn finish(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Next, Reason> {
-        if reason == Reason::Finished || self.stream.finish_sending().is_err() {
+        if reason == Reason::Finished || self.stream.finish_sending(turn.events).is_err() {
             return Err(reason);
         }
         self.held = Vec::new();
@@ -301,7 +308,7 @@ impl Peer {
 
     fn discard(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Next, Reason> {
         for _ in 0..READS_PER_TURN {
-            match self.stream.read(turn.buffer) {
+            match self.stream.read(turn.buffer, turn.events) {
                 Ok(0) => return Err(reason),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
@@ -317,7 +324,7 @@ impl Peer {
         let bytes = &turn.buffer[part];
         let taken = self
             .stream
-            .write_some(bytes)
+            .write_some(bytes, turn.events)
             .map_err(|error| reason(&error))?;
         let rest = &bytes[taken..];
         if !rest.is_empty() {
@@ -348,7 +355,7 @@ impl Peer {
             Backlog::Bytes { bytes, sent } => {
                 let taken = self
                     .stream
-                    .write_some(&bytes[*sent..])
+                    .write_some(&bytes[*sent..], turn.events)
                     .map_err(|error| reason(&error))?;
                 *sent += taken;
                 (taken, *sent == bytes.len())
@@ -374,7 +381,6 @@ impl Peer {
         self.active = turn.now;
         self.received += bytes as u64;
         turn.counters.received_bytes.add(bytes as u64);
-        turn.events.trace(|| Kind::Received { id: self.id, bytes });
     }
 
     fn count_sent(&mut self, turn: &Turn<'_>, bytes: usize) {

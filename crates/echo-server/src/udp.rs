@@ -2,12 +2,14 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use echo_core::explain::{Call, End};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use crate::event::{DropReason, Events, Kind, Level, unmapped};
+use crate::event::{DropReason, Events, Kind, Level, Mark, Origin, unmapped};
 use crate::guard::Guard;
 use crate::stats::Counters;
 
@@ -40,16 +42,21 @@ impl Batch {
         }
     }
 
+    fn entry(&self, i: usize) -> &[u8] {
+        &self.buffers[i * BUFFER_LEN..][..self.metas[i].len]
+    }
+
     /// The bytes of `run` entries from `first` on, side by side.
     fn gather(&mut self, first: usize, run: usize) -> &[u8] {
-        let entry = |i: usize| &self.buffers[i * BUFFER_LEN..][..self.metas[i].len];
         if run == 1 {
-            return entry(first);
+            return self.entry(first);
         }
-        self.train.clear();
+        let mut train = std::mem::take(&mut self.train);
+        train.clear();
         for i in first..first + run {
-            self.train.extend_from_slice(entry(i));
+            train.extend_from_slice(self.entry(i));
         }
+        self.train = train;
         &self.train
     }
 }
@@ -59,8 +66,8 @@ pub(crate) struct UdpEcho {
     pub(crate) socket: UdpSocket,
     state: UdpSocketState,
     guard: Guard,
-    /// Bound to all addresses: a reply must be told which one was asked.
-    any_address: bool,
+    /// The address it is bound to. Bound to all of them, a reply must be told which one was asked.
+    local: SocketAddr,
     /// Buffers offered to the next receive: many only while many arrive, for each has its cost.
     expected: usize,
     told: Told,
@@ -78,19 +85,20 @@ impl UdpEcho {
     pub(crate) fn new(socket: std::net::UdpSocket, guard: Guard) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         allow_fragments(&socket)?;
-        let any_address = socket.local_addr()?.ip().is_unspecified();
+        let local = socket.local_addr()?;
         Ok(UdpEcho {
             socket: UdpSocket::from_std(socket),
             state,
             guard,
-            any_address,
+            local,
             expected: 1,
-            told: Told::default(),
+            told: Told::new(unmapped(local)),
         })
     }
 
     /// Answers what has arrived. Returns whether there may be more.
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
+        let mut failing = false;
         for _ in 0..BATCHES_PER_TURN {
             let received = {
                 let mut buffers = turn.batch.buffers.chunks_exact_mut(BUFFER_LEN);
@@ -105,6 +113,7 @@ impl UdpEcho {
             };
             match received {
                 Ok(count) => {
+                    failing = false;
                     self.answer(turn, count);
                     self.expected = match count == self.expected {
                         true => (count * 4).min(BATCH_SIZE),
@@ -113,11 +122,11 @@ impl UdpEcho {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An error that an earlier reply caused, or an interruption: the datagrams that
-                // wait are none the worse for it.
-                Err(_) => {}
+                // wait are none the worse for it. If it lasts, the next arrival tries again.
+                Err(_) => failing = true,
             }
         }
-        true
+        !failing
     }
 
     /// When what was held back must be told.
@@ -161,6 +170,24 @@ impl UdpEcho {
             run => run as u64,
         };
         turn.counters.datagrams.add(datagrams);
+        let local = self.asked(&meta);
+        let peer = unmapped(meta.addr);
+        let bytes = (first..first + run)
+            .map(|i| turn.batch.metas[i].len)
+            .sum::<usize>();
+        turn.events
+            .call(Mark::default(), self.socket.as_raw_fd(), || {
+                Call::ReceiveFrom {
+                    peer: End::Inet(meta.addr),
+                    datagrams,
+                    received_bytes: bytes as u64,
+                }
+            });
+        for i in first..first + run {
+            let origin = Origin::Datagram { local, peer };
+            turn.events
+                .received(origin, turn.batch.entry(i), meta.stride);
+        }
         let admitted = self
             .guard
             .admit(meta.addr, meta.dst_ip, datagrams, turn.now);
@@ -170,21 +197,40 @@ impl UdpEcho {
             return;
         }
         let replies = turn.batch.gather(first, run);
+        #[cfg(test)]
+        crate::defect::strike(replies);
         let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
+        let mark = turn.events.mark();
         let sent = self.send(&meta, replies);
-        self.told.answered(
-            turn.now,
-            turn.events,
-            meta.addr,
-            allowed,
-            replies.len() as u64,
-        );
+        let bytes = replies.len() as u64;
+        turn.events
+            .outcome(mark, &self.socket, &sent, |()| Call::SendTo {
+                peer: End::Inet(meta.addr),
+                datagrams: allowed,
+                sent_bytes: bytes,
+            });
+        if sent.is_ok() {
+            turn.events.trace(|| Kind::DatagramsSent {
+                local,
+                peer,
+                count: allowed,
+                bytes,
+            });
+        }
+        self.told
+            .answered(turn.now, turn.events, peer, allowed, bytes);
         if allowed < datagrams {
             self.dropped(turn, &meta, DropReason::Rate, datagrams - allowed);
         }
         if let Err(error) = sent {
             self.dropped(turn, &meta, DropReason::Failed(error.kind()), allowed);
         }
+    }
+
+    /// The address that a datagram was sent to.
+    fn asked(&self, meta: &RecvMeta) -> SocketAddr {
+        let ip = meta.dst_ip.unwrap_or(self.local.ip());
+        unmapped(SocketAddr::new(ip, self.local.port()))
     }
 
     /// Sends `contents`, cut into datagrams of the size in which they came. A datagram that the
@@ -197,7 +243,7 @@ impl UdpEcho {
                 contents,
                 segment_size,
                 // Bound to one address, the system can choose no other.
-                src_ip: meta.dst_ip.filter(|_| self.any_address),
+                src_ip: meta.dst_ip.filter(|_| self.local.ip().is_unspecified()),
             };
             self.state
                 .try_send(UdpSockRef::from(&self.socket), &transmit)
@@ -241,8 +287,8 @@ fn allow_fragments(socket: &std::net::UdpSocket) -> io::Result<()> {
 }
 
 /// What is held back of a flood: the first datagram is told at once, then a sum each second.
-#[derive(Default)]
 struct Told {
+    local: SocketAddr,
     answered: Sum,
     dropped: Option<(DropReason, Sum)>,
 }
@@ -284,6 +330,14 @@ impl Sum {
 }
 
 impl Told {
+    fn new(local: SocketAddr) -> Self {
+        Told {
+            local,
+            answered: Sum::default(),
+            dropped: None,
+        }
+    }
+
     fn answered(
         &mut self,
         now: Instant,
@@ -292,8 +346,9 @@ impl Told {
         count: u64,
         bytes: u64,
     ) {
-        if events.wants(Level::Connections) {
-            self.answered.add(unmapped(peer), count, bytes);
+        // At a finer level each one is told.
+        if events.wants(Level::Connections) && !events.wants(Level::Traffic) {
+            self.answered.add(peer, count, bytes);
             self.flush_answered(now, events);
         }
     }
@@ -326,14 +381,14 @@ impl Told {
     }
 
     fn flush_answered(&mut self, now: Instant, events: &Events) {
-        // On the way of every datagram at the finest level: each one is told.
-        let now = if events.wants(Level::Traffic) {
-            now + Duration::from_secs(1)
-        } else {
-            now
-        };
         if let Some((peer, count, bytes)) = self.answered.take(now) {
-            events.tell(|| Kind::Datagrams { peer, count, bytes });
+            let local = self.local;
+            events.tell(|| Kind::Datagrams {
+                local,
+                peer,
+                count,
+                bytes,
+            });
         }
     }
 
@@ -341,8 +396,13 @@ impl Told {
         if let Some((why, sum)) = &mut self.dropped
             && let Some((peer, count, _)) = sum.take(now)
         {
-            let why = *why;
-            events.tell(|| Kind::DatagramDropped { peer, why, count });
+            let (local, reason) = (self.local, *why);
+            events.tell(|| Kind::DatagramsDropped {
+                local,
+                peer,
+                reason,
+                count,
+            });
         }
     }
 }

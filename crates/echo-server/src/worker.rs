@@ -1,8 +1,9 @@
 //! One event loop: poll, dispatch, spin, timers. A server runs one in each of its threads.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use echo_core::Framing;
@@ -12,18 +13,17 @@ use slab::Slab;
 
 use crate::acceptor::{Accepted, Acceptor};
 use crate::config::Config;
-use crate::event::{Events, Kind, Reason};
+use crate::event::{Events, Kind, Reason, Stop};
+use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
+use crate::spin::Spin;
 use crate::splice::Pipes;
 use crate::stats::Counters;
 use crate::tcp::{Next, Peer, Turn};
 use crate::timers::Timers;
 use crate::udp::{Batch, UdpEcho, UdpTurn};
-
-/// Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
-const BUFFER_LEN: usize = 64 << 10;
 
 /// Readiness events taken from the system at once.
 const EVENTS: usize = 1024;
@@ -48,51 +48,6 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
     pub(crate) inboxes: Vec<Inbox>,
-}
-
-/// How connections reach a worker, and how many it has.
-pub(crate) struct Inbox {
-    waker: Arc<Waker>,
-    /// Connections given to the worker that have not ended.
-    load: AtomicUsize,
-    /// `None` once the worker has ended.
-    queue: Mutex<Option<Vec<Accepted>>>,
-    pub(crate) counters: Arc<Counters>,
-}
-
-impl Inbox {
-    /// Gives the worker a connection, or gives it back when the worker has ended.
-    fn offer(&self, accepted: Accepted) -> Option<Accepted> {
-        match &mut *self.queue() {
-            Some(queue) => queue.push(accepted),
-            None => return Some(accepted),
-        }
-        // Fails only when the worker is gone, and then so is its queue.
-        let _: io::Result<()> = self.waker.wake();
-        None
-    }
-
-    /// What has been given since the last call.
-    fn take(&self) -> Vec<Accepted> {
-        self.queue()
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
-    }
-
-    /// Takes no more from now on, unless something waits.
-    fn close(&self) -> bool {
-        let mut queue = self.queue();
-        if queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
-            return false;
-        }
-        *queue = None;
-        true
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Option<Vec<Accepted>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// One event loop and what it serves.
@@ -121,17 +76,13 @@ pub(crate) struct Worker {
 /// A poll instance and the inbox through which it is woken.
 pub(crate) fn poll_and_inbox(counters: Arc<Counters>) -> io::Result<(Poll, Inbox)> {
     let poll = Poll::new()?;
-    let inbox = Inbox {
-        waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
-        load: AtomicUsize::new(0),
-        queue: Mutex::new(Some(Vec::new())),
-        counters,
-    };
-    Ok((poll, inbox))
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    Ok((poll, Inbox::new(waker, counters)))
 }
 
 impl Worker {
     pub(crate) fn new(index: usize, poll: Poll, shared: Arc<Shared>) -> Self {
+        let buffer_len = shared.config.buffer_len();
         shared
             .shutdown
             .register(shared.inboxes[index].waker.clone());
@@ -147,7 +98,7 @@ impl Worker {
             again: Vec::new(),
             timers: Timers::default(),
             pipes: Pipes::default(),
-            buffer: vec![0; BUFFER_LEN].into(),
+            buffer: vec![0; buffer_len].into(),
             batch: None,
             now: Instant::now(),
             drain_until: None,
@@ -177,27 +128,20 @@ impl Worker {
     /// The system's, when it can no longer be asked for events.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = mio::Events::with_capacity(EVENTS);
-        let spin = Duration::from(self.shared.config.spin);
-        let mut spin_until = None;
+        let mut spin = Spin::new(self.shared.config.spin.into());
         loop {
             if self.shared.shutdown.is_requested() && self.drain() {
                 return Ok(());
             }
-            let timeout = match spin_until {
-                Some(_) => Some(Duration::ZERO),
-                None => self.timeout(),
+            let timeout = match spin.is_on() {
+                true => Some(Duration::ZERO),
+                false => self.timeout(),
             };
             match self.poll.poll(&mut ready, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.now = Instant::now(),
             }
-            // A wake-up for one event suggests a peer that waits for each answer before it sends
-            // again: the next event is then nearer than the time it takes to sleep and wake.
-            spin_until = match ready.iter().take(2).count() {
-                0 => spin_until.filter(|until| self.now < *until),
-                1 => (!spin.is_zero()).then(|| self.now + spin),
-                _ => None,
-            };
+            spin.polled(ready.iter().take(2).count(), self.now);
             let received = self.counters.received_bytes.get();
             for event in &ready {
                 self.dispatch(event);
@@ -205,7 +149,7 @@ impl Worker {
             self.take_turns();
             self.expire();
             if self.counters.received_bytes.get() - received > SPIN_MAX_BYTES {
-                spin_until = None;
+                spin.stop();
             }
         }
     }
@@ -277,7 +221,9 @@ impl Worker {
             counters: &self.counters,
             pipes: &mut self.pipes,
         };
-        match peer.advance(&mut turn) {
+        // A defect that one peer's bytes bring out must not be the end of the others.
+        let next = catch_unwind(AssertUnwindSafe(|| peer.advance(&mut turn)));
+        match next.unwrap_or(Err(Reason::Defect)) {
             Ok(Next::Event) => self.arm(key),
             Ok(Next::Turn) => {
                 peer.queued = true;
@@ -298,30 +244,32 @@ impl Worker {
             events: &self.shared.events,
             counters: &self.counters,
         };
-        if udp.advance(&mut turn) {
+        if catch_unwind(AssertUnwindSafe(|| udp.advance(&mut turn))).unwrap_or(true) {
             self.udp_again.push(index);
         }
     }
 
     fn accept(&mut self) {
-        let Some(mut acceptor) = self.acceptor.take() else {
+        let due = |acceptor: &mut Acceptor| acceptor.due(self.now).is_some();
+        let Some(mut acceptor) = self.acceptor.take_if(due) else {
             return;
         };
-        if acceptor.due(self.now).is_none() {
-            self.acceptor = Some(acceptor);
-            return;
-        }
         let shared = self.shared.clone();
         let over = acceptor.advance(&shared, self.now, |accepted| self.hand_over(accepted));
-        // Dropping it closes the listeners.
-        self.acceptor = (!over).then_some(acceptor);
+        match over {
+            true => acceptor.close(&shared.events),
+            false => self.acceptor = Some(acceptor),
+        }
     }
 
     /// Gives a connection to the worker that has the fewest.
     fn hand_over(&mut self, accepted: Accepted) {
         self.counters.accepted.add(1);
-        let (id, peer) = (accepted.id, accepted.address);
-        self.shared.events.tell(|| Kind::Accepted { id, peer });
+        self.shared.events.tell(|| Kind::Accepted {
+            id: accepted.id,
+            local: accepted.stream.local(),
+            peer: accepted.address,
+        });
         let shared = self.shared.clone();
         let load = |index: &usize| shared.inboxes[*index].load.load(Ordering::Relaxed);
         let chosen = (0..shared.inboxes.len())
@@ -395,8 +343,10 @@ impl Worker {
             address,
             received,
             sent,
+            stream,
             ..
         } = peer;
+        self.shared.events.close(stream);
         self.shared.events.tell(|| Kind::Closed {
             id,
             peer: address,
@@ -404,8 +354,9 @@ impl Worker {
             received,
             sent,
         });
-        if self.shared.config.once {
-            self.shared.shutdown.request();
+        let limits = &self.shared.limits;
+        if limits.is_last_admitted() && limits.open() == 0 {
+            self.shared.shutdown.request_for(Stop::Served);
         }
     }
 
@@ -430,6 +381,11 @@ impl Worker {
         while let Some(key) = self.timers.expired(self.now) {
             self.peers[key].armed = None;
             match self.deadline(&self.peers[key]) {
+                Some((at, Reason::Unread)) if at <= self.now => {
+                    if self.is_stuck(key) {
+                        self.close(key, Reason::Unread);
+                    }
+                }
                 Some((at, reason)) if at <= self.now => self.close(key, reason),
                 _ => self.arm(key),
             }
@@ -441,21 +397,34 @@ impl Worker {
         }
     }
 
+    /// Whether a peer with a backlog takes none of it even now. The system tells of room only once
+    /// a third of its buffer is free, which may take a slow reader longer than it is given.
+    fn is_stuck(&mut self, key: usize) -> bool {
+        let sent = self.peers[key].sent;
+        self.advance(key);
+        self.peers.get(key).is_some_and(|peer| peer.sent == sent)
+    }
+
     /// Stops listening, once, and returns whether every connection has ended.
     fn drain(&mut self) -> bool {
         if self.drain_until.is_none() {
             let drain = Duration::from(self.shared.config.drain);
             self.drain_until = Some(self.now + drain);
-            self.acceptor = None;
-            for mut udp in self.udp.drain(..) {
-                udp.tell(self.now + SILENT, &self.shared.events);
-            }
             if self.index == 0 {
                 let connections = self.shared.limits.open();
+                let why = self.shared.shutdown.why().unwrap_or(Stop::Asked);
                 self.shared.events.tell(|| Kind::Draining {
+                    why,
                     connections,
                     at_most: drain,
                 });
+            }
+            if let Some(acceptor) = self.acceptor.take() {
+                acceptor.close(&self.shared.events);
+            }
+            for mut udp in self.udp.drain(..) {
+                udp.tell(self.now + SILENT, &self.shared.events);
+                self.shared.events.close(udp.socket);
             }
             for key in self.keys() {
                 self.arm(key);

@@ -1,7 +1,7 @@
 //! The sockets that the system lists, as `netstat -an` shows them; read from /proc/net itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::{fmt, fs};
 
 use anyhow::{Context, Result};
@@ -46,15 +46,40 @@ pub fn rows() -> Result<Option<Vec<Row>>> {
     Ok(listed.then_some(rows))
 }
 
+/// The row of a socket with these ends; a listening or unconnected one has no other. Of two with the
+/// same, the one that a process still holds.
+pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Result<Option<Row>> {
+    let is = |row: &Row| {
+        let joined = match remote {
+            Some(remote) => same(row.remote, remote),
+            None => row.remote.port() == 0,
+        };
+        row.protocol.starts_with(protocol) && same(row.local, local) && joined
+    };
+    let rows = rows()?.unwrap_or_default();
+    Ok(rows.into_iter().filter(is).max_by_key(|row| row.inode != 0))
+}
+
+/// The lists know no scope of an IPv6 address.
+fn same(a: SocketAddr, b: SocketAddr) -> bool {
+    (a.ip(), a.port()) == (b.ip(), b.port())
+}
+
 impl Row {
     /// Whether the process has this socket among its descriptors.
     pub fn is_held_by(&self, process: u32) -> bool {
-        let link = PathBuf::from(format!("socket:[{}]", self.inode));
         fs::read_dir(format!("/proc/{process}/fd"))
             .into_iter()
             .flatten()
             .flatten()
-            .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|target| target == link))
+            .any(|descriptor| {
+                fs::read_link(descriptor.path()).is_ok_and(|target| self.is_link(&target))
+            })
+    }
+
+    /// Whether a descriptor's link in /proc leads to this socket.
+    pub fn is_link(&self, target: &Path) -> bool {
+        target.as_os_str() == format!("socket:[{}]", self.inode).as_str()
     }
 }
 
