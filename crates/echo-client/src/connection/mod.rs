@@ -1,6 +1,7 @@
 //! Sockets to the server: every resolved address is tried, within limits of time.
 
 mod error;
+mod opening;
 mod settings;
 
 use std::fmt;
@@ -14,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use echo_core::Endpoint;
 use echo_core::units::Timespan;
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockAddr, Type};
 
 pub use error::{ConnectError, ErrorKind, cause};
 pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
 
 use crate::interrupt::Interrupt;
+use opening::Opening;
 
 /// One address of the server, resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,36 +138,36 @@ fn connect_to(
 /// Opens a connected, blocking socket to one address, within the limit that `config` sets. Where
 /// `connect` also minds interrupts and retries, this is the bare system calls.
 pub fn open(config: &Connect, address: &Address) -> io::Result<Socket> {
+    let narrator = &config.narrator;
     match address {
         Address::Tcp(remote) => {
-            let socket = socket2::Socket::new(
-                Domain::for_address(*remote),
-                Type::STREAM,
-                Some(Protocol::TCP),
-            )?;
+            let (domain, protocol) = (Domain::for_address(*remote), Protocol::TCP);
+            let opening = Opening::new(narrator, domain, Type::STREAM, Some(protocol))?;
             if let Some(LocalAddress(local)) = config.bind {
                 // A fixed port is free again at once, whatever the last connection's TIME_WAIT.
-                socket.set_reuse_address(local.port() != 0)?;
-                bind(&socket, local)?;
+                opening.socket().set_reuse_address(local.port() != 0)?;
+                bind(&opening, local)?;
             }
-            socket.set_tcp_nodelay(true)?;
-            socket.connect_timeout(&(*remote).into(), config.connect_timeout.0)?;
+            opening.socket().set_tcp_nodelay(true)?;
+            let limit = Some(config.connect_timeout.0);
+            let socket = opening.connect(&(*remote).into(), limit)?;
             Ok(Socket::Tcp(socket.into()))
         }
         Address::Udp(remote) => {
-            let socket = socket2::Socket::new(
-                Domain::for_address(*remote),
-                Type::DGRAM,
-                Some(Protocol::UDP),
-            )?;
+            let (domain, protocol) = (Domain::for_address(*remote), Protocol::UDP);
+            let opening = Opening::new(narrator, domain, Type::DGRAM, Some(protocol))?;
             if let Some(LocalAddress(local)) = config.bind {
-                bind(&socket, local)?;
+                bind(&opening, local)?;
             }
-            socket.connect(&(*remote).into())?;
+            let socket = opening.connect(&(*remote).into(), None)?;
             Ok(Socket::Udp(socket.into()))
         }
         #[cfg(unix)]
-        Address::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
+        Address::Unix(path) => {
+            let opening = Opening::new(narrator, Domain::UNIX, Type::STREAM, None)?;
+            let socket = opening.connect(&SockAddr::unix(path)?, None)?;
+            Ok(Socket::Unix(socket.into()))
+        }
         #[cfg(not(unix))]
         Address::Unix(_) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
@@ -174,8 +176,8 @@ pub fn open(config: &Connect, address: &Address) -> io::Result<Socket> {
     }
 }
 
-fn bind(socket: &socket2::Socket, local: SocketAddr) -> io::Result<()> {
-    socket.bind(&local.into()).map_err(|error| {
+fn bind(opening: &Opening<'_>, local: SocketAddr) -> io::Result<()> {
+    opening.bind(local).map_err(|error| {
         let text = format!("local address {}: {}", LocalAddress(local), cause(&error));
         io::Error::new(io::ErrorKind::AddrInUse, text)
     })
@@ -323,6 +325,29 @@ impl Connection {
             (Socket::Tcp(socket), Address::Tcp(remote)) => ends("tcp", socket.local_addr(), remote),
             (Socket::Udp(socket), Address::Udp(remote)) => ends("udp", socket.local_addr(), remote),
             (_, remote) => remote.to_string(),
+        }
+    }
+}
+
+/// A socket's number in this process, as explanations show it.
+#[cfg(unix)]
+pub(crate) fn number(socket: &impl std::os::fd::AsRawFd) -> i32 {
+    socket.as_raw_fd()
+}
+
+/// Elsewhere sockets have handles, which nobody needs to see.
+#[cfg(not(unix))]
+pub(crate) fn number<T>(_: &T) -> i32 {
+    0
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Socket {
+    fn as_raw_fd(&self) -> i32 {
+        match self {
+            Socket::Tcp(socket) => socket.as_raw_fd(),
+            Socket::Udp(socket) => socket.as_raw_fd(),
+            Socket::Unix(socket) => socket.as_raw_fd(),
         }
     }
 }
