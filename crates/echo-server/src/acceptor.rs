@@ -4,8 +4,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
+use socket2::{SockRef, Socket};
 
 use crate::event::{ConnectionId, Kind, PeerAddress};
+use crate::fault::{self, Applied, Network};
 use crate::listener::{Listener, SocketFile};
 use crate::stream::Stream;
 use crate::worker::Shared;
@@ -27,6 +29,10 @@ pub(crate) struct Accepted {
 /// The listeners, and when to listen to them.
 pub(crate) struct Acceptor {
     listeners: Vec<StreamListener>,
+    /// Listeners from which a fault has no more taken.
+    waiting: Vec<usize>,
+    /// Sockets that refuse connections for as long as they are open.
+    refusing: Vec<Socket>,
     next_id: ConnectionId,
     backoff: Duration,
     /// Nothing is accepted before this.
@@ -61,6 +67,23 @@ impl StreamListener {
     }
 }
 
+impl StreamListener {
+    fn network(&self) -> Network {
+        match self {
+            StreamListener::Tcp(_) => Network::Tcp,
+            StreamListener::Unix(..) => Network::Unix,
+        }
+    }
+
+    /// How many connections the system holds ready from now on.
+    fn set_backlog(&self, backlog: i32) -> io::Result<()> {
+        match self {
+            StreamListener::Tcp(listener) => SockRef::from(listener).listen(backlog),
+            StreamListener::Unix(listener, _) => SockRef::from(listener).listen(backlog),
+        }
+    }
+}
+
 impl Acceptor {
     /// Registers the stream listeners of `bound` with tokens from `first_token` on.
     pub(crate) fn new(
@@ -70,6 +93,8 @@ impl Acceptor {
     ) -> io::Result<Self> {
         let mut acceptor = Acceptor {
             listeners: Vec::new(),
+            waiting: Vec::new(),
+            refusing: Vec::new(),
             next_id: 1,
             backoff: BACKOFF.0,
             paused: None,
@@ -85,6 +110,10 @@ impl Acceptor {
                 Listener::Unix(mut listener, file) => {
                     registry.register(&mut listener, token, Interest::READABLE)?;
                     StreamListener::Unix(listener, file)
+                }
+                Listener::Refusing(socket) => {
+                    acceptor.refusing.push(socket);
+                    continue;
                 }
                 Listener::Udp(_) => continue,
             });
@@ -120,6 +149,10 @@ impl Acceptor {
             let Some(&index) = self.ready.last() else {
                 return false;
             };
+            if shared.faults.is_some() && self.leaves_waiting(shared, index) {
+                self.ready.pop();
+                continue;
+            }
             match self.listeners[index].accept() {
                 Ok((stream, address)) => {
                     self.backoff = BACKOFF.0;
@@ -133,11 +166,15 @@ impl Acceptor {
                     }
                     let id = self.next_id;
                     self.next_id += 1;
-                    admit(Accepted {
+                    let accepted = Accepted {
                         stream,
                         id,
                         address,
-                    });
+                    };
+                    if shared.faults.is_some() && refuse(shared, &accepted) {
+                        continue;
+                    }
+                    admit(accepted);
                     if shared.config.once {
                         return true;
                     }
@@ -157,6 +194,28 @@ impl Acceptor {
         false
     }
 
+    /// Whether a fault has the next connection, and all after it, wait for ever.
+    fn leaves_waiting(&mut self, shared: &Shared, index: usize) -> bool {
+        let listener = &self.listeners[index];
+        let (network, connection) = (listener.network(), self.next_id);
+        let Some(backlog) = fault::backlog(&shared.config.fault, network, connection) else {
+            return false;
+        };
+        if !self.waiting.contains(&index) {
+            self.waiting.push(index);
+            // Otherwise more of them wait than was asked for, which is all that a test sees.
+            let _: io::Result<()> = listener.set_backlog(backlog);
+            shared.events.tell(|| Kind::Fault {
+                what: Applied::NoAccept,
+                network,
+                connection,
+                peer: None,
+                message: 0,
+            });
+        }
+        true
+    }
+
     fn pause(&mut self, shared: &Shared, now: Instant, error: &io::Error) {
         let retry_in = self.backoff;
         // Told when the trouble starts and when it lasts, not at each of the short first pauses.
@@ -169,6 +228,32 @@ impl Acceptor {
         self.paused = Some(now + retry_in);
         self.backoff = (retry_in * 2).min(BACKOFF.1);
     }
+}
+
+/// Whether a fault refuses this connection, which is then to be closed.
+fn refuse(shared: &Shared, accepted: &Accepted) -> bool {
+    let Accepted {
+        stream,
+        id,
+        address,
+    } = accepted;
+    let network = stream.network();
+    let plan = shared.faults.as_ref();
+    if !plan.is_some_and(|plan| plan.refuses(network, *id, *address)) {
+        return false;
+    }
+    // Without it the peer sees the end all the same.
+    let _: io::Result<()> = stream.reset_on_close();
+    shared.limits.release(*address);
+    shared.inboxes[0].counters.refused.add(1);
+    shared.events.tell(|| Kind::Fault {
+        what: Applied::Refuse,
+        network,
+        connection: *id,
+        peer: Some(*address),
+        message: 0,
+    });
+    true
 }
 
 /// Whether the system is out of descriptors or memory, which passes when something else is closed.

@@ -21,6 +21,7 @@ mod acceptor;
 pub mod cli;
 pub mod config;
 pub mod event;
+pub mod fault;
 mod guard;
 mod limits;
 mod listener;

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::{Endpoint, Failure, Transport};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::event::Address;
+use crate::fault::{self, Network};
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
 /// overflows; the system lowers this to its own limit (`net.core.somaxconn`, 4,096 on Linux).
@@ -27,6 +28,8 @@ pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
     Unix(mio::net::UnixListener, SocketFile),
     Udp(UdpSocket),
+    /// Bound, but not listening: the system refuses every connection.
+    Refusing(Socket),
 }
 
 /// A bound socket and the address it got.
@@ -45,7 +48,7 @@ pub(crate) fn bind_all(config: &Config) -> Result<Vec<Bound>, Failure> {
     let mut bound = Vec::new();
     for endpoint in &config.listen {
         match endpoint {
-            Endpoint::Unix(path) => bound.push(bind_unix(path).map_err(Failure::bad)?),
+            Endpoint::Unix(path) => bound.push(bind_unix(config, path).map_err(Failure::bad)?),
             Endpoint::Inet {
                 transport,
                 host,
@@ -196,7 +199,14 @@ fn bind_socket(config: &Config, transport: Transport, address: SocketAddr) -> io
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
             set_stream_options(config, &socket)?;
-            socket.listen(BACKLOG)?;
+            if fault::refuses_all(&config.fault) {
+                return Ok(Bound {
+                    address: Address::Tcp(local_address(&socket)?),
+                    listener: Listener::Refusing(socket),
+                });
+            }
+            let waiting = fault::backlog(&config.fault, Network::Tcp, 1);
+            socket.listen(waiting.unwrap_or(BACKLOG))?;
             let listener = std::net::TcpListener::from(socket);
             Ok(Bound {
                 address: Address::Tcp(listener.local_addr()?),
@@ -212,6 +222,11 @@ fn bind_socket(config: &Config, transport: Transport, address: SocketAddr) -> io
             })
         }
     }
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// The options of a connection, set once on the listener: accepted sockets inherit them.
@@ -279,7 +294,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-fn bind_unix(path: &Path) -> anyhow::Result<Bound> {
+fn bind_unix(config: &Config, path: &Path) -> anyhow::Result<Bound> {
     let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", path.display());
     remove_stale(path).map_err(fail)?;
     let listener = UnixListener::bind(path).map_err(|error| {
@@ -299,6 +314,11 @@ fn bind_unix(path: &Path) -> anyhow::Result<Bound> {
     listener
         .set_nonblocking(true)
         .map_err(|error| fail(error.to_string()))?;
+    if let Some(backlog) = fault::backlog(&config.fault, Network::Unix, 1) {
+        SockRef::from(&listener)
+            .listen(backlog)
+            .map_err(|error| fail(error.to_string()))?;
+    }
     let listener = mio::net::UnixListener::from_std(listener);
     Ok(Bound {
         address: Address::Unix(path.to_owned()),

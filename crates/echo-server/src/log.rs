@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::event::{Event, EventReader, Kind};
+use crate::event::{Event, EventReader, Kind, PeerAddress};
+use crate::fault::{Applied, Network};
 
 /// Writes every event to `out` until the server is gone.
 ///
@@ -68,6 +69,20 @@ fn write_line(out: &mut impl Write, event: &Event) -> io::Result<()> {
                 "Datagrams not answered: {count}; the last from {peer}: {why}"
             )
         }
+        Kind::Faults { count, seed } => writeln!(
+            out,
+            "Faults: {count} configured; --seed {seed} repeats what chance decides"
+        ),
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer,
+            message,
+        } => {
+            let message = (*message > 0).then_some(*message);
+            write_fault(out, what, *network, *connection, *peer, message)
+        }
         Kind::AcceptFailed { error, retry_in } => writeln!(
             out,
             "Cannot accept: {error}; trying again in {} ms. Raise the open-file limit (ulimit -n) \
@@ -84,5 +99,27 @@ fn write_line(out: &mut impl Write, event: &Event) -> io::Result<()> {
             at_most.as_secs_f64()
         ),
         Kind::Stopped => writeln!(out, "Stopped"),
+    }
+}
+
+/// What was done, then to what: `Fault: drop: message 3 from 127.0.0.1:50000 (#1)`.
+fn write_fault(
+    out: &mut impl Write,
+    what: &Applied,
+    network: Network,
+    connection: u64,
+    peer: Option<PeerAddress>,
+    message: Option<u64>,
+) -> io::Result<()> {
+    write!(out, "Fault: {what}: ")?;
+    match (message, peer) {
+        (Some(message), Some(peer)) => {
+            writeln!(
+                out,
+                "{network} message {message} from {peer} (#{connection})"
+            )
+        }
+        (_, Some(peer)) => writeln!(out, "{network} {peer} (#{connection})"),
+        (_, None) => writeln!(out, "{network} connections from #{connection} on"),
     }
 }

@@ -9,6 +9,7 @@ use echo_core::Failure;
 
 use crate::config::Config;
 use crate::event::{Address, Events, Kind};
+use crate::fault::{Applied, DatagramFaults, Network, Plan, Seed};
 use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::listener::{self, Bound, Listener};
@@ -21,6 +22,7 @@ use crate::worker::{self, Shared, Worker};
 pub struct Server {
     config: Config,
     events: Events,
+    faults: Option<Arc<Plan>>,
     bound: Vec<Bound>,
     counters: Vec<Arc<Counters>>,
 }
@@ -35,12 +37,32 @@ impl Server {
     }
 
     /// As [`Server::bind`], and tells `events` what happens.
-    pub fn bind_with(config: Config, events: Events) -> Result<Self, Failure> {
+    pub fn bind_with(mut config: Config, events: Events) -> Result<Self, Failure> {
+        let seed = config.seed.number();
+        config.seed = Seed::Given(seed);
+        let faults = Plan::new(seed, &config.fault);
         let bound = listener::bind_all(&config)?;
+        if faults.is_some() {
+            let count = config.fault.len();
+            events.tell(|| Kind::Faults { count, seed });
+        }
+        if bound
+            .iter()
+            .any(|bound| matches!(bound.listener, Listener::Refusing(_)))
+        {
+            events.tell(|| Kind::Fault {
+                what: Applied::Refuse,
+                network: Network::Tcp,
+                connection: 1,
+                peer: None,
+                message: 0,
+            });
+        }
         let counters = (0..config.workers.get()).map(|_| Arc::default()).collect();
         Ok(Server {
             config,
             events,
+            faults,
             bound,
             counters,
         })
@@ -129,6 +151,7 @@ impl Server {
             .unzip();
         let shared = Arc::new(Shared {
             limits: Limits::new(&self.config),
+            faults: self.faults,
             config: self.config,
             events: self.events,
             shutdown: shutdown.clone(),
@@ -150,7 +173,8 @@ impl Server {
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
             if let Listener::Udp(socket) = bound.listener {
                 let guard = Guard::new(&shared.config, own_ports.clone());
-                workers[index].add_udp(UdpEcho::new(socket, guard)?)?;
+                let faults = shared.faults.clone().map(DatagramFaults::new);
+                workers[index].add_udp(UdpEcho::new(socket, guard, faults)?)?;
             }
         }
         workers[0].accept_from(streams.into_iter().map(|bound| bound.listener).collect())?;

@@ -6,6 +6,8 @@ use std::net::Shutdown;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 
+use crate::fault::Network;
+
 /// A connected stream socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -46,6 +48,23 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    /// Has the close that follows send a reset, where there is such a thing.
+    pub(crate) fn reset_on_close(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => {
+                socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
+            }
+            Stream::Unix(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        match self {
+            Stream::Tcp(_) => Network::Tcp,
+            Stream::Unix(_) => Network::Unix,
         }
     }
 

@@ -8,8 +8,10 @@ use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
 use crate::event::{DropReason, Events, Kind, Level, unmapped};
+use crate::fault::{DatagramFaults, Reply};
 use crate::guard::Guard;
 use crate::stats::Counters;
+use crate::timers::Armed;
 
 /// The largest datagram, or train of datagrams, that the system hands over at once.
 const BUFFER_LEN: usize = 1 << 16;
@@ -64,6 +66,10 @@ pub(crate) struct UdpEcho {
     /// Buffers offered to the next receive: many only while many arrive, for each has its cost.
     expected: usize,
     told: Told,
+    /// What goes wrong on purpose.
+    faults: Option<Box<DatagramFaults>>,
+    /// When the faults have something to do, among the worker's timers.
+    pub(crate) armed: Armed,
 }
 
 /// What the worker lends for one turn.
@@ -75,7 +81,11 @@ pub(crate) struct UdpTurn<'a> {
 }
 
 impl UdpEcho {
-    pub(crate) fn new(socket: std::net::UdpSocket, guard: Guard) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: std::net::UdpSocket,
+        guard: Guard,
+        faults: Option<Box<DatagramFaults>>,
+    ) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         allow_fragments(&socket)?;
         let any_address = socket.local_addr()?.ip().is_unspecified();
@@ -86,12 +96,17 @@ impl UdpEcho {
             any_address,
             expected: 1,
             told: Told::default(),
+            faults,
+            armed: None,
         })
     }
 
     /// Answers what has arrived. Returns whether there may be more.
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
         for _ in 0..BATCHES_PER_TURN {
+            if self.faults.is_some() && !self.release(turn) {
+                return false;
+            }
             let received = {
                 let mut buffers = turn.batch.buffers.chunks_exact_mut(BUFFER_LEN);
                 let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
@@ -107,6 +122,8 @@ impl UdpEcho {
                 Ok(count) => {
                     self.answer(turn, count);
                     self.expected = match count == self.expected {
+                        // What the faults hold back is bounded but for what is received at once.
+                        _ if self.faults.is_some() => 1,
                         true => (count * 4).min(BATCH_SIZE),
                         false => count.max(1),
                     };
@@ -130,7 +147,58 @@ impl UdpEcho {
         self.told.flush(now, events);
     }
 
+    /// When the faults have something to do.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        self.faults.as_ref()?.wake()
+    }
+
+    /// Gives the faults what was received, one datagram at a time.
+    fn distort(&mut self, faults: &mut DatagramFaults, turn: &mut UdpTurn<'_>, count: usize) {
+        for entry in 0..count {
+            let meta = turn.batch.metas[entry];
+            let bytes = &turn.batch.buffers[entry * BUFFER_LEN..][..meta.len];
+            // An empty datagram is one too.
+            let len = meta.len.min(meta.stride.max(1));
+            for at in (0..meta.len.max(1)).step_by(len.max(1)) {
+                turn.counters.datagrams.add(1);
+                let admitted = self.guard.admit(meta.addr, meta.dst_ip, 1, turn.now);
+                if let Err(why) = admitted {
+                    self.dropped(turn, &meta, why, 1);
+                    continue;
+                }
+                let datagram = &bytes[at..meta.len.min(at + len)];
+                if !faults.push(meta, datagram, turn.now, turn.events) {
+                    turn.counters.datagrams_dropped.add(1);
+                }
+            }
+        }
+    }
+
+    /// Sends what the faults have due. Returns whether they have room for more.
+    fn release(&mut self, turn: &UdpTurn<'_>) -> bool {
+        let Some(mut faults) = self.faults.take() else {
+            return true;
+        };
+        while let Some(Reply { meta, bytes, .. }) = faults.pop(turn.now, turn.events) {
+            let count = bytes.len().div_ceil(meta.stride.max(1)).max(1) as u64;
+            let sent = self.send(&meta, &bytes);
+            self.told
+                .answered(turn.now, turn.events, meta.addr, count, bytes.len() as u64);
+            if let Err(error) = sent {
+                self.dropped(turn, &meta, DropReason::Failed(error.kind()), count);
+            }
+        }
+        let room = faults.has_room();
+        self.faults = Some(faults);
+        room
+    }
+
     fn answer(&mut self, turn: &mut UdpTurn<'_>, count: usize) {
+        if let Some(mut faults) = self.faults.take() {
+            self.distort(&mut faults, turn, count);
+            self.faults = Some(faults);
+            return;
+        }
         let mut next = 0;
         while next < count {
             let run = self.run(&turn.batch.metas[next..count]);
