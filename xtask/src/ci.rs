@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cargo::cargo;
 use crate::terminal::{Style, Terminal};
-use crate::{demo, supply};
+use crate::{demo, examples, supply};
 
 /// One check.
 struct Check {
@@ -36,6 +36,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "docs",
         run: docs,
+    },
+    Check {
+        name: "examples",
+        run: examples::run,
     },
     Check {
         name: "demo",
@@ -67,16 +71,30 @@ pub fn run() -> Result<()> {
     out.line(out.paint(Style::Good, passed))
 }
 
+/// Outside the workspace, so that it needs a check of its own.
+const PEERS: &str = "--manifest-path=xtask/peers/Cargo.toml";
+
 fn format() -> Result<()> {
-    passes(cargo().args(["fmt", "--all", "--check"]))
+    passes(cargo().args(["fmt", "--all", "--check"]))?;
+    passes(cargo().args(["fmt", PEERS, "--check"]))
 }
 
 fn lints() -> Result<()> {
-    passes(
-        cargo()
-            .args(["clippy", "--locked", "--workspace", "--all-targets", "--"])
-            .args(["-D", "warnings"]),
-    )
+    let clippy = |scope| {
+        let mut command = cargo();
+        command.args([
+            "clippy",
+            "--locked",
+            scope,
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]);
+        command
+    };
+    passes(&mut clippy("--workspace"))?;
+    passes(&mut clippy(PEERS))
 }
 
 fn tests() -> Result<()> {

@@ -1,8 +1,11 @@
 //! `cargo xtask`: what is done with this workspace besides building it. Dispatch only.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod cargo;
 mod ci;
 mod demo;
+mod examples;
 mod netstat;
 mod process;
 mod supply;
@@ -10,7 +13,9 @@ mod terminal;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
+use echo_core::Exit;
 
 /// Tasks of this workspace.
 #[derive(Parser)]
@@ -24,23 +29,38 @@ struct Cli {
 enum Task {
     /// Build both programs and walk through what they do, each step saying what it proved
     Demo,
-    /// Everything a change must pass: format, supply chain, lints, tests, docs, demo
+    /// Run the examples in docs/examples against the programs
+    Examples,
+    /// Measure the server beside its peers
+    #[cfg(target_os = "linux")]
+    Bench(bench::Options),
+    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, demo
     Ci,
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().task {
-        Task::Demo => demo::run(),
-        Task::Ci => ci::run(),
-    };
-    match result {
+    match process::stop_in_order().and_then(|()| run(Cli::parse().task)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough.
         Err(error) if error.is::<terminal::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if process::is_interrupted() {
+                Exit::Interrupted.into()
+            } else {
+                ExitCode::FAILURE
+            }
         }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Demo => demo::run(),
+        Task::Examples => examples::run(),
+        #[cfg(target_os = "linux")]
+        Task::Bench(options) => bench::run(options),
+        Task::Ci => ci::run(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sockets that the system lists, as `netstat -an` shows them; read from /proc/net itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::{fmt, fs};
 
 use anyhow::{Context, Result};
@@ -49,12 +49,18 @@ pub fn rows() -> Result<Option<Vec<Row>>> {
 impl Row {
     /// Whether the process has this socket among its descriptors.
     pub fn is_held_by(&self, process: u32) -> bool {
-        let link = PathBuf::from(format!("socket:[{}]", self.inode));
         fs::read_dir(format!("/proc/{process}/fd"))
             .into_iter()
             .flatten()
             .flatten()
-            .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|target| target == link))
+            .any(|descriptor| {
+                fs::read_link(descriptor.path()).is_ok_and(|target| self.is_link(&target))
+            })
+    }
+
+    /// Whether a descriptor's link in /proc leads to this socket.
+    pub fn is_link(&self, target: &Path) -> bool {
+        target.as_os_str() == format!("socket:[{}]", self.inode).as_str()
     }
 }
 

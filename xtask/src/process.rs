@@ -2,18 +2,43 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
-use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use echo_core::Exit;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// What is kept of one output stream; the rest is read and dropped, so that the child never blocks.
 const KEPT: usize = 64 << 20;
 
+/// How long a wait for output goes on before it looks for an interrupt.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
 /// How often an exit is looked for: std waits for one without a limit, or not at all.
 const POLL: Duration = Duration::from_millis(2);
+
+/// Set by the first signal that asks this task to stop: every wait then ends with an error, and
+/// the way out kills the children and removes what was made for them.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Makes signals stop this task in order; a second one ends it at once.
+pub fn stop_in_order() -> Result<()> {
+    let handler = || {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted.code().into());
+        }
+    };
+    ctrlc::set_handler(handler).context("cannot handle signals")
+}
+
+/// Whether a signal has asked this task to stop.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
 
 /// A running child. It is killed when this is dropped, during a panic too.
 pub struct Process {
@@ -38,6 +63,7 @@ impl Process {
     /// Starts a child with its three streams piped; what it writes is collected from the start.
     pub fn start(command: &mut Command) -> Result<Self> {
         let name = shown(command);
+        ensure!(!is_interrupted(), "interrupted before {name}");
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -109,7 +135,7 @@ impl Process {
     /// Sends a signal to this process alone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         // The child has not been waited for, so its number is still its own.
-        kill_process(Pid::from_child(&self.child), signal)
+        kill(pid(self.id()), signal)
             .with_context(|| format!("cannot send {signal:?} to {}", self.name))
     }
 
@@ -129,6 +155,7 @@ impl Process {
             if Instant::now() >= deadline {
                 return Err(self.failure(format_args!("still running after {limit:?}; killed")));
             }
+            ensure!(!is_interrupted(), "interrupted during {}", self.name);
             thread::sleep(POLL);
         };
         Ok(Finished {
@@ -173,6 +200,10 @@ impl Finished {
 /// Runs a command to its end, with nothing on stdin.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Finished> {
     Process::start(command)?.finish(limit)
+}
+
+fn pid(id: u32) -> Pid {
+    Pid::from_raw(id.cast_signed())
 }
 
 /// A command as one would type it.
@@ -235,7 +266,8 @@ impl Stream {
         self.lock().bytes.clone()
     }
 
-    /// Waits until `found` finds something; `None` at the limit, or when the stream has ended.
+    /// Waits until `found` finds something; `None` at the limit, when the stream
+    /// has ended, or on an interrupt.
     fn wait_for<T>(&self, limit: Duration, mut found: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + limit;
         let mut collected = self.lock();
@@ -244,13 +276,13 @@ impl Stream {
                 return Some(value);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if collected.ended || left.is_zero() {
+            if collected.ended || left.is_zero() || is_interrupted() {
                 return None;
             }
             collected = self
                 .0
                 .1
-                .wait_timeout(collected, left)
+                .wait_timeout(collected, left.min(LOOK_UP))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
@@ -305,7 +337,7 @@ mod tests {
         let id = process.id();
         let error = process.wait(Duration::from_millis(20)).err().unwrap();
         assert!(error.to_string().contains("still running"), "{error}");
-        let alive = kill_process(Pid::from_raw(id as i32).unwrap(), Signal::CONT);
+        let alive = kill(pid(id), Signal::SIGCONT);
         assert!(alive.is_err(), "process {id} is still there");
     }
 
@@ -319,7 +351,7 @@ mod tests {
         });
         assert!(owner.join().is_err());
         let id = receive.recv().unwrap();
-        let alive = kill_process(Pid::from_raw(id as i32).unwrap(), Signal::CONT);
+        let alive = kill(pid(id), Signal::SIGCONT);
         assert!(alive.is_err(), "process {id} is still there");
     }
 

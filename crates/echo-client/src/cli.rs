@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchSettings;
 use crate::config::Mode;
 use crate::connection::ConnectSettings;
+use crate::ping::PingSettings;
 use crate::send::SendSettings;
 
 /// Sends a message to an echo server and checks that every byte comes back
@@ -22,6 +24,18 @@ pub struct Cli {
     /// What to do without a subcommand.
     #[command(flatten)]
     pub send: Invocation<SendSettings>,
+    /// Something else.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The modes that have a name.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sends requests at an interval, and measures loss, corruption and round trips
+    Ping(Invocation<PingSettings>),
+    /// Makes load, and measures how the server bears it
+    Bench(Invocation<BenchSettings>),
 }
 
 /// One mode's options, with those that all modes share.

@@ -11,8 +11,10 @@ use echo_core::config::{Layers, Source, flags_from_environment, read_file, varia
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::bench::BenchSettings;
 use crate::cli::Invocation;
 use crate::connection::{Connect, ConnectSettings};
+use crate::ping::PingSettings;
 use crate::send::SendSettings;
 
 /// A mode's settings: a table in the file, and flags on the command line.
@@ -37,6 +39,10 @@ pub struct File {
     pub connect: ConnectSettings,
     /// Sending one message.
     pub send: SendSettings,
+    /// Sending requests at an interval.
+    pub ping: PingSettings,
+    /// Making load.
+    pub bench: BenchSettings,
 }
 
 /// The effective configuration of a mode.

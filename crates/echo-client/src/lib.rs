@@ -2,16 +2,21 @@
 //!
 //! A library so that other crates can use its parts; the program is [`run`] behind a thin `main`.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod interrupt;
+pub mod message;
 pub mod output;
+pub mod payload;
+pub mod ping;
+pub mod report;
 pub mod send;
 
 use echo_core::Failure;
 
-use cli::{Cli, Invocation};
+use cli::{Cli, Command, Invocation};
 use config::{Mode, Setup};
 use connection::Connect;
 use interrupt::Interrupt;
@@ -21,7 +26,11 @@ use interrupt::Interrupt;
 /// # Errors
 /// Everything that is not a success, with the exit code it deserves.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    mode(cli.send, send::run)
+    match cli.command {
+        None => mode(cli.send, send::run),
+        Some(Command::Ping(invocation)) => mode(invocation, ping::run),
+        Some(Command::Bench(invocation)) => mode(invocation, bench::run),
+    }
 }
 
 /// Resolves the configuration of one mode, and runs it.

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use anyhow::anyhow;
 use echo_core::Failure;
 
+use crate::connection::cause;
+
 /// Nobody reads standard output any more. The program ends in silence, as `head` expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
@@ -45,6 +47,7 @@ pub fn failure(error: io::Error) -> Failure {
         return Failure::bad(Closed);
     }
     Failure::bad(anyhow!(
-        "cannot write to standard output: {error}; make room, or write elsewhere"
+        "cannot write to standard output: {}; make room, or write elsewhere",
+        cause(&error)
     ))
 }

@@ -134,7 +134,7 @@ impl Acceptor {
     }
 
     /// Accepts what waits, up to a turn's worth, and gives each connection to `admit`. Returns
-    /// whether accepting is over: the one connection of `--once` has come.
+    /// whether accepting is over: the last connection of `--max-total` has come.
     pub(crate) fn advance(
         &mut self,
         shared: &Shared,
@@ -159,6 +159,7 @@ impl Acceptor {
                     if let Err(limit) = shared.limits.admit(address) {
                         shared.inboxes[0].counters.refused.add(1);
                         shared.events.tell(|| Kind::Refused {
+                            local: stream.local(),
                             peer: address,
                             limit,
                         });
@@ -175,20 +176,18 @@ impl Acceptor {
                         continue;
                     }
                     admit(accepted);
-                    if shared.config.once {
+                    if shared.limits.is_last_admitted() {
                         return true;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready.pop();
                 }
-                Err(error) if is_shortage(&error) => {
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
                     self.pause(shared, now, &error);
                     return false;
                 }
-                // The connection was gone before we took it, or a filter refused it: the next one
-                // has nothing to do with it.
-                Err(_) => {}
             }
         }
         false
@@ -256,12 +255,25 @@ fn refuse(shared: &Shared, accepted: &Accepted) -> bool {
     true
 }
 
-/// Whether the system is out of descriptors or memory, which passes when something else is closed.
-fn is_shortage(error: &io::Error) -> bool {
+/// Whether accepting failed for a connection that was gone before we took it, or that a filter
+/// refused: the next one has nothing to do with it. Linux reports what happened to the connection
+/// before as an error of `accept` (see accept(2)). All else, such as a lack of descriptors or
+/// memory, would fail the next one too.
+fn concerns_one_connection(error: &io::Error) -> bool {
     use rustix::io::Errno;
 
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    let own = [
+        Errno::CONNABORTED,
+        Errno::HOSTUNREACH,
+        Errno::INTR,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::PERM,
+        Errno::PROTO,
+    ];
     error
         .raw_os_error()
-        .is_some_and(|code| shortages.contains(&Errno::from_raw_os_error(code)))
+        .is_some_and(|code| own.contains(&Errno::from_raw_os_error(code)))
 }

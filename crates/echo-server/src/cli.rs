@@ -19,8 +19,8 @@ use crate::event::Level;
     after_help = "Every option but --config can be set in the configuration file (`max-frame = \"1MiB\"`)\n\
                   and in the environment (ECHO_MAX_FRAME=1MiB). Flags win over the environment,\n\
                   the environment over the file.\n\n\
-                  Exit codes: 0 stopped as asked, 1 cannot listen, 2 usage or configuration,\n\
-                  130 second interrupt."
+                  Exit codes: 0 stopped as asked, 1 cannot listen or --exit-after was too early,\n\
+                  2 usage or configuration, 130 second interrupt."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -67,10 +67,12 @@ impl Cli {
         {
             let cli = Cli::try_parse_from(["echo-server".into(), flag]).map_err(|error| {
                 let text = error.to_string();
-                let cause = text.lines().next().unwrap_or_default();
+                // The cause and what can be written instead; after an empty line comes the usage.
+                let lines = text.lines().map(str::trim);
+                let cause: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
                 Failure::usage(anyhow!(
                     "{variable}: {}",
-                    cause.trim_start_matches("error: ")
+                    cause.join(" ").trim_start_matches("error: ")
                 ))
             })?;
             layers = layers

@@ -1,6 +1,7 @@
 //! What a server is told: as written ([`Settings`]) and as it will be ([`Config`]).
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Level;
 use crate::fault::{Fault, Seed};
+use crate::log::Format;
 
 /// A server's effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,8 +28,16 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// How long to poll without sleeping after a wake-up that carried one event; 0 never does.
     pub spin: Timespan,
-    /// Serve one connection and stop.
+    /// Serve one connection and stop; short for a `max_total` of 1.
     pub once: bool,
+    /// Serve this many connections in all and stop; 0: no limit.
+    pub max_total: usize,
+    /// Stop after this long; 0: never.
+    pub exit_after: Timespan,
+    /// Stop when standard input ends.
+    pub exit_on_stdin_eof: bool,
+    /// Write the ready lines to this file too, unless its name is empty.
+    pub ready_file: PathBuf,
     /// How long connections that talk may go on once the server is stopping.
     pub drain: Timespan,
     /// The most connections at once; 0: as many as the open-file limit allows.
@@ -50,6 +60,10 @@ pub struct Config {
     pub seed: Seed,
     /// How much is told of what happens.
     pub log_level: Level,
+    /// How it is told.
+    pub log: Format,
+    /// Write every received chunk to this file, unless its name is empty.
+    pub record: PathBuf,
 }
 
 impl Default for Config {
@@ -61,6 +75,10 @@ impl Default for Config {
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             spin: Timespan(Duration::from_micros(50)),
             once: false,
+            max_total: 0,
+            exit_after: Timespan::from_secs(0),
+            exit_on_stdin_eof: false,
+            ready_file: PathBuf::new(),
             drain: Timespan::from_secs(10),
             max_connections: 0,
             max_per_ip: 0,
@@ -74,7 +92,16 @@ impl Default for Config {
             fault: Vec::new(),
             seed: Seed::Random,
             log_level: Level::Connections,
+            log: Format::Text,
+            record: PathBuf::new(),
         }
+    }
+}
+
+impl Config {
+    /// How many connections are served in all; `None`: no limit.
+    pub fn total(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(if self.once { 1 } else { self.max_total })
     }
 }
 
@@ -105,10 +132,26 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spin: Option<Timespan>,
-    /// Serve one connection and exit
+    /// Serve one connection and exit; the same as --max-total 1
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub once: Option<bool>,
+    /// Serve N connections in all and exit; 0: no limit [default: 0]
+    #[arg(long, value_name = "N", conflicts_with = "once")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total: Option<usize>,
+    /// Exit after this long; 0: never. Too early for --once or --max-total is exit code 1 [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_after: Option<Timespan>,
+    /// Exit when standard input ends, so that no server outlives the test that started it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_on_stdin_eof: Option<bool>,
+    /// Once ready, put the ready lines into FILE, all at once
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_file: Option<PathBuf>,
     /// When stopping, let connections that talk go on for at most this long [default: 10s]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,6 +200,14 @@ pub struct Settings {
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<Level>,
+    /// Tell it as `text` or as `json` lines [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Format>,
+    /// Write every received chunk to FILE, with time, size and bytes, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
 }
 
 impl FromStr for Level {
@@ -168,6 +219,18 @@ impl FromStr for Level {
             "connections" => Ok(Level::Connections),
             "traffic" => Ok(Level::Traffic),
             _ => Err("write off, connections or traffic".to_owned()),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            _ => Err("write text or json".to_owned()),
         }
     }
 }

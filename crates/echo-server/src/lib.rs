@@ -20,12 +20,17 @@
 mod acceptor;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod defect;
 pub mod event;
 pub mod fault;
+pub mod fixture;
 mod guard;
+mod inbox;
 mod limits;
 mod listener;
 pub mod log;
+mod record;
 mod server;
 mod shutdown;
 mod splice;

@@ -21,6 +21,8 @@ const RESERVE_PER_WORKER: usize = 2 + 2 * MAX_PIPES;
 pub(crate) struct Limits {
     max_connections: usize,
     max_per_ip: usize,
+    /// Connections left before the server has served what it was asked to; `None`: no limit.
+    left: Option<AtomicUsize>,
     open: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -30,13 +32,16 @@ impl Limits {
         let max_connections = match config.max_connections {
             0 => {
                 let reserve = RESERVE + config.workers.get() * RESERVE_PER_WORKER;
-                raise_open_files().saturating_sub(reserve).max(1)
+                let files = raise_open_files();
+                // Where few files are allowed, half of them are for connections.
+                (files - reserve.min(files / 2)).max(1)
             }
             max => max,
         };
         Limits {
             max_connections,
             max_per_ip: config.max_per_ip,
+            left: config.total().map(|total| AtomicUsize::new(total.get())),
             open: AtomicUsize::new(0),
             per_ip: Mutex::default(),
         }
@@ -57,6 +62,9 @@ impl Limits {
             *count += 1;
         }
         self.open.fetch_add(1, Ordering::Relaxed);
+        if let Some(left) = &self.left {
+            left.fetch_sub(1, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -72,6 +80,12 @@ impl Limits {
                 }
             }
         }
+    }
+
+    /// Whether the last connection of `--max-total` has been admitted.
+    pub(crate) fn is_last_admitted(&self) -> bool {
+        let left = self.left.as_ref();
+        left.is_some_and(|left| left.load(Ordering::Acquire) == 0)
     }
 
     /// Connections open now.

@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::{Endpoint, Failure, Transport};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::event::Address;
@@ -36,6 +36,13 @@ pub(crate) enum Listener {
 pub(crate) struct Bound {
     pub(crate) address: Address,
     pub(crate) listener: Listener,
+}
+
+impl Bound {
+    /// Whether a fault has it refuse every connection.
+    pub(crate) fn is_refusing(&self) -> bool {
+        matches!(self.listener, Listener::Refusing(_))
+    }
 }
 
 /// Binds every endpoint, or none.
@@ -248,9 +255,12 @@ fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
             .with_interval(interval)
             .with_retries(4),
     )?;
-    // The same bound for a peer that vanished while data was on its way to it.
+    // The same bound for a peer that vanished while data was on its way to it, but never sooner
+    // than the write timeout: to the system, a peer that does not read looks the same.
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(idle * 2))?;
+    if config.write_timeout.0 > Duration::ZERO {
+        socket.set_tcp_user_timeout(Some((idle * 2).max(config.write_timeout.into())))?;
+    }
     Ok(())
 }
 
@@ -334,7 +344,13 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     if !metadata.file_type().is_socket() {
         return Err("a file of that name exists and is no socket; choose another path".to_owned());
     }
-    match UnixStream::connect(path) {
+    // Without waiting: a server that hangs has a full queue, and would be waited for for ever.
+    let probe = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match probe() {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(|error| {
                 format!("the socket file left behind there cannot be removed: {error}")

@@ -10,7 +10,8 @@ use anyhow::anyhow;
 use clap::Parser;
 use echo_core::{Exit, Failure};
 use echo_server::cli::Cli;
-use echo_server::event::{Events, Level};
+use echo_server::event::Stop;
+use echo_server::fixture::{self, ReadyFile};
 use echo_server::{Config, Server, Shutdown, log};
 
 /// How long the end waits for a standard error that takes nothing any more.
@@ -33,33 +34,24 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     if cli.print_config {
         return print(&layers.to_string());
     }
-    let (events, reader) = match config.log_level {
-        Level::Off => (Events::off(), None),
-        level => {
-            let (events, reader) = Events::channel(level);
-            (events, Some(reader))
-        }
-    };
-    let server = Server::bind_with(config, events)?;
+    let ready_file = ReadyFile::prepare(&config)?;
+    let mut server = Server::bind(config.clone())?;
     let shutdown = stop_on_signals()?;
-    let lines = server
-        .addresses()
-        .iter()
-        .map(|a| format!("listening {a}\n"))
-        .collect::<String>();
-    print(&format!("{lines}ready\n"))?;
+    let lines = fixture::ready_lines(&server.addresses());
+    ready_file.write(&lines)?;
+    print(&lines)?;
+    fixture::stop_by_itself(&config, &shutdown);
 
     let (done, written) = channel::<()>();
+    let (events, format, level) = (server.take_events(), config.log, config.log_level);
     thread::spawn(move || {
         let _done = done;
-        if let Some(reader) = reader {
-            // Nobody is left to be told that standard error is closed.
-            let _: io::Result<()> = log::write_text(&reader, io::stderr());
-        }
+        // Nobody is left to be told that standard error is closed.
+        let _: io::Result<()> = log::write(format, level, &events, io::stderr());
     });
     let outcome = server.run(&shutdown);
     let _: RecvTimeoutError = written.recv_timeout(LAST_WORDS).unwrap_err();
-    outcome
+    outcome.and_then(|()| fixture::verdict(&config, shutdown.why()))
 }
 
 /// Prints a result. A reader that has gone away is no error; a full disk is.
@@ -83,11 +75,12 @@ fn stop_on_signals() -> Result<Shutdown, Failure> {
         .map_err(|error| Failure::bad(anyhow!("cannot handle signals: {error}")))?;
     let heard = shutdown.clone();
     thread::spawn(move || {
-        for _ in signals.forever().filter(|signal| *signal != SIGHUP) {
-            if heard.is_requested() {
+        let asked = signals.forever().filter(|signal| *signal != SIGHUP);
+        for (earlier, _) in asked.enumerate() {
+            if earlier > 0 {
                 std::process::exit(Exit::Interrupted.code().into());
             }
-            heard.request();
+            heard.request_for(Stop::Signal);
         }
     });
     Ok(shutdown)

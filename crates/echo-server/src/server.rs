@@ -8,11 +8,12 @@ use anyhow::anyhow;
 use echo_core::Failure;
 
 use crate::config::Config;
-use crate::event::{Address, Events, Kind};
-use crate::fault::{Applied, DatagramFaults, Network, Plan, Seed};
+use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
+use crate::fault::{DatagramFaults, Plan, Seed};
 use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::listener::{self, Bound, Listener};
+use crate::record::Record;
 use crate::shutdown::Shutdown;
 use crate::stats::{Counters, Stats};
 use crate::udp::UdpEcho;
@@ -23,6 +24,8 @@ pub struct Server {
     config: Config,
     events: Events,
     faults: Option<Arc<Plan>>,
+    reader: EventReader,
+    record: Option<Arc<Record>>,
     bound: Vec<Bound>,
     counters: Vec<Arc<Counters>>,
 }
@@ -32,40 +35,45 @@ impl Server {
     ///
     /// # Errors
     /// A [`Failure`] that says which socket could not be bound, why, and what to do.
-    pub fn bind(config: Config) -> Result<Self, Failure> {
-        Server::bind_with(config, Events::off())
-    }
-
-    /// As [`Server::bind`], and tells `events` what happens.
-    pub fn bind_with(mut config: Config, events: Events) -> Result<Self, Failure> {
+    pub fn bind(mut config: Config) -> Result<Self, Failure> {
+        let (mut events, reader) = Events::channel(config.log_level);
+        let record = match config.record.as_os_str().is_empty() {
+            true => None,
+            false => Some(Arc::new(Record::create(&config.record)?)),
+        };
+        if let Some(record) = &record {
+            events = events.with_record(record.clone());
+        }
         let seed = config.seed.number();
         config.seed = Seed::Given(seed);
         let faults = Plan::new(seed, &config.fault);
         let bound = listener::bind_all(&config)?;
-        if faults.is_some() {
-            let count = config.fault.len();
-            events.tell(|| Kind::Faults { count, seed });
-        }
-        if bound
-            .iter()
-            .any(|bound| matches!(bound.listener, Listener::Refusing(_)))
-        {
-            events.tell(|| Kind::Fault {
-                what: Applied::Refuse,
-                network: Network::Tcp,
-                connection: 1,
-                peer: None,
-                message: 0,
+        for local in bound.iter().map(|bound| &bound.address) {
+            events.tell(|| Kind::Listening {
+                local: local.clone(),
             });
+        }
+        if let Some(plan) = &faults {
+            let refused = bound.iter().filter(|bound| bound.is_refusing()).count();
+            plan.announce(refused, &events);
         }
         let counters = (0..config.workers.get()).map(|_| Arc::default()).collect();
         Ok(Server {
             config,
             events,
             faults,
+            reader,
+            record,
             bound,
             counters,
         })
+    }
+
+    /// What happens, from [`Config::log_level`] up, for whoever calls [`Server::run`]. Taken once;
+    /// after that, the reader ends at once.
+    pub fn take_events(&mut self) -> EventReader {
+        let (_, ended) = Events::channel(Level::Off);
+        std::mem::replace(&mut self.reader, ended)
     }
 
     /// The addresses that the sockets got, in the order of the configuration; `HOST:PORT` gives
@@ -83,6 +91,10 @@ impl Server {
     /// A [`Failure`] when the system grants no threads or event queues, or takes one away.
     pub fn run(self, shutdown: &Shutdown) -> Result<(), Failure> {
         let events = self.events.clone();
+        let record = self.record.clone();
+        if let Some(record) = &record {
+            record.stops(shutdown);
+        }
         let workers = self.workers(shutdown).map_err(|error| {
             Failure::bad(anyhow!(
                 "cannot start serving: {error}; raise the open-file limit (ulimit -n), or use fewer --workers"
@@ -96,7 +108,7 @@ impl Server {
                     let run = move || {
                         let outcome = worker.run();
                         // One worker that fails stops all: half a server would lose connections.
-                        shutdown.request();
+                        shutdown.request_for(Stop::Failed);
                         outcome
                     };
                     thread::Builder::new()
@@ -113,15 +125,20 @@ impl Server {
                     .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
             })
         });
-        events.tell(|| Kind::Stopped);
-        outcome.map_err(|error| Failure::bad(anyhow!("serving failed: {error}")))
+        let why = shutdown.why().unwrap_or(Stop::Failed);
+        events.tell(|| Kind::Stopped { why });
+        outcome.map_err(|error| Failure::bad(anyhow!("serving failed: {error}")))?;
+        record
+            .and_then(|record| record.failure())
+            .map_or(Ok(()), Err)
     }
 
     /// Serves in a thread of its own. Dropping the handle stops the server.
     ///
     /// # Errors
     /// A [`Failure`] when the system grants no thread.
-    pub fn spawn(self) -> Result<Handle, Failure> {
+    pub fn spawn(mut self) -> Result<Handle, Failure> {
+        let events = self.take_events();
         let shutdown = Shutdown::new();
         let addresses = self.addresses();
         let counters = self.counters.clone();
@@ -135,6 +152,7 @@ impl Server {
             .map_err(|error| Failure::bad(anyhow!("cannot start a thread: {error}")))?;
         Ok(Handle {
             addresses,
+            events,
             counters,
             shutdown,
             thread: Some(thread),
@@ -186,6 +204,7 @@ impl Server {
 /// the end; see [`Handle::stop`] for an end that lets connections finish.
 pub struct Handle {
     addresses: Vec<Address>,
+    events: EventReader,
     counters: Vec<Arc<Counters>>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<Result<(), Failure>>>,
@@ -195,6 +214,12 @@ impl Handle {
     /// The addresses that the sockets got; see [`Server::addresses`].
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// What happens, from [`Config::log_level`] up. An event that nobody has read waits; past 4,096
+    /// of them, more are lost and counted.
+    pub fn events(&self) -> &EventReader {
+        &self.events
     }
 
     /// What the server has done so far.

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mio::Waker;
+
+use crate::event::Stop;
 
 /// A request to stop that can be made from any thread, and is heard by every worker at once.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +16,7 @@ pub struct Shutdown(Arc<Inner>);
 struct Inner {
     requested: AtomicBool,
     immediate: AtomicBool,
+    why: OnceLock<Stop>,
     wakers: Mutex<Vec<Arc<Waker>>>,
 }
 
@@ -25,6 +28,12 @@ impl Shutdown {
 
     /// Asks every worker to stop accepting, to drain and to return. Asking again changes nothing.
     pub fn request(&self) {
+        self.request_for(Stop::Asked);
+    }
+
+    /// As [`Shutdown::request`], and says why. The first reason stands.
+    pub fn request_for(&self, why: Stop) {
+        self.0.why.get_or_init(|| why);
         self.0.requested.store(true, Ordering::Release);
         self.wake();
     }
@@ -45,6 +54,11 @@ impl Shutdown {
     /// Whether someone has asked.
     pub fn is_requested(&self) -> bool {
         self.0.requested.load(Ordering::Acquire)
+    }
+
+    /// Why the server stops, once someone has asked.
+    pub fn why(&self) -> Option<Stop> {
+        self.0.why.get().copied()
     }
 
     /// Whether connections are not to be waited for.

@@ -1,11 +1,13 @@
 //! A connected stream socket, TCP or Unix.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown};
+use std::path::Path;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 
+use crate::event::Address;
 use crate::fault::Network;
 
 /// A connected stream socket.
@@ -20,6 +22,21 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream,
             Stream::Unix(stream) => stream,
+        }
+    }
+
+    /// This end's address. The system does not refuse to tell it of a socket that is open.
+    pub(crate) fn local(&self) -> Address {
+        match self {
+            Stream::Tcp(stream) => {
+                let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
+                Address::Tcp(stream.local_addr().unwrap_or(unknown))
+            }
+            Stream::Unix(stream) => {
+                let name = stream.local_addr().ok();
+                let path = name.as_ref().and_then(|name| name.as_pathname());
+                Address::Unix(path.unwrap_or(Path::new("")).to_owned())
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::framing::{Decoded, Decoder};
 
-use crate::event::{ConnectionId, Events, Kind, PeerAddress, Reason};
+use crate::event::{ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
 use crate::fault::{Due, End, StreamFaults};
 use crate::splice::{Pipe, Pipes};
 use crate::stats::Counters;
@@ -138,10 +138,12 @@ impl Peer {
         }
     }
 
-    /// Takes note of a readiness event.
-    pub(crate) fn note(&mut self, event: &mio::event::Event) {
+    /// Takes note of a readiness event. Returns whether there is anything to do: room to write is
+    /// of no interest while nothing waits to be written.
+    pub(crate) fn note(&mut self, event: &mio::event::Event) -> bool {
         self.urgent |= event.is_priority();
         self.read_to_end |= event.is_read_closed() || event.is_priority();
+        event.is_readable() || self.read_to_end || event.is_error() || !self.backlog.is_empty()
     }
 
     /// Does what can be done now: sends what is pending, then reads and echoes.
@@ -195,6 +197,10 @@ impl Peer {
                 Err(error) => return Err(reason(&error)),
             };
             self.count_received(turn, n);
+            let origin = Origin::Stream(self.id, self.address);
+            turn.events.received(origin, &turn.buffer[..n], n);
+            #[cfg(test)]
+            crate::defect::strike(&turn.buffer[..n]);
             let all_sent = self.reply(turn, n)?;
             if let Phase::Finishing(reason) = self.phase {
                 return if all_sent {
@@ -221,7 +227,10 @@ impl Peer {
     /// Moves a bulk transfer's bytes within the system, without a copy. `None` gives the transfer
     /// back to reading: it may have ended, became small, or this cannot be done here.
     fn splice(&mut self, turn: &mut Turn<'_>) -> Result<Option<Next>, Reason> {
-        let able = self.decoder.is_none() && !self.urgent && self.faults.is_none();
+        let able = self.decoder.is_none()
+            && !self.urgent
+            && self.faults.is_none()
+            && !turn.events.see_bytes();
         let Some(mut pipe) = able.then(|| turn.pipes.take()).flatten() else {
             self.bulk = 0;
             return Ok(None);
@@ -246,6 +255,8 @@ impl Peer {
                 MAX_BULK
             };
             self.count_received(turn, n);
+            let id = self.id;
+            turn.events.trace(|| Kind::Received { id, bytes: n });
             let taken = pipe.drain(&self.stream);
             let taken = taken
                 .inspect_err(|_| turn.pipes.lose())
@@ -288,6 +299,7 @@ impl Peer {
     }
 
     fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
+        turn.events.trace(|| Kind::PeerFinished { id: self.id });
         let reason = match self.decoder.as_ref().map(|decoder| decoder.finish()) {
             Some(Err(error)) => {
                 self.held.clear();
@@ -449,7 +461,6 @@ impl Peer {
         self.active = turn.now;
         self.received += bytes as u64;
         turn.counters.received_bytes.add(bytes as u64);
-        turn.events.trace(|| Kind::Received { id: self.id, bytes });
     }
 
     fn count_sent(&mut self, turn: &Turn<'_>, bytes: usize) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use crate::event::{DropReason, Events, Kind, Level, unmapped};
+use crate::event::{DropReason, Events, Kind, Level, Origin, pieces, unmapped};
 use crate::fault::{DatagramFaults, Reply};
 use crate::guard::Guard;
 use crate::stats::Counters;
@@ -42,16 +42,21 @@ impl Batch {
         }
     }
 
+    fn entry(&self, i: usize) -> &[u8] {
+        &self.buffers[i * BUFFER_LEN..][..self.metas[i].len]
+    }
+
     /// The bytes of `run` entries from `first` on, side by side.
     fn gather(&mut self, first: usize, run: usize) -> &[u8] {
-        let entry = |i: usize| &self.buffers[i * BUFFER_LEN..][..self.metas[i].len];
         if run == 1 {
-            return entry(first);
+            return self.entry(first);
         }
-        self.train.clear();
+        let mut train = std::mem::take(&mut self.train);
+        train.clear();
         for i in first..first + run {
-            self.train.extend_from_slice(entry(i));
+            train.extend_from_slice(self.entry(i));
         }
+        self.train = train;
         &self.train
     }
 }
@@ -61,8 +66,8 @@ pub(crate) struct UdpEcho {
     pub(crate) socket: UdpSocket,
     state: UdpSocketState,
     guard: Guard,
-    /// Bound to all addresses: a reply must be told which one was asked.
-    any_address: bool,
+    /// The address it is bound to. Bound to all of them, a reply must be told which one was asked.
+    local: SocketAddr,
     /// Buffers offered to the next receive: many only while many arrive, for each has its cost.
     expected: usize,
     told: Told,
@@ -88,14 +93,14 @@ impl UdpEcho {
     ) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         allow_fragments(&socket)?;
-        let any_address = socket.local_addr()?.ip().is_unspecified();
+        let local = socket.local_addr()?;
         Ok(UdpEcho {
             socket: UdpSocket::from_std(socket),
             state,
             guard,
-            any_address,
+            local,
             expected: 1,
-            told: Told::default(),
+            told: Told::new(unmapped(local)),
             faults,
             armed: None,
         })
@@ -103,6 +108,7 @@ impl UdpEcho {
 
     /// Answers what has arrived. Returns whether there may be more.
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
+        let mut failing = false;
         for _ in 0..BATCHES_PER_TURN {
             if self.faults.is_some() && !self.release(turn) {
                 return false;
@@ -120,6 +126,7 @@ impl UdpEcho {
             };
             match received {
                 Ok(count) => {
+                    failing = false;
                     self.answer(turn, count);
                     self.expected = match count == self.expected {
                         // What the faults hold back is bounded but for what is received at once.
@@ -130,11 +137,11 @@ impl UdpEcho {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An error that an earlier reply caused, or an interruption: the datagrams that
-                // wait are none the worse for it.
-                Err(_) => {}
+                // wait are none the worse for it. If it lasts, the next arrival tries again.
+                Err(_) => failing = true,
             }
         }
-        true
+        !failing
     }
 
     /// When what was held back must be told.
@@ -154,20 +161,18 @@ impl UdpEcho {
 
     /// Gives the faults what was received, one datagram at a time.
     fn distort(&mut self, faults: &mut DatagramFaults, turn: &mut UdpTurn<'_>, count: usize) {
-        for entry in 0..count {
-            let meta = turn.batch.metas[entry];
-            let bytes = &turn.batch.buffers[entry * BUFFER_LEN..][..meta.len];
-            // An empty datagram is one too.
-            let len = meta.len.min(meta.stride.max(1));
-            for at in (0..meta.len.max(1)).step_by(len.max(1)) {
+        for i in 0..count {
+            let meta = turn.batch.metas[i];
+            let bytes = turn.batch.entry(i);
+            let (local, peer) = (self.asked(&meta), unmapped(meta.addr));
+            let origin = Origin::Datagram { local, peer };
+            turn.events.received(origin, bytes, meta.stride);
+            for datagram in pieces(bytes, meta.stride) {
                 turn.counters.datagrams.add(1);
                 let admitted = self.guard.admit(meta.addr, meta.dst_ip, 1, turn.now);
                 if let Err(why) = admitted {
                     self.dropped(turn, &meta, why, 1);
-                    continue;
-                }
-                let datagram = &bytes[at..meta.len.min(at + len)];
-                if !faults.push(meta, datagram, turn.now, turn.events) {
+                } else if !faults.push(meta, datagram, turn.now, turn.events) {
                     turn.counters.datagrams_dropped.add(1);
                 }
             }
@@ -180,13 +185,9 @@ impl UdpEcho {
             return true;
         };
         while let Some(Reply { meta, bytes, .. }) = faults.pop(turn.now, turn.events) {
-            let count = bytes.len().div_ceil(meta.stride.max(1)).max(1) as u64;
+            let count = pieces(&bytes, meta.stride).count() as u64;
             let sent = self.send(&meta, &bytes);
-            self.told
-                .answered(turn.now, turn.events, meta.addr, count, bytes.len() as u64);
-            if let Err(error) = sent {
-                self.dropped(turn, &meta, DropReason::Failed(error.kind()), count);
-            }
+            self.replied(turn, &meta, sent, count, bytes.len() as u64);
         }
         let room = faults.has_room();
         self.faults = Some(faults);
@@ -229,6 +230,13 @@ impl UdpEcho {
             run => run as u64,
         };
         turn.counters.datagrams.add(datagrams);
+        let local = self.asked(&meta);
+        let peer = unmapped(meta.addr);
+        for i in first..first + run {
+            let origin = Origin::Datagram { local, peer };
+            turn.events
+                .received(origin, turn.batch.entry(i), meta.stride);
+        }
         let admitted = self
             .guard
             .admit(meta.addr, meta.dst_ip, datagrams, turn.now);
@@ -238,21 +246,45 @@ impl UdpEcho {
             return;
         }
         let replies = turn.batch.gather(first, run);
+        #[cfg(test)]
+        crate::defect::strike(replies);
         let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
-        let sent = self.send(&meta, replies);
-        self.told.answered(
-            turn.now,
-            turn.events,
-            meta.addr,
-            allowed,
-            replies.len() as u64,
-        );
+        let (sent, bytes) = (self.send(&meta, replies), replies.len() as u64);
+        self.replied(turn, &meta, sent, allowed, bytes);
         if allowed < datagrams {
             self.dropped(turn, &meta, DropReason::Rate, datagrams - allowed);
         }
-        if let Err(error) = sent {
-            self.dropped(turn, &meta, DropReason::Failed(error.kind()), allowed);
+    }
+
+    /// Tells of `count` datagrams that were sent, or not.
+    fn replied(
+        &mut self,
+        turn: &UdpTurn<'_>,
+        meta: &RecvMeta,
+        sent: io::Result<()>,
+        count: u64,
+        bytes: u64,
+    ) {
+        let (local, peer) = (self.asked(meta), unmapped(meta.addr));
+        if sent.is_ok() {
+            turn.events.trace(|| Kind::DatagramsSent {
+                local,
+                peer,
+                count,
+                bytes,
+            });
         }
+        self.told
+            .answered(turn.now, turn.events, peer, count, bytes);
+        if let Err(error) = sent {
+            self.dropped(turn, meta, DropReason::Failed(error.kind()), count);
+        }
+    }
+
+    /// The address that a datagram was sent to.
+    fn asked(&self, meta: &RecvMeta) -> SocketAddr {
+        let ip = meta.dst_ip.unwrap_or(self.local.ip());
+        unmapped(SocketAddr::new(ip, self.local.port()))
     }
 
     /// Sends `contents`, cut into datagrams of the size in which they came. A datagram that the
@@ -265,7 +297,7 @@ impl UdpEcho {
                 contents,
                 segment_size,
                 // Bound to one address, the system can choose no other.
-                src_ip: meta.dst_ip.filter(|_| self.any_address),
+                src_ip: meta.dst_ip.filter(|_| self.local.ip().is_unspecified()),
             };
             self.state
                 .try_send(UdpSockRef::from(&self.socket), &transmit)
@@ -309,8 +341,8 @@ fn allow_fragments(socket: &std::net::UdpSocket) -> io::Result<()> {
 }
 
 /// What is held back of a flood: the first datagram is told at once, then a sum each second.
-#[derive(Default)]
 struct Told {
+    local: SocketAddr,
     answered: Sum,
     dropped: Option<(DropReason, Sum)>,
 }
@@ -352,6 +384,14 @@ impl Sum {
 }
 
 impl Told {
+    fn new(local: SocketAddr) -> Self {
+        Told {
+            local,
+            answered: Sum::default(),
+            dropped: None,
+        }
+    }
+
     fn answered(
         &mut self,
         now: Instant,
@@ -360,8 +400,9 @@ impl Told {
         count: u64,
         bytes: u64,
     ) {
-        if events.wants(Level::Connections) {
-            self.answered.add(unmapped(peer), count, bytes);
+        // At a finer level each one is told.
+        if events.wants(Level::Connections) && !events.wants(Level::Traffic) {
+            self.answered.add(peer, count, bytes);
             self.flush_answered(now, events);
         }
     }
@@ -394,14 +435,14 @@ impl Told {
     }
 
     fn flush_answered(&mut self, now: Instant, events: &Events) {
-        // On the way of every datagram at the finest level: each one is told.
-        let now = if events.wants(Level::Traffic) {
-            now + Duration::from_secs(1)
-        } else {
-            now
-        };
         if let Some((peer, count, bytes)) = self.answered.take(now) {
-            events.tell(|| Kind::Datagrams { peer, count, bytes });
+            let local = self.local;
+            events.tell(|| Kind::Datagrams {
+                local,
+                peer,
+                count,
+                bytes,
+            });
         }
     }
 
@@ -409,8 +450,13 @@ impl Told {
         if let Some((why, sum)) = &mut self.dropped
             && let Some((peer, count, _)) = sum.take(now)
         {
-            let why = *why;
-            events.tell(|| Kind::DatagramDropped { peer, why, count });
+            let (local, reason) = (self.local, *why);
+            events.tell(|| Kind::DatagramsDropped {
+                local,
+                peer,
+                reason,
+                count,
+            });
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One event loop: poll, dispatch, spin, timers. A server runs one in each of its threads.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use echo_core::Framing;
@@ -12,8 +13,9 @@ use slab::Slab;
 
 use crate::acceptor::{Accepted, Acceptor};
 use crate::config::Config;
-use crate::event::{Events, Kind, Reason};
+use crate::event::{Events, Kind, Reason, Stop};
 use crate::fault::{Plan, StreamFaults};
+use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
@@ -52,51 +54,6 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Vec<Inbox>,
 }
 
-/// How connections reach a worker, and how many it has.
-pub(crate) struct Inbox {
-    waker: Arc<Waker>,
-    /// Connections given to the worker that have not ended.
-    load: AtomicUsize,
-    /// `None` once the worker has ended.
-    queue: Mutex<Option<Vec<Accepted>>>,
-    pub(crate) counters: Arc<Counters>,
-}
-
-impl Inbox {
-    /// Gives the worker a connection, or gives it back when the worker has ended.
-    fn offer(&self, accepted: Accepted) -> Option<Accepted> {
-        match &mut *self.queue() {
-            Some(queue) => queue.push(accepted),
-            None => return Some(accepted),
-        }
-        // Fails only when the worker is gone, and then so is its queue.
-        let _: io::Result<()> = self.waker.wake();
-        None
-    }
-
-    /// What has been given since the last call.
-    fn take(&self) -> Vec<Accepted> {
-        self.queue()
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
-    }
-
-    /// Takes no more from now on, unless something waits.
-    fn close(&self) -> bool {
-        let mut queue = self.queue();
-        if queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
-            return false;
-        }
-        *queue = None;
-        true
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Option<Vec<Accepted>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// One event loop and what it serves.
 pub(crate) struct Worker {
     index: usize,
@@ -123,13 +80,8 @@ pub(crate) struct Worker {
 /// A poll instance and the inbox through which it is woken.
 pub(crate) fn poll_and_inbox(counters: Arc<Counters>) -> io::Result<(Poll, Inbox)> {
     let poll = Poll::new()?;
-    let inbox = Inbox {
-        waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
-        load: AtomicUsize::new(0),
-        queue: Mutex::new(Some(Vec::new())),
-        counters,
-    };
-    Ok((poll, inbox))
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    Ok((poll, Inbox::new(waker, counters)))
 }
 
 impl Worker {
@@ -243,11 +195,9 @@ impl Worker {
                 }
             }
             Token(key) => {
-                if let Some(peer) = self.peers.get_mut(key) {
-                    peer.note(event);
-                    if !peer.queued {
-                        self.advance(key);
-                    }
+                let peer = self.peers.get_mut(key);
+                if peer.is_some_and(|peer| peer.note(event) && !peer.queued) {
+                    self.advance(key);
                 }
             }
         }
@@ -281,7 +231,9 @@ impl Worker {
             counters: &self.counters,
             pipes: &mut self.pipes,
         };
-        match peer.advance(&mut turn) {
+        // A defect that one peer's bytes bring out must not be the end of the others.
+        let next = catch_unwind(AssertUnwindSafe(|| peer.advance(&mut turn)));
+        match next.unwrap_or(Err(Reason::Defect)) {
             Ok(Next::Event) => self.arm(key),
             Ok(Next::Turn) => {
                 peer.queued = true;
@@ -302,7 +254,7 @@ impl Worker {
             events: &self.shared.events,
             counters: &self.counters,
         };
-        if udp.advance(&mut turn) {
+        if catch_unwind(AssertUnwindSafe(|| udp.advance(&mut turn))).unwrap_or(true) {
             self.udp_again.push(index);
         } else if let Some(at) = udp.wake() {
             self.timers.arm(UDP + index, &mut udp.armed, at);
@@ -310,13 +262,10 @@ impl Worker {
     }
 
     fn accept(&mut self) {
-        let Some(mut acceptor) = self.acceptor.take() else {
+        let due = |acceptor: &mut Acceptor| acceptor.due(self.now).is_some();
+        let Some(mut acceptor) = self.acceptor.take_if(due) else {
             return;
         };
-        if acceptor.due(self.now).is_none() {
-            self.acceptor = Some(acceptor);
-            return;
-        }
         let shared = self.shared.clone();
         let over = acceptor.advance(&shared, self.now, |accepted| self.hand_over(accepted));
         // Dropping it closes the listeners.
@@ -326,8 +275,11 @@ impl Worker {
     /// Gives a connection to the worker that has the fewest.
     fn hand_over(&mut self, accepted: Accepted) {
         self.counters.accepted.add(1);
-        let (id, peer) = (accepted.id, accepted.address);
-        self.shared.events.tell(|| Kind::Accepted { id, peer });
+        self.shared.events.tell(|| Kind::Accepted {
+            id: accepted.id,
+            local: accepted.stream.local(),
+            peer: accepted.address,
+        });
         let shared = self.shared.clone();
         let load = |index: &usize| shared.inboxes[*index].load.load(Ordering::Relaxed);
         let chosen = (0..shared.inboxes.len())
@@ -414,8 +366,9 @@ impl Worker {
             received,
             sent,
         });
-        if self.shared.config.once {
-            self.shared.shutdown.request();
+        let limits = &self.shared.limits;
+        if limits.is_last_admitted() && limits.open() == 0 {
+            self.shared.shutdown.request_for(Stop::Served);
         }
     }
 
@@ -458,6 +411,11 @@ impl Worker {
         peer.armed = None;
         let (queued, due) = (peer.queued, peer.wake().is_some_and(|at| at <= now));
         match self.deadline(&self.peers[key]) {
+            Some((at, Reason::Unread)) if at <= now => {
+                if self.is_stuck(key) {
+                    self.close(key, Reason::Unread);
+                }
+            }
             Some((at, reason)) if at <= now => self.close(key, reason),
             // Its next turn arms it again.
             _ if queued => {}
@@ -473,6 +431,14 @@ impl Worker {
         }
     }
 
+    /// Whether a peer with a backlog takes none of it even now. The system tells of room only once
+    /// a third of its buffer is free, which may take a slow reader longer than it is given.
+    fn is_stuck(&mut self, key: usize) -> bool {
+        let sent = self.peers[key].sent;
+        self.advance(key);
+        self.peers.get(key).is_some_and(|peer| peer.sent == sent)
+    }
+
     /// Stops listening, once, and returns whether every connection has ended.
     fn drain(&mut self) -> bool {
         if self.drain_until.is_none() {
@@ -484,7 +450,9 @@ impl Worker {
             }
             if self.index == 0 {
                 let connections = self.shared.limits.open();
+                let why = self.shared.shutdown.why().unwrap_or(Stop::Asked);
                 self.shared.events.tell(|| Kind::Draining {
+                    why,
                     connections,
                     at_most: drain,
                 });

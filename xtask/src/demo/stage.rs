@@ -53,7 +53,7 @@ impl Stage {
     /// Tells what was seen.
     pub fn sees(&self, what: &str) -> Result<()> {
         for line in what.lines() {
-            self.out.line(format!("        {line}"))?;
+            self.out.line(format!("        {line}").trim_end())?;
         }
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! The story's steps, in order.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use echo_core::Framing;
-use rustix::process::Signal;
+use nix::sys::signal::Signal;
 
 use super::stage::{LIMIT, Stage, has_ipv6};
 use super::{Outcome, Step};
@@ -245,30 +247,73 @@ fn fifty(stage: &mut Stage) -> Result<Outcome> {
 
 fn stream(stage: &mut Stage) -> Result<Outcome> {
     const LEN: usize = 10_000_000;
-    let target = stage.server()?.ipv4("tcp")?.to_string();
+    let address = stage.server()?.ipv4("tcp")?;
     let path = stage.path("ten-megabytes");
     let sent = noise(LEN);
     std::fs::write(&path, &sent).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = path.display().to_string();
     let start = Instant::now();
-    let received = stage.client(&[&target, "--file", &path.display().to_string(), "--raw"])?;
-    let elapsed = start.elapsed();
+    let received = stage.client(&[&address.to_string(), "--file", &file, "--raw"])?;
+    let elapsed = start.elapsed().as_secs_f64();
+    same(&sent, &received)?;
+    stage.sees(&format!("{LEN} bytes back in {elapsed:.2} s, all as sent"))?;
+
+    let (received, before) = half_close(address, &sent)?;
+    same(&sent, &received)?;
     stage.sees(&format!(
-        "{} bytes in {:.2} s",
-        received.len(),
-        elapsed.as_secs_f64()
+        "again, with the sending half closed after the last byte: {before} bytes were\n\
+         back when it closed, {} came after, then the end",
+        LEN - before
     ))?;
-    if let Some(at) = sent.iter().zip(&received).position(|(a, b)| a != b) {
+    proved(
+        "Nothing is lost, repeated or out of order, and the end of input is not the end of output: \
+         the server sends what it owes before it closes.",
+    )
+}
+
+fn same(sent: &[u8], received: &[u8]) -> Result<()> {
+    if let Some(at) = sent.iter().zip(received).position(|(a, b)| a != b) {
         bail!("expected what was sent, saw a difference at byte {at}");
     }
-    ensure!(
-        received.len() == LEN,
-        "expected {LEN} bytes back, saw {}",
-        received.len()
-    );
-    proved(
-        "All of it came back, in order, although the client had closed its sending half long before \
-         the last byte arrived: an end of input is not an end of output.",
-    )
+    let (expected, saw) = (sent.len(), received.len());
+    ensure!(expected == saw, "expected {expected} bytes back, saw {saw}");
+    Ok(())
+}
+
+/// Sends everything, closes the sending half and reads to the end. Says how much had come back
+/// when it closed.
+fn half_close(address: SocketAddr, sent: &[u8]) -> Result<(Vec<u8>, usize)> {
+    let stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    let closed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            (&stream).write_all(sent)?;
+            stream.shutdown(Shutdown::Write)?;
+            closed.store(true, Ordering::Release);
+            std::io::Result::Ok(())
+        });
+        let (mut received, mut before) = (Vec::new(), 0);
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = (&stream).read(&mut buffer).with_context(|| {
+                format!("expected more than the {} bytes that came", received.len())
+            })?;
+            if read == 0 {
+                break;
+            }
+            if !closed.load(Ordering::Acquire) {
+                before = received.len();
+            }
+            received.extend_from_slice(&buffer[..read]);
+        }
+        match sending.join() {
+            Ok(sent) => sent.context("cannot send")?,
+            Err(_) => bail!("the sender panicked"),
+        }
+        Ok((received, before))
+    })
 }
 
 /// Bytes without a pattern that a shifted or repeated block could match (SplitMix64).
@@ -310,7 +355,7 @@ fn frames(stage: &mut Stage) -> Result<Outcome> {
             "came back when it was whole"
         };
         stage.sees(&format!("half a message, then the rest: {then}"))?;
-        server.process.signal(Signal::TERM)?;
+        server.process.signal(Signal::SIGTERM)?;
         server.process.wait(LIMIT)?.success()?;
     }
     proved(
@@ -342,7 +387,7 @@ fn halves(address: SocketAddr, framing: Framing, first: &[u8], rest: &[u8]) -> R
         }
     }
     stream.write_all(rest)?;
-    stream.shutdown(std::net::Shutdown::Write)?;
+    stream.shutdown(Shutdown::Write)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream
         .read_to_end(&mut received)
@@ -357,7 +402,7 @@ fn stop(stage: &mut Stage) -> Result<Outcome> {
     let (tcp, udp) = (server.sockets("tcp")?, server.sockets("udp")?);
     let id = server.process.id();
     stage.types(&format!("kill -TERM {id}"))?;
-    server.process.signal(Signal::TERM)?;
+    server.process.signal(Signal::SIGTERM)?;
     let finished = server.process.wait(LIMIT)?;
     stage.sees(&format!("{}", finished.status))?;
     ensure!(

@@ -4,13 +4,12 @@ use std::fmt;
 use std::io;
 
 use echo_core::{Exit, Failure};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Address;
 
 /// What kind of thing went wrong: the `error.kind` of a JSON document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorKind {
     /// The name has no address, or none of the wanted family.
     Dns,
@@ -64,6 +63,25 @@ impl ErrorKind {
         }
     }
 
+    /// The name in a JSON document.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ErrorKind::Dns => "dns",
+            ErrorKind::Refused => "refused",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::Reset => "reset",
+            ErrorKind::Closed => "closed",
+            ErrorKind::Mismatch => "mismatch",
+            ErrorKind::Exhausted => "exhausted",
+            ErrorKind::Local => "local",
+            ErrorKind::NotFound => "not-found",
+            ErrorKind::Permission => "permission",
+            ErrorKind::Interrupted => "interrupted",
+            ErrorKind::Other => "other",
+        }
+    }
+
     /// What the user can do about it, when connecting.
     fn remedy(self) -> &'static str {
         match self {
@@ -87,6 +105,18 @@ impl ErrorKind {
             }
             _ => "see the cause; -v shows more",
         }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for ErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

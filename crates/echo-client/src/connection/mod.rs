@@ -338,6 +338,39 @@ impl Socket {
         }
     }
 
+    /// How long a write may block; `None` for ever.
+    pub fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_write_timeout(limit),
+            Socket::Udp(socket) => socket.set_write_timeout(limit),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.set_write_timeout(limit),
+        }
+    }
+
+    /// Whether a read or a write that would block fails instead.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_nonblocking(nonblocking),
+            Socket::Udp(socket) => socket.set_nonblocking(nonblocking),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.set_nonblocking(nonblocking),
+        }
+    }
+
+    /// The congestion control of a TCP connection, where the system tells.
+    pub fn congestion_control(&self) -> Option<String> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Socket::Tcp(stream) => {
+                let name = socket2::SockRef::from(stream).tcp_congestion().ok()?;
+                let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+                String::from_utf8(name[..end].to_vec()).ok()
+            }
+            _ => None,
+        }
+    }
+
     /// Ends one direction, or both. Datagrams have no end to tell of.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {

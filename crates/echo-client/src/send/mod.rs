@@ -41,6 +41,11 @@ pub struct SendSettings {
           value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<bool>,
+    /// End the sending half of the stream right after the last byte, while its echo is on the way
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_close: Option<bool>,
 }
 
 /// What is sent, and how the echo is shown.
@@ -53,6 +58,8 @@ pub struct Send {
     pub file: PathBuf,
     /// Bytes as they are instead of a line of text.
     pub raw: bool,
+    /// When the sending half ends: right after the last byte, or once that has come back.
+    pub half_close: bool,
 }
 
 impl Default for Send {
@@ -61,6 +68,7 @@ impl Default for Send {
             message: DEFAULT_MESSAGE.to_owned(),
             file: PathBuf::new(),
             raw: false,
+            half_close: false,
         }
     }
 }
@@ -94,11 +102,9 @@ pub fn run(connect_config: Connect, config: Send, interrupt: &Interrupt) -> Resu
     if connect_config.verbose {
         crate::output::note(format_args!("connected {}", connection.ends()));
     }
-    stream::exchange(
-        connection,
-        connect_config.timeout,
-        source,
-        &mut show,
-        interrupt,
-    )
+    let options = stream::Options {
+        timeout: connect_config.timeout,
+        half_close: config.half_close,
+    };
+    stream::exchange(connection, options, source, &mut show, interrupt)
 }

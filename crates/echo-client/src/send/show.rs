@@ -100,7 +100,8 @@ impl Show {
             return Ok(());
         }
         let verdict = if self.is_identical { " identical" } else { "" };
-        let count = format!("{} bytes{verdict}", self.count);
+        let noun = if self.count == 1 { "byte" } else { "bytes" };
+        let count = format!("{} {noun}{verdict}", self.count);
         let text = Escaped(&self.pending);
         let line = match self.is_stream {
             true if self.count > SHOWN as u64 => format!("Received: {count}"),

@@ -20,10 +20,24 @@ use crate::interrupt::Interrupt;
 /// that has not after this long never will; that is its own affair, for the echo is complete.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Not every server returns what it still holds once it hears that nothing more comes (`ncat -e`
+/// and `socat` do not), so the end waits for the echo. Others return everything only then: when
+/// nothing has come for this long, about a round trip around the globe, it waits no more.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// How to go about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long the server may keep silent while it owes bytes.
+    pub timeout: Timespan,
+    /// End the sending half right after the last byte.
+    pub half_close: bool,
+}
+
 /// Sends all of `source`, ends the sending half, and checks the echo up to its end.
 pub fn exchange(
     connection: Connection,
-    timeout: Timespan,
+    options: Options,
     source: Source,
     show: &mut Show,
     interrupt: &Interrupt,
@@ -31,21 +45,21 @@ pub fn exchange(
     let socket = Arc::new(connection.socket);
     let window = Arc::new(Window::default());
     socket
-        .set_read_timeout(Some(TICK.min(timeout.0)))
+        .set_read_timeout(Some(TICK.min(options.timeout.0)))
         .context("cannot limit the time of a read")
         .map_err(Failure::bad)?;
     let (outgoing, in_flight) = (Arc::clone(&socket), Arc::clone(&window));
     // It is not joined: it may wait for a person to type.
     std::thread::Builder::new()
         .name("sender".into())
-        .spawn(move || send(source, &outgoing, &in_flight))
+        .spawn(move || send(source, &outgoing, &in_flight, options.half_close))
         .context("cannot start a thread")
         .map_err(Failure::bad)?;
     let mut receiver = Receiver {
         socket: &socket,
         window: &window,
         peer: connection.remote.to_string(),
-        timeout,
+        timeout: options.timeout,
         received: 0,
         written: 0,
         last_progress: Instant::now(),
@@ -57,7 +71,7 @@ pub fn exchange(
     result
 }
 
-fn send(mut source: Source, socket: &Socket, window: &Window) {
+fn send(mut source: Source, socket: &Socket, window: &Window, half_close: bool) {
     loop {
         match source.next() {
             Ok(Some(piece)) => {
@@ -70,16 +84,23 @@ fn send(mut source: Source, socket: &Socket, window: &Window) {
                 }
             }
             Ok(None) => {
-                window.end(Ok(()));
-                break;
+                let is_all_back = window.end();
+                if half_close || is_all_back {
+                    end_sending(socket);
+                }
+                return;
             }
             Err(failure) => {
-                window.end(Err(failure));
-                break;
+                window.fail(failure);
+                return end_sending(socket);
             }
         }
     }
-    // It fails only on a connection that is gone, and of that the receiver hears too.
+}
+
+/// Tells the server that nothing more comes. This fails only on a connection that is gone, which
+/// the next read tells as well.
+fn end_sending(socket: &Socket) {
     let _ = socket.shutdown(Shutdown::Write);
 }
 
@@ -144,6 +165,9 @@ impl Receiver<'_> {
         self.received += same.len() as u64;
         self.last_progress = Instant::now();
         if rest.is_empty() {
+            if self.is_all_back() {
+                end_sending(self.socket);
+            }
             return Ok(());
         }
         show.unexpected(rest)?;
@@ -164,8 +188,12 @@ impl Receiver<'_> {
             return self.ended(show, &cause).map(|()| true);
         }
         let progress = self.window.progress();
-        if progress.is_complete && self.received == progress.pushed {
+        if self.is_all_back() {
             return Ok(self.last_progress.elapsed() >= GRACE.min(self.timeout.0));
+        }
+        let is_all_sent = progress.is_complete && progress.written == progress.pushed;
+        if is_all_sent && self.last_progress.elapsed() >= QUIET {
+            end_sending(self.socket);
         }
         let owes = self.received < progress.due || progress.written < progress.pushed;
         if !owes {
@@ -191,8 +219,7 @@ impl Receiver<'_> {
     /// The connection is over. That is well when everything is back: whether it then ends in an
     /// orderly way or in a reset says nothing about the echo.
     fn ended(&mut self, show: &mut Show, how: &str) -> Result<(), Failure> {
-        let progress = self.window.progress();
-        if progress.is_complete && self.received == progress.pushed {
+        if self.is_all_back() {
             return show.end();
         }
         show.end_early()?;
@@ -203,10 +230,15 @@ impl Receiver<'_> {
         Err(difference::short(
             &self.peer,
             self.received,
-            progress.pushed,
+            self.window.progress().pushed,
             &expected,
             how,
         ))
+    }
+
+    fn is_all_back(&self) -> bool {
+        let progress = self.window.progress();
+        progress.is_complete && self.received == progress.pushed
     }
 
     fn interrupted(&mut self, show: &mut Show) -> Result<(), Failure> {

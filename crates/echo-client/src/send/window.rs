@@ -77,11 +77,16 @@ impl Window {
         self.lock().progress.written += len as u64;
     }
 
-    /// Tells that there is nothing more to send, or why there will not be.
-    pub fn end(&self, result: Result<(), Failure>) {
+    /// Tells that there is nothing more to send. Returns whether all of it is back already.
+    pub fn end(&self) -> bool {
         let mut state = self.lock();
-        state.progress.is_complete = result.is_ok();
-        state.failure = result.err();
+        state.progress.is_complete = true;
+        state.in_flight.is_empty()
+    }
+
+    /// Tells why nothing more can be sent, though there is more.
+    pub fn fail(&self, failure: Failure) {
+        self.lock().failure = Some(failure);
     }
 
     /// Tells that the connection takes no more, and why.
@@ -89,7 +94,7 @@ impl Window {
         self.lock().broken = Some(cause);
     }
 
-    /// Why there is nothing more to send before the source's end; told once.
+    /// Why nothing more can be sent; told once.
     pub fn failure(&self) -> Option<Failure> {
         self.lock().failure.take()
     }

@@ -79,6 +79,28 @@ impl Applied {
     }
 }
 
+impl Applied {
+    /// What chance or the message decided, each with its key in JSON.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let (first, second) = match *self {
+            Applied::Corrupt { offset, bytes } => (
+                Some(("offset", offset as u64)),
+                Some(("bytes", bytes as u64)),
+            ),
+            Applied::Truncate { to: bytes } | Applied::Merge { bytes } => {
+                (Some(("bytes", bytes as u64)), None)
+            }
+            Applied::Split { pieces } => (Some(("pieces", pieces as u64)), None),
+            Applied::Delay(delay) => {
+                let ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+                (Some(("delay_ns", ns)), None)
+            }
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
 /// The name, then the values: `corrupt (1 byte from 17 on)`.
 impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

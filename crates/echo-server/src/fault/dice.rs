@@ -72,7 +72,7 @@ fn mix(mut z: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const ROUNDS: u64 = 100_000;
+    const ROUNDS: u64 = 20_000;
 
     /// One die for each of many messages, as they are used.
     fn messages(fault: usize, connection: u64) -> impl Iterator<Item = Dice> {

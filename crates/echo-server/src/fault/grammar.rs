@@ -4,9 +4,6 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-
 use super::text::{Bad, Text};
 use super::{Action, After, Corruption, Delay, Fault, HELD_MAX, Network, PeerFilter, Pick, Place};
 
@@ -385,52 +382,5 @@ fn pick(pick: &mut Pick, value: Text<'_>) -> Result<(), Bad> {
     Ok(())
 }
 
-/// A text, or a table that has the same words as keys: `{ drop = "20%", udp = true }`.
-impl<'de> Deserialize<'de> for Fault {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOrTable)
-    }
-}
-
-struct TextOrTable;
-
-/// A value in a table.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Value {
-    Flag(bool),
-    Whole(i64),
-    Decimal(f64),
-    Text(String),
-}
-
-impl<'de> Visitor<'de> for TextOrTable {
-    type Value = Fault;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "a text such as \"drop=20%,udp\", or a table such as { drop = \"20%\", udp = true }",
-        )
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Fault, E> {
-        text.parse().map_err(E::custom)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Fault, A::Error> {
-        let mut words = Vec::new();
-        while let Some((name, value)) = table.next_entry::<String, Value>()? {
-            words.push(match value {
-                Value::Flag(true) => name,
-                Value::Flag(false) => {
-                    let cause = format!("{name} = false says nothing; leave it out");
-                    return Err(de::Error::custom(cause));
-                }
-                Value::Whole(number) => format!("{name}={number}"),
-                Value::Decimal(number) => format!("{name}={number}"),
-                Value::Text(text) => format!("{name}={text}"),
-            });
-        }
-        self.visit_str(&words.join(","))
-    }
-}
+#[cfg(test)]
+mod tests;

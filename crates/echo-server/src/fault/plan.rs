@@ -64,6 +64,22 @@ impl Plan {
         (!faults.is_empty()).then(|| Arc::new(Plan { seed, faults }))
     }
 
+    /// Tells at the start what is configured, and of the listeners that refuse all connections.
+    pub(crate) fn announce(&self, refusing: usize, events: &Events) {
+        let count = self.faults.len();
+        let seed = self.seed;
+        events.tell(|| Kind::Faults { count, seed });
+        for _ in 0..refusing {
+            events.tell(|| Kind::Fault {
+                what: Applied::Refuse,
+                network: Network::Tcp,
+                connection: 1,
+                peer: None,
+                message: 0,
+            });
+        }
+    }
+
     /// Whether this connection is to be reset as soon as it is accepted.
     pub(crate) fn refuses(&self, network: Network, number: u64, peer: PeerAddress) -> bool {
         (0..self.faults.len()).any(|at| {
@@ -223,5 +239,104 @@ fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Dice) -> Applied
     Applied::Corrupt {
         offset: first.unwrap_or(0),
         bytes: count as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::dice;
+
+    fn plan(specs: &[&str]) -> Arc<Plan> {
+        let faults: Vec<Fault> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+        Plan::new(7, &faults).unwrap()
+    }
+
+    fn peer(text: &str) -> PeerAddress {
+        PeerAddress::Inet(text.parse().unwrap())
+    }
+
+    #[test]
+    fn without_faults_there_is_no_plan_and_without_a_hit_no_script() {
+        assert!(Plan::new(7, &[]).is_none());
+        let plan = plan(&[
+            "drop,udp",
+            "delay=1s,conn=3",
+            "stall,peer=192.0.2.1",
+            "refuse,conn=2",
+        ]);
+        let script = |network, number, from| plan.script(network, number, peer(from)).is_some();
+        assert!(!script(Network::Tcp, 2, "127.0.0.1:9"));
+        assert!(script(Network::Udp, 2, "127.0.0.1:9"));
+        assert!(script(Network::Tcp, 3, "127.0.0.1:9"));
+        assert!(script(Network::Tcp, 2, "[::ffff:192.0.2.1]:9"));
+        assert!(!script(Network::Tcp, 2, "192.0.2.2:9"));
+        assert!(plan.refuses(Network::Tcp, 2, peer("127.0.0.1:9")));
+        assert!(!plan.refuses(Network::Unix, 2, PeerAddress::Unix));
+    }
+
+    #[test]
+    fn the_order_of_application_is_not_the_order_of_writing() {
+        let fates = |specs: &[&str]| {
+            let script = plan(specs)
+                .script(Network::Tcp, 1, PeerAddress::Unix)
+                .unwrap();
+            let mut bytes = b"message".to_vec();
+            script.judge(1, &mut bytes, false, &Events::off());
+            bytes
+        };
+        assert_eq!(
+            fates(&["truncate=3", "corrupt=7"]).len(),
+            7,
+            "corrupt comes before truncate"
+        );
+        assert_eq!(
+            fates(&["truncate=3", "truncate=2"]),
+            b"mes",
+            "of two, the first one"
+        );
+        assert_eq!(fates(&["drop,msg=2", "truncate=2"]), b"me");
+    }
+
+    #[test]
+    fn a_fault_that_is_added_changes_nothing_of_those_before_it() {
+        let drops = |specs: &[&str]| -> Vec<u64> {
+            let script = plan(specs)
+                .script(Network::Udp, 1, PeerAddress::Unix)
+                .unwrap();
+            let verdict =
+                |message| script.judge(message, &mut b"x".to_vec(), false, &Events::off());
+            (1..=1000)
+                .filter(|&message| verdict(message).copies == 0)
+                .collect()
+        };
+        assert_eq!(
+            drops(&["drop=20%"]),
+            drops(&["drop=20%", "corrupt=50%", "delay=5ms±1ms"])
+        );
+        assert_ne!(drops(&["drop=20%"]), drops(&["corrupt=50%", "drop=20%"]));
+    }
+
+    #[test]
+    fn as_many_bytes_are_corrupted_as_were_asked_for_and_they_all_differ() {
+        for round in 0..1_000 {
+            let mut dice = dice::Dice::new(5, 0, 0, round);
+            let bytes: Vec<u8> = (0..1 + dice.below(40)).map(|i| i as u8).collect();
+            let count = 1 + dice.below(50);
+            let mut changed = bytes.clone();
+            let applied = corrupt(&mut changed, Corruption::Bytes(count), &mut dice);
+            let differing: Vec<usize> = (0..bytes.len())
+                .filter(|&i| bytes[i] != changed[i])
+                .collect();
+            let (offset, count) = (differing[0], (count as usize).min(bytes.len()));
+            assert_eq!(differing.len(), count);
+            assert_eq!(
+                applied,
+                Applied::Corrupt {
+                    offset,
+                    bytes: count
+                }
+            );
+        }
     }
 }

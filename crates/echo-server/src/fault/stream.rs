@@ -331,3 +331,6 @@ impl StreamFaults {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

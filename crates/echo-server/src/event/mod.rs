@@ -1,15 +1,16 @@
 //! What happened, said once. Text, JSON lines and explanations are renderings of it.
 
+mod channel;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use echo_core::framing::FrameError;
-use serde::{Deserialize, Serialize};
+
+pub(crate) use channel::pieces;
+pub use channel::{EventReader, Events, Level};
 
 use crate::fault::{Applied, Network};
 
@@ -57,8 +58,9 @@ pub enum PeerAddress {
 /// Something that happened, and when.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Since the server was bound.
-    pub at: Duration,
+    /// When, by the clock that started with the server: a clock that is set meanwhile disturbs
+    /// neither order nor distance.
+    pub time: SystemTime,
     /// What happened.
     pub kind: Kind,
 }
@@ -67,17 +69,26 @@ pub struct Event {
 pub type ConnectionId = u64;
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
+    /// A socket is bound, and peers can reach it.
+    Listening {
+        /// The address it got.
+        local: Address,
+    },
     /// A connection was accepted.
     Accepted {
         /// Its number.
         id: ConnectionId,
+        /// This end.
+        local: Address,
         /// The other end.
         peer: PeerAddress,
     },
     /// A connection was closed at once, because it was over a limit.
     Refused {
+        /// This end.
+        local: Address,
         /// The other end.
         peer: PeerAddress,
         /// The limit, and how to raise it.
@@ -97,6 +108,11 @@ pub enum Kind {
         /// How many.
         bytes: usize,
     },
+    /// The peer said that it sends no more; what it sent may still be on its way back.
+    PeerFinished {
+        /// The connection.
+        id: ConnectionId,
+    },
     /// A connection ended.
     Closed {
         /// Its number.
@@ -110,8 +126,32 @@ pub enum Kind {
         /// Bytes sent back.
         sent: u64,
     },
-    /// Datagrams arrived from one source since the last such event, and were answered.
+    /// Datagrams arrived from one source with one call.
+    DatagramsReceived {
+        /// Where they were sent to.
+        local: SocketAddr,
+        /// Their source.
+        peer: SocketAddr,
+        /// How many datagrams.
+        count: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// Datagrams were handed to the system to be sent.
+    DatagramsSent {
+        /// Where they are sent from.
+        local: SocketAddr,
+        /// Where they are sent to.
+        peer: SocketAddr,
+        /// How many datagrams.
+        count: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// In sum, where each one is not told: datagrams that were answered since the last such event.
     Datagrams {
+        /// The socket.
+        local: SocketAddr,
         /// The last one's source.
         peer: SocketAddr,
         /// How many datagrams.
@@ -119,12 +159,14 @@ pub enum Kind {
         /// Their bytes.
         bytes: u64,
     },
-    /// A datagram was not answered.
-    DatagramDropped {
-        /// Its source.
+    /// Datagrams were not answered.
+    DatagramsDropped {
+        /// The socket.
+        local: SocketAddr,
+        /// The last one's source.
         peer: SocketAddr,
         /// Why not.
-        why: DropReason,
+        reason: DropReason,
         /// How many since the last such event.
         count: u64,
     },
@@ -157,13 +199,78 @@ pub enum Kind {
     },
     /// Stopping: no new connections; those that talk go on until they are done or time is up.
     Draining {
+        /// Why.
+        why: Stop,
         /// Connections still open.
         connections: usize,
         /// At most this long.
         at_most: Duration,
     },
-    /// Everything is closed.
-    Stopped,
+    /// Everything is closed. The last event.
+    Stopped {
+        /// Why.
+        why: Stop,
+    },
+}
+
+/// Where bytes came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A connection.
+    Stream(ConnectionId, PeerAddress),
+    /// Datagrams to a socket.
+    Datagram {
+        /// Where they were sent to.
+        local: SocketAddr,
+        /// Where they were sent from.
+        peer: SocketAddr,
+    },
+}
+
+impl Origin {
+    /// The event that tells of `bytes` bytes, in datagrams of `size` bytes.
+    fn received(self, bytes: usize, size: usize) -> Kind {
+        match self {
+            Origin::Stream(id, _) => Kind::Received { id, bytes },
+            Origin::Datagram { local, peer } => Kind::DatagramsReceived {
+                local,
+                peer,
+                count: bytes.div_ceil(size.max(1)).max(1) as u64,
+                bytes: bytes as u64,
+            },
+        }
+    }
+}
+
+/// Bytes as they were received: by one read, or in one datagram.
+#[derive(Debug)]
+pub(crate) struct Chunk<'a> {
+    /// When.
+    pub(crate) time: SystemTime,
+    /// From where.
+    pub(crate) origin: Origin,
+    /// What.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Why a server stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The program that holds it asked; see [`Shutdown`](crate::Shutdown) and
+    /// [`Handle`](crate::Handle).
+    Asked,
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// Standard input ended, under `--exit-on-stdin-eof`.
+    StdinClosed,
+    /// The time of `--exit-after` is up.
+    TimeUp,
+    /// The connections of `--max-total`, or the one of `--once`, have been served.
+    Served,
+    /// The file of `--record` takes no more.
+    RecordFailed,
+    /// An event loop failed.
+    Failed,
 }
 
 /// Why a connection ended.
@@ -185,6 +292,8 @@ pub enum Reason {
     Failed(std::io::ErrorKind),
     /// A fault ended it; the name is the fault's.
     Fault(&'static str),
+    /// Serving it hit a defect of this server, which ended nothing else.
+    Defect,
 }
 
 /// Why a datagram got no reply.
@@ -236,6 +345,7 @@ impl fmt::Display for Reason {
             Reason::Shutdown => f.write_str("the server is stopping"),
             Reason::Failed(kind) => write!(f, "{kind}"),
             Reason::Fault(name) => write!(f, "the fault {name}"),
+            Reason::Defect => f.write_str("a defect of this server; please report it"),
         }
     }
 }
@@ -252,121 +362,25 @@ impl fmt::Display for DropReason {
     }
 }
 
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stop::Asked => "asked to",
+            Stop::Signal => "a signal asked for it",
+            Stop::StdinClosed => "standard input ended (--exit-on-stdin-eof)",
+            Stop::TimeUp => "the time of --exit-after is up",
+            Stop::Served => "served all the connections asked for (--once, --max-total)",
+            Stop::RecordFailed => "the record cannot be written (--record)",
+            Stop::Failed => "an event loop failed",
+        })
+    }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Limit::Connections(max) => write!(f, "--max-connections {max} reached"),
             Limit::PerIp(max) => write!(f, "--max-per-ip {max} reached"),
         }
-    }
-}
-
-/// How much is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Nothing.
-    Off,
-    /// Connections, datagrams in summary, and what goes wrong.
-    Connections,
-    /// Every read and write too.
-    Traffic,
-}
-
-/// Events waiting for their reader; past this they are dropped and counted. At about 100 bytes
-/// an event, a reader that stands still costs under half a megabyte.
-const QUEUE: usize = 4096;
-
-/// Where the workers tell what happened. Never blocks: a reader that is too slow loses events,
-/// and the loss is counted.
-#[derive(Clone, Debug)]
-pub struct Events {
-    level: Level,
-    start: Instant,
-    queue: Option<SyncSender<Event>>,
-    missed: Arc<AtomicU64>,
-}
-
-/// The reading end of [`Events`].
-#[derive(Debug)]
-pub struct EventReader {
-    queue: Receiver<Event>,
-    missed: Arc<AtomicU64>,
-}
-
-impl Events {
-    /// Nobody listens.
-    pub fn off() -> Self {
-        Events {
-            level: Level::Off,
-            start: Instant::now(),
-            queue: None,
-            missed: Arc::default(),
-        }
-    }
-
-    /// A writing and a reading end.
-    pub fn channel(level: Level) -> (Self, EventReader) {
-        let (sender, receiver) = sync_channel(QUEUE);
-        let missed = Arc::<AtomicU64>::default();
-        let events = Events {
-            level,
-            start: Instant::now(),
-            queue: Some(sender),
-            missed: missed.clone(),
-        };
-        (
-            events,
-            EventReader {
-                queue: receiver,
-                missed,
-            },
-        )
-    }
-
-    /// Whether anyone wants events of `level`.
-    pub fn wants(&self, level: Level) -> bool {
-        level <= self.level
-    }
-
-    /// Tells of a connection event; what it says is only put together when someone listens.
-    pub fn tell(&self, kind: impl FnOnce() -> Kind) {
-        self.send(Level::Connections, kind);
-    }
-
-    /// Tells of a read or a write.
-    pub fn trace(&self, kind: impl FnOnce() -> Kind) {
-        self.send(Level::Traffic, kind);
-    }
-
-    fn send(&self, level: Level, kind: impl FnOnce() -> Kind) {
-        if level > self.level {
-            return;
-        }
-        let Some(queue) = &self.queue else { return };
-        let event = Event {
-            at: self.start.elapsed(),
-            kind: kind(),
-        };
-        if let Err(TrySendError::Full(_)) = queue.try_send(event) {
-            self.missed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl EventReader {
-    /// The next event; `None` once the server is gone and all are read.
-    pub fn next(&self) -> Option<Event> {
-        self.queue.recv().ok()
-    }
-
-    /// The next event, if there is one already.
-    pub fn try_next(&self) -> Option<Event> {
-        self.queue.try_recv().ok()
-    }
-
-    /// Events lost since the last call, because nobody read them in time.
-    pub fn take_missed(&self) -> u64 {
-        self.missed.swap(0, Ordering::Relaxed)
     }
 }

@@ -1,0 +1,137 @@
+//! `bench`: load on an echo server, with latencies that survive scrutiny.
+
+mod cpu;
+mod datagrams;
+mod dial;
+mod drive;
+mod flow;
+mod hdr;
+mod pacer;
+mod progress;
+mod recorder;
+mod settings;
+mod socket;
+mod stream;
+mod timer;
+mod worker;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::anyhow;
+use echo_core::Failure;
+
+use crate::connection::Connect;
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::report::{self, Environment, Generator, Mode, Report, Target, Text};
+use hdr::HdrLog;
+
+pub use settings::{Bench, BenchSettings};
+
+/// From this share of a core on, a thread has no time left to be on time.
+const FULL: f64 = 0.95;
+/// From this share on, waiting for a core shows in the latencies.
+const STARVED: f64 = 0.05;
+
+/// Makes load, and reports what came of it.
+pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(), Failure> {
+    config.check(&connect)?;
+    // A file that cannot be written is better known before the run than after it.
+    let mut page = match config.report.as_os_str().is_empty() {
+        true => None,
+        false => Some(File::create(&config.report).map_err(|e| unwritable(&config.report, &e))?),
+    };
+    let log = match config.hdr.as_os_str().is_empty() {
+        true => None,
+        false => {
+            let start = SystemTime::now() + config.warmup.0;
+            Some(HdrLog::create(&config.hdr, start).map_err(|e| unwritable(&config.hdr, &e))?)
+        }
+    };
+    let report = measure(&connect, &config, log, interrupt)?;
+    if let Some(page) = &mut page {
+        page.write_all(report::html(&report).as_bytes())
+            .map_err(|error| unwritable(&config.report, &error))?;
+    }
+    let written = match config.json {
+        true => output::line(report::json(&report)),
+        false => output::line(Text(&report)),
+    };
+    written.map_err(output::failure)?;
+    report.failure().map_or(Ok(()), Err)
+}
+
+/// Runs, and puts everything that is known into a report.
+///
+/// # Errors
+/// What concerns this machine only; what concerns the target is in the report.
+fn measure(
+    connect: &Connect,
+    config: &Bench,
+    log: Option<HdrLog>,
+    interrupt: &Interrupt,
+) -> Result<Report, Failure> {
+    let mut report = Report {
+        mode: Mode::Bench,
+        config: report::config([serde_json::to_value(connect), serde_json::to_value(config)]),
+        target: Target::of(connect),
+        environment: Environment::detect(),
+        load: Some(config.load()),
+        ..Report::default()
+    };
+    let dialed = match dial::dial(connect, config.parallel, interrupt) {
+        Ok(dialed) => dialed,
+        Err(fault) => {
+            report.fault = Some(fault);
+            return Ok(report);
+        }
+    };
+    report.target.found(&dialed.address);
+    report.environment.congestion_control = dialed.congestion_control();
+    let outcome = drive::drive(connect, config, dialed, log, interrupt)
+        .map_err(|error| Failure::bad(anyhow!("the run was cut short: {error}")))?;
+    report.elapsed = outcome.elapsed;
+    report.counts = outcome.total.counts;
+    report.rtt = outcome.total.rtt;
+    report.service = outcome.total.service;
+    report.errors = outcome.total.errors;
+    report.seconds = outcome.seconds;
+    report.fault = outcome.fault;
+    report.notes = notes(&outcome.generator);
+    report.generator = Some(outcome.generator);
+    report.verdicts = config.fail_if.judge(&report);
+    Ok(report)
+}
+
+/// What a reader should know about the generator before blaming the server.
+fn notes(generator: &Generator) -> Vec<String> {
+    let percent = |share: f64| (share * 100.0).round();
+    let mut notes = Vec::new();
+    let starved = generator.starved_share.unwrap_or(0.0);
+    if generator.busiest_share >= FULL {
+        notes.push(format!(
+            "the generator is the bottleneck: a thread of it used {} % of a core; the server may \
+             be able to do more, so add --threads or machines",
+            percent(generator.busiest_share)
+        ));
+    }
+    if starved >= STARVED {
+        notes.push(format!(
+            "the generator waited for a core {} % of the time, and latencies include that; give \
+             it a core of its own",
+            percent(starved)
+        ));
+    }
+    notes
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::bad(anyhow!(
+        "cannot write {}: {}; make room, or write elsewhere",
+        path.display(),
+        crate::connection::cause(error)
+    ))
+}

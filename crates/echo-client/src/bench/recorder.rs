@@ -1,0 +1,310 @@
+//! What became of each request: recorded by a worker slice by slice, collected for the report.
+//!
+//! A worker owns its slice, so that recording takes no lock; a finished slice is handed over
+//! whole. Slices are merged, never averaged.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use super::hdr::HdrLog;
+use crate::connection::ErrorKind;
+use crate::report::{Counts, Latency, Second};
+
+/// A request left on time within this: the step of the system's coarsest timer.
+const ON_TIME_NS: u64 = 1_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// A request on its way. Times are in nanoseconds since the run began.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// When it should have left: latency counts from here.
+    pub due: u64,
+    /// When it left.
+    pub sent: u64,
+}
+
+/// How a worker records.
+#[derive(Clone, Copy, Debug)]
+pub struct Recording {
+    /// Requests due before this moment warm up; they are not recorded.
+    pub measure_from: u64,
+    /// The length of a slice; it divides a second.
+    pub slice_ns: u64,
+    /// Whether there is a rate, so that service time differs from latency.
+    pub paced: bool,
+}
+
+/// What one worker saw in one slice of time.
+#[derive(Debug, Default)]
+pub struct Slice {
+    /// The slice's start, in whole seconds since measuring began.
+    pub second: u64,
+    /// Requests by when they left, replies by when they came.
+    pub counts: Counts,
+    /// Latency from when a request was due.
+    pub rtt: Latency,
+    /// Latency from when it left, where that may differ.
+    pub service: Option<Latency>,
+    /// Connections that failed.
+    pub errors: BTreeMap<ErrorKind, u64>,
+}
+
+impl Slice {
+    fn new(second: u64, paced: bool) -> Self {
+        Slice {
+            second,
+            service: paced.then(Latency::new),
+            ..Slice::default()
+        }
+    }
+
+    fn merge(&mut self, other: &Slice) {
+        self.counts.add(&other.counts);
+        self.rtt.merge(&other.rtt);
+        if let (Some(service), Some(other)) = (&mut self.service, &other.service) {
+            service.merge(other);
+        }
+        for (&kind, count) in &other.errors {
+            *self.errors.entry(kind).or_default() += count;
+        }
+    }
+}
+
+/// One worker's books.
+#[derive(Debug)]
+pub struct Recorder {
+    recording: Recording,
+    slice: Slice,
+    slice_end: u64,
+    last_reply: u64,
+    collector: Sender<Slice>,
+}
+
+impl Recorder {
+    /// Books whose finished slices go to `collector`.
+    pub fn new(recording: Recording, collector: Sender<Slice>) -> Self {
+        Recorder {
+            recording,
+            slice: Slice::new(0, recording.paced),
+            slice_end: recording.measure_from + recording.slice_ns,
+            last_reply: recording.measure_from,
+            collector,
+        }
+    }
+
+    /// Hands over the slices that have ended by `now`.
+    pub fn advance(&mut self, now: u64) {
+        while now >= self.slice_end {
+            let start = self.slice_end - self.recording.measure_from;
+            self.slice_end += self.recording.slice_ns;
+            let next = Slice::new(start / SECOND_NS, self.recording.paced);
+            // Nobody collects any more when the run has failed elsewhere.
+            let _ = self
+                .collector
+                .send(std::mem::replace(&mut self.slice, next));
+        }
+    }
+
+    /// When the current slice ends.
+    pub fn slice_end(&self) -> u64 {
+        self.slice_end
+    }
+
+    /// When the last right reply came, or measuring began.
+    pub fn last_reply(&self) -> u64 {
+        self.last_reply
+    }
+
+    /// A connection was opened.
+    pub fn connected(&mut self) {
+        self.slice.counts.connections += 1;
+    }
+
+    /// A request of `bytes` left.
+    #[inline]
+    pub fn sent(&mut self, request: Request, bytes: usize) {
+        if !self.measures(request) {
+            return;
+        }
+        let counts = &mut self.slice.counts;
+        counts.sent += 1;
+        counts.sent_bytes += bytes as u64;
+        counts.delayed += u64::from(request.sent - request.due > ON_TIME_NS);
+    }
+
+    /// The right reply to `request` came.
+    #[inline]
+    pub fn echoed(&mut self, request: Request, now: u64, bytes: usize) {
+        if !self.measures(request) {
+            return;
+        }
+        self.slice.counts.received += 1;
+        self.slice.counts.unique += 1;
+        self.slice.counts.received_bytes += bytes as u64;
+        self.slice.rtt.record_ns(now - request.due);
+        if let Some(service) = &mut self.slice.service {
+            service.record_ns(now - request.sent);
+        }
+        self.last_reply = now;
+    }
+
+    /// The reply that was just recorded came after the reply to a later request.
+    pub fn reordered(&mut self, request: Request) {
+        self.slice.counts.reordered += u64::from(self.measures(request));
+    }
+
+    /// The reply that was just recorded came when its time was up.
+    pub fn late(&mut self, request: Request) {
+        self.slice.counts.late += u64::from(self.measures(request));
+    }
+
+    /// A reply with wrong bytes came for `request`, which has none of its own by that.
+    pub fn corrupt(&mut self, request: Request, bytes: usize) {
+        if self.measures(request) {
+            self.other(bytes).corrupt += 1;
+        }
+    }
+
+    /// A reply came at `now` that is not the right one to any request of ours.
+    pub fn stray(&mut self, stray: Stray, now: u64, bytes: usize) {
+        if now < self.recording.measure_from {
+            return;
+        }
+        let counts = self.other(bytes);
+        match stray {
+            Stray::Duplicate => counts.duplicate += 1,
+            Stray::Corrupt => counts.corrupt += 1,
+            Stray::Truncated => counts.truncated += 1,
+            Stray::Foreign => counts.foreign += 1,
+        }
+    }
+
+    fn other(&mut self, bytes: usize) -> &mut Counts {
+        let counts = &mut self.slice.counts;
+        counts.received += 1;
+        counts.received_bytes += bytes as u64;
+        counts
+    }
+
+    /// No right reply to `request` came, and none will be waited for.
+    pub fn lost(&mut self, request: Request) {
+        self.slice.counts.lost += u64::from(self.measures(request));
+    }
+
+    /// So many requests were due and never left.
+    pub fn unsent(&mut self, count: u64) {
+        self.slice.counts.unsent += count;
+    }
+
+    /// A connection failed.
+    pub fn failed(&mut self, kind: ErrorKind) {
+        *self.slice.errors.entry(kind).or_default() += 1;
+    }
+
+    /// Hands over what is left.
+    pub fn finish(self) {
+        let _ = self.collector.send(self.slice);
+    }
+
+    fn measures(&self, request: Request) -> bool {
+        request.due >= self.recording.measure_from
+    }
+}
+
+/// A reply that answers no request rightly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stray {
+    /// Its request had been answered.
+    Duplicate,
+    /// Its bytes are wrong.
+    Corrupt,
+    /// Its length is wrong.
+    Truncated,
+    /// It answers nothing that we asked.
+    Foreign,
+}
+
+/// All workers' books, as they come in.
+#[derive(Debug)]
+pub struct Collector {
+    /// Everything so far.
+    pub total: Slice,
+    /// The seconds that every worker has passed.
+    pub seconds: Vec<Second>,
+    /// Seconds that some worker may still be in.
+    open: BTreeMap<u64, Slice>,
+    log: Option<HdrLog>,
+}
+
+impl Collector {
+    /// No books yet. Each second's histogram also goes to `log`.
+    pub fn new(paced: bool, log: Option<HdrLog>) -> Self {
+        Collector {
+            total: Slice::new(0, paced),
+            seconds: Vec::new(),
+            open: BTreeMap::new(),
+            log,
+        }
+    }
+
+    /// Takes a worker's slice.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn take(&mut self, slice: &Slice) -> io::Result<()> {
+        self.total.merge(slice);
+        // A worker hands a slice over within its longest sleep, far below a second.
+        while let Some(entry) = self.open.first_entry() {
+            if *entry.key() + 2 > slice.second {
+                break;
+            }
+            let whole = entry.remove();
+            self.close(&whole)?;
+        }
+        let earliest = self.seconds.last().map_or(0, |last| last.start_s + 1);
+        let second = slice.second.max(earliest);
+        let paced = slice.service.is_some();
+        self.open
+            .entry(second)
+            .or_insert_with(|| Slice::new(second, paced))
+            .merge(slice);
+        Ok(())
+    }
+
+    /// Closes the books of a run that measured for `elapsed`.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn finish(mut self, elapsed: Duration) -> io::Result<(Slice, Vec<Second>)> {
+        while let Some((_, slice)) = self.open.pop_first() {
+            // The books of the last moments belong to the second in which sending ended: a second
+            // of its own would look like a collapse.
+            let is_rest = slice.rtt.is_empty() && slice.second >= elapsed.as_secs();
+            if !is_rest {
+                self.close(&slice)?;
+            }
+        }
+        if let Some(log) = &mut self.log {
+            log.finish()?;
+        }
+        Ok((self.total, self.seconds))
+    }
+
+    fn close(&mut self, slice: &Slice) -> io::Result<()> {
+        let ns = |value: Option<Duration>| value.map(|value| value.as_nanos() as u64);
+        self.seconds.push(Second {
+            start_s: slice.second,
+            echoes: slice.counts.unique,
+            rtt_p50_ns: ns(slice.rtt.percentile(0.5)),
+            rtt_p99_ns: ns(slice.rtt.percentile(0.99)),
+            rtt_max_ns: ns(slice.rtt.max()),
+            errors: slice.errors.values().sum(),
+        });
+        match &mut self.log {
+            Some(log) => log.write(slice),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A connected socket that never blocks, of any transport.
+
+use std::io::{self, Read, Write};
+
+use mio::event::Source;
+#[cfg(unix)]
+use mio::net::UnixStream;
+use mio::net::{TcpStream, UdpSocket};
+use mio::{Interest, Registry, Token};
+
+use crate::connection;
+
+/// A connected socket; one system call a method.
+#[derive(Debug)]
+pub enum Socket {
+    /// A TCP stream.
+    Tcp(TcpStream),
+    /// Datagrams.
+    Udp(UdpSocket),
+    /// A Unix stream.
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Takes over a blocking socket.
+    pub fn new(socket: connection::Socket) -> io::Result<Self> {
+        Ok(match socket {
+            connection::Socket::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                Socket::Tcp(TcpStream::from_std(stream))
+            }
+            connection::Socket::Udp(socket) => {
+                socket.set_nonblocking(true)?;
+                Socket::Udp(UdpSocket::from_std(socket))
+            }
+            #[cfg(unix)]
+            connection::Socket::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Socket::Unix(UnixStream::from_std(stream))
+            }
+        })
+    }
+
+    /// Has the poll tell, once for each change, when it can be read or written again.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let source: &mut dyn Source = match self {
+            Socket::Tcp(stream) => stream,
+            Socket::Udp(socket) => socket,
+            #[cfg(unix)]
+            Socket::Unix(stream) => stream,
+        };
+        registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Reads bytes, or receives one datagram.
+    #[inline]
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.read(buffer),
+            Socket::Udp(socket) => socket.recv(buffer),
+            #[cfg(unix)]
+            Socket::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    /// Writes bytes, or sends one datagram.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write(bytes),
+            Socket::Udp(socket) => socket.send(bytes),
+            #[cfg(unix)]
+            Socket::Unix(stream) => stream.write(bytes),
+        }
+    }
+}

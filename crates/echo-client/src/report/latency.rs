@@ -1,0 +1,398 @@
+//! Latencies: an exact minimum, maximum, mean and deviation, and a histogram for the rest.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// The longest latency the histogram tells apart from longer ones. The maximum stays exact.
+const HIGHEST_NS: u64 = 3_600 * 1_000_000_000;
+/// Significant decimal digits: a percentile is at most 0.1 % off.
+const DIGITS: u8 = 3;
+
+/// The percentiles a report shows.
+pub const PERCENTILES: [Percentile; 4] = [
+    Percentile::new("p50", 0.5),
+    Percentile::new("p90", 0.9),
+    Percentile::new("p99", 0.99),
+    Percentile::new("p99.9", 0.999),
+];
+
+/// A percentile and its name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percentile {
+    /// As people write it: `p99.9`.
+    pub name: &'static str,
+    /// As a share: 0.999.
+    pub quantile: f64,
+}
+
+impl Percentile {
+    const fn new(name: &'static str, quantile: f64) -> Self {
+        Percentile { name, quantile }
+    }
+}
+
+/// A distribution of latencies. Merged, never averaged.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    histogram: Histogram<u64>,
+    min: u64,
+    max: u64,
+    sum: u128,
+    squares: u128,
+}
+
+/// A bar of the histogram: latencies from `from_ns`, up to but not including `to_ns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Bar {
+    /// The lower bound.
+    pub from_ns: u64,
+    /// The upper bound.
+    pub to_ns: u64,
+    /// Samples within.
+    pub count: u64,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Latency::new()
+    }
+}
+
+impl Latency {
+    /// No samples yet.
+    pub fn new() -> Self {
+        Latency {
+            histogram: Histogram::new_with_max(HIGHEST_NS, DIGITS).expect("bounds are valid"),
+            min: u64::MAX,
+            max: 0,
+            sum: 0,
+            squares: 0,
+        }
+    }
+
+    /// Takes one sample.
+    pub fn record(&mut self, latency: Duration) {
+        self.record_ns(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Takes one sample, in nanoseconds.
+    #[inline]
+    pub fn record_ns(&mut self, ns: u64) {
+        self.histogram.saturating_record(ns);
+        self.min = self.min.min(ns);
+        self.max = self.max.max(ns);
+        self.sum += u128::from(ns);
+        self.squares = self.squares.saturating_add(u128::from(ns) * u128::from(ns));
+    }
+
+    /// Adds another distribution's samples.
+    pub fn merge(&mut self, other: &Latency) {
+        self.histogram
+            .add(&other.histogram)
+            .expect("every histogram has the same bounds");
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.squares = self.squares.saturating_add(other.squares);
+    }
+
+    /// Forgets every sample, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+        (self.min, self.max, self.sum, self.squares) = (u64::MAX, 0, 0, 0);
+    }
+
+    /// The number of samples.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// The shortest, exactly.
+    pub fn min(&self) -> Option<Duration> {
+        self.known(self.min)
+    }
+
+    /// The longest, exactly.
+    pub fn max(&self) -> Option<Duration> {
+        self.known(self.max)
+    }
+
+    /// The mean.
+    pub fn avg(&self) -> Option<Duration> {
+        let count = u128::from(self.count()).max(1);
+        self.known((self.sum / count) as u64)
+    }
+
+    /// The standard deviation of the samples, which is what `ping` calls mdev.
+    pub fn mdev(&self) -> Option<Duration> {
+        let count = self.count().max(1) as f64;
+        let mean = self.sum as f64 / count;
+        let variance = self.squares as f64 / count - mean * mean;
+        self.known(variance.max(0.0).sqrt() as u64)
+    }
+
+    /// The latency that a share `quantile` of the samples does not exceed; `None` unless at least
+    /// one sample lies beyond it, for then it would only be the maximum under another name.
+    pub fn percentile(&self, quantile: f64) -> Option<Duration> {
+        // The product is one rounding away from a whole number: 1,000 x (1 - 0.999) < 1.
+        let beyond = self.count() as f64 * (1.0 - quantile);
+        (beyond > 1.0 - 1e-6).then(|| self.quantile(quantile))
+    }
+
+    /// The latency at `quantile`, whatever the number of samples; for curves.
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        let ns = self.histogram.value_at_quantile(quantile);
+        Duration::from_nanos(ns.clamp(self.min.min(self.max), self.max))
+    }
+
+    /// The distribution in at most `rows` bars that touch, from the shortest to the longest.
+    ///
+    /// Bounds are round figures on a logarithmic scale, as fine as `rows` allows.
+    pub fn bars(&self, rows: usize) -> Vec<Bar> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let bounds = SCALES
+            .iter()
+            .map(|steps| bounds(steps, self.min, self.max))
+            .find(|bounds| bounds.len() <= rows + 1)
+            .unwrap_or_else(|| vec![self.min, self.max + 1]);
+        let mut below = 0;
+        bounds
+            .windows(2)
+            .map(|pair| {
+                let upto = if pair[1] > self.max {
+                    self.count()
+                } else {
+                    self.histogram
+                        .iter_recorded()
+                        .take_while(|step| step.value_iterated_to() < pair[1])
+                        .map(|step| step.count_at_value())
+                        .sum()
+                };
+                let count = upto - below;
+                below = upto;
+                Bar {
+                    from_ns: pair[0],
+                    to_ns: pair[1],
+                    count,
+                }
+            })
+            .collect()
+    }
+
+    /// The histogram itself, for the log that other tools merge.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
+    fn known(&self, ns: u64) -> Option<Duration> {
+        (!self.is_empty()).then(|| Duration::from_nanos(ns))
+    }
+}
+
+/// Round steps within a decade, finest first, in hundredths: the preferred numbers of IEC 60063.
+const SCALES: [&[u64]; 6] = [
+    &[
+        100, 110, 120, 130, 150, 160, 180, 200, 220, 240, 270, 300, 330, 360, 390, 430, 470, 510,
+        560, 620, 680, 750, 820, 910,
+    ],
+    &[100, 120, 150, 180, 220, 270, 330, 390, 470, 560, 680, 820],
+    &[100, 150, 220, 330, 470, 680],
+    &[100, 200, 500],
+    &[100, 300],
+    &[100],
+];
+
+/// The bounds of the bars that cover `min` to `max`, with `steps` in each decade.
+fn bounds(steps: &[u64], min: u64, max: u64) -> Vec<u64> {
+    // Below 100 ns no decade of hundredths is whole; nothing on a network is that fast.
+    let mut bounds = vec![0];
+    let mut decade: u64 = 100;
+    loop {
+        for step in steps {
+            let Some(bound) = (decade / 100).checked_mul(*step) else {
+                bounds.push(u64::MAX);
+                return bounds;
+            };
+            if bound <= min {
+                bounds.clear();
+            }
+            bounds.push(bound);
+            if bound > max {
+                return bounds;
+            }
+        }
+        decade = decade.saturating_mul(10);
+    }
+}
+
+/// The mean difference between consecutive round trips.
+#[derive(Clone, Debug, Default)]
+pub struct Jitter {
+    previous: Option<Duration>,
+    sum: Duration,
+    count: u32,
+}
+
+impl Jitter {
+    /// Takes the next round trip.
+    pub fn record(&mut self, rtt: Duration) {
+        if let Some(previous) = self.previous.replace(rtt) {
+            self.sum += rtt.abs_diff(previous);
+            self.count += 1;
+        }
+    }
+
+    /// The mean so far; `None` before the second round trip.
+    pub fn mean(&self) -> Option<Duration> {
+        (self.count > 0).then(|| self.sum / self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Latencies with a long tail, the same ones on every run.
+    fn samples(count: u64) -> Vec<u64> {
+        let mut state = 7u64;
+        (0..count)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                let uniform = (state >> 11) as f64 / (1u64 << 53) as f64;
+                (20_000.0 - 60_000.0 * (1.0 - uniform).ln()) as u64
+            })
+            .collect()
+    }
+
+    fn latency(samples: &[u64]) -> Latency {
+        let mut latency = Latency::new();
+        for &ns in samples {
+            latency.record(Duration::from_nanos(ns));
+        }
+        latency
+    }
+
+    fn ns(duration: Option<Duration>) -> f64 {
+        duration.unwrap().as_nanos() as f64
+    }
+
+    #[test]
+    fn the_statistics_agree_with_an_independent_computation() {
+        let samples = samples(100_000);
+        let latency = latency(&samples);
+        let mut sorted = samples.clone();
+        sorted.sort_unstable();
+        assert_eq!(ns(latency.min()), sorted[0] as f64);
+        assert_eq!(ns(latency.max()), sorted[sorted.len() - 1] as f64);
+        // Two passes and floating point here; one pass and integers there.
+        let mean = samples.iter().map(|&s| s as f64).sum::<f64>() / samples.len() as f64;
+        let variance = samples
+            .iter()
+            .map(|&s| (s as f64 - mean).powi(2))
+            .sum::<f64>()
+            / samples.len() as f64;
+        assert!((ns(latency.avg()) - mean).abs() <= 1.0);
+        assert!((ns(latency.mdev()) - variance.sqrt()).abs() <= 1.0);
+        for percentile in PERCENTILES {
+            let rank = (percentile.quantile * samples.len() as f64).ceil() as usize;
+            let exact = sorted[rank - 1] as f64;
+            let error = (ns(latency.percentile(percentile.quantile)) - exact).abs() / exact;
+            assert!(error <= 0.001, "{} is {error} off", percentile.name);
+        }
+    }
+
+    #[test]
+    fn merged_parts_are_the_whole() {
+        let samples = samples(10_000);
+        let whole = latency(&samples);
+        let mut merged = Latency::new();
+        for part in samples.chunks(1_234) {
+            merged.merge(&latency(part));
+        }
+        assert_eq!(merged.histogram, whole.histogram);
+        assert_eq!(
+            (merged.min, merged.max, merged.sum, merged.squares),
+            (whole.min, whole.max, whole.sum, whole.squares)
+        );
+    }
+
+    #[test]
+    fn a_percentile_needs_a_sample_beyond_it() {
+        let shown = |count: u64| -> Vec<&str> {
+            let latency = latency(&samples(count));
+            PERCENTILES
+                .iter()
+                .filter(|p| latency.percentile(p.quantile).is_some())
+                .map(|p| p.name)
+                .collect()
+        };
+        assert_eq!(shown(0), Vec::<&str>::new());
+        assert_eq!(shown(1), Vec::<&str>::new());
+        assert_eq!(shown(2), ["p50"]);
+        assert_eq!(shown(9), ["p50"]);
+        assert_eq!(shown(10), ["p50", "p90"]);
+        assert_eq!(shown(99), ["p50", "p90"]);
+        assert_eq!(shown(100), ["p50", "p90", "p99"]);
+        assert_eq!(shown(999), ["p50", "p90", "p99"]);
+        assert_eq!(shown(1000), ["p50", "p90", "p99", "p99.9"]);
+    }
+
+    #[test]
+    fn nothing_is_known_of_no_samples() {
+        let none = Latency::new();
+        assert_eq!([none.min(), none.max(), none.avg(), none.mdev()], [None; 4]);
+        assert_eq!(none.bars(10), []);
+    }
+
+    #[test]
+    fn the_maximum_is_exact_beyond_the_histogram() {
+        let day = Duration::from_secs(86_400);
+        let mut latency = Latency::new();
+        latency.record(day);
+        latency.record(Duration::from_nanos(1));
+        assert_eq!(latency.max(), Some(day));
+        assert_eq!(latency.bars(5).iter().map(|bar| bar.count).sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn bars_touch_and_hold_every_sample() {
+        for samples in [
+            samples(1),
+            samples(10_000),
+            vec![0, 1, 99],
+            vec![1_000_000; 3],
+            vec![5, 3_000_000_000],
+            vec![u64::MAX],
+        ] {
+            let latency = latency(&samples);
+            for rows in [1, 5, 12] {
+                let bars = latency.bars(rows);
+                assert!((1..=rows).contains(&bars.len()), "{bars:?}");
+                assert!(bars.windows(2).all(|pair| pair[0].to_ns == pair[1].from_ns));
+                assert!(bars[0].from_ns <= *samples.iter().min().unwrap());
+                let total: u64 = bars.iter().map(|bar| bar.count).sum();
+                assert_eq!(total, samples.len() as u64, "{bars:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn jitter_is_the_mean_step_from_one_round_trip_to_the_next() {
+        let mut jitter = Jitter::default();
+        assert_eq!(jitter.mean(), None);
+        for ms in [10, 14, 12] {
+            jitter.record(Duration::from_millis(ms));
+        }
+        assert_eq!(jitter.mean(), Some(Duration::from_millis(3)));
+    }
+}

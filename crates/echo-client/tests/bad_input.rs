@@ -1,0 +1,202 @@
+//! Whatever is wrong outside is told in one line, with the right exit code, and nothing hangs.
+
+mod common;
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::sync::mpsc;
+
+use common::*;
+
+#[test]
+fn a_refused_connection_names_the_address_and_the_remedy() {
+    let closed = closed_port().to_string();
+    let ended = run(&[&closed]);
+    ended.failed(3, &[&closed, "connection refused", "start echo-server"]);
+    assert_eq!((ended.text(), ended.stderr.lines().count()), ("", 1));
+    let ended = run(&["unix:does/not/exist.sock"]);
+    ended.failed(3, &["does/not/exist.sock", "no such file"]);
+}
+
+#[test]
+fn an_unresolvable_name_is_told_apart_from_a_dead_server() {
+    for target in [
+        "no.such.host.invalid:5346",
+        "udp://no.such.host.invalid:5346",
+    ] {
+        let ended = run(&[target, "--connect-timeout", "20s"]);
+        ended.failed(
+            3,
+            &["cannot resolve no.such.host.invalid", "check the name"],
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_connection_that_is_not_answered_times_out() {
+    use socket2::{Domain, Socket, Type};
+    // A listener whose queue is full drops what else wants to connect, as a firewall does.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    listener.bind(&any.into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let queue: Vec<_> = (0..4)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address);
+            socket
+        })
+        .collect();
+    let target = address.as_socket().unwrap().to_string();
+    let ended = run(&[&target, "--connect-timeout", "300ms"]);
+    ended.failed(3, &[&target, "no answer within 300ms", "--connect-timeout"]);
+    drop(queue);
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_usage_error() {
+    for (args, words) in [
+        (&["127.0.0.1"][..], &["the port is missing"][..]),
+        (&["::1:5346"], &["[::1]:5346"]),
+        (&["http://127.0.0.1:1"], &["tcp://"]),
+        (&["127.0.0.1:0"], &["port 0"]),
+        (&["-u", "tcp://127.0.0.1:5346"], &["tcp://", "--udp"]),
+        (&["-u", "unix:e.sock"], &["--udp"]),
+        (&["-4", "-6"], &["-4", "-6"]),
+        (&["-W", "0"], &["--timeout"]),
+        (&["-W", "soon"], &["--timeout", "200ms"]),
+        (&["-B", "localhost"], &["--bind", "192.0.2.1"]),
+        (&["--framing", "xml"], &["raw, lines or length"]),
+        (&["--max-frame", "1x"], &["--max-frame", "64k"]),
+        (&["-m", "a", "--file", "b"], &["--file"]),
+        (&["--no-such-flag"], &["--no-such-flag"]),
+        (&["ping", "-s", "65508"], &["65507"]),
+        (&["ping", "-s", "0"], &["--size 0"]),
+        (&["ping", "--json", "--jsonl"], &["--jsonl"]),
+        (&["ping", "-u", "--new-connection"], &["--new-connection"]),
+        (&["-u", "ping"], &["ping"]),
+    ] {
+        run(args).failed(2, words);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_usage_error() {
+    let scratch = Scratch::new("file");
+    let missing = scratch.0.join("missing").display().to_string();
+    run(&["--file", &missing]).failed(2, &[&missing, "no such file"]);
+    let directory = scratch.0.display().to_string();
+    run(&["--file", &directory]).failed(2, &[&directory, "directory"]);
+    run(&["--config", &missing]).failed(2, &[&missing, "configuration file"]);
+}
+
+#[test]
+fn a_message_over_the_frame_limit_is_a_usage_error() {
+    let echo = echo();
+    for framing in ["lines", "length"] {
+        let args = [&echo.tcp, "--framing", framing, "--max-frame", "10"];
+        run(&args).failed(2, &["limit of 10", "--max-frame"]);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_an_error() {
+    let echo = echo();
+    let (tcp, udp) = (echo.tcp.as_str(), echo.udp.as_str());
+    for args in [
+        &[tcp][..],
+        &[tcp, "--raw"],
+        &[udp],
+        &["--print-config"],
+        &["ping", tcp, "-c", "1"],
+        &["ping", tcp, "-c", "1", "--json"],
+        &["ping", tcp, "-c", "1", "--jsonl"],
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command(args).stdout(full).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(
+            stderr.contains("standard output: no space left"),
+            "{args:?}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_silent() {
+    let echo = echo();
+    let (tcp, udp) = (echo.tcp.as_str(), echo.udp.as_str());
+    for args in [
+        &[tcp][..],
+        &[tcp, "--raw"],
+        &["ping", tcp, "-i", "10ms"],
+        &["ping", udp, "-i", "10ms", "--jsonl"],
+    ] {
+        let mut client = start(args);
+        drop(client.child.stdout.take());
+        let ended = client.end();
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn an_interrupt_ends_with_what_is_known_so_far() {
+    let (sender, receiver) = mpsc::channel();
+    let server = tcp(move |_, stream| {
+        let bytes = read(&stream, 51);
+        (&stream).write_all(&bytes[..20]).unwrap();
+        sender.send(stream).unwrap();
+    });
+    let client = start(&[&server]);
+    let stream = receiver.recv_timeout(DEADLINE).unwrap();
+    client.interrupt();
+    let ended = client.end();
+    ended.failed(1, &["interrupted", "of 51 bytes"]);
+    drop(stream);
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let echo = echo();
+    // Nobody reads its output, so that it cannot get on when it is asked to stop.
+    let file = Scratch::new("interrupt");
+    let path = file.file("noise", &noise(4_000_000));
+    let mut client = start(&[&echo.tcp, "--file", &path, "--raw", "-W", "1h"]);
+    let mut byte = [0];
+    client
+        .child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut byte)
+        .unwrap();
+    client.interrupt();
+    let start = std::time::Instant::now();
+    while client.child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < DEADLINE);
+        client.interrupt();
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(client.child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_closed_standard_input_is_an_empty_one() {
+    let echo = echo();
+    let output = command(&[&echo.tcp, "-m", "-"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"Received: \"\" (0 bytes identical)\n");
+}

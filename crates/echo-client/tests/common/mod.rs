@@ -1,0 +1,291 @@
+//! Servers that behave and servers that do not, and the client as a user runs it.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use echo_core::Endpoint;
+use echo_server::{Config, Handle, Server};
+
+/// No step takes longer, however busy the machine is.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The client, untouched by this machine's environment.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echo-client"));
+    command.env_clear().args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs the client to its end.
+pub fn run(args: &[&str]) -> Ended {
+    run_with(args, b"")
+}
+
+/// Runs the client to its end, with `input` as its standard input.
+pub fn run_with(args: &[&str], input: &[u8]) -> Ended {
+    let output = assert_cmd::Command::from_std(command(args))
+        .write_stdin(input)
+        .timeout(DEADLINE)
+        .output()
+        .expect("the client runs");
+    Ended::new(args, output)
+}
+
+/// How a run of the client ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub args: String,
+    /// `None`: killed, because it hung.
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Ended {
+    fn new(args: &[&str], output: Output) -> Self {
+        Ended {
+            args: args.join(" "),
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("the output is text")
+    }
+
+    /// It went well and said just this.
+    #[track_caller]
+    pub fn said(&self, stdout: &str) {
+        assert_eq!(
+            (self.code, self.text(), self.stderr.as_str()),
+            (Some(0), stdout, ""),
+            "{}",
+            self.args
+        );
+    }
+
+    /// It failed with `code`, in one line that names `words`, and nothing panicked.
+    #[track_caller]
+    pub fn failed(&self, code: i32, words: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in {self:?}");
+        }
+        self
+    }
+}
+
+/// The real server, on ports of the system's choice.
+pub struct Echo {
+    pub tcp: String,
+    pub udp: String,
+    _handle: Handle,
+}
+
+/// Starts the real server as `config` says, on 127.0.0.1.
+pub fn echo_with(config: Config) -> Echo {
+    let config = Config {
+        listen: vec!["127.0.0.1:0".parse().expect("an endpoint")],
+        ..config
+    };
+    let handle = Server::bind(config)
+        .and_then(Server::spawn)
+        .expect("the server starts");
+    let port = handle.addresses()[0].socket().expect("an address").port();
+    Echo {
+        tcp: format!("127.0.0.1:{port}"),
+        udp: format!("udp://127.0.0.1:{port}"),
+        _handle: handle,
+    }
+}
+
+/// Starts the real server with its defaults.
+pub fn echo() -> Echo {
+    echo_with(Config::default())
+}
+
+/// Starts the real server on one endpoint.
+pub fn echo_on(endpoint: &str) -> Handle {
+    let listen: Endpoint = endpoint.parse().expect("an endpoint");
+    let config = Config {
+        listen: vec![listen],
+        ..Config::default()
+    };
+    Server::bind(config)
+        .and_then(Server::spawn)
+        .expect("the server starts")
+}
+
+/// Starts a TCP server that treats every connection as `serve` does; it gets their numbers, from
+/// 0 on. It lives as long as the test process.
+pub fn tcp(mut serve: impl FnMut(usize, TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            // A test that fails must not leave a thread that waits for ever.
+            let _ = stream.set_read_timeout(Some(DEADLINE));
+            serve(number, stream);
+        }
+    });
+    address.to_string()
+}
+
+/// Starts a UDP server that answers each datagram as `answer` does; it gets their numbers, from
+/// 0 on.
+pub fn udp(mut answer: impl FnMut(usize, &[u8], &dyn Fn(&[u8])) + Send + 'static) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        for number in 0.. {
+            let Ok((len, peer)) = socket.recv_from(&mut buffer) else {
+                return;
+            };
+            answer(number, &buffer[..len], &|reply| {
+                let _ = socket.send_to(reply, peer);
+            });
+        }
+    });
+    format!("udp://{address}")
+}
+
+/// Sends back all that comes, with `change` made to each piece.
+pub fn echo_changed(mut stream: &TcpStream, mut change: impl FnMut(&mut Vec<u8>)) {
+    let mut buffer = [0; 4096];
+    while let Ok(len @ 1..) = stream.read(&mut buffer) {
+        let mut piece = buffer[..len].to_vec();
+        change(&mut piece);
+        if stream.write_all(&piece).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads exactly `len` bytes, or panics.
+pub fn read(mut stream: &TcpStream, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    stream.read_exact(&mut bytes).expect("the client sends");
+    bytes
+}
+
+/// Ends a connection with a reset.
+pub fn reset(stream: TcpStream) {
+    let socket = socket2::Socket::from(stream);
+    let _ = socket.set_linger(Some(Duration::ZERO));
+}
+
+/// A port on which nothing listens: it was free a moment ago.
+pub fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+/// A client under way; it is killed if the test ends first.
+pub struct Running {
+    pub child: Child,
+}
+
+/// Starts the client with all three streams piped.
+pub fn start(args: &[&str]) -> Running {
+    let mut command = command(args);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Running {
+        child: command.spawn().expect("the client starts"),
+    }
+}
+
+impl Running {
+    /// Sends it SIGINT, as ^C does.
+    pub fn interrupt(&self) {
+        let kill = format!("kill -INT {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status();
+        assert!(status.expect("sh runs").success());
+    }
+
+    /// Reads one line of its standard output.
+    pub fn line(&mut self) -> String {
+        let stdout = self.child.stdout.as_mut().expect("piped");
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while !line.ends_with(b"\n") && stdout.read(&mut byte).expect("readable") == 1 {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("text")
+    }
+
+    /// Waits for its end. Returns its code, and what it said since.
+    pub fn end(mut self) -> Ended {
+        drop(self.child.stdin.take());
+        let start = Instant::now();
+        let (mut stdout, mut stderr) = (Vec::new(), String::new());
+        thread::scope(|scope| {
+            let out = self.child.stdout.take();
+            let err = self.child.stderr.take();
+            scope.spawn(|| out.map(|mut out| out.read_to_end(&mut stdout)));
+            scope.spawn(|| err.map(|mut err| err.read_to_string(&mut stderr)));
+            while let Ok(None) = self.child.try_wait() {
+                if start.elapsed() > DEADLINE {
+                    let _ = self.child.kill();
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let status = self.child.wait().expect("it has ended");
+        Ended {
+            args: String::new(),
+            code: status.code(),
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Bytes without a pattern that an error could hide in.
+pub fn noise(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    echo_client::payload::Pattern::new(1).fill(1, 0, &mut bytes);
+    bytes
+}
+
+/// A directory of its own for one test, removed at the end.
+pub struct Scratch(pub std::path::PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("echo-client-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Scratch(path)
+    }
+
+    /// The path of a file in it, with `bytes` in it.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).expect("written");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

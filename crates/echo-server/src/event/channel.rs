@@ -1,0 +1,227 @@
+//! From the workers to whoever listens: bounded, never blocking, losses counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Chunk, Event, Kind, Origin};
+use crate::record::Record;
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Nothing.
+    Off,
+    /// Connections, datagrams in summary, and what goes wrong.
+    Connections,
+    /// Every read and write too.
+    Traffic,
+}
+
+/// Events waiting for their reader; past this they are dropped and counted. At about 100 bytes
+/// an event, a reader that stands still costs under half a megabyte.
+const QUEUE: usize = 4096;
+
+/// Where the workers tell what happened. Never blocks: a reader that is too slow loses events,
+/// and the loss is counted. Only a record, which must be whole, is waited for.
+#[derive(Clone, Debug)]
+pub struct Events {
+    /// What the queue is told.
+    level: Level,
+    /// What the queue or the record is told: the one branch on the way of a byte.
+    heard: Level,
+    clock: Clock,
+    queue: Option<SyncSender<Event>>,
+    missed: Arc<AtomicU64>,
+    record: Option<Arc<Record>>,
+}
+
+/// The reading end of [`Events`].
+#[derive(Debug)]
+pub struct EventReader {
+    queue: Receiver<Event>,
+    missed: Arc<AtomicU64>,
+}
+
+/// The wall clock's time at the start, and from there the one that only goes forward.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    time: SystemTime,
+    start: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Clock {
+            time: SystemTime::now(),
+            start: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.time + self.start.elapsed()
+    }
+}
+
+impl Events {
+    /// Nobody listens.
+    pub fn off() -> Self {
+        Events::channel(Level::Off).0
+    }
+
+    /// A writing and a reading end.
+    pub fn channel(level: Level) -> (Self, EventReader) {
+        let (sender, queue) = sync_channel(if level == Level::Off { 0 } else { QUEUE });
+        let missed = Arc::<AtomicU64>::default();
+        let events = Events {
+            level,
+            heard: level,
+            clock: Clock::new(),
+            queue: (level > Level::Off).then_some(sender),
+            missed: missed.clone(),
+            record: None,
+        };
+        (events, EventReader { queue, missed })
+    }
+
+    /// As these, and every received chunk goes to `record` too.
+    pub(crate) fn with_record(self, record: Arc<Record>) -> Self {
+        Events {
+            heard: self.heard.max(Level::Traffic),
+            record: Some(record),
+            ..self
+        }
+    }
+
+    /// Whether anyone wants events of `level`.
+    pub fn wants(&self, level: Level) -> bool {
+        level <= self.level
+    }
+
+    /// Whether someone looks at the bytes themselves, which must then pass through here.
+    pub(crate) fn see_bytes(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// Tells of a connection event; what it says is only put together when someone listens.
+    pub fn tell(&self, kind: impl FnOnce() -> Kind) {
+        self.send(Level::Connections, kind);
+    }
+
+    /// Tells of a read or a write.
+    pub fn trace(&self, kind: impl FnOnce() -> Kind) {
+        self.send(Level::Traffic, kind);
+    }
+
+    /// Tells what was received with one call. Where it arrived in several datagrams, each is `size`
+    /// bytes long but the last.
+    pub(crate) fn received(&self, origin: Origin, bytes: &[u8], size: usize) {
+        if Level::Traffic > self.heard {
+            return;
+        }
+        if let Some(record) = &self.record {
+            let time = self.clock.now();
+            for bytes in pieces(bytes, size) {
+                record.write(&Chunk {
+                    time,
+                    origin,
+                    bytes,
+                });
+            }
+        }
+        self.trace(|| origin.received(bytes.len(), size));
+    }
+
+    fn send(&self, level: Level, kind: impl FnOnce() -> Kind) {
+        if level > self.level {
+            return;
+        }
+        let Some(queue) = &self.queue else { return };
+        let event = Event {
+            time: self.clock.now(),
+            kind: kind(),
+        };
+        if let Err(TrySendError::Full(_)) = queue.try_send(event) {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The datagrams in `bytes`: an empty one is one, too.
+pub(crate) fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+    let empty = bytes.is_empty().then_some(bytes);
+    bytes.chunks(size.max(1)).chain(empty)
+}
+
+impl EventReader {
+    /// The next event; `None` once the server is gone and all are read.
+    pub fn next(&self) -> Option<Event> {
+        self.queue.recv().ok()
+    }
+
+    /// The next event, if there is one already.
+    pub fn try_next(&self) -> Option<Event> {
+        self.queue.try_recv().ok()
+    }
+
+    /// The next event, if it comes before `deadline`.
+    ///
+    /// # Errors
+    /// Whether it is the time that is over, or the server.
+    pub fn next_before(&self, deadline: Instant) -> Result<Event, RecvTimeoutError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.queue.recv_timeout(left)
+    }
+
+    /// Waits up to `limit` for the first event that `wanted` wants, and drops those before it.
+    pub fn wait_for(&self, limit: Duration, wanted: impl Fn(&Kind) -> bool) -> Option<Event> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let event = self.next_before(deadline).ok()?;
+            if wanted(&event.kind) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Events lost since the last call, because nobody read them in time.
+    pub fn take_missed(&self) -> u64 {
+        self.missed.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_stands_still_loses_events_and_learns_how_many() {
+        let (events, reader) = Events::channel(Level::Connections);
+        for id in 0..QUEUE as u64 + 3 {
+            events.tell(|| Kind::PeerFinished { id });
+        }
+        assert_eq!(reader.take_missed(), 3);
+        assert_eq!(reader.take_missed(), 0);
+        drop(events);
+        assert_eq!(std::iter::from_fn(|| reader.next()).count(), QUEUE);
+    }
+
+    #[test]
+    fn what_nobody_wants_is_never_put_together() {
+        let (events, _reader) = Events::channel(Level::Connections);
+        events.trace(|| panic!("nobody wants this"));
+        Events::off().tell(|| panic!("nobody wants this"));
+    }
+
+    #[test]
+    fn a_train_is_cut_into_its_datagrams() {
+        let cut = |bytes, size| pieces(bytes, size).collect::<Vec<_>>();
+        assert_eq!(cut(b"abcde", 2), [&b"ab"[..], b"cd", b"e"]);
+        assert_eq!(cut(b"abcde", 5), [b"abcde"]);
+        assert_eq!(cut(b"", 0), [b""]);
+    }
+}

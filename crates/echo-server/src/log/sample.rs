@@ -1,0 +1,162 @@
+//! One of each event, for the renderers' tests.
+
+use crate::event::{Address, ConnectionId, DropReason, Kind, Limit, PeerAddress, Reason, Stop};
+use crate::fault::{Applied, Network};
+use echo_core::framing::FrameError;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+fn local() -> SocketAddr {
+    "127.0.0.1:5346".parse().unwrap()
+}
+
+fn remote() -> SocketAddr {
+    "127.0.0.1:53412".parse().unwrap()
+}
+
+pub(super) fn accepted(id: ConnectionId) -> Kind {
+    let (local, peer) = (Address::Tcp(local()), PeerAddress::Inet(remote()));
+    Kind::Accepted { id, local, peer }
+}
+
+pub(super) fn closed(id: ConnectionId, received: u64, sent: u64) -> Kind {
+    let (peer, reason) = (PeerAddress::Inet(remote()), Reason::Finished);
+    Kind::Closed {
+        id,
+        peer,
+        reason,
+        received,
+        sent,
+    }
+}
+
+pub(super) fn events() -> Vec<Kind> {
+    let (local, peer) = (local(), remote());
+    let unix = Address::Unix("run/e.sock".into());
+    let (count, bytes, id) = (2, 10, 1);
+    let mut kinds = vec![
+        Kind::Listening {
+            local: unix.clone(),
+        },
+        accepted(1),
+        Kind::Received { id, bytes: 5 },
+        Kind::Sent { id, bytes: 5 },
+        Kind::PeerFinished { id },
+        Kind::AcceptFailed {
+            error: "too many open files".into(),
+            retry_in: Duration::from_millis(5),
+        },
+        Kind::Datagrams {
+            local,
+            peer,
+            count,
+            bytes,
+        },
+        Kind::DatagramsReceived {
+            local,
+            peer,
+            count,
+            bytes,
+        },
+        Kind::DatagramsSent {
+            local,
+            peer,
+            count,
+            bytes,
+        },
+    ];
+    kinds.extend(
+        [Limit::Connections(1), Limit::PerIp(1)].map(|limit| Kind::Refused {
+            local: unix.clone(),
+            peer: PeerAddress::Unix,
+            limit,
+        }),
+    );
+    let reasons = [
+        Reason::Finished,
+        Reason::Reset,
+        Reason::Frame(FrameError::TooLong { len: 2, max: 1 }),
+        Reason::Frame(FrameError::Truncated { held: 1 }),
+        Reason::Idle,
+        Reason::Unread,
+        Reason::Shutdown,
+        Reason::Failed(ErrorKind::Other),
+        Reason::Defect,
+        Reason::Fault("close-after"),
+    ];
+    kinds.extend(reasons.map(|reason| Kind::Closed {
+        id,
+        peer: PeerAddress::Unix,
+        reason,
+        received: 1,
+        sent: 0,
+    }));
+    let reasons = [
+        DropReason::ServicePort,
+        DropReason::OwnSocket,
+        DropReason::NotUnicast,
+        DropReason::Rate,
+        DropReason::Failed(ErrorKind::Other),
+    ];
+    kinds.extend(reasons.map(|reason| Kind::DatagramsDropped {
+        local,
+        peer,
+        reason,
+        count,
+    }));
+    kinds.push(Kind::Faults { count: 1, seed: 7 });
+    kinds.extend(applied().map(|what| Kind::Fault {
+        what,
+        network: Network::Tcp,
+        connection: id,
+        peer: Some(PeerAddress::Unix),
+        message: 1,
+    }));
+    kinds.push(Kind::Fault {
+        what: Applied::NoAccept,
+        network: Network::Unix,
+        connection: id,
+        peer: None,
+        message: 0,
+    });
+    let stops = [
+        Stop::Asked,
+        Stop::Signal,
+        Stop::StdinClosed,
+        Stop::TimeUp,
+        Stop::Served,
+        Stop::RecordFailed,
+        Stop::Failed,
+    ];
+    kinds.extend(stops.map(|why| Kind::Draining {
+        why,
+        connections: 1,
+        at_most: Duration::from_secs(1),
+    }));
+    kinds.extend(stops.map(|why| Kind::Stopped { why }));
+    kinds
+}
+
+fn applied() -> [Applied; 15] {
+    [
+        Applied::Refuse,
+        Applied::Stall,
+        Applied::Drop,
+        Applied::Corrupt {
+            offset: 3,
+            bytes: 1,
+        },
+        Applied::Truncate { to: 4 },
+        Applied::Duplicate,
+        Applied::Reorder,
+        Applied::Delay(Duration::from_millis(50)),
+        Applied::Merge { bytes: 9 },
+        Applied::Split { pieces: 2 },
+        Applied::Trickle,
+        Applied::Rate,
+        Applied::HalfClose,
+        Applied::Close,
+        Applied::Reset,
+    ]
+}

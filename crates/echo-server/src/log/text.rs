@@ -1,0 +1,383 @@
+//! Events as lines of text that a person reads.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use crate::event::{Event, EventReader, Kind, Level};
+
+/// Lines a second about connections that a person can still follow. Past it they are summed up.
+const READABLE: u64 = 50;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Writes every event to `out` until the server is gone. Where only connections were asked for,
+/// more of them than a person can read are summed up, a line a second.
+pub(super) fn write(events: &EventReader, level: Level, mut out: impl Write) -> io::Result<()> {
+    let mut pace = Pace::new(Instant::now());
+    let mut lines = String::new();
+    loop {
+        let event = match pace.sums_up_at() {
+            None => events.next().ok_or(RecvTimeoutError::Disconnected),
+            Some(due) => events.next_before(due),
+        };
+        let now = Instant::now();
+        let over = matches!(event, Err(RecvTimeoutError::Disconnected));
+        pace.turn(now, over, &mut lines);
+        let mut next = event.ok();
+        while let Some(event) = next {
+            if matches!(event.kind, Kind::Draining { .. } | Kind::Stopped { .. }) {
+                pace.turn(now, true, &mut lines);
+            }
+            if level > Level::Connections || !pace.takes(&event.kind) {
+                line(&mut lines, &event);
+            }
+            next = match lines.len() < MOST {
+                true => events.try_next(),
+                false => None,
+            };
+        }
+        let missed = events.take_missed();
+        if missed > 0 {
+            let _ = writeln!(
+                lines,
+                "({} not shown: they came faster than they could be written)",
+                Count(missed, "event")
+            );
+        }
+        out.write_all(lines.as_bytes())?;
+        out.flush()?;
+        lines.clear();
+        if over {
+            return Ok(());
+        }
+    }
+}
+
+/// Lines are written together while they come fast, but not without limit.
+const MOST: usize = 64 << 10;
+
+/// A number of things: "1 byte", "2 bytes".
+struct Count(u64, &'static str);
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Count(count, noun) = self;
+        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
+    }
+}
+
+fn bytes(count: u64) -> Count {
+    Count(count, "byte")
+}
+
+/// Decides which lines about connections are shown, and sums up the others.
+struct Pace {
+    /// When the current second started.
+    since: Instant,
+    /// Lines of this second, shown or summed up.
+    lines: u64,
+    /// Whether all of this second's lines are summed up: the last one had too many.
+    busy: bool,
+    sum: Sum,
+}
+
+/// Connections that are not told one by one.
+#[derive(Default)]
+struct Sum {
+    accepted: u64,
+    refused: u64,
+    closed: u64,
+    received: u64,
+    sent: u64,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Pace {
+            since: now,
+            lines: 0,
+            busy: false,
+            sum: Sum::default(),
+        }
+    }
+
+    /// When the sum is due; `None` while there is none.
+    fn sums_up_at(&self) -> Option<Instant> {
+        (self.busy || self.lines > READABLE).then(|| self.since + SECOND)
+    }
+
+    /// Goes on to the next second when it has come, and adds the sum of the last one.
+    fn turn(&mut self, now: Instant, over: bool, out: &mut String) {
+        if now < self.since + SECOND && !over {
+            return;
+        }
+        let Sum {
+            accepted,
+            refused,
+            closed,
+            received,
+            sent,
+        } = std::mem::take(&mut self.sum);
+        if accepted + refused + closed > 0 {
+            let _ = writeln!(
+                out,
+                "In the last second: {} opened, {closed} closed, {refused} refused; received {}, \
+                 sent {}",
+                Count(accepted, "connection"),
+                bytes(received),
+                bytes(sent),
+            );
+        }
+        self.busy = self.lines > READABLE;
+        self.lines = 0;
+        self.since = now;
+    }
+
+    /// Whether this event goes into the sum and not into a line of its own.
+    fn takes(&mut self, kind: &Kind) -> bool {
+        if !matches!(
+            kind,
+            Kind::Accepted { .. } | Kind::Refused { .. } | Kind::Closed { .. }
+        ) {
+            return false;
+        }
+        self.lines += 1;
+        if !self.busy && self.lines <= READABLE {
+            return false;
+        }
+        match kind {
+            Kind::Accepted { .. } => self.sum.accepted += 1,
+            Kind::Refused { .. } => self.sum.refused += 1,
+            Kind::Closed { received, sent, .. } => {
+                self.sum.closed += 1;
+                self.sum.received += received;
+                self.sum.sent += sent;
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+/// Adds an event's line. Writing to a string cannot fail.
+fn line(out: &mut String, event: &Event) {
+    let _ = match &event.kind {
+        // The ready line has said so, on standard output.
+        Kind::Listening { .. } => Ok(()),
+        Kind::Accepted { id, peer, .. } => writeln!(out, "Connected by: {peer} (#{id})"),
+        Kind::Refused { peer, limit, .. } => writeln!(out, "Refused: {peer}: {limit}"),
+        Kind::Received { id, bytes: n } => {
+            writeln!(out, "  #{id} received {}", bytes(*n as u64))
+        }
+        Kind::Sent { id, bytes: n } => writeln!(out, "  #{id} sent {}", bytes(*n as u64)),
+        Kind::PeerFinished { id } => writeln!(out, "  #{id} has finished sending"),
+        Kind::Closed {
+            id,
+            peer,
+            reason,
+            received,
+            sent,
+        } => writeln!(
+            out,
+            "Closed: {peer} (#{id}): received {}, sent {}: {reason}",
+            bytes(*received),
+            bytes(*sent)
+        ),
+        Kind::DatagramsReceived {
+            peer,
+            count,
+            bytes: n,
+            ..
+        } => writeln!(
+            out,
+            "  received {} with {} from {peer}",
+            Count(*count, "datagram"),
+            bytes(*n)
+        ),
+        Kind::DatagramsSent {
+            peer,
+            count,
+            bytes: n,
+            ..
+        } => writeln!(
+            out,
+            "  sent {} with {} to {peer}",
+            Count(*count, "datagram"),
+            bytes(*n)
+        ),
+        Kind::Datagrams {
+            peer,
+            count: 1,
+            bytes: n,
+            ..
+        } => writeln!(out, "Datagram from: {peer}: {}, echoed", bytes(*n)),
+        Kind::Datagrams {
+            peer,
+            count,
+            bytes: n,
+            ..
+        } => writeln!(
+            out,
+            "Datagrams: {count} with {}, echoed; the last from {peer}",
+            bytes(*n)
+        ),
+        Kind::DatagramsDropped {
+            peer,
+            reason,
+            count: 1,
+            ..
+        } => writeln!(out, "Datagram from {peer} not answered: {reason}"),
+        Kind::DatagramsDropped {
+            peer,
+            reason,
+            count,
+            ..
+        } => writeln!(
+            out,
+            "Datagrams not answered: {count}; the last from {peer}: {reason}"
+        ),
+        Kind::Faults { count, seed } => writeln!(
+            out,
+            "{} configured; --seed {seed} repeats what chance decides",
+            Count(*count as u64, "fault")
+        ),
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer: Some(peer),
+            message,
+        } => match message {
+            0 => writeln!(out, "Fault: {what}: {network} {peer} (#{connection})"),
+            message => writeln!(
+                out,
+                "Fault: {what}: {network} message {message} from {peer} (#{connection})"
+            ),
+        },
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer: None,
+            ..
+        } => writeln!(
+            out,
+            "Fault: {what}: {network} connections from #{connection} on"
+        ),
+        Kind::AcceptFailed { error, retry_in } => writeln!(
+            out,
+            "Cannot accept: {error}; trying again in {} ms. Raise the open-file limit (ulimit -n) \
+             or lower --max-connections",
+            retry_in.as_millis()
+        ),
+        Kind::Draining {
+            why,
+            connections: 0,
+            ..
+        } => writeln!(out, "Stopping: {why}"),
+        Kind::Draining {
+            why,
+            connections,
+            at_most,
+        } => writeln!(
+            out,
+            "Stopping: {why}; {} may go on for {} s at most",
+            Count(*connections as u64, "open connection"),
+            at_most.as_secs_f64()
+        ),
+        Kind::Stopped { why } => writeln!(out, "Stopped: {why}"),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Events, Stop};
+    use crate::log::sample;
+    use std::time::UNIX_EPOCH;
+
+    fn lines(kinds: impl IntoIterator<Item = Kind>) -> String {
+        let mut out = String::new();
+        for kind in kinds {
+            let time = UNIX_EPOCH;
+            line(&mut out, &Event { time, kind });
+        }
+        out
+    }
+
+    #[test]
+    fn each_event_is_a_line() {
+        let kinds = sample::events();
+        let told = kinds
+            .iter()
+            .filter(|k| !matches!(k, Kind::Listening { .. }));
+        assert_eq!(told.count(), lines(kinds.clone()).lines().count());
+    }
+
+    #[test]
+    fn a_connection_reads_as_in_the_tutorial() {
+        let text = lines([sample::accepted(1), sample::closed(1, 1, 2)]);
+        assert_eq!(
+            text,
+            "Connected by: 127.0.0.1:53412 (#1)\n\
+             Closed: 127.0.0.1:53412 (#1): received 1 byte, sent 2 bytes: the peer finished\n"
+        );
+    }
+
+    fn written(level: Level, kinds: impl IntoIterator<Item = Kind>) -> String {
+        let (events, reader) = Events::channel(level);
+        for kind in kinds {
+            events.tell(|| kind);
+        }
+        drop(events);
+        let mut out = Vec::new();
+        write(&reader, level, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn more_connections_than_one_can_read_are_summed_up() {
+        let connections =
+            (1..=1000).flat_map(|id| [sample::accepted(id), sample::closed(id, 3, 3)]);
+        let kinds: Vec<_> = connections
+            .chain([Kind::Stopped { why: Stop::Asked }])
+            .collect();
+        let text = written(Level::Connections, kinds.clone());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len() as u64, READABLE + 2, "{text}");
+        assert_eq!(
+            lines[READABLE as usize..],
+            [
+                "In the last second: 975 connections opened, 975 closed, 0 refused; received 2925 \
+                 bytes, sent 2925 bytes",
+                "Stopped: asked to",
+            ]
+        );
+        let text = written(Level::Traffic, kinds);
+        assert_eq!(text.lines().count(), 2001, "at a finer level all are told");
+    }
+
+    #[test]
+    fn lines_come_back_when_the_rush_is_over() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pace = Pace::new(start);
+        let mut out = String::new();
+        let summed_up = |pace: &mut Pace, n| {
+            let lines = (0..n).map(sample::accepted);
+            lines.filter(|kind| pace.takes(kind)).count()
+        };
+        assert_eq!(summed_up(&mut pace, 60), 10);
+        assert_eq!(pace.sums_up_at(), Some(at(1000)));
+        pace.turn(at(1000), false, &mut out);
+        assert_eq!(out.lines().count(), 1);
+        // A second that follows a rush is summed up from its first line on.
+        assert_eq!(summed_up(&mut pace, 5), 5);
+        pace.turn(at(2000), false, &mut out);
+        assert_eq!(out.lines().count(), 2);
+        assert_eq!(summed_up(&mut pace, 5), 0);
+        assert_eq!(pace.sums_up_at(), None);
+    }
+}

@@ -1,0 +1,347 @@
+//! A server as a process of its own, and clients whose every wait has a deadline.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test file uses a part of this"
+)]
+
+mod account;
+mod network;
+mod stream;
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+pub use account::{Account, raise_open_files};
+pub use network::{in_own_network, run};
+pub use stream::{connect, echo, exchange, fill, pattern, read_to_end, reset};
+
+/// The longest that any one wait may take: far more than any takes on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Waits for `condition`, and fails with `what` when it does not come true in time.
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    within(LIMIT, what, condition);
+}
+
+fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Says why a test proves nothing on this machine.
+pub fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+/// Whether `program` can be run here.
+pub fn has(program: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    if !found {
+        skip(&format!("{program} is not on this machine"));
+    }
+    found
+}
+
+/// A path for this test alone. Its parent, a fresh directory, is removed with it.
+pub struct TempPath(PathBuf);
+
+impl TempPath {
+    pub fn new(name: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("echo-{}-{number}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        TempPath(dir.join(name))
+    }
+
+    /// The path as text, as the command line takes it.
+    pub fn text(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    /// This path as an endpoint.
+    pub fn endpoint(&self) -> String {
+        format!("unix:{}", self.text())
+    }
+}
+
+impl std::ops::Deref for TempPath {
+    type Target = std::path::Path;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        // What cannot be removed is no business of the test that ends.
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+/// The server's program with nothing in its environment that would configure it.
+pub fn program() -> Command {
+    clean(Command::new(env!("CARGO_BIN_EXE_echo-server")))
+}
+
+/// The server's program as `wrapper`'s last arguments: `prlimit --nofile=32 echo-server`.
+pub fn wrapped(wrapper: &str) -> Command {
+    let mut words = wrapper.split(' ');
+    let mut command = clean(Command::new(words.next().unwrap()));
+    command.args(words).arg(env!("CARGO_BIN_EXE_echo-server"));
+    command
+}
+
+fn clean(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ECHO_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running server. It is killed when this is dropped, during a panic too.
+pub struct Server {
+    child: Child,
+    stdout: Stream,
+    stderr: Stream,
+    ready: Vec<String>,
+}
+
+/// A server's end, and all that it wrote.
+#[derive(Debug)]
+pub struct Ended {
+    /// `None`: a signal killed it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Server {
+    /// A server on a port of its own, TCP and UDP, that is ready.
+    pub fn start(args: &[&str]) -> Self {
+        Server::run(program().arg("--listen=127.0.0.1:0").args(args))
+    }
+
+    /// A server that listens where `args` say, and is ready.
+    pub fn listening(args: &[&str]) -> Self {
+        Server::run(program().args(args))
+    }
+
+    /// Whatever `command` starts, once it says that it is ready.
+    pub fn run(command: &mut Command) -> Self {
+        let mut server = Server::launch(command);
+        let lines = server.stdout.wait_for(|text| {
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            (text.ends_with('\n') && lines.last()? == "ready").then_some(lines)
+        });
+        let Some(mut lines) = lines else {
+            panic!("{command:?} does not get ready: {:?}", server.stderr.text());
+        };
+        lines.pop();
+        server.ready = lines;
+        server
+    }
+
+    /// Whatever `command` starts, ready or not.
+    pub fn launch(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Server {
+            stdout: Stream::collect(child.stdout.take().unwrap()),
+            stderr: Stream::collect(child.stderr.take().unwrap()),
+            child,
+            ready: Vec::new(),
+        }
+    }
+
+    /// The lines before `ready`.
+    pub fn ready_lines(&self) -> &[String] {
+        &self.ready
+    }
+
+    /// The address of the `n`th ready line that begins with `listening KIND`.
+    pub fn nth(&self, kind: &str, n: usize) -> SocketAddr {
+        let prefix = format!("listening {kind} ");
+        let mut found = self.ready.iter().filter_map(|l| l.strip_prefix(&prefix));
+        found.nth(n).expect("a line of that kind").parse().unwrap()
+    }
+
+    pub fn tcp(&self) -> SocketAddr {
+        self.nth("tcp", 0)
+    }
+
+    pub fn udp(&self) -> SocketAddr {
+        self.nth("udp", 0)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        // The child has not been waited for, so its number is still its own.
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it has told so far.
+    pub fn told(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Waits until it has told something in which `found` finds what it looks for.
+    pub fn tells<T>(&self, what: &str, mut found: impl FnMut(&str) -> Option<T>) -> T {
+        self.stderr
+            .wait_for(&mut found)
+            .unwrap_or_else(|| panic!("the server does not tell {what}: {:?}", self.stderr.text()))
+    }
+
+    /// Waits until it has told `text`.
+    pub fn says(&self, text: &str) {
+        self.tells(text, |told| told.contains(text).then_some(()));
+    }
+
+    /// Asks it to stop, and checks that it ends as it should.
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        let ended = self.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    }
+
+    /// Waits for its end.
+    pub fn end(self) -> Ended {
+        self.end_within(LIMIT)
+    }
+
+    /// Waits for its end, if need be for longer than others are waited for.
+    pub fn end_within(mut self, limit: Duration) -> Ended {
+        let mut status = None;
+        within(limit, "the process ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let ended = Ended {
+            code: status.and_then(|status| status.code()),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
+        };
+        assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+        ended
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Neither fails in a way that leaves it running: a child that has ended is only reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command that must end well, by itself.
+pub fn succeeds(command: &mut Command) {
+    let ended = Server::launch(command).end();
+    assert_eq!(ended.code, Some(0), "{command:?}: {}", ended.stderr);
+}
+
+/// Runs a command that must end by itself with `code`, having told each of `told`.
+pub fn fails(command: &mut Command, code: i32, told: &[&str]) {
+    let ended = Server::launch(command).end();
+    let mut complaint = String::new();
+    for part in told {
+        if !ended.stderr.contains(part) {
+            let _ = write!(complaint, " does not tell {part:?};");
+        }
+    }
+    assert_eq!(ended.code, Some(code), "{command:?}: {ended:?}");
+    assert_eq!(complaint, "", "{command:?}: {:?}", ended.stderr);
+    assert_eq!(ended.stdout, "", "{command:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "said once: {ended:?}");
+}
+
+/// One output stream of a child, collected by a thread that ends with it.
+#[derive(Clone, Default)]
+struct Stream(Arc<(Mutex<Collected>, Condvar)>);
+
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Stream {
+    fn collect(mut source: impl Read + Send + 'static) -> Self {
+        let stream = Stream::default();
+        let writer = stream.clone();
+        thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                let read = source.read(&mut buffer).unwrap_or(0);
+                let mut collected = writer.lock();
+                collected.bytes.extend_from_slice(&buffer[..read]);
+                collected.ended = read == 0;
+                writer.0.1.notify_all();
+                if read == 0 {
+                    return;
+                }
+            }
+        });
+        stream
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lock().bytes).into_owned()
+    }
+
+    /// Waits until `found` finds something; `None` at the limit, or when the stream has ended.
+    fn wait_for<T>(&self, mut found: impl FnMut(&str) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + LIMIT;
+        let mut collected = self.lock();
+        loop {
+            if let Some(value) = found(&String::from_utf8_lossy(&collected.bytes)) {
+                return Some(value);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if collected.ended || left.is_zero() {
+                return None;
+            }
+            let waited = self.0.1.wait_timeout(collected, left);
+            collected = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Everything, once the stream has ended.
+    fn whole(&self) -> String {
+        self.wait_for(|_| None::<()>);
+        self.text()
+    }
+}

@@ -1,0 +1,266 @@
+//! The server as the far end of somebody's test: it says when, where and what, and ends by itself.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, UdpSocket};
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Server, TempPath, connect, echo, eventually, exchange, program, read_to_end};
+use echo_server::event::{Kind, Level, Reason};
+use echo_server::{Config, Server as InProcess};
+use serde_json::Value;
+
+/// A stream of JSON lines.
+fn objects(text: &str) -> Vec<Value> {
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
+    events
+        .iter()
+        .filter(|event| event["event"] == name)
+        .collect()
+}
+
+#[test]
+fn the_ready_file_appears_whole_with_the_resolved_addresses() {
+    let path = TempPath::new("ready");
+    std::fs::write(&*path, "listening tcp 127.0.0.1:1\nready\n").unwrap();
+    let server = Server::start(&["--ready-file", path.text()]);
+    let expected = format!("{}\nready\n", server.ready_lines().join("\n"));
+    assert_eq!(std::fs::read_to_string(&*path).unwrap(), expected);
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        1
+    );
+    server.stop();
+}
+
+#[test]
+fn a_ready_file_of_an_earlier_run_does_not_outlive_a_failed_start() {
+    let path = TempPath::new("ready");
+    std::fs::write(&*path, "listening tcp 127.0.0.1:1\nready\n").unwrap();
+    let other = Server::start(&[]);
+    let taken = format!("--listen=tcp://{}", other.tcp());
+    common::fails(
+        program().args([&taken, "--ready-file", path.text()]),
+        1,
+        &["the port is in use"],
+    );
+    assert!(!path.exists());
+}
+
+#[test]
+fn it_ends_when_standard_input_does() {
+    let mut command = program();
+    command.args(["--listen=127.0.0.1:0", "--exit-on-stdin-eof"]);
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while line != "ready\n" {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "never ready");
+    }
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"not the end\n").unwrap();
+    assert_eq!(child.try_wait().unwrap(), None);
+    drop(stdin);
+    let mut status = None;
+    eventually("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0));
+    let told = read_to_end(&mut child.stderr.take().unwrap());
+    let told = String::from_utf8(told).unwrap();
+    assert!(
+        told.ends_with("Stopped: standard input ended (--exit-on-stdin-eof)\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn it_ends_when_its_time_is_up_and_the_exit_code_tells_whether_it_waited_in_vain() {
+    for (args, code, serve) in [
+        (&["--exit-after=50ms"][..], 0, false),
+        (&["--exit-after=50ms", "--once"], 1, false),
+        (&["--exit-after=1m", "--max-total=1"], 0, true),
+    ] {
+        let server = Server::start(args);
+        if serve {
+            exchange(server.tcp(), b"one");
+        }
+        let ended = server.end();
+        assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
+        let why = if serve {
+            "Stopped: served"
+        } else {
+            "Stopped: the time"
+        };
+        assert!(ended.stderr.contains(why), "{args:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn it_serves_as_many_connections_as_it_is_asked_to_and_no_more() {
+    for workers in ["--workers=1", "--workers=3"] {
+        let server = Server::start(&["--max-total=3", "--log=json", workers]);
+        let address = server.tcp();
+        let mut streams = [(); 3].map(|()| connect(address));
+        for stream in &mut streams {
+            echo(stream, b"served");
+        }
+        server.says("\"accepted\",\"connection\":3");
+        eventually("a fourth is refused", || {
+            std::net::TcpStream::connect(address).is_err()
+        });
+        for stream in streams {
+            echo(&stream, b"still served");
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(&mut &stream), b"");
+        }
+        let ended = server.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let events = objects(&ended.stderr);
+        assert_eq!(of(&events, "accepted").len(), 3);
+        assert_eq!(of(&events, "closed").len(), 3);
+        assert_eq!(events.last().unwrap()["reason"], "served");
+    }
+}
+
+#[test]
+fn the_json_log_tells_of_every_byte_and_both_ends() {
+    let server = Server::start(&[
+        "--log=json",
+        "-v",
+        "--udp-allow-any",
+        "--once",
+        "--workers=1",
+    ]);
+    let (tcp, udp) = (server.tcp(), server.udp());
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.send_to(b"datagram", udp).unwrap();
+    datagrams.set_read_timeout(Some(common::LIMIT)).unwrap();
+    datagrams.recv(&mut [0; 16]).unwrap();
+    let stream = connect(tcp);
+    let peer = stream.local_addr().unwrap().to_string();
+    echo(&stream, b"stream");
+    drop(stream);
+    let events = objects(&server.end().stderr);
+
+    let names: Vec<_> = events
+        .iter()
+        .map(|e| e["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "listening",
+            "listening",
+            "datagrams-received",
+            "datagrams-sent",
+            "accepted",
+            "received",
+            "sent",
+            "peer-finished",
+            "closed",
+            "draining",
+            "stopped",
+        ]
+    );
+    let times = events.iter().map(|e| e["time_unix_ns"].as_u64().unwrap());
+    assert!(times.is_sorted());
+    assert_eq!(
+        events[2]["peer"],
+        datagrams.local_addr().unwrap().to_string()
+    );
+    assert_eq!(events[2]["local"], udp.to_string());
+    assert_eq!(events[2]["received_bytes"], 8);
+    assert_eq!(events[3]["sent_bytes"], 8);
+    assert_eq!(
+        (&events[4]["local"], &events[4]["peer"]),
+        (&tcp.to_string().into(), &peer.into())
+    );
+    assert_eq!(events[8]["reason"], "finished");
+}
+
+#[test]
+fn the_record_holds_every_chunk_as_it_arrived() {
+    let path = TempPath::new("record");
+    let server = Server::start(&["--record", path.text(), "-q"]);
+    let read = || std::fs::read_to_string(&*path).unwrap();
+    let stream = connect(server.tcp());
+    for part in [&b"two \xff"[..], b"parts"] {
+        echo(&stream, part);
+    }
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.send_to(b"", server.udp()).unwrap();
+    // It is written before the server goes on: no end has to be waited for.
+    eventually("three lines", || read().lines().count() == 3);
+    let chunks = objects(&read());
+    let peer = stream.local_addr().unwrap().to_string();
+    for (chunk, hex) in chunks.iter().zip(["74776f20ff", "7061727473"]) {
+        assert_eq!(
+            (&chunk["connection"], &chunk["hex"]),
+            (&1.into(), &hex.into())
+        );
+        assert_eq!(chunk["peer"], *peer);
+        assert_eq!(chunk["received_bytes"], 5);
+    }
+    assert_eq!(chunks[2]["transport"], "udp");
+    assert_eq!(chunks[2]["received_bytes"], 0);
+}
+
+#[test]
+fn a_record_misses_nothing_of_a_bulk_transfer() {
+    let path = TempPath::new("record");
+    let server = Server::start(&["--record", path.text(), "--log-level=off"]);
+    let sent = common::pattern(10_000_000, 1);
+    assert_eq!(exchange(server.tcp(), &sent), sent);
+    server.stop();
+    let text = std::fs::read_to_string(&*path).unwrap();
+    let hex: Vec<u8> = objects(&text)
+        .iter()
+        .flat_map(|chunk| chunk["hex"].as_str().unwrap().as_bytes().to_vec())
+        .collect();
+    let digit = |c: u8| char::from(c).to_digit(16).unwrap() as u8;
+    let recorded: Vec<u8> = hex
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect();
+    assert!(recorded == sent);
+}
+
+#[test]
+fn a_server_in_this_process_tells_its_events_and_stops_when_dropped() {
+    let config = Config {
+        listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+        log_level: Level::Traffic,
+        ..Config::default()
+    };
+    let server = InProcess::bind(config).unwrap().spawn().unwrap();
+    let address = server.addresses()[0].socket().unwrap();
+    assert_eq!(exchange(address, b"hello"), b"hello");
+    let limit = Duration::from_secs(10);
+    let received = |kind: &Kind| matches!(kind, Kind::Received { id: 1, bytes: 5 });
+    assert!(server.events().wait_for(limit, received).is_some());
+    let closed = |kind: &Kind| {
+        matches!(
+            kind,
+            Kind::Closed {
+                reason: Reason::Finished,
+                ..
+            }
+        )
+    };
+    assert!(server.events().wait_for(limit, closed).is_some());
+    assert_eq!(server.stats().received_bytes, 5);
+    drop(server);
+    assert!(std::net::TcpStream::connect(address).is_err());
+}

@@ -1,0 +1,258 @@
+//! Peers that mean harm: each ends its own connection at most, and leaves nothing behind.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{
+    Account, LIMIT, Server, connect, echo, exchange, fill, pattern, program, raise_open_files,
+    reset,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+#[test]
+fn fifty_peers_that_never_read_cost_less_than_8_mib() {
+    for framing in ["raw", "lines"] {
+        let server = Server::start(&["--framing", framing]);
+        let account = Account::open(&server);
+        let stuck: Vec<TcpStream> = (0..50).map(|_| connect(server.tcp())).collect();
+        stuck.iter().for_each(|stream| drop(fill(stream)));
+        assert!(
+            account.grown_kib() < 8 << 10,
+            "{framing}: {} KiB",
+            account.grown_kib()
+        );
+        account.serves_within(Duration::from_secs(1));
+        drop(stuck);
+        account.balances(4 << 10);
+        server.stop();
+    }
+}
+
+#[test]
+fn resets_at_any_moment_end_one_connection_each() {
+    let server = Server::start(&["--workers=2"]);
+    let account = Account::open(&server);
+    let mut bystander = connect(server.tcp());
+    let block = pattern(100_000, 1);
+    for round in 0..1000_usize {
+        let mut peer = connect(server.tcp());
+        peer.set_nonblocking(true).unwrap();
+        // Before a byte, after one, with an echo unread, with a backlog, after the end.
+        let len = [0, 1, 5_000, 100_000][round % 4];
+        let _ = peer.write(&block[..len]);
+        if round % 7 == 0 {
+            peer.shutdown(Shutdown::Write).unwrap();
+        }
+        reset(peer);
+        if round % 50 == 0 {
+            echo(&mut bystander, &pattern(100, round as u64));
+        }
+    }
+    drop(bystander);
+    account.balances(4 << 10);
+    let ended = server.stop();
+    assert!(
+        ended.stderr.contains("the peer reset the connection"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn two_thousand_held_connections_come_and_go() {
+    raise_open_files();
+    let server = Server::start(&[]);
+    let account = Account::open(&server);
+    let mut peers: Vec<TcpStream> = (0..2000).map(|_| connect(server.tcp())).collect();
+    for (i, peer) in peers.iter_mut().enumerate() {
+        echo(peer, &pattern(50, i as u64));
+    }
+    account.holds(2000);
+    // Idle connections have no memory of their own worth speaking of.
+    assert!(account.grown_kib() < 4 << 10, "{} KiB", account.grown_kib());
+    account.serves_within(Duration::from_secs(1));
+    drop(peers);
+    account.balances(4 << 10);
+    server.stop();
+}
+
+#[test]
+fn every_connection_that_is_told_is_told_to_be_closed() {
+    // As JSON, which is never summed up.
+    let server = Server::start(&["--workers=2", "--log=json"]);
+    let mut bytes = 0;
+    for round in 0..500 {
+        let mut peer = connect(server.tcp());
+        match round % 3 {
+            0 => {
+                echo(&mut peer, &pattern(round, 1));
+                bytes += round;
+            }
+            1 => reset(peer),
+            _ => drop(peer),
+        }
+    }
+    let told = server.stop().stderr;
+    let events = |name: &str| {
+        let name = format!("\"event\":\"{name}\"");
+        told.lines().filter(move |line| line.contains(&name))
+    };
+    assert_eq!(events("accepted").count(), 500, "{told}");
+    assert_eq!(events("closed").count(), 500, "{told}");
+    for key in ["\"received_bytes\":", "\"sent_bytes\":"] {
+        let count = |line: &str| -> usize {
+            let digits = line.split(key).nth(1).unwrap();
+            digits[..digits.find([',', '}']).unwrap()].parse().unwrap()
+        };
+        assert_eq!(events("closed").map(count).sum::<usize>(), bytes, "{key}");
+    }
+}
+
+/// A standard error that nobody reads is full after 64 KiB, and every write to it then waits.
+#[test]
+fn a_blocked_standard_error_stalls_nothing() {
+    let mut child = program()
+        .args(["--listen=tcp://127.0.0.1:0", "-v", "--workers=1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    let address = line
+        .trim()
+        .strip_prefix("listening tcp ")
+        .unwrap()
+        .parse()
+        .unwrap();
+
+    let mut stream = connect(address);
+    let start = Instant::now();
+    for round in 0..5000 {
+        echo(&mut stream, &pattern(100, round));
+    }
+    for _ in 0..200 {
+        echo(connect(address), b"short");
+    }
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    drop(stream);
+
+    // It stops in bounded time too, and says what it could not say.
+    let mut stderr = child.stderr.take().unwrap();
+    let start = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let mut status = None;
+    common::eventually("the server ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0));
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    let mut told = String::new();
+    stderr.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("Connected by: "), "{}", &told[..100]);
+}
+
+#[test]
+fn a_slow_standard_error_is_told_how_much_it_missed() {
+    let mut child = program()
+        .args(["--listen=tcp://127.0.0.1:0", "-v", "--workers=1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    let address = line
+        .trim()
+        .strip_prefix("listening tcp ")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let mut stream = connect(address);
+    for round in 0..8000 {
+        echo(&mut stream, &pattern(100, round));
+    }
+    drop(stream);
+    // Now someone reads.
+    let mut stderr = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut told = String::new();
+        stderr.read_to_string(&mut told).map(|_| told)
+    });
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let told = reader.join().unwrap().unwrap();
+    assert!(
+        told.contains("events not shown"),
+        "{}",
+        &told[told.len() - 300..]
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_standard_error_that_fails_ends_nothing() {
+    let mut command = Command::new("sh");
+    // Where there is no /dev/full, the shell's own complaint ends the test.
+    command
+        .args(["-c", "exec \"$0\" --listen=127.0.0.1:0 -v 2>/dev/full"])
+        .arg(program().get_program());
+    let server = Server::run(&mut command);
+    for round in 0..100 {
+        let sent = pattern(100, round);
+        assert_eq!(exchange(server.tcp(), &sent), sent);
+    }
+    server.stop();
+}
+
+#[test]
+fn what_peers_send_never_reaches_the_log() {
+    let server = Server::start(&["-v", "--framing=lines", "--max-frame=100"]);
+    let evil = b"\x1b]0;owned\x07\x1b[2J\r\nready\nConnected by: 6.6.6.6:6\n";
+    let mut peer = connect(server.tcp());
+    peer.write_all(evil).unwrap();
+    peer.write_all(&[0x1b; 500]).unwrap();
+    common::read_to_end(&mut peer);
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.set_read_timeout(Some(LIMIT)).unwrap();
+    datagrams.send_to(evil, server.udp()).unwrap();
+    assert_eq!(datagrams.recv(&mut [0; 99]).unwrap(), evil.len());
+    server.says("over the limit");
+    let ended = server.stop();
+    for text in [&ended.stdout, &ended.stderr] {
+        let unsafe_char = text.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(unsafe_char, None, "{text:?}");
+        assert!(
+            !text.contains("owned") && !text.contains("6.6.6.6"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn connections_that_come_and_go_cost_nothing_that_stays() {
+    let server = Server::start(&["--workers=2", "-q"]);
+    let account = Account::open(&server);
+    let address = server.tcp();
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            scope.spawn(move || {
+                for round in 0..1000 {
+                    echo(connect(address), &pattern(64, worker * 1000 + round));
+                }
+            });
+        }
+    });
+    account.balances(2 << 10);
+    server.stop();
+}

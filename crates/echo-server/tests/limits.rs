@@ -1,0 +1,231 @@
+//! Caps and timeouts: who is turned away, who is closed, and what that costs the others.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use common::{
+    Account, Server, TempPath, connect, echo, eventually, fill, in_own_network, pattern,
+    raise_open_files, read_to_end, run, wrapped,
+};
+
+/// Whether the server keeps this connection: it echoes on it, or has closed it already.
+fn kept(mut stream: impl Read + Write) -> bool {
+    let mut back = [0; 4];
+    stream.write_all(b"room").is_ok() && stream.read_exact(&mut back).is_ok()
+}
+
+#[test]
+fn over_the_cap_a_connection_is_closed_at_once_and_told() {
+    for workers in ["--workers=1", "--workers=4"] {
+        let server = Server::start(&[workers, "--max-connections=3"]);
+        let mut held: Vec<TcpStream> = (0..3).map(|_| connect(server.tcp())).collect();
+        for stream in &mut held {
+            echo(stream, b"in");
+        }
+        for _ in 0..5 {
+            assert!(!kept(connect(server.tcp())));
+        }
+        server.says("--max-connections 3 reached");
+        echo(&mut held[0], b"still in");
+        held.pop();
+        eventually("the place is free", || kept(connect(server.tcp())));
+        server.stop();
+    }
+}
+
+#[test]
+fn an_address_has_its_share_however_it_is_written() {
+    let server = Server::listening(&["--listen=tcp://[::]:0", "--max-per-ip=2"]);
+    let port = server.tcp().port();
+    let at = |host: &str| connect(SocketAddr::new(host.parse().unwrap(), port));
+    let (mut one, mut two) = (at("127.0.0.1"), at("::ffff:127.0.0.1"));
+    echo(&mut one, b"in");
+    echo(&mut two, b"in");
+    assert!(!kept(at("127.0.0.1")));
+    assert!(!kept(at("::ffff:127.0.0.1")));
+    server.says("--max-per-ip 2 reached");
+    // Another address has a share of its own.
+    assert!(kept(at("::1")));
+    drop(one);
+    eventually("the place is free", || kept(at("127.0.0.1")));
+    server.stop();
+}
+
+#[test]
+fn the_share_of_an_address_does_not_bind_unix_peers() {
+    let path = TempPath::new("e.sock");
+    let server = Server::listening(&["--max-per-ip=1", "--listen", &path.endpoint()]);
+    let mut peers: Vec<UnixStream> = (0..5)
+        .map(|_| UnixStream::connect(&*path).unwrap())
+        .collect();
+    for peer in &mut peers {
+        echo(peer, b"in");
+    }
+    server.stop();
+}
+
+#[test]
+fn an_idle_connection_is_closed_and_a_talking_one_is_not() {
+    let server = Server::start(&["--idle-timeout=400ms", "--workers=1"]);
+    let start = Instant::now();
+    let mut idle = connect(server.tcp());
+    idle.set_nonblocking(true).unwrap();
+    let mut talker = connect(server.tcp());
+    let mut rounds = 0;
+    while idle.read(&mut [0]).is_err() || start.elapsed() < Duration::from_secs(1) {
+        rounds += 1;
+        echo(&mut talker, &pattern(64, rounds));
+        assert!(
+            start.elapsed() < common::LIMIT,
+            "the idle one is not closed"
+        );
+    }
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0);
+    server.says("idle for too long");
+    let closed = server.told().matches("idle for too long").count();
+    assert_eq!(closed, 1);
+    server.stop();
+}
+
+#[test]
+fn a_peer_that_stops_reading_is_closed_and_its_memory_is_free() {
+    let server = Server::start(&["--write-timeout=2s", "--workers=2"]);
+    let account = Account::open(&server);
+    let stuck: Vec<TcpStream> = (0..10).map(|_| connect(server.tcp())).collect();
+    stuck.iter().for_each(|stream| drop(fill(stream)));
+    account.balances(4 << 10);
+    server.says("the peer stopped reading");
+    drop(stuck);
+    server.stop();
+}
+
+#[test]
+fn a_slow_reader_is_no_peer_that_stopped() {
+    let server = Server::start(&["--write-timeout=500ms", "--workers=1"]);
+    let mut stream = connect(server.tcp());
+    let sent = fill(&stream);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    // A piece now and then, for three times as long as a peer may stand still.
+    let (start, mut back) = (Instant::now(), Vec::new());
+    let mut piece = vec![0; 256 << 10];
+    while start.elapsed() < Duration::from_millis(1500) && back.len() + piece.len() < sent.len() {
+        stream.read_exact(&mut piece).unwrap();
+        back.extend_from_slice(&piece);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    back.extend(read_to_end(&mut stream));
+    assert!(back == sent, "{} of {} bytes", back.len(), sent.len());
+    server.stop();
+}
+
+/// A peer whose machine is gone sends nothing any more, not even a reset.
+#[test]
+fn a_peer_that_vanished_is_freed_within_the_stated_bound() {
+    in_own_network(
+        "a_peer_that_vanished_is_freed_within_the_stated_bound",
+        || {
+            if !common::has("nft") {
+                return;
+            }
+            let server = Server::start(&["--keepalive=1s", "--write-timeout=3s"]);
+            let account = Account::open(&server);
+            let silent = connect(server.tcp());
+            let stuck = connect(server.tcp());
+            fill(&stuck);
+            account.holds(2);
+            run("nft add table ip vanish");
+            run("nft add chain ip vanish in { type filter hook input priority 0; }");
+            run("nft add rule ip vanish in drop");
+            let start = Instant::now();
+            account.holds(0);
+            // One second to the first probe, four for the probes, and what the system rounds up.
+            assert!(
+                start.elapsed() < Duration::from_secs(8),
+                "{:?}",
+                start.elapsed()
+            );
+            run("nft delete table ip vanish");
+            account.balances(4 << 10);
+            drop((silent, stuck));
+            server.stop();
+        },
+    );
+}
+
+#[test]
+fn out_of_descriptors_it_waits_quietly_and_serves_again_within_a_second() {
+    raise_open_files();
+    // The cap is above what the system grants, so that accepting is what fails.
+    let mut command = wrapped("prlimit --nofile=32:32");
+    command.args([
+        "--listen=tcp://127.0.0.1:0",
+        "--max-connections=1000",
+        "--workers=2",
+    ]);
+    let server = Server::run(&mut command);
+    let account = Account::open(&server);
+    let crowd: Vec<TcpStream> = (0..200).map(|_| connect(server.tcp())).collect();
+    server.says("Cannot accept");
+    let served = account.connections();
+    assert!((8..32).contains(&served), "{served} of 200 are served");
+
+    // Two seconds of a normal day, in which the others wait and one talks.
+    let (cpu, start) = (account.cpu(), Instant::now());
+    while start.elapsed() < Duration::from_secs(2) {
+        echo(&crowd[0], b"still here");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let used = account.cpu() - cpu;
+    assert!(
+        used <= Duration::from_millis(100),
+        "{used:?} of CPU in {:?}",
+        start.elapsed()
+    );
+    let told = server.told();
+    assert!(told.matches("Cannot accept").count() <= 10, "{told}");
+
+    drop(crowd);
+    account.serves_within(Duration::from_secs(1));
+    account.balances(1 << 10);
+    server.stop();
+}
+
+#[test]
+fn the_default_cap_leaves_room_and_turns_the_others_away() {
+    raise_open_files();
+    let mut command = wrapped("prlimit --nofile=32:32");
+    command.args(["--listen=tcp://127.0.0.1:0", "--workers=2"]);
+    let server = Server::run(&mut command);
+    let account = Account::open(&server);
+    let crowd: Vec<TcpStream> = (0..200).map(|_| connect(server.tcp())).collect();
+    server.says("reached");
+    let served = account.connections();
+    assert!((8..32).contains(&served), "{served} of 200 are served");
+    assert!(
+        !server.told().contains("Cannot accept"),
+        "{}",
+        server.told()
+    );
+    let lines = server.told().lines().count();
+    assert!(lines < 60, "{lines} lines: {}", server.told());
+    drop(crowd);
+    account.serves_within(Duration::from_secs(1));
+    account.balances(1 << 10);
+    server.stop();
+}
+
+#[test]
+fn a_low_soft_limit_is_raised() {
+    raise_open_files();
+    let mut command = wrapped("prlimit --nofile=32:");
+    let server = Server::run(command.args(["--listen=tcp://127.0.0.1:0"]));
+    let mut crowd: Vec<TcpStream> = (0..300).map(|_| connect(server.tcp())).collect();
+    for stream in &mut crowd {
+        echo(stream, b"in");
+    }
+    server.stop();
+}

@@ -1,0 +1,199 @@
+//! The ready lines, and that nothing else reaches standard output.
+
+mod common;
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
+
+use common::{Server, TempPath, connect, echo, eventually, program};
+
+fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        common::skip("this machine has no IPv6");
+    }
+    has
+}
+
+#[test]
+fn a_host_and_port_is_tcp_and_udp_with_one_number() {
+    for _ in 0..20 {
+        let server = Server::listening(&["--listen=127.0.0.1:0"]);
+        assert_eq!(server.tcp(), server.udp());
+        let lines = [
+            format!("listening tcp {}", server.tcp()),
+            format!("listening udp {}", server.udp()),
+        ];
+        assert_eq!(server.ready_lines(), lines);
+    }
+}
+
+#[test]
+fn every_socket_has_a_line_in_the_order_of_the_endpoints() {
+    let path = TempPath::new("e.sock");
+    let server = Server::listening(&[
+        &format!("--listen=udp://127.0.0.1:0,{}", path.endpoint()),
+        "--listen=127.0.0.3:0",
+        "--listen=tcp://127.0.0.2:0",
+    ]);
+    let lines = [
+        format!("listening udp {}", server.nth("udp", 0)),
+        format!("listening unix {}", path.text()),
+        format!("listening tcp {}", server.nth("tcp", 0)),
+        format!("listening udp {}", server.nth("udp", 1)),
+        format!("listening tcp {}", server.nth("tcp", 1)),
+    ];
+    assert_eq!(server.ready_lines(), lines);
+    assert_eq!(server.nth("tcp", 0), server.nth("udp", 1));
+    for n in 0..2 {
+        echo(connect(server.nth("tcp", n)), b"hello");
+    }
+}
+
+#[test]
+fn a_name_is_listened_on_at_all_its_addresses_with_one_port() {
+    let mut expected: Vec<IpAddr> = Vec::new();
+    for address in ("localhost", 0).to_socket_addrs().unwrap() {
+        let usable = TcpListener::bind(address).is_ok();
+        if usable && !expected.contains(&address.ip()) {
+            expected.push(address.ip());
+        }
+    }
+    let server = Server::listening(&["--listen=localhost:0"]);
+    let port = server.tcp().port();
+    assert_eq!(server.ready_lines().len(), 2 * expected.len());
+    for (n, ip) in expected.into_iter().enumerate() {
+        let address = SocketAddr::new(ip, port);
+        assert_eq!(
+            (server.nth("tcp", n), server.nth("udp", n)),
+            (address, address)
+        );
+        echo(connect(address), b"hello");
+    }
+}
+
+#[test]
+fn ipv6_takes_ipv4_too_unless_that_is_listed() {
+    if !has_ipv6() {
+        return;
+    }
+    let both = Server::listening(&["--listen=[::]:0"]);
+    let port = both.tcp().port();
+    for host in ["::1", "127.0.0.1", "127.0.0.9"] {
+        echo(
+            connect(SocketAddr::new(host.parse().unwrap(), port)),
+            b"hello",
+        );
+    }
+    both.says("Connected by: 127.0.0.1:");
+    drop(both);
+
+    // The number is free again. Another program may take it first, so try with others.
+    for _ in 0..50 {
+        let probe = TcpListener::bind("[::]:0").unwrap();
+        let port = probe.local_addr().unwrap().port();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            // The probe did not take IPv4: this machine's rules differ from what is tested.
+            return common::skip("[::] does not take IPv4 on this machine");
+        }
+        drop(probe);
+        let listen = [
+            format!("--listen=tcp://[::]:{port}"),
+            format!("--listen=tcp://127.0.0.1:{port}"),
+        ];
+        let mut server = Server::launch(program().args(&listen));
+        let mut ready = false;
+        eventually("the server is ready or has ended", || {
+            ready = connectable(port);
+            ready || !server.is_running()
+        });
+        if ready {
+            echo(
+                connect(SocketAddr::new([127, 0, 0, 1].into(), port)),
+                b"hello",
+            );
+            echo(connect(format!("[::1]:{port}").parse().unwrap()), b"hello");
+            assert!(TcpStream::connect(("127.0.0.2", port)).is_err());
+            return;
+        }
+    }
+    panic!("no port was free");
+}
+
+fn connectable(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok() && TcpStream::connect(("::1", port)).is_ok()
+}
+
+#[test]
+fn nothing_but_the_ready_lines_reaches_standard_output() {
+    let server = Server::start(&["-v"]);
+    let lines: Vec<String> = server.ready_lines().to_vec();
+    for _ in 0..10 {
+        echo(connect(server.tcp()), b"hello");
+    }
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"hello", server.udp()).unwrap();
+    client.recv(&mut [0; 9]).unwrap();
+    server.says("sent 1 datagram");
+    let ended = server.stop();
+    assert_eq!(ended.stdout, format!("{}\nready\n", lines.join("\n")));
+    assert!(
+        ended.stderr.contains("Connected by: 127.0.0.1:"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_closed_standard_output_is_no_reason_not_to_serve() {
+    let path = TempPath::new("e.sock");
+    let listen = format!("--listen={}", path.endpoint());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = program()
+        .arg(&listen)
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the server takes connections", || {
+        UnixStream::connect(&*path).is_ok()
+    });
+    echo(UnixStream::connect(&*path).unwrap(), b"hello");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_full_standard_output_is_an_error() {
+    let full = File::options().write(true).open("/dev/full");
+    let Ok(full) = full else {
+        return common::skip("there is no /dev/full");
+    };
+    for args in [&["--listen=127.0.0.1:0"][..], &["--print-config"]] {
+        let mut command = program();
+        command.args(args).stdout(full.try_clone().unwrap());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains("standard output") && stderr.contains("redirect"),
+            "{stderr}"
+        );
+        assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_socket_file_left_behind_is_replaced() {
+    let path = TempPath::new("e.sock");
+    // A listener of std leaves its file behind, as a server that was killed does.
+    drop(UnixListener::bind(&*path).unwrap());
+    assert!(path.exists());
+    let server = Server::listening(&["--listen", &path.endpoint()]);
+    echo(UnixStream::connect(&*path).unwrap(), b"hello");
+    server.stop();
+    assert!(!path.exists());
+}

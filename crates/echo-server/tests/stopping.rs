@@ -1,0 +1,199 @@
+//! Signals: what ends the server, how soon, and who may go on meanwhile.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use common::{Account, LIMIT, Server, connect, echo, eventually, pattern};
+use rustix::process::Signal;
+
+/// Waits until nobody can connect any more.
+fn refuses(server: &Server) {
+    let address = server.tcp();
+    eventually("new connections are refused", || {
+        TcpStream::connect(address).is_err()
+    });
+}
+
+#[test]
+fn the_first_signal_ends_a_quiet_server_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let server = Server::start(&[]);
+        let start = Instant::now();
+        server.signal(signal);
+        let ended = server.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(start.elapsed() < Duration::from_secs(5));
+        let last = ended.stderr.lines().last().unwrap();
+        assert!(last.starts_with("Stopped"), "{ended:?}");
+    }
+}
+
+#[test]
+fn peers_that_talk_go_on_while_it_drains_and_silent_ones_are_closed() {
+    for workers in ["--workers=1", "--workers=4"] {
+        let server = Server::start(&[workers, "--drain=20s"]);
+        let mut talkers: Vec<TcpStream> = (0..5).map(|_| connect(server.tcp())).collect();
+        let mut silent = connect(server.tcp());
+        echo(&mut silent, b"my last words");
+        server.signal(Signal::TERM);
+        refuses(&server);
+        silent.set_nonblocking(true).unwrap();
+        // Long enough that every talker would have been taken for silent.
+        let start = Instant::now();
+        let mut rounds = 0;
+        while start.elapsed() < Duration::from_millis(1500) || silent.read(&mut [0]).is_err() {
+            rounds += 1;
+            for talker in &mut talkers {
+                echo(talker, &pattern(100, rounds));
+            }
+            assert!(start.elapsed() < LIMIT, "the silent peer is not closed");
+        }
+        assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+        let done = Instant::now();
+        drop(talkers);
+        let ended = server.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(
+            done.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            done.elapsed()
+        );
+        assert!(ended.stderr.contains("the server is stopping"), "{ended:?}");
+    }
+}
+
+#[test]
+fn whoever_is_late_is_closed_at_the_deadline() {
+    let server = Server::start(&["--drain=300ms"]);
+    let mut talker = connect(server.tcp());
+    echo(&mut talker, b"hello");
+    server.signal(Signal::TERM);
+    let start = Instant::now();
+    let mut back = [0; 5];
+    while talker.write_all(b"hello").is_ok() && talker.read_exact(&mut back).is_ok() {
+        assert!(start.elapsed() < LIMIT, "still talking");
+    }
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(300), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn the_deadline_holds_under_load() {
+    let server = Server::start(&["--drain=500ms", "--workers=2"]);
+    let address = server.tcp();
+    std::thread::scope(|scope| {
+        for seed in 0..20 {
+            scope.spawn(move || flood(connect(address), seed));
+        }
+        let stuck: Vec<TcpStream> = (0..5).map(|_| connect(address)).collect();
+        stuck.iter().for_each(|stream| drop(common::fill(stream)));
+        server.signal(Signal::TERM);
+        let start = Instant::now();
+        let ended = server.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
+    });
+}
+
+/// Sends and reads without a pause until the server ends it; what came back is a prefix.
+fn flood(stream: TcpStream, seed: u64) {
+    let block = pattern(50_021, seed);
+    let mut sender = stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| while sender.write_all(&block).is_ok() {});
+        let mut at = 0;
+        let mut buffer = [0; 8192];
+        while let Ok(n @ 1..) = (&stream).read(&mut buffer) {
+            for byte in &buffer[..n] {
+                assert_eq!(*byte, block[at]);
+                at = (at + 1) % block.len();
+            }
+        }
+        // A sender that is blocked must hear of it too.
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    });
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    let server = Server::start(&["--drain=1h"]);
+    let mut talker = connect(server.tcp());
+    echo(&mut talker, b"hello");
+    server.signal(Signal::TERM);
+    refuses(&server);
+    let start = Instant::now();
+    server.signal(Signal::INT);
+    assert_eq!(server.end().code, Some(130));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn hanging_up_ends_nothing() {
+    let mut server = Server::start(&[]);
+    let mut stream = connect(server.tcp());
+    for round in 0..20 {
+        server.signal(Signal::HUP);
+        echo(&mut stream, &pattern(100, round));
+        echo(connect(server.tcp()), b"a new one");
+    }
+    assert!(server.is_running());
+    server.stop();
+}
+
+#[test]
+fn a_stopped_server_that_is_continued_goes_on() {
+    let server = Server::start(&[]);
+    let mut stream = connect(server.tcp());
+    echo(&mut stream, b"before");
+    server.signal(Signal::STOP);
+    stream.write_all(b"while it stands still").unwrap();
+    server.signal(Signal::CONT);
+    let mut back = [0; 21];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"while it stands still");
+    server.stop();
+}
+
+#[test]
+fn once_serves_one_connection_and_exits() {
+    for workers in ["--workers=1", "--workers=4"] {
+        let server = Server::start(&["--once", workers]);
+        let mut stream = connect(server.tcp());
+        echo(&mut stream, b"the only one");
+        refuses(&server);
+        echo(&mut stream, &pattern(300_000, 1));
+        drop(stream);
+        let ended = server.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(
+            ended.stderr.matches("Connected by: ").count(),
+            1,
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn a_port_is_free_again_after_the_end() {
+    let server = Server::start(&[]);
+    let address = server.tcp();
+    let account = Account::open(&server);
+    let held: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
+    account.holds(20);
+    server.stop();
+    drop(held);
+    // Connections in TIME_WAIT must not keep a restarted server out.
+    let again = Server::listening(&["--listen", &format!("tcp://{address}")]);
+    echo(connect(address), b"hello");
+    again.stop();
+}

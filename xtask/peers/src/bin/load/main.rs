@@ -1,0 +1,153 @@
+//! The load that `cargo xtask bench` has of its own: as plain as can be, verifying nothing.
+//!
+//! `load MODE ADDRESS NUMBER...`; each prints one JSON object about what it did and when, so that
+//! the server's CPU can be read between the same two moments.
+
+mod churn;
+mod tcp;
+mod udp;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+const USAGE: &str = "usage: load tcp ADDRESS CONNECTIONS SIZE DEPTH MILLISECONDS
+       load churn ADDRESS THREADS MILLISECONDS
+       load udp ADDRESS SIZE IN_FLIGHT MILLISECONDS
+       load trains ADDRESS SIZE TRAINS MILLISECONDS";
+
+/// Load runs before it is measured for this share of the measured time.
+const WARMUP: f64 = 0.2;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(run) = parse(&args) else {
+        eprintln!("{USAGE}");
+        std::process::exit(2);
+    };
+    match run() {
+        Ok(outcome) => println!("{}", outcome.json()),
+        Err(error) => {
+            eprintln!("load: {}: {error}", args.join(" "));
+            std::process::exit(1);
+        }
+    }
+}
+
+type Run = Box<dyn FnOnce() -> io::Result<Outcome>>;
+
+fn parse(args: &[String]) -> Option<Run> {
+    let [mode, address, numbers @ ..] = args else {
+        return None;
+    };
+    let address: SocketAddr = address.parse().ok()?;
+    let numbers: Vec<usize> = numbers
+        .iter()
+        .map(|number| number.parse().ok().filter(|&number| number > 0))
+        .collect::<Option<_>>()?;
+    Some(match (mode.as_str(), &numbers[..]) {
+        ("tcp", &[connections, size, depth, time]) => Box::new(move || {
+            tcp::run(
+                address,
+                tcp::Shape {
+                    connections,
+                    size,
+                    depth,
+                },
+                millis(time),
+            )
+        }),
+        ("churn", &[threads, time]) => Box::new(move || churn::run(address, threads, millis(time))),
+        ("udp", &[size, in_flight, time]) => {
+            Box::new(move || udp::one_by_one(address, size, in_flight, millis(time)))
+        }
+        ("trains", &[size, trains, time]) => {
+            Box::new(move || udp::trains(address, size, trains, millis(time)))
+        }
+        _ => return None,
+    })
+}
+
+fn millis(number: usize) -> Duration {
+    Duration::from_millis(number as u64)
+}
+
+/// What the load did between two moments.
+#[derive(Default)]
+struct Outcome {
+    /// Echoes that came back whole.
+    echoes: u64,
+    /// Bytes that came back.
+    bytes: u64,
+    /// Datagrams that did not come back in time.
+    lost: u64,
+    /// Round trips in nanoseconds, where each was timed.
+    round_trips: Vec<u64>,
+    /// When the count began and ended, in nanoseconds since 1970.
+    from_ns: u128,
+    to_ns: u128,
+}
+
+impl Outcome {
+    fn json(mut self) -> String {
+        self.round_trips.sort_unstable();
+        let p50 = self.round_trips.get(self.round_trips.len() / 2);
+        format!(
+            "{{\"echoes\":{},\"bytes\":{},\"lost\":{},\"rtt_p50_ns\":{},\"from_unix_ns\":{},\"to_unix_ns\":{}}}",
+            self.echoes,
+            self.bytes,
+            self.lost,
+            p50.map_or("null".to_owned(), u64::to_string),
+            self.from_ns,
+            self.to_ns
+        )
+    }
+}
+
+/// Where in its time a load is: warming up, counting, done.
+struct Clock {
+    begin: Instant,
+    end: Instant,
+    counting: bool,
+}
+
+impl Clock {
+    /// Starts now.
+    fn start(time: Duration) -> Self {
+        let begin = Instant::now() + time.mul_f64(WARMUP);
+        Clock {
+            begin,
+            end: begin + time,
+            counting: false,
+        }
+    }
+
+    /// Whether the time is over. Resets the outcome when counting begins, closes it at the end.
+    fn is_over(&mut self, outcome: &mut Outcome) -> bool {
+        let now = Instant::now();
+        if !self.counting && now >= self.begin {
+            self.counting = true;
+            *outcome = Outcome {
+                from_ns: unix_ns(),
+                ..Outcome::default()
+            };
+        }
+        let over = now >= self.end;
+        if over {
+            outcome.to_ns = unix_ns();
+        }
+        over
+    }
+
+    /// What is left, for a wait.
+    fn left(&self) -> Duration {
+        let next = if self.counting { self.end } else { self.begin };
+        next.saturating_duration_since(Instant::now())
+    }
+}
+
+fn unix_ns() -> u128 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos())
+}

@@ -1,0 +1,106 @@
+//! `cargo xtask bench`: the server beside its peers, in one run on one machine.
+
+mod contender;
+mod correct;
+mod growth;
+mod idle;
+mod lab;
+mod machine;
+mod matrix;
+mod meter;
+mod report;
+mod stats;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::terminal::Terminal;
+use lab::Lab;
+use matrix::Row;
+use report::Report;
+
+/// What is measured, and how often.
+#[derive(Args)]
+pub struct Options {
+    /// Only these parts; all of them when none is named
+    #[arg(value_name = "PART", value_parser = parts())]
+    parts: Vec<String>,
+    /// Times that every row is measured, all servers in turn each time
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Milliseconds that each load is measured for
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    time: u64,
+    /// A first impression: three rounds of 300 ms, fewer connections
+    #[arg(long, conflicts_with_all = ["rounds", "time"])]
+    quick: bool,
+    /// Also write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also write the results as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+/// The names of all parts.
+fn parts() -> Vec<&'static str> {
+    let rows = matrix::ROWS.iter().map(|row| row.key);
+    rows.chain(["correct", "idle", "growth"]).collect()
+}
+
+impl Options {
+    fn wants(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part)
+    }
+}
+
+/// Measures what was asked for and prints one report.
+pub fn run(mut options: Options) -> Result<()> {
+    if options.quick {
+        (options.rounds, options.time) = (3, 300);
+    }
+    let out = Terminal::stdout();
+    let lab = Lab::open(Duration::from_millis(options.time))?;
+    let mut report = Report::new(&lab, options.rounds);
+
+    let rows: Vec<&Row> = matrix::ROWS
+        .iter()
+        .filter(|row| options.wants(row.key))
+        .collect();
+    for (number, row) in (1..).zip(&rows) {
+        eprintln!("bench: row {number} of {}: {}", rows.len(), row.title);
+        report
+            .rows
+            .push(matrix::measure(&lab, row, options.rounds)?);
+    }
+    if options.wants("correct") {
+        eprintln!("bench: who is correct");
+        report.correct = correct::check_all(&lab);
+    }
+    if options.wants("idle") {
+        eprintln!("bench: what idling costs");
+        report.idle = idle::measure(&lab, options.quick)?;
+    }
+    if options.wants("growth") {
+        eprintln!("bench: the cost of growth");
+        report.growth = growth::measure(&lab, options.quick)?;
+    }
+
+    out.line(report.text())?;
+    write(options.json, || report.json())?;
+    write(options.markdown, || report.markdown())?;
+    ensure!(
+        report.is_sound(),
+        "echo-server itself failed; see the table above"
+    );
+    Ok(())
+}
+
+fn write(path: Option<PathBuf>, text: impl FnOnce() -> String) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(&path, text()).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,360 @@
+//! Everything measured, as text, JSON and Markdown.
+
+use serde_json::{Value, json};
+
+use super::contender::{Contender, STREAM};
+use super::correct::Checked;
+use super::growth::{Line, SIZES};
+use super::idle::Fact;
+use super::lab::Lab;
+use super::machine;
+use super::matrix::{Comparison, Measured};
+use super::stats::Spread;
+use super::table::Table;
+use echo_core::units::Size;
+
+const WORK_NOTE: &str = "50 x 64 B: fifty connections, messages of 64 bytes, one under way on each \
+                         unless a depth is given; CPU is the server's.";
+const RATIO_NOTE: &str = "ratio: the median over the rounds of the two servers' figures in the \
+                          same round, with its quartiles.";
+const NOISE_NOTE: &str = "noise: how far the same server is from itself, measured as any other; a \
+                          difference within it is a tie.";
+const GROWTH_NOTE: &str = "server CPU per echo, and the most memory the server had; one message \
+                           under way on each connection.";
+
+/// All that one run measured. Parts that were not asked for are empty.
+pub struct Report {
+    facts: Vec<(&'static str, String)>,
+    /// The matrix.
+    pub rows: Vec<Measured>,
+    /// Who echoes correctly.
+    pub correct: Vec<Checked>,
+    /// What idling costs.
+    pub idle: Vec<Fact>,
+    /// The cost of growth.
+    pub growth: Vec<Line>,
+}
+
+impl Report {
+    /// A report on this machine with nothing measured yet.
+    pub fn new(lab: &Lab, rounds: u32) -> Self {
+        let mut facts = machine::facts();
+        facts.push(("pinning", lab.pinning()));
+        let method = format!(
+            "{rounds} rounds of {:?} each, all servers in turn; a server starts afresh for each",
+            lab.time
+        );
+        facts.push(("method", method));
+        Report {
+            facts,
+            rows: Vec::new(),
+            correct: Vec::new(),
+            idle: Vec::new(),
+            growth: Vec::new(),
+        }
+    }
+
+    /// Whether our own server passed what is right or wrong, not fast or slow.
+    pub fn is_sound(&self) -> bool {
+        let ours = self
+            .correct
+            .iter()
+            .filter(|checked| checked.contender.is_ours());
+        ours.clone()
+            .all(|checked| checked.half_close.is_ok() && checked.stalled_neighbour.is_ok())
+    }
+
+    /// For a terminal.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (title, table, notes) in self.sections() {
+            text += &format!("\n{title}\n\n{}", table.text());
+            for note in notes {
+                text += &format!("  {note}\n");
+            }
+        }
+        text += "\n";
+        for (name, value) in &self.facts {
+            text += &format!("{name}: {value}\n");
+        }
+        text
+    }
+
+    /// For the documentation.
+    pub fn markdown(&self) -> String {
+        let mut text =
+            "# Benchmarks\n\nMeasured by `cargo xtask bench`, which repeats all of it.\n\n"
+                .to_owned();
+        for (name, value) in &self.facts {
+            text += &format!("- {name}: {value}\n");
+        }
+        for (title, table, notes) in self.sections() {
+            text += &format!("\n## {title}\n\n{}", table.markdown());
+            for note in notes {
+                text += &format!("\n- {note}");
+            }
+            text += "\n";
+        }
+        text.trim_end().to_owned() + "\n"
+    }
+
+    /// For programs.
+    pub fn json(&self) -> String {
+        let facts: serde_json::Map<_, _> = self
+            .facts
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        let document = json!({
+            "schema": 1,
+            "machine": facts,
+            "rows": self.rows.iter().map(row_json).collect::<Vec<_>>(),
+            "correct": self.correct.iter().map(|checked| json!({
+                "server": checked.contender.name(),
+                "half_close_error": checked.half_close.as_ref().err(),
+                "stalled_neighbour_error": checked.stalled_neighbour.as_ref().err(),
+            })).collect::<Vec<_>>(),
+            "idle": self.idle.iter().map(|fact| json!({
+                "work": fact.title, "measure": fact.measure, "value": fact.value,
+                "target": fact.target, "pass": fact.pass,
+            })).collect::<Vec<_>>(),
+            "growth": self.growth.iter().flat_map(|line| {
+                line.cells.iter().zip(SIZES).map(|(cell, size)| json!({
+                    "connections": line.connections, "message_bytes": size,
+                    "cpu_us": cell.cpu_us, "peak_kb": cell.peak_kb,
+                }))
+            }).collect::<Vec<_>>(),
+        });
+        format!("{document:#}\n")
+    }
+
+    /// Every table that has something in it, with its title and what must be said about it.
+    fn sections(&self) -> Vec<(&'static str, Table, Vec<String>)> {
+        let mut target_notes = [WORK_NOTE, RATIO_NOTE, NOISE_NOTE]
+            .map(str::to_owned)
+            .to_vec();
+        target_notes.extend(self.losses());
+        let sections = [
+            ("Targets", self.targets(), target_notes),
+            ("Idle and balance", self.facts_table(), Vec::new()),
+            ("Peers", self.peers(), self.faults()),
+            (
+                "The cost of growth",
+                self.growth_table(),
+                vec![GROWTH_NOTE.to_owned()],
+            ),
+        ];
+        let filled = sections
+            .into_iter()
+            .filter(|(_, table, _)| !table.is_empty());
+        filled.collect()
+    }
+
+    /// What servers of datagrams lost.
+    fn losses(&self) -> Vec<String> {
+        let lossy = self.rows.iter().flat_map(|measured| {
+            measured.series.iter().filter_map(|(contender, series)| {
+                let loss = Spread::of(&series.as_ref().ok()?.losses)?.median * 100.0;
+                let (name, title) = (contender.name(), measured.row.title);
+                (loss > 0.0).then(|| format!("{title}: {name} lost {loss:.2} %"))
+            })
+        });
+        lossy.collect()
+    }
+
+    fn targets(&self) -> Table {
+        let mut table = Table::new(&[
+            "work",
+            "measure",
+            "server",
+            " is at",
+            "against",
+            " at",
+            " ratio",
+            "quartiles",
+            " noise",
+            " target",
+            "verdict",
+        ]);
+        for measured in &self.rows {
+            for comparison in measured.comparisons() {
+                table.row(target_row(measured, &comparison));
+            }
+        }
+        table
+    }
+
+    fn facts_table(&self) -> Table {
+        let mut table = Table::new(&["work", "measure", "value", "target", "verdict"]);
+        for fact in &self.idle {
+            let verdict = if fact.pass { "pass" } else { "miss" };
+            table.row(
+                [&fact.title, fact.measure, &fact.value, fact.target, verdict].map(str::to_owned),
+            );
+        }
+        table
+    }
+
+    /// Every server that speaks TCP, with all that is known of it.
+    fn peers(&self) -> Table {
+        let mut table = Table::new(&[
+            "server",
+            "version",
+            " round trip p50",
+            " CPU per echo, 50 x 64 B",
+            " echoes/s",
+            "10 MB half-close, slow reader",
+            "beside a stalled peer",
+        ]);
+        let row = |key| self.rows.iter().find(|measured| measured.row.key == key);
+        let (ping_pong, fifty) = (row("ping-pong"), row("50"));
+        if ping_pong.is_none() && fifty.is_none() && self.correct.is_empty() {
+            return table;
+        }
+        for &contender in STREAM {
+            let version = match contender.version() {
+                Ok(version) => version,
+                Err(why) => format!("skipped: {why}"),
+            };
+            let figure = |row: Option<&Measured>| {
+                row.and_then(|row| median(row, contender))
+                    .unwrap_or("-".to_owned())
+            };
+            let rate = fifty.and_then(|row| Spread::of(&row.samples(contender)?.rates));
+            let checked = self
+                .correct
+                .iter()
+                .find(|checked| checked.contender == contender);
+            let verdict = |result: Option<&Result<(), String>>| match result {
+                None => "-",
+                Some(Ok(())) => "pass",
+                Some(Err(_)) => "FAIL",
+            };
+            table.row([
+                contender.name().to_owned(),
+                version,
+                figure(ping_pong),
+                figure(fifty),
+                rate.map_or("-".to_owned(), |rate| format!("{:.0}", rate.median)),
+                verdict(checked.map(|checked| &checked.half_close)).to_owned(),
+                verdict(checked.map(|checked| &checked.stalled_neighbour)).to_owned(),
+            ]);
+        }
+        table
+    }
+
+    /// What each server that failed did wrong.
+    fn faults(&self) -> Vec<String> {
+        let unmeasured = self.rows.iter().flat_map(|measured| {
+            let failed = measured
+                .series
+                .iter()
+                .filter(|(contender, _)| contender.version().is_ok());
+            failed.filter_map(|(contender, series)| {
+                let error = series.as_ref().err()?;
+                Some(format!(
+                    "{}, {}: {error}",
+                    contender.name(),
+                    measured.row.title
+                ))
+            })
+        });
+        let wrong = self.correct.iter().flat_map(|checked| {
+            let name = checked.contender.name();
+            let tell = |case, result: &Result<(), String>| {
+                result
+                    .as_ref()
+                    .err()
+                    .map(|error| format!("{name}, {case}: {error}"))
+            };
+            [
+                tell("half-close", &checked.half_close),
+                tell("stalled peer", &checked.stalled_neighbour),
+            ]
+        });
+        unmeasured.chain(wrong.flatten()).collect()
+    }
+
+    fn growth_table(&self) -> Table {
+        let mut table = Table::new(&[" connections", " 64 B", " 1 KiB", " 16 KiB", " 256 KiB"]);
+        debug_assert_eq!(
+            SIZES.map(|size| Size(size as u64).to_string()),
+            ["64", "1KiB", "16KiB", "256KiB"]
+        );
+        for line in &self.growth {
+            let cells = line.cells.iter().map(|cell| {
+                format!(
+                    "{:.1} us, {:.1} MB",
+                    cell.cpu_us,
+                    cell.peak_kb as f64 / 1024.0
+                )
+            });
+            table.row([line.connections.to_string()].into_iter().chain(cells));
+        }
+        table
+    }
+}
+
+fn median(measured: &Measured, contender: Contender) -> Option<String> {
+    let spread = Spread::of(&measured.samples(contender)?.figures)?;
+    // Three digits say all that the noise leaves.
+    let places = if spread.median < 10.0 { 2 } else { 1 };
+    Some(format!(
+        "{:.places$} {}",
+        spread.median,
+        measured.row.figure.unit()
+    ))
+}
+
+fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 11] {
+    let figure = |contender| median(measured, contender).unwrap_or_default();
+    let Spread { median, low, high } = comparison.ratio;
+    [
+        measured.row.title.to_owned(),
+        measured.row.figure.name().to_owned(),
+        comparison.ours.name().to_owned(),
+        figure(comparison.ours),
+        comparison.against.name().to_owned(),
+        figure(comparison.against),
+        format!("{median:.2}x"),
+        format!("{low:.2} to {high:.2}"),
+        format!("{:.2}", comparison.noise),
+        format!("{:.2}x", comparison.at_most),
+        comparison.verdict().to_owned(),
+    ]
+}
+
+fn row_json(measured: &Measured) -> Value {
+    let servers = measured
+        .series
+        .iter()
+        .map(|(contender, series)| match series {
+            Ok(series) => json!({
+                "server": contender.name(),
+                "version": contender.version().ok(),
+                "figures": series.figures,
+                "echoes_per_s": series.rates,
+            }),
+            Err(error) => json!({ "server": contender.name(), "error": error }),
+        });
+    let comparisons = measured.comparisons().into_iter().map(|comparison| {
+        json!({
+            "server": comparison.ours.name(),
+            "against": comparison.against.name(),
+            "ratio": comparison.ratio.median,
+            "ratio_low": comparison.ratio.low,
+            "ratio_high": comparison.ratio.high,
+            "noise": comparison.noise,
+            "target": comparison.at_most,
+            "verdict": comparison.verdict(),
+        })
+    });
+    json!({
+        "key": measured.row.key,
+        "work": measured.row.title,
+        "measure": measured.row.figure.name(),
+        "unit": measured.row.figure.unit(),
+        "servers": servers.collect::<Vec<_>>(),
+        "comparisons": comparisons.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,89 @@
+//! The examples in docs/examples, run as their readers would run them.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use std::{env, fs};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cargo::{Profile, Programs, root};
+use crate::process;
+use crate::terminal::{Style, Terminal};
+
+/// Each takes a few hundred milliseconds; starting Node on a busy machine takes longest.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How a kind of file is run: the first of these that is on the machine.
+const RUNNERS: &[(&str, &[&[&str]])] = &[
+    ("py", &[&["pytest", "-q"], &["pytest-3", "-q"]]),
+    ("mjs", &[&["node", "--test"]]),
+    ("sh", &[&["sh"]]),
+];
+
+/// Runs every example against the programs as they are now.
+pub fn run() -> Result<()> {
+    let out = Terminal::stdout();
+    let manifest = root().join("Cargo.toml");
+    let programs = Programs::build(&manifest, &["echo-server", "echo-client"], Profile::Dev)?;
+    let bin = programs
+        .path("echo-server")?
+        .parent()
+        .context("no directory")?;
+    let path = env::var_os("PATH").unwrap_or_default();
+    let paths = [bin.to_owned()].into_iter().chain(env::split_paths(&path));
+    let path = env::join_paths(paths)?;
+
+    let dir = root().join("docs/examples");
+    let mut files: Vec<_> = fs::read_dir(&dir)
+        .with_context(|| format!("cannot read {}", dir.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    for file in files.iter().filter(|file| file.is_file()) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let Some(mut command) = runner(file)? else {
+            let skipped = format!("{name}: skipped, its runner is not on this machine");
+            out.line(out.paint(Style::Skipped, skipped))?;
+            continue;
+        };
+        command.arg(file).env("PATH", &path).current_dir(&dir);
+        // Nothing is left in the tree.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("PYTEST_ADDOPTS", "-p no:cacheprovider");
+        let finished = process::run(&mut command, LIMIT)?;
+        ensure!(
+            finished.status.success(),
+            "{name}: {}\n{}{}",
+            finished.status,
+            String::from_utf8_lossy(&finished.stdout),
+            finished.stderr
+        );
+        out.line(format!("{name}: passed"))?;
+    }
+    Ok(())
+}
+
+/// The command for a file, less its name; `None` when this machine has none.
+fn runner(file: &Path) -> Result<Option<Command>> {
+    let kind = file.extension().unwrap_or_default();
+    let (_, candidates) = RUNNERS
+        .iter()
+        .find(|(known, _)| kind == *known)
+        .with_context(|| format!("nobody knows how to run {}", file.display()))?;
+    Ok(candidates
+        .iter()
+        .find(|words| works(words[0]))
+        .map(|words| {
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]);
+            command
+        }))
+}
+
+/// Whether there is such a program, and not only a shim that looks for one: that ends with 127. A
+/// shell may not know the option, which is answer enough.
+fn works(program: &str) -> bool {
+    let version = Command::new(program).arg("--version").output();
+    version.is_ok_and(|output| output.status.code() != Some(127))
+}
