@@ -400,7 +400,7 @@ mod tests {
         assert!(pushed * 2 * (REPLY_COST + 1) < HELD_MAX + 3 * REPLY_COST);
         bench.run();
         assert!(bench.faults.has_room());
-        for port in 1..=u16::MAX {
+        for port in 1..=3 * SOURCES as u16 {
             bench
                 .faults
                 .make_known(SocketAddr::from(([127, 0, 0, 1], port)));
