@@ -6,7 +6,6 @@ mod cargo;
 mod ci;
 mod demo;
 mod examples;
-mod netstat;
 mod process;
 mod supply;
 mod terminal;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -56,6 +56,12 @@ impl From<Timespan> for Duration {
     fn from(span: Timespan) -> Self {
         span.0
     }
+}
+
+/// Nanoseconds since 1970, as events are stamped; until the year 2554 they fit.
+pub fn unix_ns(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const SECOND: u128 = 1_000_000_000;
@@ -160,7 +166,7 @@ impl Decimal {
         let (number, rest) = text.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         // 20 digits hold any u64, and keep the arithmetic below far from overflow.
-        if whole.is_empty() && fraction.is_empty() || number.len() > 20 {
+        if whole.is_empty() && fraction.is_empty() || whole.len() + fraction.len() > 20 {
             return None;
         }
         let digits = format!("{whole}{fraction}").parse().ok()?;

@@ -1,12 +1,14 @@
 //! Accepting: one worker takes every connection and hands it to the one with the fewest.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use echo_core::explain::Call;
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, Socket};
 
-use crate::event::{ConnectionId, Kind, PeerAddress};
+use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
 use crate::fault::{self, Applied, Network};
 use crate::listener::{Listener, SocketFile};
 use crate::stream::Stream;
@@ -43,31 +45,41 @@ pub(crate) struct Acceptor {
 
 enum StreamListener {
     Tcp(mio::net::TcpListener),
-    Unix(
-        mio::net::UnixListener,
-        #[expect(dead_code, reason = "removes the file when dropped")] SocketFile,
-    ),
+    Unix(mio::net::UnixListener, SocketFile),
 }
 
 impl StreamListener {
-    fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
-        match self {
+    fn accept(&self, events: &Events) -> io::Result<(Stream, PeerAddress)> {
+        let (number, stream, peer) = match self {
             StreamListener::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 // Elsewhere accepted sockets inherit the listener's options.
                 #[cfg(not(target_os = "linux"))]
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), PeerAddress::Inet(address)))
+                let peer = PeerAddress::Inet(address);
+                (listener.as_raw_fd(), Stream::Tcp(stream), peer)
             }
             StreamListener::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), PeerAddress::Unix))
+                let peer = PeerAddress::Unix;
+                (listener.as_raw_fd(), Stream::Unix(stream), peer)
             }
+        };
+        events.call(Mark::default(), number, || Call::Accept {
+            accepted: stream.as_raw_fd(),
+            local: (&stream.local()).into(),
+            peer: peer.into(),
+        });
+        Ok((stream, peer))
+    }
+
+    fn close(self, events: &Events) {
+        match self {
+            StreamListener::Tcp(listener) => events.close(listener),
+            StreamListener::Unix(listener, _file) => events.close(listener),
         }
     }
-}
 
-impl StreamListener {
     fn network(&self) -> Network {
         match self {
             StreamListener::Tcp(_) => Network::Tcp,
@@ -76,11 +88,14 @@ impl StreamListener {
     }
 
     /// How many connections the system holds ready from now on.
-    fn set_backlog(&self, backlog: i32) -> io::Result<()> {
-        match self {
-            StreamListener::Tcp(listener) => SockRef::from(listener).listen(backlog),
-            StreamListener::Unix(listener, _) => SockRef::from(listener).listen(backlog),
-        }
+    fn set_backlog(&self, backlog: i32, events: &Events) {
+        let mark = events.mark();
+        let socket = match self {
+            StreamListener::Tcp(listener) => SockRef::from(listener),
+            StreamListener::Unix(listener, _) => SockRef::from(listener),
+        };
+        let outcome = socket.listen(backlog);
+        events.outcome(mark, &*socket, &outcome, |()| Call::Listen { backlog });
     }
 }
 
@@ -153,7 +168,7 @@ impl Acceptor {
                 self.ready.pop();
                 continue;
             }
-            match self.listeners[index].accept() {
+            match self.listeners[index].accept(&shared.events) {
                 Ok((stream, address)) => {
                     self.backoff = BACKOFF.0;
                     if let Err(limit) = shared.limits.admit(address) {
@@ -163,6 +178,7 @@ impl Acceptor {
                             peer: address,
                             limit,
                         });
+                        shared.events.close(stream);
                         continue;
                     }
                     let id = self.next_id;
@@ -172,10 +188,10 @@ impl Acceptor {
                         id,
                         address,
                     };
-                    if shared.faults.is_some() && refuse(shared, &accepted) {
-                        continue;
+                    match refuse(shared, accepted) {
+                        Some(accepted) => admit(accepted),
+                        None => continue,
                     }
-                    admit(accepted);
                     if shared.limits.is_last_admitted() {
                         return true;
                     }
@@ -202,8 +218,7 @@ impl Acceptor {
         };
         if !self.waiting.contains(&index) {
             self.waiting.push(index);
-            // Otherwise more of them wait than was asked for, which is all that a test sees.
-            let _: io::Result<()> = listener.set_backlog(backlog);
+            listener.set_backlog(backlog, &shared.events);
             shared.events.tell(|| Kind::Fault {
                 what: Applied::NoAccept,
                 network,
@@ -213,6 +228,16 @@ impl Acceptor {
             });
         }
         true
+    }
+
+    /// Closes the listeners: whoever waits in a backlog is refused.
+    pub(crate) fn close(self, events: &Events) {
+        for listener in self.listeners {
+            listener.close(events);
+        }
+        for socket in self.refusing {
+            events.close(socket);
+        }
     }
 
     fn pause(&mut self, shared: &Shared, now: Instant, error: &io::Error) {
@@ -229,17 +254,17 @@ impl Acceptor {
     }
 }
 
-/// Whether a fault refuses this connection, which is then to be closed.
-fn refuse(shared: &Shared, accepted: &Accepted) -> bool {
+/// Resets the connection if a fault refuses it, and else gives it back.
+fn refuse(shared: &Shared, accepted: Accepted) -> Option<Accepted> {
     let Accepted {
         stream,
         id,
         address,
-    } = accepted;
+    } = &accepted;
     let network = stream.network();
     let plan = shared.faults.as_ref();
     if !plan.is_some_and(|plan| plan.refuses(network, *id, *address)) {
-        return false;
+        return Some(accepted);
     }
     // Without it the peer sees the end all the same.
     let _: io::Result<()> = stream.reset_on_close();
@@ -252,7 +277,8 @@ fn refuse(shared: &Shared, accepted: &Accepted) -> bool {
         peer: Some(*address),
         message: 0,
     });
-    true
+    shared.events.close(accepted.stream);
+    None
 }
 
 /// Whether accepting failed for a connection that was gone before we took it, or that a filter

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Args;
+use echo_core::explain::{Explain, Lang};
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Framing};
+use echo_core::{Endpoint, Failure, Framing};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Level;
@@ -24,6 +26,8 @@ pub struct Config {
     pub framing: Framing,
     /// The longest frame allowed, in bytes; a longer one ends its connection.
     pub max_frame: Size,
+    /// The most that one read of a stream takes, in bytes.
+    pub buffer: Size,
     /// Threads, each with its own event loop.
     pub workers: NonZeroUsize,
     /// How long to poll without sleeping after a wake-up that carried one event; 0 never does.
@@ -62,9 +66,16 @@ pub struct Config {
     pub log_level: Level,
     /// How it is told.
     pub log: Format,
+    /// Whether each socket call is told and explained instead, by one worker.
+    pub explain: Explain,
+    /// The language of explanations.
+    pub lang: Lang,
     /// Write every received chunk to this file, unless its name is empty.
     pub record: PathBuf,
 }
+
+/// More than a socket can hold by default; each worker has one such buffer.
+const MAX_BUFFER: u64 = 16 << 20;
 
 impl Default for Config {
     fn default() -> Self {
@@ -72,6 +83,8 @@ impl Default for Config {
             listen: vec![Endpoint::default()],
             framing: Framing::default(),
             max_frame: Size(1 << 20),
+            // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
+            buffer: Size(64 << 10),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             spin: Timespan(Duration::from_micros(50)),
             once: false,
@@ -93,12 +106,50 @@ impl Default for Config {
             seed: Seed::Random,
             log_level: Level::Connections,
             log: Format::Text,
+            explain: Explain::Off,
+            lang: Lang::Auto,
             record: PathBuf::new(),
         }
     }
 }
 
 impl Config {
+    /// Refuses what cannot be.
+    ///
+    /// # Errors
+    /// A usage [`Failure`] that names the flag.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.buffer.0 {
+            1..=MAX_BUFFER => Ok(()),
+            _ => Err(Failure::usage(anyhow!(
+                "--buffer {} is no size for a read; give one from 1 to {}",
+                self.buffer,
+                Size(MAX_BUFFER)
+            ))),
+        }
+    }
+
+    /// The bytes of a worker's buffer.
+    pub(crate) fn buffer_len(&self) -> usize {
+        usize::try_from(self.buffer.0.clamp(1, MAX_BUFFER)).unwrap_or(usize::MAX)
+    }
+
+    /// What is told: with explanations every call, and otherwise what was asked for.
+    pub(crate) fn level(&self) -> Level {
+        match self.explain {
+            Explain::Off => self.log_level,
+            Explain::Text | Explain::Json => Level::Calls,
+        }
+    }
+
+    /// The event loops. Where calls are explained there is one, so that they have an order.
+    pub(crate) fn loops(&self) -> usize {
+        match self.explain {
+            Explain::Off => self.workers.get(),
+            Explain::Text | Explain::Json => 1,
+        }
+    }
+
     /// How many connections are served in all; `None`: no limit.
     pub fn total(&self) -> Option<NonZeroUsize> {
         NonZeroUsize::new(if self.once { 1 } else { self.max_total })
@@ -124,6 +175,10 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_frame: Option<Size>,
+    /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<Size>,
     /// Run this many event loops, each in a thread [default: one per core]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,6 +259,14 @@ pub struct Settings {
     #[arg(long, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Format>,
+    /// Tell each socket call and what it means instead; `json` for programs
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
+    /// Explain in `en` or `es` [default: auto, by the locale]
+    #[arg(long, value_name = "LANG")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lang: Option<Lang>,
     /// Write every received chunk to FILE, with time, size and bytes, as JSON lines
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! The echo server's command.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -43,11 +43,13 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     fixture::stop_by_itself(&config, &shutdown);
 
     let (done, written) = channel::<()>();
-    let (events, format, level) = (server.take_events(), config.log, config.log_level);
+    let (events, told) = (server.take_events(), config.clone());
     thread::spawn(move || {
         let _done = done;
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = io::stderr().is_terminal() && !refused;
         // Nobody is left to be told that standard error is closed.
-        let _: io::Result<()> = log::write(format, level, &events, io::stderr());
+        let _: io::Result<()> = log::write(&told, &events, io::stderr(), colour);
     });
     let outcome = server.run(&shutdown);
     let _: RecvTimeoutError = written.recv_timeout(LAST_WORDS).unwrap_err();

@@ -36,7 +36,8 @@ impl Server {
     /// # Errors
     /// A [`Failure`] that says which socket could not be bound, why, and what to do.
     pub fn bind(mut config: Config) -> Result<Self, Failure> {
-        let (mut events, reader) = Events::channel(config.log_level);
+        config.check()?;
+        let (mut events, reader) = Events::channel(config.level());
         let record = match config.record.as_os_str().is_empty() {
             true => None,
             false => Some(Arc::new(Record::create(&config.record)?)),
@@ -47,7 +48,7 @@ impl Server {
         let seed = config.seed.number();
         config.seed = Seed::Given(seed);
         let faults = Plan::new(seed, &config.fault);
-        let bound = listener::bind_all(&config)?;
+        let bound = listener::bind_all(&config, &events)?;
         for local in bound.iter().map(|bound| &bound.address) {
             events.tell(|| Kind::Listening {
                 local: local.clone(),
@@ -57,7 +58,7 @@ impl Server {
             let refused = bound.iter().filter(|bound| bound.is_refusing()).count();
             plan.announce(refused, &events);
         }
-        let counters = (0..config.workers.get()).map(|_| Arc::default()).collect();
+        let counters = (0..config.loops()).map(|_| Arc::default()).collect();
         Ok(Server {
             config,
             events,
@@ -190,7 +191,7 @@ impl Server {
         // From the last worker on: the first one accepts for all.
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
             if let Listener::Udp(socket) = bound.listener {
-                let guard = Guard::new(&shared.config, own_ports.clone());
+                let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
                 let faults = shared.faults.clone().map(DatagramFaults::new);
                 workers[index].add_udp(UdpEcho::new(socket, guard, faults)?)?;
             }

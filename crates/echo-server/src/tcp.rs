@@ -189,7 +189,7 @@ impl Peer {
             {
                 return Ok(next);
             }
-            let n = match self.stream.read(turn.buffer) {
+            let n = match self.stream.read(turn.buffer, turn.events) {
                 Ok(0) => return self.end_of_stream(turn),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
@@ -317,7 +317,7 @@ impl Peer {
 
     /// Everything is sent. A peer that has finished too is done; another may still be sending.
     fn finish(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Next, Reason> {
-        if reason == Reason::Finished || self.stream.finish_sending().is_err() {
+        if reason == Reason::Finished || self.stream.finish_sending(turn.events).is_err() {
             return Err(reason);
         }
         self.held = Vec::new();
@@ -327,7 +327,7 @@ impl Peer {
 
     fn discard(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Next, Reason> {
         for _ in 0..READS_PER_TURN {
-            match self.stream.read(turn.buffer) {
+            match self.stream.read(turn.buffer, turn.events) {
                 Ok(0) => return Err(reason),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
@@ -347,7 +347,7 @@ impl Peer {
         }
         let taken = self
             .stream
-            .write_some(bytes)
+            .write_some(bytes, turn.events)
             .map_err(|error| reason(&error))?;
         let rest = &bytes[taken..];
         if !rest.is_empty() {
@@ -383,7 +383,7 @@ impl Peer {
             Backlog::Bytes { bytes, sent } => {
                 let taken = self
                     .stream
-                    .write_some(&bytes[*sent..])
+                    .write_some(&bytes[*sent..], turn.events)
                     .map_err(|error| reason(&error))?;
                 *sent += taken;
                 (taken, *sent == bytes.len())
@@ -415,7 +415,7 @@ impl Peer {
                     let len = bytes.len();
                     let taken = self
                         .stream
-                        .write_some(bytes)
+                        .write_some(bytes, turn.events)
                         .map_err(|error| reason(&error))?;
                     faults.wrote(taken, taken == len, turn.now);
                     self.count_sent(turn, taken);
@@ -423,7 +423,7 @@ impl Peer {
                         break;
                     }
                 }
-                Due::End(end) => self.end(end)?,
+                Due::End(end) => self.end(end, turn.events)?,
                 Due::Nothing => break,
             }
         }
@@ -436,10 +436,10 @@ impl Peer {
     }
 
     /// Ends this connection as a fault has it.
-    fn end(&mut self, end: End) -> Result<(), Reason> {
+    fn end(&mut self, end: End, events: &Events) -> Result<(), Reason> {
         let over = Reason::Fault(end.name());
         match end {
-            End::HalfClose => self.stream.finish_sending().map_err(|_| over),
+            End::HalfClose => self.stream.finish_sending(events).map_err(|_| over),
             End::Close => {
                 self.phase = Phase::Finishing(over);
                 Ok(())

@@ -2,12 +2,14 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use echo_core::explain::{Call, End};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use crate::event::{DropReason, Events, Kind, Level, Origin, pieces, unmapped};
+use crate::event::{DropReason, Events, Kind, Level, Mark, Origin, pieces, unmapped};
 use crate::fault::{DatagramFaults, Reply};
 use crate::guard::Guard;
 use crate::stats::Counters;
@@ -186,7 +188,7 @@ impl UdpEcho {
         };
         while let Some(Reply { meta, bytes, .. }) = faults.pop(turn.now, turn.events) {
             let count = pieces(&bytes, meta.stride).count() as u64;
-            let sent = self.send(&meta, &bytes);
+            let sent = self.send(turn.events, &meta, &bytes, count);
             self.replied(turn, &meta, sent, count, bytes.len() as u64);
         }
         let room = faults.has_room();
@@ -232,6 +234,17 @@ impl UdpEcho {
         turn.counters.datagrams.add(datagrams);
         let local = self.asked(&meta);
         let peer = unmapped(meta.addr);
+        let bytes = (first..first + run)
+            .map(|i| turn.batch.metas[i].len)
+            .sum::<usize>();
+        turn.events
+            .call(Mark::default(), self.socket.as_raw_fd(), || {
+                Call::ReceiveFrom {
+                    peer: End::Inet(meta.addr),
+                    datagrams,
+                    received_bytes: bytes as u64,
+                }
+            });
         for i in first..first + run {
             let origin = Origin::Datagram { local, peer };
             turn.events
@@ -249,7 +262,10 @@ impl UdpEcho {
         #[cfg(test)]
         crate::defect::strike(replies);
         let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
-        let (sent, bytes) = (self.send(&meta, replies), replies.len() as u64);
+        let (sent, bytes) = (
+            self.send(turn.events, &meta, replies, allowed),
+            replies.len() as u64,
+        );
         self.replied(turn, &meta, sent, allowed, bytes);
         if allowed < datagrams {
             self.dropped(turn, &meta, DropReason::Rate, datagrams - allowed);
@@ -287,9 +303,26 @@ impl UdpEcho {
         unmapped(SocketAddr::new(ip, self.local.port()))
     }
 
-    /// Sends `contents`, cut into datagrams of the size in which they came. A datagram that the
+    /// Sends `contents`, cut into `count` datagrams of the size in which they came. A datagram that the
     /// socket has no room for is lost, as datagrams may be.
-    fn send(&self, meta: &RecvMeta, contents: &[u8]) -> io::Result<()> {
+    fn send(
+        &self,
+        events: &Events,
+        meta: &RecvMeta,
+        contents: &[u8],
+        count: u64,
+    ) -> io::Result<()> {
+        let mark = events.mark();
+        let outcome = self.send_all(meta, contents, count);
+        events.outcome(mark, &self.socket, &outcome, |()| Call::SendTo {
+            peer: End::Inet(meta.addr),
+            datagrams: count,
+            sent_bytes: contents.len() as u64,
+        });
+        outcome
+    }
+
+    fn send_all(&self, meta: &RecvMeta, contents: &[u8], count: u64) -> io::Result<()> {
         let transmit = |contents, segment_size| {
             let transmit = Transmit {
                 destination: meta.addr,
@@ -305,7 +338,7 @@ impl UdpEcho {
         if contents.len() <= meta.stride {
             return transmit(contents, None);
         }
-        let train = self.state.max_gso_segments() > 1;
+        let train = count <= self.state.max_gso_segments() as u64;
         if train && transmit(contents, Some(meta.stride)).is_ok() {
             return Ok(());
         }

@@ -19,14 +19,12 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
+use crate::spin::Spin;
 use crate::splice::Pipes;
 use crate::stats::Counters;
 use crate::tcp::{Next, Peer, Turn};
 use crate::timers::Timers;
 use crate::udp::{Batch, UdpEcho, UdpTurn};
-
-/// Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
-const BUFFER_LEN: usize = 64 << 10;
 
 /// Readiness events taken from the system at once.
 const EVENTS: usize = 1024;
@@ -86,6 +84,7 @@ pub(crate) fn poll_and_inbox(counters: Arc<Counters>) -> io::Result<(Poll, Inbox
 
 impl Worker {
     pub(crate) fn new(index: usize, poll: Poll, shared: Arc<Shared>) -> Self {
+        let buffer_len = shared.config.buffer_len();
         shared
             .shutdown
             .register(shared.inboxes[index].waker.clone());
@@ -101,7 +100,7 @@ impl Worker {
             again: Vec::new(),
             timers: Timers::default(),
             pipes: Pipes::default(),
-            buffer: vec![0; BUFFER_LEN].into(),
+            buffer: vec![0; buffer_len].into(),
             batch: None,
             now: Instant::now(),
             drain_until: None,
@@ -131,27 +130,20 @@ impl Worker {
     /// The system's, when it can no longer be asked for events.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = mio::Events::with_capacity(EVENTS);
-        let spin = Duration::from(self.shared.config.spin);
-        let mut spin_until = None;
+        let mut spin = Spin::new(self.shared.config.spin.into());
         loop {
             if self.shared.shutdown.is_requested() && self.drain() {
                 return Ok(());
             }
-            let timeout = match spin_until {
-                Some(_) => Some(Duration::ZERO),
-                None => self.timeout(),
+            let timeout = match spin.is_on() {
+                true => Some(Duration::ZERO),
+                false => self.timeout(),
             };
             match self.poll.poll(&mut ready, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.now = Instant::now(),
             }
-            // A wake-up for one event suggests a peer that waits for each answer before it sends
-            // again: the next event is then nearer than the time it takes to sleep and wake.
-            spin_until = match ready.iter().take(2).count() {
-                0 => spin_until.filter(|until| self.now < *until),
-                1 => (!spin.is_zero()).then(|| self.now + spin),
-                _ => None,
-            };
+            spin.polled(ready.iter().take(2).count(), self.now);
             let received = self.counters.received_bytes.get();
             for event in &ready {
                 self.dispatch(event);
@@ -159,7 +151,7 @@ impl Worker {
             self.take_turns();
             self.expire();
             if self.counters.received_bytes.get() - received > SPIN_MAX_BYTES {
-                spin_until = None;
+                spin.stop();
             }
         }
     }
@@ -268,8 +260,10 @@ impl Worker {
         };
         let shared = self.shared.clone();
         let over = acceptor.advance(&shared, self.now, |accepted| self.hand_over(accepted));
-        // Dropping it closes the listeners.
-        self.acceptor = (!over).then_some(acceptor);
+        match over {
+            true => acceptor.close(&shared.events),
+            false => self.acceptor = Some(acceptor),
+        }
     }
 
     /// Gives a connection to the worker that has the fewest.
@@ -357,8 +351,10 @@ impl Worker {
             address,
             received,
             sent,
+            stream,
             ..
         } = peer;
+        self.shared.events.close(stream);
         self.shared.events.tell(|| Kind::Closed {
             id,
             peer: address,
@@ -444,10 +440,6 @@ impl Worker {
         if self.drain_until.is_none() {
             let drain = Duration::from(self.shared.config.drain);
             self.drain_until = Some(self.now + drain);
-            self.acceptor = None;
-            for mut udp in self.udp.drain(..) {
-                udp.tell(self.now + SILENT, &self.shared.events);
-            }
             if self.index == 0 {
                 let connections = self.shared.limits.open();
                 let why = self.shared.shutdown.why().unwrap_or(Stop::Asked);
@@ -456,6 +448,13 @@ impl Worker {
                     connections,
                     at_most: drain,
                 });
+            }
+            if let Some(acceptor) = self.acceptor.take() {
+                acceptor.close(&self.shared.events);
+            }
+            for mut udp in self.udp.drain(..) {
+                udp.tell(self.now + SILENT, &self.shared.events);
+                self.shared.events.close(udp.socket);
             }
             for key in self.keys() {
                 self.arm(key);

@@ -213,6 +213,7 @@ fn the_default_cap_leaves_room_and_turns_the_others_away() {
     let lines = server.told().lines().count();
     assert!(lines < 60, "{lines} lines: {}", server.told());
     drop(crowd);
+    account.holds(0);
     account.serves_within(Duration::from_secs(1));
     account.balances(1 << 10);
     server.stop();

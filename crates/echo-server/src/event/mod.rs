@@ -1,5 +1,6 @@
 //! What happened, said once. Text, JSON lines and explanations are renderings of it.
 
+mod calls;
 mod channel;
 
 use std::fmt;
@@ -7,8 +8,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use echo_core::explain::{End, Step};
 use echo_core::framing::FrameError;
 
+pub(crate) use calls::Mark;
 pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
 
@@ -42,6 +45,16 @@ impl fmt::Display for Address {
             Address::Tcp(address) => write!(f, "tcp {address}"),
             Address::Udp(address) => write!(f, "udp {address}"),
             Address::Unix(path) => write!(f, "unix {}", path.display()),
+        }
+    }
+}
+
+/// As an explanation names it.
+impl From<&Address> for End {
+    fn from(address: &Address) -> Self {
+        match address {
+            Address::Tcp(address) | Address::Udp(address) => End::Inet(*address),
+            Address::Unix(path) => End::Unix(path.clone()),
         }
     }
 }
@@ -206,6 +219,8 @@ pub enum Kind {
         /// At most this long.
         at_most: Duration,
     },
+    /// A call to the system about a socket, for `--explain`.
+    Call(Box<Step>),
     /// Everything is closed. The last event.
     Stopped {
         /// Why.
@@ -318,6 +333,15 @@ pub enum Limit {
     Connections(usize),
     /// `--max-per-ip`.
     PerIp(usize),
+}
+
+impl From<PeerAddress> for End {
+    fn from(peer: PeerAddress) -> Self {
+        match peer {
+            PeerAddress::Inet(address) => End::Inet(address),
+            PeerAddress::Unix => End::Unix(PathBuf::new()),
+        }
+    }
 }
 
 impl fmt::Display for PeerAddress {

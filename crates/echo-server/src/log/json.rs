@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use echo_core::framing::FrameError;
+use echo_core::units::unix_ns;
 use serde_json::{Value, json};
 
-use super::unix_ns;
 use crate::event::{
     Address, DropReason, Event, EventReader, Kind, Limit, PeerAddress, Reason, Stop, unmapped,
 };
@@ -67,6 +67,7 @@ fn name(kind: &Kind) -> &'static str {
         Kind::Faults { .. } => "faults",
         Kind::Fault { .. } => "fault",
         Kind::AcceptFailed { .. } => "accept-failed",
+        Kind::Call(_) => "call",
         Kind::Draining { .. } => "draining",
         Kind::Stopped { .. } => "stopped",
     }
@@ -159,6 +160,8 @@ fn fields(kind: &Kind) -> Value {
         } => json!({
             "reason": stop_code(*why), "connections": connections, "at_most_ns": ns(*at_most),
         }),
+        // Those who want calls as JSON get nothing but calls: `--explain=json`.
+        Kind::Call(step) => json!({ "call": step.call }),
         Kind::Stopped { why } => json!({ "reason": stop_code(*why), "detail": why.to_string() }),
     }
 }

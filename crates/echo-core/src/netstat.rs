@@ -46,6 +46,25 @@ pub fn rows() -> Result<Option<Vec<Row>>> {
     Ok(listed.then_some(rows))
 }
 
+/// The row of a socket with these ends; a listening or unconnected one has no other. Of two with the
+/// same, the one that a process still holds.
+pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Result<Option<Row>> {
+    let is = |row: &Row| {
+        let joined = match remote {
+            Some(remote) => same(row.remote, remote),
+            None => row.remote.port() == 0,
+        };
+        row.protocol.starts_with(protocol) && same(row.local, local) && joined
+    };
+    let rows = rows()?.unwrap_or_default();
+    Ok(rows.into_iter().filter(is).max_by_key(|row| row.inode != 0))
+}
+
+/// The lists know no scope of an IPv6 address.
+fn same(a: SocketAddr, b: SocketAddr) -> bool {
+    (a.ip(), a.port()) == (b.ip(), b.port())
+}
+
 impl Row {
     /// Whether the process has this socket among its descriptors.
     pub fn is_held_by(&self, process: u32) -> bool {
