@@ -23,6 +23,7 @@ pub mod config;
 #[cfg(test)]
 mod defect;
 pub mod event;
+pub mod fault;
 pub mod fixture;
 mod guard;
 mod inbox;
