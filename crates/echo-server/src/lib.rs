@@ -37,6 +37,7 @@ mod splice;
 mod stats;
 mod stream;
 mod tcp;
+pub mod thread;
 mod timers;
 mod udp;
 mod worker;
