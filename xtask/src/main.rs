@@ -6,8 +6,8 @@ mod cargo;
 mod ci;
 mod demo;
 mod examples;
-mod netstat;
 mod process;
+mod report_check;
 mod supply;
 mod terminal;
 #[cfg(target_os = "linux")]
@@ -39,7 +39,8 @@ enum Task {
     /// Do to the server what a bad day does, and check that nobody loses what they need not lose
     #[cfg(target_os = "linux")]
     Torture(torture::Options),
-    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, demo, torture
+    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, report, demo,
+    /// torture
     Ci,
 }
 

@@ -4,7 +4,9 @@ pub mod config;
 pub mod endpoint;
 pub mod escape;
 pub mod exit;
+pub mod explain;
 pub mod framing;
+pub mod netstat;
 pub mod units;
 
 pub use endpoint::{Endpoint, Transport};

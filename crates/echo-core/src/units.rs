@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -56,6 +56,12 @@ impl From<Timespan> for Duration {
     fn from(span: Timespan) -> Self {
         span.0
     }
+}
+
+/// Nanoseconds since 1970, as events are stamped; until the year 2554 they fit.
+pub fn unix_ns(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const SECOND: u128 = 1_000_000_000;

@@ -1,11 +1,15 @@
 //! Accepting: one worker takes every connection and hands it to the one with the fewest.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use echo_core::explain::Call;
 use mio::{Interest, Registry, Token};
+use socket2::{SockRef, Socket};
 
-use crate::event::{ConnectionId, Kind, PeerAddress};
+use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
+use crate::fault::{self, Applied, Network};
 use crate::listener::{Listener, SocketFile};
 use crate::stream::Stream;
 use crate::worker::Shared;
@@ -27,6 +31,10 @@ pub(crate) struct Accepted {
 /// The listeners, and when to listen to them.
 pub(crate) struct Acceptor {
     listeners: Vec<StreamListener>,
+    /// Listeners from which a fault has no more taken.
+    waiting: Vec<usize>,
+    /// Sockets that refuse connections for as long as they are open.
+    refusing: Vec<Socket>,
     next_id: ConnectionId,
     backoff: Duration,
     /// Nothing is accepted before this.
@@ -37,27 +45,57 @@ pub(crate) struct Acceptor {
 
 enum StreamListener {
     Tcp(mio::net::TcpListener),
-    Unix(
-        mio::net::UnixListener,
-        #[expect(dead_code, reason = "removes the file when dropped")] SocketFile,
-    ),
+    Unix(mio::net::UnixListener, SocketFile),
 }
 
 impl StreamListener {
-    fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
-        match self {
+    fn accept(&self, events: &Events) -> io::Result<(Stream, PeerAddress)> {
+        let (number, stream, peer) = match self {
             StreamListener::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 // Elsewhere accepted sockets inherit the listener's options.
                 #[cfg(not(target_os = "linux"))]
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), PeerAddress::Inet(address)))
+                let peer = PeerAddress::Inet(address);
+                (listener.as_raw_fd(), Stream::Tcp(stream), peer)
             }
             StreamListener::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), PeerAddress::Unix))
+                let peer = PeerAddress::Unix;
+                (listener.as_raw_fd(), Stream::Unix(stream), peer)
             }
+        };
+        events.call(Mark::default(), number, || Call::Accept {
+            accepted: stream.as_raw_fd(),
+            local: (&stream.local()).into(),
+            peer: peer.into(),
+        });
+        Ok((stream, peer))
+    }
+
+    fn close(self, events: &Events) {
+        match self {
+            StreamListener::Tcp(listener) => events.close(listener),
+            StreamListener::Unix(listener, _file) => events.close(listener),
         }
+    }
+
+    fn network(&self) -> Network {
+        match self {
+            StreamListener::Tcp(_) => Network::Tcp,
+            StreamListener::Unix(..) => Network::Unix,
+        }
+    }
+
+    /// How many connections the system holds ready from now on.
+    fn set_backlog(&self, backlog: i32, events: &Events) {
+        let mark = events.mark();
+        let socket = match self {
+            StreamListener::Tcp(listener) => SockRef::from(listener),
+            StreamListener::Unix(listener, _) => SockRef::from(listener),
+        };
+        let outcome = socket.listen(backlog);
+        events.outcome(mark, &*socket, &outcome, |()| Call::Listen { backlog });
     }
 }
 
@@ -70,6 +108,8 @@ impl Acceptor {
     ) -> io::Result<Self> {
         let mut acceptor = Acceptor {
             listeners: Vec::new(),
+            waiting: Vec::new(),
+            refusing: Vec::new(),
             next_id: 1,
             backoff: BACKOFF.0,
             paused: None,
@@ -85,6 +125,10 @@ impl Acceptor {
                 Listener::Unix(mut listener, file) => {
                     registry.register(&mut listener, token, Interest::READABLE)?;
                     StreamListener::Unix(listener, file)
+                }
+                Listener::Refusing(socket) => {
+                    acceptor.refusing.push(socket);
+                    continue;
                 }
                 Listener::Udp(_) => continue,
             });
@@ -120,7 +164,11 @@ impl Acceptor {
             let Some(&index) = self.ready.last() else {
                 return false;
             };
-            match self.listeners[index].accept() {
+            if shared.faults.is_some() && self.leaves_waiting(shared, index) {
+                self.ready.pop();
+                continue;
+            }
+            match self.listeners[index].accept(&shared.events) {
                 Ok((stream, address)) => {
                     self.backoff = BACKOFF.0;
                     if let Err(limit) = shared.limits.admit(address) {
@@ -130,15 +178,20 @@ impl Acceptor {
                             peer: address,
                             limit,
                         });
+                        shared.events.close(stream);
                         continue;
                     }
                     let id = self.next_id;
                     self.next_id += 1;
-                    admit(Accepted {
+                    let accepted = Accepted {
                         stream,
                         id,
                         address,
-                    });
+                    };
+                    match refuse(shared, accepted) {
+                        Some(accepted) => admit(accepted),
+                        None => continue,
+                    }
                     if shared.limits.is_last_admitted() {
                         return true;
                     }
@@ -156,6 +209,37 @@ impl Acceptor {
         false
     }
 
+    /// Whether a fault has the next connection, and all after it, wait for ever.
+    fn leaves_waiting(&mut self, shared: &Shared, index: usize) -> bool {
+        let listener = &self.listeners[index];
+        let (network, connection) = (listener.network(), self.next_id);
+        let Some(backlog) = fault::backlog(&shared.config.fault, network, connection) else {
+            return false;
+        };
+        if !self.waiting.contains(&index) {
+            self.waiting.push(index);
+            listener.set_backlog(backlog, &shared.events);
+            shared.events.tell(|| Kind::Fault {
+                what: Applied::NoAccept,
+                network,
+                connection,
+                peer: None,
+                message: 0,
+            });
+        }
+        true
+    }
+
+    /// Closes the listeners: whoever waits in a backlog is refused.
+    pub(crate) fn close(self, events: &Events) {
+        for listener in self.listeners {
+            listener.close(events);
+        }
+        for socket in self.refusing {
+            events.close(socket);
+        }
+    }
+
     fn pause(&mut self, shared: &Shared, now: Instant, error: &io::Error) {
         let retry_in = self.backoff;
         // Told when the trouble starts and when it lasts, not at each of the short first pauses.
@@ -168,6 +252,33 @@ impl Acceptor {
         self.paused = Some(now + retry_in);
         self.backoff = (retry_in * 2).min(BACKOFF.1);
     }
+}
+
+/// Resets the connection if a fault refuses it, and else gives it back.
+fn refuse(shared: &Shared, accepted: Accepted) -> Option<Accepted> {
+    let Accepted {
+        stream,
+        id,
+        address,
+    } = &accepted;
+    let network = stream.network();
+    let plan = shared.faults.as_ref();
+    if !plan.is_some_and(|plan| plan.refuses(network, *id, *address)) {
+        return Some(accepted);
+    }
+    // Without it the peer sees the end all the same.
+    let _: io::Result<()> = stream.reset_on_close();
+    shared.limits.release(*address);
+    shared.inboxes[0].counters.refused.add(1);
+    shared.events.tell(|| Kind::Fault {
+        what: Applied::Refuse,
+        network,
+        connection: *id,
+        peer: Some(*address),
+        message: 0,
+    });
+    shared.events.close(accepted.stream);
+    None
 }
 
 /// Whether accepting failed for a connection that was gone before we took it, or that a filter

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Args;
+use echo_core::explain::{Explain, Lang};
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Framing};
+use echo_core::{Endpoint, Failure, Framing};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Level;
+use crate::fault::{Fault, Seed};
 use crate::log::Format;
 
 /// A server's effective configuration.
@@ -23,6 +26,8 @@ pub struct Config {
     pub framing: Framing,
     /// The longest frame allowed, in bytes; a longer one ends its connection.
     pub max_frame: Size,
+    /// The most that one read of a stream takes, in bytes.
+    pub buffer: Size,
     /// Threads, each with its own event loop.
     pub workers: NonZeroUsize,
     /// How long to poll without sleeping after a wake-up that carried one event; 0 never does.
@@ -53,13 +58,24 @@ pub struct Config {
     pub udp_rate: u32,
     /// Answer datagrams from service ports too. Two echo servers can then be set on each other.
     pub udp_allow_any: bool,
+    /// What goes wrong on purpose.
+    pub fault: Vec<Fault>,
+    /// What chance among the faults follows from.
+    pub seed: Seed,
     /// How much is told of what happens.
     pub log_level: Level,
     /// How it is told.
     pub log: Format,
+    /// Whether each socket call is told and explained instead, by one worker.
+    pub explain: Explain,
+    /// The language of explanations.
+    pub lang: Lang,
     /// Write every received chunk to this file, unless its name is empty.
     pub record: PathBuf,
 }
+
+/// More than a socket can hold by default; each worker has one such buffer.
+const MAX_BUFFER: u64 = 16 << 20;
 
 impl Default for Config {
     fn default() -> Self {
@@ -67,6 +83,8 @@ impl Default for Config {
             listen: vec![Endpoint::default()],
             framing: Framing::default(),
             max_frame: Size(1 << 20),
+            // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
+            buffer: Size(64 << 10),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             spin: Timespan(Duration::from_micros(50)),
             once: false,
@@ -84,14 +102,54 @@ impl Default for Config {
             keepalive: Timespan::from_secs(60),
             udp_rate: 10_000,
             udp_allow_any: false,
+            fault: Vec::new(),
+            seed: Seed::Random,
             log_level: Level::Connections,
             log: Format::Text,
+            explain: Explain::Off,
+            lang: Lang::Auto,
             record: PathBuf::new(),
         }
     }
 }
 
 impl Config {
+    /// Refuses what cannot be.
+    ///
+    /// # Errors
+    /// A usage [`Failure`] that names the flag.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.buffer.0 {
+            1..=MAX_BUFFER => Ok(()),
+            _ => Err(Failure::usage(anyhow!(
+                "--buffer {} is no size for a read; give one from 1 to {}",
+                self.buffer,
+                Size(MAX_BUFFER)
+            ))),
+        }
+    }
+
+    /// The bytes of a worker's buffer.
+    pub(crate) fn buffer_len(&self) -> usize {
+        usize::try_from(self.buffer.0.clamp(1, MAX_BUFFER)).unwrap_or(usize::MAX)
+    }
+
+    /// What is told: with explanations every call, and otherwise what was asked for.
+    pub fn level(&self) -> Level {
+        match self.explain {
+            Explain::Off => self.log_level,
+            Explain::Text | Explain::Json => Level::Calls,
+        }
+    }
+
+    /// The event loops. Where calls are explained there is one, so that they have an order.
+    pub(crate) fn loops(&self) -> usize {
+        match self.explain {
+            Explain::Off => self.workers.get(),
+            Explain::Text | Explain::Json => 1,
+        }
+    }
+
     /// How many connections are served in all; `None`: no limit.
     pub fn total(&self) -> Option<NonZeroUsize> {
         NonZeroUsize::new(if self.once { 1 } else { self.max_total })
@@ -117,6 +175,10 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_frame: Option<Size>,
+    /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<Size>,
     /// Run this many event loops, each in a thread [default: one per core]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,6 +239,18 @@ pub struct Settings {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_allow_any: Option<bool>,
+    /// Do this wrong on purpose, such as `drop=20%,udp`; may be given several times
+    ///
+    /// What happens: drop, duplicate, reorder, corrupt, truncate, delay, split, merge, trickle,
+    /// rate, stall, refuse, no-accept, close-after, half-close-after, reset-after. Where: tcp,
+    /// udp, unix, peer=, conn=, msg=. docs/FAULTS.md tells of each.
+    #[arg(long, value_name = "SPEC", value_delimiter = ';')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Vec<Fault>>,
+    /// Draw what chance decides among the faults from this number [default: random]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Seed>,
     /// Tell `off`, `connections` or `traffic` [default: connections]
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,6 +259,14 @@ pub struct Settings {
     #[arg(long, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Format>,
+    /// Tell each socket call and what it means instead; `json` for programs
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
+    /// Explain in `en` or `es` [default: auto, by the locale]
+    #[arg(long, value_name = "LANG")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lang: Option<Lang>,
     /// Write every received chunk to FILE, with time, size and bytes, as JSON lines
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]

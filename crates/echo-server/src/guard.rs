@@ -7,13 +7,15 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use echo_core::endpoint::DEFAULT_PORT;
+use socket2::{Domain, Protocol, Type};
 
 use crate::config::Config;
-use crate::event::DropReason;
+use crate::event::{DropReason, Events};
+use crate::opening::Opening;
 
 /// Services live below this port (RFC 6335's system ports).
 const FIRST_USER_PORT: u16 = 1024;
@@ -36,6 +38,7 @@ pub(crate) struct Guard {
     rate: u64,
     slots: Option<Box<[Slot]>>,
     hasher: RandomState,
+    events: Events,
     destinations: HashMap<IpAddr, bool>,
 }
 
@@ -48,13 +51,14 @@ struct Slot {
 
 impl Guard {
     /// A guard that refuses sources at `own_ports`, where this server listens.
-    pub(crate) fn new(config: &Config, own_ports: Vec<u16>) -> Self {
+    pub(crate) fn new(config: &Config, own_ports: Vec<u16>, events: Events) -> Self {
         Guard {
             own_ports,
             allow_any: config.udp_allow_any,
             rate: config.udp_rate.into(),
             slots: None,
             hasher: RandomState::new(),
+            events,
             destinations: HashMap::new(),
         }
     }
@@ -69,7 +73,7 @@ impl Guard {
     ) -> Result<u64, DropReason> {
         let ip = source.ip().to_canonical();
         let port = source.port();
-        if self.own_ports.contains(&port) && is_own(ip) {
+        if self.own_ports.contains(&port) && self.is_own(ip) {
             return Err(DropReason::OwnSocket);
         }
         let service = port < FIRST_USER_PORT || port == NFS_PORT || port == DEFAULT_PORT;
@@ -118,15 +122,47 @@ impl Guard {
         if !is_unicast(ip) {
             return false;
         }
+        if ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            return true;
+        }
         if let Some(&known) = self.destinations.get(&ip) {
             return known;
         }
         if self.destinations.len() >= MAX_DESTINATIONS {
             self.destinations.clear();
         }
-        let unicast = !is_subnet_broadcast(ip);
+        let unicast = !self.is_subnet_broadcast(ip);
         self.destinations.insert(ip, unicast);
         unicast
+    }
+
+    /// Whether `ip` is an address of this machine, on which a packet to itself can claim to be
+    /// from it.
+    fn is_own(&self, ip: IpAddr) -> bool {
+        let bind = || self.probe(ip).map(drop);
+        ip.is_loopback() || bind().is_ok()
+    }
+
+    /// Only the system knows which address is its network's broadcast address: it refuses to
+    /// connect to it. No packet is sent.
+    fn is_subnet_broadcast(&self, ip: IpAddr) -> bool {
+        if ip.is_ipv6() {
+            return false;
+        }
+        let connect = || {
+            let probe = self.probe(Ipv4Addr::UNSPECIFIED.into())?;
+            probe.connect(&SocketAddr::new(ip, NFS_PORT).into())
+        };
+        connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// A socket bound to `ip`, closed again when dropped.
+    fn probe(&self, ip: IpAddr) -> io::Result<Opening<'_>> {
+        let address = SocketAddr::new(ip, 0);
+        let (domain, kind) = (Domain::for_address(address), Type::DGRAM);
+        let opening = Opening::new(&self.events, domain, kind, Some(Protocol::UDP))?;
+        opening.bind(&address.into())?;
+        Ok(opening)
     }
 }
 
@@ -134,27 +170,12 @@ fn is_unicast(ip: IpAddr) -> bool {
     !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
-/// Whether `ip` is an address of this machine, on which a packet to itself can claim to be from it.
-fn is_own(ip: IpAddr) -> bool {
-    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
-}
-
-/// Only the system knows which address is its network's broadcast address: it refuses to connect
-/// to it. No packet is sent.
-fn is_subnet_broadcast(ip: IpAddr) -> bool {
-    if ip.is_ipv6() {
-        return false;
-    }
-    let connect = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.connect((ip, NFS_PORT));
-    connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::PermissionDenied)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn guard(config: Config) -> Guard {
-        Guard::new(&config, vec![40_000])
+        Guard::new(&config, vec![40_000], Events::off())
     }
 
     fn admit(guard: &mut Guard, source: &str, destination: &str) -> Result<u64, DropReason> {

@@ -23,12 +23,14 @@ pub mod config;
 #[cfg(test)]
 mod defect;
 pub mod event;
+pub mod fault;
 pub mod fixture;
 mod guard;
 mod inbox;
 mod limits;
 mod listener;
 pub mod log;
+mod opening;
 mod record;
 mod server;
 mod shutdown;

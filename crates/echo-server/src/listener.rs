@@ -13,7 +13,9 @@ use echo_core::{Endpoint, Failure, Transport};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
-use crate::event::Address;
+use crate::event::{Address, Events};
+use crate::fault::{self, Network};
+use crate::opening::Opening;
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
 /// overflows; the system lowers this to its own limit (`net.core.somaxconn`, 4,096 on Linux).
@@ -27,6 +29,8 @@ pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
     Unix(mio::net::UnixListener, SocketFile),
     Udp(UdpSocket),
+    /// Bound, but not listening: the system refuses every connection.
+    Refusing(Socket),
 }
 
 /// A bound socket and the address it got.
@@ -35,17 +39,47 @@ pub(crate) struct Bound {
     pub(crate) listener: Listener,
 }
 
+impl Bound {
+    /// Whether a fault has it refuse every connection.
+    pub(crate) fn is_refusing(&self) -> bool {
+        matches!(self.listener, Listener::Refusing(_))
+    }
+}
+
 /// Binds every endpoint, or none.
-pub(crate) fn bind_all(config: &Config) -> Result<Vec<Bound>, Failure> {
+pub(crate) fn bind_all(config: &Config, events: &Events) -> Result<Vec<Bound>, Failure> {
+    let mut bound = Vec::new();
+    match bind_each(config, events, &mut bound) {
+        Ok(()) => Ok(bound),
+        Err(failure) => {
+            close_all(bound, events);
+            Err(failure)
+        }
+    }
+}
+
+fn close_all(bound: Vec<Bound>, events: &Events) {
+    for socket in bound {
+        match socket.listener {
+            Listener::Tcp(listener) => events.close(listener),
+            Listener::Unix(listener, _file) => events.close(listener),
+            Listener::Udp(socket) => events.close(socket),
+            Listener::Refusing(socket) => events.close(socket),
+        }
+    }
+}
+
+fn bind_each(config: &Config, events: &Events, bound: &mut Vec<Bound>) -> Result<(), Failure> {
     if config.listen.is_empty() {
         return Err(Failure::usage(anyhow!(
             "nothing to listen on; give an endpoint with --listen"
         )));
     }
-    let mut bound = Vec::new();
     for endpoint in &config.listen {
         match endpoint {
-            Endpoint::Unix(path) => bound.push(bind_unix(path).map_err(Failure::bad)?),
+            Endpoint::Unix(path) => {
+                bound.push(bind_unix(config, events, path).map_err(Failure::bad)?)
+            }
             Endpoint::Inet {
                 transport,
                 host,
@@ -56,11 +90,17 @@ pub(crate) fn bind_all(config: &Config) -> Result<Vec<Bound>, Failure> {
                     Some(Transport::Udp) => &[Transport::Udp],
                     None => &[Transport::Tcp, Transport::Udp],
                 };
-                bound.extend(bind_inet(config, endpoint, transports, host, *port)?);
+                bound.extend(bind_inet(
+                    config,
+                    events,
+                    endpoint,
+                    transports,
+                    (host, *port),
+                )?);
             }
         }
     }
-    Ok(bound)
+    Ok(())
 }
 
 /// Why one socket could not be bound.
@@ -110,17 +150,17 @@ fn is_out_of_files(error: &io::Error) -> bool {
 
 fn bind_inet(
     config: &Config,
+    events: &Events,
     endpoint: &Endpoint,
     transports: &[Transport],
-    host: &str,
-    port: u16,
+    (host, port): (&str, u16),
 ) -> Result<Vec<Bound>, Failure> {
     let addresses = resolve(host, port)
         .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?;
     let mut tries = 0;
     loop {
         tries += 1;
-        match bind_addresses(config, transports, &addresses) {
+        match bind_addresses(config, events, transports, &addresses) {
             // The port that the first socket was given is taken for a later one.
             Err(e)
                 if port == 0
@@ -134,6 +174,7 @@ fn bind_inet(
 /// Binds all transports on all addresses, with one port number for all.
 fn bind_addresses(
     config: &Config,
+    events: &Events,
     transports: &[Transport],
     addresses: &[SocketAddr],
 ) -> Result<Vec<Bound>, BindError> {
@@ -144,12 +185,13 @@ fn bind_addresses(
             if let Some(first) = bound.first().and_then(|first| first.address.socket()) {
                 address.set_port(first.port());
             }
-            match bind_socket(config, transport, address) {
+            match bind_socket(config, events, transport, address) {
                 Ok(socket) => bound.push(socket),
                 // A name may resolve to an address family that this machine does not run.
                 Err(error)
                     if addresses.len() > 1 && error.kind() == io::ErrorKind::AddrNotAvailable => {}
                 Err(error) => {
+                    close_all(bound, events);
                     return Err(BindError {
                         transport,
                         address,
@@ -188,39 +230,59 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     Ok(addresses)
 }
 
-fn bind_socket(config: &Config, transport: Transport, address: SocketAddr) -> io::Result<Bound> {
+fn bind_socket(
+    config: &Config,
+    events: &Events,
+    transport: Transport,
+    address: SocketAddr,
+) -> io::Result<Bound> {
     let (kind, protocol) = match transport {
         Transport::Tcp => (Type::STREAM, Protocol::TCP),
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
     };
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
+    let opening = Opening::new(events, Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
-        socket.set_only_v6(!takes_ipv4(config, address))?;
+        opening.socket().set_only_v6(!takes_ipv4(config, address))?;
     }
     match transport {
         Transport::Tcp => {
             // Lets a restarted server bind while old connections are in TIME_WAIT; two listeners
             // still cannot share a port. Never set for UDP, where two sockets could.
-            socket.set_reuse_address(true)?;
-            socket.bind(&address.into())?;
-            set_stream_options(config, &socket)?;
-            socket.listen(BACKLOG)?;
-            let listener = std::net::TcpListener::from(socket);
+            opening.socket().set_reuse_address(true)?;
+            opening.bind(&address.into())?;
+            set_stream_options(config, opening.socket())?;
+            if fault::refuses_all(&config.fault) {
+                return Ok(Bound {
+                    address: Address::Tcp(local_address(opening.socket())?),
+                    listener: Listener::Refusing(opening.ready()),
+                });
+            }
+            opening.listen(backlog(config, Network::Tcp))?;
+            let listener = std::net::TcpListener::from(opening.ready());
             Ok(Bound {
                 address: Address::Tcp(listener.local_addr()?),
                 listener: Listener::Tcp(mio::net::TcpListener::from_std(listener)),
             })
         }
         Transport::Udp => {
-            socket.bind(&address.into())?;
-            let socket = UdpSocket::from(socket);
+            opening.bind(&address.into())?;
+            let socket = UdpSocket::from(opening.ready());
             Ok(Bound {
                 address: Address::Udp(socket.local_addr()?),
                 listener: Listener::Udp(socket),
             })
         }
     }
+}
+
+/// How many connections the system may hold ready: fewer where a fault leaves them waiting.
+fn backlog(config: &Config, network: Network) -> i32 {
+    fault::backlog(&config.fault, network, 1).unwrap_or(BACKLOG)
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// The options of a connection, set once on the listener: accepted sockets inherit them.
@@ -291,10 +353,10 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-fn bind_unix(path: &Path) -> anyhow::Result<Bound> {
+fn bind_unix(config: &Config, events: &Events, path: &Path) -> anyhow::Result<Bound> {
     let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", path.display());
-    remove_stale(path).map_err(fail)?;
-    let listener = UnixListener::bind(path).map_err(|error| {
+    remove_stale(events, path).map_err(fail)?;
+    let listener = listen_unix(config, events, path).map_err(|error| {
         fail(match error.kind() {
             io::ErrorKind::NotFound => "its directory does not exist; create it first".to_owned(),
             io::ErrorKind::PermissionDenied => {
@@ -308,9 +370,6 @@ fn bind_unix(path: &Path) -> anyhow::Result<Bound> {
         })
     })?;
     let file = SocketFile::new(path);
-    listener
-        .set_nonblocking(true)
-        .map_err(|error| fail(error.to_string()))?;
     let listener = mio::net::UnixListener::from_std(listener);
     Ok(Bound {
         address: Address::Unix(path.to_owned()),
@@ -318,8 +377,15 @@ fn bind_unix(path: &Path) -> anyhow::Result<Bound> {
     })
 }
 
+fn listen_unix(config: &Config, events: &Events, path: &Path) -> io::Result<UnixListener> {
+    let opening = Opening::new(events, Domain::UNIX, Type::STREAM, None)?;
+    opening.bind(&SockAddr::unix(path)?)?;
+    opening.listen(backlog(config, Network::Unix))?;
+    Ok(opening.ready().into())
+}
+
 /// Removes a socket file that no server answers on; anything else that is in the way stays.
-fn remove_stale(path: &Path) -> Result<(), String> {
+fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else {
         return Ok(());
     };
@@ -328,9 +394,8 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     }
     // Without waiting: a server that hangs has a full queue, and would be waited for for ever.
     let probe = || {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(path)?)
+        let probe = Opening::new(events, Domain::UNIX, Type::STREAM, None)?;
+        probe.connect(&SockAddr::unix(path)?)
     };
     match probe() {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {

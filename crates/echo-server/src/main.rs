@@ -1,6 +1,6 @@
 //! The echo server's command.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use clap::Parser;
 use echo_core::{Exit, Failure};
 use echo_server::cli::Cli;
-use echo_server::event::Stop;
+use echo_server::event::{Events, Stop};
 use echo_server::fixture::{self, ReadyFile};
 use echo_server::{Config, Server, Shutdown, log, thread};
 
@@ -33,24 +33,31 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     if cli.print_config {
         return print(&layers.to_string());
     }
+    let (events, reader) = Events::channel(config.level());
+    let (done, written) = channel::<()>();
+    let told = config.clone();
+    thread::start("log", move || {
+        let _done = done;
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = io::stderr().is_terminal() && !refused;
+        // Nobody is left to be told that standard error is closed.
+        let _: io::Result<()> = log::write(&told, &reader, io::stderr(), colour);
+    })?;
+    let outcome = serve(config, events);
+    let _: RecvTimeoutError = written.recv_timeout(LAST_WORDS).unwrap_err();
+    outcome
+}
+
+fn serve(config: Config, events: Events) -> Result<(), Failure> {
     let ready_file = ReadyFile::prepare(&config)?;
-    let mut server = Server::bind(config.clone())?;
+    let server = Server::bind_with(config.clone(), events)?;
     let shutdown = stop_on_signals()?;
     let lines = fixture::ready_lines(&server.addresses());
     ready_file.write(&lines)?;
     print(&lines)?;
     fixture::stop_by_itself(&config, &shutdown)?;
-
-    let (done, written) = channel::<()>();
-    let (events, format, level) = (server.take_events(), config.log, config.log_level);
-    thread::start("log", move || {
-        let _done = done;
-        // Nobody is left to be told that standard error is closed.
-        let _: io::Result<()> = log::write(format, level, &events, io::stderr());
-    })?;
-    let outcome = server.run(&shutdown);
-    let _: RecvTimeoutError = written.recv_timeout(LAST_WORDS).unwrap_err();
-    outcome.and_then(|()| fixture::verdict(&config, shutdown.why()))
+    server.run(&shutdown)?;
+    fixture::verdict(&config, shutdown.why())
 }
 
 /// Prints a result. A reader that has gone away is no error; a full disk is.

@@ -8,9 +8,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::anyhow;
 use echo_core::Failure;
+use echo_core::units::unix_ns;
 
 use crate::event::{Chunk, Origin, PeerAddress, Stop, unmapped};
-use crate::log::unix_ns;
 use crate::shutdown::Shutdown;
 
 /// A file that is written a line at a time, each with one call: a reader never sees a part of one

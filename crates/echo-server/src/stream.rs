@@ -2,12 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
+use echo_core::explain::Call;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 
-use crate::event::Address;
+use crate::event::{Address, Events, Mark};
+use crate::fault::Network;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -39,18 +42,23 @@ impl Stream {
         }
     }
 
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
+    pub(crate) fn read(&mut self, buffer: &mut [u8], events: &Events) -> io::Result<usize> {
+        let outcome = match self {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Unix(stream) => stream.read(buffer),
-        }
+        };
+        events.outcome(Mark::default(), self, &outcome, |n| Call::Receive {
+            received_bytes: n as u64,
+            room_bytes: buffer.len() as u64,
+        });
+        outcome
     }
 
     /// Writes until the socket takes no more. Returns how much it took.
-    pub(crate) fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn write_some(&mut self, bytes: &[u8], events: &Events) -> io::Result<usize> {
         let mut taken = 0;
         while taken < bytes.len() {
-            match self.write(&bytes[taken..]) {
+            match self.write(&bytes[taken..], events) {
                 Ok(n) => taken += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -60,18 +68,44 @@ impl Stream {
         Ok(taken)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
+    fn write(&mut self, bytes: &[u8], events: &Events) -> io::Result<usize> {
+        let mark = events.mark();
+        let outcome = match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+        };
+        events.outcome(mark, self, &outcome, |n| Call::Send {
+            sent_bytes: n as u64,
+            offered_bytes: bytes.len() as u64,
+        });
+        outcome
+    }
+
+    /// Has the close that follows send a reset, where there is such a thing.
+    pub(crate) fn reset_on_close(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => {
+                socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
+            }
+            Stream::Unix(_) => Ok(()),
         }
     }
 
-    pub(crate) fn finish_sending(&self) -> io::Result<()> {
+    pub(crate) fn network(&self) -> Network {
         match self {
+            Stream::Tcp(_) => Network::Tcp,
+            Stream::Unix(_) => Network::Unix,
+        }
+    }
+
+    pub(crate) fn finish_sending(&self, events: &Events) -> io::Result<()> {
+        let mark = events.mark();
+        let outcome = match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
+        };
+        events.outcome(mark, self, &outcome, |()| Call::Shutdown { both: false });
+        outcome
     }
 
     /// Whether a read that did not fill its buffer emptied the socket. On a Unix socket it may
@@ -86,6 +120,15 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Some(std::os::fd::AsFd::as_fd(stream)),
             Stream::Unix(_) => None,
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
         }
     }
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use echo_core::Framing;
+use echo_core::netstat::{self, Row};
 use nix::sys::signal::Signal;
 
 use super::stage::{LIMIT, Stage, has_ipv6};
 use super::{Outcome, Step};
-use crate::netstat::{self, Row};
 
 /// Every step. Those after the first talk to the server that it starts, until the last stops it.
 pub const STORY: &[Step] = &[

@@ -1,10 +1,11 @@
 //! From the workers to whoever listens: bounded, never blocking, losses counted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use echo_core::explain::Witness;
 use serde::{Deserialize, Serialize};
 
 use super::{Chunk, Event, Kind, Origin};
@@ -20,6 +21,9 @@ pub enum Level {
     Connections,
     /// Every read and write too.
     Traffic,
+    /// Every call to the system, for `--explain`.
+    #[serde(skip)]
+    Calls,
 }
 
 /// Events waiting for their reader; past this they are dropped and counted. At about 100 bytes
@@ -38,6 +42,7 @@ pub struct Events {
     queue: Option<SyncSender<Event>>,
     missed: Arc<AtomicU64>,
     record: Option<Arc<Record>>,
+    pub(super) witness: Option<Arc<Mutex<Witness>>>,
 }
 
 /// The reading end of [`Events`].
@@ -84,6 +89,7 @@ impl Events {
             queue: (level > Level::Off).then_some(sender),
             missed: missed.clone(),
             record: None,
+            witness: (level == Level::Calls).then(Arc::default),
         };
         (events, EventReader { queue, missed })
     }
@@ -104,7 +110,7 @@ impl Events {
 
     /// Whether someone looks at the bytes themselves, which must then pass through here.
     pub(crate) fn see_bytes(&self) -> bool {
-        self.record.is_some()
+        self.record.is_some() || self.witness.is_some()
     }
 
     /// Tells of a connection event; what it says is only put together when someone listens.
@@ -140,11 +146,18 @@ impl Events {
         if level > self.level {
             return;
         }
-        let Some(queue) = &self.queue else { return };
-        let event = Event {
-            time: self.clock.now(),
+        self.put(Event {
+            time: self.now(),
             kind: kind(),
-        };
+        });
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    pub(super) fn put(&self, event: Event) {
+        let Some(queue) = &self.queue else { return };
         if let Err(TrySendError::Full(_)) = queue.try_send(event) {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
@@ -152,7 +165,7 @@ impl Events {
 }
 
 /// The datagrams in `bytes`: an empty one is one, too.
-fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
     let empty = bytes.is_empty().then_some(bytes);
     bytes.chunks(size.max(1)).chain(empty)
 }

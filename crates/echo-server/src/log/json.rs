@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use echo_core::framing::FrameError;
+use echo_core::units::unix_ns;
 use serde_json::{Value, json};
 
-use super::unix_ns;
 use crate::event::{
     Address, DropReason, Event, EventReader, Kind, Limit, PeerAddress, Reason, Stop, unmapped,
 };
@@ -64,7 +64,10 @@ fn name(kind: &Kind) -> &'static str {
         Kind::DatagramsSent { .. } => "datagrams-sent",
         Kind::Datagrams { .. } => "datagrams",
         Kind::DatagramsDropped { .. } => "datagrams-dropped",
+        Kind::Faults { .. } => "faults",
+        Kind::Fault { .. } => "fault",
         Kind::AcceptFailed { .. } => "accept-failed",
+        Kind::Call(_) => "call",
         Kind::Draining { .. } => "draining",
         Kind::Stopped { .. } => "stopped",
     }
@@ -129,6 +132,24 @@ fn fields(kind: &Kind) -> Value {
             "transport": "udp", "local": text(*local), "peer": text(*peer), "datagrams": count,
             "reason": drop_code(reason), "detail": reason.to_string(),
         }),
+        Kind::Faults { count, seed } => json!({ "faults": count, "seed": seed }),
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer,
+            message,
+        } => {
+            let message = (*message > 0).then_some(*message);
+            let mut fields = json!({
+                "fault": what.name(), "transport": network.to_string(), "connection": connection,
+                "peer": peer.as_ref().map_or(Value::Null, end), "message": message,
+            });
+            for (key, value) in what.values() {
+                fields[key] = value.into();
+            }
+            fields
+        }
         Kind::AcceptFailed { error, retry_in } => {
             json!({ "detail": error, "retry_in_ns": ns(*retry_in) })
         }
@@ -139,6 +160,8 @@ fn fields(kind: &Kind) -> Value {
         } => json!({
             "reason": stop_code(*why), "connections": connections, "at_most_ns": ns(*at_most),
         }),
+        // Those who want calls as JSON get nothing but calls: `--explain=json`.
+        Kind::Call(step) => json!({ "call": step.call }),
         Kind::Stopped { why } => json!({ "reason": stop_code(*why), "detail": why.to_string() }),
     }
 }
@@ -192,6 +215,7 @@ fn code(reason: &Reason) -> &'static str {
         Reason::Shutdown => "shutdown",
         Reason::Failed(_) => "failed",
         Reason::Defect => "defect",
+        Reason::Fault(_) => "fault",
     }
 }
 

@@ -1,16 +1,18 @@
 //! Events as they are written to standard error: lines for people, or JSON lines for programs.
 
+mod explain;
 mod json;
 #[cfg(test)]
 mod sample;
 mod text;
 
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use echo_core::explain::Explain;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{EventReader, Level};
+use crate::config::Config;
+use crate::event::EventReader;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,24 +25,23 @@ pub enum Format {
     Json,
 }
 
-/// Writes every event to `out` until the server is gone. `level` is the one they were asked for at.
+/// Writes every event to `out`, as `config` says, until the server is gone. `colour` only serves
+/// explanations.
 ///
 /// # Errors
 /// The first one of `out`.
 pub fn write(
-    format: Format,
-    level: Level,
+    config: &Config,
     events: &EventReader,
     out: impl Write,
+    colour: bool,
 ) -> io::Result<()> {
-    match format {
-        Format::Text => text::write(events, level, out),
-        Format::Json => json::write(events, out),
+    match (config.explain, config.log) {
+        (Explain::Off, Format::Text) => text::write(events, config.log_level, out),
+        (Explain::Off, Format::Json) => json::write(events, out),
+        (explain, _) => {
+            let lang = config.lang.resolve(|name| std::env::var_os(name));
+            explain::write(explain, lang, colour, events, out)
+        }
     }
-}
-
-/// Nanoseconds since 1970; until the year 2554 they fit.
-pub(crate) fn unix_ns(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -161,11 +161,18 @@ impl Pace {
     }
 }
 
+/// An event's line alone.
+pub(super) fn one(event: &Event) -> String {
+    let mut out = String::new();
+    line(&mut out, event);
+    out
+}
+
 /// Adds an event's line. Writing to a string cannot fail.
 fn line(out: &mut String, event: &Event) {
     let _ = match &event.kind {
-        // The ready line has said so, on standard output.
-        Kind::Listening { .. } => Ok(()),
+        // The ready line has said so, on standard output; explanations tell of calls.
+        Kind::Listening { .. } | Kind::Call(_) => Ok(()),
         Kind::Accepted { id, peer, .. } => writeln!(out, "Connected by: {peer} (#{id})"),
         Kind::Refused { peer, limit, .. } => writeln!(out, "Refused: {peer}: {limit}"),
         Kind::Received { id, bytes: n } => {
@@ -237,6 +244,34 @@ fn line(out: &mut String, event: &Event) {
         } => writeln!(
             out,
             "Datagrams not answered: {count}; the last from {peer}: {reason}"
+        ),
+        Kind::Faults { count, seed } => writeln!(
+            out,
+            "{} configured; --seed {seed} repeats what chance decides",
+            Count(*count as u64, "fault")
+        ),
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer: Some(peer),
+            message,
+        } => match message {
+            0 => writeln!(out, "Fault: {what}: {network} {peer} (#{connection})"),
+            message => writeln!(
+                out,
+                "Fault: {what}: {network} message {message} from {peer} (#{connection})"
+            ),
+        },
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer: None,
+            ..
+        } => writeln!(
+            out,
+            "Fault: {what}: {network} connections from #{connection} on"
         ),
         Kind::AcceptFailed { error, retry_in } => writeln!(
             out,

@@ -1,0 +1,165 @@
+//! A step in words, and the lines of code beside them.
+
+use std::fmt::Write;
+
+use super::text::wrap;
+use super::{Call, End, Family, Kind, Step};
+use crate::netstat;
+
+/// A step in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// Its number, from 1.
+    pub number: usize,
+    /// The line of Python that it corresponds to.
+    pub python: String,
+    /// The call, with its real values.
+    pub system: String,
+    /// What it means.
+    pub text: String,
+    /// A heading, and the socket's row under it.
+    pub listed: Option<(String, String)>,
+}
+
+/// The columns that a text takes at most, but for a long path.
+const WIDTH: usize = 80;
+
+/// A text as lines.
+pub(super) fn paragraph(text: &str) -> String {
+    wrap(text, WIDTH).join("\n") + "\n"
+}
+
+impl Telling {
+    const INDENT: &'static str = "    ";
+
+    /// As a paragraph of text, with colours or without.
+    pub fn paragraph(&self, colour: bool) -> String {
+        let paint = |code: &str, text: &str| match colour {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        };
+        let indent = Self::INDENT;
+        let mut out = format!("{:>2}  {}\n", self.number, paint("1;36", &self.python));
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{indent}{}", paint("2", &self.system));
+        for line in wrap(&self.text, WIDTH - indent.len()) {
+            let _ = writeln!(out, "{indent}{line}");
+        }
+        match &self.listed {
+            Some((heading, row)) if row.is_empty() => {
+                let _ = writeln!(out, "{indent}{heading}");
+            }
+            Some((heading, row)) => {
+                let _ = writeln!(out, "{indent}{heading}");
+                let _ = writeln!(out, "{indent}{}", paint("2", netstat::HEADER));
+                let _ = writeln!(out, "{indent}{}", paint("32", row));
+            }
+            None => {}
+        }
+        out
+    }
+}
+
+/// The line of Python.
+pub(super) fn python(name: &str, kind: Kind, call: &Call) -> String {
+    match call {
+        Call::Socket { family, kind } => {
+            format!("{name} = socket.socket(socket.{family}, socket.{kind})")
+        }
+        Call::Bind { asked, .. } => format!("{name}.bind({})", tuple(asked)),
+        Call::Listen { backlog } => format!("{name}.listen({backlog})"),
+        Call::Accept { peer, .. } => {
+            format!("conn, addr = {name}.accept()  # addr: {}", tuple(peer))
+        }
+        Call::Connect { peer, .. } => format!("{name}.connect({})", tuple(peer)),
+        Call::Send { .. } if kind == Kind::Datagram => format!("{name}.send(data)"),
+        Call::Send { .. } => format!("{name}.sendall(data)"),
+        Call::Receive {
+            received_bytes,
+            room_bytes,
+        } => format!("data = {name}.recv({room_bytes})  # len(data): {received_bytes}"),
+        Call::SendTo { .. } => format!("{name}.sendto(data, addr)"),
+        Call::ReceiveFrom { peer, .. } => {
+            format!(
+                "data, addr = {name}.recvfrom(65535)  # addr: {}",
+                tuple(peer)
+            )
+        }
+        Call::Shutdown { both: false } => format!("{name}.shutdown(socket.SHUT_WR)"),
+        Call::Shutdown { both: true } => format!("{name}.shutdown(socket.SHUT_RDWR)"),
+        Call::Close => format!("{name}.close()"),
+    }
+}
+
+/// An address as Python writes it.
+fn tuple(end: &End) -> String {
+    match end {
+        End::Inet(address) => format!("(\"{}\", {})", address.ip(), address.port()),
+        End::Unix(path) => format!("{path:?}"),
+    }
+}
+
+/// The call, about as strace shows it.
+pub(super) fn system(step: &Step) -> String {
+    let number = step.socket;
+    let (call, outcome) = match &step.call {
+        Call::Socket { family, kind } => {
+            let protocol = match (family, kind) {
+                (Family::Unix, _) => "0",
+                (_, Kind::Stream) => "IPPROTO_TCP",
+                (_, Kind::Datagram) => "IPPROTO_UDP",
+            };
+            (
+                format!("socket({family}, {kind}, {protocol})"),
+                number.into(),
+            )
+        }
+        Call::Bind { asked, .. } => (format!("bind({number}, {asked})"), 0),
+        Call::Listen { backlog } => (format!("listen({number}, {backlog})"), 0),
+        Call::Accept { accepted, peer, .. } => {
+            (format!("accept4({number}, {peer})"), (*accepted).into())
+        }
+        Call::Connect { peer, .. } => (format!("connect({number}, {peer})"), 0),
+        Call::Send {
+            sent_bytes,
+            offered_bytes,
+        } => (
+            format!("send({number}, data, {offered_bytes})"),
+            signed(*sent_bytes),
+        ),
+        Call::Receive {
+            received_bytes,
+            room_bytes,
+        } => (
+            format!("recv({number}, data, {room_bytes})"),
+            signed(*received_bytes),
+        ),
+        Call::SendTo {
+            peer, sent_bytes, ..
+        } => (
+            format!("sendto({number}, data, {sent_bytes}, {peer})"),
+            signed(*sent_bytes),
+        ),
+        Call::ReceiveFrom {
+            peer,
+            received_bytes,
+            ..
+        } => (
+            format!("recvfrom({number}, data, {peer})"),
+            signed(*received_bytes),
+        ),
+        Call::Shutdown { both } => {
+            let how = if *both { "SHUT_RDWR" } else { "SHUT_WR" };
+            (format!("shutdown({number}, {how})"), 0)
+        }
+        Call::Close => (format!("close({number})"), 0),
+    };
+    match &step.error {
+        None => format!("{call} = {outcome}"),
+        Some(_) => format!("{call} = -1"),
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,152 @@
+//! The words of an explanation, in each language: one data file a language, alike in their keys.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A language.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lang {
+    /// The one that the environment asks for.
+    #[default]
+    Auto,
+    /// English.
+    En,
+    /// Spanish.
+    Es,
+}
+
+impl Lang {
+    /// This language, or for [`Lang::Auto`] the one of the locale: the first of `LC_ALL`,
+    /// `LC_MESSAGES` and `LANG` that is set, as POSIX has it. English where none is known.
+    pub fn resolve(self, environment: impl Fn(&str) -> Option<OsString>) -> Self {
+        if self != Lang::Auto {
+            return self;
+        }
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .into_iter()
+            .find_map(|name| environment(name).filter(|value| !value.is_empty()))
+            .unwrap_or_default();
+        let locale = locale.to_string_lossy();
+        match locale.split(['_', '.', '@']).next() {
+            Some("es") => Lang::Es,
+            _ => Lang::En,
+        }
+    }
+}
+
+impl FromStr for Lang {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Lang::Auto),
+            "en" => Ok(Lang::En),
+            "es" => Ok(Lang::Es),
+            _ => Err("write auto, en or es".to_owned()),
+        }
+    }
+}
+
+/// The texts of a language, by key.
+#[derive(Clone, Debug)]
+pub struct Texts(BTreeMap<String, String>);
+
+impl Texts {
+    /// The texts of a language.
+    pub fn of(lang: Lang) -> Self {
+        let file = match lang {
+            Lang::Es => include_str!("es.toml"),
+            Lang::En | Lang::Auto => include_str!("en.toml"),
+        };
+        Texts(toml::from_str(file).expect("a test reads each file"))
+    }
+
+    /// The text of `key`, with each `{name}` replaced by its value.
+    pub fn text(&self, key: &str, values: &[(&str, &dyn std::fmt::Display)]) -> String {
+        let mut text = self.0.get(key).map_or(key, String::as_str).to_owned();
+        for (name, value) in values {
+            let place = format!("{{{name}}}");
+            if text.contains(&place) {
+                text = text.replace(&place, &value.to_string());
+            }
+        }
+        text
+    }
+
+    /// A number of things: `1 byte`, `2 bytes`.
+    pub fn count(&self, count: u64, one: &str, many: &str) -> String {
+        let noun = self.text(if count == 1 { one } else { many }, &[]);
+        format!("{count} {noun}")
+    }
+}
+
+/// Cuts prose into lines of at most `width` columns; a longer word stands alone.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn places(text: &str) -> BTreeSet<&str> {
+        let parts = text.split('{').skip(1);
+        parts.filter_map(|part| part.split('}').next()).collect()
+    }
+
+    #[test]
+    fn the_languages_have_the_same_keys_and_each_text_the_same_values() {
+        let (en, es) = (Texts::of(Lang::En), Texts::of(Lang::Es));
+        assert!(en.0.keys().eq(es.0.keys()));
+        for (key, text) in &en.0 {
+            assert_eq!(places(text), places(&es.0[key]), "{key}");
+            assert!(
+                !text.trim().is_empty() && !es.0[key].trim().is_empty(),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_locale_chooses_unless_a_language_is_given() {
+        let resolve = |lang: Lang, set: &[(&str, &str)]| {
+            lang.resolve(|name| {
+                let found = set.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| value.into())
+            })
+        };
+        let auto = |set| resolve(Lang::Auto, set);
+        assert_eq!(auto(&[]), Lang::En);
+        assert_eq!(auto(&[("LANG", "es_ES.UTF-8")]), Lang::Es);
+        assert_eq!(auto(&[("LANG", "es")]), Lang::Es);
+        assert_eq!(auto(&[("LANG", "est_EE.UTF-8")]), Lang::En);
+        assert_eq!(auto(&[("LC_ALL", "C"), ("LANG", "es_MX")]), Lang::En);
+        assert_eq!(auto(&[("LC_ALL", ""), ("LC_MESSAGES", "es@x")]), Lang::Es);
+        assert_eq!(resolve(Lang::En, &[("LANG", "es_ES")]), Lang::En);
+        assert_eq!(resolve(Lang::Es, &[]), Lang::Es);
+    }
+
+    #[test]
+    fn prose_is_wrapped_between_words() {
+        let lines = wrap("one two  three\nfourteen-columns x", 9);
+        assert_eq!(lines, ["one two", "three", "fourteen-columns", "x"]);
+        assert_eq!(wrap("", 9), [""]);
+    }
+}

@@ -1,0 +1,158 @@
+//! From calls to steps: when, and what the system lists of the socket right after.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use super::{Call, Kind, Step};
+use crate::netstat;
+use crate::units::unix_ns;
+
+/// Sees every call of one process, in order.
+#[derive(Debug, Default)]
+pub struct Witness {
+    sockets: HashMap<i32, Socket>,
+}
+
+/// What the system lists a socket under. It outlives the socket: a connection that has been closed
+/// may be listed for another minute.
+#[derive(Clone, Debug)]
+struct Socket {
+    kind: Kind,
+    local: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+}
+
+impl Witness {
+    /// The step that a call was, which has just been made on `socket` or has failed with `error`.
+    pub fn step(
+        &mut self,
+        time: SystemTime,
+        socket: i32,
+        call: Call,
+        error: Option<String>,
+    ) -> Step {
+        let listed = self.note(socket, &call, error.is_some());
+        Step {
+            time_unix_ns: unix_ns(time),
+            socket,
+            call,
+            error,
+            listed: listed.and_then(|socket| socket.row()),
+        }
+    }
+
+    /// Takes note of a call. Returns the socket that is worth a look at the system's list.
+    fn note(&mut self, number: i32, call: &Call, failed: bool) -> Option<Socket> {
+        if let Call::Socket { kind, .. } = call {
+            let socket = Socket {
+                kind: *kind,
+                local: None,
+                peer: None,
+            };
+            self.sockets.insert(number, socket);
+            return None;
+        }
+        if let Call::Close = call {
+            return self.sockets.remove(&number);
+        }
+        if failed {
+            return None;
+        }
+        let socket = self.sockets.get_mut(&number)?;
+        let looks = match call {
+            Call::Bind { local, .. } => {
+                socket.local = local.socket();
+                socket.kind == Kind::Datagram
+            }
+            Call::Connect { local, peer } => {
+                (socket.local, socket.peer) = (local.socket(), peer.socket());
+                true
+            }
+            Call::Accept {
+                accepted,
+                local,
+                peer,
+            } => {
+                let socket = Socket {
+                    kind: socket.kind,
+                    local: local.socket(),
+                    peer: peer.socket(),
+                };
+                self.sockets.insert(*accepted, socket.clone());
+                return Some(socket);
+            }
+            Call::Receive { received_bytes, .. } => {
+                *received_bytes == 0 && socket.kind == Kind::Stream
+            }
+            Call::Listen { .. } | Call::Shutdown { .. } => true,
+            _ => false,
+        };
+        looks.then(|| socket.clone())
+    }
+}
+
+impl Socket {
+    /// Its row; empty when there is none. `None`: the system does not list such sockets, or not here.
+    fn row(&self) -> Option<String> {
+        let protocol = match self.kind {
+            Kind::Stream => "tcp",
+            Kind::Datagram => "udp",
+        };
+        let row = netstat::find(protocol, self.local?, self.peer).ok()?;
+        match row {
+            Some(row) => Some(row.to_string()),
+            None => cfg!(target_os = "linux").then(String::new),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+    use crate::explain::Family;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    fn step(witness: &mut Witness, socket: &impl AsRawFd, call: Call) -> Option<String> {
+        let step = witness.step(SystemTime::now(), socket.as_raw_fd(), call, None);
+        step.listed
+    }
+
+    #[test]
+    fn a_connection_is_followed_from_listen_to_time_wait() {
+        let mut witness = Witness::default();
+        let (family, kind) = (Family::Inet, Kind::Stream);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        let (asked, end) = (local.into(), local.into());
+        step(&mut witness, &listener, Call::Socket { family, kind });
+        let bind = Call::Bind { asked, local: end };
+        assert_eq!(step(&mut witness, &listener, bind), None);
+        let listed = step(&mut witness, &listener, Call::Listen { backlog: 128 }).unwrap();
+        assert!(listed.contains("LISTEN"), "{listed}");
+
+        let client = TcpStream::connect(local).unwrap();
+        let (server, peer) = listener.accept().unwrap();
+        let accept = Call::Accept {
+            accepted: server.as_raw_fd(),
+            local: local.into(),
+            peer: peer.into(),
+        };
+        let listed = step(&mut witness, &listener, accept).unwrap();
+        assert!(
+            listed.contains("ESTABLISHED") && listed.contains(&peer.to_string()),
+            "{listed}"
+        );
+        let (number, close) = (server.as_raw_fd(), Call::Close);
+        drop(server);
+        drop(client);
+        let gone = witness.step(SystemTime::now(), number, close, None);
+        assert!(gone.listed.unwrap().contains("_WAIT"));
+        let number = listener.as_raw_fd();
+        drop(listener);
+        let gone = witness.step(SystemTime::now(), number, Call::Close, None);
+        assert_eq!(gone.listed.as_deref(), Some(""));
+    }
+}
