@@ -39,6 +39,7 @@ mod splice;
 mod stats;
 mod stream;
 mod tcp;
+pub mod thread;
 mod timers;
 mod udp;
 mod worker;

@@ -134,9 +134,18 @@ impl fmt::Display for BindError {
                 "this machine has no such address; `ip address` lists those it has, 0.0.0.0 and \
                  [::] stand for all"
             ),
+            _ if is_out_of_files(error) => {
+                write!(f, "{error}; raise the open-file limit (ulimit -n)")
+            }
             _ => write!(f, "{error}; choose another address with --listen"),
         }
     }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    [Errno::MFILE, Errno::NFILE].contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
 fn bind_inet(
