@@ -68,6 +68,18 @@ impl Programs {
         Ok(Programs(programs))
     }
 
+    /// Runs a program that was built. Settings in the environment, meant for other runs of it,
+    /// do not reach it.
+    pub fn command(&self, name: &str) -> Result<Command> {
+        let mut command = Command::new(self.path(name)?);
+        for (variable, _) in env::vars_os() {
+            if variable.to_string_lossy().starts_with("ECHO_") {
+                command.env_remove(variable);
+            }
+        }
+        Ok(command)
+    }
+
     /// The path of a program that was built.
     pub fn path(&self, name: &str) -> Result<&Path> {
         match self.0.get(name) {

@@ -38,8 +38,10 @@ pub enum Command {
     Bench(Invocation<BenchSettings>),
 }
 
-/// One mode's options, with those that all modes share.
+/// One mode's options, with those that all modes share. The last of the same flag wins, so that an
+/// alias or a script can be overridden.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub struct Invocation<M: Mode> {
     /// Read settings from this TOML file; ECHO_CONFIG names it too
     #[arg(long, value_name = "FILE")]

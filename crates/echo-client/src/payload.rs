@@ -47,22 +47,35 @@ impl Pattern {
             first.copy_from_slice(&word[skipped..skipped + head]);
             (rest, index) = (after, index + 1);
         }
-        let mut words = rest.chunks_exact_mut(8);
-        for word in &mut words {
-            word.copy_from_slice(&output(seed, index).to_le_bytes());
-            index = index.wrapping_add(1);
+        // The state goes on by steps: a multiplication a word is a third of the cost.
+        let mut state = state(seed, index);
+        let (words, tail) = rest.as_chunks_mut();
+        for word in words {
+            *word = mix(state).to_le_bytes();
+            state = state.wrapping_add(GAMMA);
         }
-        let tail = words.into_remainder();
-        let word = output(seed, index).to_le_bytes();
-        tail.copy_from_slice(&word[..tail.len()]);
+        if !tail.is_empty() {
+            tail.copy_from_slice(&mix(state).to_le_bytes()[..tail.len()]);
+        }
     }
 }
+
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// SplitMix64's output number `index` from `seed`.
 #[inline]
 const fn output(seed: u64, index: u64) -> u64 {
-    const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-    let z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA));
+    mix(state(seed, index))
+}
+
+/// The state that output number `index` from `seed` is made of.
+#[inline]
+const fn state(seed: u64, index: u64) -> u64 {
+    seed.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA))
+}
+
+#[inline]
+const fn mix(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

@@ -166,7 +166,7 @@ impl Decimal {
         let (number, rest) = text.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         // 20 digits hold any u64, and keep the arithmetic below far from overflow.
-        if whole.is_empty() && fraction.is_empty() || number.len() > 20 {
+        if whole.is_empty() && fraction.is_empty() || whole.len() + fraction.len() > 20 {
             return None;
         }
         let digits = format!("{whole}{fraction}").parse().ok()?;

@@ -20,9 +20,12 @@
 mod acceptor;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod defect;
 pub mod event;
 pub mod fixture;
 mod guard;
+mod inbox;
 mod limits;
 mod listener;
 pub mod log;
@@ -30,6 +33,7 @@ mod opening;
 mod record;
 mod server;
 mod shutdown;
+mod spin;
 mod splice;
 mod stats;
 mod stream;

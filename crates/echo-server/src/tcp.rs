@@ -186,6 +186,8 @@ impl Peer {
             self.count_received(turn, n);
             let origin = Origin::Stream(self.id, self.address);
             turn.events.received(origin, &turn.buffer[..n], n);
+            #[cfg(test)]
+            crate::defect::strike(&turn.buffer[..n]);
             let all_sent = self.reply(turn, n)?;
             if let Phase::Finishing(reason) = self.phase {
                 return if all_sent {

@@ -197,6 +197,8 @@ impl UdpEcho {
             return;
         }
         let replies = turn.batch.gather(first, run);
+        #[cfg(test)]
+        crate::defect::strike(replies);
         let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
         let mark = turn.events.mark();
         let sent = self.send(&meta, replies);

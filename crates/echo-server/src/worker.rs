@@ -1,8 +1,9 @@
 //! One event loop: poll, dispatch, spin, timers. A server runs one in each of its threads.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use echo_core::Framing;
@@ -13,9 +14,11 @@ use slab::Slab;
 use crate::acceptor::{Accepted, Acceptor};
 use crate::config::Config;
 use crate::event::{Events, Kind, Reason, Stop};
+use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
+use crate::spin::Spin;
 use crate::splice::Pipes;
 use crate::stats::Counters;
 use crate::tcp::{Next, Peer, Turn};
@@ -47,51 +50,6 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Vec<Inbox>,
 }
 
-/// How connections reach a worker, and how many it has.
-pub(crate) struct Inbox {
-    waker: Arc<Waker>,
-    /// Connections given to the worker that have not ended.
-    load: AtomicUsize,
-    /// `None` once the worker has ended.
-    queue: Mutex<Option<Vec<Accepted>>>,
-    pub(crate) counters: Arc<Counters>,
-}
-
-impl Inbox {
-    /// Gives the worker a connection, or gives it back when the worker has ended.
-    fn offer(&self, accepted: Accepted) -> Option<Accepted> {
-        match &mut *self.queue() {
-            Some(queue) => queue.push(accepted),
-            None => return Some(accepted),
-        }
-        // Fails only when the worker is gone, and then so is its queue.
-        let _: io::Result<()> = self.waker.wake();
-        None
-    }
-
-    /// What has been given since the last call.
-    fn take(&self) -> Vec<Accepted> {
-        self.queue()
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
-    }
-
-    /// Takes no more from now on, unless something waits.
-    fn close(&self) -> bool {
-        let mut queue = self.queue();
-        if queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
-            return false;
-        }
-        *queue = None;
-        true
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Option<Vec<Accepted>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// One event loop and what it serves.
 pub(crate) struct Worker {
     index: usize,
@@ -118,13 +76,8 @@ pub(crate) struct Worker {
 /// A poll instance and the inbox through which it is woken.
 pub(crate) fn poll_and_inbox(counters: Arc<Counters>) -> io::Result<(Poll, Inbox)> {
     let poll = Poll::new()?;
-    let inbox = Inbox {
-        waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
-        load: AtomicUsize::new(0),
-        queue: Mutex::new(Some(Vec::new())),
-        counters,
-    };
-    Ok((poll, inbox))
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    Ok((poll, Inbox::new(waker, counters)))
 }
 
 impl Worker {
@@ -175,27 +128,20 @@ impl Worker {
     /// The system's, when it can no longer be asked for events.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = mio::Events::with_capacity(EVENTS);
-        let spin = Duration::from(self.shared.config.spin);
-        let mut spin_until = None;
+        let mut spin = Spin::new(self.shared.config.spin.into());
         loop {
             if self.shared.shutdown.is_requested() && self.drain() {
                 return Ok(());
             }
-            let timeout = match spin_until {
-                Some(_) => Some(Duration::ZERO),
-                None => self.timeout(),
+            let timeout = match spin.is_on() {
+                true => Some(Duration::ZERO),
+                false => self.timeout(),
             };
             match self.poll.poll(&mut ready, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.now = Instant::now(),
             }
-            // A wake-up for one event suggests a peer that waits for each answer before it sends
-            // again: the next event is then nearer than the time it takes to sleep and wake.
-            spin_until = match ready.iter().take(2).count() {
-                0 => spin_until.filter(|until| self.now < *until),
-                1 => (!spin.is_zero()).then(|| self.now + spin),
-                _ => None,
-            };
+            spin.polled(ready.iter().take(2).count(), self.now);
             let received = self.counters.received_bytes.get();
             for event in &ready {
                 self.dispatch(event);
@@ -203,7 +149,7 @@ impl Worker {
             self.take_turns();
             self.expire();
             if self.counters.received_bytes.get() - received > SPIN_MAX_BYTES {
-                spin_until = None;
+                spin.stop();
             }
         }
     }
@@ -275,7 +221,9 @@ impl Worker {
             counters: &self.counters,
             pipes: &mut self.pipes,
         };
-        match peer.advance(&mut turn) {
+        // A defect that one peer's bytes bring out must not be the end of the others.
+        let next = catch_unwind(AssertUnwindSafe(|| peer.advance(&mut turn)));
+        match next.unwrap_or(Err(Reason::Defect)) {
             Ok(Next::Event) => self.arm(key),
             Ok(Next::Turn) => {
                 peer.queued = true;
@@ -296,7 +244,7 @@ impl Worker {
             events: &self.shared.events,
             counters: &self.counters,
         };
-        if udp.advance(&mut turn) {
+        if catch_unwind(AssertUnwindSafe(|| udp.advance(&mut turn))).unwrap_or(true) {
             self.udp_again.push(index);
         }
     }

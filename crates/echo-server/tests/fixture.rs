@@ -136,7 +136,13 @@ fn it_serves_as_many_connections_as_it_is_asked_to_and_no_more() {
 
 #[test]
 fn the_json_log_tells_of_every_byte_and_both_ends() {
-    let server = Server::start(&["--log=json", "-v", "--udp-allow-any", "--once"]);
+    let server = Server::start(&[
+        "--log=json",
+        "-v",
+        "--udp-allow-any",
+        "--once",
+        "--workers=1",
+    ]);
     let (tcp, udp) = (server.tcp(), server.udp());
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
     datagrams.send_to(b"datagram", udp).unwrap();

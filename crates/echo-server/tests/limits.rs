@@ -93,7 +93,7 @@ fn an_idle_connection_is_closed_and_a_talking_one_is_not() {
 
 #[test]
 fn a_peer_that_stops_reading_is_closed_and_its_memory_is_free() {
-    let server = Server::start(&["--write-timeout=500ms", "--workers=2"]);
+    let server = Server::start(&["--write-timeout=2s", "--workers=2"]);
     let account = Account::open(&server);
     let stuck: Vec<TcpStream> = (0..10).map(|_| connect(server.tcp())).collect();
     stuck.iter().for_each(|stream| drop(fill(stream)));
@@ -213,6 +213,7 @@ fn the_default_cap_leaves_room_and_turns_the_others_away() {
     let lines = server.told().lines().count();
     assert!(lines < 60, "{lines} lines: {}", server.told());
     drop(crowd);
+    account.holds(0);
     account.serves_within(Duration::from_secs(1));
     account.balances(1 << 10);
     server.stop();

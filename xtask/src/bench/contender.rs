@@ -124,10 +124,10 @@ impl Contender {
 
     /// The command; for one that cannot say where it listens, also the address it was given.
     fn command(self, ours: &Programs, peers: &Programs) -> Result<(Command, Option<SocketAddr>)> {
-        let peer = |name| Ok((Command::new(peers.path(name)?), None));
+        let peer = |name| Ok((peers.command(name)?, None));
         match self {
             Echo | Control | EchoTold => {
-                let mut command = Command::new(ours.path("echo-server")?);
+                let mut command = ours.command("echo-server")?;
                 command.args(["--listen", "127.0.0.1:0", "--workers", "1"]);
                 if self != EchoTold {
                     command.arg("-q");

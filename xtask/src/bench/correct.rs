@@ -23,6 +23,22 @@ pub struct Checked {
     pub stalled_neighbour: Result<(), String>,
 }
 
+impl Checked {
+    /// What it did wrong, in words.
+    pub fn faults(&self) -> Vec<String> {
+        let name = self.contender.name();
+        let cases = [
+            ("half-close", &self.half_close),
+            ("stalled peer", &self.stalled_neighbour),
+        ];
+        let failed = cases.into_iter().filter_map(|(case, result)| {
+            let error = result.as_ref().err()?;
+            Some(format!("{name}, {case}: {error}"))
+        });
+        failed.collect()
+    }
+}
+
 /// Checks every server that is on this machine.
 pub fn check_all(lab: &Lab) -> Vec<Checked> {
     let found = STREAM

@@ -5,7 +5,8 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::contender::Contender;
-use super::lab::{Lab, Load};
+use super::lab::Lab;
+use super::load::{Load, Shape};
 use super::stats::Spread;
 
 /// Columns: bytes in a message.
@@ -50,14 +51,14 @@ fn cell(lab: &Lab, connections: usize, size: usize) -> Result<Cell> {
         let server = lab.start(Contender::Echo)?;
         let sample = lab.load(
             &server,
-            Load::Tcp {
+            Load::Plain(Shape {
                 connections,
                 size,
                 depth: 1,
-            },
+            }),
         )?;
         // By bytes: of ten thousand large messages few are whole at the end.
-        costs.push(sample.cpu.as_secs_f64() * 1e6 / (sample.bytes / size as f64));
+        costs.push(sample.server_cpu.as_secs_f64() * 1e6 / (sample.outcome.bytes / size as f64));
         peak_kb = peak_kb.max(peak(server.process.id())?);
     }
     let cpu = Spread::of(&costs).context("nothing was measured")?;

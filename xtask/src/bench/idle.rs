@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -12,25 +11,12 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::contender::Contender;
+use super::fact::Fact;
 use super::lab::Lab;
 use super::meter;
 use crate::process::Process;
 
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// One measured promise.
-pub struct Fact {
-    /// What was done.
-    pub title: String,
-    /// What was measured.
-    pub measure: &'static str,
-    /// What came out.
-    pub value: String,
-    /// What had to.
-    pub target: &'static str,
-    /// Whether it did.
-    pub pass: bool,
-}
 
 /// Measures all of them. `quick` takes fewer connections and a shorter time.
 pub fn measure(lab: &Lab, quick: bool) -> Result<Vec<Fact>> {
@@ -71,7 +57,7 @@ fn memory(lab: &Lab, wanted: usize) -> Result<Fact> {
         title: format!("{count} idle connections"),
         measure: "user memory per connection",
         value: format!("{each:.2} KB"),
-        target: "at most 0.3 KB",
+        target: "at most 0.3 KB".to_owned(),
         pass: each <= 0.3,
     })
 }
@@ -101,13 +87,13 @@ fn cpu(lab: &Lab, time: Duration) -> Result<Fact> {
         title: "idle server, 8 connections held".to_owned(),
         measure: "CPU",
         value: format!("{ticks} ticks ({} us) in {time:?}", exact.as_micros()),
-        target: "0 ticks",
+        target: "0 ticks".to_owned(),
         pass: ticks == 0,
     })
 }
 
 fn balance(lab: &Lab) -> Result<Fact> {
-    let mut command = Command::new(lab.echo_server()?);
+    let mut command = lab.echo_server()?;
     command.args(["--listen", "tcp://127.0.0.1:0", "--workers", "2", "-q"]);
     let mut process = Process::start(&mut command)?;
     let lines = process.lines_before("ready", LIMIT)?;
@@ -128,7 +114,7 @@ fn balance(lab: &Lab) -> Result<Fact> {
         title: "2 workers, 8 connections".to_owned(),
         measure: "connections per worker",
         value: shown.join(" and "),
-        target: "4 and 4",
+        target: "4 and 4".to_owned(),
         pass: shares == [4, 4],
     })
 }

@@ -1,15 +1,14 @@
 //! Where measuring happens: the programs, the cores they are pinned to, one measured load.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use serde_json::Value;
+use anyhow::{Context, Result};
 
 use super::contender::{Contender, Running};
+use super::load::{Load, Outcome};
 use super::machine::{self, Cores, on_core};
-use super::meter::Meter;
+use super::meter::{Meter, Scope, unix_ns};
 use crate::cargo::{Profile, Programs, root};
 use crate::process::{self, Process};
 
@@ -24,36 +23,15 @@ pub struct Lab {
     pub open_files: u64,
 }
 
-/// What is asked of a server.
-#[derive(Clone, Copy, Debug)]
-pub enum Load {
-    /// Each connection keeps `depth` messages of `size` bytes under way.
-    Tcp {
-        connections: usize,
-        size: usize,
-        depth: usize,
-    },
-    /// Connect, one echo, close, on that many threads.
-    Churn { threads: usize },
-    /// Datagrams sent by a system call each.
-    Datagrams { size: usize, in_flight: usize },
-    /// Datagrams sent by GSO, as many as it takes to a train.
-    Trains { size: usize, trains: usize },
-}
-
 /// What one load measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Echoes, or connections where that is what is asked.
-    pub echoes: f64,
-    /// Bytes that came back.
-    pub bytes: f64,
-    /// Datagrams that did not.
-    pub lost: f64,
-    /// Half of the round trips took at most this, where each was timed.
-    pub round_trip: Option<Duration>,
+    /// What came of it.
+    pub outcome: Outcome,
     /// CPU time the server used meanwhile.
-    pub cpu: Duration,
+    pub server_cpu: Duration,
+    /// CPU time the load used meanwhile.
+    pub load_cpu: Duration,
     /// How long meanwhile was.
     pub elapsed: Duration,
 }
@@ -92,64 +70,33 @@ impl Lab {
         .with_context(|| format!("cannot start {}", contender.name()))
     }
 
-    /// The path of echo-server, for what no other server is asked.
-    pub fn echo_server(&self) -> Result<&Path> {
-        self.ours.path("echo-server")
+    /// Our own server, for what no other is asked.
+    pub fn echo_server(&self) -> Result<Command> {
+        self.ours.command("echo-server")
     }
 
-    /// Loads a server and reads its CPU time between the same two moments.
+    /// Loads a server, and reads the CPU time of both between the same two moments.
     pub fn load(&self, server: &Running, load: Load) -> Result<Sample> {
-        let mut command = Command::new(self.peers.path("load")?);
-        command.args(load.words(server.address.to_string(), self.time));
-        let meter = Meter::start(server.process.id(), server.scope);
-        let finished = on_core(self.cores.map(|cores| cores.load), || {
+        let address = server.address.to_string();
+        let mut command = load.command(&self.ours, &self.peers, address, self.time)?;
+        let server_meter = Meter::start(server.process.id(), server.scope);
+        let process = on_core(self.cores.map(|cores| cores.load), || {
             Process::start(&mut command)
-        })?
-        .finish(self.time * 2 + Duration::from_secs(60));
-        let readings = meter.stop();
+        })?;
+        let load_meter = Meter::start(process.id(), Scope::Process);
+        let finished = process.finish(self.time * 2 + Duration::from_secs(60));
+        let ended = unix_ns();
+        let (server_readings, load_readings) = (server_meter.stop(), load_meter.stop());
         let stdout = finished?
             .success()
             .with_context(|| process::shown(&command))?;
-        let outcome: Value = serde_json::from_slice(&stdout)?;
-        let number = |key: &str| {
-            outcome[key]
-                .as_f64()
-                .ok_or_else(|| anyhow!("no {key} from the load"))
-        };
-        let moment = |key: &str| {
-            outcome[key]
-                .as_u64()
-                .map(u128::from)
-                .ok_or_else(|| anyhow!("no {key} from the load"))
-        };
-        let (from, to) = (moment("from_unix_ns")?, moment("to_unix_ns")?);
+        let outcome = load.outcome(&stdout, ended)?;
+        let (from, to) = outcome.window;
         Ok(Sample {
-            echoes: number("echoes")?,
-            bytes: number("bytes")?,
-            lost: number("lost")?,
-            round_trip: outcome["rtt_p50_ns"].as_u64().map(Duration::from_nanos),
-            cpu: readings.between(from, to)?,
+            outcome,
+            server_cpu: server_readings.between(from, to)?,
+            load_cpu: load_readings.between(from, to)?,
             elapsed: Duration::from_nanos(u64::try_from(to - from)?),
         })
-    }
-}
-
-impl Load {
-    /// The load program's arguments.
-    fn words(self, address: String, time: Duration) -> Vec<String> {
-        let (mode, numbers) = match self {
-            Load::Tcp {
-                connections,
-                size,
-                depth,
-            } => ("tcp", vec![connections, size, depth]),
-            Load::Churn { threads } => ("churn", vec![threads]),
-            Load::Datagrams { size, in_flight } => ("udp", vec![size, in_flight]),
-            Load::Trains { size, trains } => ("trains", vec![size, trains]),
-        };
-        let mut words = vec![mode.to_owned(), address];
-        words.extend(numbers.iter().map(usize::to_string));
-        words.push(time.as_millis().to_string());
-        words
     }
 }

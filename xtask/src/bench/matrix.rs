@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 
 use super::contender::Contender::{self, *};
-use super::lab::{Lab, Load, Sample};
+use super::lab::{Lab, Sample};
+use super::load::{Load, Shape};
 use super::stats::Spread;
 
 /// One kind of work.
@@ -53,11 +54,11 @@ const fn target(ours: Contender, against: Contender, at_most: f64) -> Target {
 }
 
 const fn tcp(connections: usize, size: usize, depth: usize) -> Load {
-    Load::Tcp {
+    Load::Client(Shape {
         connections,
         size,
         depth,
-    }
+    })
 }
 
 /// Every row, in the order of the report.
@@ -169,14 +170,17 @@ impl Figure {
 
     /// The number itself.
     pub fn of(self, sample: &Sample) -> Result<f64> {
-        let cpu_us = sample.cpu.as_secs_f64() * 1e6;
+        let cpu_us = sample.server_cpu.as_secs_f64() * 1e6;
         let (amount, count) = match self {
             Figure::RoundTrip => {
-                let round_trip = sample.round_trip.context("no round trip was timed")?;
+                let round_trip = sample
+                    .outcome
+                    .round_trip
+                    .context("no round trip was timed")?;
                 return Ok(round_trip.as_secs_f64() * 1e6);
             }
-            Figure::PerGigabyte => (cpu_us / 1e3, sample.bytes / 1e9),
-            _ => (cpu_us, sample.echoes),
+            Figure::PerGigabyte => (cpu_us / 1e3, sample.outcome.bytes / 1e9),
+            _ => (cpu_us, sample.outcome.echoes),
         };
         if count == 0.0 {
             bail!("nothing was echoed");
@@ -250,10 +254,10 @@ pub fn measure(lab: &Lab, row: &'static Row, rounds: u32) -> Result<Measured> {
                 Ok((figure, sample)) => {
                     samples.figures.push(figure);
                     let seconds = sample.elapsed.as_secs_f64();
-                    samples.rates.push(sample.echoes / seconds);
+                    samples.rates.push(sample.outcome.echoes / seconds);
                     samples
                         .losses
-                        .push(sample.lost / (sample.echoes + sample.lost));
+                        .push(sample.outcome.lost / (sample.outcome.echoes + sample.outcome.lost));
                 }
                 Err(error) if contender.is_ours() => return Err(error),
                 Err(error) => {

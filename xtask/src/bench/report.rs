@@ -1,11 +1,12 @@
 //! Everything measured, as text, JSON and Markdown.
 
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::contender::{Contender, STREAM};
 use super::correct::Checked;
+use super::fact::Fact;
 use super::growth::{Line, SIZES};
-use super::idle::Fact;
 use super::lab::Lab;
 use super::machine;
 use super::matrix::{Comparison, Measured};
@@ -24,44 +25,62 @@ const GROWTH_NOTE: &str = "server CPU per echo, and the most memory the server h
 
 /// All that one run measured. Parts that were not asked for are empty.
 pub struct Report {
-    facts: Vec<(&'static str, String)>,
+    machine: Vec<(&'static str, String)>,
+    /// What could not be measured.
+    pub failures: Failures,
     /// The matrix.
     pub rows: Vec<Measured>,
     /// Who echoes correctly.
     pub correct: Vec<Checked>,
-    /// What idling costs.
-    pub idle: Vec<Fact>,
+    /// What is no ratio of two servers.
+    pub facts: Vec<Fact>,
     /// The cost of growth.
     pub growth: Vec<Line>,
+}
+
+/// What could not be measured, and why. The rest of a long run is not lost to it.
+#[derive(Default)]
+pub struct Failures(Vec<String>);
+
+impl Failures {
+    /// The value of a part that could be measured.
+    pub fn keep<T>(&mut self, part: &str, measured: Result<T>) -> Option<T> {
+        measured
+            .map_err(|error| self.0.push(format!("{part}: {error:#}")))
+            .ok()
+    }
 }
 
 impl Report {
     /// A report on this machine with nothing measured yet.
     pub fn new(lab: &Lab, rounds: u32) -> Self {
-        let mut facts = machine::facts();
-        facts.push(("pinning", lab.pinning()));
+        let mut machine = machine::facts();
+        machine.push(("pinning", lab.pinning()));
         let method = format!(
             "{rounds} rounds of {:?} each, all servers in turn; a server starts afresh for each",
             lab.time
         );
-        facts.push(("method", method));
+        machine.push(("method", method));
         Report {
-            facts,
+            machine,
+            failures: Failures::default(),
             rows: Vec::new(),
             correct: Vec::new(),
-            idle: Vec::new(),
+            facts: Vec::new(),
             growth: Vec::new(),
         }
     }
 
-    /// Whether our own server passed what is right or wrong, not fast or slow.
-    pub fn is_sound(&self) -> bool {
+    /// An error where our own server could not be measured, or does wrong; not where it is slow.
+    pub fn verdict(&self) -> Result<()> {
         let ours = self
             .correct
             .iter()
             .filter(|checked| checked.contender.is_ours());
-        ours.clone()
-            .all(|checked| checked.half_close.is_ok() && checked.stalled_neighbour.is_ok())
+        let wrong = ours.flat_map(|checked| checked.faults());
+        let failed: Vec<String> = self.failures.0.iter().cloned().chain(wrong).collect();
+        ensure!(failed.is_empty(), "{}", failed.join("\n"));
+        Ok(())
     }
 
     /// For a terminal.
@@ -74,7 +93,7 @@ impl Report {
             }
         }
         text += "\n";
-        for (name, value) in &self.facts {
+        for (name, value) in &self.machine {
             text += &format!("{name}: {value}\n");
         }
         text
@@ -85,7 +104,7 @@ impl Report {
         let mut text =
             "# Benchmarks\n\nMeasured by `cargo xtask bench`, which repeats all of it.\n\n"
                 .to_owned();
-        for (name, value) in &self.facts {
+        for (name, value) in &self.machine {
             text += &format!("- {name}: {value}\n");
         }
         for (title, table, notes) in self.sections() {
@@ -101,7 +120,7 @@ impl Report {
     /// For programs.
     pub fn json(&self) -> String {
         let facts: serde_json::Map<_, _> = self
-            .facts
+            .machine
             .iter()
             .map(|(name, value)| ((*name).to_owned(), json!(value)))
             .collect();
@@ -114,7 +133,7 @@ impl Report {
                 "half_close_error": checked.half_close.as_ref().err(),
                 "stalled_neighbour_error": checked.stalled_neighbour.as_ref().err(),
             })).collect::<Vec<_>>(),
-            "idle": self.idle.iter().map(|fact| json!({
+            "facts": self.facts.iter().map(|fact| json!({
                 "work": fact.title, "measure": fact.measure, "value": fact.value,
                 "target": fact.target, "pass": fact.pass,
             })).collect::<Vec<_>>(),
@@ -136,7 +155,7 @@ impl Report {
         target_notes.extend(self.losses());
         let sections = [
             ("Targets", self.targets(), target_notes),
-            ("Idle and balance", self.facts_table(), Vec::new()),
+            ("Idle, balance and load", self.facts_table(), Vec::new()),
             ("Peers", self.peers(), self.faults()),
             (
                 "The cost of growth",
@@ -186,10 +205,17 @@ impl Report {
 
     fn facts_table(&self) -> Table {
         let mut table = Table::new(&["work", "measure", "value", "target", "verdict"]);
-        for fact in &self.idle {
+        for fact in &self.facts {
             let verdict = if fact.pass { "pass" } else { "miss" };
             table.row(
-                [&fact.title, fact.measure, &fact.value, fact.target, verdict].map(str::to_owned),
+                [
+                    &fact.title,
+                    fact.measure,
+                    &fact.value,
+                    &fact.target,
+                    verdict,
+                ]
+                .map(str::to_owned),
             );
         }
         table
@@ -259,20 +285,8 @@ impl Report {
                 ))
             })
         });
-        let wrong = self.correct.iter().flat_map(|checked| {
-            let name = checked.contender.name();
-            let tell = |case, result: &Result<(), String>| {
-                result
-                    .as_ref()
-                    .err()
-                    .map(|error| format!("{name}, {case}: {error}"))
-            };
-            [
-                tell("half-close", &checked.half_close),
-                tell("stalled peer", &checked.stalled_neighbour),
-            ]
-        });
-        unmeasured.chain(wrong.flatten()).collect()
+        let wrong = self.correct.iter().flat_map(Checked::faults);
+        unmeasured.chain(wrong).collect()
     }
 
     fn growth_table(&self) -> Table {

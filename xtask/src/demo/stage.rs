@@ -122,13 +122,7 @@ impl Stage {
     }
 
     fn command(&self, program: &str, args: &[&str]) -> Result<Command> {
-        let mut command = Command::new(self.programs.path(program)?);
-        // A configuration in the environment must not change the story.
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("ECHO_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = self.programs.command(program)?;
         command.args(args);
         Ok(command)
     }

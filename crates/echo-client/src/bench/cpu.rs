@@ -14,10 +14,10 @@ pub struct Cpu {
 impl Cpu {
     /// The calling thread's use so far.
     pub fn of_thread() -> Self {
-        Cpu {
-            ran: ran(),
-            waited: waited(),
-        }
+        schedstat().unwrap_or_else(|| Cpu {
+            ran: clock(),
+            waited: None,
+        })
     }
 
     /// What was used since `earlier`.
@@ -32,8 +32,19 @@ impl Cpu {
     }
 }
 
+/// Linux tells both: nanoseconds on a core, and nanoseconds on a run queue.
+fn schedstat() -> Option<Cpu> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let mut fields = text.split_whitespace().map(str::parse);
+    let mut next = || Some(Duration::from_nanos(fields.next()?.ok()?));
+    Some(Cpu {
+        ran: next()?,
+        waited: Some(next()?),
+    })
+}
+
 #[cfg(unix)]
-fn ran() -> Duration {
+fn clock() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     clock_gettime(ClockId::ThreadCPUTime)
         .try_into()
@@ -41,15 +52,8 @@ fn ran() -> Duration {
 }
 
 #[cfg(not(unix))]
-fn ran() -> Duration {
+fn clock() -> Duration {
     Duration::ZERO
-}
-
-/// The second field of schedstat: nanoseconds spent waiting on a run queue.
-fn waited() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanos = text.split_whitespace().nth(1)?.parse().ok()?;
-    Some(Duration::from_nanos(nanos))
 }
 
 #[cfg(test)]

@@ -2,49 +2,26 @@
 
 mod error;
 mod opening;
+mod patience;
 mod settings;
+mod socket;
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use echo_core::Endpoint;
-use echo_core::units::Timespan;
-use socket2::{Domain, Protocol, SockAddr, Type};
 
 pub use error::{ConnectError, ErrorKind, cause};
+pub use patience::{Patience, TICK};
 pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
+pub(crate) use socket::number;
+pub use socket::{Address, Socket, open};
 
 use crate::interrupt::Interrupt;
-use opening::Opening;
-
-/// One address of the server, resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A TCP port.
-    Tcp(SocketAddr),
-    /// A UDP port.
-    Udp(SocketAddr),
-    /// A Unix stream socket.
-    Unix(PathBuf),
-}
-
-/// A connected socket. UDP is connected too: it then hears of ICMP errors, and from no one else.
-#[derive(Debug)]
-pub enum Socket {
-    /// A TCP stream, with `TCP_NODELAY`.
-    Tcp(TcpStream),
-    /// Datagrams; a read receives one, a write sends one.
-    Udp(UdpSocket),
-    /// A Unix stream.
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
+use crate::payload;
+use patience::{Stopped, within};
 
 /// A socket and what it is connected to.
 #[derive(Debug)]
@@ -63,10 +40,14 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
     let mut patience = Patience::new(config.wait);
     loop {
         let error = match resolve(config, interrupt) {
-            Ok(addresses) => match connect_any(config, &addresses, interrupt) {
-                Ok(connection) => return Ok(connection),
-                Err(error) => error,
-            },
+            Ok(addresses) => {
+                // Where it makes a difference, ask a UDP server whether it is there.
+                let ask = addresses.len() > 1 || !config.wait.0.is_zero();
+                match connect_any(config, &addresses, ask, interrupt) {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => error,
+                }
+            }
             Err(error) => error,
         };
         if error.kind == ErrorKind::Interrupted || !patience.again(interrupt) {
@@ -75,16 +56,27 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
     }
 }
 
-/// Connects to the first of `addresses` that takes the connection.
+/// Connects to one address, once.
+pub fn connect_one(
+    config: &Connect,
+    address: &Address,
+    interrupt: &Interrupt,
+) -> Result<Connection, ConnectError> {
+    connect_any(config, std::slice::from_ref(address), false, interrupt)
+}
+
+/// Connects to the first of `addresses` that takes the connection. Over UDP they all do, unless
+/// one is to `ask`.
 fn connect_any(
     config: &Connect,
     addresses: &[Address],
+    ask: bool,
     interrupt: &Interrupt,
 ) -> Result<Connection, ConnectError> {
     let mut causes = Vec::new();
     let mut kind = ErrorKind::Dns;
     for address in addresses {
-        match connect_to(config, address, interrupt) {
+        match connect_to(config, address, ask, interrupt) {
             Ok(connection) => return Ok(connection),
             Err(Stopped::Interrupted) => {
                 return Err(ConnectError::interrupted(subject(&config.target)));
@@ -104,26 +96,17 @@ fn connect_any(
     })
 }
 
-fn subject(target: &impl fmt::Display) -> String {
-    format!("cannot connect to {target}")
-}
-
-/// Connects to one address, once.
-pub fn connect_one(
-    config: &Connect,
-    address: &Address,
-    interrupt: &Interrupt,
-) -> Result<Connection, ConnectError> {
-    connect_any(config, std::slice::from_ref(address), interrupt)
-}
-
 fn connect_to(
     config: &Connect,
     address: &Address,
+    ask: bool,
     interrupt: &Interrupt,
 ) -> Result<Connection, Stopped> {
     let (options, remote) = (config.clone(), address.clone());
     let connecting = move || {
+        if ask && matches!(remote, Address::Udp(_)) {
+            ask_once(&open(&options, &remote)?)?;
+        }
         let start = Instant::now();
         let socket = open(&options, &remote)?;
         Ok(Connection {
@@ -135,52 +118,21 @@ fn connect_to(
     within(config.connect_timeout, interrupt, connecting)
 }
 
-/// Opens a connected, blocking socket to one address, within the limit that `config` sets. Where
-/// `connect` also minds interrupts and retries, this is the bare system calls.
-pub fn open(config: &Connect, address: &Address) -> io::Result<Socket> {
-    let narrator = &config.narrator;
-    match address {
-        Address::Tcp(remote) => {
-            let (domain, protocol) = (Domain::for_address(*remote), Protocol::TCP);
-            let opening = Opening::new(narrator, domain, Type::STREAM, Some(protocol))?;
-            if let Some(LocalAddress(local)) = config.bind {
-                // A fixed port is free again at once, whatever the last connection's TIME_WAIT.
-                opening.socket().set_reuse_address(local.port() != 0)?;
-                bind(&opening, local)?;
-            }
-            opening.socket().set_tcp_nodelay(true)?;
-            let limit = Some(config.connect_timeout.0);
-            let socket = opening.connect(&(*remote).into(), limit)?;
-            Ok(Socket::Tcp(socket.into()))
-        }
-        Address::Udp(remote) => {
-            let (domain, protocol) = (Domain::for_address(*remote), Protocol::UDP);
-            let opening = Opening::new(narrator, domain, Type::DGRAM, Some(protocol))?;
-            if let Some(LocalAddress(local)) = config.bind {
-                bind(&opening, local)?;
-            }
-            let socket = opening.connect(&(*remote).into(), None)?;
-            Ok(Socket::Udp(socket.into()))
-        }
-        #[cfg(unix)]
-        Address::Unix(path) => {
-            let opening = Opening::new(narrator, Domain::UNIX, Type::STREAM, None)?;
-            let socket = opening.connect(&SockAddr::unix(path)?, None)?;
-            Ok(Socket::Unix(socket.into()))
-        }
-        #[cfg(not(unix))]
-        Address::Unix(_) => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this system has no Unix sockets",
-        )),
+/// Sends a datagram and waits for an answer: about a round trip around the globe, for where
+/// nobody listens it may be turned back. A reply and silence are both as good as a server.
+fn ask_once(mut socket: &Socket) -> io::Result<()> {
+    let mut datagram = [0; payload::HEADER_LEN];
+    payload::encode(payload::token(), 0, &mut datagram);
+    socket.set_read_timeout(Some(Duration::from_millis(250)))?;
+    socket.write_all(&datagram)?;
+    match socket.read(&mut datagram) {
+        Err(error) if ErrorKind::of(&error) != ErrorKind::Timeout => Err(error),
+        _ => Ok(()),
     }
 }
 
-fn bind(opening: &Opening<'_>, local: SocketAddr) -> io::Result<()> {
-    opening.bind(local).map_err(|error| {
-        let text = format!("local address {}: {}", LocalAddress(local), cause(&error));
-        io::Error::new(io::ErrorKind::AddrInUse, text)
-    })
+fn subject(target: &impl fmt::Display) -> String {
+    format!("cannot connect to {target}")
 }
 
 /// All addresses of the target, of the wanted family, in the system's order.
@@ -233,87 +185,6 @@ impl Connect {
     }
 }
 
-/// Whether and when to try again, for those who wait for a server to come up.
-#[derive(Debug)]
-pub struct Patience {
-    deadline: Instant,
-    pause: Duration,
-}
-
-impl Patience {
-    // A server on this machine is seen 10 ms after it is up; an absent one costs two attempts a
-    // second.
-    const FIRST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_millis(500);
-
-    /// Patience for `wait` from now on.
-    pub fn new(wait: Timespan) -> Self {
-        let now = Instant::now();
-        Patience {
-            deadline: now.checked_add(wait.0).unwrap_or(now + FOREVER),
-            pause: Self::FIRST,
-        }
-    }
-
-    /// Pauses, and says whether to try again.
-    pub fn again(&mut self, interrupt: &Interrupt) -> bool {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || interrupt.wait(self.pause.min(left)) {
-            return false;
-        }
-        self.pause = Self::LONGEST.min(self.pause * 2);
-        true
-    }
-}
-
-/// A century: `Instant` cannot hold every span that a person can type.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-enum Stopped {
-    Interrupted,
-    Failed(io::Error),
-}
-
-/// Does work that may block for longer than it should, in a thread that is left behind then:
-/// neither `getaddrinfo` nor a Unix `connect` knows a limit of time.
-fn within<T: Send + 'static>(
-    limit: Timespan,
-    interrupt: &Interrupt,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, Stopped> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::Builder::new()
-        .name("connect".into())
-        .spawn(move || sender.send(work()))
-        .map_err(Stopped::Failed)?;
-    let start = Instant::now();
-    loop {
-        // The work's own limit comes first where it has one: its error says more.
-        let left = (limit.0 + TICK).saturating_sub(start.elapsed());
-        match receiver.recv_timeout(left.min(TICK)) {
-            Ok(result) => return result.map_err(|error| Stopped::Failed(in_time(error, limit))),
-            Err(RecvTimeoutError::Timeout) if interrupt.is_raised() => {
-                return Err(Stopped::Interrupted);
-            }
-            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
-            Err(_) => {
-                let error = io::ErrorKind::TimedOut.into();
-                return Err(Stopped::Failed(in_time(error, limit)));
-            }
-        }
-    }
-}
-
-/// How often a wait looks up, to see whether the user has asked to stop.
-pub const TICK: Duration = Duration::from_millis(50);
-
-fn in_time(error: io::Error, limit: Timespan) -> io::Error {
-    if error.kind() != io::ErrorKind::TimedOut {
-        return error;
-    }
-    io::Error::new(error.kind(), format!("no answer within {limit}"))
-}
-
 impl Connection {
     /// Both ends, as `tcp 127.0.0.1:40000 <-> 127.0.0.1:5346`.
     pub fn ends(&self) -> String {
@@ -329,116 +200,94 @@ impl Connection {
     }
 }
 
-/// A socket's number in this process, as explanations show it.
-#[cfg(unix)]
-pub(crate) fn number(socket: &impl std::os::fd::AsRawFd) -> i32 {
-    socket.as_raw_fd()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use echo_core::units::Timespan;
+    use std::net::TcpListener;
 
-/// Elsewhere sockets have handles, which nobody needs to see.
-#[cfg(not(unix))]
-pub(crate) fn number<T>(_: &T) -> i32 {
-    0
-}
-
-#[cfg(unix)]
-impl std::os::fd::AsRawFd for Socket {
-    fn as_raw_fd(&self) -> i32 {
-        match self {
-            Socket::Tcp(socket) => socket.as_raw_fd(),
-            Socket::Udp(socket) => socket.as_raw_fd(),
-            Socket::Unix(socket) => socket.as_raw_fd(),
-        }
+    fn closed() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
     }
-}
 
-impl Socket {
-    /// How long a read may block; `None` for ever. The system rounds up to its clock's tick.
-    pub fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.set_read_timeout(limit),
-            Socket::Udp(socket) => socket.set_read_timeout(limit),
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.set_read_timeout(limit),
+    fn connect_config(target: &str) -> Connect {
+        Connect {
+            target: target.parse().unwrap(),
+            ..Connect::default()
         }
     }
 
-    /// How long a write may block; `None` for ever.
-    pub fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.set_write_timeout(limit),
-            Socket::Udp(socket) => socket.set_write_timeout(limit),
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.set_write_timeout(limit),
+    #[test]
+    fn every_address_is_tried_and_named_when_all_fail() {
+        let (config, interrupt) = (connect_config("a.name:1"), Interrupt::default());
+        let (one, two) = (closed(), closed());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = Address::Tcp(listener.local_addr().unwrap());
+        let addresses = [Address::Tcp(one), Address::Tcp(two), open.clone()];
+        let connection = connect_any(&config, &addresses, false, &interrupt).unwrap();
+        assert_eq!(connection.remote, open);
+        let error = connect_any(&config, &addresses[..2], false, &interrupt).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused);
+        let text = error.to_string();
+        for part in [
+            "cannot connect to a.name:1: ".to_owned(),
+            format!("tcp {one}: connection refused"),
+            format!("tcp {two}: connection refused"),
+        ] {
+            assert!(text.contains(&part), "{text}");
         }
     }
 
-    /// Whether a read or a write that would block fails instead.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.set_nonblocking(nonblocking),
-            Socket::Udp(socket) => socket.set_nonblocking(nonblocking),
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.set_nonblocking(nonblocking),
+    #[test]
+    fn only_addresses_of_the_wanted_family_are_resolved() {
+        let interrupt = Interrupt::default();
+        let v4 = Connect {
+            family: Family::Ipv4,
+            ..connect_config("127.0.0.1:7")
+        };
+        let address = "127.0.0.1:7".parse().unwrap();
+        assert_eq!(resolve(&v4, &interrupt).unwrap(), [Address::Tcp(address)]);
+        let bound = Connect {
+            bind: Some("::1".parse().unwrap()),
+            ..v4.clone()
+        };
+        let v6 = Connect {
+            family: Family::Ipv6,
+            ..v4
+        };
+        for config in [v6, bound] {
+            let error = resolve(&config, &interrupt).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Dns);
         }
     }
 
-    /// The congestion control of a TCP connection, where the system tells.
-    pub fn congestion_control(&self) -> Option<String> {
-        match self {
-            #[cfg(target_os = "linux")]
-            Socket::Tcp(stream) => {
-                let name = socket2::SockRef::from(stream).tcp_congestion().ok()?;
-                let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-                String::from_utf8(name[..end].to_vec()).ok()
-            }
-            _ => None,
-        }
+    #[test]
+    fn a_udp_server_that_is_not_there_is_passed_over() {
+        let interrupt = Interrupt::default();
+        let config = Connect {
+            udp: true,
+            ..connect_config("a.name:1")
+        };
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let silent = Address::Udp(server.local_addr().unwrap());
+        let addresses = [Address::Udp(closed()), silent.clone()];
+        let connection = connect_any(&config, &addresses, true, &interrupt).unwrap();
+        assert_eq!(connection.remote, silent);
+        let error = connect_any(&config, &addresses[..1], true, &interrupt).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused);
     }
 
-    /// Ends one direction, or both. Datagrams have no end to tell of.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.shutdown(how),
-            Socket::Udp(_) => Ok(()),
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.shutdown(how),
-        }
-    }
-}
-
-impl Read for &Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(socket) => (&*socket).read(buffer),
-            Socket::Udp(socket) => socket.recv(buffer),
-            #[cfg(unix)]
-            Socket::Unix(socket) => (&*socket).read(buffer),
-        }
-    }
-}
-
-impl Write for &Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(socket) => (&*socket).write(bytes),
-            Socket::Udp(socket) => socket.send(bytes),
-            #[cfg(unix)]
-            Socket::Unix(socket) => (&*socket).write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp(address) => write!(f, "tcp {address}"),
-            Address::Udp(address) => write!(f, "udp {address}"),
-            Address::Unix(path) => write!(f, "unix {}", path.display()),
-        }
+    #[test]
+    fn an_interrupt_ends_the_wait_for_a_server() {
+        let interrupt = Interrupt::default();
+        interrupt.raise();
+        let config = Connect {
+            wait: Timespan::from_secs(3600),
+            ..connect_config(&closed().to_string())
+        };
+        let start = Instant::now();
+        assert!(connect(&config, &interrupt).is_err());
+        assert!(start.elapsed() < Duration::from_secs(60));
     }
 }

@@ -17,6 +17,8 @@ pub struct Link {
     socket: Socket,
     wire: Wire,
     busy: bool,
+    /// The socket's time limit for a read, as it was last set; zero: none.
+    limit: Duration,
     buffer: Vec<u8>,
     request: Vec<u8>,
 }
@@ -108,6 +110,7 @@ impl Link {
             socket,
             wire,
             busy: shape.busy,
+            limit: Duration::ZERO,
             buffer: vec![0; BUFFER],
             request: Vec::new(),
         })
@@ -189,6 +192,14 @@ impl Link {
         }
     }
 
+    /// Whether there is more to receive without a read.
+    pub fn has_more(&self) -> bool {
+        match &self.wire {
+            Wire::Datagrams { .. } => false,
+            Wire::Stream(stream) => !stream.unread.is_empty() || stream.ended.is_some(),
+        }
+    }
+
     /// Reads once, or not at all when nothing comes in time.
     fn read(&mut self, until: Instant) -> io::Result<Option<usize>> {
         let now = Instant::now();
@@ -197,8 +208,10 @@ impl Link {
         let only_looks = !self.busy && limit.is_zero();
         if only_looks {
             self.socket.set_nonblocking(true)?;
-        } else if !self.busy {
+        } else if !self.busy && self.limit != limit {
+            // Most waits are a tick long: a system call saved between request and reply.
             self.socket.set_read_timeout(Some(limit))?;
+            self.limit = limit;
         }
         let result = loop {
             match (&self.socket).read(&mut self.buffer) {

@@ -37,13 +37,25 @@ pub fn run_with(args: &[&str], input: &[u8]) -> Ended {
 }
 
 /// How a run of the client ended.
-#[derive(Debug)]
 pub struct Ended {
     pub args: String,
     /// `None`: killed, because it hung.
     pub code: Option<i32>,
     pub stdout: Vec<u8>,
     pub stderr: String,
+}
+
+impl std::fmt::Debug for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        let Ended {
+            args, code, stderr, ..
+        } = self;
+        write!(
+            f,
+            "{args:?} ended with {code:?}\nstdout: {stdout}\nstderr: {stderr}"
+        )
+    }
 }
 
 impl Ended {

@@ -282,6 +282,8 @@ pub enum Reason {
     Shutdown,
     /// The system failed the connection.
     Failed(std::io::ErrorKind),
+    /// Serving it hit a defect of this server, which ended nothing else.
+    Defect,
 }
 
 /// Why a datagram got no reply.
@@ -341,6 +343,7 @@ impl fmt::Display for Reason {
             Reason::Unread => f.write_str("the peer stopped reading"),
             Reason::Shutdown => f.write_str("the server is stopping"),
             Reason::Failed(kind) => write!(f, "{kind}"),
+            Reason::Defect => f.write_str("a defect of this server; please report it"),
         }
     }
 }

@@ -194,6 +194,7 @@ fn code(reason: &Reason) -> &'static str {
         Reason::Unread => "unread",
         Reason::Shutdown => "shutdown",
         Reason::Failed(_) => "failed",
+        Reason::Defect => "defect",
     }
 }
 

@@ -81,6 +81,7 @@ pub(super) fn events() -> Vec<Kind> {
         Reason::Unread,
         Reason::Shutdown,
         Reason::Failed(ErrorKind::Other),
+        Reason::Defect,
     ];
     kinds.extend(reasons.map(|reason| Kind::Closed {
         id,

@@ -19,6 +19,9 @@ const USAGE: &str = "usage: load tcp ADDRESS CONNECTIONS SIZE DEPTH MILLISECONDS
 /// Load runs before it is measured for this share of the measured time.
 const WARMUP: f64 = 0.2;
 
+/// A load that cannot do a single lap in this time is measured all the same.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some(run) = parse(&args) else {
@@ -106,43 +109,64 @@ impl Outcome {
 
 /// Where in its time a load is: warming up, counting, done.
 struct Clock {
-    begin: Instant,
-    end: Instant,
+    time: Duration,
+    /// When the warm-up ends, then when the count does.
+    next: Instant,
     counting: bool,
+    /// Bytes that must have come back before the warm-up ends.
+    lap: u64,
+    /// When it ends without them.
+    patience: Instant,
 }
 
 impl Clock {
     /// Starts now.
     fn start(time: Duration) -> Self {
-        let begin = Instant::now() + time.mul_f64(WARMUP);
+        let now = Instant::now();
         Clock {
-            begin,
-            end: begin + time,
+            time,
+            next: now + time.mul_f64(WARMUP),
             counting: false,
+            lap: 0,
+            patience: now + PATIENCE,
+        }
+    }
+
+    /// Warms up for a lap at least: at first all is sent and little comes back, which would look
+    /// like work for nothing.
+    fn after_lap(self, bytes: usize) -> Self {
+        Clock {
+            lap: bytes as u64,
+            ..self
         }
     }
 
     /// Whether the time is over. Resets the outcome when counting begins, closes it at the end.
+    /// A turn of the load may be long: each period begins when the one before it is seen to end.
     fn is_over(&mut self, outcome: &mut Outcome) -> bool {
         let now = Instant::now();
-        if !self.counting && now >= self.begin {
-            self.counting = true;
-            *outcome = Outcome {
-                from_ns: unix_ns(),
-                ..Outcome::default()
-            };
+        let warm = self.counting || outcome.bytes >= self.lap || now >= self.patience;
+        if now < self.next || !warm {
+            return false;
         }
-        let over = now >= self.end;
-        if over {
+        if self.counting {
             outcome.to_ns = unix_ns();
+            return true;
         }
-        over
+        self.counting = true;
+        self.next = now + self.time;
+        *outcome = Outcome {
+            from_ns: unix_ns(),
+            ..Outcome::default()
+        };
+        false
     }
 
     /// What is left, for a wait.
     fn left(&self) -> Duration {
-        let next = if self.counting { self.end } else { self.begin };
-        next.saturating_duration_since(Instant::now())
+        let next = self.next.saturating_duration_since(Instant::now());
+        // Within a lap, only what comes back ends the warm-up.
+        if next.is_zero() { PATIENCE } else { next }
     }
 }
 

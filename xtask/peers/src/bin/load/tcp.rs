@@ -68,7 +68,8 @@ pub fn run(target: SocketAddr, shape: Shape, time: Duration) -> io::Result<Outco
     };
     let mut outcome = Outcome::default();
     let mut events = Events::with_capacity(1024);
-    let mut clock = Clock::start(time);
+    let lap = shape.connections * shape.size * shape.depth;
+    let mut clock = Clock::start(time).after_lap(lap);
     while !clock.is_over(&mut outcome) {
         poll.poll(&mut events, Some(clock.left()))?;
         for event in &events {

@@ -1,0 +1,118 @@
+//! Waits that end: for a server to come up, and for work that knows no limit of time.
+
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use echo_core::units::Timespan;
+
+use crate::interrupt::Interrupt;
+
+/// Whether and when to try again, for those who wait for a server to come up.
+#[derive(Debug)]
+pub struct Patience {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    // A server on this machine is seen 10 ms after it is up; an absent one costs two attempts a
+    // second.
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_millis(500);
+
+    /// Patience for `wait` from now on.
+    pub fn new(wait: Timespan) -> Self {
+        let now = Instant::now();
+        Patience {
+            deadline: now.checked_add(wait.0).unwrap_or(now + FOREVER),
+            pause: Self::FIRST,
+        }
+    }
+
+    /// Pauses, and says whether to try again.
+    pub fn again(&mut self, interrupt: &Interrupt) -> bool {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || interrupt.wait(self.pause.min(left)) {
+            return false;
+        }
+        self.pause = Self::LONGEST.min(self.pause * 2);
+        true
+    }
+}
+
+/// A century: `Instant` cannot hold every span that a person can type.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Why work that was waited for has no result.
+pub(super) enum Stopped {
+    Interrupted,
+    Failed(io::Error),
+}
+
+/// Does work that may block for longer than it should, in a thread that is left behind then:
+/// neither `getaddrinfo` nor a Unix `connect` knows a limit of time.
+pub(super) fn within<T: Send + 'static>(
+    limit: Timespan,
+    interrupt: &Interrupt,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Stopped> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("connect".into())
+        .spawn(move || sender.send(work()))
+        .map_err(Stopped::Failed)?;
+    let start = Instant::now();
+    loop {
+        // The work's own limit comes first where it has one: its error says more.
+        let left = (limit.0 + TICK).saturating_sub(start.elapsed());
+        match receiver.recv_timeout(left.min(TICK)) {
+            Ok(result) => return result.map_err(|error| Stopped::Failed(in_time(error, limit))),
+            Err(RecvTimeoutError::Timeout) if interrupt.is_raised() => {
+                return Err(Stopped::Interrupted);
+            }
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+            Err(_) => {
+                let error = io::ErrorKind::TimedOut.into();
+                return Err(Stopped::Failed(in_time(error, limit)));
+            }
+        }
+    }
+}
+
+/// How often a wait looks up, to see whether the user has asked to stop.
+pub const TICK: Duration = Duration::from_millis(50);
+
+fn in_time(error: io::Error, limit: Timespan) -> io::Error {
+    if error.kind() != io::ErrorKind::TimedOut {
+        return error;
+    }
+    io::Error::new(error.kind(), format!("no answer within {limit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_ends_at_its_deadline() {
+        let interrupt = Interrupt::default();
+        assert!(!Patience::new(Timespan::default()).again(&interrupt));
+        let mut patience = Patience::new(Timespan(Duration::from_millis(30)));
+        let attempts = (0..1000).take_while(|_| patience.again(&interrupt)).count();
+        assert!((1..=4).contains(&attempts), "{attempts}");
+    }
+
+    #[test]
+    fn work_that_never_ends_is_left_behind() {
+        let limit = Timespan(Duration::from_millis(20));
+        let (hold, held) = mpsc::channel::<()>();
+        let work = move || {
+            let _ = held.recv();
+            Ok(())
+        };
+        let stopped = within(limit, &Interrupt::default(), work);
+        assert!(matches!(stopped, Err(Stopped::Failed(e)) if e.kind() == io::ErrorKind::TimedOut));
+        drop(hold);
+    }
+}

@@ -1,0 +1,199 @@
+//! A connected socket, of any transport.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Type};
+
+use super::opening::Opening;
+use super::{Connect, LocalAddress, cause};
+
+/// One address of the server, resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A UDP port.
+    Udp(SocketAddr),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+/// A connected socket. UDP is connected too: it then hears of ICMP errors, and from no one else.
+#[derive(Debug)]
+pub enum Socket {
+    /// A TCP stream, with `TCP_NODELAY`.
+    Tcp(TcpStream),
+    /// Datagrams; a read receives one, a write sends one.
+    Udp(UdpSocket),
+    /// A Unix stream.
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// Opens a connected, blocking socket to one address, within the limit that `config` sets. Where
+/// `connect` also minds interrupts and retries, this is the bare system calls.
+pub fn open(config: &Connect, address: &Address) -> io::Result<Socket> {
+    let narrator = &config.narrator;
+    match address {
+        Address::Tcp(remote) => {
+            let (domain, protocol) = (Domain::for_address(*remote), Protocol::TCP);
+            let opening = Opening::new(narrator, domain, Type::STREAM, Some(protocol))?;
+            if let Some(LocalAddress(local)) = config.bind {
+                // A fixed port is free again at once, whatever the last connection's TIME_WAIT.
+                opening.socket().set_reuse_address(local.port() != 0)?;
+                bind(&opening, local)?;
+            }
+            opening.socket().set_tcp_nodelay(true)?;
+            let limit = Some(config.connect_timeout.0);
+            let socket = opening.connect(&(*remote).into(), limit)?;
+            Ok(Socket::Tcp(socket.into()))
+        }
+        Address::Udp(remote) => {
+            let (domain, protocol) = (Domain::for_address(*remote), Protocol::UDP);
+            let opening = Opening::new(narrator, domain, Type::DGRAM, Some(protocol))?;
+            if let Some(LocalAddress(local)) = config.bind {
+                bind(&opening, local)?;
+            }
+            let socket = opening.connect(&(*remote).into(), None)?;
+            Ok(Socket::Udp(socket.into()))
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let opening = Opening::new(narrator, Domain::UNIX, Type::STREAM, None)?;
+            let socket = opening.connect(&SockAddr::unix(path)?, None)?;
+            Ok(Socket::Unix(socket.into()))
+        }
+        #[cfg(not(unix))]
+        Address::Unix(_) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this system has no Unix sockets",
+        )),
+    }
+}
+
+fn bind(opening: &Opening<'_>, local: SocketAddr) -> io::Result<()> {
+    opening.bind(local).map_err(|error| {
+        let text = format!("local address {}: {}", LocalAddress(local), cause(&error));
+        io::Error::new(io::ErrorKind::AddrInUse, text)
+    })
+}
+
+/// A socket's number in this process, as explanations show it.
+#[cfg(unix)]
+pub(crate) fn number(socket: &impl std::os::fd::AsRawFd) -> i32 {
+    socket.as_raw_fd()
+}
+
+/// Elsewhere sockets have handles, which nobody needs to see.
+#[cfg(not(unix))]
+pub(crate) fn number<T>(_: &T) -> i32 {
+    0
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Socket {
+    fn as_raw_fd(&self) -> i32 {
+        match self {
+            Socket::Tcp(socket) => socket.as_raw_fd(),
+            Socket::Udp(socket) => socket.as_raw_fd(),
+            Socket::Unix(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+impl Socket {
+    /// How long a read may block; `None` for ever. The system rounds up to its clock's tick.
+    pub fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_read_timeout(limit),
+            Socket::Udp(socket) => socket.set_read_timeout(limit),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.set_read_timeout(limit),
+        }
+    }
+
+    /// How long a write may block; `None` for ever.
+    pub fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_write_timeout(limit),
+            Socket::Udp(socket) => socket.set_write_timeout(limit),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.set_write_timeout(limit),
+        }
+    }
+
+    /// Whether a read or a write that would block fails instead.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_nonblocking(nonblocking),
+            Socket::Udp(socket) => socket.set_nonblocking(nonblocking),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.set_nonblocking(nonblocking),
+        }
+    }
+
+    /// The congestion control of a TCP connection, where the system tells.
+    pub fn congestion_control(&self) -> Option<String> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Socket::Tcp(stream) => {
+                let name = socket2::SockRef::from(stream).tcp_congestion().ok()?;
+                let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+                String::from_utf8(name[..end].to_vec()).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends one direction, or both. Datagrams have no end to tell of.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.shutdown(how),
+            Socket::Udp(_) => Ok(()),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.shutdown(how),
+        }
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => (&*socket).read(buffer),
+            Socket::Udp(socket) => socket.recv(buffer),
+            #[cfg(unix)]
+            Socket::Unix(socket) => (&*socket).read(buffer),
+        }
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => (&*socket).write(bytes),
+            Socket::Udp(socket) => socket.send(bytes),
+            #[cfg(unix)]
+            Socket::Unix(socket) => (&*socket).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "tcp {address}"),
+            Address::Udp(address) => write!(f, "udp {address}"),
+            Address::Unix(path) => write!(f, "unix {}", path.display()),
+        }
+    }
+}

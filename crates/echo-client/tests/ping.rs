@@ -1,0 +1,451 @@
+//! `ping` against servers that behave and servers that do not: each class is counted exactly.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use common::*;
+use echo_core::Framing;
+use echo_server::Config;
+use serde_json::Value;
+
+/// Runs `ping --json` and returns the document with the exit code.
+#[track_caller]
+fn ping(args: &[&str]) -> (Value, Option<i32>) {
+    let ended = run(&[&["ping", "--json", "-W", "2s"], args].concat());
+    let document: Value = serde_json::from_slice(&ended.stdout)
+        .unwrap_or_else(|error| panic!("{error} in the document of {ended:?}"));
+    let count = |key: &str| document[key].as_u64().unwrap();
+    assert_eq!(
+        count("sent"),
+        count("unique") + count("lost"),
+        "{document:#}"
+    );
+    let strays = ["duplicate", "corrupt", "truncated", "foreign"].map(count);
+    let replies = count("unique") + strays.iter().sum::<u64>();
+    assert_eq!(count("received"), replies, "{document:#}");
+    (document, ended.code)
+}
+
+/// The counts that are not what a run without a flaw has.
+#[track_caller]
+fn flaws(document: &Value) -> Vec<(&'static str, u64)> {
+    [
+        "lost",
+        "late",
+        "reordered",
+        "duplicate",
+        "corrupt",
+        "truncated",
+        "foreign",
+    ]
+    .into_iter()
+    .map(|key| (key, document[key].as_u64().unwrap()))
+    .filter(|&(_, count)| count > 0)
+    .collect()
+}
+
+#[test]
+fn a_good_server_is_pinged_without_a_flaw() {
+    let echo = echo();
+    for target in [&echo.tcp, &echo.udp] {
+        for size in ["0", "1", "27", "28", "56", "1472", "65507"] {
+            if size == "0" && !target.starts_with("udp") {
+                continue;
+            }
+            let (document, code) = ping(&[target, "-c", "4", "-i", "1ms", "-s", size]);
+            assert_eq!(
+                (flaws(&document), code),
+                (vec![], Some(0)),
+                "{target} {size}"
+            );
+            assert_eq!(document["unique"], 4);
+            assert_eq!(document["rtt_samples"], 4);
+        }
+    }
+}
+
+#[test]
+fn every_framing_is_pinged_and_so_is_a_unix_socket() {
+    for framing in Framing::ALL {
+        let echo = echo_with(Config {
+            framing,
+            ..Config::default()
+        });
+        let framing = format!("--framing={framing}");
+        let (document, code) = ping(&[&echo.tcp, "-c", "20", "-i", "0", &framing]);
+        assert_eq!((flaws(&document), code), (vec![], Some(0)), "{framing}");
+    }
+    let scratch = Scratch::new("ping");
+    let endpoint = format!("unix:{}", scratch.0.join("e.sock").display());
+    let _server = echo_on(&endpoint);
+    let (document, code) = ping(&[&endpoint, "-c", "3", "-i", "1ms"]);
+    assert_eq!((flaws(&document), code), (vec![], Some(0)));
+}
+
+#[test]
+fn lines_read_as_pings_do() {
+    let echo = echo();
+    let ended = run(&["ping", &echo.tcp, "-c", "2", "-i", "1ms"]);
+    let lines: Vec<&str> = ended.text().lines().collect();
+    let peer = &echo.tcp;
+    assert_eq!(lines[0], format!("PING {peer} ({peer}, tcp): 56 bytes"));
+    for (line, seq) in [(lines[1], 1), (lines[2], 2)] {
+        let start = format!("56 bytes from {peer}: seq={seq} time=");
+        assert!(line.starts_with(&start) && line.ends_with(" ms"), "{line}");
+    }
+    let rest = lines[3..].join("\n");
+    for part in [
+        "ping statistics",
+        "2 sent, 2 received, 0% loss",
+        "rtt min/avg/max/mdev",
+    ] {
+        assert!(rest.contains(part), "{rest}");
+    }
+    assert!(!rest.contains("p99"), "too few samples: {rest}");
+    let quiet = run(&["ping", &echo.tcp, "-c", "2", "-i", "1ms", "-q"]);
+    assert!(!quiet.text().contains("seq="), "{quiet:?}");
+    let stamped = run(&["ping", &echo.tcp, "-c", "1", "-D"]);
+    let line = stamped.text().lines().nth(1).unwrap();
+    assert!(
+        line.starts_with('[') && line.contains("] 56 bytes"),
+        "{line}"
+    );
+}
+
+#[test]
+fn each_flaw_of_datagrams_is_counted_exactly() {
+    type Answer = fn(usize, &[u8], &dyn Fn(&[u8]));
+    let drops: Answer = |n, bytes, reply| {
+        if n % 4 != 0 {
+            reply(bytes);
+        }
+    };
+    let duplicates: Answer = |n, bytes, reply| {
+        reply(bytes);
+        if n % 2 == 1 {
+            reply(bytes);
+        }
+    };
+    let corrupts: Answer = |n, bytes, reply| {
+        let mut bytes = bytes.to_vec();
+        if n % 4 == 1 {
+            bytes[n] ^= 1;
+        }
+        reply(&bytes);
+    };
+    let truncates: Answer = |n, bytes, reply| reply(if n < 5 { &bytes[..n * 8] } else { bytes });
+    let adds_garbage: Answer = |n, bytes, reply| {
+        if n < 3 {
+            reply(b"this is no echo at all, and nobody asked for it");
+        }
+        reply(bytes);
+    };
+    let answers_more: Answer = |_, bytes, reply| reply(&[bytes, b"more"].concat());
+    for (answer, expected) in [
+        (drops, vec![("lost", 3)]),
+        (duplicates, vec![("duplicate", 6)]),
+        (corrupts, vec![("lost", 3), ("corrupt", 3)]),
+        (truncates, vec![("lost", 5), ("truncated", 5)]),
+        (adds_garbage, vec![("foreign", 3)]),
+        (answers_more, vec![("lost", 12), ("corrupt", 12)]),
+    ] {
+        let target = udp(answer);
+        let (document, code) = ping(&[&target, "-c", "12", "-i", "2ms", "-W", "800ms"]);
+        assert_eq!(flaws(&document), expected, "{document:#}");
+        let is_bad = expected[0].0 == "lost";
+        assert_eq!(code, Some(i32::from(is_bad)), "{expected:?}");
+    }
+}
+
+#[test]
+fn the_order_of_replies_is_watched() {
+    let mut held = Vec::new();
+    let target = udp(move |n, bytes, reply| {
+        if n % 3 == 1 {
+            held = bytes.to_vec();
+            return;
+        }
+        reply(bytes);
+        if n % 3 == 2 {
+            reply(&held);
+        }
+    });
+    let (document, _) = ping(&[&target, "-c", "12", "-i", "5ms"]);
+    assert_eq!(flaws(&document), [("reordered", 4)], "{document:#}");
+}
+
+#[test]
+fn a_late_reply_is_late_and_not_lost() {
+    let mut first = Vec::new();
+    let target = udp(move |n, bytes, reply| match n {
+        0 => first = bytes.to_vec(),
+        // The first one has been given up by the time of the third.
+        2 => {
+            reply(&first);
+            reply(bytes);
+        }
+        _ => reply(bytes),
+    });
+    let (document, code) = ping(&[&target, "-c", "4", "-i", "300ms", "-W", "500ms"]);
+    assert_eq!(
+        flaws(&document),
+        [("late", 1), ("reordered", 1)],
+        "{document:#}"
+    );
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn datagrams_too_small_for_a_number_go_one_at_a_time() {
+    for size in ["0", "4", "27"] {
+        let (sender, receiver) = mpsc::channel();
+        let target = udp(move |n, bytes, reply| {
+            sender.send(n).unwrap();
+            if n != 1 {
+                reply(bytes);
+            }
+        });
+        let start = Instant::now();
+        let args = ["-c", "4", "-i", "1ms", "-W", "100ms", "-s", size];
+        let (document, code) = ping(&[&[target.as_str()], &args[..]].concat());
+        assert_eq!((flaws(&document), code), (vec![("lost", 1)], Some(1)));
+        assert!(start.elapsed() >= Duration::from_millis(100));
+        assert_eq!(receiver.try_iter().count(), 4);
+    }
+}
+
+#[test]
+fn an_unreachable_port_is_told_at_once() {
+    let closed = closed_port().to_string();
+    let start = Instant::now();
+    let args = ["-u", &closed, "-c", "3", "-i", "1ms", "-W", "25s"];
+    let (document, code) = ping(&args);
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "it did not wait for the time to be up"
+    );
+    assert_eq!((flaws(&document), code), (vec![("lost", 3)], Some(3)));
+    assert_eq!(document["error"]["kind"], "refused");
+    assert_eq!(document["errors"]["refused"], 3);
+    let ended = run(&["ping", "-u", &closed, "-c", "1"]);
+    ended.failed(3, &["port unreachable"]);
+    assert!(ended.text().contains("seq=1 port unreachable"), "{ended:?}");
+    assert!(
+        ended.text().contains("1 sent, 0 received, 100% loss"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_failure_to_connect_is_in_the_document_too() {
+    let closed = closed_port().to_string();
+    let (document, code) = ping(&[&closed, "-c", "1"]);
+    assert_eq!(
+        (code, &document["error"]["kind"]),
+        (Some(3), &"refused".into())
+    );
+    let (document, code) = ping(&["no.such.host.invalid:1", "-c", "1"]);
+    assert_eq!((code, &document["error"]["kind"]), (Some(3), &"dns".into()));
+}
+
+#[test]
+fn everything_lost_has_a_summary_all_the_same() {
+    for target in [
+        udp(|_, _, _| {}),
+        tcp(|_, stream| drop((&stream).read_to_end(&mut vec![]))),
+    ] {
+        let ended = run(&["ping", &target, "-c", "3", "-i", "1ms", "-W", "100ms"]);
+        ended.failed(1, &["3 of 3"]);
+        assert!(
+            ended.text().contains("seq=3 no reply within 100ms"),
+            "{ended:?}"
+        );
+        assert!(
+            ended.text().contains("3 sent, 0 received, 100% loss"),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_byte_in_a_stream_is_named_by_its_offset() {
+    let mut seen = 0;
+    let target = tcp(move |_, stream| {
+        echo_changed(&stream, |piece| {
+            seen += 1;
+            if seen == 2 {
+                piece[13] ^= 0xff;
+            }
+        });
+    });
+    let ended = run(&["ping", &target, "-c", "4", "-i", "0"]);
+    assert!(
+        ended.text().contains("(corrupt: offset 13: expected 0x"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.text().contains("4 sent, 4 received, 25.0% loss"),
+        "{ended:?}"
+    );
+    assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn a_stream_that_ends_is_reopened_and_the_gap_is_loss() {
+    // The first connection: one echo, then a reset in place of the second.
+    let target = tcp(|number, stream| {
+        if number == 0 {
+            let bytes = read(&stream, 56);
+            (&stream).write_all(&bytes).unwrap();
+            read(&stream, 56);
+            return reset(stream);
+        }
+        echo_changed(&stream, |_| {});
+    });
+    let (document, code) = ping(&[&target, "-c", "5", "-i", "0"]);
+    assert_eq!(
+        (flaws(&document), code),
+        (vec![("lost", 1)], Some(1)),
+        "{document:#}"
+    );
+    assert_eq!(document["connections"], 2);
+    assert_eq!(document["errors"]["reset"], 1);
+}
+
+#[test]
+fn a_stream_that_answers_short_or_more_is_noticed() {
+    let short = tcp(|_, stream| {
+        let bytes = read(&stream, 56);
+        (&stream).write_all(&bytes[..20]).unwrap();
+    });
+    let (document, _) = ping(&[&short, "-c", "2", "-i", "0"]);
+    assert_eq!(
+        flaws(&document),
+        [("lost", 2), ("truncated", 2)],
+        "{document:#}"
+    );
+    let more = tcp(|_, stream| {
+        let bytes = read(&stream, 56);
+        (&stream)
+            .write_all(&[&bytes[..], b"more"].concat())
+            .unwrap();
+        let _ = (&stream).read(&mut [0]);
+    });
+    let (document, _) = ping(&[&more, "-c", "3", "-i", "0"]);
+    assert_eq!(flaws(&document), [("foreign", 3)], "{document:#}");
+}
+
+#[test]
+fn a_server_that_is_gone_costs_what_is_sent_meanwhile() {
+    let server = echo_on("127.0.0.1:0");
+    let port = server.addresses()[0].socket().unwrap().port();
+    let target = format!("tcp://127.0.0.1:{port}");
+    let mut client = start(&["ping", &target, "-c", "8", "-i", "20ms"]);
+    client.line();
+    assert!(client.line().contains("seq=1 time="));
+    drop(server);
+    let ended = client.end();
+    ended.failed(1, &["had no right reply"]);
+    assert!(ended.text().contains("connection refused"), "{ended:?}");
+    assert!(ended.text().contains("8 sent"), "{ended:?}");
+}
+
+#[test]
+fn connecting_is_timed_apart_from_the_echo() {
+    let echo = echo();
+    let (document, code) = ping(&[&echo.tcp, "-c", "3", "-i", "1ms", "--new-connection"]);
+    assert_eq!((flaws(&document), code), (vec![], Some(0)));
+    assert_eq!(
+        (&document["connections"], &document["connect_samples"]),
+        (&3.into(), &3.into())
+    );
+    let ended = run(&["ping", &echo.tcp, "-c", "1", "--new-connection"]);
+    let line = ended.text().lines().nth(1).unwrap();
+    assert!(
+        line.contains("connect=") && line.contains("time="),
+        "{line}"
+    );
+}
+
+#[test]
+fn events_are_one_a_line_and_end_with_the_document() {
+    let target = udp(|n, bytes, reply| {
+        if n != 1 {
+            reply(bytes);
+        }
+    });
+    let ended = run(&[
+        "ping", &target, "-c", "3", "-i", "1ms", "-W", "100ms", "--jsonl",
+    ]);
+    let events: Vec<Value> = ended
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| event["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["start", "reply", "reply", "error", "summary"]);
+    assert_eq!(
+        (&events[2]["seq"], &events[2]["class"]),
+        (&3.into(), &"ok".into())
+    );
+    assert_eq!(
+        (&events[3]["seq"], &events[3]["kind"]),
+        (&2.into(), &"timeout".into())
+    );
+    assert_eq!(events[4]["report"]["lost"], 1);
+    assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn an_interrupt_ends_with_the_summary() {
+    let echo = echo();
+    for target in [&echo.tcp, &echo.udp] {
+        let mut client = start(&["ping", target, "-i", "10ms"]);
+        client.line();
+        client.line();
+        client.interrupt();
+        let ended = client.end();
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{ended:?}"
+        );
+        assert!(ended.text().contains(" 0% loss"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_duration_ends_the_run_and_busy_polling_says_so() {
+    let echo = echo();
+    let start = Instant::now();
+    let args = [&echo.udp, "-d", "200ms", "-i", "1ms", "--busy"];
+    let (document, code) = ping(&args);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    assert_eq!((flaws(&document), code), (vec![], Some(0)), "{document:#}");
+    assert!(document["sent"].as_u64().unwrap() <= 201);
+    assert!(
+        document["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("busy polling")
+    );
+}
+
+#[test]
+fn color_marks_what_is_not_well() {
+    let silent = udp(|_, _, _| {});
+    let args = ["ping", &silent, "-c", "1", "-W", "50ms", "--color"];
+    let always = run(&[&args[..], &["always"]].concat());
+    assert!(always.text().contains("\x1b[31mfrom "), "{always:?}");
+    let auto = run(&[&args[..], &["auto"]].concat());
+    assert!(
+        !auto.text().contains('\x1b'),
+        "no terminal, no colour: {auto:?}"
+    );
+}

@@ -1,0 +1,169 @@
+//! What holds for any input: decoders against a model that sees the whole stream at once, and
+//! parsers that take what they print.
+
+use std::time::Duration;
+
+use echo_core::escape::Escaped;
+use echo_core::framing::{Decoded, Decoder, FrameError};
+use echo_core::units::{Size, Timespan};
+use echo_core::{Endpoint, Framing};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// What a decoder must make of a stream: how many bytes are complete frames, and whether a frame
+/// over the limit follows.
+fn model(framing: Framing, max: u64, stream: &[u8]) -> (usize, bool) {
+    let mut complete = 0;
+    loop {
+        let rest = &stream[complete..];
+        let (len, whole) = match framing {
+            Framing::Raw => return (stream.len(), false),
+            Framing::Lines => match rest.iter().position(|&byte| byte == b'\n') {
+                Some(at) => (at + 1, Some(at + 1)),
+                None => (rest.len(), None),
+            },
+            Framing::Length => {
+                let Some((header, payload)) = rest.split_first_chunk::<4>() else {
+                    return (complete, false);
+                };
+                let len = u32::from_be_bytes(*header) as usize;
+                (len, (payload.len() >= len).then_some(4 + len))
+            }
+        };
+        if len as u64 > max {
+            return (complete, true);
+        }
+        match whole {
+            Some(len) => complete += len,
+            None => return (complete, false),
+        }
+    }
+}
+
+/// Feeds `chunks` as a server does, and returns what it sent back and whether it gave up.
+fn echo<'a>(
+    framing: Framing,
+    max: u64,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<u8>, bool) {
+    let mut decoder = Decoder::new(framing, max);
+    let (mut sent, mut held) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        let Decoded { complete, error } = decoder.push(chunk);
+        held.extend_from_slice(&chunk[..complete]);
+        if complete > 0 {
+            sent.append(&mut held);
+        }
+        match error {
+            Some(FrameError::TooLong { len, max: limit }) => {
+                assert!(len > limit && limit == max);
+                return (sent, true);
+            }
+            Some(error) => panic!("{error} before the end"),
+            None => held.extend_from_slice(&chunk[complete..]),
+        }
+        assert_eq!(decoder.held(), held.len() as u64);
+    }
+    let truncated = framing == Framing::Length && !held.is_empty();
+    assert_eq!(decoder.finish().is_err(), truncated);
+    (sent, false)
+}
+
+/// Bytes that often are frames: few values, among them the end of a line and small lengths.
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![
+        4 => Just(0),
+        2 => 1..6_u8,
+        2 => Just(b'\n'),
+        1 => any::<u8>(),
+    ];
+    vec(byte, 0..48)
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    // A case that fails becomes a test by hand, rather than a file beside this one.
+    let failure_persistence = None;
+    ProptestConfig {
+        cases,
+        failure_persistence,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(10_000))]
+
+    #[test]
+    fn a_decoder_agrees_with_the_model_at_every_split(stream in stream(), max in 0..20_u64) {
+        for framing in Framing::ALL {
+            let (complete, over) = model(framing, max, &stream);
+            let expected = (stream[..complete].to_vec(), over);
+            for split in 0..=stream.len() {
+                let (head, tail) = stream.split_at(split);
+                prop_assert_eq!(&echo(framing, max, [head, tail]), &expected, "{} at {}", framing, split);
+            }
+            prop_assert_eq!(&echo(framing, max, stream.chunks(1)), &expected, "{} by bytes", framing);
+        }
+    }
+
+    #[test]
+    fn a_decoder_agrees_with_the_model_in_any_pieces(
+        stream in stream(),
+        max in 0..20_u64,
+        pieces in vec(1..9_usize, 1..9),
+    ) {
+        for framing in Framing::ALL {
+            let (complete, over) = model(framing, max, &stream);
+            let (mut rest, mut chunks) = (&stream[..], Vec::new());
+            for len in pieces.iter().cycle() {
+                let (chunk, after) = rest.split_at((*len).min(rest.len()));
+                chunks.push(chunk);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(echo(framing, max, chunks), (stream[..complete].to_vec(), over), "{}", framing);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn what_was_encoded_is_complete_and_its_payloads_come_out(payloads in vec(vec(any::<u8>(), 0..20), 0..6)) {
+        let mut stream = Vec::new();
+        for payload in &payloads {
+            Framing::Length.encode(payload, &mut stream).unwrap();
+        }
+        prop_assert_eq!(model(Framing::Length, 20, &stream), (stream.len(), false));
+        let decoded: Vec<_> = Framing::Length.payloads(&stream).map(<[u8]>::to_vec).collect();
+        prop_assert_eq!(decoded, payloads);
+    }
+
+    #[test]
+    fn nothing_that_is_escaped_acts_on_a_terminal(bytes in vec(any::<u8>(), 0..40)) {
+        let text = Escaped(&bytes).to_string();
+        prop_assert!(!text.chars().any(char::is_control), "{:?}", text);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_taken_is_printed_and_taken_again(text in r"(tcp://|udp://|unix:)?[\[\]a-f:.0-9%/ \\]{0,24}") {
+        if let Ok(endpoint) = text.parse::<Endpoint>() {
+            prop_assert_eq!(endpoint.to_string().parse::<Endpoint>(), Ok(endpoint));
+        }
+    }
+
+    #[test]
+    fn a_parser_takes_or_refuses_any_text(text in any::<String>()) {
+        let _ = (text.parse::<Endpoint>().is_ok(), text.parse::<Size>().is_ok(), text.parse::<Timespan>().is_ok());
+    }
+
+    #[test]
+    fn units_are_printed_as_they_are_read(bytes in any::<u64>(), ns in 0..u64::MAX) {
+        let (size, time) = (Size(bytes), Timespan(Duration::from_nanos(ns)));
+        prop_assert_eq!(size.to_string().parse::<Size>().ok(), Some(size));
+        prop_assert_eq!(time.to_string().parse::<Timespan>().ok(), Some(time));
+    }
+}

@@ -1,0 +1,69 @@
+//! A defect on purpose, in tests alone: what happens to the other peers when one brings it out.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::{Config, Server};
+
+/// Brings the defect out.
+const WORD: &[u8] = b"xyzzy";
+
+/// Panics when a peer says the word.
+pub(crate) fn strike(bytes: &[u8]) {
+    assert_ne!(bytes, WORD, "the defect that this test is about");
+}
+
+fn server() -> crate::Handle {
+    let config = Config {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        workers: std::num::NonZeroUsize::MIN,
+        ..Config::default()
+    };
+    Server::bind(config).unwrap().spawn().unwrap()
+}
+
+#[test]
+fn a_connection_that_brings_out_a_defect_ends_alone() {
+    const LIMIT: Option<Duration> = Some(Duration::from_secs(30));
+    let server = server();
+    let connect = || {
+        let stream = TcpStream::connect(server.addresses()[0].socket().unwrap()).unwrap();
+        stream.set_read_timeout(LIMIT).unwrap();
+        stream
+    };
+    let mut bystander = connect();
+    for _ in 0..10 {
+        let mut victim = connect();
+        victim.write_all(WORD).unwrap();
+        assert_eq!(victim.read(&mut [0; 9]).unwrap(), 0);
+        bystander.write_all(b"unharmed").unwrap();
+        bystander.read_exact(&mut [0; 8]).unwrap();
+    }
+    drop(bystander);
+    let stats = server.stats();
+    assert_eq!(stats.accepted, 11);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_datagram_that_brings_out_a_defect_ends_nothing() {
+    let server = server();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client
+        .connect(server.addresses()[1].socket().unwrap())
+        .unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    for _ in 0..10 {
+        client.send(WORD).unwrap();
+        // Those that were received together with it are lost as well.
+        let echoed = (0..100).any(|_| {
+            client.send(b"unharmed").unwrap();
+            client.recv(&mut [0; 9]).is_ok()
+        });
+        assert!(echoed);
+    }
+    server.stop().unwrap();
+}

@@ -1,0 +1,121 @@
+//! What is asked of a server, by whom, and what came of it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::cargo::Programs;
+
+/// What is asked of a server.
+#[derive(Clone, Copy, Debug)]
+pub enum Load {
+    /// Messages from `echo-client bench`, which verifies each.
+    Client(Shape),
+    /// The same from the plainest generator, which counts bytes whether or not they make a whole
+    /// message.
+    Plain(Shape),
+    /// Connect, one echo, close, on that many threads.
+    Churn { threads: usize },
+    /// Datagrams sent by a system call each.
+    Datagrams { size: usize, in_flight: usize },
+    /// Datagrams sent by GSO, as many as it takes to a train.
+    Trains { size: usize, trains: usize },
+}
+
+/// Messages on connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// How many connections.
+    pub connections: usize,
+    /// Bytes in a message.
+    pub size: usize,
+    /// Messages under way on each connection.
+    pub depth: usize,
+}
+
+/// What came of it, between two moments.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// Echoes, or connections where that is what is asked.
+    pub echoes: f64,
+    /// Bytes that came back.
+    pub bytes: f64,
+    /// Datagrams that did not.
+    pub lost: f64,
+    /// Half of the round trips took at most this, where each was timed.
+    pub round_trip: Option<Duration>,
+    /// When its CPU time is to be read, in nanoseconds since 1970.
+    pub window: (u128, u128),
+}
+
+/// CPU time is read this much before the load counts. A steady load costs the same a little
+/// earlier, the warm-up is longer than this, and the load's process still has a clock to read. The
+/// client tells how long it counted, not when; it ends well within this after it.
+const STEP_BACK: Duration = Duration::from_millis(20);
+
+impl Load {
+    /// The program that makes this load for `time`.
+    pub fn command(
+        self,
+        ours: &Programs,
+        peers: &Programs,
+        address: String,
+        time: Duration,
+    ) -> Result<Command> {
+        let (mode, numbers) = match self {
+            Load::Client(shape) => return client(ours, shape, address, time),
+            Load::Plain(s) => ("tcp", vec![s.connections, s.size, s.depth]),
+            Load::Churn { threads } => ("churn", vec![threads]),
+            Load::Datagrams { size, in_flight } => ("udp", vec![size, in_flight]),
+            Load::Trains { size, trains } => ("trains", vec![size, trains]),
+        };
+        let mut command = peers.command("load")?;
+        command.args([mode, &address]);
+        command.args(numbers.iter().map(usize::to_string));
+        command.arg(time.as_millis().to_string());
+        Ok(command)
+    }
+
+    /// Reads what the program printed before it ended at `ended`.
+    pub fn outcome(self, stdout: &[u8], ended: u128) -> Result<Outcome> {
+        let document: Value = serde_json::from_slice(stdout)?;
+        let number = |key: &str| {
+            let number = document[key].as_f64();
+            number.with_context(|| format!("the load's report has no {key}"))
+        };
+        let (echoes, bytes, from, to) = match self {
+            Load::Client(_) => {
+                let from = ended.saturating_sub(number("elapsed_ns")? as u128);
+                ("unique", "received_bytes", from, ended)
+            }
+            // A double is exact to 256 ns here, far below what a clock of CPU time resolves.
+            _ => {
+                let (from, to) = (number("from_unix_ns")?, number("to_unix_ns")?);
+                ("echoes", "bytes", from as u128, to as u128)
+            }
+        };
+        let step = STEP_BACK.as_nanos();
+        Ok(Outcome {
+            echoes: number(echoes)?,
+            bytes: number(bytes)?,
+            lost: number("lost")?,
+            round_trip: document["rtt_p50_ns"].as_u64().map(Duration::from_nanos),
+            window: (from.saturating_sub(step), to.saturating_sub(step)),
+        })
+    }
+}
+
+fn client(ours: &Programs, shape: Shape, address: String, time: Duration) -> Result<Command> {
+    let warmup = (time / 5).max(2 * STEP_BACK);
+    let mut command = ours.command("echo-client")?;
+    command
+        .args(["bench", &address, "--json"])
+        .args(["--parallel", &shape.connections.to_string()])
+        .args(["--size", &shape.size.to_string()])
+        .args(["--depth", &shape.depth.to_string()])
+        .args(["--duration", &format!("{}ms", time.as_millis())])
+        .args(["--warmup", &format!("{}ms", warmup.as_millis())]);
+    Ok(command)
+}
