@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cargo::cargo;
 use crate::terminal::{Style, Terminal};
-use crate::{demo, examples, supply};
+use crate::{demo, examples, report_check, supply};
 
 /// One check.
 struct Check {
@@ -40,6 +40,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "examples",
         run: examples::run,
+    },
+    Check {
+        name: "report",
+        run: report_check::run,
     },
     Check {
         name: "demo",

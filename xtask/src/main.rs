@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod examples;
 mod process;
+mod report_check;
 mod supply;
 mod terminal;
 
@@ -33,7 +34,7 @@ enum Task {
     /// Measure the server beside its peers
     #[cfg(target_os = "linux")]
     Bench(bench::Options),
-    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, demo
+    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, report, demo
     Ci,
 }
 

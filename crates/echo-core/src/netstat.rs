@@ -29,21 +29,30 @@ pub struct Row {
 
 /// Every internet socket, or `None` where the system does not list them in /proc/net.
 pub fn rows() -> Result<Option<Vec<Row>>> {
-    let mut rows = Vec::new();
-    let mut listed = false;
+    let mut all = None;
     for protocol in ["tcp", "tcp6", "udp", "udp6"] {
-        // A system without IPv6 has no list of its sockets.
-        let Ok(table) = fs::read_to_string(format!("/proc/net/{protocol}")) else {
-            continue;
-        };
-        listed = true;
-        for line in table.lines().skip(1) {
-            let row = parse(protocol, line)
-                .with_context(|| format!("/proc/net/{protocol} has an odd line: {line:?}"))?;
-            rows.push(row);
+        if let Some(rows) = table_rows(protocol)? {
+            all.get_or_insert_with(Vec::new).extend(rows);
         }
     }
-    Ok(listed.then_some(rows))
+    Ok(all)
+}
+
+/// The sockets of one table. A system without IPv6 has no list of its sockets.
+fn table_rows(protocol: &'static str) -> Result<Option<Vec<Row>>> {
+    let Ok(table) = fs::read_to_string(format!("/proc/net/{protocol}")) else {
+        return Ok(None);
+    };
+    let row = |line| {
+        parse(protocol, line)
+            .with_context(|| format!("/proc/net/{protocol} has an odd line: {line:?}"))
+    };
+    table
+        .lines()
+        .skip(1)
+        .map(row)
+        .collect::<Result<_>>()
+        .map(Some)
 }
 
 /// The row of a socket with these ends; a listening or unconnected one has no other. Of two with the
@@ -54,9 +63,15 @@ pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Re
             Some(remote) => same(row.remote, remote),
             None => row.remote.port() == 0,
         };
-        row.protocol.starts_with(protocol) && same(row.local, local) && joined
+        same(row.local, local) && joined
     };
-    let rows = rows()?.unwrap_or_default();
+    let table = match (protocol, local) {
+        ("tcp", SocketAddr::V4(_)) => "tcp",
+        ("tcp", SocketAddr::V6(_)) => "tcp6",
+        (_, SocketAddr::V4(_)) => "udp",
+        (_, SocketAddr::V6(_)) => "udp6",
+    };
+    let rows = table_rows(table)?.unwrap_or_default();
     Ok(rows.into_iter().filter(is).max_by_key(|row| row.inode != 0))
 }
 

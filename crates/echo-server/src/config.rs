@@ -135,7 +135,7 @@ impl Config {
     }
 
     /// What is told: with explanations every call, and otherwise what was asked for.
-    pub(crate) fn level(&self) -> Level {
+    pub fn level(&self) -> Level {
         match self.explain {
             Explain::Off => self.log_level,
             Explain::Text | Explain::Json => Level::Calls,

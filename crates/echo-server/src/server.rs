@@ -35,9 +35,19 @@ impl Server {
     ///
     /// # Errors
     /// A [`Failure`] that says which socket could not be bound, why, and what to do.
-    pub fn bind(mut config: Config) -> Result<Self, Failure> {
+    pub fn bind(config: Config) -> Result<Self, Failure> {
+        let (events, reader) = Events::channel(config.level());
+        let server = Server::bind_with(config, events)?;
+        Ok(Server { reader, ..server })
+    }
+
+    /// As [`Server::bind`], and tells `events` what happens, from the first call on. Their level is
+    /// theirs, whatever `config` says; see [`Config::level`].
+    ///
+    /// # Errors
+    /// See [`Server::bind`].
+    pub fn bind_with(mut config: Config, mut events: Events) -> Result<Self, Failure> {
         config.check()?;
-        let (mut events, reader) = Events::channel(config.level());
         let record = match config.record.as_os_str().is_empty() {
             true => None,
             false => Some(Arc::new(Record::create(&config.record)?)),
@@ -63,18 +73,11 @@ impl Server {
             config,
             events,
             faults,
-            reader,
+            reader: Events::channel(Level::Off).1,
             record,
             bound,
             counters,
         })
-    }
-
-    /// What happens, from [`Config::log_level`] up, for whoever calls [`Server::run`]. Taken once;
-    /// after that, the reader ends at once.
-    pub fn take_events(&mut self) -> EventReader {
-        let (_, ended) = Events::channel(Level::Off);
-        std::mem::replace(&mut self.reader, ended)
     }
 
     /// The addresses that the sockets got, in the order of the configuration; `HOST:PORT` gives
@@ -139,7 +142,8 @@ impl Server {
     /// # Errors
     /// A [`Failure`] when the system grants no thread.
     pub fn spawn(mut self) -> Result<Handle, Failure> {
-        let events = self.take_events();
+        let (_, unused) = Events::channel(Level::Off);
+        let events = std::mem::replace(&mut self.reader, unused);
         let shutdown = Shutdown::new();
         let addresses = self.addresses();
         let counters = self.counters.clone();
@@ -217,8 +221,8 @@ impl Handle {
         &self.addresses
     }
 
-    /// What happens, from [`Config::log_level`] up. An event that nobody has read waits; past 4,096
-    /// of them, more are lost and counted.
+    /// What happens, from [`Config::log_level`] up; nothing after [`Server::bind_with`]. An event
+    /// that nobody has read waits; past 4,096 of them, more are lost and counted.
     pub fn events(&self) -> &EventReader {
         &self.events
     }

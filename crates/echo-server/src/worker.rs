@@ -143,13 +143,14 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.now = Instant::now(),
             }
-            spin.polled(ready.iter().take(2).count(), self.now);
             let received = self.counters.received_bytes.get();
+            let mut events = 0;
             for event in &ready {
-                self.dispatch(event);
+                events += usize::from(self.dispatch(event));
             }
             self.take_turns();
             self.expire();
+            spin.polled(events, self.now);
             if self.counters.received_bytes.get() - received > SPIN_MAX_BYTES {
                 spin.stop();
             }
@@ -173,7 +174,8 @@ impl Worker {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    fn dispatch(&mut self, event: &mio::event::Event) {
+    /// Does what an event asks for. Returns whether it asked for anything.
+    fn dispatch(&mut self, event: &mio::event::Event) -> bool {
         match event.token() {
             WAKER => {
                 for accepted in self.shared.inboxes[self.index].take() {
@@ -188,11 +190,15 @@ impl Worker {
             }
             Token(key) => {
                 let peer = self.peers.get_mut(key);
-                if peer.is_some_and(|peer| peer.note(event) && !peer.queued) {
+                if !peer.is_some_and(|peer| peer.note(event)) {
+                    return false;
+                }
+                if !self.peers[key].queued {
                     self.advance(key);
                 }
             }
         }
+        true
     }
 
     /// Gives a turn to all that wait for one.
