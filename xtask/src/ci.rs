@@ -49,6 +49,11 @@ const CHECKS: &[Check] = &[
         name: "demo",
         run: demo::run,
     },
+    #[cfg(target_os = "linux")]
+    Check {
+        name: "torture",
+        run: || crate::torture::run(&crate::torture::Options::short()),
+    },
 ];
 
 /// Runs every check.

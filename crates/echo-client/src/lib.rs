@@ -8,6 +8,7 @@ pub mod config;
 pub mod connection;
 pub mod interrupt;
 pub mod message;
+pub mod narrator;
 pub mod output;
 pub mod payload;
 pub mod ping;

@@ -29,21 +29,27 @@ pub struct Row {
 
 /// Every internet socket, or `None` where the system does not list them in /proc/net.
 pub fn rows() -> Result<Option<Vec<Row>>> {
-    let mut rows = Vec::new();
-    let mut listed = false;
+    let mut all = None;
     for protocol in ["tcp", "tcp6", "udp", "udp6"] {
-        // A system without IPv6 has no list of its sockets.
-        let Ok(table) = fs::read_to_string(format!("/proc/net/{protocol}")) else {
-            continue;
-        };
-        listed = true;
-        for line in table.lines().skip(1) {
-            let row = parse(protocol, line)
-                .with_context(|| format!("/proc/net/{protocol} has an odd line: {line:?}"))?;
-            rows.push(row);
+        if let Some(rows) = table_rows(protocol, "")? {
+            all.get_or_insert_with(Vec::new).extend(rows);
         }
     }
-    Ok(listed.then_some(rows))
+    Ok(all)
+}
+
+/// The sockets of one table, of the lines that hold `part`. A system without IPv6 has no list of its
+/// sockets.
+fn table_rows(protocol: &'static str, part: &str) -> Result<Option<Vec<Row>>> {
+    let Ok(table) = fs::read_to_string(format!("/proc/net/{protocol}")) else {
+        return Ok(None);
+    };
+    let row = |line| {
+        parse(protocol, line)
+            .with_context(|| format!("/proc/net/{protocol} has an odd line: {line:?}"))
+    };
+    let lines = table.lines().skip(1).filter(|line| line.contains(part));
+    lines.map(row).collect::<Result<_>>().map(Some)
 }
 
 /// The row of a socket with these ends; a listening or unconnected one has no other. Of two with the
@@ -54,9 +60,17 @@ pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Re
             Some(remote) => same(row.remote, remote),
             None => row.remote.port() == 0,
         };
-        row.protocol.starts_with(protocol) && same(row.local, local) && joined
+        same(row.local, local) && joined
     };
-    let rows = rows()?.unwrap_or_default();
+    let table = match (protocol, local) {
+        ("tcp", SocketAddr::V4(_)) => "tcp",
+        ("tcp", SocketAddr::V6(_)) => "tcp6",
+        (_, SocketAddr::V4(_)) => "udp",
+        (_, SocketAddr::V6(_)) => "udp6",
+    };
+    // A busy machine has very many.
+    let port = format!(":{:04X} ", local.port());
+    let rows = table_rows(table, &port)?.unwrap_or_default();
     Ok(rows.into_iter().filter(is).max_by_key(|row| row.inode != 0))
 }
 

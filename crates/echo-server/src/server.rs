@@ -9,6 +9,7 @@ use echo_core::Failure;
 
 use crate::config::Config;
 use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
+use crate::fault::{DatagramFaults, Plan, Seed};
 use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::listener::{self, Bound, Listener};
@@ -22,6 +23,7 @@ use crate::worker::{self, Shared, Worker};
 pub struct Server {
     config: Config,
     events: Events,
+    faults: Option<Arc<Plan>>,
     reader: EventReader,
     record: Option<Arc<Record>>,
     bound: Vec<Bound>,
@@ -34,8 +36,18 @@ impl Server {
     /// # Errors
     /// A [`Failure`] that says which socket could not be bound, why, and what to do.
     pub fn bind(config: Config) -> Result<Self, Failure> {
+        let (events, reader) = Events::channel(config.level());
+        let server = Server::bind_with(config, events)?;
+        Ok(Server { reader, ..server })
+    }
+
+    /// As [`Server::bind`], and tells `events` what happens, from the first call on. Their level is
+    /// theirs, whatever `config` says; see [`Config::level`].
+    ///
+    /// # Errors
+    /// See [`Server::bind`].
+    pub fn bind_with(mut config: Config, mut events: Events) -> Result<Self, Failure> {
         config.check()?;
-        let (mut events, reader) = Events::channel(config.level());
         let record = match config.record.as_os_str().is_empty() {
             true => None,
             false => Some(Arc::new(Record::create(&config.record)?)),
@@ -43,28 +55,29 @@ impl Server {
         if let Some(record) = &record {
             events = events.with_record(record.clone());
         }
+        let seed = config.seed.number();
+        config.seed = Seed::Given(seed);
+        let faults = Plan::new(seed, &config.fault);
         let bound = listener::bind_all(&config, &events)?;
         for local in bound.iter().map(|bound| &bound.address) {
             events.tell(|| Kind::Listening {
                 local: local.clone(),
             });
         }
+        if let Some(plan) = &faults {
+            let refused = bound.iter().filter(|bound| bound.is_refusing()).count();
+            plan.announce(refused, &events);
+        }
         let counters = (0..config.loops()).map(|_| Arc::default()).collect();
         Ok(Server {
             config,
             events,
-            reader,
+            faults,
+            reader: Events::channel(Level::Off).1,
             record,
             bound,
             counters,
         })
-    }
-
-    /// What happens, from [`Config::log_level`] up, for whoever calls [`Server::run`]. Taken once;
-    /// after that, the reader ends at once.
-    pub fn take_events(&mut self) -> EventReader {
-        let (_, ended) = Events::channel(Level::Off);
-        std::mem::replace(&mut self.reader, ended)
     }
 
     /// The addresses that the sockets got, in the order of the configuration; `HOST:PORT` gives
@@ -129,7 +142,8 @@ impl Server {
     /// # Errors
     /// A [`Failure`] when the system grants no thread.
     pub fn spawn(mut self) -> Result<Handle, Failure> {
-        let events = self.take_events();
+        let (_, unused) = Events::channel(Level::Off);
+        let events = std::mem::replace(&mut self.reader, unused);
         let shutdown = Shutdown::new();
         let addresses = self.addresses();
         let counters = self.counters.clone();
@@ -160,6 +174,7 @@ impl Server {
             .unzip();
         let shared = Arc::new(Shared {
             limits: Limits::new(&self.config),
+            faults: self.faults,
             config: self.config,
             events: self.events,
             shutdown: shutdown.clone(),
@@ -181,7 +196,8 @@ impl Server {
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
             if let Listener::Udp(socket) = bound.listener {
                 let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
-                workers[index].add_udp(UdpEcho::new(socket, guard)?)?;
+                let faults = shared.faults.clone().map(DatagramFaults::new);
+                workers[index].add_udp(UdpEcho::new(socket, guard, faults)?)?;
             }
         }
         workers[0].accept_from(streams.into_iter().map(|bound| bound.listener).collect())?;
@@ -205,8 +221,8 @@ impl Handle {
         &self.addresses
     }
 
-    /// What happens, from [`Config::log_level`] up. An event that nobody has read waits; past 4,096
-    /// of them, more are lost and counted.
+    /// What happens, from [`Config::log_level`] up; nothing after [`Server::bind_with`]. An event
+    /// that nobody has read waits; past 4,096 of them, more are lost and counted.
     pub fn events(&self) -> &EventReader {
         &self.events
     }

@@ -1,6 +1,7 @@
 //! Sockets to the server: every resolved address is tried, within limits of time.
 
 mod error;
+mod opening;
 mod patience;
 mod settings;
 mod socket;
@@ -15,6 +16,7 @@ use echo_core::Endpoint;
 pub use error::{ConnectError, ErrorKind, cause};
 pub use patience::{Patience, TICK};
 pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
+pub(crate) use socket::number;
 pub use socket::{Address, Socket, open};
 
 use crate::interrupt::Interrupt;

@@ -12,6 +12,8 @@ use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, Transport};
 use serde::{Deserialize, Serialize};
 
+use crate::narrator::Narrator;
+
 /// The shared options as they are typed, in the file or on the command line.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -98,6 +100,9 @@ pub struct Connect {
     pub verbose: bool,
     /// When to use colours.
     pub color: Color,
+    /// Who is told of each call, for those who ask for explanations.
+    #[serde(skip)]
+    pub narrator: Narrator,
 }
 
 /// Which of a name's addresses count.
@@ -145,6 +150,7 @@ impl Default for Connect {
             max_frame: Size(1 << 20),
             verbose: false,
             color: Color::Auto,
+            narrator: Narrator::default(),
         }
     }
 }

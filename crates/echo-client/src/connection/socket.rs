@@ -8,8 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockAddr, Type};
 
+use super::opening::Opening;
 use super::{Connect, LocalAddress, cause};
 
 /// One address of the server, resolved.
@@ -38,36 +39,36 @@ pub enum Socket {
 /// Opens a connected, blocking socket to one address, within the limit that `config` sets. Where
 /// `connect` also minds interrupts and retries, this is the bare system calls.
 pub fn open(config: &Connect, address: &Address) -> io::Result<Socket> {
+    let narrator = &config.narrator;
     match address {
         Address::Tcp(remote) => {
-            let socket = socket2::Socket::new(
-                Domain::for_address(*remote),
-                Type::STREAM,
-                Some(Protocol::TCP),
-            )?;
+            let (domain, protocol) = (Domain::for_address(*remote), Protocol::TCP);
+            let opening = Opening::new(narrator, domain, Type::STREAM, Some(protocol))?;
             if let Some(LocalAddress(local)) = config.bind {
                 // A fixed port is free again at once, whatever the last connection's TIME_WAIT.
-                socket.set_reuse_address(local.port() != 0)?;
-                bind(&socket, local)?;
+                opening.socket().set_reuse_address(local.port() != 0)?;
+                bind(&opening, local)?;
             }
-            socket.set_tcp_nodelay(true)?;
-            socket.connect_timeout(&(*remote).into(), config.connect_timeout.0)?;
+            opening.socket().set_tcp_nodelay(true)?;
+            let limit = Some(config.connect_timeout.0);
+            let socket = opening.connect(&(*remote).into(), limit)?;
             Ok(Socket::Tcp(socket.into()))
         }
         Address::Udp(remote) => {
-            let socket = socket2::Socket::new(
-                Domain::for_address(*remote),
-                Type::DGRAM,
-                Some(Protocol::UDP),
-            )?;
+            let (domain, protocol) = (Domain::for_address(*remote), Protocol::UDP);
+            let opening = Opening::new(narrator, domain, Type::DGRAM, Some(protocol))?;
             if let Some(LocalAddress(local)) = config.bind {
-                bind(&socket, local)?;
+                bind(&opening, local)?;
             }
-            socket.connect(&(*remote).into())?;
+            let socket = opening.connect(&(*remote).into(), None)?;
             Ok(Socket::Udp(socket.into()))
         }
         #[cfg(unix)]
-        Address::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
+        Address::Unix(path) => {
+            let opening = Opening::new(narrator, Domain::UNIX, Type::STREAM, None)?;
+            let socket = opening.connect(&SockAddr::unix(path)?, None)?;
+            Ok(Socket::Unix(socket.into()))
+        }
         #[cfg(not(unix))]
         Address::Unix(_) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
@@ -76,11 +77,34 @@ pub fn open(config: &Connect, address: &Address) -> io::Result<Socket> {
     }
 }
 
-fn bind(socket: &socket2::Socket, local: SocketAddr) -> io::Result<()> {
-    socket.bind(&local.into()).map_err(|error| {
+fn bind(opening: &Opening<'_>, local: SocketAddr) -> io::Result<()> {
+    opening.bind(local).map_err(|error| {
         let text = format!("local address {}: {}", LocalAddress(local), cause(&error));
         io::Error::new(io::ErrorKind::AddrInUse, text)
     })
+}
+
+/// A socket's number in this process, as explanations show it.
+#[cfg(unix)]
+pub(crate) fn number(socket: &impl std::os::fd::AsRawFd) -> i32 {
+    socket.as_raw_fd()
+}
+
+/// Elsewhere sockets have handles, which nobody needs to see.
+#[cfg(not(unix))]
+pub(crate) fn number<T>(_: &T) -> i32 {
+    0
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Socket {
+    fn as_raw_fd(&self) -> i32 {
+        match self {
+            Socket::Tcp(socket) => socket.as_raw_fd(),
+            Socket::Udp(socket) => socket.as_raw_fd(),
+            Socket::Unix(socket) => socket.as_raw_fd(),
+        }
+    }
 }
 
 impl Socket {

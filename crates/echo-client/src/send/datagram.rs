@@ -9,6 +9,7 @@ use echo_core::Failure;
 use super::difference;
 use super::show::Show;
 use super::source::Source;
+use super::watched::Watched;
 use crate::connection::{
     Address, Connect, ConnectError, Connection, ErrorKind, Patience, TICK, connect_one, resolve,
 };
@@ -106,7 +107,7 @@ fn try_all(
                 if config.verbose {
                     output::note(format_args!("connected {}", connection.ends()));
                 }
-                match try_one(&connection, config, message, show, interrupt)? {
+                match try_one(connection, config, message, show, interrupt)? {
                     Answer::Checked => return Ok(Answer::Checked),
                     Answer::Refused(error) => error,
                 }
@@ -115,17 +116,20 @@ fn try_all(
         };
         refused = Some(error);
     }
-    Ok(refused.map_or(Answer::Checked, Answer::Refused))
+    refused
+        .map(Answer::Refused)
+        .ok_or_else(|| Failure::bad(anyhow!("{}: it has no address", config.target)))
 }
 
 fn try_one(
-    connection: &Connection,
+    connection: Connection,
     config: &Connect,
     message: &Message,
     show: &mut Show,
     interrupt: &Interrupt,
 ) -> Result<Answer, Failure> {
-    let mut socket = &connection.socket;
+    let watched = Watched::new(connection.socket, &config.narrator);
+    let mut socket = &watched;
     let peer = connection.remote.to_string();
     socket
         .set_read_timeout(Some(TICK.min(config.timeout.0)))

@@ -5,20 +5,27 @@ mod difference;
 mod show;
 mod source;
 mod stream;
+mod watched;
 mod window;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use echo_core::Failure;
+use echo_core::explain::{Explain, Lang};
+use echo_core::units::Size;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{File, Mode};
 use crate::connection::{Connect, connect};
 use crate::interrupt::Interrupt;
+use crate::narrator::Narrator;
 use show::Show;
-use source::Source;
+use source::{CHUNK, Source};
+use watched::Watched;
 
 /// What is sent when nothing else is given: the tutorial's message.
 pub const DEFAULT_MESSAGE: &str = "Hello world! This is an echo server made with Rust.";
@@ -46,6 +53,19 @@ pub struct SendSettings {
           value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_close: Option<bool>,
+    /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<Size>,
+    /// Tell each socket call and what it means, on standard error; `json` for programs
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text",
+          value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
+    /// Explain in `en` or `es` [default: auto, by the locale]
+    #[arg(long, value_name = "LANG")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lang: Option<Lang>,
 }
 
 /// What is sent, and how the echo is shown.
@@ -60,6 +80,12 @@ pub struct Send {
     pub raw: bool,
     /// When the sending half ends: right after the last byte, or once that has come back.
     pub half_close: bool,
+    /// The most that one read of a stream takes.
+    pub buffer: Size,
+    /// Whether each socket call is told and explained.
+    pub explain: Explain,
+    /// The language of explanations.
+    pub lang: Lang,
 }
 
 impl Default for Send {
@@ -69,6 +95,9 @@ impl Default for Send {
             file: PathBuf::new(),
             raw: false,
             half_close: false,
+            buffer: Size(CHUNK as u64),
+            explain: Explain::Off,
+            lang: Lang::Auto,
         }
     }
 }
@@ -92,9 +121,22 @@ impl Mode for SendSettings {
 }
 
 /// Sends, checks and shows.
-pub fn run(connect_config: Connect, config: Send, interrupt: &Interrupt) -> Result<(), Failure> {
+pub fn run(
+    mut connect_config: Connect,
+    config: Send,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let options = stream::Options {
+        timeout: connect_config.timeout,
+        half_close: config.half_close,
+        buffer: buffer(config.buffer)?,
+    };
     let source = Source::open(&config, &connect_config)?;
     let mut show = Show::new(&config, &source, connect_config.framing);
+    let colour = connect_config
+        .color
+        .enabled(std::io::stderr().is_terminal());
+    connect_config.narrator = Narrator::new(config.explain, config.lang, colour);
     if connect_config.is_udp() {
         return datagram::exchange(&connect_config, source, &mut show, interrupt);
     }
@@ -102,9 +144,20 @@ pub fn run(connect_config: Connect, config: Send, interrupt: &Interrupt) -> Resu
     if connect_config.verbose {
         crate::output::note(format_args!("connected {}", connection.ends()));
     }
-    let options = stream::Options {
-        timeout: connect_config.timeout,
-        half_close: config.half_close,
-    };
-    stream::exchange(connection, options, source, &mut show, interrupt)
+    let socket = Watched::new(connection.socket, &connect_config.narrator);
+    let peer = connection.remote.to_string();
+    stream::exchange(socket, peer, options, source, &mut show, interrupt)
+}
+
+/// The room for one read.
+fn buffer(size: Size) -> Result<usize, Failure> {
+    // More than a socket can hold by default.
+    const MAX: u64 = 16 << 20;
+    match usize::try_from(size.0) {
+        Ok(len) if (1..=MAX).contains(&size.0) => Ok(len),
+        _ => Err(Failure::usage(anyhow!(
+            "--buffer {size} is no size for a read; give one from 1 to {}",
+            Size(MAX)
+        ))),
+    }
 }

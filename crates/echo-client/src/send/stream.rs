@@ -1,7 +1,6 @@
 //! Sends over a stream and receives at the same time, in constant memory.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +10,10 @@ use echo_core::units::Timespan;
 
 use super::difference;
 use super::show::Show;
-use super::source::{CHUNK, Source};
+use super::source::Source;
+use super::watched::Watched;
 use super::window::Window;
-use crate::connection::{Connection, Socket, TICK, cause};
+use crate::connection::{TICK, cause};
 use crate::interrupt::Interrupt;
 
 /// A server that has returned everything and heard that nothing more comes should close. One
@@ -32,25 +32,27 @@ pub struct Options {
     pub timeout: Timespan,
     /// End the sending half right after the last byte.
     pub half_close: bool,
+    /// The most that one read takes.
+    pub buffer: usize,
 }
 
 /// Sends all of `source`, ends the sending half, and checks the echo up to its end.
 pub fn exchange(
-    connection: Connection,
+    socket: Watched,
+    peer: String,
     options: Options,
     source: Source,
     show: &mut Show,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let socket = Arc::new(connection.socket);
+    let socket = Arc::new(socket);
     let window = Arc::new(Window::default());
     socket
         .set_read_timeout(Some(TICK.min(options.timeout.0)))
         .context("cannot limit the time of a read")
         .map_err(Failure::bad)?;
     let (outgoing, in_flight) = (Arc::clone(&socket), Arc::clone(&window));
-    // It is not joined: it may wait for a person to type.
-    std::thread::Builder::new()
+    let sender = std::thread::Builder::new()
         .name("sender".into())
         .spawn(move || send(source, &outgoing, &in_flight, options.half_close))
         .context("cannot start a thread")
@@ -58,8 +60,9 @@ pub fn exchange(
     let mut receiver = Receiver {
         socket: &socket,
         window: &window,
-        peer: connection.remote.to_string(),
+        peer,
         timeout: options.timeout,
+        buffer: options.buffer,
         received: 0,
         written: 0,
         last_progress: Instant::now(),
@@ -67,11 +70,16 @@ pub fn exchange(
     let result = receiver.run(show, interrupt);
     window.close();
     // Whatever the sender waits for, it ends; that the socket may be gone already is no matter.
-    let _ = socket.shutdown(Shutdown::Both);
+    let _ = socket.abandon();
+    // One that has not come to the end of the input may wait for a person to type.
+    if window.progress().is_complete {
+        // A sender that panicked has said so.
+        let _ = sender.join();
+    }
     result
 }
 
-fn send(mut source: Source, socket: &Socket, window: &Window, half_close: bool) {
+fn send(mut source: Source, socket: &Watched, window: &Window, half_close: bool) {
     loop {
         match source.next() {
             Ok(Some(piece)) => {
@@ -100,11 +108,11 @@ fn send(mut source: Source, socket: &Socket, window: &Window, half_close: bool) 
 
 /// Tells the server that nothing more comes. This fails only on a connection that is gone, which
 /// the next read tells as well.
-fn end_sending(socket: &Socket) {
-    let _ = socket.shutdown(Shutdown::Write);
+fn end_sending(socket: &Watched) {
+    let _ = socket.finish();
 }
 
-fn write(mut bytes: &[u8], mut socket: &Socket, window: &Window) -> io::Result<()> {
+fn write(mut bytes: &[u8], mut socket: &Watched, window: &Window) -> io::Result<()> {
     while !bytes.is_empty() {
         match socket.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -120,10 +128,11 @@ fn write(mut bytes: &[u8], mut socket: &Socket, window: &Window) -> io::Result<(
 }
 
 struct Receiver<'a> {
-    socket: &'a Socket,
+    socket: &'a Watched,
     window: &'a Window,
     peer: String,
     timeout: Timespan,
+    buffer: usize,
     received: u64,
     /// What had been written when progress was last looked at.
     written: u64,
@@ -132,7 +141,7 @@ struct Receiver<'a> {
 
 impl Receiver<'_> {
     fn run(&mut self, show: &mut Show, interrupt: &Interrupt) -> Result<(), Failure> {
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; self.buffer];
         loop {
             match self.socket.read(&mut buffer) {
                 Ok(0) => return self.ended(show, "the server closed the connection"),

@@ -171,10 +171,11 @@ impl Story {
                 self.once("receive-from", "receive-from-again", values)
             }
             Call::Shutdown { both } => {
-                let key = match (both, socket.finished.is_empty()) {
-                    (true, _) => "shutdown-both",
-                    (_, true) => "shutdown-first",
-                    (_, false) => "shutdown-second",
+                let key = match (both, socket.family, socket.finished.is_empty()) {
+                    (true, ..) => "shutdown-both",
+                    (_, Family::Unix, _) => "shutdown-unix",
+                    (_, _, true) => "shutdown-first",
+                    (_, _, false) => "shutdown-second",
                 };
                 socket.finished.push(Side::This);
                 self.text(key, &[])
@@ -278,8 +279,12 @@ impl Story {
             return self.text("receive-datagram", &[("bytes", &bytes)]);
         }
         if received == 0 {
+            let key = match socket.finished.contains(&Side::This) {
+                true => "receive-end-both",
+                false => "receive-end",
+            };
             socket.finished.push(Side::Other);
-            return self.text("receive-end", &[]);
+            return self.text(key, &[]);
         }
         socket.received += received;
         let room_bytes = self.bytes(room);
