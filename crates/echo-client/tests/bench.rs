@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::{Scratch, closed_port, command, echo, echo_on, run, start, tcp, udp};
+use common::{Scratch, closed_port, command, echo, echo_on, faulty, run, start, tcp, udp};
 use echo_core::Framing;
 use echo_server::Config;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
@@ -286,27 +286,16 @@ fn late_and_reordered_datagrams_are_not_lost() {
     let report = bench(1, &[&late, "-c", "10", "-W", "100ms"]);
     assert_eq!(counts(&report, classes), [10, 10, 0, 1, 0]);
 
-    let mut held = Vec::new();
-    let swaps = udp(move |number, request, reply| match number % 2 {
-        0 => held = request.to_vec(),
-        _ => {
-            reply(request);
-            reply(&held);
-        }
-    });
-    let report = bench(0, &[&swaps, "-c", "10", "--depth", "2"]);
+    let swaps = faulty(&["reorder"]);
+    let report = bench(0, &[&swaps.udp, "-c", "10", "--depth", "2"]);
     assert_eq!(counts(&report, classes), [10, 10, 0, 0, 5]);
 }
 
 #[test]
 fn thresholds_decide_the_exit_code() {
     let server = echo();
-    let lossy = udp(|number, request, reply| {
-        if number % 10 != 3 {
-            reply(request);
-        }
-    });
-    let lossy = [lossy.as_str(), "-c", "20", "-W", "50ms", "--fail-if"];
+    let lossy = faulty(&["drop,msg=4", "drop,msg=14"]);
+    let lossy = [lossy.udp.as_str(), "-c", "20", "-W", "50ms", "--fail-if"];
     let sound = [server.tcp.as_str(), "-c", "200", "--fail-if"];
     for (args, condition, code) in [
         (&sound[..], "p99>1h,loss>0%", 0),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{closed_port, echo, run, udp};
+use common::{closed_port, echo, faulty, run};
 use serde_json::Value;
 
 /// Says where `document` is not as `schema` has it. A keyword that it does not know is an error
@@ -104,11 +104,7 @@ fn check(document: &Value) -> Vec<String> {
 #[test]
 fn every_document_is_as_the_schema_says() {
     let server = echo();
-    let lossy = udp(|number, request, reply| match number % 3 {
-        0 => {}
-        1 => reply(&request[..3]),
-        _ => reply(request),
-    });
+    let lossy = faulty(&["drop=33%", "truncate=3,msg=50%"]);
     let closed = closed_port().to_string();
     for args in [
         &["bench", &server.tcp, "-c", "2000", "--fail-if", "p99>1h"][..],
@@ -123,7 +119,9 @@ fn every_document_is_as_the_schema_says() {
             "0",
         ],
         &["bench", &server.udp, "-c", "1", "--warmup", "0"],
-        &["bench", &lossy, "-c", "9", "--warmup", "0", "-W", "50ms"],
+        &[
+            "bench", &lossy.udp, "-c", "9", "--warmup", "0", "-W", "50ms",
+        ],
         &["bench", &closed],
         &["ping", &server.tcp, "-c", "3", "-i", "1ms"],
         &[
@@ -136,7 +134,7 @@ fn every_document_is_as_the_schema_says() {
             "--new-connection",
         ],
         &["ping", &server.udp, "-c", "30", "-i", "1ms"],
-        &["ping", &lossy, "-c", "3", "-i", "1ms", "-W", "50ms"],
+        &["ping", &lossy.udp, "-c", "3", "-i", "1ms", "-W", "50ms"],
         &["ping", &closed, "-c", "1"],
     ] {
         let ended = run(&[args, &["--json"]].concat());

@@ -31,15 +31,16 @@ pub struct Row {
 pub fn rows() -> Result<Option<Vec<Row>>> {
     let mut all = None;
     for protocol in ["tcp", "tcp6", "udp", "udp6"] {
-        if let Some(rows) = table_rows(protocol)? {
+        if let Some(rows) = table_rows(protocol, "")? {
             all.get_or_insert_with(Vec::new).extend(rows);
         }
     }
     Ok(all)
 }
 
-/// The sockets of one table. A system without IPv6 has no list of its sockets.
-fn table_rows(protocol: &'static str) -> Result<Option<Vec<Row>>> {
+/// The sockets of one table, of the lines that hold `part`. A system without IPv6 has no list of its
+/// sockets.
+fn table_rows(protocol: &'static str, part: &str) -> Result<Option<Vec<Row>>> {
     let Ok(table) = fs::read_to_string(format!("/proc/net/{protocol}")) else {
         return Ok(None);
     };
@@ -47,12 +48,8 @@ fn table_rows(protocol: &'static str) -> Result<Option<Vec<Row>>> {
         parse(protocol, line)
             .with_context(|| format!("/proc/net/{protocol} has an odd line: {line:?}"))
     };
-    table
-        .lines()
-        .skip(1)
-        .map(row)
-        .collect::<Result<_>>()
-        .map(Some)
+    let lines = table.lines().skip(1).filter(|line| line.contains(part));
+    lines.map(row).collect::<Result<_>>().map(Some)
 }
 
 /// The row of a socket with these ends; a listening or unconnected one has no other. Of two with the
@@ -71,7 +68,9 @@ pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Re
         (_, SocketAddr::V4(_)) => "udp",
         (_, SocketAddr::V6(_)) => "udp6",
     };
-    let rows = table_rows(table)?.unwrap_or_default();
+    // A busy machine has very many.
+    let port = format!(":{:04X} ", local.port());
+    let rows = table_rows(table, &port)?.unwrap_or_default();
     Ok(rows.into_iter().filter(is).max_by_key(|row| row.inode != 0))
 }
 

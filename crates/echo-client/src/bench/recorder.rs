@@ -17,7 +17,7 @@ const ON_TIME_NS: u64 = 1_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// A request on its way. Times are in nanoseconds since the run began.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// When it should have left: latency counts from here.
     pub due: u64,
@@ -135,17 +135,22 @@ impl Recorder {
     }
 
     /// The right reply to `request` came.
-    #[inline]
     pub fn echoed(&mut self, request: Request, now: u64, bytes: usize) {
+        self.echoed_together(request, 1, now, bytes);
+    }
+
+    /// The right replies to `count` requests came, which were due and left together; `bytes` each.
+    #[inline]
+    pub fn echoed_together(&mut self, request: Request, count: u64, now: u64, bytes: usize) {
         if !self.measures(request) {
             return;
         }
-        self.slice.counts.received += 1;
-        self.slice.counts.unique += 1;
-        self.slice.counts.received_bytes += bytes as u64;
-        self.slice.rtt.record_ns(now - request.due);
+        self.slice.counts.received += count;
+        self.slice.counts.unique += count;
+        self.slice.counts.received_bytes += count * bytes as u64;
+        self.slice.rtt.record_many(now - request.due, count);
         if let Some(service) = &mut self.slice.service {
-            service.record_ns(now - request.sent);
+            service.record_many(now - request.sent, count);
         }
         self.last_reply = now;
     }
