@@ -42,8 +42,12 @@ const CHECKS: &[Check] = &[
         run: examples::run,
     },
     Check {
+        name: "demo, explained",
+        run: || demo::run(demo::Options::explained()),
+    },
+    Check {
         name: "demo",
-        run: demo::run,
+        run: || demo::run(demo::Options::default()),
     },
 ];
 
