@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cargo::cargo;
 use crate::terminal::{Style, Terminal};
-use crate::{demo, examples, supply};
+use crate::{demo, examples, report_check, supply};
 
 /// One check.
 struct Check {
@@ -42,12 +42,21 @@ const CHECKS: &[Check] = &[
         run: examples::run,
     },
     Check {
+        name: "report",
+        run: report_check::run,
+    },
+    Check {
         name: "demo, explained",
         run: || demo::run(demo::Options::explained()),
     },
     Check {
         name: "demo",
         run: || demo::run(demo::Options::default()),
+    },
+    #[cfg(target_os = "linux")]
+    Check {
+        name: "torture",
+        run: || crate::torture::run(&crate::torture::Options::short()),
     },
 ];
 

@@ -1,6 +1,7 @@
 //! The examples in docs/examples, run as their readers would run them.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
@@ -14,12 +15,17 @@ use crate::terminal::{Style, Terminal};
 /// Each takes a few hundred milliseconds; starting Node on a busy machine takes longest.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How a kind of file is run: the first of these that is on the machine.
-const RUNNERS: &[(&str, &[&[&str]])] = &[
-    ("py", &[&["pytest", "-q"], &["pytest-3", "-q"]]),
-    ("mjs", &[&["node", "--test"]]),
-    ("sh", &[&["sh"]]),
+/// How a kind of file is run, by how its name starts and ends: the first of these that is on the
+/// machine.
+const RUNNERS: &[(&str, &str, &[&[&str]])] = &[
+    ("test_", ".py", &[&["pytest", "-q"], &["pytest-3", "-q"]]),
+    ("", ".py", &[&["python3"]]),
+    ("", ".mjs", &[&["node", "--test"]]),
+    ("", ".sh", &[&["sh"]]),
 ];
+
+/// Where the examples are, in the workspace.
+const DIRS: &[&str] = &["docs/examples", "docs/examples/faults"];
 
 /// Runs every example against the programs as they are now.
 pub fn run() -> Result<()> {
@@ -34,20 +40,14 @@ pub fn run() -> Result<()> {
     let paths = [bin.to_owned()].into_iter().chain(env::split_paths(&path));
     let path = env::join_paths(paths)?;
 
-    let dir = root().join("docs/examples");
-    let mut files: Vec<_> = fs::read_dir(&dir)
-        .with_context(|| format!("cannot read {}", dir.display()))?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    files.sort();
-    for file in files.iter().filter(|file| file.is_file()) {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
+    for file in &files()? {
+        let (dir, name) = (file.parent().context("no directory")?, name(file));
         let Some(mut command) = runner(file)? else {
             let skipped = format!("{name}: skipped, its runner is not on this machine");
             out.line(out.paint(Style::Skipped, skipped))?;
             continue;
         };
-        command.arg(file).env("PATH", &path).current_dir(&dir);
+        command.arg(file).env("PATH", &path).current_dir(dir);
         // Nothing is left in the tree.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("PYTEST_ADDOPTS", "-p no:cacheprovider");
@@ -64,12 +64,32 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
+/// Every example, each directory's in the order of their names.
+fn files() -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for dir in DIRS.iter().map(|dir| root().join(dir)) {
+        let entries =
+            fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        let mut paths: Vec<PathBuf> = entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        paths.retain(|path| path.is_file());
+        paths.sort();
+        files.append(&mut paths);
+    }
+    Ok(files)
+}
+
+fn name(file: &Path) -> Cow<'_, str> {
+    file.file_name().unwrap_or_default().to_string_lossy()
+}
+
 /// The command for a file, less its name; `None` when this machine has none.
 fn runner(file: &Path) -> Result<Option<Command>> {
-    let kind = file.extension().unwrap_or_default();
-    let (_, candidates) = RUNNERS
+    let name = name(file);
+    let (_, _, candidates) = RUNNERS
         .iter()
-        .find(|(known, _)| kind == *known)
+        .find(|(start, end, _)| name.starts_with(start) && name.ends_with(end))
         .with_context(|| format!("nobody knows how to run {}", file.display()))?;
     Ok(candidates
         .iter()

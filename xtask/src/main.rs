@@ -7,8 +7,11 @@ mod ci;
 mod demo;
 mod examples;
 mod process;
+mod report_check;
 mod supply;
 mod terminal;
+#[cfg(target_os = "linux")]
+mod torture;
 
 use std::process::ExitCode;
 
@@ -33,7 +36,11 @@ enum Task {
     /// Measure the server beside its peers
     #[cfg(target_os = "linux")]
     Bench(bench::Options),
-    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, demo
+    /// Do to the server what a bad day does, and check that nobody loses what they need not lose
+    #[cfg(target_os = "linux")]
+    Torture(torture::Options),
+    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, report, demo,
+    /// torture
     Ci,
 }
 
@@ -59,6 +66,8 @@ fn run(task: Task) -> Result<()> {
         Task::Examples => examples::run(),
         #[cfg(target_os = "linux")]
         Task::Bench(options) => bench::run(options),
+        #[cfg(target_os = "linux")]
+        Task::Torture(options) => torture::run(&options),
         Task::Ci => ci::run(),
     }
 }

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM: the first asks the program to stop and sum up, the second ends it at once.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use echo_core::{Exit, Failure};
@@ -41,12 +41,6 @@ impl Interrupt {
     /// Whether the program should stop.
     pub fn is_raised(&self) -> bool {
         *self.0.raised.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until `deadline`, or until the program should stop. Returns whether it should.
-    pub fn wait_until(&self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.wait(left)
     }
 
     /// Waits for `time`, or until the program should stop. Returns whether it should.

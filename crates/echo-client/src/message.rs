@@ -57,6 +57,18 @@ impl Message {
             }
         }
     }
+
+    /// Fills `out` with the bytes of messages one after another, from `offset` within message
+    /// `number` on.
+    pub fn fill_stream(&self, number: u64, offset: usize, out: &mut [u8]) {
+        let wire_len = self.wire_len();
+        let (mut number, mut offset, mut out) = (number, offset, out);
+        while !out.is_empty() {
+            let (part, rest) = out.split_at_mut((wire_len - offset).min(out.len()));
+            self.fill(number, offset, part);
+            (number, offset, out) = (number + 1, 0, rest);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -109,5 +121,20 @@ mod tests {
             whole(&message, 0),
             whole(&Message::new(2, 64, Framing::Raw), 0)
         );
+    }
+
+    #[test]
+    fn a_stream_is_its_messages_end_to_end() {
+        for framing in Framing::ALL {
+            let message = Message::new(7, 5, framing);
+            let bytes: Vec<u8> = (3..9).flat_map(|number| whole(&message, number)).collect();
+            for from in 0..message.wire_len() {
+                for to in from..=bytes.len() {
+                    let mut part = vec![0; to - from];
+                    message.fill_stream(3, from, &mut part);
+                    assert_eq!(part, bytes[from..to], "{framing} {from}..{to}");
+                }
+            }
+        }
     }
 }

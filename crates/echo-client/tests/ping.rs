@@ -3,7 +3,6 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -118,25 +117,6 @@ fn lines_read_as_pings_do() {
 #[test]
 fn each_flaw_of_datagrams_is_counted_exactly() {
     type Answer = fn(usize, &[u8], &dyn Fn(&[u8]));
-    let drops: Answer = |n, bytes, reply| {
-        if n % 4 != 0 {
-            reply(bytes);
-        }
-    };
-    let duplicates: Answer = |n, bytes, reply| {
-        reply(bytes);
-        if n % 2 == 1 {
-            reply(bytes);
-        }
-    };
-    let corrupts: Answer = |n, bytes, reply| {
-        let mut bytes = bytes.to_vec();
-        if n % 4 == 1 {
-            bytes[n] ^= 1;
-        }
-        reply(&bytes);
-    };
-    let truncates: Answer = |n, bytes, reply| reply(if n < 5 { &bytes[..n * 8] } else { bytes });
     let adds_garbage: Answer = |n, bytes, reply| {
         if n < 3 {
             reply(b"this is no echo at all, and nobody asked for it");
@@ -144,15 +124,22 @@ fn each_flaw_of_datagrams_is_counted_exactly() {
         reply(bytes);
     };
     let answers_more: Answer = |_, bytes, reply| reply(&[bytes, b"more"].concat());
-    for (answer, expected) in [
-        (drops, vec![("lost", 3)]),
-        (duplicates, vec![("duplicate", 6)]),
-        (corrupts, vec![("lost", 3), ("corrupt", 3)]),
-        (truncates, vec![("lost", 5), ("truncated", 5)]),
-        (adds_garbage, vec![("foreign", 3)]),
-        (answers_more, vec![("lost", 12), ("corrupt", 12)]),
+    let drops = faulty(&["drop,msg=..2", "drop,msg=7"]);
+    let duplicates = faulty(&["duplicate,msg=7.."]);
+    let corrupts = faulty(&["corrupt,msg=2..4", "corrupt=9,msg=12"]);
+    let truncates = faulty(&[
+        "truncate=0,msg=1",
+        "truncate=8,msg=2",
+        "truncate=55,msg=10..",
+    ]);
+    for (target, expected) in [
+        (drops.udp, vec![("lost", 3)]),
+        (duplicates.udp, vec![("duplicate", 6)]),
+        (corrupts.udp, vec![("lost", 4), ("corrupt", 4)]),
+        (truncates.udp, vec![("lost", 5), ("truncated", 5)]),
+        (udp(adds_garbage), vec![("foreign", 3)]),
+        (udp(answers_more), vec![("lost", 12), ("corrupt", 12)]),
     ] {
-        let target = udp(answer);
         let (document, code) = ping(&[&target, "-c", "12", "-i", "2ms", "-W", "800ms"]);
         assert_eq!(flaws(&document), expected, "{document:#}");
         let is_bad = expected[0].0 == "lost";
@@ -162,34 +149,21 @@ fn each_flaw_of_datagrams_is_counted_exactly() {
 
 #[test]
 fn the_order_of_replies_is_watched() {
-    let mut held = Vec::new();
-    let target = udp(move |n, bytes, reply| {
-        if n % 3 == 1 {
-            held = bytes.to_vec();
-            return;
-        }
-        reply(bytes);
-        if n % 3 == 2 {
-            reply(&held);
-        }
-    });
-    let (document, _) = ping(&[&target, "-c", "12", "-i", "5ms"]);
+    let echo = faulty(&[
+        "reorder,msg=2",
+        "reorder,msg=5",
+        "reorder,msg=8",
+        "reorder,msg=11",
+    ]);
+    let (document, _) = ping(&[&echo.udp, "-c", "12", "-i", "5ms"]);
     assert_eq!(flaws(&document), [("reordered", 4)], "{document:#}");
 }
 
 #[test]
 fn a_late_reply_is_late_and_not_lost() {
-    let mut first = Vec::new();
-    let target = udp(move |n, bytes, reply| match n {
-        0 => first = bytes.to_vec(),
-        // The first one has been given up by the time of the third.
-        2 => {
-            reply(&first);
-            reply(bytes);
-        }
-        _ => reply(bytes),
-    });
-    let (document, code) = ping(&[&target, "-c", "4", "-i", "300ms", "-W", "500ms"]);
+    // The first one has been given up by the time of the third.
+    let echo = faulty(&["delay=650ms,msg=1"]);
+    let (document, code) = ping(&[&echo.udp, "-c", "4", "-i", "300ms", "-W", "500ms"]);
     assert_eq!(
         flaws(&document),
         [("late", 1), ("reordered", 1)],
@@ -201,19 +175,13 @@ fn a_late_reply_is_late_and_not_lost() {
 #[test]
 fn datagrams_too_small_for_a_number_go_one_at_a_time() {
     for size in ["0", "4", "27"] {
-        let (sender, receiver) = mpsc::channel();
-        let target = udp(move |n, bytes, reply| {
-            sender.send(n).unwrap();
-            if n != 1 {
-                reply(bytes);
-            }
-        });
+        let echo = faulty(&["drop,msg=2"]);
         let start = Instant::now();
         let args = ["-c", "4", "-i", "1ms", "-W", "100ms", "-s", size];
-        let (document, code) = ping(&[&[target.as_str()], &args[..]].concat());
+        let (document, code) = ping(&[&[echo.udp.as_str()], &args[..]].concat());
         assert_eq!((flaws(&document), code), (vec![("lost", 1)], Some(1)));
         assert!(start.elapsed() >= Duration::from_millis(100));
-        assert_eq!(receiver.try_iter().count(), 4);
+        assert_eq!(echo.handle.stats().datagrams, 4);
     }
 }
 
@@ -253,11 +221,9 @@ fn a_failure_to_connect_is_in_the_document_too() {
 
 #[test]
 fn everything_lost_has_a_summary_all_the_same() {
-    for target in [
-        udp(|_, _, _| {}),
-        tcp(|_, stream| drop((&stream).read_to_end(&mut vec![]))),
-    ] {
-        let ended = run(&["ping", &target, "-c", "3", "-i", "1ms", "-W", "100ms"]);
+    let silent = faulty(&["drop,udp", "stall,tcp"]);
+    for target in [&silent.udp, &silent.tcp] {
+        let ended = run(&["ping", target, "-c", "3", "-i", "1ms", "-W", "100ms"]);
         ended.failed(1, &["3 of 3"]);
         assert!(
             ended.text().contains("seq=3 no reply within 100ms"),
@@ -317,11 +283,8 @@ fn a_stream_that_ends_is_reopened_and_the_gap_is_loss() {
 
 #[test]
 fn a_stream_that_answers_short_or_more_is_noticed() {
-    let short = tcp(|_, stream| {
-        let bytes = read(&stream, 56);
-        (&stream).write_all(&bytes[..20]).unwrap();
-    });
-    let (document, _) = ping(&[&short, "-c", "2", "-i", "0"]);
+    let short = faulty(&["close-after=20"]);
+    let (document, _) = ping(&[&short.tcp, "-c", "2", "-i", "0"]);
     assert_eq!(
         flaws(&document),
         [("lost", 2), ("truncated", 2)],
@@ -372,13 +335,9 @@ fn connecting_is_timed_apart_from_the_echo() {
 
 #[test]
 fn events_are_one_a_line_and_end_with_the_document() {
-    let target = udp(|n, bytes, reply| {
-        if n != 1 {
-            reply(bytes);
-        }
-    });
+    let echo = faulty(&["drop,msg=2"]);
     let ended = run(&[
-        "ping", &target, "-c", "3", "-i", "1ms", "-W", "100ms", "--jsonl",
+        "ping", &echo.udp, "-c", "3", "-i", "1ms", "-W", "100ms", "--jsonl",
     ]);
     let events: Vec<Value> = ended
         .text()
@@ -439,8 +398,8 @@ fn a_duration_ends_the_run_and_busy_polling_says_so() {
 
 #[test]
 fn color_marks_what_is_not_well() {
-    let silent = udp(|_, _, _| {});
-    let args = ["ping", &silent, "-c", "1", "-W", "50ms", "--color"];
+    let silent = faulty(&["drop"]);
+    let args = ["ping", &silent.udp, "-c", "1", "-W", "50ms", "--color"];
     let always = run(&[&args[..], &["always"]].concat());
     assert!(always.text().contains("\x1b[31mfrom "), "{always:?}");
     let auto = run(&[&args[..], &["auto"]].concat());

@@ -172,15 +172,12 @@ fn the_local_address_can_be_chosen() {
 
 #[test]
 fn a_short_echo_is_noticed() {
-    let server = tcp(|_, stream| {
-        let bytes = read(&stream, 51);
-        (&stream).write_all(&bytes[..5]).unwrap();
-    });
-    let ended = run(&[&server]);
+    let server = faulty(&["close-after=5"]);
+    let ended = run(&[&server.tcp]);
     ended.failed(
         1,
         &[
-            &server,
+            &server.tcp,
             "short",
             "5 of 51 bytes",
             "expected \" world! This is \" at offset 5",
@@ -237,12 +234,8 @@ fn what_is_no_echo_is_told_as_such() {
 
 #[test]
 fn silence_ends_in_time() {
-    let server = tcp(|_, stream| {
-        let bytes = read(&stream, 51);
-        (&stream).write_all(&bytes[..20]).unwrap();
-        let _ = (&stream).read_to_end(&mut Vec::new());
-    });
-    run(&[&server, "-W", "200ms"]).failed(1, &["no progress for 200ms", "20 of 51 bytes"]);
+    let server = faulty(&["truncate=20"]);
+    run(&[&server.tcp, "-W", "200ms"]).failed(1, &["no progress for 200ms", "20 of 51 bytes"]);
 }
 
 #[test]
@@ -256,22 +249,15 @@ fn a_server_that_never_reads_ends_in_time() {
 
 #[test]
 fn a_reset_is_no_end() {
-    let server = tcp(|_, stream| {
-        read(&stream, 51);
-        reset(stream);
-    });
-    run(&[&server]).failed(1, &["connection reset", "0 of 51 bytes"]);
+    let server = faulty(&["drop", "reset-after=1msg"]);
+    run(&[&server.tcp]).failed(1, &["connection reset", "0 of 51 bytes"]);
 }
 
 #[test]
 fn a_server_that_returns_everything_at_the_end_is_heard_out() {
-    let server = tcp(|_, mut stream| {
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all).unwrap();
-        stream.write_all(&all).unwrap();
-    });
-    run(&[&server]).said(DEFAULT);
-    run(&[&server, "--half-close"]).said(DEFAULT);
+    let server = faulty(&["merge=64k"]);
+    run(&[&server.tcp]).said(DEFAULT);
+    run(&[&server.tcp, "--half-close"]).said(DEFAULT);
 }
 
 #[test]
@@ -343,10 +329,10 @@ fn datagrams_of_every_size_come_back() {
 
 #[test]
 fn a_datagram_that_differs_is_noticed() {
-    let short = udp(|_, bytes, reply| reply(&bytes[..10]));
-    run(&[&short]).failed(1, &["short", "10 of 51 bytes"]);
-    let empty = udp(|_, _, reply| reply(b""));
-    run(&[&empty]).failed(1, &["0 of 51 bytes"]);
+    let short = faulty(&["truncate=10"]);
+    run(&[&short.udp]).failed(1, &["short", "10 of 51 bytes"]);
+    let empty = faulty(&["truncate=0"]);
+    run(&[&empty.udp]).failed(1, &["0 of 51 bytes"]);
     let long = udp(|_, bytes, reply| reply(&[bytes, b"!"].concat()));
     run(&[&long]).failed(1, &["excess bytes at offset 51"]);
     let wrong = udp(|_, bytes, reply| reply(&bytes.to_ascii_uppercase()));
@@ -355,8 +341,8 @@ fn a_datagram_that_differs_is_noticed() {
 
 #[test]
 fn a_lost_datagram_is_a_timeout_and_a_refused_one_is_not() {
-    let silent = udp(|_, _, _| {});
-    run(&[&silent, "-W", "100ms"]).failed(1, &["no reply within 100ms"]);
+    let silent = faulty(&["drop"]);
+    run(&[&silent.udp, "-W", "100ms"]).failed(1, &["no reply within 100ms"]);
     let closed = closed_port();
     let ended = run(&[&format!("udp://{closed}"), "-W", "20s"]);
     ended.failed(3, &["connection refused", "echo-server"]);

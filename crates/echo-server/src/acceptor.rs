@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use echo_core::explain::Call;
 use mio::{Interest, Registry, Token};
+use socket2::{SockRef, Socket};
 
 use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
+use crate::fault::{self, Applied, Network};
 use crate::listener::{Listener, SocketFile};
 use crate::stream::Stream;
 use crate::worker::Shared;
@@ -29,6 +31,10 @@ pub(crate) struct Accepted {
 /// The listeners, and when to listen to them.
 pub(crate) struct Acceptor {
     listeners: Vec<StreamListener>,
+    /// Listeners from which a fault has no more taken.
+    waiting: Vec<usize>,
+    /// Sockets that refuse connections for as long as they are open.
+    refusing: Vec<Socket>,
     next_id: ConnectionId,
     backoff: Duration,
     /// Nothing is accepted before this.
@@ -73,6 +79,24 @@ impl StreamListener {
             StreamListener::Unix(listener, _file) => events.close(listener),
         }
     }
+
+    fn network(&self) -> Network {
+        match self {
+            StreamListener::Tcp(_) => Network::Tcp,
+            StreamListener::Unix(..) => Network::Unix,
+        }
+    }
+
+    /// How many connections the system holds ready from now on.
+    fn set_backlog(&self, backlog: i32, events: &Events) {
+        let mark = events.mark();
+        let socket = match self {
+            StreamListener::Tcp(listener) => SockRef::from(listener),
+            StreamListener::Unix(listener, _) => SockRef::from(listener),
+        };
+        let outcome = socket.listen(backlog);
+        events.outcome(mark, &*socket, &outcome, |()| Call::Listen { backlog });
+    }
 }
 
 impl Acceptor {
@@ -84,6 +108,8 @@ impl Acceptor {
     ) -> io::Result<Self> {
         let mut acceptor = Acceptor {
             listeners: Vec::new(),
+            waiting: Vec::new(),
+            refusing: Vec::new(),
             next_id: 1,
             backoff: BACKOFF.0,
             paused: None,
@@ -99,6 +125,10 @@ impl Acceptor {
                 Listener::Unix(mut listener, file) => {
                     registry.register(&mut listener, token, Interest::READABLE)?;
                     StreamListener::Unix(listener, file)
+                }
+                Listener::Refusing(socket) => {
+                    acceptor.refusing.push(socket);
+                    continue;
                 }
                 Listener::Udp(_) => continue,
             });
@@ -134,6 +164,10 @@ impl Acceptor {
             let Some(&index) = self.ready.last() else {
                 return false;
             };
+            if shared.faults.is_some() && self.leaves_waiting(shared, index) {
+                self.ready.pop();
+                continue;
+            }
             match self.listeners[index].accept(&shared.events) {
                 Ok((stream, address)) => {
                     self.backoff = BACKOFF.0;
@@ -149,11 +183,15 @@ impl Acceptor {
                     }
                     let id = self.next_id;
                     self.next_id += 1;
-                    admit(Accepted {
+                    let accepted = Accepted {
                         stream,
                         id,
                         address,
-                    });
+                    };
+                    match refuse(shared, accepted) {
+                        Some(accepted) => admit(accepted),
+                        None => continue,
+                    }
                     if shared.limits.is_last_admitted() {
                         return true;
                     }
@@ -171,10 +209,34 @@ impl Acceptor {
         false
     }
 
+    /// Whether a fault has the next connection, and all after it, wait for ever.
+    fn leaves_waiting(&mut self, shared: &Shared, index: usize) -> bool {
+        let listener = &self.listeners[index];
+        let (network, connection) = (listener.network(), self.next_id);
+        let Some(backlog) = fault::backlog(&shared.config.fault, network, connection) else {
+            return false;
+        };
+        if !self.waiting.contains(&index) {
+            self.waiting.push(index);
+            listener.set_backlog(backlog, &shared.events);
+            shared.events.tell(|| Kind::Fault {
+                what: Applied::NoAccept,
+                network,
+                connection,
+                peer: None,
+                message: 0,
+            });
+        }
+        true
+    }
+
     /// Closes the listeners: whoever waits in a backlog is refused.
     pub(crate) fn close(self, events: &Events) {
         for listener in self.listeners {
             listener.close(events);
+        }
+        for socket in self.refusing {
+            events.close(socket);
         }
     }
 
@@ -190,6 +252,33 @@ impl Acceptor {
         self.paused = Some(now + retry_in);
         self.backoff = (retry_in * 2).min(BACKOFF.1);
     }
+}
+
+/// Resets the connection if a fault refuses it, and else gives it back.
+fn refuse(shared: &Shared, accepted: Accepted) -> Option<Accepted> {
+    let Accepted {
+        stream,
+        id,
+        address,
+    } = &accepted;
+    let network = stream.network();
+    let plan = shared.faults.as_ref();
+    if !plan.is_some_and(|plan| plan.refuses(network, *id, *address)) {
+        return Some(accepted);
+    }
+    // Without it the peer sees the end all the same.
+    let _: io::Result<()> = stream.reset_on_close();
+    shared.limits.release(*address);
+    shared.inboxes[0].counters.refused.add(1);
+    shared.events.tell(|| Kind::Fault {
+        what: Applied::Refuse,
+        network,
+        connection: *id,
+        peer: Some(*address),
+        message: 0,
+    });
+    shared.events.close(accepted.stream);
+    None
 }
 
 /// Whether accepting failed for a connection that was gone before we took it, or that a filter

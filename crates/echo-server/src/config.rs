@@ -13,6 +13,7 @@ use echo_core::{Endpoint, Failure, Framing};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Level;
+use crate::fault::{Fault, Seed};
 use crate::log::Format;
 
 /// A server's effective configuration.
@@ -57,6 +58,10 @@ pub struct Config {
     pub udp_rate: u32,
     /// Answer datagrams from service ports too. Two echo servers can then be set on each other.
     pub udp_allow_any: bool,
+    /// What goes wrong on purpose.
+    pub fault: Vec<Fault>,
+    /// What chance among the faults follows from.
+    pub seed: Seed,
     /// How much is told of what happens.
     pub log_level: Level,
     /// How it is told.
@@ -97,6 +102,8 @@ impl Default for Config {
             keepalive: Timespan::from_secs(60),
             udp_rate: 10_000,
             udp_allow_any: false,
+            fault: Vec::new(),
+            seed: Seed::Random,
             log_level: Level::Connections,
             log: Format::Text,
             explain: Explain::Off,
@@ -232,6 +239,18 @@ pub struct Settings {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_allow_any: Option<bool>,
+    /// Do this wrong on purpose, such as `drop=20%,udp`; may be given several times
+    ///
+    /// What happens: drop, duplicate, reorder, corrupt, truncate, delay, split, merge, trickle,
+    /// rate, stall, refuse, no-accept, close-after, half-close-after, reset-after. Where: tcp,
+    /// udp, unix, peer=, conn=, msg=. docs/FAULTS.md tells of each.
+    #[arg(long, value_name = "SPEC", value_delimiter = ';')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Vec<Fault>>,
+    /// Draw what chance decides among the faults from this number [default: random]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Seed>,
     /// Tell `off`, `connections` or `traffic` [default: connections]
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -12,6 +11,7 @@ use echo_core::Failure;
 use crate::config::Config;
 use crate::event::{Address, Stop};
 use crate::shutdown::Shutdown;
+use crate::thread;
 
 /// The file that tells those who cannot read our standard output where we listen.
 #[derive(Debug)]
@@ -73,23 +73,27 @@ pub fn ready_lines(addresses: &[Address]) -> String {
 }
 
 /// Requests `shutdown` when the configured time is up, or when standard input ends.
-pub fn stop_by_itself(config: &Config, shutdown: &Shutdown) {
+///
+/// # Errors
+/// A [`Failure`] when the system grants no thread.
+pub fn stop_by_itself(config: &Config, shutdown: &Shutdown) -> Result<(), Failure> {
     let time = Duration::from(config.exit_after);
     if !time.is_zero() {
         let shutdown = shutdown.clone();
-        thread::spawn(move || {
-            thread::sleep(time);
+        thread::start("exit-after", move || {
+            std::thread::sleep(time);
             shutdown.request_for(Stop::TimeUp);
-        });
+        })?;
     }
     if config.exit_on_stdin_eof {
         let shutdown = shutdown.clone();
-        thread::spawn(move || {
+        thread::start("stdin", move || {
             // An input that cannot be read has ended, too.
             let _: io::Result<u64> = io::copy(&mut io::stdin().lock(), &mut io::sink());
             shutdown.request_for(Stop::StdinClosed);
-        });
+        })?;
     }
+    Ok(())
 }
 
 /// Whether the end was the one that was asked for.

@@ -23,6 +23,7 @@ pub mod config;
 #[cfg(test)]
 mod defect;
 pub mod event;
+pub mod fault;
 pub mod fixture;
 mod guard;
 mod inbox;
@@ -38,6 +39,7 @@ mod splice;
 mod stats;
 mod stream;
 mod tcp;
+pub mod thread;
 mod timers;
 mod udp;
 mod worker;

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::event::{Address, Events};
+use crate::fault::{self, Network};
 use crate::opening::Opening;
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
@@ -28,12 +29,21 @@ pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
     Unix(mio::net::UnixListener, SocketFile),
     Udp(UdpSocket),
+    /// Bound, but not listening: the system refuses every connection.
+    Refusing(Socket),
 }
 
 /// A bound socket and the address it got.
 pub(crate) struct Bound {
     pub(crate) address: Address,
     pub(crate) listener: Listener,
+}
+
+impl Bound {
+    /// Whether a fault has it refuse every connection.
+    pub(crate) fn is_refusing(&self) -> bool {
+        matches!(self.listener, Listener::Refusing(_))
+    }
 }
 
 /// Binds every endpoint, or none.
@@ -54,6 +64,7 @@ fn close_all(bound: Vec<Bound>, events: &Events) {
             Listener::Tcp(listener) => events.close(listener),
             Listener::Unix(listener, _file) => events.close(listener),
             Listener::Udp(socket) => events.close(socket),
+            Listener::Refusing(socket) => events.close(socket),
         }
     }
 }
@@ -66,7 +77,9 @@ fn bind_each(config: &Config, events: &Events, bound: &mut Vec<Bound>) -> Result
     }
     for endpoint in &config.listen {
         match endpoint {
-            Endpoint::Unix(path) => bound.push(bind_unix(events, path).map_err(Failure::bad)?),
+            Endpoint::Unix(path) => {
+                bound.push(bind_unix(config, events, path).map_err(Failure::bad)?)
+            }
             Endpoint::Inet {
                 transport,
                 host,
@@ -121,9 +134,18 @@ impl fmt::Display for BindError {
                 "this machine has no such address; `ip address` lists those it has, 0.0.0.0 and \
                  [::] stand for all"
             ),
+            _ if is_out_of_files(error) => {
+                write!(f, "{error}; raise the open-file limit (ulimit -n)")
+            }
             _ => write!(f, "{error}; choose another address with --listen"),
         }
     }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    [Errno::MFILE, Errno::NFILE].contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
 fn bind_inet(
@@ -229,7 +251,13 @@ fn bind_socket(
             opening.socket().set_reuse_address(true)?;
             opening.bind(&address.into())?;
             set_stream_options(config, opening.socket())?;
-            opening.listen(BACKLOG)?;
+            if fault::refuses_all(&config.fault) {
+                return Ok(Bound {
+                    address: Address::Tcp(local_address(opening.socket())?),
+                    listener: Listener::Refusing(opening.ready()),
+                });
+            }
+            opening.listen(backlog(config, Network::Tcp))?;
             let listener = std::net::TcpListener::from(opening.ready());
             Ok(Bound {
                 address: Address::Tcp(listener.local_addr()?),
@@ -245,6 +273,16 @@ fn bind_socket(
             })
         }
     }
+}
+
+/// How many connections the system may hold ready: fewer where a fault leaves them waiting.
+fn backlog(config: &Config, network: Network) -> i32 {
+    fault::backlog(&config.fault, network, 1).unwrap_or(BACKLOG)
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// The options of a connection, set once on the listener: accepted sockets inherit them.
@@ -315,10 +353,10 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-fn bind_unix(events: &Events, path: &Path) -> anyhow::Result<Bound> {
+fn bind_unix(config: &Config, events: &Events, path: &Path) -> anyhow::Result<Bound> {
     let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", path.display());
     remove_stale(events, path).map_err(fail)?;
-    let listener = listen_unix(events, path).map_err(|error| {
+    let listener = listen_unix(config, events, path).map_err(|error| {
         fail(match error.kind() {
             io::ErrorKind::NotFound => "its directory does not exist; create it first".to_owned(),
             io::ErrorKind::PermissionDenied => {
@@ -339,10 +377,10 @@ fn bind_unix(events: &Events, path: &Path) -> anyhow::Result<Bound> {
     })
 }
 
-fn listen_unix(events: &Events, path: &Path) -> io::Result<UnixListener> {
+fn listen_unix(config: &Config, events: &Events, path: &Path) -> io::Result<UnixListener> {
     let opening = Opening::new(events, Domain::UNIX, Type::STREAM, None)?;
     opening.bind(&SockAddr::unix(path)?)?;
-    opening.listen(BACKLOG)?;
+    opening.listen(backlog(config, Network::Unix))?;
     Ok(opening.ready().into())
 }
 

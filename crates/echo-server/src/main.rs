@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -12,7 +11,7 @@ use echo_core::{Exit, Failure};
 use echo_server::cli::Cli;
 use echo_server::event::{Events, Stop};
 use echo_server::fixture::{self, ReadyFile};
-use echo_server::{Config, Server, Shutdown, log};
+use echo_server::{Config, Server, Shutdown, log, thread};
 
 /// How long the end waits for a standard error that takes nothing any more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -37,13 +36,13 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let (events, reader) = Events::channel(config.level());
     let (done, written) = channel::<()>();
     let told = config.clone();
-    thread::spawn(move || {
+    thread::start("log", move || {
         let _done = done;
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = io::stderr().is_terminal() && !refused;
         // Nobody is left to be told that standard error is closed.
         let _: io::Result<()> = log::write(&told, &reader, io::stderr(), colour);
-    });
+    })?;
     let outcome = serve(config, events);
     let _: RecvTimeoutError = written.recv_timeout(LAST_WORDS).unwrap_err();
     outcome
@@ -56,7 +55,7 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
     let lines = fixture::ready_lines(&server.addresses());
     ready_file.write(&lines)?;
     print(&lines)?;
-    fixture::stop_by_itself(&config, &shutdown);
+    fixture::stop_by_itself(&config, &shutdown)?;
     server.run(&shutdown)?;
     fixture::verdict(&config, shutdown.why())
 }
@@ -78,10 +77,14 @@ fn stop_on_signals() -> Result<Shutdown, Failure> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     let shutdown = Shutdown::new();
-    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])
-        .map_err(|error| Failure::bad(anyhow!("cannot handle signals: {error}")))?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| {
+            Failure::bad(anyhow!(
+                "cannot handle signals: {error}; raise the open-file limit (ulimit -n)"
+            ))
+        })?;
     let heard = shutdown.clone();
-    thread::spawn(move || {
+    thread::start("signals", move || {
         let asked = signals.forever().filter(|signal| *signal != SIGHUP);
         for (earlier, _) in asked.enumerate() {
             if earlier > 0 {
@@ -89,6 +92,6 @@ fn stop_on_signals() -> Result<Shutdown, Failure> {
             }
             heard.request_for(Stop::Signal);
         }
-    });
+    })?;
     Ok(shutdown)
 }

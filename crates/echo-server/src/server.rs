@@ -9,6 +9,7 @@ use echo_core::Failure;
 
 use crate::config::Config;
 use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
+use crate::fault::{DatagramFaults, Plan, Seed};
 use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::listener::{self, Bound, Listener};
@@ -22,6 +23,7 @@ use crate::worker::{self, Shared, Worker};
 pub struct Server {
     config: Config,
     events: Events,
+    faults: Option<Arc<Plan>>,
     reader: EventReader,
     record: Option<Arc<Record>>,
     bound: Vec<Bound>,
@@ -44,7 +46,7 @@ impl Server {
     ///
     /// # Errors
     /// See [`Server::bind`].
-    pub fn bind_with(config: Config, mut events: Events) -> Result<Self, Failure> {
+    pub fn bind_with(mut config: Config, mut events: Events) -> Result<Self, Failure> {
         config.check()?;
         let record = match config.record.as_os_str().is_empty() {
             true => None,
@@ -53,16 +55,24 @@ impl Server {
         if let Some(record) = &record {
             events = events.with_record(record.clone());
         }
+        let seed = config.seed.number();
+        config.seed = Seed::Given(seed);
+        let faults = Plan::new(seed, &config.fault);
         let bound = listener::bind_all(&config, &events)?;
         for local in bound.iter().map(|bound| &bound.address) {
             events.tell(|| Kind::Listening {
                 local: local.clone(),
             });
         }
+        if let Some(plan) = &faults {
+            let refused = bound.iter().filter(|bound| bound.is_refusing()).count();
+            plan.announce(refused, &events);
+        }
         let counters = (0..config.loops()).map(|_| Arc::default()).collect();
         Ok(Server {
             config,
             events,
+            faults,
             reader: Events::channel(Level::Off).1,
             record,
             bound,
@@ -164,6 +174,7 @@ impl Server {
             .unzip();
         let shared = Arc::new(Shared {
             limits: Limits::new(&self.config),
+            faults: self.faults,
             config: self.config,
             events: self.events,
             shutdown: shutdown.clone(),
@@ -185,7 +196,8 @@ impl Server {
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
             if let Listener::Udp(socket) = bound.listener {
                 let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
-                workers[index].add_udp(UdpEcho::new(socket, guard)?)?;
+                let faults = shared.faults.clone().map(DatagramFaults::new);
+                workers[index].add_udp(UdpEcho::new(socket, guard, faults)?)?;
             }
         }
         workers[0].accept_from(streams.into_iter().map(|bound| bound.listener).collect())?;

@@ -6,11 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Spins in a row that may find nothing before spinning counts as useless.
-const PATIENCE: u32 = 16;
+/// Lone events in a row to be spun after before spinning counts as useless. Many, because a first
+/// hit makes the next one likelier: a core that slept for a shorter time wakes faster.
+const TRIES: u32 = 32;
 
-/// While it is useless, one lone event in this many is spun after, to find out whether it still is.
-const RETRY: u32 = 16;
+/// While it is useless, as many tries again in each so many lone events.
+const CYCLE: u32 = 512;
 
 /// One worker's spinning.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Spin {
         match (events, self.until) {
             (0, Some(until)) if now >= until => {
                 self.until = None;
-                self.misses = self.misses.saturating_add(1);
+                self.misses = self.misses.wrapping_add(1);
             }
             (0, _) => {}
             (_, was) => {
@@ -62,11 +63,11 @@ impl Spin {
         if self.limit.is_zero() {
             return false;
         }
-        if self.misses < PATIENCE || self.misses.is_multiple_of(RETRY) {
-            return true;
+        let pays = self.misses % CYCLE < TRIES;
+        if !pays {
+            self.misses = self.misses.wrapping_add(1);
         }
-        self.misses = self.misses.wrapping_add(1);
-        false
+        pays
     }
 }
 
@@ -106,13 +107,13 @@ mod tests {
     fn spinning_that_finds_nothing_is_left_out_but_for_a_try_now_and_then() {
         let mut now = Instant::now();
         let mut spin = Spin::new(LIMIT);
-        for _ in 0..PATIENCE {
+        for _ in 0..TRIES {
             assert!(miss(&mut spin, &mut now));
         }
-        let tries = (0..10 * RETRY)
+        let tries = (0..10 * CYCLE)
             .filter(|_| miss(&mut spin, &mut now))
             .count();
-        assert_eq!(tries, 10);
+        assert_eq!(tries, 10 * TRIES as usize);
     }
 
     #[test]
@@ -125,6 +126,6 @@ mod tests {
         }
         spin.polled(1, now);
         assert!(spin.is_on());
-        assert!((0..PATIENCE).all(|_| miss(&mut spin, &mut now)));
+        assert!((0..TRIES).all(|_| miss(&mut spin, &mut now)));
     }
 }

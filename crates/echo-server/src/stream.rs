@@ -10,6 +10,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 
 use crate::event::{Address, Events, Mark};
+use crate::fault::Network;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -78,6 +79,23 @@ impl Stream {
             offered_bytes: bytes.len() as u64,
         });
         outcome
+    }
+
+    /// Has the close that follows send a reset, where there is such a thing.
+    pub(crate) fn reset_on_close(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => {
+                socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
+            }
+            Stream::Unix(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        match self {
+            Stream::Tcp(_) => Network::Tcp,
+            Stream::Unix(_) => Network::Unix,
+        }
     }
 
     pub(crate) fn finish_sending(&self, events: &Events) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use echo_core::framing::{Decoded, Decoder};
 
 use crate::event::{ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
+use crate::fault::{Due, End, StreamFaults};
 use crate::splice::{Pipe, Pipes};
 use crate::stats::Counters;
 use crate::stream::Stream;
@@ -60,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) armed: Armed,
     /// Whether it already waits for another turn.
     pub(crate) queued: bool,
+    /// What goes wrong on purpose. What is to be sent goes through it, and is its backlog.
+    pub(crate) faults: Option<Box<StreamFaults>>,
     /// `None` for raw framing, which has nothing to find.
     decoder: Option<Box<Decoder>>,
     /// The frame that is not complete yet.
@@ -124,6 +127,7 @@ impl Peer {
             active: now,
             armed: None,
             queued: false,
+            faults: None,
             decoder,
             held: Vec::new(),
             backlog: Backlog::EMPTY,
@@ -162,11 +166,20 @@ impl Peer {
         if let Phase::Lingering(reason, until) = self.phase {
             return Some((until, reason));
         }
-        let (timeout, reason) = match self.backlog.is_empty() {
+        let blocked = self
+            .faults
+            .as_ref()
+            .is_some_and(|faults| faults.is_blocked());
+        let (timeout, reason) = match self.backlog.is_empty() && !blocked {
             true => (idle, Reason::Idle),
             false => (write, Reason::Unread),
         };
         (!timeout.is_zero()).then(|| (self.active + timeout, reason))
+    }
+
+    /// When a fault has something to do, even if nothing happens.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        self.faults.as_ref()?.wake()
     }
 
     fn echo(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
@@ -214,7 +227,10 @@ impl Peer {
     /// Moves a bulk transfer's bytes within the system, without a copy. `None` gives the transfer
     /// back to reading: it may have ended, became small, or this cannot be done here.
     fn splice(&mut self, turn: &mut Turn<'_>) -> Result<Option<Next>, Reason> {
-        let able = self.decoder.is_none() && !self.urgent && !turn.events.see_bytes();
+        let able = self.decoder.is_none()
+            && !self.urgent
+            && self.faults.is_none()
+            && !turn.events.see_bytes();
         let Some(mut pipe) = able.then(|| turn.pipes.take()).flatten() else {
             self.bulk = 0;
             return Ok(None);
@@ -268,15 +284,14 @@ impl Peer {
         if let Some(error) = error {
             self.phase = Phase::Finishing(Reason::Frame(error));
         }
-        let mut all_sent = true;
-        if complete > 0 {
-            all_sent = if self.held.is_empty() {
-                self.send(turn, 0..complete)?
-            } else {
-                self.held.extend_from_slice(&turn.buffer[..complete]);
-                self.send_held(turn)?
-            };
-        }
+        let all_sent = if complete == 0 {
+            self.flush(turn)?
+        } else if self.held.is_empty() {
+            self.send(turn, 0..complete)?
+        } else {
+            self.held.extend_from_slice(&turn.buffer[..complete]);
+            self.send_held(turn)?
+        };
         if error.is_none() {
             self.held.extend_from_slice(&turn.buffer[complete..n]);
         }
@@ -285,12 +300,16 @@ impl Peer {
 
     fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
         turn.events.trace(|| Kind::PeerFinished { id: self.id });
-        if let Some(Err(error)) = self.decoder.as_ref().map(|decoder| decoder.finish()) {
-            return Err(Reason::Frame(error));
-        }
-        self.phase = Phase::Finishing(Reason::Finished);
+        let reason = match self.decoder.as_ref().map(|decoder| decoder.finish()) {
+            Some(Err(error)) => {
+                self.held.clear();
+                Reason::Frame(error)
+            }
+            _ => Reason::Finished,
+        };
+        self.phase = Phase::Finishing(reason);
         if self.send_held(turn)? {
-            Err(Reason::Finished)
+            Err(reason)
         } else {
             Ok(Next::Event)
         }
@@ -322,6 +341,10 @@ impl Peer {
     /// Sends a part of the buffer; what the socket does not take becomes the backlog.
     fn send(&mut self, turn: &mut Turn<'_>, part: std::ops::Range<usize>) -> Result<bool, Reason> {
         let bytes = &turn.buffer[part];
+        if let Some(faults) = &mut self.faults {
+            faults.push(bytes, turn.now, turn.events);
+            return self.release(turn);
+        }
         let taken = self
             .stream
             .write_some(bytes, turn.events)
@@ -339,15 +362,20 @@ impl Peer {
 
     /// Sends the held bytes, which have become complete.
     fn send_held(&mut self, turn: &mut Turn<'_>) -> Result<bool, Reason> {
-        self.backlog = Backlog::Bytes {
-            bytes: std::mem::take(&mut self.held),
-            sent: 0,
-        };
+        let bytes = std::mem::take(&mut self.held);
+        if let Some(faults) = &mut self.faults {
+            faults.push(&bytes, turn.now, turn.events);
+            return self.release(turn);
+        }
+        self.backlog = Backlog::Bytes { bytes, sent: 0 };
         self.flush(turn)
     }
 
     /// Sends the backlog. Returns whether all of it was sent; its memory is then free.
     fn flush(&mut self, turn: &mut Turn<'_>) -> Result<bool, Reason> {
+        if self.faults.is_some() {
+            return self.release(turn);
+        }
         if self.backlog.is_empty() {
             return Ok(true);
         }
@@ -370,6 +398,58 @@ impl Peer {
             turn.pipes.put(pipe);
         }
         Ok(done)
+    }
+
+    /// Does what the faults have due. Returns whether this peer may go on: to read, while they
+    /// have room, or to end, once they have nothing left.
+    fn release(&mut self, turn: &mut Turn<'_>) -> Result<bool, Reason> {
+        let Some(mut faults) = self.faults.take() else {
+            return Ok(true);
+        };
+        if matches!(self.phase, Phase::Finishing(_)) {
+            faults.finish(turn.now, turn.events);
+        }
+        loop {
+            match faults.due(turn.now, turn.events) {
+                Due::Bytes(bytes) => {
+                    let len = bytes.len();
+                    let taken = self
+                        .stream
+                        .write_some(bytes, turn.events)
+                        .map_err(|error| reason(&error))?;
+                    faults.wrote(taken, taken == len, turn.now);
+                    self.count_sent(turn, taken);
+                    if taken < len {
+                        break;
+                    }
+                }
+                Due::End(end) => self.end(end, turn.events)?,
+                Due::Nothing => break,
+            }
+        }
+        let on = match self.phase {
+            Phase::Echoing => faults.has_room(),
+            Phase::Finishing(_) | Phase::Lingering(..) => faults.is_empty(),
+        };
+        self.faults = Some(faults);
+        Ok(on)
+    }
+
+    /// Ends this connection as a fault has it.
+    fn end(&mut self, end: End, events: &Events) -> Result<(), Reason> {
+        let over = Reason::Fault(end.name());
+        match end {
+            End::HalfClose => self.stream.finish_sending(events).map_err(|_| over),
+            End::Close => {
+                self.phase = Phase::Finishing(over);
+                Ok(())
+            }
+            End::Reset => {
+                // Without it the peer sees the end all the same.
+                let _: io::Result<()> = self.stream.reset_on_close();
+                Err(over)
+            }
+        }
     }
 
     /// Whether it holds one of the worker's pipes, which goes with it.

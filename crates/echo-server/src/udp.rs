@@ -9,9 +9,11 @@ use echo_core::explain::{Call, End};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use crate::event::{DropReason, Events, Kind, Level, Mark, Origin, unmapped};
+use crate::event::{DropReason, Events, Kind, Level, Mark, Origin, pieces, unmapped};
+use crate::fault::{DatagramFaults, Reply};
 use crate::guard::Guard;
 use crate::stats::Counters;
+use crate::timers::Armed;
 
 /// The largest datagram, or train of datagrams, that the system hands over at once.
 const BUFFER_LEN: usize = 1 << 16;
@@ -71,6 +73,10 @@ pub(crate) struct UdpEcho {
     /// Buffers offered to the next receive: many only while many arrive, for each has its cost.
     expected: usize,
     told: Told,
+    /// What goes wrong on purpose.
+    faults: Option<Box<DatagramFaults>>,
+    /// When the faults have something to do, among the worker's timers.
+    pub(crate) armed: Armed,
 }
 
 /// What the worker lends for one turn.
@@ -82,7 +88,11 @@ pub(crate) struct UdpTurn<'a> {
 }
 
 impl UdpEcho {
-    pub(crate) fn new(socket: std::net::UdpSocket, guard: Guard) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: std::net::UdpSocket,
+        guard: Guard,
+        faults: Option<Box<DatagramFaults>>,
+    ) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         allow_fragments(&socket)?;
         let local = socket.local_addr()?;
@@ -93,6 +103,8 @@ impl UdpEcho {
             local,
             expected: 1,
             told: Told::new(unmapped(local)),
+            faults,
+            armed: None,
         })
     }
 
@@ -100,6 +112,9 @@ impl UdpEcho {
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
         let mut failing = false;
         for _ in 0..BATCHES_PER_TURN {
+            if self.faults.is_some() && !self.release(turn) {
+                return false;
+            }
             let received = {
                 let mut buffers = turn.batch.buffers.chunks_exact_mut(BUFFER_LEN);
                 let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
@@ -116,6 +131,8 @@ impl UdpEcho {
                     failing = false;
                     self.answer(turn, count);
                     self.expected = match count == self.expected {
+                        // What the faults hold back is bounded but for what is received at once.
+                        _ if self.faults.is_some() => 1,
                         true => (count * 4).min(BATCH_SIZE),
                         false => count.max(1),
                     };
@@ -139,7 +156,52 @@ impl UdpEcho {
         self.told.flush(now, events);
     }
 
+    /// When the faults have something to do.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        self.faults.as_ref()?.wake()
+    }
+
+    /// Gives the faults what was received, one datagram at a time.
+    fn distort(&mut self, faults: &mut DatagramFaults, turn: &mut UdpTurn<'_>, count: usize) {
+        for i in 0..count {
+            let meta = turn.batch.metas[i];
+            let bytes = turn.batch.entry(i);
+            let (local, peer) = (self.asked(&meta), unmapped(meta.addr));
+            let origin = Origin::Datagram { local, peer };
+            turn.events.received(origin, bytes, meta.stride);
+            for datagram in pieces(bytes, meta.stride) {
+                turn.counters.datagrams.add(1);
+                let admitted = self.guard.admit(meta.addr, meta.dst_ip, 1, turn.now);
+                if let Err(why) = admitted {
+                    self.dropped(turn, &meta, why, 1);
+                } else if !faults.push(meta, datagram, turn.now, turn.events) {
+                    turn.counters.datagrams_dropped.add(1);
+                }
+            }
+        }
+    }
+
+    /// Sends what the faults have due. Returns whether they have room for more.
+    fn release(&mut self, turn: &UdpTurn<'_>) -> bool {
+        let Some(mut faults) = self.faults.take() else {
+            return true;
+        };
+        while let Some(Reply { meta, bytes, .. }) = faults.pop(turn.now, turn.events) {
+            let count = pieces(&bytes, meta.stride).count() as u64;
+            let sent = self.send(turn.events, &meta, &bytes, count);
+            self.replied(turn, &meta, sent, count, bytes.len() as u64);
+        }
+        let room = faults.has_room();
+        self.faults = Some(faults);
+        room
+    }
+
     fn answer(&mut self, turn: &mut UdpTurn<'_>, count: usize) {
+        if let Some(mut faults) = self.faults.take() {
+            self.distort(&mut faults, turn, count);
+            self.faults = Some(faults);
+            return;
+        }
         let mut next = 0;
         while next < count {
             let run = self.run(&turn.batch.metas[next..count]);
@@ -200,30 +262,38 @@ impl UdpEcho {
         #[cfg(test)]
         crate::defect::strike(replies);
         let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
-        let mark = turn.events.mark();
-        let sent = self.send(&meta, replies);
-        let bytes = replies.len() as u64;
-        turn.events
-            .outcome(mark, &self.socket, &sent, |()| Call::SendTo {
-                peer: End::Inet(meta.addr),
-                datagrams: allowed,
-                sent_bytes: bytes,
-            });
+        let (sent, bytes) = (
+            self.send(turn.events, &meta, replies, allowed),
+            replies.len() as u64,
+        );
+        self.replied(turn, &meta, sent, allowed, bytes);
+        if allowed < datagrams {
+            self.dropped(turn, &meta, DropReason::Rate, datagrams - allowed);
+        }
+    }
+
+    /// Tells of `count` datagrams that were sent, or not.
+    fn replied(
+        &mut self,
+        turn: &UdpTurn<'_>,
+        meta: &RecvMeta,
+        sent: io::Result<()>,
+        count: u64,
+        bytes: u64,
+    ) {
+        let (local, peer) = (self.asked(meta), unmapped(meta.addr));
         if sent.is_ok() {
             turn.events.trace(|| Kind::DatagramsSent {
                 local,
                 peer,
-                count: allowed,
+                count,
                 bytes,
             });
         }
         self.told
-            .answered(turn.now, turn.events, peer, allowed, bytes);
-        if allowed < datagrams {
-            self.dropped(turn, &meta, DropReason::Rate, datagrams - allowed);
-        }
+            .answered(turn.now, turn.events, peer, count, bytes);
         if let Err(error) = sent {
-            self.dropped(turn, &meta, DropReason::Failed(error.kind()), allowed);
+            self.dropped(turn, meta, DropReason::Failed(error.kind()), count);
         }
     }
 
@@ -233,9 +303,26 @@ impl UdpEcho {
         unmapped(SocketAddr::new(ip, self.local.port()))
     }
 
-    /// Sends `contents`, cut into datagrams of the size in which they came. A datagram that the
+    /// Sends `contents`, cut into `count` datagrams of the size in which they came. A datagram that the
     /// socket has no room for is lost, as datagrams may be.
-    fn send(&self, meta: &RecvMeta, contents: &[u8]) -> io::Result<()> {
+    fn send(
+        &self,
+        events: &Events,
+        meta: &RecvMeta,
+        contents: &[u8],
+        count: u64,
+    ) -> io::Result<()> {
+        let mark = events.mark();
+        let outcome = self.send_all(meta, contents, count);
+        events.outcome(mark, &self.socket, &outcome, |()| Call::SendTo {
+            peer: End::Inet(meta.addr),
+            datagrams: count,
+            sent_bytes: contents.len() as u64,
+        });
+        outcome
+    }
+
+    fn send_all(&self, meta: &RecvMeta, contents: &[u8], count: u64) -> io::Result<()> {
         let transmit = |contents, segment_size| {
             let transmit = Transmit {
                 destination: meta.addr,
@@ -251,7 +338,7 @@ impl UdpEcho {
         if contents.len() <= meta.stride {
             return transmit(contents, None);
         }
-        let train = self.state.max_gso_segments() > 1;
+        let train = count <= self.state.max_gso_segments() as u64;
         if train && transmit(contents, Some(meta.stride)).is_ok() {
             return Ok(());
         }

@@ -14,6 +14,7 @@ use slab::Slab;
 use crate::acceptor::{Accepted, Acceptor};
 use crate::config::Config;
 use crate::event::{Events, Kind, Reason, Stop};
+use crate::fault::{Plan, StreamFaults};
 use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::listener::Listener;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) events: Events,
     pub(crate) limits: Limits,
+    pub(crate) faults: Option<Arc<Plan>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) inboxes: Vec<Inbox>,
 }
@@ -141,13 +143,14 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.now = Instant::now(),
             }
-            spin.polled(ready.iter().take(2).count(), self.now);
             let received = self.counters.received_bytes.get();
+            let mut events = 0;
             for event in &ready {
-                self.dispatch(event);
+                events += usize::from(self.dispatch(event));
             }
             self.take_turns();
             self.expire();
+            spin.polled(events, self.now);
             if self.counters.received_bytes.get() - received > SPIN_MAX_BYTES {
                 spin.stop();
             }
@@ -171,7 +174,8 @@ impl Worker {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    fn dispatch(&mut self, event: &mio::event::Event) {
+    /// Does what an event asks for. Returns whether it asked for anything.
+    fn dispatch(&mut self, event: &mio::event::Event) -> bool {
         match event.token() {
             WAKER => {
                 for accepted in self.shared.inboxes[self.index].take() {
@@ -186,11 +190,15 @@ impl Worker {
             }
             Token(key) => {
                 let peer = self.peers.get_mut(key);
-                if peer.is_some_and(|peer| peer.note(event) && !peer.queued) {
+                if !peer.is_some_and(|peer| peer.note(event)) {
+                    return false;
+                }
+                if !self.peers[key].queued {
                     self.advance(key);
                 }
             }
         }
+        true
     }
 
     /// Gives a turn to all that wait for one.
@@ -246,6 +254,8 @@ impl Worker {
         };
         if catch_unwind(AssertUnwindSafe(|| udp.advance(&mut turn))).unwrap_or(true) {
             self.udp_again.push(index);
+        } else if let Some(at) = udp.wake() {
+            self.timers.arm(UDP + index, &mut udp.armed, at);
         }
     }
 
@@ -303,6 +313,9 @@ impl Worker {
         let Config {
             framing, max_frame, ..
         } = &self.shared.config;
+        let faults = self.shared.faults.as_ref().and_then(|plan| {
+            StreamFaults::new(plan, stream.network(), id, address, *framing, self.now)
+        });
         let decoder = match framing {
             Framing::Raw => None,
             framing => Some(Box::new(Decoder::new(*framing, max_frame.0))),
@@ -310,6 +323,7 @@ impl Worker {
         let entry = self.peers.vacant_entry();
         let key = entry.key();
         let peer = entry.insert(Peer::new(stream, id, address, decoder, self.now));
+        peer.faults = faults;
         let interest = Interest::READABLE | Interest::WRITABLE;
         #[cfg(target_os = "linux")]
         let interest = interest | Interest::PRIORITY;
@@ -371,7 +385,9 @@ impl Worker {
     }
 
     fn arm(&mut self, key: usize) {
-        if let Some((at, _)) = self.deadline(&self.peers[key]) {
+        let peer = &self.peers[key];
+        let deadline = self.deadline(peer).map(|(at, _)| at);
+        if let Some(at) = deadline.into_iter().chain(peer.wake()).min() {
             self.timers.arm(key, &mut self.peers[key].armed, at);
         }
     }
@@ -379,21 +395,41 @@ impl Worker {
     /// Ends what is over, and tells what is due.
     fn expire(&mut self) {
         while let Some(key) = self.timers.expired(self.now) {
-            self.peers[key].armed = None;
-            match self.deadline(&self.peers[key]) {
-                Some((at, Reason::Unread)) if at <= self.now => {
-                    if self.is_stuck(key) {
-                        self.close(key, Reason::Unread);
-                    }
-                }
-                Some((at, reason)) if at <= self.now => self.close(key, reason),
-                _ => self.arm(key),
+            match key {
+                UDP.. => self.wake_udp(key - UDP),
+                key => self.wake(key),
             }
         }
         for udp in &mut self.udp {
             if udp.deadline().is_some_and(|at| at <= self.now) {
                 udp.tell(self.now, &self.shared.events);
             }
+        }
+    }
+
+    fn wake(&mut self, key: usize) {
+        let now = self.now;
+        let peer = &mut self.peers[key];
+        peer.armed = None;
+        let (queued, due) = (peer.queued, peer.wake().is_some_and(|at| at <= now));
+        match self.deadline(&self.peers[key]) {
+            Some((at, Reason::Unread)) if at <= now => {
+                if self.is_stuck(key) {
+                    self.close(key, Reason::Unread);
+                }
+            }
+            Some((at, reason)) if at <= now => self.close(key, reason),
+            // Its next turn arms it again.
+            _ if queued => {}
+            _ if due => self.advance(key),
+            _ => self.arm(key),
+        }
+    }
+
+    fn wake_udp(&mut self, index: usize) {
+        if let Some(udp) = self.udp.get_mut(index) {
+            udp.armed = None;
+            self.advance_udp(index);
         }
     }
 

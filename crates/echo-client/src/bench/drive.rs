@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Bench;
-use super::cpu::Cpu;
 use super::datagrams::Datagrams;
 use super::dial::Dialed;
 use super::flow::{Clock, Desk, Flow};
@@ -207,28 +206,8 @@ impl Run<'_> {
         let since = |moment: u64| Duration::from_nanos(moment.saturating_sub(measure_from));
         let ends = done.iter().map(|d| d.sent_until.max(d.last_reply));
         let elapsed = since(ends.max().unwrap_or(measure_from));
-        let (total, seconds) = collector.finish(elapsed)?;
-        let share = |part: Duration, done: &Done| {
-            let whole = since(done.sent_until).as_secs_f64();
-            if whole > 0.0 {
-                part.as_secs_f64() / whole
-            } else {
-                0.0
-            }
-        };
-        let largest = |shares: Vec<f64>| shares.into_iter().reduce(f64::max);
-        let cpu: Vec<(Cpu, &Done)> = done.iter().map(|done| (done.cpu, done)).collect();
-        let generator = Generator {
-            threads: done.len(),
-            cpu_ns: cpu.iter().map(|(cpu, _)| nanos(cpu.ran)).sum(),
-            busiest_share: largest(cpu.iter().map(|(cpu, d)| share(cpu.ran, d)).collect())
-                .unwrap_or(0.0),
-            starved_share: largest(
-                cpu.iter()
-                    .filter_map(|(cpu, d)| Some(share(cpu.waited?, d)))
-                    .collect(),
-            ),
-        };
+        let (total, seconds) = collector.finish()?;
+        let generator = self.generator(&done);
         let fault = done.into_iter().filter_map(|done| done.fault).next();
         Ok(Outcome {
             elapsed,
@@ -237,6 +216,21 @@ impl Run<'_> {
             generator,
             fault,
         })
+    }
+
+    fn generator(&self, done: &[Done]) -> Generator {
+        let share = |part: Duration, done: &Done| {
+            let span = done.sent_until.saturating_sub(self.recording.measure_from);
+            part.as_nanos() as f64 / span.max(1) as f64
+        };
+        let ran = done.iter().map(|d| share(d.cpu.ran, d));
+        let waited = done.iter().filter_map(|d| Some(share(d.cpu.waited?, d)));
+        Generator {
+            threads: done.len(),
+            cpu_ns: done.iter().map(|d| nanos(d.cpu.ran)).sum(),
+            busiest_share: ran.fold(0.0, f64::max),
+            starved_share: waited.reduce(f64::max),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -11,6 +11,7 @@ use hdrhistogram::serialization::interval_log::{
 };
 
 use super::recorder::Slice;
+use crate::connection::cause;
 use crate::report::Latency;
 
 /// The tag of the service times that a paced run logs beside its latencies.
@@ -18,6 +19,7 @@ pub const SERVICE_TAG: &str = "service";
 
 /// The latencies of a run in nanoseconds, a histogram for each second.
 pub struct HdrLog {
+    path: PathBuf,
     file: BufWriter<File>,
     serializer: V2DeflateSerializer,
 }
@@ -29,6 +31,7 @@ impl HdrLog {
     /// The file cannot be created or written.
     pub fn create(path: &Path, start: SystemTime) -> io::Result<Self> {
         let mut log = HdrLog {
+            path: path.to_owned(),
             file: BufWriter::new(File::create(path)?),
             serializer: V2DeflateSerializer::new(),
         };
@@ -46,21 +49,28 @@ impl HdrLog {
     /// Appends a second.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file, which the error names, cannot be written.
     pub fn write(&mut self, slice: &Slice) -> io::Result<()> {
-        self.histogram(slice.second, &slice.rtt, None)?;
-        match &slice.service {
-            Some(service) => self.histogram(slice.second, service, Tag::new(SERVICE_TAG)),
-            None => Ok(()),
-        }
+        let service = slice.service.as_ref();
+        self.histogram(slice.second, &slice.rtt, None)
+            .and_then(|()| match service {
+                Some(service) => self.histogram(slice.second, service, Tag::new(SERVICE_TAG)),
+                None => Ok(()),
+            })
+            .map_err(|error| self.unwritable(&error))
     }
 
     /// Sees to it that all is in the file.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file, which the error names, cannot be written.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.flush().map_err(|error| self.unwritable(&error))
+    }
+
+    fn unwritable(&self, error: &io::Error) -> io::Error {
+        let text = format!("cannot write {}: {}", self.path.display(), cause(error));
+        io::Error::new(error.kind(), text)
     }
 
     fn histogram(

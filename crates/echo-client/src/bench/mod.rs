@@ -56,11 +56,12 @@ pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(),
         page.write_all(report::html(&report).as_bytes())
             .map_err(|error| unwritable(&config.report, &error))?;
     }
-    let written = match config.json {
-        true => output::line(report::json(&report)),
-        false => output::line(Text(&report)),
-    };
-    written.map_err(output::failure)?;
+    if config.json {
+        output::line(report::json(&report)).map_err(output::failure)?;
+    } else if !report.target.address.is_empty() {
+        // Where nothing was sent to nobody, the error says it all.
+        output::line(Text(&report)).map_err(output::failure)?;
+    }
     report.failure().map_or(Ok(()), Err)
 }
 

@@ -17,7 +17,7 @@ const ON_TIME_NS: u64 = 1_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// A request on its way. Times are in nanoseconds since the run began.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// When it should have left: latency counts from here.
     pub due: u64,
@@ -135,17 +135,22 @@ impl Recorder {
     }
 
     /// The right reply to `request` came.
-    #[inline]
     pub fn echoed(&mut self, request: Request, now: u64, bytes: usize) {
+        self.echoed_together(request, 1, now, bytes);
+    }
+
+    /// The right replies to `count` requests came, which were due and left together; `bytes` each.
+    #[inline]
+    pub fn echoed_together(&mut self, request: Request, count: u64, now: u64, bytes: usize) {
         if !self.measures(request) {
             return;
         }
-        self.slice.counts.received += 1;
-        self.slice.counts.unique += 1;
-        self.slice.counts.received_bytes += bytes as u64;
-        self.slice.rtt.record_ns(now - request.due);
+        self.slice.counts.received += count;
+        self.slice.counts.unique += count;
+        self.slice.counts.received_bytes += count * bytes as u64;
+        self.slice.rtt.record_many(now - request.due, count);
         if let Some(service) = &mut self.slice.service {
-            service.record_ns(now - request.sent);
+            service.record_many(now - request.sent, count);
         }
         self.last_reply = now;
     }
@@ -273,18 +278,13 @@ impl Collector {
         Ok(())
     }
 
-    /// Closes the books of a run that measured for `elapsed`.
+    /// Closes the books.
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn finish(mut self, elapsed: Duration) -> io::Result<(Slice, Vec<Second>)> {
+    pub fn finish(mut self) -> io::Result<(Slice, Vec<Second>)> {
         while let Some((_, slice)) = self.open.pop_first() {
-            // The books of the last moments belong to the second in which sending ended: a second
-            // of its own would look like a collapse.
-            let is_rest = slice.rtt.is_empty() && slice.second >= elapsed.as_secs();
-            if !is_rest {
-                self.close(&slice)?;
-            }
+            self.close(&slice)?;
         }
         if let Some(log) = &mut self.log {
             log.finish()?;
@@ -306,5 +306,155 @@ impl Collector {
             Some(log) => log.write(slice),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, channel};
+
+    const WARMUP: u64 = SECOND_NS / 2;
+
+    fn recorder(paced: bool) -> (Recorder, Receiver<Slice>) {
+        let (sender, receiver) = channel();
+        let recording = Recording {
+            measure_from: WARMUP,
+            slice_ns: SECOND_NS / 5,
+            paced,
+        };
+        (Recorder::new(recording, sender), receiver)
+    }
+
+    fn request(due: u64) -> Request {
+        Request { due, sent: due }
+    }
+
+    /// All that a recorder hands over, collected.
+    fn collected(paced: bool, slices: &Receiver<Slice>) -> (Slice, Vec<Second>) {
+        let mut collector = Collector::new(paced, None);
+        for slice in slices {
+            collector.take(&slice).unwrap();
+        }
+        collector.finish().unwrap()
+    }
+
+    #[test]
+    fn whatever_comes_back_the_books_balance() {
+        let (mut recorder, slices) = recorder(false);
+        for due in (0..1000).map(|i| WARMUP + i) {
+            let request = request(due);
+            recorder.sent(request, 64);
+            match due % 7 {
+                0 => recorder.lost(request),
+                1 => {
+                    recorder.corrupt(request, 64);
+                    recorder.lost(request);
+                }
+                2 => {
+                    recorder.late(request);
+                    recorder.echoed(request, due + 9, 64);
+                }
+                3 => {
+                    recorder.echoed(request, due + 9, 64);
+                    recorder.stray(Stray::Duplicate, due + 9, 64);
+                }
+                4 => {
+                    recorder.stray(Stray::Foreign, due + 9, 5);
+                    recorder.echoed(request, due + 9, 64);
+                }
+                5 => {
+                    recorder.stray(Stray::Truncated, due + 9, 5);
+                    recorder.lost(request);
+                }
+                _ => recorder.echoed(request, due + 9, 64),
+            }
+        }
+        recorder.finish();
+        let (total, _) = collected(false, &slices);
+        assert!(total.counts.balance(), "{:?}", total.counts);
+        assert_eq!(total.counts.sent, 1000);
+        assert_eq!(total.rtt.count(), total.counts.unique);
+    }
+
+    #[test]
+    fn what_was_due_during_warm_up_is_not_recorded() {
+        let (mut recorder, slices) = recorder(false);
+        for due in [0, WARMUP - 1, WARMUP] {
+            recorder.sent(request(due), 64);
+            // The reply comes when measuring has begun; it is the request that counts.
+            recorder.echoed(request(due), WARMUP + 10, 64);
+        }
+        recorder.lost(request(WARMUP - 1));
+        recorder.stray(Stray::Foreign, WARMUP - 1, 64);
+        recorder.finish();
+        let counts = collected(false, &slices).0.counts;
+        assert_eq!((counts.sent, counts.received, counts.lost), (1, 1, 0));
+    }
+
+    #[test]
+    fn latency_counts_from_when_it_was_due_and_service_from_when_it_left() {
+        let (mut recorder, slices) = recorder(true);
+        let late = Request {
+            due: WARMUP,
+            sent: WARMUP + 5_000_000,
+        };
+        recorder.sent(late, 64);
+        recorder.echoed(late, WARMUP + 6_000_000, 64);
+        recorder.finish();
+        let (total, _) = collected(true, &slices);
+        assert_eq!(total.rtt.max(), Some(Duration::from_millis(6)));
+        let service = total.service.unwrap();
+        assert_eq!(service.max(), Some(Duration::from_millis(1)));
+        assert_eq!(total.counts.delayed, 1);
+    }
+
+    #[test]
+    fn the_seconds_of_several_workers_are_merged_not_averaged() {
+        let workers = [1, 2].map(|ms| (ms * 1_000_000, recorder(false)));
+        let (mut recorders, slices): (Vec<_>, Vec<_>) = workers
+            .into_iter()
+            .map(|(rtt, (recorder, slices))| ((rtt, recorder), slices))
+            .unzip();
+        let mut collector = Collector::new(false, None);
+        for now in (0..40).map(|tick| WARMUP + tick * SECOND_NS / 10) {
+            for (rtt, recorder) in &mut recorders {
+                recorder.advance(now);
+                recorder.sent(request(now), 64);
+                recorder.echoed(request(now), now + *rtt, 64);
+            }
+            for slice in slices.iter().flat_map(Receiver::try_iter) {
+                collector.take(&slice).unwrap();
+            }
+        }
+        for (_, recorder) in recorders {
+            recorder.finish();
+        }
+        for slice in slices.iter().flat_map(Receiver::try_iter) {
+            collector.take(&slice).unwrap();
+        }
+        let (total, seconds) = collector.finish().unwrap();
+        assert_eq!(total.counts.unique, 80);
+        for (start_s, second) in (0..4).zip(&seconds) {
+            assert_eq!((second.start_s, second.echoes), (start_s, 20));
+            // Half of them took 1 ms, and half 2 ms: no mean is either.
+            let p50 = second.rtt_p50_ns.unwrap();
+            assert!(p50.abs_diff(1_000_000) <= 1_000, "{p50}");
+            assert_eq!(second.rtt_max_ns, Some(2_000_000));
+        }
+        assert_eq!(seconds.len(), 4);
+    }
+
+    #[test]
+    fn a_second_without_an_echo_is_shown_as_one() {
+        let (mut recorder, slices) = recorder(false);
+        recorder.sent(request(WARMUP), 64);
+        recorder.echoed(request(WARMUP), WARMUP + 1, 64);
+        recorder.advance(WARMUP + 3 * SECOND_NS);
+        recorder.finish();
+        let (_, seconds) = collected(false, &slices);
+        let echoes: Vec<_> = seconds.iter().map(|s| (s.start_s, s.echoes)).collect();
+        assert_eq!(echoes, [(0, 1), (1, 0), (2, 0), (3, 0)]);
+        assert_eq!(seconds[1].rtt_max_ns, None);
     }
 }

@@ -41,7 +41,7 @@ pub struct BenchSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
     /// Requests a second, on all connections together; 0: as many as replies allow [default: 0]
-    #[arg(short, long, value_name = "N", value_parser = rate)]
+    #[arg(short, long, value_name = "N", value_parser = rate, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// Make load for this long before measuring [default: 1s]

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::time::Duration;
 
 use echo_core::units::Timespan;
@@ -21,18 +20,28 @@ const CLOSED: &str = "the server closed the connection while it was under load";
 pub struct Stream {
     socket: Socket,
     message: Message,
+    wire_len: usize,
     /// Requests whose echoes are awaited, oldest first.
-    in_flight: VecDeque<Request>,
+    batches: VecDeque<Batch>,
+    /// How many they are.
+    awaited: usize,
     /// The number of the oldest of them.
     oldest: u64,
     /// Bytes of its echo that have come.
     received: usize,
-    /// The offset of the first wrong byte among them.
-    wrong: Option<usize>,
+    /// Whether one of these is wrong.
+    is_wrong: bool,
     /// The newest of them that are not written to the end.
     unwritten: usize,
     /// Bytes of the first of those that are.
     written: usize,
+}
+
+/// Requests that were due and left together: with many in flight, most do.
+#[derive(Debug)]
+struct Batch {
+    request: Request,
+    count: u64,
 }
 
 impl Stream {
@@ -40,79 +49,112 @@ impl Stream {
     pub fn new(socket: Socket, message: Message) -> Self {
         Stream {
             socket,
+            wire_len: message.wire_len(),
             message,
-            in_flight: VecDeque::new(),
+            batches: VecDeque::new(),
+            awaited: 0,
             oldest: 0,
             received: 0,
-            wrong: None,
+            is_wrong: false,
             unwritten: 0,
             written: 0,
         }
     }
 
-    /// Fills `buffer` with what is to be written next.
-    fn fill(&self, buffer: &mut [u8]) -> usize {
-        let wire_len = self.message.wire_len();
-        let end = self.oldest + self.in_flight.len() as u64;
-        let (mut number, mut offset) = (end - self.unwritten as u64, self.written);
-        let mut len = 0;
-        while len < buffer.len() && number < end {
-            let part = (wire_len - offset).min(buffer.len() - len);
-            self.message
-                .fill(number, offset, &mut buffer[len..len + part]);
-            len += part;
-            (number, offset) = (number + 1, 0);
-        }
-        len
-    }
-
-    /// Takes `n` bytes of echoes, which are in the desk's buffer.
+    /// Takes the first `n` bytes of the desk's buffer, which have just come.
     fn take(&mut self, n: usize, now: u64, desk: &mut Desk) -> Result<(), Fault> {
-        let wire_len = self.message.wire_len();
-        let mut at = 0;
-        while at < n {
-            let Some(&request) = self.in_flight.front() else {
-                let text = format!("{} bytes came back that nobody sent", n - at);
-                return Err(desk.fault(ErrorKind::Mismatch, text));
-            };
-            let part = (wire_len - self.received).min(n - at);
-            if desk.verify && self.wrong.is_none() {
-                self.wrong = self.first_difference(at..at + part, desk);
-            }
-            at += part;
-            self.received += part;
-            if self.received == wire_len {
-                self.received = 0;
-                match self.wrong.take() {
-                    None => desk.recorder.echoed(request, now, wire_len),
-                    Some(_) => {
-                        desk.recorder.corrupt(request, wire_len);
-                        desk.recorder.lost(request);
-                    }
-                }
-                self.in_flight.pop_front();
-                self.oldest += 1;
-            }
+        let owed = self.awaited * self.wire_len - self.received;
+        let due = n.min(owed);
+        if self.is_wrong || (desk.verify && !self.is_right(0, due, desk)) {
+            self.take_each(due, now, desk);
+        } else {
+            let total = self.received + due;
+            self.complete(total / self.wire_len, now, desk);
+            self.received = total % self.wire_len;
+        }
+        if n > due {
+            let text = format!("{} bytes came back that nobody sent", n - due);
+            return Err(desk.fault(ErrorKind::Mismatch, text));
         }
         Ok(())
     }
 
-    /// Where a part of the oldest request's echo differs from what was sent.
-    fn first_difference(&self, range: Range<usize>, desk: &mut Desk) -> Option<usize> {
-        let expected = &mut desk.scratch[..range.len()];
-        let got = &desk.buffer[range];
-        self.message.fill(self.oldest, self.received, expected);
-        if expected == got {
-            return None;
+    /// Takes `n` bytes of which some are wrong, message by message.
+    fn take_each(&mut self, n: usize, now: u64, desk: &mut Desk) {
+        let mut at = 0;
+        while at < n {
+            let part = (self.wire_len - self.received).min(n - at);
+            if desk.verify && !self.is_right(at, part, desk) {
+                self.tell_difference(at, part, desk);
+                self.is_wrong = true;
+            }
+            at += part;
+            self.received += part;
+            if self.received < self.wire_len {
+                return;
+            }
+            self.received = 0;
+            match std::mem::take(&mut self.is_wrong) {
+                false => self.complete(1, now, desk),
+                true => self.fail(desk),
+            }
         }
-        let at = expected.iter().zip(got).position(|(a, b)| a != b)?;
-        let (number, offset) = (self.oldest, self.received + at);
-        let text = format!(
-            "byte {offset} of echo {number} of a connection is 0x{:02x}, and 0x{:02x} was sent",
-            got[at], expected[at]
-        );
-        desk.mismatch(text);
-        Some(offset)
+    }
+
+    /// Whether `len` bytes from `at` on in the desk's buffer are what is awaited next. What that
+    /// is stands in the scratch then.
+    fn is_right(&self, at: usize, len: usize, desk: &mut Desk) -> bool {
+        let expected = &mut desk.scratch[..len];
+        self.message
+            .fill_stream(self.oldest, self.received, expected);
+        *expected == desk.buffer[at..at + len]
+    }
+
+    /// Says which byte is the first wrong one.
+    fn tell_difference(&self, at: usize, len: usize, desk: &mut Desk) {
+        let expected = &desk.scratch[..len];
+        let got = &desk.buffer[at..at + len];
+        let mut pairs = expected.iter().zip(got).enumerate();
+        if let Some((index, (expected, got))) = pairs.find(|(_, (a, b))| a != b) {
+            let (number, offset) = (self.oldest, self.received + index);
+            desk.mismatch(format!(
+                "byte {offset} of echo {number} of a connection is 0x{got:02x}, and \
+                 0x{expected:02x} was sent"
+            ));
+        }
+    }
+
+    /// The oldest requests have been answered, `count` of them.
+    fn complete(&mut self, count: usize, now: u64, desk: &mut Desk) {
+        self.awaited -= count;
+        self.oldest += count as u64;
+        let mut left = count as u64;
+        while left > 0
+            && let Some(batch) = self.batches.front_mut()
+        {
+            let part = left.min(batch.count);
+            desk.recorder
+                .echoed_together(batch.request, part, now, self.wire_len);
+            batch.count -= part;
+            left -= part;
+            if batch.count == 0 {
+                self.batches.pop_front();
+            }
+        }
+    }
+
+    /// The oldest request has been answered wrongly.
+    fn fail(&mut self, desk: &mut Desk) {
+        self.awaited -= 1;
+        self.oldest += 1;
+        if let Some(batch) = self.batches.front_mut() {
+            desk.recorder.corrupt(batch.request, self.wire_len);
+            desk.recorder.lost(batch.request);
+            batch.count -= 1;
+            if batch.count == 0 {
+                self.batches.pop_front();
+            }
+        }
     }
 }
 
@@ -122,7 +164,7 @@ impl Flow for Stream {
     }
 
     fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.awaited
     }
 
     fn is_blocked(&self) -> bool {
@@ -130,20 +172,28 @@ impl Flow for Stream {
     }
 
     fn push(&mut self, request: Request, desk: &mut Desk) {
-        desk.recorder.sent(request, self.message.wire_len());
-        self.in_flight.push_back(request);
+        desk.recorder.sent(request, self.wire_len);
+        self.awaited += 1;
         self.unwritten += 1;
+        match self.batches.back_mut() {
+            Some(batch) if batch.request == request => batch.count += 1,
+            _ => self.batches.push_back(Batch { request, count: 1 }),
+        }
     }
 
+    /// Nothing is kept for later: the pattern says it again.
     fn flush(&mut self, desk: &mut Desk) -> Result<(), Fault> {
-        let wire_len = self.message.wire_len();
         while self.unwritten > 0 {
-            let len = self.fill(&mut desk.scratch);
-            match self.socket.write(&desk.scratch[..len]) {
+            let left = self.unwritten * self.wire_len - self.written;
+            let number = self.oldest + (self.awaited - self.unwritten) as u64;
+            let next = left.min(desk.scratch.len());
+            let bytes = &mut desk.scratch[..next];
+            self.message.fill_stream(number, self.written, bytes);
+            match self.socket.write(bytes) {
                 Ok(n) => {
                     let written = self.written + n;
-                    self.unwritten -= written / wire_len;
-                    self.written = written % wire_len;
+                    self.unwritten -= written / self.wire_len;
+                    self.written = written % self.wire_len;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -173,8 +223,9 @@ impl Flow for Stream {
     }
 
     fn expire(&mut self, timeout: Duration, now: u64, desk: &mut Desk) -> Result<(), Fault> {
-        match self.in_flight.front() {
-            Some(oldest) if now.saturating_sub(oldest.sent) >= timeout.as_nanos() as u64 => {
+        let timeout_ns = timeout.as_nanos() as u64;
+        match self.batches.front() {
+            Some(oldest) if now.saturating_sub(oldest.request.sent) >= timeout_ns => {
                 let text = format!("no echo within {}", Timespan(timeout));
                 Err(desk.fault(ErrorKind::Timeout, text))
             }
@@ -185,8 +236,11 @@ impl Flow for Stream {
     fn close(&mut self, desk: &mut Desk) {
         // A stream that has failed says so again, and what it says has been told.
         let _ = self.read(false, desk);
-        for request in self.in_flight.drain(..) {
-            desk.recorder.lost(request);
+        self.awaited = 0;
+        for batch in self.batches.drain(..) {
+            for _ in 0..batch.count {
+                desk.recorder.lost(batch.request);
+            }
         }
     }
 }

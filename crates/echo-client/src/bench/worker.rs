@@ -144,16 +144,17 @@ impl<'a> Worker<'a> {
         if now < self.next_look {
             return;
         }
-        self.desk.recorder.advance(now);
+        // Replies that come after the end belong to the last moment of sending: a second of their
+        // own would look like a collapse.
+        let sending = now.min(self.pacer.end().saturating_sub(1));
+        self.desk.recorder.advance(sending);
         let measure_from = self.orders.measure_from;
         if now >= measure_from && self.began.is_none() {
             self.began = Some(Cpu::of_thread());
         }
         for index in 0..self.seats.len() {
-            if let Some(flow) = &mut self.seats[index].flow {
-                let result = flow.expire(self.orders.timeout, now, &mut self.desk);
-                self.attend(index, result);
-            }
+            let result = self.expire(index, now);
+            self.attend(index, result);
         }
         let moments = [
             measure_from,
@@ -164,6 +165,17 @@ impl<'a> Worker<'a> {
             .into_iter()
             .filter(|&moment| moment > now)
             .fold(now + TICK.as_nanos() as u64, u64::min);
+    }
+
+    /// Gives up what a connection has awaited for too long. That makes room, of which no event
+    /// will tell.
+    fn expire(&mut self, index: usize, now: u64) -> Result<(), Fault> {
+        let Seat { flow, is_idle } = &mut self.seats[index];
+        match flow {
+            Some(flow) => flow.expire(self.orders.timeout, now, &mut self.desk)?,
+            None => return Ok(()),
+        }
+        if *is_idle { Ok(()) } else { self.fill(index) }
     }
 
     /// Gives the requests that are due to the connections that wait for them, in turn.

@@ -22,7 +22,7 @@ use crate::report::{Fault, Latency, Report};
 const PARTING: Duration = Duration::from_secs(1);
 
 /// Over UDP a second copy of the last reply may still be on its way. It is waited for as long as
-/// the slowest round trip took, twice, and at least for this long.
+/// the slowest round trip took, twice: at least for this long, and [`PARTING`] at most.
 const STRAGGLERS: Duration = Duration::from_millis(20);
 
 /// A socket's time limit is as coarse as the system's tick (4 ms at 250 Hz), and rounds up. The
@@ -194,7 +194,7 @@ impl<'a> Session<'a> {
             return Duration::ZERO;
         }
         let slowest = self.book.rtt.max().unwrap_or_default();
-        (slowest * 2).clamp(STRAGGLERS, STRAGGLERS.max(self.options.timeout.0))
+        (slowest * 2).clamp(STRAGGLERS, PARTING)
     }
 
     /// Waits until the next thing to do, and receives meanwhile.

@@ -73,17 +73,20 @@ impl Latency {
 
     /// Takes one sample.
     pub fn record(&mut self, latency: Duration) {
-        self.record_ns(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        self.record_many(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX), 1);
     }
 
-    /// Takes one sample, in nanoseconds.
+    /// Takes `count` samples of `ns` nanoseconds each.
     #[inline]
-    pub fn record_ns(&mut self, ns: u64) {
-        self.histogram.saturating_record(ns);
+    pub fn record_many(&mut self, ns: u64, count: u64) {
+        self.histogram.saturating_record_n(ns, count);
         self.min = self.min.min(ns);
         self.max = self.max.max(ns);
-        self.sum += u128::from(ns);
-        self.squares = self.squares.saturating_add(u128::from(ns) * u128::from(ns));
+        self.sum += u128::from(ns) * u128::from(count);
+        let square = u128::from(ns) * u128::from(ns);
+        self.squares = self
+            .squares
+            .saturating_add(square.saturating_mul(count.into()));
     }
 
     /// Adds another distribution's samples.

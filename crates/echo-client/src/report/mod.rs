@@ -1,5 +1,6 @@
 //! What a run found out, as data. Text, JSON and HTML only render it, so they cannot disagree.
 
+mod context;
 mod fault;
 mod html;
 mod json;
@@ -11,11 +12,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use echo_core::{Endpoint, Exit, Failure};
+use echo_core::{Exit, Failure};
 use serde::Serialize;
 
-use crate::connection::{Address, Connect, ErrorKind};
+use crate::connection::ErrorKind;
 
+pub use context::{Environment, Target};
 pub use fault::Fault;
 pub use html::html;
 pub use json::json;
@@ -87,44 +89,6 @@ impl Mode {
     }
 }
 
-/// Who was asked.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Target {
-    /// The target as it was written.
-    pub name: String,
-    /// The address and port it resolved to, or the path; empty while it has not been resolved.
-    pub address: String,
-    /// `tcp`, `udp` or `unix`.
-    pub transport: String,
-}
-
-impl Target {
-    /// The target as it was written; its address is known once it has been resolved.
-    pub fn of(connect: &Connect) -> Self {
-        let (name, transport) = match &connect.target {
-            Endpoint::Unix(path) => (path.display().to_string(), "unix"),
-            Endpoint::Inet { host, port, .. } => {
-                let transport = if connect.is_udp() { "udp" } else { "tcp" };
-                let name = Endpoint::inet(None, host.as_str(), *port);
-                (name.to_string(), transport)
-            }
-        };
-        Target {
-            name,
-            address: String::new(),
-            transport: transport.into(),
-        }
-    }
-
-    /// Notes the address that answered to the name.
-    pub fn found(&mut self, address: &Address) {
-        self.address = match address {
-            Address::Tcp(address) | Address::Udp(address) => address.to_string(),
-            Address::Unix(path) => path.display().to_string(),
-        };
-    }
-}
-
 /// The effective configuration, from its parts.
 pub fn config(
     parts: impl IntoIterator<Item = serde_json::Result<serde_json::Value>>,
@@ -137,39 +101,6 @@ pub fn config(
         })
         .flatten()
         .collect()
-}
-
-/// The machine that measured.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Environment {
-    /// The kernel's name and release.
-    pub kernel: String,
-    /// Cores this process may run on.
-    pub cores: usize,
-    /// The congestion control of the first connection, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub congestion_control: Option<String>,
-}
-
-impl Environment {
-    /// This machine. The congestion control is known only once a connection is open.
-    pub fn detect() -> Self {
-        let read = |path| {
-            std::fs::read_to_string(path)
-                .map(|text| text.trim().to_owned())
-                .ok()
-        };
-        let kernel = read("/proc/sys/kernel/osrelease");
-        Environment {
-            kernel: [Some(std::env::consts::OS.to_owned()), kernel]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(" "),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            congestion_control: None,
-        }
-    }
 }
 
 /// How requests were paced.

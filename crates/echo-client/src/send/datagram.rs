@@ -116,7 +116,9 @@ fn try_all(
         };
         refused = Some(error);
     }
-    Ok(refused.map_or(Answer::Checked, Answer::Refused))
+    refused
+        .map(Answer::Refused)
+        .ok_or_else(|| Failure::bad(anyhow!("{}: it has no address", config.target)))
 }
 
 fn try_one(

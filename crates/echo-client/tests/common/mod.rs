@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_core::Endpoint;
+use echo_server::fault::Seed;
 use echo_server::{Config, Handle, Server};
 
 /// No step takes longer, however busy the machine is.
@@ -99,7 +100,7 @@ impl Ended {
 pub struct Echo {
     pub tcp: String,
     pub udp: String,
-    _handle: Handle,
+    pub handle: Handle,
 }
 
 /// Starts the real server as `config` says, on 127.0.0.1.
@@ -115,8 +116,18 @@ pub fn echo_with(config: Config) -> Echo {
     Echo {
         tcp: format!("127.0.0.1:{port}"),
         udp: format!("udp://127.0.0.1:{port}"),
-        _handle: handle,
+        handle,
     }
+}
+
+/// Starts the real server with faults as its `--fault` takes them, and chance that can be repeated.
+pub fn faulty(faults: &[&str]) -> Echo {
+    let fault = |spec: &&str| spec.parse().unwrap_or_else(|error| panic!("{error}"));
+    echo_with(Config {
+        fault: faults.iter().map(fault).collect(),
+        seed: Seed::Given(7),
+        ..Config::default()
+    })
 }
 
 /// Starts the real server with its defaults.

@@ -69,6 +69,33 @@ impl Framing {
             Some(payload)
         })
     }
+
+    /// Cuts `bytes` into frames, headers included, so that the frames joined are `bytes` again.
+    /// What is incomplete at the end comes as the last item; `raw` has one item.
+    ///
+    /// ```
+    /// use echo_core::Framing;
+    ///
+    /// let frames: Vec<_> = Framing::Lines.frames(b"one\ntwo\nth").collect();
+    /// assert_eq!(frames, [&b"one\n"[..], b"two\n", b"th"]);
+    /// ```
+    pub fn frames(self, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let mut rest = bytes;
+        std::iter::from_fn(move || {
+            let len = match self {
+                Framing::Raw => rest.len(),
+                Framing::Lines => rest
+                    .iter()
+                    .position(|&b| b == b'\n')
+                    .map_or(rest.len(), |at| at + 1),
+                Framing::Length => length::split_first(rest)
+                    .map_or(rest.len(), |(payload, _)| HEADER_LEN + payload.len()),
+            };
+            let (frame, after) = rest.split_at(len);
+            rest = after;
+            (!frame.is_empty()).then_some(frame)
+        })
+    }
 }
 
 impl fmt::Display for Framing {
@@ -343,5 +370,18 @@ mod tests {
             }
         }
         assert_eq!(Framing::Length.payloads(b"\0\0\0\x05ab").count(), 0);
+    }
+
+    #[test]
+    fn frames_joined_are_the_bytes_they_were_cut_from() {
+        for framing in Framing::ALL {
+            let whole = [frame(framing, &payload(5)), frame(framing, &payload(0))].concat();
+            for end in 0..=whole.len() {
+                let frames: Vec<&[u8]> = framing.frames(&whole[..end]).collect();
+                assert_eq!(frames.concat(), whole[..end], "{framing} {end}");
+            }
+            let expected = if framing == Framing::Raw { 1 } else { 2 };
+            assert_eq!(framing.frames(&whole).count(), expected, "{framing}");
+        }
     }
 }

@@ -165,7 +165,7 @@ impl Events {
 }
 
 /// The datagrams in `bytes`: an empty one is one, too.
-fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
     let empty = bytes.is_empty().then_some(bytes);
     bytes.chunks(size.max(1)).chain(empty)
 }

@@ -12,7 +12,10 @@ use echo_core::explain::{End, Step};
 use echo_core::framing::FrameError;
 
 pub(crate) use calls::Mark;
+pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
+
+use crate::fault::{Applied, Network};
 
 /// A socket's own address, with its transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +183,26 @@ pub enum Kind {
         /// How many since the last such event.
         count: u64,
     },
+    /// Faults are configured.
+    Faults {
+        /// How many.
+        count: usize,
+        /// The seed with which they can be repeated.
+        seed: u64,
+    },
+    /// A fault was applied.
+    Fault {
+        /// What was done.
+        what: Applied,
+        /// To which kind of socket.
+        network: Network,
+        /// To which connection or, on UDP, source of datagrams; each is counted from 1.
+        connection: ConnectionId,
+        /// The other end, if it is known.
+        peer: Option<PeerAddress>,
+        /// The message, counted from 1; 0 when the connection as a whole is meant.
+        message: u64,
+    },
     /// Connections cannot be accepted for now.
     AcceptFailed {
         /// What the system said.
@@ -282,6 +305,8 @@ pub enum Reason {
     Shutdown,
     /// The system failed the connection.
     Failed(std::io::ErrorKind),
+    /// A fault ended it; the name is the fault's.
+    Fault(&'static str),
     /// Serving it hit a defect of this server, which ended nothing else.
     Defect,
 }
@@ -343,6 +368,7 @@ impl fmt::Display for Reason {
             Reason::Unread => f.write_str("the peer stopped reading"),
             Reason::Shutdown => f.write_str("the server is stopping"),
             Reason::Failed(kind) => write!(f, "{kind}"),
+            Reason::Fault(name) => write!(f, "the fault {name}"),
             Reason::Defect => f.write_str("a defect of this server; please report it"),
         }
     }

@@ -64,6 +64,8 @@ fn name(kind: &Kind) -> &'static str {
         Kind::DatagramsSent { .. } => "datagrams-sent",
         Kind::Datagrams { .. } => "datagrams",
         Kind::DatagramsDropped { .. } => "datagrams-dropped",
+        Kind::Faults { .. } => "faults",
+        Kind::Fault { .. } => "fault",
         Kind::AcceptFailed { .. } => "accept-failed",
         Kind::Call(_) => "call",
         Kind::Draining { .. } => "draining",
@@ -130,6 +132,24 @@ fn fields(kind: &Kind) -> Value {
             "transport": "udp", "local": text(*local), "peer": text(*peer), "datagrams": count,
             "reason": drop_code(reason), "detail": reason.to_string(),
         }),
+        Kind::Faults { count, seed } => json!({ "faults": count, "seed": seed }),
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer,
+            message,
+        } => {
+            let message = (*message > 0).then_some(*message);
+            let mut fields = json!({
+                "fault": what.name(), "transport": network.to_string(), "connection": connection,
+                "peer": peer.as_ref().map_or(Value::Null, end), "message": message,
+            });
+            for (key, value) in what.values() {
+                fields[key] = value.into();
+            }
+            fields
+        }
         Kind::AcceptFailed { error, retry_in } => {
             json!({ "detail": error, "retry_in_ns": ns(*retry_in) })
         }
@@ -195,6 +215,7 @@ fn code(reason: &Reason) -> &'static str {
         Reason::Shutdown => "shutdown",
         Reason::Failed(_) => "failed",
         Reason::Defect => "defect",
+        Reason::Fault(_) => "fault",
     }
 }
 

@@ -1,6 +1,7 @@
 //! One of each event, for the renderers' tests.
 
 use crate::event::{Address, ConnectionId, DropReason, Kind, Limit, PeerAddress, Reason, Stop};
+use crate::fault::{Applied, Network};
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -82,6 +83,7 @@ pub(super) fn events() -> Vec<Kind> {
         Reason::Shutdown,
         Reason::Failed(ErrorKind::Other),
         Reason::Defect,
+        Reason::Fault("close-after"),
     ];
     kinds.extend(reasons.map(|reason| Kind::Closed {
         id,
@@ -103,6 +105,21 @@ pub(super) fn events() -> Vec<Kind> {
         reason,
         count,
     }));
+    kinds.push(Kind::Faults { count: 1, seed: 7 });
+    kinds.extend(applied().map(|what| Kind::Fault {
+        what,
+        network: Network::Tcp,
+        connection: id,
+        peer: Some(PeerAddress::Unix),
+        message: 1,
+    }));
+    kinds.push(Kind::Fault {
+        what: Applied::NoAccept,
+        network: Network::Unix,
+        connection: id,
+        peer: None,
+        message: 0,
+    });
     let stops = [
         Stop::Asked,
         Stop::Signal,
@@ -119,4 +136,27 @@ pub(super) fn events() -> Vec<Kind> {
     }));
     kinds.extend(stops.map(|why| Kind::Stopped { why }));
     kinds
+}
+
+fn applied() -> [Applied; 15] {
+    [
+        Applied::Refuse,
+        Applied::Stall,
+        Applied::Drop,
+        Applied::Corrupt {
+            offset: 3,
+            bytes: 1,
+        },
+        Applied::Truncate { to: 4 },
+        Applied::Duplicate,
+        Applied::Reorder,
+        Applied::Delay(Duration::from_millis(50)),
+        Applied::Merge { bytes: 9 },
+        Applied::Split { pieces: 2 },
+        Applied::Trickle,
+        Applied::Rate,
+        Applied::HalfClose,
+        Applied::Close,
+        Applied::Reset,
+    ]
 }

@@ -245,6 +245,34 @@ fn line(out: &mut String, event: &Event) {
             out,
             "Datagrams not answered: {count}; the last from {peer}: {reason}"
         ),
+        Kind::Faults { count, seed } => writeln!(
+            out,
+            "{} configured; --seed {seed} repeats what chance decides",
+            Count(*count as u64, "fault")
+        ),
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer: Some(peer),
+            message,
+        } => match message {
+            0 => writeln!(out, "Fault: {what}: {network} {peer} (#{connection})"),
+            message => writeln!(
+                out,
+                "Fault: {what}: {network} message {message} from {peer} (#{connection})"
+            ),
+        },
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer: None,
+            ..
+        } => writeln!(
+            out,
+            "Fault: {what}: {network} connections from #{connection} on"
+        ),
         Kind::AcceptFailed { error, retry_in } => writeln!(
             out,
             "Cannot accept: {error}; trying again in {} ms. Raise the open-file limit (ulimit -n) \

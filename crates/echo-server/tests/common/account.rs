@@ -11,6 +11,9 @@ use super::{Server, connect, echo, eventually};
 /// A message that is complete in every framing: four bytes of length, then a line that long.
 const MESSAGE: &[u8] = b"\0\0\0\x05hey!\n";
 
+/// The most workers that a server has which an account is opened for.
+const WORKERS: usize = 4;
+
 /// What a quiet server holds. The memory is what it has kept from earlier work.
 #[derive(Debug)]
 pub struct Account {
@@ -26,11 +29,12 @@ impl Account {
     /// What `server` holds between connections.
     pub fn open(server: &Server) -> Self {
         let (id, address) = (server.id(), server.tcp());
-        let mut stream = connect(address);
-        echo(&mut stream, MESSAGE);
-        // All but this connection, on which the server has nothing left to do.
-        let idle = descriptors(id) - 1;
-        drop(stream);
+        // One for each worker, so that all of them are there.
+        let greeted = [(); WORKERS].map(|()| connect(address));
+        greeted.iter().for_each(|stream| echo(stream, MESSAGE));
+        // All but these connections, on which the server has nothing left to do.
+        let idle = descriptors(id) - WORKERS;
+        drop(greeted);
         eventually("the warm-up is over", || descriptors(id) == idle);
         Account {
             id,

@@ -1,0 +1,288 @@
+//! A report as one page that needs nothing else: no script, no font, no network.
+
+mod figures;
+mod format;
+mod plot;
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::text::Share;
+use super::{Load, Report};
+use figures::{histogram, over_time, percentiles};
+use format::{thousands, time, unit};
+use plot::Escaped;
+
+/// The page.
+pub fn html(report: &Report) -> String {
+    let mut page = String::with_capacity(64 << 10);
+    let name = Escaped(&report.target.name);
+    let mode = report.mode.name();
+    page.push_str("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
+    page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+    // The browser itself sees to it that nothing is loaded.
+    page.push_str(
+        "<meta http-equiv=\"Content-Security-Policy\" \
+         content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
+         <link rel=\"icon\" href=\"data:,\">\n",
+    );
+    add(&mut page, format_args!("<title>{mode} {name}</title>\n"));
+    add(
+        &mut page,
+        format_args!("<style>\n{}</style>\n", include_str!("page.css")),
+    );
+    header(&mut page, report);
+    page.push_str("<main>\n");
+    tiles(&mut page, report);
+    told(&mut page, report);
+    page.push_str("<div class=\"cards\">\n");
+    if !report.rtt.is_empty() {
+        percentiles(&mut page, report);
+        histogram(&mut page, &report.rtt);
+    }
+    if !report.seconds.is_empty() {
+        over_time(&mut page, report);
+    }
+    books(&mut page, report);
+    configuration(&mut page, report);
+    page.push_str("</div>\n</main>\n");
+    footer(&mut page, report);
+    page
+}
+
+/// Writing to a string cannot fail.
+fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = page.write_fmt(text);
+}
+
+fn header(page: &mut String, report: &Report) {
+    let target = &report.target;
+    let how = match report.load {
+        Some(Load::Closed { in_flight }) => format!("closed loop, {in_flight} in flight"),
+        Some(Load::Rate { per_s }) => format!("{per_s} requests/s"),
+        None => "one at a time".to_owned(),
+    };
+    add(
+        page,
+        format_args!(
+            "<header><h1>{} {}</h1>\n<p>{} over {}, {}, {:.1} s, begun {}</p></header>\n",
+            report.mode.name(),
+            Escaped(&target.name),
+            Escaped(&target.address),
+            Escaped(&target.transport),
+            Escaped(&how),
+            report.elapsed.as_secs_f64(),
+            Escaped(
+                &report
+                    .environment
+                    .started
+                    .replace('T', " ")
+                    .replace('Z', " UTC")
+            )
+        ),
+    );
+}
+
+fn tiles(page: &mut String, report: &Report) {
+    let latency = |value: Option<Duration>| match value {
+        Some(value) => unit(&time(value)),
+        None => "<small>too few</small>".to_owned(),
+    };
+    let rtt = &report.rtt;
+    let rate = thousands(report.echoes_per_s().round() as u64);
+    let bytes = report.received_bytes_per_s() / 1e6;
+    let tiles = [
+        ("Echoes", format!("{rate}<small>/s</small>")),
+        ("Each way", format!("{bytes:.2} <small>MB/s</small>")),
+        ("Median", latency(rtt.percentile(0.5))),
+        ("99th percentile", latency(rtt.percentile(0.99))),
+        ("Longest", latency(rtt.max())),
+        ("Loss", Share(report.counts.loss()).to_string()),
+    ];
+    page.push_str("<dl class=\"tiles\">\n");
+    for (name, value) in tiles {
+        add(
+            page,
+            format_args!("<div><dt>{name}</dt><dd>{value}</dd></div>\n"),
+        );
+    }
+    page.push_str("</dl>\n");
+}
+
+/// What went wrong, what was judged, and what to bear in mind.
+fn told(page: &mut String, report: &Report) {
+    let mut items = Vec::new();
+    if let Some(fault) = &report.fault {
+        items.push(("bad", format!("{}: {}", fault.kind, fault.message)));
+    }
+    for verdict in &report.verdicts {
+        let (class, outcome) = match verdict.failed() {
+            true => ("bad", "Failed"),
+            false => ("good", "Kept"),
+        };
+        items.push((class, format!("{outcome} {verdict}")));
+    }
+    items.extend(report.notes.iter().map(|note| ("note", note.clone())));
+    if items.is_empty() {
+        return;
+    }
+    page.push_str("<ul class=\"told\">\n");
+    for (class, text) in items {
+        let text = Escaped(&text);
+        add(page, format_args!("<li class=\"{class}\">{text}</li>\n"));
+    }
+    page.push_str("</ul>\n");
+}
+
+fn books(page: &mut String, report: &Report) {
+    let counts = &report.counts;
+    let mut rows: Vec<(String, String)> = [
+        ("sent", counts.sent),
+        ("received", counts.received),
+        ("right replies", counts.unique),
+        ("lost", counts.lost),
+        ("late", counts.late),
+        ("reordered", counts.reordered),
+        ("duplicate", counts.duplicate),
+        ("corrupt", counts.corrupt),
+        ("truncated", counts.truncated),
+        ("foreign", counts.foreign),
+        ("left over 1 ms late", counts.delayed),
+        ("due but never left", counts.unsent),
+        ("connections", counts.connections),
+        ("bytes sent", counts.sent_bytes),
+        ("bytes received", counts.received_bytes),
+    ]
+    .map(|(name, count)| (name.to_owned(), thousands(count)))
+    .into();
+    for (kind, count) in &report.errors {
+        rows.push((format!("connections failed: {kind}"), thousands(*count)));
+    }
+    if let Some(generator) = &report.generator {
+        let per_echo = generator.cpu_ns / counts.unique.max(1);
+        let busy = Share(generator.busiest_share).to_string();
+        rows.push(("client threads".into(), generator.threads.to_string()));
+        rows.push((
+            "client CPU per echo".into(),
+            time(Duration::from_nanos(per_echo)),
+        ));
+        rows.push(("busiest client thread".into(), format!("{busy} of a core")));
+    }
+    page.push_str("<section><h2>Books</h2>\n");
+    pairs(page, &rows);
+    page.push_str("</section>\n");
+}
+
+fn configuration(page: &mut String, report: &Report) {
+    let environment = &report.environment;
+    let mut rows = vec![
+        ("kernel".to_owned(), environment.kernel.clone()),
+        ("cores".to_owned(), environment.cores.to_string()),
+    ];
+    if let Some(name) = &environment.congestion_control {
+        rows.push(("congestion control".to_owned(), name.clone()));
+    }
+    for (key, value) in &report.config {
+        let value = match value {
+            Value::Null => "none".to_owned(),
+            Value::String(text) if text.is_empty() => "none".to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.as_f64().map_or_else(String::new, |n| n.to_string()),
+            other => other.to_string(),
+        };
+        rows.push((key.clone(), value));
+    }
+    page.push_str("<section><h2>Configuration</h2>\n");
+    pairs(page, &rows);
+    page.push_str("</section>\n");
+}
+
+fn footer(page: &mut String, report: &Report) {
+    let closed = match report.load {
+        Some(Load::Closed { .. }) => {
+            " In a closed loop each request waits for a reply: a slow server is asked less often, \
+             so its slow moments are under-represented."
+        }
+        _ => "",
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    add(
+        page,
+        format_args!("<footer>echo-client {version}.{closed}</footer>\n</html>\n"),
+    );
+}
+
+fn pairs(page: &mut String, rows: &[(String, String)]) {
+    page.push_str("<table class=\"pairs\"><tbody>\n");
+    for (name, value) in rows {
+        let (name, value) = (Escaped(name), Escaped(value));
+        add(
+            page,
+            format_args!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>\n"),
+        );
+    }
+    page.push_str("</tbody></table>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::ErrorKind;
+    use crate::report::{Fault, Latency, Second};
+
+    fn report() -> Report {
+        let mut report = Report {
+            elapsed: Duration::from_millis(2500),
+            service: Some(Latency::new()),
+            fault: Some(Fault::new(ErrorKind::Reset, "<script>alert(1)</script>")),
+            ..Report::default()
+        };
+        report.target.name = "\"><img src=x>".into();
+        for us in 1..=1000 {
+            report.rtt.record(Duration::from_micros(us));
+        }
+        report.seconds = (0..3)
+            .map(|start_s| Second {
+                start_s,
+                echoes: 400,
+                rtt_p99_ns: Some(990_000),
+                ..Second::default()
+            })
+            .collect();
+        report
+    }
+
+    #[test]
+    fn every_picture_has_its_table() {
+        let page = html(&report());
+        let count = |what: &str| page.matches(what).count();
+        assert_eq!(count("<svg"), 4);
+        assert_eq!(count("<details>"), 4);
+        assert_eq!(count("aria-label="), 4);
+    }
+
+    #[test]
+    fn nothing_is_loaded_and_no_text_becomes_markup() {
+        let page = html(&report());
+        for outside in [
+            "http:", "https:", "url(", "@import", "<script", "<img", "src=",
+        ] {
+            let inside = page
+                .replace("http-equiv", "")
+                .replace("&quot;&gt;&lt;img src=x", "");
+            assert!(!inside.contains(outside), "{outside} is in the page");
+        }
+    }
+
+    #[test]
+    fn no_coordinate_is_out_of_the_picture() {
+        for report in [report(), Report::default()] {
+            let page = html(&report);
+            for bad in ["NaN", "inf", "-0.0", "=\"-"] {
+                assert!(!page.contains(bad), "{bad} is in the page");
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What a fault does.
+
+use std::fmt;
+use std::time::Duration;
+
+use echo_core::units::{Size, Timespan};
+
+use super::Network;
+
+/// What happens. Listed in the order in which faults are applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Connections are left waiting; the system holds this many, and one more on Linux.
+    NoAccept(u16),
+    /// The connection is refused, or reset as soon as it is accepted.
+    Refuse,
+    /// What arrives is read and never answered.
+    Stall,
+    /// The message is not answered.
+    Drop,
+    /// The answer is changed.
+    Corrupt(Corruption),
+    /// Only this many bytes of the message are sent back.
+    Truncate(u64),
+    /// The message is answered twice.
+    Duplicate,
+    /// The message's answer is overtaken by the next one's.
+    Reorder,
+    /// The answer comes later.
+    Delay(Delay),
+    /// Answers are held until there are this many bytes of them.
+    Merge(usize),
+    /// The answer comes in pieces of this many bytes.
+    Split(usize),
+    /// Answers come in pieces of this many bytes, this long apart.
+    Trickle(usize, Duration),
+    /// Answers come at this many bytes a second.
+    Rate(u64),
+    /// Our side of the connection is closed; what arrives is read on and never answered.
+    HalfCloseAfter(After),
+    /// The connection is closed.
+    CloseAfter(After),
+    /// The connection is reset.
+    ResetAfter(After),
+}
+
+/// What is changed in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corruption {
+    /// One bit.
+    Bit,
+    /// This many bytes, or all of a shorter message.
+    Bytes(u64),
+}
+
+/// How long an answer is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// Always as long.
+    Fixed(Duration),
+    /// Anything from the first to the second, all equally likely.
+    Uniform(Duration, Duration),
+    /// Normally distributed about the first, the second being the standard deviation; never
+    /// below zero.
+    Normal(Duration, Duration),
+}
+
+/// When a connection's end comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Once this many bytes are sent back.
+    Bytes(u64),
+    /// Once this many messages are answered.
+    Messages(u64),
+    /// This long after it was accepted.
+    Time(Duration),
+}
+
+impl Action {
+    /// The name it is written with.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::NoAccept(_) => "no-accept",
+            Action::Refuse => "refuse",
+            Action::Stall => "stall",
+            Action::Drop => "drop",
+            Action::Corrupt(_) => "corrupt",
+            Action::Truncate(_) => "truncate",
+            Action::Duplicate => "duplicate",
+            Action::Reorder => "reorder",
+            Action::Delay(_) => "delay",
+            Action::Merge(_) => "merge",
+            Action::Split(_) => "split",
+            Action::Trickle(..) => "trickle",
+            Action::Rate(_) => "rate",
+            Action::HalfCloseAfter(_) => "half-close-after",
+            Action::CloseAfter(_) => "close-after",
+            Action::ResetAfter(_) => "reset-after",
+        }
+    }
+
+    /// Its place in the order of application.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Action::NoAccept(_) => 0,
+            Action::Refuse => 1,
+            Action::Stall => 2,
+            Action::Drop => 3,
+            Action::Corrupt(_) => 4,
+            Action::Truncate(_) => 5,
+            Action::Duplicate => 6,
+            Action::Reorder => 7,
+            Action::Delay(_) => 8,
+            Action::Merge(_) => 9,
+            Action::Split(_) => 10,
+            Action::Trickle(..) => 11,
+            Action::Rate(_) => 12,
+            Action::HalfCloseAfter(_) => 13,
+            Action::CloseAfter(_) => 14,
+            Action::ResetAfter(_) => 15,
+        }
+    }
+
+    /// Whether it happens to single messages, not to a connection as a whole.
+    pub(super) fn is_per_message(&self) -> bool {
+        matches!(
+            self,
+            Action::Drop
+                | Action::Corrupt(_)
+                | Action::Truncate(_)
+                | Action::Duplicate
+                | Action::Reorder
+                | Action::Delay(_)
+                | Action::Split(_)
+        )
+    }
+
+    /// The kinds of socket on which it can happen.
+    pub(super) fn networks(&self) -> &'static [Network] {
+        match self {
+            Action::Reorder => &[Network::Udp],
+            // A Unix socket has no reset.
+            Action::Refuse | Action::ResetAfter(_) => &[Network::Tcp],
+            Action::Rate(_) => &[Network::Tcp, Network::Udp, Network::Unix],
+            action if action.is_per_message() => &[Network::Tcp, Network::Udp, Network::Unix],
+            _ => &[Network::Tcp, Network::Unix],
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Action::NoAccept(backlog) => write!(f, "={backlog}"),
+            Action::Truncate(bytes) | Action::Rate(bytes) => write!(f, "={}", Size(*bytes)),
+            Action::Corrupt(Corruption::Bytes(bytes)) => write!(f, "={}", Size(*bytes)),
+            Action::Merge(bytes) | Action::Split(bytes) => write!(f, "={}", Size(*bytes as u64)),
+            Action::Delay(delay) => write!(f, "={delay}"),
+            Action::Trickle(bytes, every) => {
+                write!(f, "={}/{}", Size(*bytes as u64), Timespan(*every))
+            }
+            Action::HalfCloseAfter(after)
+            | Action::CloseAfter(after)
+            | Action::ResetAfter(after) => write!(f, "={after}"),
+            Action::Refuse
+            | Action::Stall
+            | Action::Drop
+            | Action::Corrupt(Corruption::Bit)
+            | Action::Duplicate
+            | Action::Reorder => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Delay::Fixed(delay) => write!(f, "{}", Timespan(*delay)),
+            Delay::Uniform(least, most) => write!(f, "{}..{}", Timespan(*least), Timespan(*most)),
+            Delay::Normal(mean, deviation) => {
+                write!(f, "{}±{}", Timespan(*mean), Timespan(*deviation))
+            }
+        }
+    }
+}
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            After::Bytes(bytes) => write!(f, "{}", Size(*bytes)),
+            After::Messages(messages) => write!(f, "{messages}msg"),
+            After::Time(time) => write!(f, "{}", Timespan(*time)),
+        }
+    }
+}

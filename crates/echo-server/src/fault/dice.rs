@@ -1,0 +1,162 @@
+//! Chance that can be repeated: every draw is a pure function of where it is drawn.
+
+use std::time::Duration;
+
+use super::{Delay, Share};
+
+/// SplitMix64's increment: 2^64 divided by the golden ratio.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A sequence of draws that belongs to one place: a fault, a connection, a message.
+///
+/// Nothing is kept between places, so that the order in which they are visited, and by which
+/// worker, changes nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    /// The draws for the message `message` (0: the connection itself) of connection `connection`,
+    /// made by the fault that is listed at `fault`.
+    pub(super) fn new(seed: u64, fault: usize, connection: u64, message: u64) -> Self {
+        let place = [fault as u64, connection, message];
+        Dice(place.into_iter().fold(mix(seed), |state, part| {
+            mix(state.wrapping_add(GAMMA) ^ mix(part.wrapping_add(GAMMA)))
+        }))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(GAMMA);
+        mix(self.0)
+    }
+
+    /// Whether this place is among `share`. Always draws, so that what follows does not depend
+    /// on the share.
+    pub(super) fn hits(&mut self, share: Share) -> bool {
+        self.below(Share::ALL.millionths().into()) < share.millionths().into()
+    }
+
+    /// A number below `bound`, all equally likely; 0 when the bound is 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// A delay from its distribution.
+    pub(super) fn delay(&mut self, delay: Delay) -> Duration {
+        match delay {
+            Delay::Fixed(delay) => delay,
+            Delay::Uniform(least, most) => least + (most - least).mul_f64(self.unit()),
+            Delay::Normal(mean, deviation) => {
+                // Box and Muller's.
+                let radius = (-2.0 * self.unit().ln()).sqrt();
+                let z = radius * (std::f64::consts::TAU * self.unit()).cos();
+                let seconds = mean.as_secs_f64() + z * deviation.as_secs_f64();
+                Duration::from_secs_f64(seconds.max(0.0))
+            }
+        }
+    }
+
+    /// A number in (0, 1], in steps of 2^-53.
+    fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// SplitMix64's output function: every bit of the result depends on every bit of `z`.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUNDS: u64 = 20_000;
+
+    /// One die for each of many messages, as they are used.
+    fn messages(fault: usize, connection: u64) -> impl Iterator<Item = Dice> {
+        (1..=ROUNDS).map(move |message| Dice::new(7, fault, connection, message))
+    }
+
+    #[test]
+    fn the_generator_is_splitmix64() {
+        // The first outputs for the state 0, from the published reference implementation.
+        let mut dice = Dice(0);
+        let outputs: [u64; 3] = std::array::from_fn(|_| dice.next());
+        assert_eq!(
+            outputs,
+            [
+                0xe220_a839_7b1d_cdaf,
+                0x6e78_9e6a_a1b9_65f4,
+                0x06c4_5d18_8009_454f
+            ]
+        );
+    }
+
+    #[test]
+    fn a_share_of_many_messages_is_hit_to_within_five_deviations() {
+        for millionths in [0, 1_000, 10_000, 200_000, 500_000, 999_000, 1_000_000] {
+            let share = Share::from_millionths(millionths).unwrap();
+            for (fault, connection) in [(0, 1), (1, 1), (0, 2)] {
+                let hits = messages(fault, connection)
+                    .filter_map(|mut dice| dice.hits(share).then_some(()))
+                    .count() as f64;
+                let p = f64::from(millionths) / 1e6;
+                let deviation = (ROUNDS as f64 * p * (1.0 - p)).sqrt();
+                let off = (hits - ROUNDS as f64 * p).abs();
+                assert!(off <= 5.0 * deviation, "{share}: {hits} of {ROUNDS}");
+            }
+        }
+    }
+
+    #[test]
+    fn faults_connections_and_seeds_draw_independently() {
+        let half = Share::from_millionths(500_000).unwrap();
+        let draws = |seed, fault, connection| {
+            (1..=ROUNDS).map(move |message| Dice::new(seed, fault, connection, message).hits(half))
+        };
+        for (seed, fault, connection) in [(8, 0, 1), (7, 1, 1), (7, 0, 2)] {
+            let agree = draws(7, 0, 1)
+                .zip(draws(seed, fault, connection))
+                .filter(|(a, b)| a == b)
+                .count() as f64;
+            // Five standard deviations of a fair coin.
+            let off = (agree - ROUNDS as f64 / 2.0).abs();
+            assert!(off <= 2.5 * (ROUNDS as f64).sqrt(), "{agree} of {ROUNDS}");
+        }
+    }
+
+    #[test]
+    fn delays_have_the_mean_and_deviation_of_their_distribution() {
+        let ms = Duration::from_millis;
+        for (delay, mean, deviation) in [
+            (Delay::Fixed(ms(50)), 50.0, 0.0),
+            (Delay::Uniform(ms(40), ms(60)), 50.0, 20.0 / 12f64.sqrt()),
+            (Delay::Normal(ms(50), ms(10)), 50.0, 10.0),
+        ] {
+            let drawn: Vec<f64> = messages(0, 1)
+                .map(|mut dice| dice.delay(delay).as_secs_f64() * 1e3)
+                .collect();
+            let n = drawn.len() as f64;
+            let found = drawn.iter().sum::<f64>() / n;
+            let spread = (drawn.iter().map(|d| (d - found).powi(2)).sum::<f64>() / n).sqrt();
+            assert!((found - mean).abs() < 0.2, "{delay}: mean {found}");
+            assert!(
+                (spread - deviation).abs() < 0.2,
+                "{delay}: deviation {spread}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_uniform_delay_stays_within_its_bounds_and_none_is_negative() {
+        let ms = Duration::from_millis;
+        for mut dice in messages(3, 9) {
+            let uniform = dice.delay(Delay::Uniform(ms(40), ms(60)));
+            assert!((ms(40)..=ms(60)).contains(&uniform));
+            // Below zero half of the time, if it were let.
+            dice.delay(Delay::Normal(Duration::ZERO, ms(10)));
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! How a fault is written: what happens and where, separated by commas, in any order.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use super::text::{Bad, Text};
+use super::{Action, After, Corruption, Delay, Fault, HELD_MAX, Network, PeerFilter, Pick, Place};
+
+/// Every action with the forms in which it is written.
+const ACTIONS: &[(&str, &str)] = &[
+    ("no-accept", "no-accept, or no-accept=4 to let 4 wait"),
+    (
+        "refuse",
+        "refuse, or refuse=20% for a share of the connections",
+    ),
+    (
+        "stall",
+        "stall, or stall=20% for a share of the connections",
+    ),
+    ("drop", "drop, or drop=20% for a share of the messages"),
+    (
+        "corrupt",
+        "corrupt, corrupt=1% for a share of the messages, or corrupt=4 for 4 bytes",
+    ),
+    ("truncate", "truncate=100"),
+    (
+        "duplicate",
+        "duplicate, or duplicate=5% for a share of the messages",
+    ),
+    (
+        "reorder",
+        "reorder, or reorder=5% for a share of the datagrams",
+    ),
+    ("delay", "delay=50ms, delay=40ms..60ms or delay=50ms±10ms"),
+    ("merge", "merge=4k"),
+    ("split", "split=3"),
+    ("trickle", "trickle=1/100ms"),
+    ("rate", "rate=10k"),
+    ("half-close-after", "half-close-after=1k, =3msg or =200ms"),
+    ("close-after", "close-after=1k, =3msg or =200ms"),
+    ("reset-after", "reset-after=1k, =3msg or =200ms"),
+];
+
+/// The words that say where.
+const PLACES: &str = "tcp, udp, unix, peer=, conn=, msg=";
+
+/// The most connections that a system can be asked to let wait.
+const MAX_BACKLOG: u64 = 65_535;
+
+/// Why a text is no fault: where it stops being one, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseFaultError {
+    spec: String,
+    /// In characters, from 0.
+    at: usize,
+    cause: String,
+}
+
+impl ParseFaultError {
+    /// The character that is wrong, counted from 1; one past the end where something is missing.
+    pub fn character(&self) -> usize {
+        self.at + 1
+    }
+}
+
+impl fmt::Display for ParseFaultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, cause) = (self.at, &self.cause);
+        let shown = self.spec.replace(char::is_control, "\u{fffd}");
+        write!(
+            f,
+            "at character {}: {cause}\n  {shown}\n  {:at$}^",
+            at + 1,
+            ""
+        )
+    }
+}
+
+impl std::error::Error for ParseFaultError {}
+
+impl FromStr for Fault {
+    type Err = ParseFaultError;
+
+    fn from_str(spec: &str) -> Result<Self, Self::Err> {
+        parse(spec).map_err(|Bad { at, cause }| ParseFaultError {
+            at: spec[..at].chars().count(),
+            spec: spec.to_owned(),
+            cause,
+        })
+    }
+}
+
+fn parse(spec: &str) -> Result<Fault, Bad> {
+    let mut draft = Draft::default();
+    let mut at = 0;
+    for part in spec.split(',') {
+        draft.take(Text::new(at, part))?;
+        at += part.len() + 1;
+    }
+    draft.finish(spec)
+}
+
+/// What has been read of a fault.
+#[derive(Default)]
+struct Draft<'a> {
+    action: Option<Action>,
+    place: Place,
+    /// The words so far, a share and a range apart.
+    seen: Vec<(&'static str, Text<'a>)>,
+}
+
+impl<'a> Draft<'a> {
+    fn take(&mut self, part: Text<'a>) -> Result<(), Bad> {
+        let (name, value) = match part.split("=") {
+            Some((name, value)) => (name, Some(value)),
+            None => (part, None),
+        };
+        match name.text {
+            "tcp" | "udp" | "unix" => {
+                if let Some(value) = value {
+                    return Err(value.bad(format_args!("{} takes no value", name.text)));
+                }
+                self.once("the kind of socket", name)?;
+                self.place.network = Some(network(name.text));
+            }
+            "peer" => {
+                self.once("peer", name)?;
+                let value = value.ok_or_else(|| missing(name, "peer=192.0.2.1"))?;
+                self.place.peer = Some(peer(value)?);
+            }
+            "conn" => {
+                let value = value.ok_or_else(|| missing(name, "conn=3, conn=..3 or conn=20%"))?;
+                self.once(
+                    if value.share().is_some() {
+                        "conn=%"
+                    } else {
+                        "conn"
+                    },
+                    name,
+                )?;
+                pick(&mut self.place.connections, value)?;
+            }
+            "msg" => {
+                let value = value.ok_or_else(|| missing(name, "msg=3, msg=..3 or msg=20%"))?;
+                self.once(
+                    if value.share().is_some() {
+                        "msg=%"
+                    } else {
+                        "msg"
+                    },
+                    name,
+                )?;
+                pick(&mut self.place.messages, value)?;
+            }
+            "" => return Err(name.bad("a word is missing; a fault is written as drop=20%,udp")),
+            _ => self.act(name, value)?,
+        }
+        Ok(())
+    }
+
+    /// Takes a word that may be said once.
+    fn once(&mut self, word: &'static str, at: Text<'a>) -> Result<(), Bad> {
+        if self.seen.iter().any(|(seen, _)| *seen == word) {
+            return Err(at.bad(format_args!("{word} is said already; give another --fault")));
+        }
+        self.seen.push((word, at));
+        Ok(())
+    }
+
+    fn act(&mut self, name: Text<'a>, value: Option<Text<'a>>) -> Result<(), Bad> {
+        let Some(&(known, form)) = ACTIONS.iter().find(|(action, _)| *action == name.text) else {
+            let names: Vec<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
+            return Err(name.bad(format_args!(
+                "no such word; what happens is one of {}; where is one of {PLACES}",
+                names.join(", ")
+            )));
+        };
+        if let Some(action) = &self.action {
+            return Err(name.bad(format_args!(
+                "what happens is said already: {}; give another --fault",
+                action.name()
+            )));
+        }
+        let share = value.and_then(Text::share).transpose()?;
+        self.action = Some(match (known, value, share) {
+            ("drop" | "duplicate" | "reorder" | "corrupt", _, Some(share)) => {
+                self.once("msg=%", name)?;
+                self.place.messages.share = share;
+                plain(known)
+            }
+            ("stall" | "refuse", _, Some(share)) => {
+                self.once("conn=%", name)?;
+                self.place.connections.share = share;
+                plain(known)
+            }
+            ("drop" | "duplicate" | "reorder" | "stall" | "refuse", Some(value), None) => {
+                return Err(Bad {
+                    at: value.at + value.text.len(),
+                    cause: format!("a % is missing; write {form}"),
+                });
+            }
+            ("drop" | "duplicate" | "reorder" | "stall" | "refuse" | "corrupt", None, _) => {
+                plain(known)
+            }
+            ("no-accept", None, _) => Action::NoAccept(0),
+            (_, None, _) => return Err(missing(name, form)),
+            (known, Some(value), _) => with_value(known, value, form)?,
+        });
+        self.once("what happens", name)
+    }
+
+    /// The fault, if its parts go together.
+    fn finish(self, spec: &str) -> Result<Fault, Bad> {
+        let place = self.place;
+        let Some(action) = self.action else {
+            return Err(Bad {
+                at: spec.trim_end().len(),
+                cause: "what happens is missing; add it, such as drop".to_owned(),
+            });
+        };
+        let name = action.name();
+        // Where a word was said; at its start if it was not.
+        let said = |words: &[&str]| {
+            let found = self.seen.iter().find(|(word, _)| words.contains(word));
+            found.map(|(_, at)| *at)
+        };
+        if let Some(network) = place.network
+            && !action.networks().contains(&network)
+        {
+            let able: Vec<String> = action.networks().iter().map(ToString::to_string).collect();
+            let at = said(&["the kind of socket"]).unwrap_or(Text::new(0, spec));
+            return Err(at.bad(format_args!(
+                "{name} cannot happen on {network}, only on {}",
+                able.join(" and ")
+            )));
+        }
+        if let Some(at) = said(&["msg", "msg=%"])
+            && !action.is_per_message()
+        {
+            return Err(at.bad(format_args!(
+                "{name} happens to whole connections; choose some with conn="
+            )));
+        }
+        if matches!(action, Action::NoAccept(_)) {
+            let endless = place.connections.last == u64::MAX;
+            let at = said(&["peer", "conn=%"]).or(said(&["conn"]).filter(|_| !endless));
+            if let Some(at) = at {
+                return Err(at.bad(
+                    "a connection that waits holds up all behind it, and its peer is not known; \
+                     write no-accept alone, or with conn=3.. to accept the first two",
+                ));
+            }
+        }
+        Ok(Fault { action, place })
+    }
+}
+
+fn missing(name: Text<'_>, form: &str) -> Bad {
+    Bad {
+        at: name.at + name.text.len(),
+        cause: format!("a value is missing; write {form}"),
+    }
+}
+
+fn network(name: &str) -> Network {
+    match name {
+        "tcp" => Network::Tcp,
+        "udp" => Network::Udp,
+        _ => Network::Unix,
+    }
+}
+
+/// An action that needs no value.
+fn plain(name: &str) -> Action {
+    match name {
+        "refuse" => Action::Refuse,
+        "stall" => Action::Stall,
+        "corrupt" => Action::Corrupt(Corruption::Bit),
+        "duplicate" => Action::Duplicate,
+        "reorder" => Action::Reorder,
+        _ => Action::Drop,
+    }
+}
+
+/// An action with its value.
+fn with_value(name: &str, value: Text<'_>, form: &str) -> Result<Action, Bad> {
+    Ok(match name {
+        "no-accept" => Action::NoAccept(value.size(0, MAX_BACKLOG)? as u16),
+        "corrupt" => Action::Corrupt(Corruption::Bytes(value.size(1, u64::MAX)?)),
+        "truncate" => Action::Truncate(value.size(0, u64::MAX)?),
+        "delay" => Action::Delay(delay(value)?),
+        "merge" => Action::Merge(value.size(1, HELD_MAX as u64)? as usize),
+        "split" => Action::Split(value.size(1, HELD_MAX as u64)? as usize),
+        "trickle" => {
+            let (bytes, every) = value.split("/").ok_or_else(|| Bad {
+                at: value.at + value.text.len(),
+                cause: format!("the time between two pieces is missing; write {form}"),
+            })?;
+            Action::Trickle(bytes.size(1, HELD_MAX as u64)? as usize, every.time()?)
+        }
+        "rate" => Action::Rate(value.before("/s").unwrap_or(value).size(1, u64::MAX)?),
+        "half-close-after" => Action::HalfCloseAfter(after(value)?),
+        "close-after" => Action::CloseAfter(after(value)?),
+        _ => Action::ResetAfter(after(value)?),
+    })
+}
+
+fn delay(value: Text<'_>) -> Result<Delay, Bad> {
+    if let Some((mean, deviation)) = value.split("±").or_else(|| value.split("+-")) {
+        return Ok(Delay::Normal(mean.time()?, deviation.time()?));
+    }
+    if let Some((least, most)) = value.split("..") {
+        let bounds = (least.time()?, most.time()?);
+        if bounds.0 > bounds.1 {
+            return Err(most.bad("the longest delay is shorter than the shortest"));
+        }
+        return Ok(Delay::Uniform(bounds.0, bounds.1));
+    }
+    Ok(Delay::Fixed(value.time()?))
+}
+
+fn after(value: Text<'_>) -> Result<After, Bad> {
+    if let Some(messages) = value.before("msg") {
+        return Ok(After::Messages(messages.value(
+            |_: std::num::ParseIntError| "write a number of messages such as 3msg".to_owned(),
+        )?));
+    }
+    if let Ok(bytes) = value.size(0, u64::MAX) {
+        return Ok(After::Bytes(bytes));
+    }
+    let bad = match value.time() {
+        Ok(time)
+            if !value
+                .text
+                .ends_with(|c: char| c.is_ascii_digit() || c == '.') =>
+        {
+            return Ok(After::Time(time));
+        }
+        Ok(_) => value.bad(""),
+        Err(bad) => bad,
+    };
+    Err(Bad {
+        at: bad.at,
+        cause: "write bytes such as 1k, messages such as 3msg, or a time such as 200ms".to_owned(),
+    })
+}
+
+fn peer(value: Text<'_>) -> Result<PeerFilter, Bad> {
+    if let Ok(ip) = value.text.parse::<IpAddr>() {
+        return Ok(PeerFilter::Ip(ip.to_canonical()));
+    }
+    let socket: SocketAddr = value.value(|_: std::net::AddrParseError| {
+        "write an IP address, with or without a port: 192.0.2.1, [2001:db8::1]:4000".to_owned()
+    })?;
+    let ip = socket.ip().to_canonical();
+    Ok(PeerFilter::Socket(SocketAddr::new(ip, socket.port())))
+}
+
+fn pick(pick: &mut Pick, value: Text<'_>) -> Result<(), Bad> {
+    if let Some(share) = value.share() {
+        pick.share = share?;
+        return Ok(());
+    }
+    let Some((first, last)) = value.split("..") else {
+        let number = value.number()?;
+        (pick.first, pick.last) = (number, number);
+        return Ok(());
+    };
+    if first.text.is_empty() && last.text.is_empty() {
+        return Err(value.bad("a number is missing; write ..3, 3.. or 1..3"));
+    }
+    if !first.text.is_empty() {
+        pick.first = first.number()?;
+    }
+    if !last.text.is_empty() {
+        pick.last = last.number()?;
+    }
+    if pick.first > pick.last {
+        return Err(last.bad("the last one comes before the first"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! What goes wrong on purpose: a fault says what happens, and where. See `docs/FAULTS.md`.
+
+mod action;
+mod applied;
+mod datagram;
+mod dice;
+mod grammar;
+mod pace;
+mod place;
+mod plan;
+mod seed;
+mod stream;
+mod table;
+mod text;
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+pub use action::{Action, After, Corruption, Delay};
+pub use applied::Applied;
+pub(crate) use datagram::{DatagramFaults, Reply};
+pub use grammar::ParseFaultError;
+pub use place::{Network, PeerFilter, Pick, Place, Share};
+pub(crate) use plan::{Plan, backlog, refuses_all};
+pub use seed::Seed;
+pub(crate) use stream::{Due, End, StreamFaults};
+
+/// The most that may be held back of one connection, in bytes; nothing more is read while it is.
+pub const HELD_MAX: usize = 256 << 10;
+
+/// One fault: what happens, and where.
+///
+/// ```
+/// use echo_server::fault::Fault;
+///
+/// let fault: Fault = "delay = 50ms±10ms, udp, msg = ..100".parse().unwrap();
+/// assert_eq!(fault.to_string(), "delay=50ms±10ms,udp,msg=..100");
+/// let error = "delay=50mx".parse::<Fault>().unwrap_err().to_string();
+/// assert!(error.starts_with("at character 10: "), "{error}");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What happens.
+    pub action: Action,
+    /// Where.
+    pub place: Place,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.action, self.place)
+    }
+}
+
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,150 @@
+//! Where a fault applies.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// Where a fault applies. The default is everywhere that its action can.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Only on this kind of socket.
+    pub network: Option<Network>,
+    /// Only for this peer.
+    pub peer: Option<PeerFilter>,
+    /// Only for these connections, counted from 1. On UDP, a source counts as a connection.
+    pub connections: Pick,
+    /// Only for these messages of each connection, counted from 1.
+    pub messages: Pick,
+}
+
+/// A kind of socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// TCP connections.
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+    /// Unix stream connections.
+    Unix,
+}
+
+/// A peer's address, with or without its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerFilter {
+    /// Any port of this address.
+    Ip(IpAddr),
+    /// This address and port.
+    Socket(SocketAddr),
+}
+
+/// Some of a numbered sequence: those within the bounds, or a share of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// The first one, from 1.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// How many of those between.
+    pub share: Share,
+}
+
+/// A share, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Place {
+    /// Whether it covers this connection or UDP source, leaving the share aside.
+    pub(super) fn covers(&self, network: Network, number: u64, peer: Option<SocketAddr>) -> bool {
+        self.network.is_none_or(|only| only == network)
+            && self.connections.bounds(number)
+            && self.peer.is_none_or(|only| match (only, peer) {
+                (PeerFilter::Ip(ip), Some(peer)) => peer.ip().to_canonical() == ip,
+                (PeerFilter::Socket(socket), Some(peer)) => {
+                    (peer.ip().to_canonical(), peer.port()) == (socket.ip(), socket.port())
+                }
+                (_, None) => false,
+            })
+    }
+}
+
+impl Pick {
+    /// Whether `number` lies within the bounds.
+    pub(super) fn bounds(&self, number: u64) -> bool {
+        (self.first..=self.last).contains(&number)
+    }
+}
+
+impl Default for Pick {
+    fn default() -> Self {
+        Pick {
+            first: 1,
+            last: u64::MAX,
+            share: Share::ALL,
+        }
+    }
+}
+
+impl Share {
+    /// Every one.
+    pub const ALL: Share = Share(1_000_000);
+
+    /// A share from millionths; `None` above one.
+    pub fn from_millionths(millionths: u32) -> Option<Self> {
+        (millionths <= Share::ALL.0).then_some(Share(millionths))
+    }
+
+    /// The share in millionths.
+    pub fn millionths(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(network) = self.network {
+            write!(f, ",{network}")?;
+        }
+        match self.peer {
+            Some(PeerFilter::Ip(ip)) => write!(f, ",peer={ip}")?,
+            Some(PeerFilter::Socket(socket)) => write!(f, ",peer={socket}")?,
+            None => {}
+        }
+        self.connections.write(f, "conn")?;
+        self.messages.write(f, "msg")
+    }
+}
+
+impl Pick {
+    fn write(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        match (self.first, self.last) {
+            (1, u64::MAX) => {}
+            (1, last) => write!(f, ",{name}=..{last}")?,
+            (first, u64::MAX) => write!(f, ",{name}={first}..")?,
+            (first, last) if first == last => write!(f, ",{name}={first}")?,
+            (first, last) => write!(f, ",{name}={first}..{last}")?,
+        }
+        if self.share != Share::ALL {
+            write!(f, ",{name}={}", self.share)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / 10_000, self.0 % 10_000);
+        match rest {
+            0 => write!(f, "{whole}%"),
+            rest => write!(f, "{whole}.{}%", format!("{rest:04}").trim_end_matches('0')),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Network::Tcp => "tcp",
+            Network::Udp => "udp",
+            Network::Unix => "unix",
+        })
+    }
+}

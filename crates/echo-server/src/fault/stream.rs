@@ -1,0 +1,336 @@
+//! The faults of one stream: what stands between its reading and its writing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use echo_core::Framing;
+
+use super::pace::Pace;
+use super::plan::{Plan, Script};
+use super::{Action, After, Applied, HELD_MAX, Network};
+use crate::event::{ConnectionId, Events, PeerAddress};
+
+/// What a chunk costs besides its bytes: itself, and what the allocator adds.
+const CHUNK_COST: usize = size_of::<Chunk>() + 16;
+
+/// Turns what was read into what is to be written, and when.
+#[derive(Debug)]
+pub(crate) struct StreamFaults {
+    script: Script,
+    framing: Framing,
+    merge: Option<usize>,
+    pace: Pace,
+    ends: Vec<(End, After)>,
+    /// What concerns the whole connection, and is told once it makes a difference.
+    untold: Vec<Applied>,
+    accepted: Instant,
+    /// Nothing is answered any more.
+    muted: bool,
+    /// Messages so far, and those that are answered.
+    messages: u64,
+    answered: u64,
+    /// Read, and waiting for room. Nothing is read meanwhile.
+    input: Vec<u8>,
+    /// Answers waiting for others to be joined with, and the pieces they are sent in.
+    merging: Vec<u8>,
+    merging_split: Option<usize>,
+    queue: VecDeque<Chunk>,
+    /// What the queue and the merging answers cost, in bytes.
+    held: usize,
+    /// When the last queued chunk is due: a stream cannot overtake itself.
+    last_due: Instant,
+    /// Bytes sent.
+    sent: u64,
+    /// The socket took less than it was given.
+    blocked: bool,
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+struct Chunk {
+    at: Instant,
+    bytes: Vec<u8>,
+    sent: usize,
+    split: Option<usize>,
+    /// The last message that is answered with it.
+    message: u64,
+}
+
+/// What is to be done now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due<'a> {
+    /// Write these; [`StreamFaults::wrote`] must be told how many were taken.
+    Bytes(&'a [u8]),
+    /// End the connection.
+    End(End),
+    /// Nothing, for now.
+    Nothing,
+}
+
+/// How a connection is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Our side only.
+    HalfClose,
+    /// As after a normal exchange.
+    Close,
+    /// With a reset.
+    Reset,
+}
+
+impl End {
+    /// The name of the fault that ends a connection so.
+    pub(crate) fn name(self) -> &'static str {
+        self.applied().name()
+    }
+
+    fn applied(self) -> Applied {
+        match self {
+            End::HalfClose => Applied::HalfClose,
+            End::Close => Applied::Close,
+            End::Reset => Applied::Reset,
+        }
+    }
+}
+
+impl StreamFaults {
+    /// The faults of a connection that was accepted at `now`; `None` when there are none.
+    pub(crate) fn new(
+        plan: &Arc<Plan>,
+        network: Network,
+        id: ConnectionId,
+        peer: PeerAddress,
+        framing: Framing,
+        now: Instant,
+    ) -> Option<Box<Self>> {
+        let script = plan.script(network, id, peer)?;
+        let mut faults = StreamFaults {
+            script,
+            framing,
+            merge: None,
+            pace: Pace::default(),
+            ends: Vec::new(),
+            untold: Vec::new(),
+            accepted: now,
+            muted: false,
+            messages: 0,
+            answered: 0,
+            input: Vec::new(),
+            merging: Vec::new(),
+            merging_split: None,
+            queue: VecDeque::new(),
+            held: 0,
+            last_due: now,
+            sent: 0,
+            blocked: false,
+        };
+        faults.set_up();
+        Some(Box::new(faults))
+    }
+
+    /// Of several faults of one kind that concern the whole connection, the first holds.
+    fn set_up(&mut self) {
+        for action in self.script.whole() {
+            match *action {
+                Action::Stall if !self.muted => {
+                    self.muted = true;
+                    self.untold.push(Applied::Stall);
+                }
+                Action::Merge(bytes) => self.merge = self.merge.or(Some(bytes)),
+                Action::Trickle(bytes, pause) if self.pace.trickle.is_none() => {
+                    self.pace.trickle = Some((bytes, pause));
+                    self.untold.push(Applied::Trickle);
+                }
+                Action::Rate(rate) if self.pace.rate.is_none() => {
+                    self.pace.rate = Some(rate);
+                    self.untold.push(Applied::Rate);
+                }
+                Action::HalfCloseAfter(after) => self.ends.push((End::HalfClose, after)),
+                Action::CloseAfter(after) => self.ends.push((End::Close, after)),
+                Action::ResetAfter(after) => self.ends.push((End::Reset, after)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes complete frames that were read; with raw framing, what one read returned.
+    pub(crate) fn push(&mut self, bytes: &[u8], now: Instant, events: &Events) {
+        for applied in self.untold.drain(..) {
+            self.script.tell(events, 0, applied);
+        }
+        if !self.muted {
+            let taken = self.take_messages(bytes, now, events);
+            self.input.extend_from_slice(&bytes[taken..]);
+        }
+    }
+
+    /// Takes note that nothing more will be read: no answer waits for others any more.
+    pub(crate) fn finish(&mut self, now: Instant, events: &Events) {
+        self.make_room(now, events);
+        self.merged(events);
+    }
+
+    /// Whether more may be read.
+    pub(crate) fn has_room(&self) -> bool {
+        self.input.is_empty() && self.held < HELD_MAX
+    }
+
+    /// Whether all that was read is answered, or never will be.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.is_empty() && self.merging.is_empty() && self.queue.is_empty()
+    }
+
+    /// Whether the socket has not taken all that it was given.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// When there will be something due, if the socket is ready.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        let ends = self.ends.iter().filter_map(|(_, after)| match after {
+            After::Time(time) => Some(self.accepted + *time),
+            After::Bytes(0) | After::Messages(0) => Some(self.accepted),
+            After::Bytes(_) | After::Messages(_) => None,
+        });
+        let chunk = self.queue.front().filter(|_| !self.blocked);
+        ends.chain(chunk.map(|chunk| self.due_at(chunk))).min()
+    }
+
+    /// What is to be done now. Call it until there is nothing, or the socket is full.
+    pub(crate) fn due(&mut self, now: Instant, events: &Events) -> Due<'_> {
+        let reached = |(_, after): &(End, After)| match *after {
+            After::Bytes(bytes) => self.sent >= bytes,
+            After::Messages(messages) => self.answered >= messages,
+            After::Time(time) => now >= self.accepted + time,
+        };
+        if let Some(first) = self.ends.iter().position(reached) {
+            let (end, _) = self.ends.remove(first);
+            return self.end(end, events);
+        }
+        self.make_room(now, events);
+        let until_end = self.ends.iter().filter_map(|(_, after)| match after {
+            After::Bytes(bytes) => Some(bytes - self.sent),
+            After::Messages(_) | After::Time(_) => None,
+        });
+        let most = until_end.min().unwrap_or(u64::MAX);
+        match self.queue.front() {
+            Some(chunk) if self.due_at(chunk) <= now => {
+                let rest = &chunk.bytes[chunk.sent..];
+                let piece = self.pace.piece(rest.len(), chunk.split);
+                Due::Bytes(&rest[..usize::try_from(most).unwrap_or(piece).min(piece)])
+            }
+            _ => Due::Nothing,
+        }
+    }
+
+    /// Takes note that the socket took `taken` bytes of what was due, and whether that was all.
+    pub(crate) fn wrote(&mut self, taken: usize, all: bool, now: Instant) {
+        self.blocked = !all;
+        self.sent += taken as u64;
+        let Some(chunk) = self.queue.front_mut() else {
+            return;
+        };
+        chunk.sent += taken;
+        self.pace.left(now, taken, chunk.split);
+        if chunk.sent == chunk.bytes.len() {
+            self.answered = chunk.message;
+            self.held -= chunk.bytes.len() + CHUNK_COST;
+            self.queue.pop_front();
+        }
+    }
+
+    fn due_at(&self, chunk: &Chunk) -> Instant {
+        self.pace.next().map_or(chunk.at, |next| next.max(chunk.at))
+    }
+
+    fn end(&mut self, end: End, events: &Events) -> Due<'static> {
+        self.script.tell(events, 0, end.applied());
+        self.muted = true;
+        self.blocked = false;
+        self.input = Vec::new();
+        self.merging = Vec::new();
+        self.queue = VecDeque::new();
+        self.held = 0;
+        Due::End(end)
+    }
+
+    /// Takes the messages for which there is room. Returns their bytes.
+    fn take_messages(&mut self, bytes: &[u8], now: Instant, events: &Events) -> usize {
+        let mut taken = 0;
+        for message in self.framing.frames(bytes) {
+            if self.held >= HELD_MAX {
+                break;
+            }
+            taken += message.len();
+            self.message(message.to_vec(), now, events);
+        }
+        taken
+    }
+
+    fn make_room(&mut self, now: Instant, events: &Events) {
+        if !self.input.is_empty() && self.held < HELD_MAX {
+            let mut input = std::mem::take(&mut self.input);
+            let taken = self.take_messages(&input, now, events);
+            input.drain(..taken);
+            self.input = input;
+        }
+    }
+
+    fn message(&mut self, mut bytes: Vec<u8>, now: Instant, events: &Events) {
+        self.messages += 1;
+        let verdict = self.script.judge(self.messages, &mut bytes, false, events);
+        let mut bytes = bytes.repeat(verdict.copies);
+        if bytes.is_empty() {
+            self.skip();
+            return;
+        }
+        self.last_due = self.last_due.max(now + verdict.delay);
+        self.held += bytes.len();
+        match self.merge {
+            Some(least) => {
+                self.merging_split = self.merging_split.or(verdict.split);
+                self.merging.append(&mut bytes);
+                if self.merging.len() >= least {
+                    self.merged(events);
+                }
+            }
+            None => self.enqueue(bytes, verdict.split),
+        }
+    }
+
+    /// A message without an answer counts as answered once those before it are.
+    fn skip(&mut self) {
+        match self.queue.back_mut() {
+            _ if !self.merging.is_empty() => {}
+            Some(chunk) => chunk.message = self.messages,
+            None => self.answered = self.messages,
+        }
+    }
+
+    /// Sends the joined answers on their way.
+    fn merged(&mut self, events: &Events) {
+        if !self.merging.is_empty() {
+            let bytes = std::mem::take(&mut self.merging);
+            let merged = Applied::Merge { bytes: bytes.len() };
+            self.script.tell(events, self.messages, merged);
+            let split = self.merging_split.take();
+            self.enqueue(bytes, split);
+        }
+    }
+
+    /// Queues an answer whose bytes are counted already.
+    fn enqueue(&mut self, bytes: Vec<u8>, split: Option<usize>) {
+        self.held += CHUNK_COST;
+        self.queue.push_back(Chunk {
+            at: self.last_due,
+            bytes,
+            sent: 0,
+            split,
+            message: self.messages,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

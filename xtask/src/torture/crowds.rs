@@ -1,0 +1,252 @@
+//! Crowds and shortages: resets, churn, slow readers, stops, and limits of the system.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use super::random::Random;
+use super::traffic::{self, Bystander};
+use super::victim::{self, Victim};
+use super::{Arena, Outcome};
+
+/// Connections closed with a reset, in one run of the step.
+const RESETS: u64 = 5_000;
+
+/// Connections that come and go, in one run of the step.
+const CHURN: u64 = 100_000;
+
+/// Threads that make connections come and go.
+const CHURNERS: u64 = 4;
+
+fn server(arena: &Arena, wrapper: &str, args: &[&str]) -> Command {
+    let mut all = vec!["--listen=0.0.0.0:0"];
+    all.extend(args);
+    victim::command(&arena.server, wrapper, &all)
+}
+
+/// Peers that reset at any moment, beside one that must not notice.
+pub fn resets(arena: &mut Arena) -> Result<Outcome> {
+    let victim = Victim::start(&mut server(arena, "", &[]))?;
+    let mut random = arena.random.part(1);
+    let block = random.bytes(100_000);
+    let stop = AtomicBool::new(false);
+    let pings = thread::scope(|scope| -> Result<_> {
+        let bystander = Bystander::start(scope, victim.tcp, arena.random.part(2), &stop);
+        let outcome = (0..RESETS).try_for_each(|_| {
+            let peer = traffic::connect(spread(victim.tcp, random.next()))?;
+            peer.set_nonblocking(true)?;
+            // Before a byte, after a few, with an echo unread, with a backlog.
+            let len = *random.pick(&[0, 1, 5_000, 100_000]);
+            let _ = std::io::Write::write(&mut &peer, &block[..len]);
+            if random.below(8) == 0 {
+                peer.shutdown(std::net::Shutdown::Write)?;
+            }
+            traffic::reset(peer)
+        });
+        let pings = bystander.stop();
+        outcome.and(pings)
+    })?;
+    arena.tally.connections += RESETS;
+    victim.balances(8 << 10)?;
+    victim.stop()?;
+    Ok(Outcome::Held(format!(
+        "{RESETS} resets; the bystander lost none of {} pings, the slowest took {:.1?}",
+        pings.count, pings.longest
+    )))
+}
+
+/// Another of this machine's addresses, so that no pair of addresses runs out of ports.
+fn spread(address: SocketAddr, n: u64) -> SocketAddr {
+    let [.., a, b] = n.to_be_bytes();
+    SocketAddr::new(
+        IpAddr::V4(Ipv4Addr::new(127, 0, a % 16, b.max(1))),
+        address.port(),
+    )
+}
+
+/// Connections that come, say something, and go.
+pub fn churn(arena: &mut Arena) -> Result<Outcome> {
+    let victim = Victim::start(&mut server(arena, "", &[]))?;
+    let start = Instant::now();
+    thread::scope(|scope| -> Result<()> {
+        let churners: Vec<_> = (0..CHURNERS)
+            .map(|n| {
+                scope.spawn({
+                    let (random, address) = (arena.random.part(n), victim.tcp);
+                    move || churner(random, address)
+                })
+            })
+            .collect();
+        churners
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("no client panics"))
+    })?;
+    let rate = CHURN as f64 / start.elapsed().as_secs_f64();
+    arena.tally.connections += CHURN;
+    arena.tally.bytes += CHURN * 32;
+    victim.balances(8 << 10)?;
+    victim.stop()?;
+    Ok(Outcome::Held(format!(
+        "{CHURN} connections came and went, {rate:.0} a second, and left nothing behind"
+    )))
+}
+
+fn churner(mut random: Random, address: SocketAddr) -> Result<()> {
+    for n in 0..CHURN / CHURNERS {
+        let peer = traffic::connect(spread(address, random.next()))?;
+        traffic::echo(&peer, &random.bytes(32)).with_context(|| format!("connection {n}"))?;
+    }
+    Ok(())
+}
+
+/// Peers that never read, and peers that read slowly, beside one that must lose nothing.
+pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
+    const STUCK: usize = 50;
+    const SLOW: usize = 10;
+    /// 2 MB in pieces of at most 64 KiB take half a second at least.
+    const PAUSE: Duration = Duration::from_millis(15);
+    let victim = Victim::start(&mut server(arena, "", &["--workers=2"]))?;
+    let mut random = arena.random.part(1);
+    let block = random.bytes(99_991);
+    let messages: Vec<Vec<u8>> = (0..SLOW).map(|_| random.bytes(2_000_000)).collect();
+    let stop = AtomicBool::new(false);
+    let (pings, grown) = thread::scope(|scope| -> Result<_> {
+        let bystander = Bystander::start(scope, victim.tcp, arena.random.part(2), &stop);
+        let outcome = (|| {
+            let stuck = (0..STUCK)
+                .map(|_| traffic::connect(victim.tcp))
+                .collect::<Result<Vec<TcpStream>>>()?;
+            for stream in &stuck {
+                traffic::fill(stream, &block)?;
+            }
+            let slow: Vec<_> = messages
+                .iter()
+                .map(|message| scope.spawn(|| traffic::exchange_at(victim.tcp, message, PAUSE)))
+                .collect();
+            for slow in slow {
+                let exchange = slow.join().expect("no client panics")?;
+                ensure!(exchange.whole, "a slow reader got {} bytes", exchange.back);
+            }
+            victim.grown_kib()
+        })();
+        let pings = bystander.stop();
+        Ok((pings?, outcome?))
+    })?;
+    ensure!(
+        grown < 8 << 10,
+        "{STUCK} peers that never read cost {grown} KiB"
+    );
+    arena.tally.connections += (STUCK + SLOW) as u64;
+    arena.tally.bytes += (SLOW * 2_000_000) as u64;
+    victim.balances(8 << 10)?;
+    victim.stop()?;
+    Ok(Outcome::Held(format!(
+        "beside {STUCK} peers that never read ({grown} KiB) and {SLOW} slow ones none of {} pings was lost, the slowest took {:.1?}",
+        pings.count, pings.longest
+    )))
+}
+
+/// The server stands still at random, and goes on as if nothing had been.
+pub fn stops(arena: &mut Arena) -> Result<Outcome> {
+    const STOPS: usize = 20;
+    let victim = Victim::start(&mut server(arena, "", &[]))?;
+    let mut random = arena.random.part(1);
+    let messages: Vec<Vec<u8>> = (0..8).map(|_| random.bytes(10_000_000)).collect();
+    let stop = AtomicBool::new(false);
+    let pings = thread::scope(|scope| -> Result<_> {
+        let bystander = Bystander::start(scope, victim.tcp, arena.random.part(2), &stop);
+        let streams: Vec<_> = messages
+            .iter()
+            .map(|message| scope.spawn(|| traffic::exchange(victim.tcp, message)))
+            .collect();
+        let outcome = (0..STOPS).try_for_each(|_| {
+            thread::sleep(Duration::from_millis(random.below(20)));
+            victim.signal(Signal::SIGSTOP)?;
+            thread::sleep(Duration::from_millis(random.below(60)));
+            victim.signal(Signal::SIGCONT)
+        });
+        for stream in streams {
+            let exchange = stream.join().expect("no client panics")?;
+            ensure!(
+                exchange.whole,
+                "{} of 10000000 bytes came back",
+                exchange.back
+            );
+            arena.tally.connections += 1;
+            arena.tally.bytes += exchange.back as u64;
+        }
+        let pings = bystander.stop();
+        outcome.and(pings)
+    })?;
+    victim.balances(8 << 10)?;
+    victim.stop()?;
+    Ok(Outcome::Held(format!(
+        "stopped and continued {STOPS} times: 80 MB and {} pings came back whole",
+        pings.count
+    )))
+}
+
+/// More peers than descriptors: it waits without work, and serves again within a second.
+pub fn few_descriptors(arena: &mut Arena) -> Result<Outcome> {
+    let wrapper = "prlimit --nofile=32:32";
+    let victim = Victim::start(&mut server(
+        arena,
+        wrapper,
+        &["--max-connections=1000", "--workers=2"],
+    ))?;
+    let crowd = (0..200)
+        .map(|_| traffic::connect(victim.tcp))
+        .collect::<Result<Vec<_>>>()?;
+    let (start, before) = (Instant::now(), victim.cpu()?);
+    while start.elapsed() < Duration::from_secs(2) {
+        traffic::echo(&crowd[0], b"still here")?;
+        thread::sleep(Duration::from_millis(50));
+    }
+    let used = victim.cpu()? - before;
+    ensure!(
+        used <= Duration::from_millis(200),
+        "out of descriptors it used {used:?} of CPU in 2 s"
+    );
+    let complaints = victim.told().matches("Cannot accept").count();
+    ensure!(
+        (1..10).contains(&complaints),
+        "{complaints} complaints:\n{}",
+        victim.told()
+    );
+    drop(crowd);
+    victim.serves(Duration::from_secs(1))?;
+    victim.balances(4 << 10)?;
+    victim.stop()?;
+    arena.tally.connections += 200;
+    Ok(Outcome::Held(format!(
+        "with 32 descriptors and 200 peers: {used:?} of CPU in 2 s, {complaints} complaints, back within a second"
+    )))
+}
+
+/// A ceiling over its memory, which a crowd that never reads must not reach.
+pub fn little_memory(arena: &mut Arena) -> Result<Outcome> {
+    // Beyond this the system gives it nothing, and it would be aborted.
+    const CEILING: &str = "prlimit --data=67108864:67108864";
+    let victim = Victim::start(&mut server(arena, CEILING, &["--workers=2"]))?;
+    let block = arena.random.bytes(99_991);
+    let crowd = (0..100)
+        .map(|_| traffic::connect(victim.tcp))
+        .collect::<Result<Vec<_>>>()?;
+    for stream in &crowd {
+        traffic::fill(stream, &block)?;
+    }
+    let grown = victim.grown_kib()?;
+    victim.serves(Duration::from_secs(1))?;
+    drop(crowd);
+    victim.balances(32 << 10)?;
+    victim.stop()?;
+    arena.tally.connections += 100;
+    Ok(Outcome::Held(format!(
+        "100 peers that never read cost {grown} KiB under a ceiling of 64 MiB"
+    )))
+}

@@ -1,0 +1,259 @@
+//! `cargo xtask torture`: faults from outside. The server may lose the connection at hand, but no
+//! byte may be wrong, nobody else may notice, and nothing may be left behind.
+
+mod calls;
+mod crowds;
+mod random;
+mod traffic;
+mod victim;
+mod wire;
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+
+use crate::cargo::{Profile, Programs, root};
+use crate::terminal::{Style, Terminal};
+use random::Random;
+
+/// Set in the process that runs in its own network namespace.
+const INSIDE: &str = "ECHO_TORTURE_INSIDE";
+
+/// What is asked for.
+#[derive(Args)]
+pub struct Options {
+    /// Make the choices that belong to this seed; a run that fails tells its own
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Go on, with further seeds, until this time is up; every step runs once in any case
+    #[arg(long, value_name = "M", default_value_t = 2.0)]
+    minutes: f64,
+}
+
+impl Options {
+    /// A run of two minutes, as a change must pass.
+    pub fn short() -> Self {
+        Options {
+            seed: None,
+            minutes: 2.0,
+        }
+    }
+}
+
+/// What the steps share.
+struct Arena {
+    server: PathBuf,
+    client: PathBuf,
+    dir: PathBuf,
+    /// Whether this is a network that nobody else sees.
+    own_network: bool,
+    random: Random,
+    tally: Tally,
+}
+
+/// What has been done so far.
+#[derive(Default)]
+struct Tally {
+    faults: u64,
+    connections: u64,
+    bytes: u64,
+    datagrams: u64,
+}
+
+/// How a step ended, if it did not fail.
+enum Outcome {
+    /// What has held.
+    Held(String),
+    /// What this machine lacks.
+    Skipped(String),
+}
+
+/// One kind of trouble.
+struct Step {
+    name: &'static str,
+    run: fn(&mut Arena) -> Result<Outcome>,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "system calls fail while it starts",
+        run: calls::starting,
+    },
+    Step {
+        name: "system calls fail while it serves",
+        run: calls::serving,
+    },
+    Step {
+        name: "short reads and writes",
+        run: wire::short_counts,
+    },
+    Step {
+        name: "a bad network",
+        run: wire::weather,
+    },
+    Step {
+        name: "a network that parts",
+        run: wire::partition,
+    },
+    Step {
+        name: "bytes that change on the way",
+        run: wire::corruption,
+    },
+    Step {
+        name: "stopped and continued",
+        run: crowds::stops,
+    },
+    Step {
+        name: "slow readers",
+        run: crowds::slow_readers,
+    },
+    Step {
+        name: "resets",
+        run: crowds::resets,
+    },
+    Step {
+        name: "out of descriptors",
+        run: crowds::few_descriptors,
+    },
+    Step {
+        name: "little memory",
+        run: crowds::little_memory,
+    },
+    Step {
+        name: "churn",
+        run: crowds::churn,
+    },
+];
+
+/// Runs every step, then further rounds of them until the time is up.
+pub fn run(options: &Options) -> Result<()> {
+    if env::var_os(INSIDE).is_none()
+        && let Some(flags) = namespace()
+    {
+        return run_inside(flags, options);
+    }
+    let programs = Programs::build(
+        &root().join("Cargo.toml"),
+        &["echo-server", "echo-client"],
+        Profile::Dev,
+    )?;
+    let seed = options.seed.unwrap_or_else(seed_of_now);
+    let out = Terminal::stdout();
+    let dir = env::temp_dir().join(format!("echo-torture-{}", std::process::id()));
+    std::fs::create_dir(&dir)?;
+    let mut arena = Arena {
+        server: programs.path("echo-server")?.to_owned(),
+        client: programs.path("echo-client")?.to_owned(),
+        dir,
+        own_network: env::var_os(INSIDE).is_some(),
+        random: Random::new(seed),
+        tally: Tally::default(),
+    };
+    let outcome = rounds(&mut arena, out, seed, options.minutes);
+    // What cannot be removed is left to the system's own cleaning.
+    let _ = std::fs::remove_dir_all(&arena.dir);
+    outcome
+}
+
+fn rounds(arena: &mut Arena, out: Terminal, seed: u64, minutes: f64) -> Result<()> {
+    let start = Instant::now();
+    let limit = Duration::try_from_secs_f64(minutes * 60.0)?;
+    let (mut steps, mut seed) = (0, seed);
+    loop {
+        for (n, step) in (1..).zip(STEPS) {
+            // The first round is run whole, however long it takes.
+            if steps >= STEPS.len() && start.elapsed() >= limit {
+                return summary(arena, out, steps, start.elapsed());
+            }
+            if n == 1 {
+                out.line(out.paint(Style::Bold, format_args!("seed {seed}")))?;
+            }
+            arena.random = Random::new(seed).part(n);
+            play(arena, out, step, seed)?;
+            steps += 1;
+        }
+        seed = seed.wrapping_add(1);
+    }
+}
+
+fn play(arena: &mut Arena, out: Terminal, step: &Step, seed: u64) -> Result<()> {
+    let start = Instant::now();
+    let outcome = (step.run)(arena);
+    let (style, mark, text) = match outcome {
+        Ok(Outcome::Held(what)) => (Style::Good, "✓", what),
+        Ok(Outcome::Skipped(why)) => (Style::Skipped, "-", format!("skipped: {why}")),
+        Err(error) => bail!(
+            "torture: {}: {error:#}\nrepeat it with: cargo xtask torture --seed {seed}",
+            step.name
+        ),
+    };
+    let took = start.elapsed().as_secs_f64();
+    out.line(format!(
+        "  {} {}: {text} {}",
+        out.paint(style, mark),
+        out.paint(Style::Bold, step.name),
+        out.paint(Style::Dim, format_args!("({took:.1} s)"))
+    ))
+}
+
+fn summary(arena: &Arena, out: Terminal, steps: usize, took: Duration) -> Result<()> {
+    let Tally {
+        faults,
+        connections,
+        bytes,
+        datagrams,
+    } = arena.tally;
+    let text = format!(
+        "{steps} steps in {:.0} s: {faults} system calls failed, {connections} connections, {} MB and {datagrams} datagrams checked",
+        took.as_secs_f64(),
+        bytes / 1_000_000
+    );
+    out.line(out.paint(Style::Bold, text))
+}
+
+impl Arena {
+    /// A path for a step's own use.
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+fn seed_of_now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64 % 1_000_000)
+}
+
+/// The flags with which this machine grants a network namespace: who is no administrator may be
+/// one in a user namespace.
+fn namespace() -> Option<&'static [&'static str]> {
+    const FLAGS: [&[&str]; 2] = [&["--net"], &["--net", "--map-root-user"]];
+    FLAGS.into_iter().find(|flags| {
+        let up = ["ip", "link", "set", "lo", "up"];
+        let mut command = Command::new("unshare");
+        let finished = crate::process::run(command.args(*flags).args(up), victim::LIMIT);
+        finished.is_ok_and(|finished| finished.status.success())
+    })
+}
+
+/// Runs this task again, in a network namespace of its own.
+fn run_inside(flags: &[&str], options: &Options) -> Result<()> {
+    let script = "ip link set lo up && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(flags)
+        .args(["sh", "-c", script])
+        .arg(env::current_exe()?)
+        .arg("torture")
+        .arg(format!("--minutes={}", options.minutes))
+        .env(INSIDE, "1");
+    if let Some(seed) = options.seed {
+        command.arg(format!("--seed={seed}"));
+    }
+    let status = command.status()?;
+    ensure!(status.success(), "torture did not hold; it said why above");
+    Ok(())
+}

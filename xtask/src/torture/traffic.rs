@@ -1,0 +1,216 @@
+//! Clients that check every byte: what comes back is what was sent, or a beginning of it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::random::Random;
+use super::victim::LIMIT;
+
+/// How one exchange ended.
+pub struct Exchange {
+    /// Bytes that came back, all of them as they were sent.
+    pub back: usize,
+    /// Whether that is everything, followed by the end of the stream.
+    pub whole: bool,
+}
+
+/// A connection on which no call waits for ever.
+pub fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, LIMIT)
+        .with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    Ok(stream)
+}
+
+/// Connects and has one message echoed, which is complete in every framing.
+pub fn greet(address: SocketAddr) -> Result<TcpStream> {
+    let stream = connect(address)?;
+    echo(&stream, b"\0\0\0\x05hey!\n")?;
+    Ok(stream)
+}
+
+/// Sends a message that fits the buffers, and reads it back.
+pub fn echo(mut stream: &TcpStream, message: &[u8]) -> Result<()> {
+    stream.write_all(message).context("cannot send")?;
+    let mut back = vec![0; message.len()];
+    stream.read_exact(&mut back).context("no echo")?;
+    ensure!(
+        back == message,
+        "the echo of {} bytes differs",
+        message.len()
+    );
+    Ok(())
+}
+
+/// Sends `bytes` and an end while it reads; whether it all comes back is for the caller to judge.
+///
+/// # Errors
+/// When a byte differs, and when the connection neither ends nor goes on.
+pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Exchange> {
+    exchange_at(address, bytes, Duration::ZERO)
+}
+
+/// As [`exchange`], with a pause after each piece that is read.
+pub fn exchange_at(address: SocketAddr, bytes: &[u8], pause: Duration) -> Result<Exchange> {
+    let stream = connect(address)?;
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let sent = (&stream).write_all(bytes);
+            sent.and_then(|()| stream.shutdown(Shutdown::Write))
+        });
+        let read = read_back(&stream, bytes, pause);
+        if read.is_err() {
+            // The sender must not wait for a peer that is not looked at any more.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        let sent = sender.join().expect("the sender does not panic");
+        let (back, ended) = read?;
+        let whole = ended && sent.is_ok() && back == bytes.len();
+        Ok(Exchange { back, whole })
+    })
+}
+
+/// Reads to the end, comparing. Returns how much came, and whether an end followed.
+fn read_back(mut stream: &TcpStream, sent: &[u8], pause: Duration) -> Result<(usize, bool)> {
+    let (mut back, mut buffer) = (0, vec![0; 64 << 10]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok((back, true)),
+            Ok(n) => {
+                let expected = sent.get(back..back + n);
+                ensure!(
+                    expected == Some(&buffer[..n]),
+                    "what came back after {back} bytes is not what was sent"
+                );
+                back += n;
+                thread::sleep(pause);
+            }
+            Err(error) if is_timeout(&error) => {
+                bail!(
+                    "{back} of {} bytes came back, then nothing for {LIMIT:?}",
+                    sent.len()
+                )
+            }
+            // Reset, or failed by the network: the connection is over.
+            Err(_) => return Ok((back, false)),
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// Sends one datagram and returns whether it came back within `limit`.
+///
+/// # Errors
+/// When what came back is something else, or comes from elsewhere.
+pub fn ask(address: SocketAddr, payload: &[u8], limit: Duration) -> Result<bool> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_read_timeout(Some(limit))?;
+    socket.send_to(payload, address)?;
+    let mut buffer = vec![0; 1 << 16];
+    match socket.recv_from(&mut buffer) {
+        Ok((len, source)) => {
+            ensure!(
+                source == address,
+                "the reply to {address} came from {source}"
+            );
+            ensure!(
+                buffer[..len] == *payload,
+                "the reply of {len} bytes is not the request of {}",
+                payload.len()
+            );
+            Ok(true)
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+/// Closes a connection with a reset instead of an end.
+pub fn reset(stream: TcpStream) -> Result<()> {
+    use nix::libc::linger;
+    use nix::sys::socket::{setsockopt, sockopt::Linger};
+
+    let at_once = linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&stream, Linger, &at_once).context("cannot set SO_LINGER")
+}
+
+/// Sends without reading until nothing more is taken.
+pub fn fill(mut stream: &TcpStream, block: &[u8]) -> Result<usize> {
+    stream.set_nonblocking(true)?;
+    let (mut sent, mut quiet) = (0, 0);
+    // The server passes bytes on meanwhile: full for good once nothing has moved for a while.
+    while quiet < 30 {
+        match stream.write(block) {
+            Ok(n) => (sent, quiet) = (sent + n, 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(1));
+                quiet += 1;
+            }
+            Err(_) => break,
+        }
+    }
+    stream.set_nonblocking(false)?;
+    Ok(sent)
+}
+
+/// A peer beside the trouble, that must lose nothing: it says something, waits for it to come
+/// back, and so on until it is told to stop.
+pub struct Bystander<'scope> {
+    thread: thread::ScopedJoinHandle<'scope, Result<Pings>>,
+    stop: &'scope AtomicBool,
+}
+
+/// What a bystander saw.
+#[derive(Clone, Copy, Debug)]
+pub struct Pings {
+    /// Messages that came back.
+    pub count: u64,
+    /// The longest that one took.
+    pub longest: Duration,
+}
+
+impl<'scope> Bystander<'scope> {
+    /// Starts to talk to `address`.
+    pub fn start(
+        scope: &'scope thread::Scope<'scope, '_>,
+        address: SocketAddr,
+        mut random: Random,
+        stop: &'scope AtomicBool,
+    ) -> Self {
+        let thread = scope.spawn(move || {
+            let stream = connect(address)?;
+            let mut pings = Pings {
+                count: 0,
+                longest: Duration::ZERO,
+            };
+            while !stop.load(Ordering::Relaxed) {
+                let len = 1 + random.below(200) as usize;
+                let start = Instant::now();
+                echo(&stream, &random.bytes(len))
+                    .with_context(|| format!("the bystander, after {} pings", pings.count))?;
+                pings.longest = pings.longest.max(start.elapsed());
+                pings.count += 1;
+            }
+            Ok(pings)
+        });
+        Bystander { thread, stop }
+    }
+
+    /// Has it stop, and returns what it saw.
+    pub fn stop(self) -> Result<Pings> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the bystander does not panic")
+    }
+}

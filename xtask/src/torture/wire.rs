@@ -1,0 +1,300 @@
+//! A network that loses, doubles, corrupts, resets and parts; in a namespace of its own.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::victim::{self, LIMIT, Victim, run};
+use super::{Arena, Outcome, traffic};
+use crate::process;
+
+/// A network's fault, as rules of nftables over `lo`, in the chains `in` and `pre`.
+struct Weather {
+    what: &'static str,
+    rules: &'static [&'static str],
+    /// What TCP makes up for.
+    hidden_from_tcp: bool,
+}
+
+const WEATHERS: &[Weather] = &[
+    Weather {
+        what: "3 % of all packets are lost",
+        rules: &["in numgen random mod 100 lt 3 drop"],
+        hidden_from_tcp: true,
+    },
+    Weather {
+        what: "every fifth packet comes twice",
+        rules: &["pre numgen random mod 100 lt 20 dup to 127.0.0.1 device lo"],
+        hidden_from_tcp: true,
+    },
+    Weather {
+        what: "2 % of all segments are answered with a reset",
+        rules: &["in meta l4proto tcp numgen random mod 100 lt 2 reject with tcp reset"],
+        hidden_from_tcp: false,
+    },
+    Weather {
+        what: "senders are told that the port is unreachable",
+        rules: &["in meta l4proto udp numgen random mod 100 lt 30 reject"],
+        hidden_from_tcp: true,
+    },
+];
+
+/// Packets as small as on a real network, in place of loopback's 64 KiB.
+fn small_packets() -> Result<()> {
+    run("ip link set lo mtu 1500")?;
+    run("ip link set lo gso_max_segs 1")
+}
+
+fn as_before() -> Result<()> {
+    run("ip link set lo gso_max_segs 65535")?;
+    run("ip link set lo mtu 65536")
+}
+
+/// Has nftables do as `rules` say, until [`calm`].
+fn stormy(rules: &[&str]) -> Result<()> {
+    run("nft add table ip torture")?;
+    run("nft add chain ip torture in { type filter hook input priority 0; }")?;
+    run("nft add chain ip torture pre { type filter hook prerouting priority -300; }")?;
+    rules
+        .iter()
+        .try_for_each(|rule| run(&format!("nft add rule ip torture {rule}")))
+}
+
+fn calm() -> Result<()> {
+    run("nft delete table ip torture")
+}
+
+fn cannot(arena: &Arena) -> Option<String> {
+    if !arena.own_network {
+        return Some("this machine grants no network namespace".to_owned());
+    }
+    let able = stormy(&["in numgen random mod 100 lt 0 drop"]).and_then(|()| calm());
+    able.err()
+        .map(|error| format!("nftables cannot be used here: {error:#}"))
+}
+
+/// Streams and datagrams through each weather, over small packets.
+pub fn weather(arena: &mut Arena) -> Result<Outcome> {
+    if let Some(why) = cannot(arena) {
+        return Ok(Outcome::Skipped(why));
+    }
+    small_packets()?;
+    let victim = Victim::start(&mut victim::command(
+        &arena.server,
+        "",
+        &["--listen=127.0.0.1:0"],
+    ))?;
+    let mut replies = 0;
+    for weather in WEATHERS {
+        stormy(weather.rules)?;
+        let outcome = through(arena, &victim, weather);
+        calm()?;
+        replies += outcome.with_context(|| weather.what)?;
+        victim
+            .balances(8 << 10)
+            .with_context(|| format!("after {:?}", weather.what))?;
+    }
+    // Calm again, no datagram is lost, however many packets it takes.
+    for len in [0, 1, 1472, 1473, 4000, 65_507] {
+        let payload = arena.random.bytes(len);
+        ensure!(
+            traffic::ask(victim.udp, &payload, LIMIT)?,
+            "a datagram of {len} bytes is lost"
+        );
+    }
+    victim.stop()?;
+    as_before()?;
+    Ok(Outcome::Held(format!(
+        "through {} weathers no byte was wrong, and TCP lost none where it can make up; {replies} datagrams came back",
+        WEATHERS.len()
+    )))
+}
+
+fn through(arena: &mut Arena, victim: &Victim, weather: &Weather) -> Result<u64> {
+    let messages: Vec<Vec<u8>> = (0..6)
+        .map(|i| arena.random.bytes(1000 << (2 * i)))
+        .collect();
+    let datagrams: Vec<Vec<u8>> = (0..60).map(|i| arena.random.bytes(i * 60)).collect();
+    let (streams, replies) = thread::scope(|scope| -> Result<_> {
+        let streams: Vec<_> = messages
+            .iter()
+            .map(|message| scope.spawn(|| traffic::exchange(victim.tcp, message)))
+            .collect();
+        let mut replies = 0;
+        for datagram in &datagrams {
+            replies += u64::from(
+                traffic::ask(victim.udp, datagram, Duration::from_millis(30)).unwrap_or(false),
+            );
+        }
+        let streams: Vec<_> = streams
+            .into_iter()
+            .map(|thread| thread.join().expect("no client panics"))
+            .collect();
+        Ok((streams, replies))
+    })?;
+    ensure!(
+        replies > 0,
+        "not one of {} datagrams came back",
+        datagrams.len()
+    );
+    for (stream, message) in streams.into_iter().zip(&messages) {
+        let Ok(exchange) = stream else {
+            // Reset before it was there.
+            ensure!(
+                !weather.hidden_from_tcp,
+                "{:#}",
+                stream.err().expect("an error")
+            );
+            continue;
+        };
+        arena.tally.connections += 1;
+        arena.tally.bytes += exchange.back as u64;
+        ensure!(
+            exchange.whole || !weather.hidden_from_tcp,
+            "{} of {} bytes came back",
+            exchange.back,
+            message.len()
+        );
+    }
+    arena.tally.datagrams += datagrams.len() as u64;
+    Ok(replies)
+}
+
+/// Nothing passes for a while in the middle of a transfer, which then goes on.
+pub fn partition(arena: &mut Arena) -> Result<Outcome> {
+    if let Some(why) = cannot(arena) {
+        return Ok(Outcome::Skipped(why));
+    }
+    let victim = Victim::start(&mut victim::command(
+        &arena.server,
+        "",
+        &["--listen=127.0.0.1:0"],
+    ))?;
+    let away = Duration::from_millis(300 + arena.random.below(500));
+    let messages: Vec<Vec<u8>> = (0..4).map(|_| arena.random.bytes(40_000_000)).collect();
+    thread::scope(|scope| -> Result<()> {
+        let streams: Vec<_> = messages
+            .iter()
+            .map(|message| scope.spawn(|| traffic::exchange(victim.tcp, message)))
+            .collect();
+        stormy(&["in drop"])?;
+        thread::sleep(away);
+        calm()?;
+        for (stream, message) in streams.into_iter().zip(&messages) {
+            let exchange = stream.join().expect("no client panics")?;
+            ensure!(
+                exchange.whole,
+                "{} of {} bytes came back",
+                exchange.back,
+                message.len()
+            );
+            arena.tally.connections += 1;
+            arena.tally.bytes += exchange.back as u64;
+        }
+        Ok(())
+    })?;
+    victim.balances(8 << 10)?;
+    victim.stop()?;
+    Ok(Outcome::Held(format!(
+        "4 transfers of 40 MB survived {away:?} without a network"
+    )))
+}
+
+/// A byte is changed on the way: the client must say so, and where.
+pub fn corruption(arena: &mut Arena) -> Result<Outcome> {
+    if let Some(why) = cannot(arena) {
+        return Ok(Outcome::Skipped(why));
+    }
+    let victim = Victim::start(&mut victim::command(
+        &arena.server,
+        "",
+        &["--listen=127.0.0.1:0", "--max-frame=64k"],
+    ))?;
+    let port = victim.udp.port();
+    let message = "x".repeat(100);
+    let mut seen = 0;
+    // Bytes from the start of the UDP header, then from that of TCP with its time stamps.
+    for (flag, protocol, offset) in [("-u", "udp", 40), ("--udp=false", "tcp", 16)] {
+        for direction in ["dport", "sport"] {
+            let rule = format!("in {protocol} {direction} {port} @th,384,8 set 0xff");
+            stormy(&[&rule])?;
+            let mut client = Command::new(&arena.client);
+            client.args([flag, "-W", "2s", "-m", &message, &victim.udp.to_string()]);
+            let finished = process::run(&mut client, LIMIT);
+            calm()?;
+            let finished = finished.context(rule)?;
+            let told = format!(
+                "{}{}",
+                String::from_utf8_lossy(&finished.stdout),
+                finished.stderr
+            );
+            ensure!(
+                finished.status.code() == Some(1),
+                "{protocol} {direction}: {} although byte {offset} was changed: {told}",
+                finished.status
+            );
+            let found = told.contains(&format!("{offset}"));
+            // A system that checks sums on loopback drops the packet, and the client waits in vain.
+            ensure!(
+                found || told.contains("2s"),
+                "{protocol} {direction}: {told}"
+            );
+            seen += u64::from(found);
+        }
+    }
+    victim.balances(8 << 10)?;
+    victim.stop()?;
+    Ok(Outcome::Held(format!(
+        "of 4 changed bytes the client found {seen}, each at its offset; no other was taken for an echo"
+    )))
+}
+
+/// Socket buffers of a few KiB: every write and read of any size is a short one.
+pub fn short_counts(arena: &mut Arena) -> Result<Outcome> {
+    if !arena.own_network {
+        return Ok(Outcome::Skipped(
+            "this machine grants no network namespace".to_owned(),
+        ));
+    }
+    let knobs = ["tcp_wmem", "tcp_rmem"].map(|knob| format!("/proc/sys/net/ipv4/{knob}"));
+    let before = [
+        fs::read_to_string(&knobs[0])?,
+        fs::read_to_string(&knobs[1])?,
+    ];
+    for knob in &knobs {
+        if let Err(error) = fs::write(knob, "4096 4608 4608") {
+            return Ok(Outcome::Skipped(format!("{knob} cannot be set: {error}")));
+        }
+    }
+    let mut held = 0;
+    for framing in ["raw", "lines", "length"] {
+        let framing = format!("--framing={framing}");
+        let args = ["--listen=127.0.0.1:0", &framing, "--workers=1"];
+        let victim = Victim::start(&mut victim::command(&arena.server, "", &args))?;
+        for _ in 0..6 {
+            let len = arena.random.below(200_000) as usize;
+            let message = super::calls::framed(&mut arena.random, &args, len);
+            let exchange = traffic::exchange(victim.tcp, &message)?;
+            ensure!(
+                exchange.whole,
+                "{framing}: {} of {} bytes",
+                exchange.back,
+                message.len()
+            );
+            arena.tally.connections += 1;
+            arena.tally.bytes += exchange.back as u64;
+            held += 1;
+        }
+        victim.balances(8 << 10)?;
+        victim.stop()?;
+    }
+    for (knob, value) in knobs.iter().zip(before) {
+        fs::write(knob, value)?;
+    }
+    Ok(Outcome::Held(format!(
+        "{held} messages came back whole through socket buffers of 4 KiB"
+    )))
+}
