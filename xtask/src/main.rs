@@ -30,7 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Build both programs and walk through what they do, each step saying what it proved
-    Demo,
+    Demo(demo::Options),
     /// Run the examples in docs/examples against the programs
     Examples,
     /// Measure the server beside its peers
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
-        Task::Demo => demo::run(),
+        Task::Demo(options) => demo::run(options),
         Task::Examples => examples::run(),
         #[cfg(target_os = "linux")]
         Task::Bench(options) => bench::run(options),
