@@ -163,6 +163,8 @@ impl UdpEcho {
 
     /// Gives the faults what was received, one datagram at a time.
     fn distort(&mut self, faults: &mut DatagramFaults, turn: &mut UdpTurn<'_>, count: usize) {
+        // Later than the turn's start: what came meanwhile must not leave too early.
+        let now = Instant::now();
         for i in 0..count {
             let meta = turn.batch.metas[i];
             let bytes = turn.batch.entry(i);
@@ -174,7 +176,7 @@ impl UdpEcho {
                 let admitted = self.guard.admit(meta.addr, meta.dst_ip, 1, turn.now);
                 if let Err(why) = admitted {
                     self.dropped(turn, &meta, why, 1);
-                } else if !faults.push(meta, datagram, turn.now, turn.events) {
+                } else if !faults.push(meta, datagram, now, turn.events) {
                     turn.counters.datagrams_dropped.add(1);
                 }
             }
@@ -186,7 +188,8 @@ impl UdpEcho {
         let Some(mut faults) = self.faults.take() else {
             return true;
         };
-        while let Some(Reply { meta, bytes, .. }) = faults.pop(turn.now, turn.events) {
+        let now = Instant::now();
+        while let Some(Reply { meta, bytes, .. }) = faults.pop(now, turn.events) {
             let count = pieces(&bytes, meta.stride).count() as u64;
             let sent = self.send(turn.events, &meta, &bytes, count);
             self.replied(turn, &meta, sent, count, bytes.len() as u64);

@@ -1,6 +1,7 @@
 //! A run from the first request to the last reply: starts the workers and collects their books.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -66,13 +67,11 @@ pub fn drive(
     log: Option<HdrLog>,
     interrupt: &Interrupt,
 ) -> io::Result<Outcome> {
-    let mut progress = Progress::new();
-    let slice = if progress.is_shown() {
-        WATCHED_SLICE
-    } else {
-        SLICE
+    let progress = Progress::new();
+    let slice = match progress.is_shown() {
+        true => WATCHED_SLICE,
+        false => SLICE,
     };
-    let paced = config.rate > 0.0;
     let run = Run {
         connect,
         config,
@@ -81,7 +80,7 @@ pub fn drive(
         recording: Recording {
             measure_from: nanos(config.warmup.0),
             slice_ns: nanos(slice),
-            paced,
+            paced: config.rate > 0.0,
         },
         threads: config.threads.min(dialed.sockets.len()),
         stop: AtomicBool::new(false),
@@ -91,36 +90,53 @@ pub fn drive(
     for (i, socket) in dialed.sockets.into_iter().enumerate() {
         shares[i % run.threads].push(run.flow(Socket::new(socket)?));
     }
-    let mut collector = Collector::new(paced, log);
-    let (sender, receiver) = mpsc::channel();
-    let done = thread::scope(|scope| -> io::Result<Vec<Done>> {
-        let mut workers = Vec::new();
-        for (index, flows) in shares.into_iter().enumerate() {
-            let (run, sender) = (&run, sender.clone());
-            let work = move || run.worker(index, flows, sender)?.run();
-            let name = format!("load-{index}");
-            workers.push(
-                thread::Builder::new()
-                    .name(name)
-                    .spawn_scoped(scope, work)?,
-            );
-        }
-        drop(sender);
-        let collected = run.collect(&receiver, &mut collector, &mut progress, interrupt);
-        let done = workers
-            .into_iter()
-            .map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|e| std::panic::resume_unwind(e))
-            })
-            .collect();
-        collected.and(done)
+    let mut collector = Collector::new(run.recording.paced, log);
+    let done = run.work(shares, |slices| {
+        run.collect(slices, &mut collector, progress, interrupt)
     })?;
     run.outcome(done, collector)
 }
 
 impl Run<'_> {
+    /// Runs a worker for each share of the connections while `collect` takes what they record.
+    fn work(
+        &self,
+        shares: Vec<Vec<Box<dyn Flow>>>,
+        collect: impl FnOnce(&Receiver<Slice>) -> io::Result<()>,
+    ) -> io::Result<Vec<Done>> {
+        let (sender, slices) = mpsc::channel();
+        thread::scope(|scope| {
+            let mut workers = Vec::new();
+            for (index, flows) in shares.into_iter().enumerate() {
+                let sender = sender.clone();
+                let work = move || {
+                    let done = self
+                        .worker(index, flows, sender)
+                        .and_then(|worker| worker.run());
+                    self.stop_all_after(done)
+                };
+                let name = format!("load-{index}");
+                let spawned = thread::Builder::new().name(name).spawn_scoped(scope, work);
+                workers.push(self.stop_all_after(spawned)?);
+            }
+            drop(sender);
+            let collected = collect(&slices);
+            let done = workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect();
+            collected.and(done)
+        })
+    }
+
+    /// One worker's failure ends the run: what the others measure is not what was asked for.
+    fn stop_all_after<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
     fn flow(&self, socket: Socket) -> Box<dyn Flow> {
         let (token, size) = (payload::token(), self.config.size.0 as usize);
         match self.address {
@@ -178,7 +194,7 @@ impl Run<'_> {
         &self,
         slices: &Receiver<Slice>,
         collector: &mut Collector,
-        progress: &mut Progress,
+        mut progress: Progress,
         interrupt: &Interrupt,
     ) -> io::Result<()> {
         let mut result = Ok(());

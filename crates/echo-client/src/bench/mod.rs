@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use anyhow::anyhow;
 use echo_core::Failure;
 
-use crate::connection::Connect;
+use crate::connection::{Connect, cause};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::{self, Environment, Generator, Mode, Report, Target, Text};
@@ -93,7 +93,7 @@ fn measure(
     report.target.found(&dialed.address);
     report.environment.congestion_control = dialed.congestion_control();
     let outcome = drive::drive(connect, config, dialed, log, interrupt)
-        .map_err(|error| Failure::bad(anyhow!("the run was cut short: {error}")))?;
+        .map_err(|error| Failure::bad(anyhow!("the run was cut short: {}", cause(&error))))?;
     report.elapsed = outcome.elapsed;
     report.counts = outcome.total.counts;
     report.rtt = outcome.total.rtt;
@@ -133,6 +133,6 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::bad(anyhow!(
         "cannot write {}: {}; make room, or write elsewhere",
         path.display(),
-        crate::connection::cause(error)
+        cause(error)
     ))
 }

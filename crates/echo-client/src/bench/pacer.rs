@@ -104,11 +104,21 @@ impl Pacer {
     /// Ends sending at `now`. Returns how many measured requests were due by then and not taken.
     pub fn stop(&mut self, now: u64) -> u64 {
         self.end = self.end.min(now);
-        let mut unsent = 0;
-        while let Some(due) = self.take(u64::MAX - 1) {
-            unsent += u64::from(due >= self.measure_from);
+        let budget = std::mem::take(&mut self.budget);
+        let Pace::Rate { next, .. } = self.pace else {
+            return 0;
+        };
+        let from = self.count_before(self.measure_from).max(next);
+        let unsent = self.count_before(self.end).saturating_sub(from);
+        unsent.min(budget)
+    }
+
+    /// How many requests are due before `moment`, from the first on.
+    fn count_before(&self, moment: u64) -> u64 {
+        match self.pace {
+            Pace::Closed => 0,
+            Pace::Rate { first, step, .. } => ((moment as f64 - first) / step).ceil() as u64,
         }
-        unsent
     }
 }
 
@@ -212,6 +222,10 @@ mod tests {
         let mut interrupted = Pacer::rate(10.0, 0, 1, bounds(0, None, None));
         assert_eq!(interrupted.stop(SECOND), 10);
         assert!(interrupted.is_finished(SECOND));
+        assert_eq!(interrupted.take(SECOND), None);
+        // However many they are, they are not counted one by one.
+        let mut absurd = Pacer::rate(1e15, 0, 1, bounds(0, None, None));
+        assert_eq!(absurd.stop(SECOND), 1_000_000_000_000_000);
         let mut closed = Pacer::closed(bounds(0, None, None));
         assert_eq!(closed.stop(SECOND), 0);
         assert_eq!(closed.take(SECOND), None);

@@ -88,7 +88,7 @@ impl Recorder {
         Recorder {
             recording,
             slice: Slice::new(0, recording.paced),
-            slice_end: recording.measure_from + recording.slice_ns,
+            slice_end: recording.measure_from.saturating_add(recording.slice_ns),
             last_reply: recording.measure_from,
             collector,
         }

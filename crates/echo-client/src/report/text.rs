@@ -206,8 +206,8 @@ fn drawn(share: f64) -> String {
 
 fn verdicts(f: &mut fmt::Formatter<'_>, verdicts: &[Verdict]) -> fmt::Result {
     verdicts.iter().try_for_each(|verdict| {
-        let outcome = if verdict.failed() { "FAILED" } else { "kept" };
-        writeln!(f, "{outcome} {verdict}")
+        let outcome = if verdict.failed() { "FAILED" } else { "passed" };
+        writeln!(f, "{outcome}: fail if {verdict}")
     })
 }
 

@@ -79,7 +79,7 @@ impl Verdict {
 
     /// What was measured, with its unit.
     pub fn measured_text(&self) -> String {
-        self.measured.map_or("not measured".into(), |measured| {
+        self.measured.map_or("nothing".into(), |measured| {
             self.threshold.metric.with_unit(measured)
         })
     }
@@ -87,7 +87,7 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.threshold, self.measured_text())
+        write!(f, "{}, measured {}", self.threshold, self.measured_text())
     }
 }
 
@@ -371,9 +371,12 @@ mod tests {
         for us in 1..=998 {
             report.rtt.record(Duration::from_micros(us));
         }
-        assert_eq!(failing("loss>0.1%", &report), ["loss>0.1%: 0.2%"]);
+        assert_eq!(failing("loss>0.1%", &report), ["loss>0.1%, measured 0.2%"]);
         assert_eq!(failing("loss>0.2%,loss>=0.3%", &report), [""; 0]);
-        assert_eq!(failing("rate<999,max>998us", &report), ["rate<999: 998"]);
+        assert_eq!(
+            failing("rate<999,max>998us", &report),
+            ["rate<999, measured 998"]
+        );
         assert_eq!(failing("p50>1ms,p99>900us", &report).len(), 1);
     }
 
@@ -382,7 +385,7 @@ mod tests {
         let silent = Report::default();
         assert_eq!(
             failing("p99>2ms,loss>1%", &silent),
-            ["p99>2ms: not measured", "loss>1%: not measured"]
+            ["p99>2ms, measured nothing", "loss>1%, measured nothing"]
         );
     }
 }

@@ -120,9 +120,9 @@ fn told(page: &mut String, report: &Report) {
     for verdict in &report.verdicts {
         let (class, outcome) = match verdict.failed() {
             true => ("bad", "Failed"),
-            false => ("good", "Kept"),
+            false => ("good", "Passed"),
         };
-        items.push((class, format!("{outcome} {verdict}")));
+        items.push((class, format!("{outcome}: fail if {verdict}")));
     }
     items.extend(report.notes.iter().map(|note| ("note", note.clone())));
     if items.is_empty() {

@@ -85,29 +85,22 @@ impl Axis {
 
     /// Shares of 0 to all but 10 to the power of minus `nines`, each nine as long as the next.
     pub fn nines(nines: f64) -> Self {
-        let ticks = [(0.0, "0 %".to_owned()), (2f64.log10(), "50 %".to_owned())];
-        let whole = (1..=nines as usize).map(|n| {
-            let digits = match n {
-                1 => "90".to_owned(),
-                2 => "99".to_owned(),
-                n => format!("99.{}", "9".repeat(n - 2)),
-            };
-            (n as f64, format!("{digits} %"))
+        let label = |n: usize| match n {
+            0 => "50 %".to_owned(),
+            1 => "90 %".to_owned(),
+            2 => "99 %".to_owned(),
+            n => format!("99.{} %", "9".repeat(n - 2)),
+        };
+        let ticks = (0..=nines as usize).map(|n| Tick {
+            value: if n == 0 { 2f64.log10() } else { n as f64 },
+            label: label(n),
+            is_minor: n == 0,
         });
         Axis {
             from: 0.0,
             to: nines,
             is_log: false,
-            ticks: ticks
-                .into_iter()
-                .chain(whole)
-                .enumerate()
-                .map(|(i, (value, label))| Tick {
-                    value,
-                    label,
-                    is_minor: i == 1,
-                })
-                .collect(),
+            ticks: ticks.collect(),
         }
     }
 
