@@ -47,6 +47,6 @@ mod worker;
 
 pub use config::Config;
 pub use event::{Address, Event};
-pub use server::{Handle, Server};
+pub use server::{Handle, Running, Server};
 pub use shutdown::Shutdown;
 pub use stats::Stats;

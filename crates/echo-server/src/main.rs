@@ -53,10 +53,17 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
     let server = Server::bind_with(config.clone(), events)?;
     let shutdown = stop_on_signals()?;
     let lines = fixture::ready_lines(&server.addresses());
-    ready_file.write(&lines)?;
-    print(&lines)?;
-    fixture::stop_by_itself(&config, &shutdown)?;
-    server.run(&shutdown)?;
+    let running = server.start(&shutdown)?;
+    let ready = ready_file
+        .write(&lines)
+        .and_then(|()| print(&lines))
+        .and_then(|()| fixture::stop_by_itself(&config, &shutdown));
+    if ready.is_err() {
+        shutdown.request_immediate();
+    }
+    let outcome = running.join();
+    ready?;
+    outcome?;
     fixture::verdict(&config, shutdown.why())
 }
 

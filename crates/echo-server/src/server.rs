@@ -92,49 +92,57 @@ impl Server {
     /// Serves until `shutdown` is requested and every connection has ended or run out of time.
     ///
     /// # Errors
-    /// A [`Failure`] when the system grants no threads or event queues, or takes one away.
+    /// See [`Server::start`] and [`Running::join`].
     pub fn run(self, shutdown: &Shutdown) -> Result<(), Failure> {
-        let events = self.events.clone();
-        let record = self.record.clone();
-        if let Some(record) = &record {
+        self.start(shutdown)?.join()
+    }
+
+    /// Starts serving, in threads of its own, until `shutdown` is requested.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the system grants no threads or event queues.
+    pub fn start(self, shutdown: &Shutdown) -> Result<Running, Failure> {
+        if let Some(record) = &self.record {
             record.stops(shutdown);
         }
-        let workers = self.workers(shutdown).map_err(|error| {
+        let mut running = Running {
+            events: self.events.clone(),
+            record: self.record.clone(),
+            shutdown: shutdown.clone(),
+            threads: Vec::new(),
+        };
+        let fail = |error| {
             Failure::bad(anyhow!(
                 "cannot start serving: {error}; raise the open-file limit (ulimit -n), or use fewer --workers"
             ))
-        })?;
-        let outcome = thread::scope(|scope| {
-            let threads: Vec<_> = workers
-                .into_iter()
-                .enumerate()
-                .map(|(index, worker)| {
-                    let run = move || {
-                        let outcome = worker.run();
-                        // One worker that fails stops all: half a server would lose connections.
-                        shutdown.request_for(Stop::Failed);
-                        outcome
-                    };
-                    thread::Builder::new()
-                        .name(format!("worker-{index}"))
-                        .spawn_scoped(scope, run)
-                })
-                .collect();
-            if threads.iter().any(Result::is_err) {
-                shutdown.request_immediate();
+        };
+        for (index, worker) in self
+            .workers(shutdown)
+            .map_err(fail)?
+            .into_iter()
+            .enumerate()
+        {
+            let shutdown = shutdown.clone();
+            let run = move || {
+                let outcome = worker.run();
+                // One worker that fails stops all: half a server would lose connections.
+                shutdown.request_for(Stop::Failed);
+                outcome
+            };
+            match thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(run)
+            {
+                Ok(thread) => running.threads.push(thread),
+                Err(error) => {
+                    running.shutdown.request_immediate();
+                    // That it could not start is what there is to tell.
+                    let _: Result<(), Failure> = running.join();
+                    return Err(fail(error));
+                }
             }
-            threads.into_iter().try_for_each(|thread| {
-                thread?
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
-            })
-        });
-        let why = shutdown.why().unwrap_or(Stop::Failed);
-        events.tell(|| Kind::Stopped { why });
-        outcome.map_err(|error| Failure::bad(anyhow!("serving failed: {error}")))?;
-        record
-            .and_then(|record| record.failure())
-            .map_or(Ok(()), Err)
+        }
+        Ok(running)
     }
 
     /// Serves in a thread of its own. Dropping the handle stops the server.
@@ -147,13 +155,10 @@ impl Server {
         let shutdown = Shutdown::new();
         let addresses = self.addresses();
         let counters = self.counters.clone();
-        let run = {
-            let shutdown = shutdown.clone();
-            move || self.run(&shutdown)
-        };
+        let running = self.start(&shutdown)?;
         let thread = thread::Builder::new()
             .name("echo-server".to_owned())
-            .spawn(run)
+            .spawn(|| running.join())
             .map_err(|error| Failure::bad(anyhow!("cannot start a thread: {error}")))?;
         Ok(Handle {
             addresses,
@@ -202,6 +207,41 @@ impl Server {
         }
         workers[0].accept_from(streams.into_iter().map(|bound| bound.listener).collect())?;
         Ok(workers)
+    }
+}
+
+/// A server that serves.
+pub struct Running {
+    events: Events,
+    record: Option<Arc<Record>>,
+    shutdown: Shutdown,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the system took an event queue away, or the record cannot be written.
+    pub fn join(self) -> Result<(), Failure> {
+        let outcomes: Vec<_> = self
+            .threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
+            })
+            .collect();
+        let why = self.shutdown.why().unwrap_or(Stop::Failed);
+        self.events.tell(|| Kind::Stopped { why });
+        outcomes
+            .into_iter()
+            .collect::<io::Result<()>>()
+            .map_err(|error| Failure::bad(anyhow!("serving failed: {error}")))?;
+        self.record
+            .and_then(|record| record.failure())
+            .map_or(Ok(()), Err)
     }
 }
 
