@@ -46,8 +46,12 @@ const CHECKS: &[Check] = &[
         run: report_check::run,
     },
     Check {
+        name: "demo, explained",
+        run: || demo::run(demo::Options::explained()),
+    },
+    Check {
         name: "demo",
-        run: demo::run,
+        run: || demo::run(demo::Options::default()),
     },
     #[cfg(target_os = "linux")]
     Check {

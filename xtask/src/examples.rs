@@ -107,3 +107,52 @@ fn works(program: &str) -> bool {
     let version = Command::new(program).arg("--version").output();
     version.is_ok_and(|output| output.status.code() != Some(127))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &str) -> String {
+        fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// The lines of a text, each without its indentation.
+    fn trimmed(text: &str) -> String {
+        text.lines()
+            .map(|line| line.trim().to_owned() + "\n")
+            .collect()
+    }
+
+    #[test]
+    fn the_lines_of_rust_in_the_spanish_readme_are_those_of_the_sources() {
+        let text = read("docs/README.es.md");
+        let blocks: Vec<_> = text.split("```rust\n").skip(1).collect();
+        assert!(blocks.len() >= 9, "a line behind each step");
+        for block in blocks {
+            let (block, _) = block.split_once("```").unwrap();
+            let (path, code) = block.split_once('\n').unwrap();
+            let source = trimmed(&read(path.trim_start_matches("// ")));
+            assert!(
+                source.contains(&trimmed(code)),
+                "{path} does not have {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_link_between_documents_leads_somewhere() {
+        for document in ["README.md", "docs/README.es.md", "docs/EVENTS.md"] {
+            let text = read(document);
+            let links = text
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split(')').next());
+            let own = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
+            let dir = root().join(document).parent().unwrap().to_owned();
+            for link in own {
+                let path = dir.join(link.split('#').next().unwrap());
+                assert!(path.exists(), "{document}: {link}");
+            }
+        }
+    }
+}

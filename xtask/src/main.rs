@@ -8,6 +8,8 @@ mod demo;
 mod examples;
 mod process;
 mod report_check;
+#[cfg(target_os = "linux")]
+mod soak;
 mod supply;
 mod terminal;
 #[cfg(target_os = "linux")]
@@ -30,7 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Build both programs and walk through what they do, each step saying what it proved
-    Demo,
+    Demo(demo::Options),
     /// Run the examples in docs/examples against the programs
     Examples,
     /// Measure the server beside its peers
@@ -39,6 +41,9 @@ enum Task {
     /// Do to the server what a bad day does, and check that nobody loses what they need not lose
     #[cfg(target_os = "linux")]
     Torture(torture::Options),
+    /// Hold 10,000 connections for a while beside other work, and check that nothing grows
+    #[cfg(target_os = "linux")]
+    Soak(soak::Options),
     /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, report, demo,
     /// torture
     Ci,
@@ -62,12 +67,14 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
-        Task::Demo => demo::run(),
+        Task::Demo(options) => demo::run(options),
         Task::Examples => examples::run(),
         #[cfg(target_os = "linux")]
         Task::Bench(options) => bench::run(options),
         #[cfg(target_os = "linux")]
         Task::Torture(options) => torture::run(&options),
+        #[cfg(target_os = "linux")]
+        Task::Soak(options) => soak::run(&options),
         Task::Ci => ci::run(),
     }
 }

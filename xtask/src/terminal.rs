@@ -44,12 +44,19 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Colour is for terminals, and for people who have not set `NO_COLOR`.
+    /// Colour is for terminals, and for people who have not set `NO_COLOR`; `CLICOLOR_FORCE` asks
+    /// for it anyway.
     pub fn stdout() -> Self {
-        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let wanted = io::stdout().is_terminal() || is_set("CLICOLOR_FORCE");
         Terminal {
-            colour: io::stdout().is_terminal() && !refused,
+            colour: wanted && !is_set("NO_COLOR"),
         }
+    }
+
+    /// Whether it shows colours.
+    pub fn colour(self) -> bool {
+        self.colour
     }
 
     /// Writes one line, at once.
@@ -78,34 +85,5 @@ impl Terminal {
             Style::Typed => "36",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
-    }
-}
-
-/// Cuts prose into lines of at most `width` columns; a longer word stands alone.
-pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always a line");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prose_is_wrapped_between_words() {
-        let lines = wrap("one two  three\nfourteen-columns x", 9);
-        assert_eq!(lines, ["one two", "three", "fourteen-columns", "x"]);
-        assert_eq!(wrap("", 9), [""]);
     }
 }

@@ -1,5 +1,7 @@
 //! What is sent to be recognised when it comes back: numbered datagrams, and patterns for streams.
 
+use echo_core::splitmix::{GAMMA, mix};
+
 /// The bytes that make a datagram recognisable: magic, version, length, token, number, CRC.
 pub const HEADER_LEN: usize = 28;
 
@@ -60,8 +62,6 @@ impl Pattern {
     }
 }
 
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// SplitMix64's output number `index` from `seed`.
 #[inline]
 const fn output(seed: u64, index: u64) -> u64 {
@@ -72,13 +72,6 @@ const fn output(seed: u64, index: u64) -> u64 {
 #[inline]
 const fn state(seed: u64, index: u64) -> u64 {
     seed.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA))
-}
-
-#[inline]
-const fn mix(z: u64) -> u64 {
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// A token for a new session, which no other session has.

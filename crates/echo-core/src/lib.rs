@@ -7,6 +7,7 @@ pub mod exit;
 pub mod explain;
 pub mod framing;
 pub mod netstat;
+pub mod splitmix;
 pub mod units;
 
 pub use endpoint::{Endpoint, Transport};

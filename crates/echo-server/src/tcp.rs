@@ -342,7 +342,7 @@ impl Peer {
     fn send(&mut self, turn: &mut Turn<'_>, part: std::ops::Range<usize>) -> Result<bool, Reason> {
         let bytes = &turn.buffer[part];
         if let Some(faults) = &mut self.faults {
-            faults.push(bytes, turn.now, turn.events);
+            faults.push(bytes, Instant::now(), turn.events);
             return self.release(turn);
         }
         let taken = self
@@ -364,7 +364,7 @@ impl Peer {
     fn send_held(&mut self, turn: &mut Turn<'_>) -> Result<bool, Reason> {
         let bytes = std::mem::take(&mut self.held);
         if let Some(faults) = &mut self.faults {
-            faults.push(&bytes, turn.now, turn.events);
+            faults.push(&bytes, Instant::now(), turn.events);
             return self.release(turn);
         }
         self.backlog = Backlog::Bytes { bytes, sent: 0 };
@@ -406,18 +406,20 @@ impl Peer {
         let Some(mut faults) = self.faults.take() else {
             return Ok(true);
         };
+        // What arrived during this turn came after its start, and must not leave too early.
+        let now = Instant::now();
         if matches!(self.phase, Phase::Finishing(_)) {
-            faults.finish(turn.now, turn.events);
+            faults.finish(now, turn.events);
         }
         loop {
-            match faults.due(turn.now, turn.events) {
+            match faults.due(now, turn.events) {
                 Due::Bytes(bytes) => {
                     let len = bytes.len();
                     let taken = self
                         .stream
                         .write_some(bytes, turn.events)
                         .map_err(|error| reason(&error))?;
-                    faults.wrote(taken, taken == len, turn.now);
+                    faults.wrote(taken, taken == len, now);
                     self.count_sent(turn, taken);
                     if taken < len {
                         break;

@@ -314,7 +314,8 @@ impl Worker {
             framing, max_frame, ..
         } = &self.shared.config;
         let faults = self.shared.faults.as_ref().and_then(|plan| {
-            StreamFaults::new(plan, stream.network(), id, address, *framing, self.now)
+            let now = Instant::now();
+            StreamFaults::new(plan, stream.network(), id, address, *framing, now)
         });
         let decoder = match framing {
             Framing::Raw => None,

@@ -27,6 +27,20 @@ fn answers(server: &Server, client: &UdpSocket) -> bool {
 }
 
 #[test]
+fn whoever_opens_udp_to_others_is_warned_once() {
+    for (endpoint, warnings) in [
+        ("127.0.0.1:0", 0),
+        ("tcp://0.0.0.0:0", 0),
+        ("udp://0.0.0.0:0", 1),
+        ("0.0.0.0:0", 1),
+    ] {
+        let ended = Server::listening(&["--listen", endpoint]).stop();
+        let told = ended.stderr.matches("Warning: UDP on 0.0.0.0:").count();
+        assert_eq!(told, warnings, "{endpoint}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn our_own_port_gets_no_reply_whoever_has_it() {
     let server = Server::start(&["--workers=1"]);
     // The same number at another address: what another server of ours would have.

@@ -1,15 +1,55 @@
 //! `cargo xtask demo`: both programs at work, step by step, each step saying what it proved.
 
+mod explain;
+mod picture;
+mod screen;
 mod stage;
 mod steps;
+mod trace;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use clap::Args;
+use echo_core::explain::{Lang, wrap};
 
 use crate::cargo::{Profile, Programs, root};
-use crate::terminal::{Style, Terminal, WIDTH, wrap};
+use crate::terminal::{Style, Terminal, WIDTH};
 use stage::Stage;
+
+/// What is shown.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Options {
+    /// Explain every socket call of both programs, in order of time, and draw it
+    #[arg(long)]
+    explain: bool,
+    /// The language of explanations: en or es; by default the locale's
+    #[arg(
+        long,
+        value_name = "LANG",
+        requires = "explain",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    lang: Lang,
+    /// Draw to this SVG file instead of target/demo.svg
+    #[arg(long, value_name = "FILE", requires = "explain")]
+    picture: Option<PathBuf>,
+    /// Draw what is printed to this SVG file, as a terminal shows it
+    #[arg(long, value_name = "FILE")]
+    screen: Option<PathBuf>,
+}
+
+impl Options {
+    /// The calls explained, as without any other option.
+    pub fn explained() -> Self {
+        Options {
+            explain: true,
+            ..Options::default()
+        }
+    }
+}
 
 /// One part of the story.
 struct Step {
@@ -26,13 +66,17 @@ enum Outcome {
 }
 
 /// Builds both programs and plays every step; the first that fails ends the demo.
-pub fn run() -> Result<()> {
+pub fn run(options: Options) -> Result<()> {
     let programs = Programs::build(
         &root().join("Cargo.toml"),
         &["echo-server", "echo-client"],
         Profile::Dev,
     )?;
     let out = Terminal::stdout();
+    if let Some(path) = options.screen {
+        let args = ["demo", "--explain"];
+        return screen::shoot(out, &args[..1 + usize::from(options.explain)], &path);
+    }
     out.line("")?;
     out.line(format!(
         "  {}",
@@ -44,6 +88,9 @@ pub fn run() -> Result<()> {
 
     let start = Instant::now();
     let mut stage = Stage::new(out, programs)?;
+    if options.explain {
+        return explain::play(&mut stage, out, options.lang, options.picture);
+    }
     let (mut proved, mut skipped) = (0, 0);
     for (number, step) in (1..).zip(steps::STORY) {
         out.line("")?;

@@ -1,7 +1,5 @@
 //! A step in words, and the lines of code beside them.
 
-use std::fmt::Write;
-
 use super::text::wrap;
 use super::{Call, End, Family, Kind, Step};
 use crate::netstat;
@@ -34,29 +32,30 @@ impl Telling {
 
     /// As a paragraph of text, with colours or without.
     pub fn paragraph(&self, colour: bool) -> String {
+        self.lines(WIDTH, colour).join("\n") + "\n"
+    }
+
+    /// As lines of at most `width` columns, as far as the words allow.
+    pub fn lines(&self, width: usize, colour: bool) -> Vec<String> {
         let paint = |code: &str, text: &str| match colour {
             true => format!("\x1b[{code}m{text}\x1b[0m"),
             false => text.to_owned(),
         };
         let indent = Self::INDENT;
-        let mut out = format!("{:>2}  {}\n", self.number, paint("1;36", &self.python));
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{indent}{}", paint("2", &self.system));
-        for line in wrap(&self.text, WIDTH - indent.len()) {
-            let _ = writeln!(out, "{indent}{line}");
-        }
-        match &self.listed {
-            Some((heading, row)) if row.is_empty() => {
-                let _ = writeln!(out, "{indent}{heading}");
+        let mut lines = vec![
+            format!("{:>2}  {}", self.number, paint("1;36", &self.python)),
+            format!("{indent}{}", paint("2", &self.system)),
+        ];
+        let text = wrap(&self.text, width - indent.len());
+        lines.extend(text.iter().map(|line| format!("{indent}{line}")));
+        if let Some((heading, row)) = &self.listed {
+            lines.push(format!("{indent}{heading}"));
+            if !row.is_empty() {
+                lines.push(format!("{indent}{}", paint("2", netstat::HEADER)));
+                lines.push(format!("{indent}{}", paint("32", row.trim_end())));
             }
-            Some((heading, row)) => {
-                let _ = writeln!(out, "{indent}{heading}");
-                let _ = writeln!(out, "{indent}{}", paint("2", netstat::HEADER));
-                let _ = writeln!(out, "{indent}{}", paint("32", row));
-            }
-            None => {}
         }
-        out
+        lines
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Delay, Share};
+use echo_core::splitmix::{GAMMA, mix};
 
-/// SplitMix64's increment: 2^64 divided by the golden ratio.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+use super::{Delay, Share};
 
 /// A sequence of draws that belongs to one place: a fault, a connection, a message.
 ///
@@ -59,13 +58,6 @@ impl Dice {
     fn unit(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
-}
-
-/// SplitMix64's output function: every bit of the result depends on every bit of `z`.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use crate::event::{Event, EventReader, Kind, Level};
+use crate::event::{Address, Event, EventReader, Kind, Level};
 
 /// Lines a second about connections that a person can still follow. Past it they are summed up.
 const READABLE: u64 = 50;
@@ -171,6 +171,13 @@ pub(super) fn one(event: &Event) -> String {
 /// Adds an event's line. Writing to a string cannot fail.
 fn line(out: &mut String, event: &Event) {
     let _ = match &event.kind {
+        Kind::Listening {
+            local: Address::Udp(local),
+        } if !local.ip().is_loopback() => writeln!(
+            out,
+            "Warning: UDP on {local} answers whoever can send to it, and a sender is easily forged; \
+             --udp-rate bounds the replies, docs/SECURITY.md says what else to do"
+        ),
         // The ready line has said so, on standard output; explanations tell of calls.
         Kind::Listening { .. } | Kind::Call(_) => Ok(()),
         Kind::Accepted { id, peer, .. } => writeln!(out, "Connected by: {peer} (#{id})"),

@@ -201,7 +201,7 @@ fn memory_is_bounded_and_reading_pauses_at_the_bound() {
         (&["delay=1h"], 5_000),
         (&["delay=1h", "duplicate"], 60_000),
         (&["merge=256k"], 1_000),
-        (&["trickle=1/1s"], 1_000),
+        (&["trickle=100/1s"], 1_000),
     ] {
         let mut bench = Bench::new(specs, Framing::Lines);
         let line = [vec![b'x'; message - 1], vec![b'\n']].concat();

@@ -1,0 +1,154 @@
+//! `cargo xtask demo --explain`: every socket call of both programs, in order of time, and a picture.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Context, Result, ensure};
+use echo_core::endpoint::DEFAULT_PORT;
+use echo_core::explain::{Kind, Lang, Step, Story};
+use nix::sys::signal::Signal;
+
+use super::picture;
+use super::stage::{LIMIT, Stage};
+use super::trace::{Seen, Side, Trace};
+use crate::cargo::root;
+use crate::terminal::{Style, Terminal, WIDTH};
+
+/// The tutorial's message.
+const MESSAGE: &str = "Hello world! This is an echo server made with Rust.";
+
+/// Plays one message over TCP and one over UDP, and explains every call.
+pub fn play(stage: &mut Stage, out: Terminal, lang: Lang, picture: Option<PathBuf>) -> Result<()> {
+    let lang = lang.resolve(|name| env::var_os(name));
+    let trace = Trace::new(record(stage)?);
+    tell(out, &trace, lang)?;
+    overview(out, &trace)?;
+    let path = picture.unwrap_or_else(|| root().join("target/demo.svg"));
+    fs::write(&path, picture::draw(&trace, MESSAGE, lang))
+        .with_context(|| format!("cannot write the picture {}", path.display()))?;
+    out.line(format!("  The picture of this run: {}", shown(&path)))?;
+    out.line("")
+}
+
+/// Runs both programs and collects what they say of their calls.
+fn record(stage: &mut Stage) -> Result<Vec<Seen>> {
+    let listen = listen();
+    let args = ["--listen", &listen, "--explain=json"];
+    stage.types(&format!("echo-server {}", args.join(" ")))?;
+    let server = stage.start_server(&args)?;
+    let (id, tcp) = (server.process.id(), server.ipv4("tcp")?.to_string());
+    let mut seen = client(
+        stage,
+        &["--explain=json", "--buffer", "16", "-m", MESSAGE, &tcp],
+    )?;
+    seen.extend(client(
+        stage,
+        &["--explain=json", "-m", MESSAGE, "-u", &tcp],
+    )?);
+    server.process.signal(Signal::SIGTERM)?;
+    let finished = server.process.wait(LIMIT)?;
+    seen.extend(steps(Side::Server, id, &finished.stderr)?);
+    Ok(seen)
+}
+
+/// The tutorial's port, where it is free.
+fn listen() -> String {
+    let free = std::net::TcpListener::bind(("127.0.0.1", DEFAULT_PORT)).is_ok()
+        && std::net::UdpSocket::bind(("127.0.0.1", DEFAULT_PORT)).is_ok();
+    format!("127.0.0.1:{}", if free { DEFAULT_PORT } else { 0 })
+}
+
+fn client(stage: &Stage, args: &[&str]) -> Result<Vec<Seen>> {
+    stage.types(&format!(
+        "echo-client {}",
+        args.join(" ").replace(MESSAGE, "'...'")
+    ))?;
+    let process = stage.start_client(args)?;
+    let id = process.id();
+    let finished = process.finish(LIMIT)?;
+    let echo = format!("Received: \"{MESSAGE}\"\n");
+    let stdout = String::from_utf8_lossy(&finished.stdout);
+    ensure!(
+        stdout == echo,
+        "expected {echo:?}, saw {stdout:?}: {}",
+        finished.stderr
+    );
+    steps(Side::Client, id, &finished.stderr)
+}
+
+fn steps(side: Side, process: u32, text: &str) -> Result<Vec<Seen>> {
+    let step = |line: &str| {
+        let step: Step = serde_json::from_str(line)
+            .with_context(|| format!("expected a step as JSON, saw {line:?}"))?;
+        Ok(Seen {
+            side,
+            process,
+            step,
+        })
+    };
+    text.lines().map(step).collect()
+}
+
+/// The steps of both sides, interleaved.
+fn tell(out: Terminal, trace: &Trace, lang: Lang) -> Result<()> {
+    let mut stories = [Side::Server, Side::Client].map(|side| (side, Story::new(lang)));
+    let start = trace.rows.first().map_or(0, |seen| seen.step.time_unix_ns);
+    out.line("")?;
+    for line in stories[0].1.intro().lines() {
+        out.line(format!("  {line}"))?;
+    }
+    for (number, seen) in (1..).zip(&trace.rows) {
+        let story = stories.iter_mut().find(|(side, _)| *side == seen.side);
+        let Some((_, story)) = story else { continue };
+        let mut telling = story.tell(&seen.step);
+        telling.number = number;
+        let (name, style) = match seen.side {
+            Side::Server => ("echo-server", Style::Good),
+            Side::Client => ("echo-client", Style::Skipped),
+        };
+        let elapsed = (seen.step.time_unix_ns - start) as f64 / 1e6;
+        out.line("")?;
+        let heading = format!("{name} {}, +{elapsed:.2} ms", seen.process);
+        out.line(out.paint(style, format_args!("┌ {heading}")))?;
+        for line in telling.lines(WIDTH - 2, out.colour()) {
+            out.line(format!("{} {line}", out.paint(style, "│")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Who talked to whom, and in how many pieces it came.
+fn overview(out: Terminal, trace: &Trace) -> Result<()> {
+    out.line("")?;
+    for (index, socket) in trace.sockets.iter().enumerate() {
+        let (Side::Client, Some(local), Some(peer)) = (socket.side, &socket.local, &socket.peer)
+        else {
+            continue;
+        };
+        let (protocol, unit) = match socket.kind {
+            Kind::Stream => ("TCP", "read"),
+            Kind::Datagram => ("UDP", "datagram"),
+        };
+        let came = |to_client: bool| {
+            let sizes: Vec<u64> = trace.carried(index, to_client).collect();
+            let many = if sizes.len() == 1 { "" } else { "s" };
+            let total = sizes.iter().sum::<u64>();
+            format!("{total} bytes in {} {unit}{many}", sizes.len())
+        };
+        out.line(format!(
+            "  {protocol}  echo-server {peer} <-> {local} echo-client"
+        ))?;
+        out.line(format!(
+            "       there: {}; back: {}",
+            came(false),
+            came(true)
+        ))?;
+    }
+    out.line("")
+}
+
+/// A path as short as it can be.
+fn shown(path: &Path) -> String {
+    let short = path.strip_prefix(root()).unwrap_or(path);
+    short.display().to_string()
+}
