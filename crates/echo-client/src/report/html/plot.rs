@@ -94,7 +94,8 @@ impl Axis {
         let ticks = (0..=nines as usize).map(|n| Tick {
             value: if n == 0 { 2f64.log10() } else { n as f64 },
             label: label(n),
-            is_minor: n == 0,
+            // The labels grow with the nines: on a phone five of them touch.
+            is_minor: n == 0 || (nines >= 5.0 && n >= 3 && n % 2 == 1),
         });
         Axis {
             from: 0.0,
