@@ -8,6 +8,8 @@ mod demo;
 mod examples;
 mod process;
 mod report_check;
+#[cfg(target_os = "linux")]
+mod soak;
 mod supply;
 mod terminal;
 #[cfg(target_os = "linux")]
@@ -39,6 +41,9 @@ enum Task {
     /// Do to the server what a bad day does, and check that nobody loses what they need not lose
     #[cfg(target_os = "linux")]
     Torture(torture::Options),
+    /// Hold 10,000 connections for a while beside other work, and check that nothing grows
+    #[cfg(target_os = "linux")]
+    Soak(soak::Options),
     /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, report, demo,
     /// torture
     Ci,
@@ -68,6 +73,8 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(options) => bench::run(options),
         #[cfg(target_os = "linux")]
         Task::Torture(options) => torture::run(&options),
+        #[cfg(target_os = "linux")]
+        Task::Soak(options) => soak::run(&options),
         Task::Ci => ci::run(),
     }
 }

@@ -21,13 +21,18 @@ const LICENCES: &[&str] = &[
     "BSL-1.0",
     "ISC",
     "MIT",
+    "NCSA",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
 ];
 
 /// Every lock file's manifest.
-const MANIFESTS: &[&str] = &["Cargo.toml", "xtask/peers/Cargo.toml"];
+const MANIFESTS: &[&str] = &[
+    "Cargo.toml",
+    "crates/fuzz/Cargo.toml",
+    "xtask/peers/Cargo.toml",
+];
 
 /// Refuses a dependency from elsewhere, or under another licence.
 pub fn check() -> Result<()> {

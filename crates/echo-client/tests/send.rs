@@ -235,7 +235,19 @@ fn what_is_no_echo_is_told_as_such() {
 #[test]
 fn silence_ends_in_time() {
     let server = faulty(&["truncate=20"]);
-    run(&[&server.tcp, "-W", "200ms"]).failed(1, &["no progress for 200ms", "20 of 51 bytes"]);
+    let silence = ["nothing came back for 100ms", "20 of 51 bytes"];
+    run(&[&server.tcp, "-W", "200ms"]).failed(1, &silence);
+}
+
+#[test]
+fn a_server_that_answers_only_at_the_end_is_heard() {
+    // It answers only when it hears that nothing more comes.
+    let server = tcp(|_, stream| {
+        let mut sent = Vec::new();
+        (&stream).read_to_end(&mut sent).unwrap();
+        (&stream).write_all(&sent).unwrap();
+    });
+    run(&[&server, "-W", "1s", "-m", "late"]).said("Received: \"late\"\n");
 }
 
 #[test]

@@ -129,8 +129,12 @@ pub fn flags_from_environment<'a>(
 pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-    toml::from_str(&text)
-        .map_err(|error| anyhow::anyhow!("{}: {}", path.display(), error.to_string().trim_end()))
+    parse(&text).with_context(|| path.display().to_string())
+}
+
+/// Reads the text of a settings file. An error names the line and the key.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ mod stream;
 mod tcp;
 pub mod thread;
 mod timers;
+mod told;
 mod udp;
 mod worker;
 

@@ -3,17 +3,18 @@
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use echo_core::explain::{Call, End};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use crate::event::{DropReason, Events, Kind, Level, Mark, Origin, pieces, unmapped};
+use crate::event::{DropReason, Events, Kind, Mark, Origin, pieces, unmapped};
 use crate::fault::{DatagramFaults, Reply};
 use crate::guard::Guard;
 use crate::stats::Counters;
 use crate::timers::Armed;
+use crate::told::Told;
 
 /// The largest datagram, or train of datagrams, that the system hands over at once.
 const BUFFER_LEN: usize = 1 << 16;
@@ -374,125 +375,4 @@ fn allow_fragments(socket: &std::net::UdpSocket) -> io::Result<()> {
         setsockopt(socket, option::ReceiveTimestampns, &false)?;
     }
     Ok(())
-}
-
-/// What is held back of a flood: the first datagram is told at once, then a sum each second.
-struct Told {
-    local: SocketAddr,
-    answered: Sum,
-    dropped: Option<(DropReason, Sum)>,
-}
-
-/// Datagrams since they were last told.
-#[derive(Default)]
-struct Sum {
-    last: Option<Instant>,
-    peer: Option<SocketAddr>,
-    count: u64,
-    bytes: u64,
-}
-
-impl Sum {
-    fn add(&mut self, peer: SocketAddr, count: u64, bytes: u64) {
-        self.peer = Some(peer);
-        self.count += count;
-        self.bytes += bytes;
-    }
-
-    /// When it is due: a second after the last one was told.
-    fn due(&self) -> Option<Instant> {
-        self.peer?;
-        self.last.map(|last| last + Duration::from_secs(1))
-    }
-
-    /// The peer, count and bytes to be told now, if it is time.
-    fn take(&mut self, now: Instant) -> Option<(SocketAddr, u64, u64)> {
-        if self.due().is_some_and(|due| now < due) {
-            return None;
-        }
-        let told = (self.peer.take()?, self.count, self.bytes);
-        *self = Sum {
-            last: Some(now),
-            ..Sum::default()
-        };
-        Some(told)
-    }
-}
-
-impl Told {
-    fn new(local: SocketAddr) -> Self {
-        Told {
-            local,
-            answered: Sum::default(),
-            dropped: None,
-        }
-    }
-
-    fn answered(
-        &mut self,
-        now: Instant,
-        events: &Events,
-        peer: SocketAddr,
-        count: u64,
-        bytes: u64,
-    ) {
-        // At a finer level each one is told.
-        if events.wants(Level::Connections) && !events.wants(Level::Traffic) {
-            self.answered.add(peer, count, bytes);
-            self.flush_answered(now, events);
-        }
-    }
-
-    fn dropped(
-        &mut self,
-        now: Instant,
-        events: &Events,
-        peer: SocketAddr,
-        why: DropReason,
-        count: u64,
-    ) {
-        if !events.wants(Level::Connections) {
-            return;
-        }
-        let (told, sum) = self.dropped.get_or_insert_with(|| (why, Sum::default()));
-        *told = why;
-        sum.add(unmapped(peer), count, 0);
-        self.flush_dropped(now, events);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let dropped = self.dropped.as_ref().and_then(|(_, sum)| sum.due());
-        self.answered.due().into_iter().chain(dropped).min()
-    }
-
-    fn flush(&mut self, now: Instant, events: &Events) {
-        self.flush_answered(now, events);
-        self.flush_dropped(now, events);
-    }
-
-    fn flush_answered(&mut self, now: Instant, events: &Events) {
-        if let Some((peer, count, bytes)) = self.answered.take(now) {
-            let local = self.local;
-            events.tell(|| Kind::Datagrams {
-                local,
-                peer,
-                count,
-                bytes,
-            });
-        }
-    }
-
-    fn flush_dropped(&mut self, now: Instant, events: &Events) {
-        if let Some((why, sum)) = &mut self.dropped
-            && let Some((peer, count, _)) = sum.take(now)
-        {
-            let (local, reason) = (self.local, *why);
-            events.tell(|| Kind::DatagramsDropped {
-                local,
-                peer,
-                reason,
-                count,
-            });
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Crowds and shortages: resets, churn, slow readers, stops, and limits of the system.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::random::Random;
-use super::traffic::{self, Bystander};
+use super::traffic::{self, Bystander, spread};
 use super::victim::{self, Victim};
 use super::{Arena, Outcome};
 
@@ -58,15 +58,6 @@ pub fn resets(arena: &mut Arena) -> Result<Outcome> {
         "{RESETS} resets; the bystander lost none of {} pings, the slowest took {:.1?}",
         pings.count, pings.longest
     )))
-}
-
-/// Another of this machine's addresses, so that no pair of addresses runs out of ports.
-fn spread(address: SocketAddr, n: u64) -> SocketAddr {
-    let [.., a, b] = n.to_be_bytes();
-    SocketAddr::new(
-        IpAddr::V4(Ipv4Addr::new(127, 0, a % 16, b.max(1))),
-        address.port(),
-    )
 }
 
 /// Connections that come, say something, and go.

@@ -3,9 +3,9 @@
 
 mod calls;
 mod crowds;
-mod random;
-mod traffic;
-mod victim;
+pub mod random;
+pub mod traffic;
+pub mod victim;
 mod wire;
 
 use std::env;

@@ -29,6 +29,13 @@ pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// Another of this machine's 127.0.0.0/8, so that no pair of addresses runs out of ports.
+pub fn spread(address: SocketAddr, n: u64) -> SocketAddr {
+    let [.., a, b] = n.to_be_bytes();
+    let ip = Ipv4Addr::new(127, 0, a % 16, b.max(1));
+    SocketAddr::new(ip.into(), address.port())
+}
+
 /// Connects and has one message echoed, which is complete in every framing.
 pub fn greet(address: SocketAddr) -> Result<TcpStream> {
     let stream = connect(address)?;

@@ -22,8 +22,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Not every server returns what it still holds once it hears that nothing more comes (`ncat -e`
 /// and `socat` do not), so the end waits for the echo. Others return everything only then: when
-/// nothing has come for this long, about a round trip around the globe, it waits no more.
-const QUIET: Duration = Duration::from_millis(250);
+/// nothing has come for this part of the timeout, it waits no more.
+const QUIET: u32 = 2;
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,7 @@ pub fn exchange(
         received: 0,
         written: 0,
         last_progress: Instant::now(),
+        urged: false,
     };
     let result = receiver.run(show, interrupt);
     window.close();
@@ -137,6 +138,8 @@ struct Receiver<'a> {
     /// What had been written when progress was last looked at.
     written: u64,
     last_progress: Instant,
+    /// The sending half was ended because the echo did not come.
+    urged: bool,
 }
 
 impl Receiver<'_> {
@@ -201,7 +204,8 @@ impl Receiver<'_> {
             return Ok(self.last_progress.elapsed() >= GRACE.min(self.timeout.0));
         }
         let is_all_sent = progress.is_complete && progress.written == progress.pushed;
-        if is_all_sent && self.last_progress.elapsed() >= QUIET {
+        if is_all_sent && !self.urged && self.last_progress.elapsed() >= self.timeout.0 / QUIET {
+            self.urged = true;
             end_sending(self.socket);
         }
         let owes = self.received < progress.due || progress.written < progress.pushed;
@@ -234,6 +238,17 @@ impl Receiver<'_> {
         show.end_early()?;
         if let Some(failure) = self.window.failure() {
             return Err(failure);
+        }
+        if self.urged {
+            return Err(Failure::bad(anyhow!(
+                "{}: nothing came back for {}, and when told that nothing more would be sent, the \
+                 server gave no more than {} of {} bytes ({how}); is it an echo server, with the \
+                 same --framing? Allow more time with --timeout",
+                self.peer,
+                Timespan(self.timeout.0 / QUIET),
+                self.received,
+                self.window.progress().pushed,
+            )));
         }
         let expected = self.window.compare(b"").expected;
         Err(difference::short(

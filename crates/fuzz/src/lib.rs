@@ -1,0 +1,150 @@
+//! What must hold of any input. Each function is a fuzz target, and a test replays its corpus.
+
+use echo_client::payload::{self, Reply};
+use echo_core::config::{self, Layers, Source};
+use echo_core::escape::Escaped;
+use echo_core::framing::{Decoded, Decoder};
+use echo_core::units::{Size, Timespan};
+use echo_core::{Endpoint, Framing};
+use echo_server::config::Settings;
+use echo_server::fault::Fault;
+
+/// Every target by name.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("frames", frames),
+    ("endpoint", endpoint),
+    ("units", units),
+    ("fault", fault),
+    ("config", config),
+    ("datagram", datagram),
+    ("escape", escape),
+];
+
+/// A stream is cut the same way in whatever pieces it comes. The first two bytes are the limit
+/// and the size of the pieces, the others the stream.
+pub fn frames(data: &[u8]) {
+    let [max, piece, stream @ ..] = data else {
+        return;
+    };
+    for framing in Framing::ALL {
+        let max = u64::from(*max);
+        let (whole, failed) = complete(framing, max, [stream]);
+        let pieces = stream.chunks(usize::from(*piece).max(1));
+        assert_eq!(complete(framing, max, pieces), (whole, failed), "{framing}");
+        assert!(whole <= stream.len());
+        if framing == Framing::Raw {
+            assert_eq!((whole, failed), (stream.len(), false));
+        }
+        let payloads: usize = framing.payloads(&stream[..whole]).map(<[u8]>::len).sum();
+        assert!(payloads <= whole);
+    }
+}
+
+/// How many bytes are complete frames, and whether a frame is over the limit.
+fn complete<'a>(
+    framing: Framing,
+    max: u64,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (usize, bool) {
+    let mut decoder = Decoder::new(framing, max);
+    let (mut before, mut whole) = (0, 0);
+    for chunk in chunks {
+        let Decoded { complete, error } = decoder.push(chunk);
+        assert!(complete <= chunk.len());
+        if complete > 0 {
+            whole = before + complete;
+        }
+        if error.is_some() {
+            return (whole, true);
+        }
+        before += chunk.len();
+        assert_eq!(decoder.held(), (before - whole) as u64);
+    }
+    (whole, false)
+}
+
+/// What is taken for an endpoint is printed as one that is the same.
+pub fn endpoint(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(endpoint) = text.parse::<Endpoint>() {
+        assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+    }
+}
+
+/// What is taken for a size or a duration is printed as one that is the same.
+pub fn units(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(size) = text.parse::<Size>() {
+        assert_eq!(size.to_string().parse(), Ok(size));
+    }
+    if let Ok(time) = text.parse::<Timespan>() {
+        assert_eq!(time.to_string().parse(), Ok(time));
+    }
+}
+
+/// What is taken for a fault is printed as one that is the same.
+pub fn fault(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(fault) = text.parse::<Fault>() {
+        let again = fault.to_string().parse::<Fault>();
+        assert_eq!(again.ok(), Some(fault));
+    }
+}
+
+/// A file that is taken leads to a configuration that is printed as a file which leads to it again.
+pub fn config(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    let Some(layers) = layers(text) else { return };
+    let Ok(effective) = layers.resolve::<echo_server::Config>() else {
+        return;
+    };
+    let printed = layers.to_string();
+    let again = self::layers(&printed).expect("what is printed is a file");
+    assert_eq!(
+        again.resolve::<echo_server::Config>().ok(),
+        Some(effective),
+        "{printed}"
+    );
+}
+
+fn layers(text: &str) -> Option<Layers> {
+    let settings: Settings = config::parse(text).ok()?;
+    let defaults = Layers::defaults(&echo_server::Config::default());
+    let layers = defaults.and_then(|layers| layers.over(Source::File("file".into()), &settings));
+    Some(layers.expect("settings are a layer"))
+}
+
+/// Only a datagram that this session has sent is taken for one; the first byte is its size.
+pub fn datagram(data: &[u8]) {
+    const TOKEN: u64 = 7;
+    let [size, datagram @ ..] = data else { return };
+    let size = usize::from(*size);
+    let reply = payload::decode(TOKEN, size, datagram);
+    if let Reply::Whole(number) = reply {
+        let mut sent = vec![0; size];
+        payload::encode(TOKEN, number, &mut sent);
+        // A sum of 32 bits can be forged; the header cannot differ.
+        let header = payload::HEADER_LEN - 4;
+        assert_eq!(datagram.len(), size);
+        assert_eq!(datagram[..header], sent[..header]);
+    }
+    let other = payload::decode(!TOKEN, size, datagram);
+    assert!(!matches!(
+        (reply, other),
+        (Reply::Whole(_), Reply::Whole(_))
+    ));
+}
+
+/// Nothing that is escaped acts on a terminal.
+pub fn escape(data: &[u8]) {
+    let text = Escaped(data).to_string();
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}
