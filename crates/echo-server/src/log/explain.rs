@@ -46,7 +46,10 @@ fn json(step: &Step) -> String {
 fn beside(story: &Story, event: &Event) -> String {
     match event.kind {
         Kind::Draining { .. } => format!("\n{}", story.stopping()),
-        Kind::Refused { .. } | Kind::DatagramsDropped { .. } | Kind::AcceptFailed { .. } => {
+        Kind::Refused { .. }
+        | Kind::DatagramsDropped { .. }
+        | Kind::AcceptFailed { .. }
+        | Kind::Fault { .. } => {
             format!("\n{}", text::one(event))
         }
         _ => String::new(),

@@ -2,6 +2,7 @@
 
 mod explain;
 mod json;
+mod pace;
 #[cfg(test)]
 mod sample;
 mod text;

@@ -1,16 +1,12 @@
 //! Events as lines of text that a person reads.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::pace::Pace;
 use crate::event::{Address, Event, EventReader, Kind, Level};
-
-/// Lines a second about connections that a person can still follow. Past it they are summed up.
-const READABLE: u64 = 50;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Writes every event to `out` until the server is gone. Where only connections were asked for,
 /// more of them than a person can read are summed up, a line a second.
@@ -59,106 +55,17 @@ pub(super) fn write(events: &EventReader, level: Level, mut out: impl Write) -> 
 const MOST: usize = 64 << 10;
 
 /// A number of things: "1 byte", "2 bytes".
-struct Count(u64, &'static str);
+pub(super) struct Count(pub(super) u64, pub(super) &'static str);
 
-impl std::fmt::Display for Count {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Count(count, noun) = self;
         write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
     }
 }
 
-fn bytes(count: u64) -> Count {
+pub(super) fn bytes(count: u64) -> Count {
     Count(count, "byte")
-}
-
-/// Decides which lines about connections are shown, and sums up the others.
-struct Pace {
-    /// When the current second started.
-    since: Instant,
-    /// Lines of this second, shown or summed up.
-    lines: u64,
-    /// Whether all of this second's lines are summed up: the last one had too many.
-    busy: bool,
-    sum: Sum,
-}
-
-/// Connections that are not told one by one.
-#[derive(Default)]
-struct Sum {
-    accepted: u64,
-    refused: u64,
-    closed: u64,
-    received: u64,
-    sent: u64,
-}
-
-impl Pace {
-    fn new(now: Instant) -> Self {
-        Pace {
-            since: now,
-            lines: 0,
-            busy: false,
-            sum: Sum::default(),
-        }
-    }
-
-    /// When the sum is due; `None` while there is none.
-    fn sums_up_at(&self) -> Option<Instant> {
-        (self.busy || self.lines > READABLE).then(|| self.since + SECOND)
-    }
-
-    /// Goes on to the next second when it has come, and adds the sum of the last one.
-    fn turn(&mut self, now: Instant, over: bool, out: &mut String) {
-        if now < self.since + SECOND && !over {
-            return;
-        }
-        let Sum {
-            accepted,
-            refused,
-            closed,
-            received,
-            sent,
-        } = std::mem::take(&mut self.sum);
-        if accepted + refused + closed > 0 {
-            let _ = writeln!(
-                out,
-                "In the last second: {} opened, {closed} closed, {refused} refused; received {}, \
-                 sent {}",
-                Count(accepted, "connection"),
-                bytes(received),
-                bytes(sent),
-            );
-        }
-        self.busy = self.lines > READABLE;
-        self.lines = 0;
-        self.since = now;
-    }
-
-    /// Whether this event goes into the sum and not into a line of its own.
-    fn takes(&mut self, kind: &Kind) -> bool {
-        if !matches!(
-            kind,
-            Kind::Accepted { .. } | Kind::Refused { .. } | Kind::Closed { .. }
-        ) {
-            return false;
-        }
-        self.lines += 1;
-        if !self.busy && self.lines <= READABLE {
-            return false;
-        }
-        match kind {
-            Kind::Accepted { .. } => self.sum.accepted += 1,
-            Kind::Refused { .. } => self.sum.refused += 1,
-            Kind::Closed { received, sent, .. } => {
-                self.sum.closed += 1;
-                self.sum.received += received;
-                self.sum.sent += sent;
-            }
-            _ => {}
-        }
-        true
-    }
 }
 
 /// An event's line alone.
@@ -308,7 +215,8 @@ fn line(out: &mut String, event: &Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Events, Stop};
+    use crate::event::{Events, PeerAddress, Reason, Stop};
+    use crate::log::pace::READABLE;
     use crate::log::sample;
     use std::time::UNIX_EPOCH;
 
@@ -374,24 +282,23 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_back_when_the_rush_is_over() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut pace = Pace::new(start);
-        let mut out = String::new();
-        let summed_up = |pace: &mut Pace, n| {
-            let lines = (0..n).map(sample::accepted);
-            lines.filter(|kind| pace.takes(kind)).count()
-        };
-        assert_eq!(summed_up(&mut pace, 60), 10);
-        assert_eq!(pace.sums_up_at(), Some(at(1000)));
-        pace.turn(at(1000), false, &mut out);
-        assert_eq!(out.lines().count(), 1);
-        // A second that follows a rush is summed up from its first line on.
-        assert_eq!(summed_up(&mut pace, 5), 5);
-        pace.turn(at(2000), false, &mut out);
-        assert_eq!(out.lines().count(), 2);
-        assert_eq!(summed_up(&mut pace, 5), 0);
-        assert_eq!(pace.sums_up_at(), None);
+    fn a_sum_says_how_often_something_went_wrong() {
+        let kinds = (1..=100).map(|id| Kind::Closed {
+            id,
+            peer: PeerAddress::Unix,
+            reason: if id % 2 == 0 {
+                Reason::Reset
+            } else {
+                Reason::Finished
+            },
+            received: 0,
+            sent: 0,
+        });
+        let text = written(Level::Connections, kinds);
+        let last = text.lines().last().unwrap();
+        assert!(
+            last.ends_with("; 25 times: the peer reset the connection"),
+            "{last}"
+        );
     }
 }

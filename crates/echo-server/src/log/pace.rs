@@ -1,0 +1,159 @@
+//! More lines about connections than a person can read, summed up.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::time::{Duration, Instant};
+
+use super::text::{Count, bytes};
+use crate::event::{Kind, Reason};
+
+/// Lines a second about connections that a person can still follow. Past it they are summed up.
+pub(super) const READABLE: u64 = 50;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Decides which lines about connections are shown, and sums up the others.
+pub(super) struct Pace {
+    /// When the current second started.
+    since: Instant,
+    /// Lines of this second, shown or summed up.
+    lines: u64,
+    /// Whether all of this second's lines are summed up: the last one had too many.
+    busy: bool,
+    sum: Sum,
+}
+
+/// Connections that are not told one by one.
+#[derive(Default)]
+struct Sum {
+    accepted: u64,
+    refused: u64,
+    closed: u64,
+    received: u64,
+    sent: u64,
+    /// The ends that no peer wanted, by kind.
+    bad: BTreeMap<&'static str, u64>,
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "In the last second: {} opened, {} closed, {} refused; received {}, sent {}",
+            Count(self.accepted, "connection"),
+            self.closed,
+            self.refused,
+            bytes(self.received),
+            bytes(self.sent),
+        )?;
+        self.bad
+            .iter()
+            .try_for_each(|(kind, count)| write!(f, "; {count} times: {kind}"))
+    }
+}
+
+/// A connection's end, less its particulars; `None` for the one that is as it should be.
+fn bad_end(reason: &Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::Finished => return None,
+        Reason::Reset => "the peer reset the connection",
+        Reason::Frame(_) => "the peer broke the framing",
+        Reason::Idle => "idle for too long",
+        Reason::Unread => "the peer stopped reading",
+        Reason::Shutdown => "the server is stopping",
+        Reason::Failed(_) => "the system failed the connection",
+        Reason::Fault(_) => "a fault that was asked for",
+        Reason::Defect => "a defect of this server",
+    })
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Pace {
+            since: now,
+            lines: 0,
+            busy: false,
+            sum: Sum::default(),
+        }
+    }
+
+    /// When the sum is due; `None` while there is none.
+    pub(super) fn sums_up_at(&self) -> Option<Instant> {
+        (self.busy || self.lines > READABLE).then(|| self.since + SECOND)
+    }
+
+    /// Goes on to the next second when it has come, and adds the sum of the last one.
+    pub(super) fn turn(&mut self, now: Instant, over: bool, out: &mut String) {
+        if now < self.since + SECOND && !over {
+            return;
+        }
+        let sum = std::mem::take(&mut self.sum);
+        if sum.accepted + sum.refused + sum.closed > 0 {
+            let _ = writeln!(out, "{sum}");
+        }
+        self.busy = self.lines > READABLE;
+        self.lines = 0;
+        self.since = now;
+    }
+
+    /// Whether this event goes into the sum and not into a line of its own.
+    pub(super) fn takes(&mut self, kind: &Kind) -> bool {
+        if !matches!(
+            kind,
+            Kind::Accepted { .. } | Kind::Refused { .. } | Kind::Closed { .. }
+        ) {
+            return false;
+        }
+        self.lines += 1;
+        if !self.busy && self.lines <= READABLE {
+            return false;
+        }
+        match kind {
+            Kind::Accepted { .. } => self.sum.accepted += 1,
+            Kind::Refused { .. } => self.sum.refused += 1,
+            Kind::Closed {
+                received,
+                sent,
+                reason,
+                ..
+            } => {
+                self.sum.closed += 1;
+                self.sum.received += received;
+                self.sum.sent += sent;
+                if let Some(kind) = bad_end(reason) {
+                    *self.sum.bad.entry(kind).or_default() += 1;
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::sample;
+
+    #[test]
+    fn lines_come_back_when_the_rush_is_over() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pace = Pace::new(start);
+        let mut out = String::new();
+        let summed_up = |pace: &mut Pace, n| {
+            let lines = (0..n).map(sample::accepted);
+            lines.filter(|kind| pace.takes(kind)).count()
+        };
+        assert_eq!(summed_up(&mut pace, 60), 10);
+        assert_eq!(pace.sums_up_at(), Some(at(1000)));
+        pace.turn(at(1000), false, &mut out);
+        assert_eq!(out.lines().count(), 1);
+        // A second that follows a rush is summed up from its first line on.
+        assert_eq!(summed_up(&mut pace, 5), 5);
+        pace.turn(at(2000), false, &mut out);
+        assert_eq!(out.lines().count(), 2);
+        assert_eq!(summed_up(&mut pace, 5), 0);
+        assert_eq!(pace.sums_up_at(), None);
+    }
+}
