@@ -9,8 +9,11 @@ use echo_core::{Endpoint, Framing};
 use echo_server::config::Settings;
 use echo_server::fault::Fault;
 
+/// What a target does with the fuzzer's bytes: panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// Every target by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("frames", frames),
     ("endpoint", endpoint),
     ("units", units),
