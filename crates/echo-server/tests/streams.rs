@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 
 use common::{
     Account, LIMIT, Server, TempPath, connect, echo, exchange, fill, pattern, raise_open_files,
+    read_to_end,
 };
 
 /// Each case with one worker and with four.
@@ -35,6 +36,8 @@ on_every_configuration! {
     many_connections_echo_at_once
     a_peer_that_never_reads_delays_nobody
     urgent_bytes_come_back_in_their_place
+    urgent_bytes_within_a_bulk_transfer_are_in_their_place_too
+    more_bulk_transfers_than_a_worker_has_pipes_come_back_whole
     unix_streams_echo
 }
 
@@ -118,7 +121,46 @@ fn urgent_bytes_come_back_in_their_place(args: &[&str]) {
         .send_out_of_band(b"?")
         .unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(common::read_to_end(&mut stream), b"?");
+    assert_eq!(read_to_end(&mut stream), b"?");
+    server.stop();
+}
+
+/// Where the system moves the bytes by itself, it stops at urgent ones as it does at the end.
+fn urgent_bytes_within_a_bulk_transfer_are_in_their_place_too(args: &[&str]) {
+    let server = Server::start(args);
+    let sent = pattern(12_000_000, 6);
+    let mut stream = connect(server.tcp());
+    let mut sender = stream.try_clone().unwrap();
+    let back = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for block in sent.chunks(1_000_000) {
+                let (urgent, block) = block.split_last().unwrap();
+                sender.write_all(block).unwrap();
+                let socket = socket2::SockRef::from(&sender);
+                assert_eq!(socket.send_out_of_band(&[*urgent]).unwrap(), 1);
+            }
+            sender.shutdown(Shutdown::Write).unwrap();
+        });
+        read_to_end(&mut stream)
+    });
+    let first = back.iter().zip(&sent).position(|(a, b)| a != b);
+    assert_eq!((back.len(), first), (sent.len(), None));
+    server.stop();
+}
+
+fn more_bulk_transfers_than_a_worker_has_pipes_come_back_whole(args: &[&str]) {
+    let server = Server::start(args);
+    let account = Account::open(&server);
+    let address = server.tcp();
+    std::thread::scope(|scope| {
+        for seed in 0..20 {
+            scope.spawn(move || {
+                let sent = pattern(2_000_000, seed);
+                assert!(exchange(address, &sent) == sent, "transfer {seed}");
+            });
+        }
+    });
+    account.balances(4 << 10);
     server.stop();
 }
 
@@ -138,7 +180,7 @@ fn unix_streams_echo(args: &[&str]) {
             sender.write_all(&sent).unwrap();
             sender.shutdown(Shutdown::Write).unwrap();
         });
-        common::read_to_end(&mut stream)
+        read_to_end(&mut stream)
     });
     assert!(back == sent);
     server.stop();
