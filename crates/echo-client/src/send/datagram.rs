@@ -18,7 +18,7 @@ use crate::output;
 
 /// The most that UDP carries: the 65,535 of its length field less its 8-byte header, and over
 /// IPv4 less the 20-byte header of the packet, whose length field counts that too.
-const fn limit(is_ipv4: bool) -> usize {
+const fn limit_of(is_ipv4: bool) -> usize {
     if is_ipv4 { 65_535 - 8 - 20 } else { 65_535 - 8 }
 }
 
@@ -74,14 +74,15 @@ impl Message {
     }
 
     fn check(&self, is_ipv4: bool, name: &str) -> Result<(), Failure> {
-        let limit = limit(is_ipv4);
-        if self.bytes.len() <= limit {
+        if self.bytes.len() <= limit_of(is_ipv4) {
             return Ok(());
         }
         Err(Failure::usage(anyhow!(
-            "{name} does not fit a UDP datagram: {} bytes or more, and at most {limit} fit; send \
-             less, or leave --udp out",
-            self.bytes.len()
+            "{name} does not fit a UDP datagram: {} bytes or more, and at most {} fit over IPv4, \
+             {} over IPv6; send less, or leave --udp out",
+            self.bytes.len(),
+            limit_of(true),
+            limit_of(false),
         )))
     }
 }
@@ -136,7 +137,7 @@ fn try_one(
         .context("cannot limit the time of a read")
         .map_err(Failure::bad)?;
     // One byte more than can be sent, so that an excess shows.
-    let mut buffer = vec![0; limit(false) + 1];
+    let mut buffer = vec![0; limit_of(false) + 1];
     let start = Instant::now();
     let result = socket.write(&message.bytes).and_then(|_| {
         loop {
