@@ -336,6 +336,38 @@ fn a_rate_is_kept_to_the_request() {
 }
 
 #[test]
+fn a_rate_beyond_what_is_possible_ends_in_time_and_owns_up() {
+    let server = echo();
+    for warmup in ["0", "100ms"] {
+        let start = Instant::now();
+        let args = ["-r", "1e9", "-d", "200ms", "--warmup", warmup];
+        let args = [&["bench", &server.tcp, "--json"], &args[..]].concat();
+        let report: Value = serde_json::from_str(run(&args).text()).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(10));
+        let [sent, unsent] = counts(&report, ["sent", "unsent"]);
+        assert!(sent > 0, "{report}");
+        assert_eq!(sent + unsent, 200_000_000, "{report}");
+        let busy = report["generator"]["busiest_share"].as_f64().unwrap();
+        assert!((0.0..1.1).contains(&busy), "{report}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_a_run_at_any_rate() {
+    let (first, seen) = mpsc::channel();
+    let server = tcp(move |_, stream| {
+        first.send(()).unwrap();
+        std::thread::spawn(|| echo_stream(stream, |_| {}));
+    });
+    let args = ["-r", "1e9", "-d", "60s", "--warmup", "0"];
+    let bench = start(&[&["bench", &server], &args[..]].concat());
+    seen.recv_timeout(common::DEADLINE).unwrap();
+    bench.interrupt();
+    let ended = bench.end();
+    assert!(ended.code.is_some_and(|code| code < 130), "{ended:?}");
+}
+
+#[test]
 fn warm_up_is_not_measured() {
     let (first, seen) = mpsc::channel();
     let server = tcp(move |_, stream| {
@@ -474,6 +506,7 @@ fn what_makes_no_sense_is_exit_2() {
         (&["--framing", "lines", "-s", "1MiB"], "--max-frame"),
         (&["-r", "-1"], "requests a second"),
         (&["-r", "inf"], "requests a second"),
+        (&["-r", "1e10"], "requests a second"),
         (&["--fail-if", "p99"], "p99>2ms"),
     ] {
         run(&[&["bench"], args].concat()).failed(2, &[words]);
