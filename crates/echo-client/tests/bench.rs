@@ -371,6 +371,29 @@ fn an_interrupt_ends_a_run_at_any_rate() {
 }
 
 #[test]
+fn a_run_that_measured_nothing_is_no_success() {
+    let (first, seen) = mpsc::channel();
+    let server = tcp(move |_, stream| {
+        common::read(&stream, 64);
+        first.send(()).unwrap();
+        std::thread::spawn(move || common::read(&stream, 1 << 20));
+    });
+    let bench = start(&["bench", &server, "--json", "--warmup", "60s"]);
+    seen.recv_timeout(common::DEADLINE).unwrap();
+    bench.interrupt();
+    let ended = bench.end();
+    ended.failed(1, &["nothing was measured", "--warmup"]);
+    let report: Value = serde_json::from_str(ended.text()).unwrap();
+    assert_eq!(kind(&report), "interrupted");
+
+    let server = echo();
+    let idle = ["-r", "0.1", "--warmup", "1ms", "-d", "10ms"];
+    let ended = run(&[&["bench", &server.tcp], &idle[..]].concat());
+    ended.failed(1, &["nothing was measured", "--rate"]);
+    assert_eq!(ended.text(), "");
+}
+
+#[test]
 fn warm_up_is_not_measured() {
     let (first, seen) = mpsc::channel();
     let server = tcp(move |_, stream| {
