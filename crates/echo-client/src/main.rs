@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
-use echo_client::{cli::Cli, output};
+use echo_client::cli::{self, Cli};
+use echo_client::output;
 use echo_core::{Exit, Failure};
 
 fn main() -> ExitCode {
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
         Ok(cli) => echo_client::run(cli),
         // Help and version are results.
         Err(told) if !told.use_stderr() => print(&told),
-        Err(error) => error.exit(),
+        Err(error) => cli::hinted(error).exit(),
     };
     let exit = match outcome {
         Ok(()) => Exit::Success,
