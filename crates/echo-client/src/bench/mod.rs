@@ -148,8 +148,15 @@ fn notes(generator: &Generator) -> Vec<String> {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    let directory = path.parent().unwrap_or(path).display();
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => format!("make the directory {directory}"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room".to_owned(),
+        io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+        _ => "check its permissions".to_owned(),
+    };
     Failure::bad(anyhow!(
-        "cannot write {}: {}; make room, or write elsewhere",
+        "cannot write {}: {}; {remedy}, or write elsewhere",
         path.display(),
         cause(error)
     ))
