@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::bench::BenchSettings;
 use crate::config::Mode;
@@ -57,10 +58,28 @@ pub struct Invocation<M: Mode> {
     pub mode: M,
 }
 
+/// The same error, with a hint where a subcommand was given too late to be one.
+pub fn hinted(mut error: clap::Error) -> clap::Error {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    let command = Cli::command();
+    let late = [ContextKind::InvalidValue, ContextKind::InvalidArg]
+        .into_iter()
+        .filter_map(word)
+        .find_map(|word| command.find_subcommand(word));
+    if let Some(late) = late {
+        let hint = format!("the subcommand goes first: echo-client {late} ...");
+        let hint = ContextValue::StyledStrs(vec![hint.into()]);
+        error.insert(ContextKind::Suggested, hint);
+    }
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

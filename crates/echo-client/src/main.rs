@@ -1,13 +1,21 @@
 //! The program: parses the command line, and alone turns an error into text and an exit code.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
-use echo_client::{cli::Cli, output};
-use echo_core::Exit;
+use echo_client::cli::{self, Cli};
+use echo_client::output;
+use echo_core::{Exit, Failure};
 
 fn main() -> ExitCode {
-    let exit = match echo_client::run(Cli::parse()) {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => echo_client::run(cli),
+        // Help and version are results.
+        Err(told) if !told.use_stderr() => print(&told),
+        Err(error) => cli::hinted(error).exit(),
+    };
+    let exit = match outcome {
         Ok(()) => Exit::Success,
         Err(failure) if failure.error.is::<output::Closed>() => Exit::Success,
         Err(failure) => {
@@ -16,4 +24,14 @@ fn main() -> ExitCode {
         }
     };
     exit.into()
+}
+
+/// Prints what was asked for instead of a run, in colour where standard output has any.
+fn print(told: &clap::Error) -> Result<(), Failure> {
+    let text = told.render();
+    let outcome = match io::stdout().is_terminal() {
+        true => output::line(text.ansi()),
+        false => output::line(text),
+    };
+    outcome.map_err(output::failure)
 }

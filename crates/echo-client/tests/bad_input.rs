@@ -17,6 +17,10 @@ fn a_refused_connection_names_the_address_and_the_remedy() {
     assert_eq!((ended.text(), ended.stderr.lines().count()), ("", 1));
     let ended = run(&["unix:does/not/exist.sock"]);
     ended.failed(3, &["does/not/exist.sock", "no such file"]);
+    run(&["unix:/"]).failed(3, &["not a socket", "give the path"]);
+    let ended = run(&[&closed, "--wait", "30ms"]);
+    ended.failed(3, &["waited 30ms; start echo-server"]);
+    assert!(!ended.stderr.contains("--wait"), "{ended:?}");
 }
 
 #[test]
@@ -78,7 +82,8 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["ping", "-s", "0"], &["--size 0"]),
         (&["ping", "--json", "--jsonl"], &["--jsonl"]),
         (&["ping", "-u", "--new-connection"], &["--new-connection"]),
-        (&["-u", "ping"], &["ping"]),
+        (&["-u", "ping"], &["the subcommand goes first", "ping ..."]),
+        (&["-W", "1s", "bench"], &["the subcommand goes first"]),
     ] {
         run(args).failed(2, words);
     }
@@ -113,6 +118,9 @@ fn a_full_disk_is_an_error() {
         &[tcp, "--raw"],
         &[udp],
         &["--print-config"],
+        &["--help"],
+        &["--version"],
+        &["ping", "--help"],
         &["ping", tcp, "-c", "1"],
         &["ping", tcp, "-c", "1", "--json"],
         &["ping", tcp, "-c", "1", "--jsonl"],

@@ -297,8 +297,13 @@ fn a_stream_that_answers_short_or_more_is_noticed() {
             .unwrap();
         let _ = (&stream).read(&mut [0]);
     });
-    let (document, _) = ping(&[&more, "-c", "3", "-i", "0"]);
+    let (document, code) = ping(&[&more, "-c", "3", "-i", "0"]);
     assert_eq!(flaws(&document), [("foreign", 3)], "{document:#}");
+    assert_eq!(
+        code,
+        Some(1),
+        "every request was answered, but not only that"
+    );
 }
 
 #[test]

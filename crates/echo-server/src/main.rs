@@ -17,7 +17,13 @@ use echo_server::{Config, Server, Shutdown, log, thread};
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(&cli),
+        // Help and version are results.
+        Err(told) if !told.use_stderr() => print(&told.render().to_string()),
+        Err(error) => error.exit(),
+    };
+    match outcome {
         Ok(()) => Exit::Success.into(),
         Err(failure) => {
             // When standard error is gone too, the exit code still tells.

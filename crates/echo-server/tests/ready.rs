@@ -172,7 +172,12 @@ fn a_full_standard_output_is_an_error() {
     let Ok(full) = full else {
         return common::skip("there is no /dev/full");
     };
-    for args in [&["--listen=127.0.0.1:0"][..], &["--print-config"]] {
+    for args in [
+        &["--listen=127.0.0.1:0"][..],
+        &["--print-config"],
+        &["--help"],
+        &["--version"],
+    ] {
         let mut command = program();
         command.args(args).stdout(full.try_clone().unwrap());
         let output = command.output().unwrap();

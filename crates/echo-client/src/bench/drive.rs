@@ -223,7 +223,7 @@ impl Run<'_> {
         let ends = done.iter().map(|d| d.sent_until.max(d.last_reply));
         let elapsed = since(ends.max().unwrap_or(measure_from));
         let (total, seconds) = collector.finish()?;
-        let generator = self.generator(&done);
+        let generator = generator(&done);
         let fault = done.into_iter().filter_map(|done| done.fault).next();
         Ok(Outcome {
             elapsed,
@@ -233,20 +233,17 @@ impl Run<'_> {
             fault,
         })
     }
+}
 
-    fn generator(&self, done: &[Done]) -> Generator {
-        let share = |part: Duration, done: &Done| {
-            let span = done.sent_until.saturating_sub(self.recording.measure_from);
-            part.as_nanos() as f64 / span.max(1) as f64
-        };
-        let ran = done.iter().map(|d| share(d.cpu.ran, d));
-        let waited = done.iter().filter_map(|d| Some(share(d.cpu.waited?, d)));
-        Generator {
-            threads: done.len(),
-            cpu_ns: done.iter().map(|d| nanos(d.cpu.ran)).sum(),
-            busiest_share: ran.fold(0.0, f64::max),
-            starved_share: waited.reduce(f64::max),
-        }
+fn generator(done: &[Done]) -> Generator {
+    let share = |part: Duration, done: &Done| part.as_nanos() as f64 / done.span.max(1) as f64;
+    let ran = done.iter().map(|d| share(d.cpu.ran, d));
+    let waited = done.iter().filter_map(|d| Some(share(d.cpu.waited?, d)));
+    Generator {
+        threads: done.len(),
+        cpu_ns: done.iter().map(|d| nanos(d.cpu.ran)).sum(),
+        busiest_share: ran.fold(0.0, f64::max),
+        starved_share: waited.reduce(f64::max),
     }
 }
 

@@ -23,10 +23,10 @@ use std::time::SystemTime;
 use anyhow::anyhow;
 use echo_core::Failure;
 
-use crate::connection::{Connect, cause};
+use crate::connection::{Connect, ErrorKind, cause};
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::report::{self, Environment, Generator, Mode, Report, Target, Text};
+use crate::report::{self, Environment, Fault, Generator, Mode, Report, Target, Text};
 use hdr::HdrLog;
 
 pub use settings::{Bench, BenchSettings};
@@ -58,8 +58,8 @@ pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(),
     }
     if config.json {
         output::line(report::json(&report)).map_err(output::failure)?;
-    } else if !report.target.address.is_empty() {
-        // Where nothing was sent to nobody, the error says it all.
+    } else if report.counts.sent > 0 {
+        // Where nothing was sent, the error says it all.
         output::line(Text(&report)).map_err(output::failure)?;
     }
     report.failure().map_or(Ok(()), Err)
@@ -101,10 +101,28 @@ fn measure(
     report.errors = outcome.total.errors;
     report.seconds = outcome.seconds;
     report.fault = outcome.fault;
+    if report.counts.sent == 0 && report.fault.is_none() {
+        report.fault = Some(nothing_measured(interrupt));
+    }
     report.notes = notes(&outcome.generator);
     report.generator = Some(outcome.generator);
     report.verdicts = config.fail_if.judge(&report);
     Ok(report)
+}
+
+/// A run that says nothing about the server must not pass for a good one.
+fn nothing_measured(interrupt: &Interrupt) -> Fault {
+    match interrupt.is_raised() {
+        true => Fault::new(
+            ErrorKind::Interrupted,
+            "nothing was measured: interrupted before the first measured request; let it run for \
+             longer, or shorten --warmup",
+        ),
+        false => Fault::new(
+            ErrorKind::Other,
+            "nothing was measured: no request was due while measuring; raise --rate or --duration",
+        ),
+    }
 }
 
 /// What a reader should know about the generator before blaming the server.
@@ -130,8 +148,15 @@ fn notes(generator: &Generator) -> Vec<String> {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    let directory = path.parent().unwrap_or(path).display();
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => format!("make the directory {directory}"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room".to_owned(),
+        io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+        _ => "check its permissions".to_owned(),
+    };
     Failure::bad(anyhow!(
-        "cannot write {}: {}; make room, or write elsewhere",
+        "cannot write {}: {}; {remedy}, or write elsewhere",
         path.display(),
         cause(error)
     ))

@@ -60,9 +60,17 @@ impl Pacer {
     /// Takes the next request that is due by `now`, and says when it was due.
     #[inline]
     pub fn take(&mut self, now: u64) -> Option<u64> {
-        let due = self.next_due().unwrap_or(now);
         if !self.is_due(now) {
             return None;
+        }
+        let mut due = self.next_due().unwrap_or(now);
+        if due < self.measure_from && self.measure_from <= now {
+            // What warm-up has left undone is not made up for: that would delay what is measured.
+            self.skip_warm_up();
+            due = self.next_due().unwrap_or(now);
+            if !self.is_due(now) {
+                return None;
+            }
         }
         if let Pace::Rate { next, .. } = &mut self.pace {
             *next += 1;
@@ -77,7 +85,14 @@ impl Pacer {
     #[inline]
     pub fn is_due(&self, now: u64) -> bool {
         let due = self.next_due().unwrap_or(now);
-        due <= now && due < self.end && self.budget > 0
+        due <= now && now < self.end && self.budget > 0
+    }
+
+    fn skip_warm_up(&mut self) {
+        let first_measured = self.count_before(self.measure_from);
+        if let Pace::Rate { next, .. } = &mut self.pace {
+            *next = first_measured.max(*next + 1);
+        }
     }
 
     /// When to wake up for the next request. `None` in a closed loop, which replies wake.
@@ -93,7 +108,7 @@ impl Pacer {
     /// Whether no further request will be due, at `now` or later.
     pub fn is_finished(&self, now: u64) -> bool {
         let next = self.next_due().unwrap_or(now);
-        self.budget == 0 || next >= self.end
+        self.budget == 0 || next.max(now) >= self.end
     }
 
     /// The moment from which nothing is due, if time ends it; otherwise one that never comes.
@@ -158,15 +173,18 @@ mod tests {
 
     #[test]
     fn a_rate_is_due_at_equal_steps_however_late_one_asks() {
-        let mut pacer = Pacer::rate(4.0, 0, 1, bounds(0, Some(SECOND), None));
+        let mut pacer = Pacer::rate(4.0, 0, 1, bounds(0, Some(SECOND + 1), None));
         let quarters = [0, SECOND / 4, SECOND / 2, SECOND / 4 * 3];
         assert_eq!(pacer.take(0), Some(0));
         assert_eq!(pacer.take(0), None);
         assert_eq!(pacer.next_due(), Some(quarters[1]));
         // A second of silence: the three that were due meanwhile keep their times.
-        let late: Vec<_> = std::iter::from_fn(|| pacer.take(SECOND)).collect();
+        let late: Vec<_> = (0..3).filter_map(|_| pacer.take(SECOND)).collect();
         assert_eq!(late, quarters[1..]);
-        assert!(pacer.is_finished(SECOND));
+        // The end is the end, even for what was due before it.
+        assert!(pacer.is_due(SECOND) && !pacer.is_finished(SECOND));
+        assert!(!pacer.is_due(SECOND + 1) && pacer.is_finished(SECOND + 1));
+        assert_eq!((pacer.take(SECOND + 1), pacer.stop(SECOND + 1)), (None, 1));
     }
 
     #[test]
@@ -212,6 +230,14 @@ mod tests {
         let due = all(&mut pacer, SECOND / 100, 10 * SECOND);
         assert_eq!(due.len(), 10 + 5);
         assert!(pacer.is_finished(0));
+    }
+
+    #[test]
+    fn what_warm_up_left_undone_does_not_delay_what_is_measured() {
+        let mut pacer = Pacer::rate(1000.0, 0, 1, bounds(SECOND, Some(2 * SECOND), None));
+        assert_eq!(pacer.take(SECOND / 2), Some(0));
+        assert_eq!(pacer.take(SECOND), Some(SECOND));
+        assert_eq!(pacer.stop(2 * SECOND), 999);
     }
 
     #[test]

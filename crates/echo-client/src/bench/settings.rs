@@ -1,5 +1,6 @@
 //! The options of `bench`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -146,6 +147,10 @@ impl Mode for BenchSettings {
 
 /// The most requests that may be in flight on a connection: each costs memory.
 const MAX_DEPTH: usize = 1 << 16;
+/// The rates that have a meaning: from one request in a quarter of an hour to one a nanosecond,
+/// which is as fine as the clock. 0 sets none.
+const RATES: RangeInclusive<f64> = 1e-3..=1e9;
+const RATE_HINT: &str = "write a number of requests a second, such as 1000 or 0.5; 1e9 is the most";
 /// The most that fits into a datagram over IPv4.
 const MAX_DATAGRAM: u64 = 65_507;
 
@@ -186,6 +191,9 @@ impl Bench {
                 "--depth {}: at most {MAX_DEPTH} are possible; add connections with --parallel",
                 self.depth
             ));
+        }
+        if !is_possible(self.rate) {
+            return usage(format!("--rate {}: {RATE_HINT}", self.rate));
         }
         if self.span().is_some_and(|span| span.is_zero()) {
             return usage("--duration 0s measures nothing; give a longer one".into());
@@ -230,6 +238,10 @@ impl Bench {
 fn rate(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
-        .filter(|rate| rate.is_finite() && (*rate == 0.0 || *rate >= 1e-3))
-        .ok_or_else(|| "write a number of requests a second, such as 1000 or 0.5".to_owned())
+        .filter(|rate| is_possible(*rate))
+        .ok_or_else(|| RATE_HINT.to_owned())
+}
+
+fn is_possible(rate: f64) -> bool {
+    rate == 0.0 || RATES.contains(&rate)
 }

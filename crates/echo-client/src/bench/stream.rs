@@ -116,7 +116,8 @@ impl Stream {
         let got = &desk.buffer[at..at + len];
         let mut pairs = expected.iter().zip(got).enumerate();
         if let Some((index, (expected, got))) = pairs.find(|(_, (a, b))| a != b) {
-            let (number, offset) = (self.oldest, self.received + index);
+            // People count echoes from 1, and offsets from 0, as ping does.
+            let (number, offset) = (self.oldest + 1, self.received + index);
             desk.mismatch(format!(
                 "byte {offset} of echo {number} of a connection is 0x{got:02x}, and \
                  0x{expected:02x} was sent"
@@ -208,7 +209,7 @@ impl Flow for Stream {
     fn read(&mut self, ended: bool, desk: &mut Desk) -> Result<(), Fault> {
         loop {
             let n = match self.socket.read(&mut desk.buffer) {
-                Ok(0) => return Err(desk.fault(ErrorKind::Reset, CLOSED)),
+                Ok(0) => return Err(desk.fault(ErrorKind::Closed, CLOSED)),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -44,6 +44,8 @@ pub struct Done {
     pub last_reply: u64,
     /// What it cost from the end of warm-up to the end of sending.
     pub cpu: Cpu,
+    /// The time that passed while it cost that.
+    pub span: u64,
     /// The first thing that went wrong.
     pub fault: Option<Fault>,
 }
@@ -63,8 +65,8 @@ pub struct Worker<'a> {
     stop: &'a AtomicBool,
     fault: Option<Fault>,
     next_look: u64,
-    /// The cost when warm-up ended.
-    began: Option<Cpu>,
+    /// When warm-up was seen to end, and the cost until then.
+    began: Option<(u64, Cpu)>,
 }
 
 /// A connection's place; empty once it has failed.
@@ -127,12 +129,15 @@ impl<'a> Worker<'a> {
             self.poll(&mut events, now)?;
         }
         let now = self.desk.clock.now();
-        let cpu = Cpu::of_thread();
+        let (span, cpu) = match self.began {
+            Some((then, cpu)) => (now - then, Cpu::of_thread().since(cpu)),
+            None => (0, Cpu::default()),
+        };
         let sent_until = now.min(self.pacer.end());
         let unsent = self.pacer.stop(sent_until);
         self.desk.recorder.unsent(unsent);
         self.drain(&mut events, now)?;
-        Ok(self.close(sent_until, cpu))
+        Ok(self.close(sent_until, span, cpu))
     }
 
     fn should_stop(&self, now: u64) -> bool {
@@ -150,7 +155,7 @@ impl<'a> Worker<'a> {
         self.desk.recorder.advance(sending);
         let measure_from = self.orders.measure_from;
         if now >= measure_from && self.began.is_none() {
-            self.began = Some(Cpu::of_thread());
+            self.began = Some((now, Cpu::of_thread()));
         }
         for index in 0..self.seats.len() {
             let result = self.expire(index, now);
@@ -284,7 +289,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn close(mut self, sent_until: u64, cpu: Cpu) -> Done {
+    fn close(mut self, sent_until: u64, span: u64, cpu: Cpu) -> Done {
         for flow in self.seats.iter_mut().filter_map(|seat| seat.flow.as_mut()) {
             flow.close(&mut self.desk);
         }
@@ -296,7 +301,8 @@ impl<'a> Worker<'a> {
         Done {
             sent_until,
             last_reply,
-            cpu: self.began.map_or(Cpu::default(), |began| cpu.since(began)),
+            cpu,
+            span,
             fault: mismatch.or(self.fault),
         }
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-use echo_core::{Exit, Failure};
+use echo_core::Failure;
+use echo_core::units::Timespan;
 use serde::{Serialize, Serializer};
 
 use super::Address;
@@ -125,7 +126,9 @@ impl Serialize for ErrorKind {
 pub struct ConnectError {
     /// The kind, for those who branch on it.
     pub kind: ErrorKind,
+    /// Subject and cause.
     message: String,
+    remedy: Option<String>,
 }
 
 impl ConnectError {
@@ -135,10 +138,10 @@ impl ConnectError {
         subject: impl fmt::Display,
         cause: impl fmt::Display,
     ) -> Self {
-        let remedy = kind.remedy();
         ConnectError {
             kind,
-            message: format!("{subject}: {cause}; {remedy}"),
+            message: format!("{subject}: {cause}"),
+            remedy: Some(kind.remedy().to_owned()),
         }
     }
 
@@ -153,13 +156,36 @@ impl ConnectError {
         ConnectError {
             kind: ErrorKind::Interrupted,
             message: format!("{subject}: interrupted"),
+            remedy: None,
+        }
+    }
+
+    /// The same, with a better remedy than its kind has.
+    pub(super) fn advise(self, remedy: impl Into<String>) -> Self {
+        ConnectError {
+            remedy: Some(remedy.into()),
+            ..self
+        }
+    }
+
+    /// The same after `wait` was waited in vain, which need not be advised any more.
+    pub(super) fn waited(self, wait: Timespan) -> Self {
+        match self.kind {
+            ErrorKind::Refused | ErrorKind::NotFound if !wait.0.is_zero() => {
+                self.advise(format!("waited {wait}; start echo-server there"))
+            }
+            _ => self,
         }
     }
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -167,11 +193,7 @@ impl std::error::Error for ConnectError {}
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let exit = match error.kind {
-            ErrorKind::Interrupted => Exit::Bad,
-            _ => Exit::Unreachable,
-        };
-        Failure::new(exit, error)
+        Failure::unreachable(error)
     }
 }
 

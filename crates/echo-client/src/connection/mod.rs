@@ -9,6 +9,7 @@ mod socket;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use echo_core::Endpoint;
@@ -50,8 +51,14 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
             }
             Err(error) => error,
         };
-        if error.kind == ErrorKind::Interrupted || !patience.again(interrupt) {
+        if error.kind == ErrorKind::Interrupted {
             return Err(error);
+        }
+        if !patience.again(interrupt) {
+            return Err(match interrupt.is_raised() {
+                true => ConnectError::interrupted(subject(&config.target)),
+                false => error.waited(config.wait),
+            });
         }
     }
 }
@@ -88,12 +95,32 @@ fn connect_any(
         }
     }
     Err(match &causes[..] {
+        [(address @ Address::Unix(path), _)] if is_no_socket(path) => {
+            let cause = "it is not a socket";
+            ConnectError::new(ErrorKind::Other, subject(address), cause)
+                .advise("give the path of the socket that echo-server listens on")
+        }
         [(address, cause)] => ConnectError::new(kind, subject(address), cause),
         _ => {
             let causes: Vec<_> = causes.iter().map(|(a, c)| format!("{a}: {c}")).collect();
             ConnectError::new(kind, subject(&config.target), causes.join(", "))
         }
     })
+}
+
+/// Whether something is there, but not what a connection could lead to.
+fn is_no_socket(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        path.metadata()
+            .is_ok_and(|data| !data.file_type().is_socket())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 fn connect_to(
@@ -165,13 +192,29 @@ pub fn resolve(config: &Connect, interrupt: &Interrupt) -> Result<Vec<Address>, 
         }
     }
     if wanted.is_empty() {
-        let cause = "it has no address of the family that --family, -4, -6 or --bind asks for";
-        return Err(ConnectError::new(ErrorKind::Dns, subject, cause));
+        return Err(ConnectError::new(ErrorKind::Dns, subject, config.unmet()));
     }
     Ok(wanted)
 }
 
 impl Connect {
+    /// What no address of the target is.
+    fn unmet(&self) -> String {
+        let family = match self.family {
+            Family::Any => None,
+            Family::Ipv4 => Some("--family ipv4 (-4)"),
+            Family::Ipv6 => Some("--family ipv6 (-6)"),
+        };
+        match (family, self.bind) {
+            (Some(family), None) => format!("it has no address for {family}"),
+            (None, Some(local)) => format!("it has no address of the family of --bind {local}"),
+            (Some(family), Some(local)) => {
+                format!("it has no address for both {family} and --bind {local}")
+            }
+            (None, None) => "it has no address".to_owned(),
+        }
+    }
+
     fn wants(&self, remote: &SocketAddr) -> bool {
         let family = match self.family {
             Family::Any => true,
@@ -256,9 +299,11 @@ mod tests {
             family: Family::Ipv6,
             ..v4
         };
-        for config in [v6, bound] {
+        let v4_or_bind = [(v6, "--family ipv6 (-6)"), (bound, "--bind ::1")];
+        for (config, option) in v4_or_bind {
             let error = resolve(&config, &interrupt).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Dns);
+            assert!(error.to_string().contains(option), "{error}");
         }
     }
 
@@ -287,7 +332,8 @@ mod tests {
             ..connect_config(&closed().to_string())
         };
         let start = Instant::now();
-        assert!(connect(&config, &interrupt).is_err());
+        let error = connect(&config, &interrupt).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Interrupted);
         assert!(start.elapsed() < Duration::from_secs(60));
     }
 }

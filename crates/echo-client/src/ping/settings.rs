@@ -130,10 +130,10 @@ impl Ping {
         let size = self.size;
         let is_stream = !connect.is_udp();
         let is_framed = is_stream && connect.framing != Framing::Raw;
-        let fault = if size.0 > MAX_SIZE {
-            format!(
-                "--size {size}: at most {MAX_SIZE} bytes fit a datagram; for more there is bench"
-            )
+        let fault = if size.0 > MAX_SIZE && is_stream {
+            format!("--size {size}: ping sends {MAX_SIZE} bytes at most; for more there is bench")
+        } else if size.0 > MAX_SIZE {
+            format!("--size {size}: at most {MAX_SIZE} bytes fit a datagram; send less")
         } else if size.0 == 0 && is_stream && !is_framed {
             "--size 0 sends nothing over a stream; give at least 1, or --udp, or a --framing"
                 .to_owned()
@@ -174,7 +174,8 @@ mod tests {
             ..Ping::default()
         };
         for (ping, connect, word) in [
-            (size(65_508), &udp, "65507"),
+            (size(65_508), &udp, "65507 bytes fit a datagram"),
+            (size(9 << 30), &Connect::default(), "there is bench"),
             (size(0), &Connect::default(), "--size 0"),
             (size(65), &framed, "--max-frame"),
         ] {

@@ -278,15 +278,30 @@ impl Report {
                 "{unanswered} of {sent} requests to {name} had no right reply in time"
             )));
         }
-        let wrong = counts.corrupt + counts.truncated;
-        (wrong > 0).then(|| Failure::bad(anyhow!("{wrong} replies were not what was sent")))
+        let name = &self.target.name;
+        // From anybody a datagram may come; what is on a stream comes from the server.
+        let foreign = match self.target.transport.as_str() {
+            "udp" => 0,
+            _ => counts.foreign,
+        };
+        let wrong = counts.corrupt + counts.truncated + foreign;
+        if wrong > 0 {
+            return Some(Failure::bad(anyhow!(
+                "{wrong} replies of {name} were not what was sent"
+            )));
+        }
+        let out_of_step = self.errors.get(&ErrorKind::Mismatch)?;
+        Some(Failure::bad(anyhow!(
+            "{out_of_step} times what came from {name} was not what was sent"
+        )))
     }
 
     /// Whether the target was not there: no connection came about, or a datagram was turned back.
     fn never_reached(&self, fault: &Fault) -> bool {
         let turned_back = matches!(fault.kind, ErrorKind::Refused | ErrorKind::Unreachable);
-        let stopped = fault.kind == ErrorKind::Interrupted;
-        self.counts.received == 0 && !stopped && (self.counts.sent == 0 || turned_back)
+        let counts = &self.counts;
+        let no_connection = counts.connections == 0 && counts.sent == 0;
+        counts.received == 0 && (no_connection || turned_back)
     }
 }
 
@@ -369,5 +384,13 @@ mod tests {
             ended(counts(1, 0), fault(ErrorKind::Mismatch), none()),
             Exit::Bad
         );
+        // Who stops it before it is connected has not reached the server; later, has learnt nothing.
+        let connected = Counts {
+            connections: 1,
+            ..Counts::default()
+        };
+        let stopped = || fault(ErrorKind::Interrupted);
+        assert_eq!(ended(counts(0, 0), stopped(), none()), Exit::Unreachable);
+        assert_eq!(ended(connected, stopped(), none()), Exit::Bad);
     }
 }

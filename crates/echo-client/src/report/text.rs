@@ -12,10 +12,47 @@ const ROWS: usize = 12;
 /// The longest bar, in columns: with its labels it stays within 80.
 const BAR_COLUMNS: usize = 40;
 
+/// Fewer samples than this have no shape.
+const SHAPELY: u64 = 10;
+/// What every terminal has room for.
+const COLUMNS: usize = 80;
+
 /// Shows a report as text. What ended the run is not in it: that is told as an error.
 pub struct Text<'a>(pub &'a Report);
 
 impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = Lines(self.0).to_string();
+        lines.lines().try_for_each(|line| wrapped(f, line))
+    }
+}
+
+/// Writes a line on as many as it needs; those after the first are indented.
+fn wrapped(f: &mut fmt::Formatter<'_>, line: &str) -> fmt::Result {
+    if line.chars().count() <= COLUMNS {
+        return writeln!(f, "{line}");
+    }
+    let mut used = 0;
+    for word in line.split(' ') {
+        let len = word.chars().count();
+        if used > 0 && used + 1 + len > COLUMNS {
+            write!(f, "\n  {word}")?;
+            used = 2 + len;
+        } else if used > 0 {
+            write!(f, " {word}")?;
+            used += 1 + len;
+        } else {
+            write!(f, "{word}")?;
+            used = len;
+        }
+    }
+    writeln!(f)
+}
+
+/// The text, however wide.
+struct Lines<'a>(&'a Report);
+
+impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.0;
         let target = &report.target;
@@ -42,7 +79,7 @@ impl fmt::Display for Text<'_> {
         if let Some(jitter) = report.jitter {
             writeln!(f, "jitter = {:.3} ms", millis(jitter))?;
         }
-        if report.rtt.count() > 1 {
+        if report.rtt.count() >= SHAPELY {
             bars(f, &report.rtt.bars(ROWS))?;
         }
         verdicts(f, &report.verdicts)?;
@@ -282,16 +319,31 @@ mod tests {
              4 sent, 4 received, 0% loss, time 3.00 s\n\
              rtt min/avg/max/mdev = 0.030/0.045/0.060/0.011 ms\n\
              rtt p50 = 0.040 ms\n\
-             jitter = 0.003 ms\n   \
-                30us - 33us     25.0% ████████████████████████████████████████\n   \
-                33us - 36us        0%\n   \
-                36us - 39us        0%\n   \
-                39us - 43us     25.0% ████████████████████████████████████████\n   \
-                43us - 47us        0%\n   \
-                47us - 51us     25.0% ████████████████████████████████████████\n   \
-                51us - 56us        0%\n   \
-                56us - 62us     25.0% ████████████████████████████████████████\n"
+             jitter = 0.003 ms\n"
         );
+        assert!(!Text(&report).to_string().contains('█'));
+        for us in [30, 40, 50, 60, 30, 60] {
+            report.rtt.record(Duration::from_micros(us));
+        }
+        let text = Text(&report).to_string();
+        let full = "█".repeat(BAR_COLUMNS);
+        let bars = format!("   30us - 33us     30.0% {full}\n   33us - 36us        0%\n");
+        assert!(text.contains(&bars), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal_and_no_word_is_lost() {
+        let mut report = ping();
+        report.mode = Mode::Bench;
+        report.load = Some(Load::Closed { in_flight: 1 });
+        report.notes = vec!["a note that has a great deal to say ".repeat(9)];
+        let text = Text(&report).to_string();
+        assert!(
+            text.lines().all(|line| line.chars().count() <= COLUMNS),
+            "{text}"
+        );
+        let plain = Lines(&report).to_string();
+        assert!(plain.split_whitespace().eq(text.split_whitespace()));
     }
 
     #[test]
