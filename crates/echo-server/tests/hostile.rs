@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{
-    Account, LIMIT, Server, connect, echo, exchange, fill, pattern, program, raise_open_files,
+    Account, LIMIT, Server, connect, echo, exchange, fill_all, pattern, program, raise_open_files,
     reset,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,7 +19,7 @@ fn fifty_peers_that_never_read_cost_less_than_8_mib() {
         let server = Server::start(&["--framing", framing]);
         let account = Account::open(&server);
         let stuck: Vec<TcpStream> = (0..50).map(|_| connect(server.tcp())).collect();
-        stuck.iter().for_each(|stream| drop(fill(stream)));
+        fill_all(&stuck);
         assert!(
             account.grown_kib() < 8 << 10,
             "{framing}: {} KiB",

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use common::{
-    Account, Server, TempPath, connect, echo, eventually, fill, in_own_network, pattern,
+    Account, Server, TempPath, connect, echo, eventually, fill, fill_all, in_own_network, pattern,
     raise_open_files, read_to_end, run, wrapped,
 };
 
@@ -96,7 +96,7 @@ fn a_peer_that_stops_reading_is_closed_and_its_memory_is_free() {
     let server = Server::start(&["--write-timeout=2s", "--workers=2"]);
     let account = Account::open(&server);
     let stuck: Vec<TcpStream> = (0..10).map(|_| connect(server.tcp())).collect();
-    stuck.iter().for_each(|stream| drop(fill(stream)));
+    fill_all(&stuck);
     account.balances(4 << 10);
     server.says("the peer stopped reading");
     drop(stuck);

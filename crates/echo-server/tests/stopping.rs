@@ -92,7 +92,7 @@ fn the_deadline_holds_under_load() {
             scope.spawn(move || flood(connect(address), seed));
         }
         let stuck: Vec<TcpStream> = (0..5).map(|_| connect(address)).collect();
-        stuck.iter().for_each(|stream| drop(common::fill(stream)));
+        common::fill_all(&stuck);
         server.signal(Signal::TERM);
         let start = Instant::now();
         let ended = server.end();

@@ -8,8 +8,8 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use common::{
-    Account, LIMIT, Server, TempPath, connect, echo, exchange, fill, pattern, raise_open_files,
-    read_to_end,
+    Account, LIMIT, Server, TempPath, connect, echo, exchange, fill, fill_all, pattern,
+    raise_open_files, read_to_end,
 };
 
 /// Each case with one worker and with four.
@@ -88,9 +88,7 @@ fn many_connections_echo_at_once(args: &[&str]) {
 fn a_peer_that_never_reads_delays_nobody(args: &[&str]) {
     let server = Server::start(args);
     let stuck: Vec<TcpStream> = (0..8).map(|_| connect(server.tcp())).collect();
-    for stream in &stuck {
-        fill(stream);
-    }
+    fill_all(&stuck);
     let mut peers: Vec<TcpStream> = (0..8).map(|_| connect(server.tcp())).collect();
     for round in 0..100 {
         for peer in &mut peers {

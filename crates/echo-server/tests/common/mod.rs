@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 pub use account::{Account, raise_open_files};
 pub use network::{in_own_network, run};
-pub use stream::{connect, echo, exchange, fill, pattern, read_to_end, reset};
+pub use stream::{connect, echo, exchange, fill, fill_all, pattern, read_to_end, reset};
 
 /// The longest that any one wait may take: far more than any takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);

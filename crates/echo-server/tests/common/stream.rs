@@ -82,6 +82,15 @@ pub fn fill(stream: &TcpStream) -> Vec<u8> {
     sent
 }
 
+/// Fills each of `streams`, all at once.
+pub fn fill_all(streams: &[TcpStream]) {
+    thread::scope(|scope| {
+        for stream in streams {
+            scope.spawn(|| fill(stream));
+        }
+    });
+}
+
 /// All that comes until the end, or until the connection is reset.
 pub fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
     let mut back = Vec::new();
