@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::random::Random;
-use super::traffic::{self, Bystander, spread};
-use super::victim::{self, Victim};
+use super::traffic::{self, Bystander, Pace, spread};
+use super::victim::{self, LIMIT, Victim};
 use super::{Arena, Outcome};
 
 /// Connections closed with a reset, in one run of the step.
@@ -100,7 +100,10 @@ pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
     const STUCK: usize = 50;
     const SLOW: usize = 10;
     /// 2 MB in pieces of at most 64 KiB take half a second at least.
-    const PAUSE: Duration = Duration::from_millis(15);
+    const PACE: Pace = Pace {
+        pause: Duration::from_millis(15),
+        patience: LIMIT,
+    };
     let victim = Victim::start(&mut server(arena, "", &["--workers=2"]))?;
     let mut random = arena.random.part(1);
     let block = random.bytes(99_991);
@@ -117,7 +120,7 @@ pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
             }
             let slow: Vec<_> = messages
                 .iter()
-                .map(|message| scope.spawn(|| traffic::exchange_at(victim.tcp, message, PAUSE)))
+                .map(|message| scope.spawn(|| traffic::exchange_at(victim.tcp, message, PACE)))
                 .collect();
             for slow in slow {
                 let exchange = slow.join().expect("no client panics")?;

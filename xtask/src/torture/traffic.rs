@@ -19,6 +19,24 @@ pub struct Exchange {
     pub whole: bool,
 }
 
+/// How a client reads.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// The pause after each piece that was read.
+    pub pause: Duration,
+    /// How long nothing may come.
+    pub patience: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            pause: Duration::ZERO,
+            patience: LIMIT,
+        }
+    }
+}
+
 /// A connection on which no call waits for ever.
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, LIMIT)
@@ -61,18 +79,19 @@ pub fn echo(mut stream: &TcpStream, message: &[u8]) -> Result<()> {
 /// # Errors
 /// When a byte differs, and when the connection neither ends nor goes on.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Exchange> {
-    exchange_at(address, bytes, Duration::ZERO)
+    exchange_at(address, bytes, Pace::default())
 }
 
-/// As [`exchange`], with a pause after each piece that is read.
-pub fn exchange_at(address: SocketAddr, bytes: &[u8], pause: Duration) -> Result<Exchange> {
+/// As [`exchange`], at another pace.
+pub fn exchange_at(address: SocketAddr, bytes: &[u8], pace: Pace) -> Result<Exchange> {
     let stream = connect(address)?;
+    stream.set_read_timeout(Some(pace.patience))?;
     thread::scope(|scope| {
         let sender = scope.spawn(|| {
             let sent = (&stream).write_all(bytes);
             sent.and_then(|()| stream.shutdown(Shutdown::Write))
         });
-        let read = read_back(&stream, bytes, pause);
+        let read = read_back(&stream, bytes, pace);
         if read.is_err() {
             // The sender must not wait for a peer that is not looked at any more.
             let _ = stream.shutdown(Shutdown::Both);
@@ -85,7 +104,7 @@ pub fn exchange_at(address: SocketAddr, bytes: &[u8], pause: Duration) -> Result
 }
 
 /// Reads to the end, comparing. Returns how much came, and whether an end followed.
-fn read_back(mut stream: &TcpStream, sent: &[u8], pause: Duration) -> Result<(usize, bool)> {
+fn read_back(mut stream: &TcpStream, sent: &[u8], pace: Pace) -> Result<(usize, bool)> {
     let (mut back, mut buffer) = (0, vec![0; 64 << 10]);
     loop {
         match stream.read(&mut buffer) {
@@ -97,12 +116,13 @@ fn read_back(mut stream: &TcpStream, sent: &[u8], pause: Duration) -> Result<(us
                     "what came back after {back} bytes is not what was sent"
                 );
                 back += n;
-                thread::sleep(pause);
+                thread::sleep(pace.pause);
             }
             Err(error) if is_timeout(&error) => {
                 bail!(
-                    "{back} of {} bytes came back, then nothing for {LIMIT:?}",
-                    sent.len()
+                    "{back} of {} bytes came back, then nothing for {:?}",
+                    sent.len(),
+                    pace.patience
                 )
             }
             // Reset, or failed by the network: the connection is over.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::traffic::Pace;
 use super::victim::{self, LIMIT, Victim, run};
 use super::{Arena, Outcome, traffic};
 use crate::process;
@@ -118,10 +119,19 @@ fn through(arena: &mut Arena, victim: &Victim, weather: &Weather) -> Result<u64>
         .map(|i| arena.random.bytes(1000 << (2 * i)))
         .collect();
     let datagrams: Vec<Vec<u8>> = (0..60).map(|i| arena.random.bytes(i * 60)).collect();
+    // Only one end hears of a reset; the other may wait for ever.
+    let patience = match weather.hidden_from_tcp {
+        true => LIMIT,
+        false => Duration::from_secs(2),
+    };
+    let pace = Pace {
+        patience,
+        ..Pace::default()
+    };
     let (streams, replies) = thread::scope(|scope| -> Result<_> {
         let streams: Vec<_> = messages
             .iter()
-            .map(|message| scope.spawn(|| traffic::exchange(victim.tcp, message)))
+            .map(|message| scope.spawn(move || traffic::exchange_at(victim.tcp, message, pace)))
             .collect();
         let mut replies = 0;
         for datagram in &datagrams {
