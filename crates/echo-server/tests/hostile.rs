@@ -4,14 +4,11 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{
-    Account, LIMIT, Server, connect, echo, exchange, fill_all, pattern, program, raise_open_files,
-    reset,
+    Account, LIMIT, Server, connect, echo, exchange, fill_all, pattern, raise_open_files, reset,
 };
-use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn fifty_peers_that_never_read_cost_less_than_8_mib() {
@@ -115,43 +112,21 @@ fn every_connection_that_is_told_is_told_to_be_closed() {
 /// A standard error that nobody reads is full after 64 KiB, and every write to it then waits.
 #[test]
 fn a_blocked_standard_error_stalls_nothing() {
-    let mut child = program()
-        .args(["--listen=tcp://127.0.0.1:0", "-v", "--workers=1"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
-    let address = line
-        .trim()
-        .strip_prefix("listening tcp ")
-        .unwrap()
-        .parse()
-        .unwrap();
-
-    let mut stream = connect(address);
+    let (server, mut stderr) = Server::unheard(&["-v", "--workers=1"]);
+    let mut stream = connect(server.tcp());
     let start = Instant::now();
     for round in 0..5000 {
         echo(&mut stream, &pattern(100, round));
     }
     for _ in 0..200 {
-        echo(connect(address), b"short");
+        echo(connect(server.tcp()), b"short");
     }
     assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
     drop(stream);
 
-    // It stops in bounded time too, and says what it could not say.
-    let mut stderr = child.stderr.take().unwrap();
+    // It ends in bounded time too, unheard.
     let start = Instant::now();
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let mut status = None;
-    common::eventually("the server ends", || {
-        status = child.try_wait().unwrap();
-        status.is_some()
-    });
-    assert_eq!(status.unwrap().code(), Some(0));
+    server.stop();
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -163,51 +138,27 @@ fn a_blocked_standard_error_stalls_nothing() {
 }
 
 #[test]
-fn a_slow_standard_error_is_told_how_much_it_missed() {
-    let mut child = program()
-        .args(["--listen=tcp://127.0.0.1:0", "-v", "--workers=1"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
-    let address = line
-        .trim()
-        .strip_prefix("listening tcp ")
-        .unwrap()
-        .parse()
-        .unwrap();
-    let mut stream = connect(address);
+fn whoever_listens_late_is_told_how_much_was_missed() {
+    let (server, mut stderr) = Server::unheard(&["-v", "--workers=1"]);
+    let mut stream = connect(server.tcp());
     for round in 0..8000 {
         echo(&mut stream, &pattern(100, round));
     }
     drop(stream);
-    // Now someone reads.
-    let mut stderr = child.stderr.take().unwrap();
-    let reader = std::thread::spawn(move || {
+    let listener = std::thread::spawn(move || {
         let mut told = String::new();
         stderr.read_to_string(&mut told).map(|_| told)
     });
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let told = reader.join().unwrap().unwrap();
-    assert!(
-        told.contains("events not shown"),
-        "{}",
-        &told[told.len() - 300..]
-    );
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    server.stop();
+    let told = listener.join().unwrap().unwrap();
+    assert!(told.contains("not shown"), "{}", &told[told.len() - 300..]);
 }
 
 #[test]
 fn a_standard_error_that_fails_ends_nothing() {
-    let mut command = Command::new("sh");
     // Where there is no /dev/full, the shell's own complaint ends the test.
-    command
-        .args(["-c", "exec \"$0\" --listen=127.0.0.1:0 -v 2>/dev/full"])
-        .arg(program().get_program());
-    let server = Server::run(&mut command);
+    let mut command = common::after("exec 2>/dev/full");
+    let server = Server::run(command.args(["--listen=127.0.0.1:0", "-v"]));
     for round in 0..100 {
         let sent = pattern(100, round);
         assert_eq!(exchange(server.tcp(), &sent), sent);

@@ -8,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use common::{
-    Account, Server, TempPath, connect, echo, eventually, fill, fill_all, in_own_network, pattern,
-    raise_open_files, read_to_end, run, wrapped,
+    Account, Server, TempPath, after, connect, echo, eventually, fill, fill_all, in_own_network,
+    pattern, raise_open_files, read_to_end, run,
 };
 
 /// Whether the server keeps this connection: it echoes on it, or has closed it already.
@@ -160,7 +160,7 @@ fn a_peer_that_vanished_is_freed_within_the_stated_bound() {
 fn out_of_descriptors_it_waits_quietly_and_serves_again_within_a_second() {
     raise_open_files();
     // The cap is above what the system grants, so that accepting is what fails.
-    let mut command = wrapped("prlimit --nofile=32:32");
+    let mut command = after("ulimit -n 32");
     command.args([
         "--listen=tcp://127.0.0.1:0",
         "--max-connections=1000",
@@ -197,7 +197,7 @@ fn out_of_descriptors_it_waits_quietly_and_serves_again_within_a_second() {
 #[test]
 fn the_default_cap_leaves_room_and_turns_the_others_away() {
     raise_open_files();
-    let mut command = wrapped("prlimit --nofile=32:32");
+    let mut command = after("ulimit -n 32");
     command.args(["--listen=tcp://127.0.0.1:0", "--workers=2"]);
     let server = Server::run(&mut command);
     let account = Account::open(&server);
@@ -222,7 +222,7 @@ fn the_default_cap_leaves_room_and_turns_the_others_away() {
 #[test]
 fn a_low_soft_limit_is_raised() {
     raise_open_files();
-    let mut command = wrapped("prlimit --nofile=32:");
+    let mut command = after("ulimit -Sn 32");
     let server = Server::run(command.args(["--listen=tcp://127.0.0.1:0"]));
     let mut crowd: Vec<TcpStream> = (0..300).map(|_| connect(server.tcp())).collect();
     for stream in &mut crowd {

@@ -232,7 +232,7 @@ pub fn starting(arena: &mut Arena) -> Result<Outcome> {
 fn cannot_inject(arena: &Arena) -> Option<String> {
     let path = arena.path("probe");
     let probe = format!(
-        "strace -D -f -o {} -e inject=getppid:error=EPERM true",
+        "strace -D -f --seccomp-bpf -o {} -e inject=getppid:error=EPERM true",
         path.display()
     );
     let words: Vec<&str> = probe.split(' ').collect();

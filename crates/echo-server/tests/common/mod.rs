@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -107,6 +107,15 @@ pub fn wrapped(wrapper: &str) -> Command {
     command
 }
 
+/// The server's program, started by a shell that does `first` before: `ulimit -n 32`.
+pub fn after(first: &str) -> Command {
+    let mut command = clean(Command::new("sh"));
+    command
+        .args(["-c", &format!("{first} && exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_echo-server"));
+    command
+}
+
 fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ECHO_") {
@@ -147,32 +156,54 @@ impl Server {
     /// Whatever `command` starts, once it says that it is ready.
     pub fn run(command: &mut Command) -> Self {
         let mut server = Server::launch(command);
-        let lines = server.stdout.wait_for(|text| {
-            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            (text.ends_with('\n') && lines.last()? == "ready").then_some(lines)
-        });
-        let Some(mut lines) = lines else {
-            panic!("{command:?} does not get ready: {:?}", server.stderr.text());
-        };
-        lines.pop();
-        server.ready = lines;
+        server.get_ready();
         server
     }
 
     /// Whatever `command` starts, ready or not.
     pub fn launch(command: &mut Command) -> Self {
+        let (mut server, stderr) = Server::spawn(command);
+        server.stderr = Stream::collect(stderr);
+        server
+    }
+
+    /// A server to which nobody listens until someone reads what is returned beside it.
+    pub fn unheard(args: &[&str]) -> (Self, ChildStderr) {
+        let mut command = program();
+        command.arg("--listen=127.0.0.1:0").args(args);
+        let (mut server, stderr) = Server::spawn(&mut command);
+        server.get_ready();
+        server.stderr.lock().ended = true;
+        (server, stderr)
+    }
+
+    fn spawn(command: &mut Command) -> (Self, ChildStderr) {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Server {
+        let stderr = child.stderr.take().unwrap();
+        let server = Server {
             stdout: Stream::collect(child.stdout.take().unwrap()),
-            stderr: Stream::collect(child.stderr.take().unwrap()),
+            stderr: Stream::default(),
             child,
             ready: Vec::new(),
-        }
+        };
+        (server, stderr)
+    }
+
+    fn get_ready(&mut self) {
+        let lines = self.stdout.wait_for(|text| {
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            (text.ends_with('\n') && lines.last()? == "ready").then_some(lines)
+        });
+        let Some(mut lines) = lines else {
+            panic!("it does not get ready: {:?}", self.stderr.text());
+        };
+        lines.pop();
+        self.ready = lines;
     }
 
     /// The lines before `ready`.
