@@ -1,73 +1,77 @@
-//! When to poll without sleeping: after a lone event, for as long as that pays.
+//! When to poll without sleeping: after a lone request, for as long as that pays.
 //!
-//! A wake-up for one event suggests a peer that waits for each answer before it sends again. Its
-//! next request may then be nearer than the time it takes to sleep and be woken. Where it never
-//! is, as on a path longer than the spin, spinning stops, and is tried again now and then.
+//! A peer that waits for each answer before it asks again may ask sooner than it takes to sleep and
+//! be woken. But a core that has slept wakes slowly, and longer sleep makes slower waking: where
+//! both ends sleep, each finds the other late, and a short spin never sees the next request. So the
+//! worker first tries with long spins. Once the peer is answered at once it asks again soon, and
+//! short spins are enough. Where nothing comes soon even so, as on a long path, spinning stops, and
+//! is tried again now and then.
 
 use std::time::{Duration, Instant};
 
-/// Lone events in a row to be spun after before spinning counts as useless. Many, because a first
-/// hit makes the next one likelier: a core that slept for a shorter time wakes faster.
+/// How many times as long a try is as a spin that is known to pay.
+const TRY: u32 = 10;
+
+/// Lone requests in a row to be tried after before spinning counts as useless.
 const TRIES: u32 = 32;
 
-/// While it is useless, as many tries again in each so many lone events.
+/// While it is useless, as many tries again in each so many lone requests.
 const CYCLE: u32 = 512;
 
 /// One worker's spinning.
 #[derive(Debug)]
 pub(crate) struct Spin {
     limit: Duration,
-    until: Option<Instant>,
-    /// Lone events in a row whose spin found nothing, or was left out.
+    /// Since when it spins, and until when.
+    spell: Option<(Instant, Instant)>,
+    /// Lone requests in a row that were followed by none within the limit.
     misses: u32,
 }
 
 impl Spin {
-    /// Spins for at most `limit`; never, when that is zero.
+    /// Spins for at most `limit` where that pays, and now and then for ten times as long to find
+    /// out; never, when it is zero.
     pub(crate) fn new(limit: Duration) -> Self {
         Spin {
             limit,
-            until: None,
+            spell: None,
             misses: 0,
         }
     }
 
     /// Whether the next poll must not sleep.
     pub(crate) fn is_on(&self) -> bool {
-        self.until.is_some()
+        self.spell.is_some()
     }
 
-    /// Takes note of what a poll returned with.
-    pub(crate) fn polled(&mut self, events: usize, now: Instant) {
-        match (events, self.until) {
-            (0, Some(until)) if now >= until => {
-                self.until = None;
-                self.misses = self.misses.wrapping_add(1);
+    /// Takes note of a poll: whether it found anything, and whether what it found makes one more
+    /// request likely.
+    pub(crate) fn polled(&mut self, found: bool, expects_more: bool, now: Instant) {
+        if let Some((since, until)) = self.spell {
+            if !found && now < until {
+                return;
             }
-            (0, _) => {}
-            (_, was) => {
-                if was.is_some() {
-                    self.misses = 0;
-                }
-                self.until = (events == 1 && self.pays()).then(|| now + self.limit);
-            }
+            self.misses = match found && now - since <= self.limit {
+                true => 0,
+                false => self.misses.wrapping_add(1),
+            };
+            self.spell = None;
+        }
+        if expects_more && !self.limit.is_zero() {
+            self.start(now);
         }
     }
 
-    /// Ends the spin at hand, which has nothing to do with whether spinning pays.
-    pub(crate) fn stop(&mut self) {
-        self.until = None;
-    }
-
-    fn pays(&mut self) -> bool {
-        if self.limit.is_zero() {
-            return false;
+    fn start(&mut self, now: Instant) {
+        let long = match self.misses {
+            0 => Some(self.limit),
+            misses if misses % CYCLE < TRIES => Some(self.limit * TRY),
+            _ => None,
+        };
+        match long {
+            Some(long) => self.spell = Some((now, now + long)),
+            None => self.misses = self.misses.wrapping_add(1),
         }
-        let pays = self.misses % CYCLE < TRIES;
-        if !pays {
-            self.misses = self.misses.wrapping_add(1);
-        }
-        pays
     }
 }
 
@@ -77,55 +81,69 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_micros(50);
 
-    /// A lone event, and then nothing for as long as a spin may take. Returns whether it spun.
-    fn miss(spin: &mut Spin, now: &mut Instant) -> bool {
-        spin.polled(1, *now);
-        let spun = spin.is_on();
-        *now += LIMIT;
-        spin.polled(0, *now);
-        assert!(!spin.is_on());
+    /// A lone request, and the next thing that long after it. Returns for how long it spun.
+    fn request(spin: &mut Spin, now: &mut Instant, gap: Duration) -> Duration {
+        let start = *now;
+        spin.polled(true, true, start);
+        while spin.is_on() && *now - start < gap {
+            *now += LIMIT / 10;
+            spin.polled(false, false, *now);
+        }
+        let spun = *now - start;
+        *now = start + gap;
         spun
     }
 
     #[test]
-    fn a_lone_event_is_spun_after_and_a_crowd_is_not() {
+    fn a_lone_request_is_spun_after_and_nothing_else_is() {
         let now = Instant::now();
         let mut spin = Spin::new(LIMIT);
         assert!(!spin.is_on());
-        spin.polled(1, now);
+        spin.polled(true, true, now);
         assert!(spin.is_on());
-        spin.polled(0, now + LIMIT / 2);
+        spin.polled(false, false, now + LIMIT / 2);
         assert!(spin.is_on());
-        spin.polled(2, now + LIMIT / 2);
+        spin.polled(true, false, now + LIMIT / 2);
         assert!(!spin.is_on());
         let mut never = Spin::new(Duration::ZERO);
-        never.polled(1, now);
+        never.polled(true, true, now);
         assert!(!never.is_on());
     }
 
     #[test]
-    fn spinning_that_finds_nothing_is_left_out_but_for_a_try_now_and_then() {
+    fn a_peer_that_answers_soon_costs_no_more_than_its_gap() {
         let mut now = Instant::now();
         let mut spin = Spin::new(LIMIT);
-        for _ in 0..TRIES {
-            assert!(miss(&mut spin, &mut now));
+        for _ in 0..1000 {
+            assert_eq!(request(&mut spin, &mut now, LIMIT / 2), LIMIT / 2);
         }
-        let tries = (0..10 * CYCLE)
-            .filter(|_| miss(&mut spin, &mut now))
-            .count();
-        assert_eq!(tries, 10 * TRIES as usize);
+        assert_eq!(spin.misses, 0);
     }
 
     #[test]
-    fn one_find_makes_spinning_worth_it_again() {
+    fn a_miss_is_followed_by_a_long_try_and_a_find_by_a_short_spin() {
         let mut now = Instant::now();
         let mut spin = Spin::new(LIMIT);
-        while miss(&mut spin, &mut now) {}
-        while !spin.is_on() {
-            spin.polled(1, now);
+        assert_eq!(request(&mut spin, &mut now, LIMIT * 2), LIMIT);
+        assert_eq!(request(&mut spin, &mut now, LIMIT * 2), LIMIT * 2);
+        assert_eq!(request(&mut spin, &mut now, LIMIT / 2), LIMIT / 2);
+        assert_eq!(request(&mut spin, &mut now, LIMIT * 2), LIMIT);
+    }
+
+    #[test]
+    fn spinning_that_finds_nothing_soon_is_left_out_but_for_a_try_now_and_then() {
+        for gap in [LIMIT * 4, LIMIT * 100] {
+            let mut now = Instant::now();
+            let mut spin = Spin::new(LIMIT);
+            let tries = |spin: &mut Spin, now: &mut Instant, requests: u32| {
+                (0..requests)
+                    .filter(|_| !request(spin, now, gap).is_zero())
+                    .count()
+            };
+            assert_eq!(tries(&mut spin, &mut now, TRIES), TRIES as usize);
+            let later = tries(&mut spin, &mut now, 10 * CYCLE);
+            assert!(later <= 10 * TRIES as usize, "{later} tries");
+            assert!(later >= 9 * TRIES as usize, "{later} tries");
         }
-        spin.polled(1, now);
-        assert!(spin.is_on());
-        assert!((0..TRIES).all(|_| miss(&mut spin, &mut now)));
     }
 }

@@ -42,6 +42,15 @@ const UDP: usize = usize::MAX / 4 * 3;
 /// Tokens from here on are listeners; below are peers.
 const LISTENERS: usize = usize::MAX / 2;
 
+/// What an event was about.
+enum Asked {
+    Nothing,
+    /// A peer that is new or leaves, or another worker.
+    Once,
+    /// A peer that has asked before, and may soon ask again.
+    Again,
+}
+
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -143,17 +152,22 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.now = Instant::now(),
             }
-            let received = self.counters.received_bytes.get();
+            let before = self.counters.received_bytes.get();
             let mut events = 0;
+            let mut talks = false;
             for event in &ready {
-                events += usize::from(self.dispatch(event));
+                match self.dispatch(event) {
+                    Asked::Nothing => continue,
+                    Asked::Once => {}
+                    Asked::Again => talks = true,
+                }
+                events += 1;
             }
             self.take_turns();
             self.expire();
-            spin.polled(events, self.now);
-            if self.counters.received_bytes.get() - received > SPIN_MAX_BYTES {
-                spin.stop();
-            }
+            let received = self.counters.received_bytes.get() - before;
+            let expects_more = events == 1 && talks && received <= SPIN_MAX_BYTES;
+            spin.polled(events > 0, expects_more, self.now);
         }
     }
 
@@ -174,31 +188,41 @@ impl Worker {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    /// Does what an event asks for. Returns whether it asked for anything.
-    fn dispatch(&mut self, event: &mio::event::Event) -> bool {
+    /// Does what an event asks for.
+    fn dispatch(&mut self, event: &mio::event::Event) -> Asked {
         match event.token() {
             WAKER => {
                 for accepted in self.shared.inboxes[self.index].take() {
                     self.add(accepted);
                 }
             }
-            Token(token) if token >= UDP => self.udp_again.push(token - UDP),
+            Token(token) if token >= UDP => {
+                self.udp_again.push(token - UDP);
+                return Asked::Again;
+            }
             Token(token) if token >= LISTENERS => {
                 if let Some(acceptor) = &mut self.acceptor {
                     acceptor.note(token - LISTENERS);
                 }
             }
             Token(key) => {
-                let peer = self.peers.get_mut(key);
-                if !peer.is_some_and(|peer| peer.note(event)) {
-                    return false;
+                let Some(peer) = self.peers.get_mut(key) else {
+                    return Asked::Nothing;
+                };
+                if !peer.note(event) {
+                    return Asked::Nothing;
                 }
-                if !self.peers[key].queued {
+                let before = peer.received;
+                if !peer.queued {
                     self.advance(key);
+                }
+                let more = |peer: &Peer| peer.received > before;
+                if before > 0 && self.peers.get(key).is_some_and(more) {
+                    return Asked::Again;
                 }
             }
         }
-        true
+        Asked::Once
     }
 
     /// Gives a turn to all that wait for one.
