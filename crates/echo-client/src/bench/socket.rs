@@ -1,12 +1,12 @@
 //! A connected socket that never blocks, of any transport.
 
-use std::io::{self, Read, Write};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use mio::event::Source;
-#[cfg(unix)]
-use mio::net::UnixStream;
-use mio::net::{TcpStream, UdpSocket};
+use mio::net::{TcpStream, UdpSocket, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::connection;
 
@@ -18,7 +18,6 @@ pub enum Socket {
     /// Datagrams.
     Udp(UdpSocket),
     /// A Unix stream.
-    #[cfg(unix)]
     Unix(UnixStream),
 }
 
@@ -34,7 +33,6 @@ impl Socket {
                 socket.set_nonblocking(true)?;
                 Socket::Udp(UdpSocket::from_std(socket))
             }
-            #[cfg(unix)]
             connection::Socket::Unix(stream) => {
                 stream.set_nonblocking(true)?;
                 Socket::Unix(UnixStream::from_std(stream))
@@ -47,7 +45,6 @@ impl Socket {
         let source: &mut dyn Source = match self {
             Socket::Tcp(stream) => stream,
             Socket::Udp(socket) => socket,
-            #[cfg(unix)]
             Socket::Unix(stream) => stream,
         };
         registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
@@ -56,22 +53,21 @@ impl Socket {
     /// Reads bytes, or receives one datagram.
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => stream.read(buffer),
-            Socket::Udp(socket) => socket.recv(buffer),
-            #[cfg(unix)]
-            Socket::Unix(stream) => stream.read(buffer),
-        }
+        let (len, _) = recv(self.fd(), buffer, RecvFlags::empty())?;
+        Ok(len)
     }
 
     /// Writes bytes, or sends one datagram.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self.fd(), bytes, SendFlags::empty())?)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Socket::Tcp(stream) => stream.write(bytes),
-            Socket::Udp(socket) => socket.send(bytes),
-            #[cfg(unix)]
-            Socket::Unix(stream) => stream.write(bytes),
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Udp(socket) => socket.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
         }
     }
 }

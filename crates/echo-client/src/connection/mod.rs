@@ -9,6 +9,7 @@ mod socket;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -110,17 +111,8 @@ fn connect_any(
 
 /// Whether something is there, but not what a connection could lead to.
 fn is_no_socket(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        path.metadata()
-            .is_ok_and(|data| !data.file_type().is_socket())
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        false
-    }
+    path.metadata()
+        .is_ok_and(|data| !data.file_type().is_socket())
 }
 
 fn connect_to(

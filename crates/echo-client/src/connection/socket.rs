@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
-#[cfg(unix)]
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,6 @@ pub enum Socket {
     /// Datagrams; a read receives one, a write sends one.
     Udp(UdpSocket),
     /// A Unix stream.
-    #[cfg(unix)]
     Unix(UnixStream),
 }
 
@@ -63,17 +62,11 @@ pub fn open(config: &Connect, address: &Address) -> io::Result<Socket> {
             let socket = opening.connect(&(*remote).into(), None)?;
             Ok(Socket::Udp(socket.into()))
         }
-        #[cfg(unix)]
         Address::Unix(path) => {
             let opening = Opening::new(narrator, Domain::UNIX, Type::STREAM, None)?;
             let socket = opening.connect(&SockAddr::unix(path)?, None)?;
             Ok(Socket::Unix(socket.into()))
         }
-        #[cfg(not(unix))]
-        Address::Unix(_) => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this system has no Unix sockets",
-        )),
     }
 }
 
@@ -85,20 +78,12 @@ fn bind(opening: &Opening<'_>, local: SocketAddr) -> io::Result<()> {
 }
 
 /// A socket's number in this process, as explanations show it.
-#[cfg(unix)]
-pub(crate) fn number(socket: &impl std::os::fd::AsRawFd) -> i32 {
+pub(crate) fn number(socket: &impl AsRawFd) -> i32 {
     socket.as_raw_fd()
 }
 
-/// Elsewhere sockets have handles, which nobody needs to see.
-#[cfg(not(unix))]
-pub(crate) fn number<T>(_: &T) -> i32 {
-    0
-}
-
-#[cfg(unix)]
-impl std::os::fd::AsRawFd for Socket {
-    fn as_raw_fd(&self) -> i32 {
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
         match self {
             Socket::Tcp(socket) => socket.as_raw_fd(),
             Socket::Udp(socket) => socket.as_raw_fd(),
@@ -113,7 +98,6 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => socket.set_read_timeout(limit),
             Socket::Udp(socket) => socket.set_read_timeout(limit),
-            #[cfg(unix)]
             Socket::Unix(socket) => socket.set_read_timeout(limit),
         }
     }
@@ -123,7 +107,6 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => socket.set_write_timeout(limit),
             Socket::Udp(socket) => socket.set_write_timeout(limit),
-            #[cfg(unix)]
             Socket::Unix(socket) => socket.set_write_timeout(limit),
         }
     }
@@ -133,7 +116,6 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => socket.set_nonblocking(nonblocking),
             Socket::Udp(socket) => socket.set_nonblocking(nonblocking),
-            #[cfg(unix)]
             Socket::Unix(socket) => socket.set_nonblocking(nonblocking),
         }
     }
@@ -156,7 +138,6 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => socket.shutdown(how),
             Socket::Udp(_) => Ok(()),
-            #[cfg(unix)]
             Socket::Unix(socket) => socket.shutdown(how),
         }
     }
@@ -167,7 +148,6 @@ impl Read for &Socket {
         match self {
             Socket::Tcp(socket) => (&*socket).read(buffer),
             Socket::Udp(socket) => socket.recv(buffer),
-            #[cfg(unix)]
             Socket::Unix(socket) => (&*socket).read(buffer),
         }
     }
@@ -178,7 +158,6 @@ impl Write for &Socket {
         match self {
             Socket::Tcp(socket) => (&*socket).write(bytes),
             Socket::Udp(socket) => socket.send(bytes),
-            #[cfg(unix)]
             Socket::Unix(socket) => (&*socket).write(bytes),
         }
     }

@@ -232,13 +232,9 @@ impl Link {
 }
 
 fn is_pause(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    match error.kind() {
-        WouldBlock | Interrupted => true,
-        // Elsewhere this is the connection's own end: TCP has given up.
-        TimedOut => cfg!(windows),
-        _ => false,
-    }
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    // `TimedOut` is the connection's own end: TCP has given up.
+    matches!(error.kind(), WouldBlock | Interrupted)
 }
 
 fn recognise(token: u64, size: usize, recent: &VecDeque<u64>, datagram: &[u8]) -> Reply {

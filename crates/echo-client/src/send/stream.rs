@@ -280,12 +280,8 @@ impl Receiver<'_> {
     }
 }
 
-/// Whether a read only ran into its limit of time.
+/// Whether a read only ran into its limit of time. `TimedOut` is the connection's own end: TCP has
+/// given up.
 fn is_tick(error: &io::Error) -> bool {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => true,
-        // Elsewhere this is the connection's own end: TCP has given up.
-        io::ErrorKind::TimedOut => cfg!(windows),
-        _ => false,
-    }
+    error.kind() == io::ErrorKind::WouldBlock
 }
