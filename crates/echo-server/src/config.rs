@@ -86,7 +86,7 @@ impl Default for Config {
             // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
             buffer: Size(64 << 10),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            spin: Timespan(Duration::from_micros(50)),
+            spin: Timespan(Duration::from_micros(100)),
             once: false,
             max_total: 0,
             exit_after: Timespan::from_secs(0),
@@ -183,7 +183,7 @@ pub struct Settings {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<NonZeroUsize>,
-    /// After a lone event, poll this long before sleeping; 0 saves CPU [default: 50us]
+    /// After a lone event, poll this long before sleeping; 0 saves CPU [default: 100us]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spin: Option<Timespan>,

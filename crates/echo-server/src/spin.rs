@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 /// How many times as long a try is as a spin that is known to pay.
-const TRY: u32 = 10;
+const TRY: u32 = 5;
 
 /// Lone requests in a row to be tried after before spinning counts as useless.
 const TRIES: u32 = 32;
@@ -29,7 +29,7 @@ pub(crate) struct Spin {
 }
 
 impl Spin {
-    /// Spins for at most `limit` where that pays, and now and then for ten times as long to find
+    /// Spins for at most `limit` where that pays, and now and then for five times as long to find
     /// out; never, when it is zero.
     pub(crate) fn new(limit: Duration) -> Self {
         Spin {
