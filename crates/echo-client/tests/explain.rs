@@ -7,7 +7,7 @@ mod strace;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{DEADLINE, command, echo, run};
+use common::{DEADLINE, closed_port, command, echo, run};
 use strace::Calls;
 
 /// A file of this test's own, removed with it.
@@ -56,6 +56,7 @@ fn the_explained_calls_are_those_that_strace_sees() {
     let server = echo();
     let file = File::new("strace");
     let tcp = server.tcp.as_str();
+    let closed = closed_port().to_string();
     for (args, code, most) in [
         (&["--explain=json", "--buffer=16", tcp][..], 0, 4),
         (
@@ -64,7 +65,7 @@ fn the_explained_calls_are_those_that_strace_sees() {
             5,
         ),
         (&["--explain=json", &server.udp], 0, 3),
-        (&["--explain=json", "127.0.0.1:1"], 3, 3),
+        (&["--explain=json", &closed], 3, 3),
     ] {
         for _ in 0..5 {
             let (told, seen) = watched(&file.0, args, code);
