@@ -126,6 +126,8 @@ fn a_full_disk_is_an_error() {
         &["ping", tcp, "-c", "1"],
         &["ping", tcp, "-c", "1", "--json"],
         &["ping", tcp, "-c", "1", "--jsonl"],
+        &["bench", tcp, "-c", "10", "--warmup", "0"],
+        &["bench", tcp, "-c", "10", "--warmup", "0", "--json"],
     ] {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = command(args).stdout(full).output().unwrap();

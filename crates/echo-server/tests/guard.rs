@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, Server, eventually, has, in_own_network, pattern, run};
+use common::{Account, LIMIT, Server, eventually, has, in_own_network, pattern, run};
 
 fn client(address: impl std::net::ToSocketAddrs) -> UdpSocket {
     let socket = UdpSocket::bind(address).unwrap();
@@ -285,6 +285,7 @@ fn broadcast_and_multicast_get_no_reply() {
 #[test]
 fn ten_thousand_random_datagrams_come_back() {
     let server = Server::start(&["--workers=2"]);
+    let account = Account::open(&server);
     let client = client("127.0.0.1:0");
     client.connect(server.udp()).unwrap();
     let noise = pattern(70_000, 42);
@@ -306,5 +307,6 @@ fn ten_thousand_random_datagrams_come_back() {
     client.send(b"a fresh one").unwrap();
     assert_eq!(client.recv(&mut buffer).unwrap(), 11);
     assert!(start.elapsed() < Duration::from_secs(1));
+    account.balances(4 << 10);
     server.stop();
 }
