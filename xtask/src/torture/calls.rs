@@ -303,10 +303,13 @@ pub fn framed(random: &mut Random, args: &[&str], len: usize) -> Vec<u8> {
     if args.contains(&"--framing=lines") {
         bytes.push(b'\n');
     } else if args.contains(&"--framing=length") {
-        let header = u32::try_from(len)
-            .expect("lengths here are small")
-            .to_be_bytes();
-        bytes.splice(0..0, header);
+        let mut frames = Vec::new();
+        for payload in bytes.chunks(700_000) {
+            let header = u32::try_from(payload.len()).expect("a short one");
+            frames.extend_from_slice(&header.to_be_bytes());
+            frames.extend_from_slice(payload);
+        }
+        return frames;
     }
     bytes
 }
