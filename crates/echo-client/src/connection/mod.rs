@@ -19,7 +19,7 @@ pub use error::{ConnectError, ErrorKind, cause};
 pub use patience::{Patience, TICK};
 pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
 pub(crate) use socket::number;
-pub use socket::{Address, Socket, open};
+pub use socket::{Address, Socket, congestion_control, open};
 
 use crate::interrupt::Interrupt;
 use crate::payload;
