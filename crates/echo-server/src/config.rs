@@ -52,7 +52,8 @@ pub struct Config {
     pub idle_timeout: Timespan,
     /// Close a connection whose peer takes nothing for this long; 0: never.
     pub write_timeout: Timespan,
-    /// Probe a silent TCP connection after this long, and give it up after as long again; 0: never.
+    /// Probe a silent TCP connection after this long, and give it up after as long again, or after
+    /// the write timeout where that is longer; 0: never.
     pub keepalive: Timespan,
     /// UDP replies per second and source; 0: no limit. Loopback sources are not limited.
     pub udp_rate: u32,
@@ -227,7 +228,8 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_timeout: Option<Timespan>,
-    /// Probe a silent TCP peer after this long, give it up after twice that; 0: never [default: 1m]
+    /// Probe a silent TCP peer after this long, give it up after twice that, or after --write-timeout
+    /// where that is longer; 0: never [default: 1m]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<Timespan>,

@@ -305,7 +305,8 @@ fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
             .with_retries(4),
     )?;
     // The same bound for a peer that vanished while data was on its way to it, but never sooner
-    // than the write timeout: to the system, a peer that does not read looks the same.
+    // than the write timeout: to the system, a peer that does not read looks the same. It holds for
+    // silent peers, too: where it is set, Linux asks no more how many probes had no answer.
     #[cfg(target_os = "linux")]
     if config.write_timeout.0 > Duration::ZERO {
         socket.set_tcp_user_timeout(Some((idle * 2).max(config.write_timeout.into())))?;

@@ -132,17 +132,26 @@ fn a_peer_that_vanished_is_freed_within_the_stated_bound() {
                 return;
             }
             let server = Server::start(&["--keepalive=1s", "--write-timeout=3s"]);
-            let account = Account::open(&server);
-            let silent = connect(server.tcp());
+            let probing = Server::start(&["--keepalive=1s", "--write-timeout=0"]);
+            let (account, probed) = (Account::open(&server), Account::open(&probing));
+            let silent = [connect(server.tcp()), connect(probing.tcp())];
             let stuck = connect(server.tcp());
+            let mut unheard = connect(server.tcp());
             fill(&stuck);
-            account.holds(2);
+            account.holds(3);
+            probed.holds(1);
             run("nft add table ip vanish");
             run("nft add chain ip vanish in { type filter hook input priority 0; }");
+            // One more request arrives, whose echo then is on its way for ever.
+            let port = server.tcp().port();
+            run(&format!("nft add rule ip vanish in tcp sport {port} drop"));
+            unheard.write_all(b"hello?").unwrap();
             run("nft add rule ip vanish in drop");
             let start = Instant::now();
             account.holds(0);
-            // One second to the first probe, four for the probes, and what the system rounds up.
+            probed.holds(0);
+            // The longer of two seconds and three; a probe a second without a write timeout, the
+            // fourth of them after five; and what the system rounds up.
             assert!(
                 start.elapsed() < Duration::from_secs(8),
                 "{:?}",
@@ -150,8 +159,9 @@ fn a_peer_that_vanished_is_freed_within_the_stated_bound() {
             );
             run("nft delete table ip vanish");
             account.balances(4 << 10);
-            drop((silent, stuck));
+            drop((silent, stuck, unheard));
             server.stop();
+            probing.stop();
         },
     );
 }
