@@ -6,7 +6,7 @@ pub mod bench;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,12 +31,16 @@ pub fn run(args: &[&str]) -> Ended {
 
 /// Runs the client to its end, with `input` as its standard input.
 pub fn run_with(args: &[&str], input: &[u8]) -> Ended {
-    let output = assert_cmd::Command::from_std(command(args))
-        .write_stdin(input)
-        .timeout(DEADLINE)
-        .output()
-        .expect("the client runs");
-    Ended::new(args, output)
+    let mut client = start(args);
+    let mut stdin = client.child.stdin.take().expect("piped");
+    thread::scope(|scope| {
+        // One that ends, or is killed because it hangs, need not have read it all.
+        scope.spawn(move || stdin.write_all(input));
+        Ended {
+            args: args.join(" "),
+            ..client.end()
+        }
+    })
 }
 
 /// How a run of the client ended.
@@ -62,15 +66,6 @@ impl std::fmt::Debug for Ended {
 }
 
 impl Ended {
-    fn new(args: &[&str], output: Output) -> Self {
-        Ended {
-            args: args.join(" "),
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("the output is text")
     }
