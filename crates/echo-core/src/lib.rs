@@ -1,5 +1,6 @@
 //! What the echo server and the echo client share. Pure: no sockets, no threads, no printing.
 
+mod cause;
 pub mod config;
 pub mod endpoint;
 pub mod escape;
@@ -10,6 +11,7 @@ pub mod netstat;
 pub mod splitmix;
 pub mod units;
 
+pub use cause::cause;
 pub use endpoint::{Endpoint, Transport};
 pub use exit::{Exit, Failure};
 pub use framing::Framing;

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use echo_core::Endpoint;
 
-pub use error::{ConnectError, ErrorKind, cause};
+pub use echo_core::cause;
+pub use error::{ConnectError, ErrorKind};
 pub use patience::{Patience, TICK};
 pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
 pub(crate) use socket::number;
