@@ -60,17 +60,17 @@ impl Story {
 
     /// What is told before the first step.
     pub fn intro(&self) -> String {
-        paragraph(&self.text("intro", &[]))
-    }
-
-    /// What is told before a server's last steps.
-    pub fn stopping(&self) -> String {
-        paragraph(&self.text("stopping", &[]))
+        self.aside("intro", &[])
     }
 
     /// What is told where `count` steps are missing.
     pub fn missing(&self, count: u64) -> String {
-        paragraph(&self.text("lost", &[("count", &count)]))
+        self.aside("lost", &[("count", &count)])
+    }
+
+    /// A paragraph on what is no step: the text of `key` with its values.
+    pub fn aside(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
+        paragraph(&self.text(key, values))
     }
 
     /// Tells the next step.
@@ -123,7 +123,8 @@ impl Story {
         text
     }
 
-    fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
+    /// The text of `key`, with each `{name}` replaced by its value.
+    pub fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
         self.texts.text(key, values)
     }
 
@@ -137,7 +138,8 @@ impl Story {
         self.texts.count(count, "byte", "bytes")
     }
 
-    fn datagrams(&self, count: u64) -> String {
+    /// A number of datagrams.
+    pub fn datagrams(&self, count: u64) -> String {
         self.texts.count(count, "datagram", "datagrams")
     }
 

@@ -219,7 +219,7 @@ fn code(reason: &Reason) -> &'static str {
     }
 }
 
-fn drop_code(reason: &DropReason) -> &'static str {
+pub(super) fn drop_code(reason: &DropReason) -> &'static str {
     match reason {
         DropReason::ServicePort => "service-port",
         DropReason::OwnSocket => "own-socket",
