@@ -57,11 +57,16 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
             return Err(error);
         }
         if !patience.again(interrupt) {
-            return Err(match interrupt.is_raised() {
-                true => ConnectError::interrupted(subject(&config.target)),
-                false => error.waited(config.wait),
-            });
+            return Err(in_vain(config, error, interrupt));
         }
+    }
+}
+
+/// Why there is no server after all the waiting: the `last` error, or that the user stopped it.
+pub fn in_vain(config: &Connect, last: ConnectError, interrupt: &Interrupt) -> ConnectError {
+    match interrupt.is_raised() {
+        true => ConnectError::interrupted(subject(&config.target)),
+        false => last.waited(config.wait),
     }
 }
 
