@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use echo_core::Endpoint;
 
-pub use echo_core::cause;
+pub use echo_core::{Address, cause};
 pub use error::{ConnectError, ErrorKind};
 pub use patience::{Patience, TICK};
 pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
 pub(crate) use socket::number;
-pub use socket::{Address, Socket, open};
+pub use socket::{Socket, open};
 
 use crate::interrupt::Interrupt;
 use crate::payload;
