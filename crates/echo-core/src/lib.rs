@@ -11,9 +11,11 @@ pub mod framing;
 pub mod netstat;
 pub mod splitmix;
 pub mod units;
+mod whole;
 
 pub use address::Address;
 pub use cause::cause;
 pub use endpoint::{Endpoint, Transport};
 pub use exit::{Exit, Failure};
 pub use framing::Framing;
+pub use whole::Whole;
