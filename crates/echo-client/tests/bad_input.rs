@@ -20,9 +20,12 @@ fn a_refused_connection_names_the_address_and_the_remedy() {
     let ended = run(&["unix:does/not/exist.sock"]);
     ended.failed(3, &["does/not/exist.sock", "no such file"]);
     run(&["unix:/"]).failed(3, &["not a socket", "give the path"]);
-    let ended = run(&[&closed, "--wait", "30ms"]);
-    ended.failed(3, &["waited 30ms; start echo-server"]);
-    assert!(!ended.stderr.contains("--wait"), "{ended:?}");
+    let udp = format!("udp://{closed}");
+    for target in [&closed, &udp] {
+        let ended = run(&[target, "--wait", "30ms"]);
+        ended.failed(3, &["waited 30ms; start echo-server"]);
+        assert!(!ended.stderr.contains("--wait"), "{ended:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What the echo server and the echo client share. Pure: no sockets, no threads, no printing.
 
+mod address;
+mod cause;
 pub mod config;
 pub mod endpoint;
 pub mod escape;
@@ -10,6 +12,8 @@ pub mod netstat;
 pub mod splitmix;
 pub mod units;
 
+pub use address::Address;
+pub use cause::cause;
 pub use endpoint::{Endpoint, Transport};
 pub use exit::{Exit, Failure};
 pub use framing::Framing;

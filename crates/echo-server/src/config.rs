@@ -119,14 +119,20 @@ impl Config {
     /// # Errors
     /// A usage [`Failure`] that names the flag.
     pub fn check(&self) -> Result<(), Failure> {
-        match self.buffer.0 {
-            1..=MAX_BUFFER => Ok(()),
-            _ => Err(Failure::usage(anyhow!(
+        if !(1..=MAX_BUFFER).contains(&self.buffer.0) {
+            return Err(Failure::usage(anyhow!(
                 "--buffer {} is no size for a read; give one from 1 to {}",
                 self.buffer,
                 Size(MAX_BUFFER)
-            ))),
+            )));
         }
+        if (self.explain, self.log) == (Explain::Text, Format::Json) {
+            return Err(Failure::usage(anyhow!(
+                "--explain tells calls in words, in place of the events that --log json writes; \
+                 give --explain=json for calls as JSON lines, or leave one of the two out"
+            )));
+        }
+        Ok(())
     }
 
     /// The bytes of a worker's buffer.

@@ -269,6 +269,18 @@ fn a_bad_variable_is_told_by_name() {
 }
 
 #[test]
+fn words_among_json_lines_are_a_usage_error() {
+    let both = ["--explain", "--log=json", "--listen=127.0.0.1:0"];
+    fails(
+        program().args(both),
+        2,
+        &["--explain", "--log json", "--explain=json"],
+    );
+    let json = ["--explain=json", "--log=json", "--listen=127.0.0.1:0"];
+    Server::run(program().args(json)).stop();
+}
+
+#[test]
 fn nothing_to_listen_on_is_a_usage_error() {
     let path = TempPath::new("echo.toml");
     std::fs::write(&*path, "listen = []\n").unwrap();
