@@ -1,28 +1,56 @@
-//! SIGINT and SIGTERM: the first asks the program to stop and sum up, the second ends it at once.
+//! The wish to stop: SIGINT, SIGTERM or a deadline asks the program to sum up, and what comes after
+//! that ends it at once.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use echo_core::units::Timespan;
 use echo_core::{Exit, Failure};
 
-/// Whether the user has asked the program to stop. Clones share the answer.
+use crate::output;
+
+/// How long the program may take to sum up once its deadline is over.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Whether the program should stop. Clones share the answer.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    raised: Mutex<bool>,
+    raised: Mutex<Option<Why>>,
     changed: Condvar,
 }
 
+/// Why the program should stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The user asked, with a signal.
+    Signal,
+    /// `--deadline`, which is this long.
+    Deadline(Timespan),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Signal => f.write_str("interrupted"),
+            Why::Deadline(limit) => write!(f, "stopped by --deadline {limit}"),
+        }
+    }
+}
+
 impl Interrupt {
-    /// Starts to listen for signals. A process can do this once.
+    /// Starts to listen for signals, of which the second ends the program. A process can do this
+    /// once.
     pub fn install() -> Result<Self, Failure> {
         let interrupt = Interrupt::default();
         let handler = interrupt.clone();
         ctrlc::set_handler(move || {
-            if handler.raise() {
+            if handler.raise(Why::Signal) {
                 std::process::exit(Exit::Interrupted.code().into());
             }
         })
@@ -31,16 +59,55 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Asks the program to stop. Returns whether it had been asked before.
-    pub fn raise(&self) -> bool {
+    /// Asks the program to stop in `limit` from now, and ends it when it has not done so two
+    /// seconds later, whatever it waits for. Zero sets no limit.
+    pub fn limit(&self, limit: Timespan) -> Result<(), Failure> {
+        if limit.0.is_zero() {
+            return Ok(());
+        }
+        let interrupt = self.clone();
+        let watch = move || {
+            if interrupt.wait(limit.0) {
+                return;
+            }
+            interrupt.raise(Why::Deadline(limit));
+            thread::sleep(LAST_WORDS);
+            // Where standard error takes nothing either, the exit code alone tells.
+            thread::spawn(move || {
+                output::note(format_args!(
+                    "echo-client: stopped by --deadline {limit}, while it waited for its input or \
+                     for whoever reads its output"
+                ));
+            });
+            thread::sleep(LAST_WORDS / 10);
+            std::process::exit(Exit::Bad.code().into());
+        };
+        match thread::Builder::new().name("deadline".into()).spawn(watch) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::bad(anyhow!(
+                "cannot watch the deadline: {error}; leave --deadline out, or raise the limit of \
+                 processes (ulimit -u)"
+            ))),
+        }
+    }
+
+    /// Asks the program to stop. Returns whether it had been asked before; the first reason stands.
+    pub fn raise(&self, why: Why) -> bool {
         let mut raised = self.0.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = raised.is_some();
+        raised.get_or_insert(why);
         self.0.changed.notify_all();
-        std::mem::replace(&mut *raised, true)
+        again
+    }
+
+    /// Why the program should stop, if it should.
+    pub fn why(&self) -> Option<Why> {
+        *self.0.raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the program should stop.
     pub fn is_raised(&self) -> bool {
-        *self.0.raised.lock().unwrap_or_else(PoisonError::into_inner)
+        self.why().is_some()
     }
 
     /// Waits for `time`, or until the program should stop. Returns whether it should.
@@ -49,9 +116,9 @@ impl Interrupt {
         let (raised, _) = self
             .0
             .changed
-            .wait_timeout_while(raised, time, |raised| !*raised)
+            .wait_timeout_while(raised, time, |raised| raised.is_none())
             .unwrap_or_else(PoisonError::into_inner);
-        *raised
+        raised.is_some()
     }
 }
 
@@ -64,9 +131,11 @@ mod tests {
         let interrupt = Interrupt::default();
         assert!(!interrupt.wait(Duration::ZERO));
         let raiser = interrupt.clone();
-        let thread = std::thread::spawn(move || raiser.raise());
+        let thread = std::thread::spawn(move || raiser.raise(Why::Signal));
         assert!(interrupt.wait(Duration::from_secs(60)));
         assert!(!thread.join().unwrap(), "the first is not the second");
-        assert!(interrupt.raise() && interrupt.is_raised());
+        let late = Why::Deadline(Timespan::from_secs(1));
+        assert!(interrupt.raise(late) && interrupt.is_raised());
+        assert_eq!(interrupt.why(), Some(Why::Signal));
     }
 }

@@ -45,5 +45,6 @@ fn mode<M: Mode>(
     }
     setup.connect.check()?;
     let interrupt = Interrupt::install()?;
+    interrupt.limit(setup.connect.deadline)?;
     run(setup.connect, setup.mode, &interrupt)
 }

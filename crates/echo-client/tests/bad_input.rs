@@ -4,6 +4,8 @@ mod common;
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::mpsc;
 
@@ -136,6 +138,8 @@ fn a_full_disk_is_an_error() {
         &["ping", tcp, "-c", "1"],
         &["ping", tcp, "-c", "1", "--json"],
         &["ping", tcp, "-c", "1", "--jsonl"],
+        &["bench", tcp, "-c", "10", "--warmup", "0"],
+        &["bench", tcp, "-c", "10", "--warmup", "0", "--json"],
     ] {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = command(args).stdout(full).output().unwrap();
@@ -187,19 +191,29 @@ fn an_interrupt_ends_with_what_is_known_so_far() {
 
 #[test]
 fn a_second_interrupt_ends_at_once() {
-    let echo = echo();
-    // Nobody reads its output, so that it cannot get on when it is asked to stop.
+    const LEN: usize = 60_000;
+    let server = tcp(|_, stream| {
+        let bytes = read(&stream, LEN);
+        std::thread::spawn(move || {
+            (&stream).write_all(&bytes).unwrap();
+            let _ = (&stream).read(&mut [0]);
+        });
+    });
     let file = Scratch::new("interrupt");
-    let path = file.file("noise", &noise(4_000_000));
-    let mut client = start(&[&echo.tcp, "--file", &path, "--raw", "-W", "1h"]);
-    let mut byte = [0];
-    client
-        .child
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut byte)
-        .unwrap();
+    let path = file.file("noise", &noise(LEN));
+    // Its output takes far less than it has to write at once, and nobody reads more than a byte:
+    // it cannot get on when it is asked to stop.
+    let (mut reader, output) = UnixStream::pair().unwrap();
+    let output = socket2::Socket::from(output);
+    output.set_send_buffer_size(1).unwrap();
+    let mut client = Running {
+        child: command(&[&server, "--file", &path, "--raw", "-W", "1h"])
+            .stdout(OwnedFd::from(output))
+            .spawn()
+            .unwrap(),
+    };
+    reader.set_read_timeout(Some(DEADLINE)).unwrap();
+    reader.read_exact(&mut [0]).unwrap();
     client.interrupt();
     let start = std::time::Instant::now();
     while client.child.try_wait().unwrap().is_none() {

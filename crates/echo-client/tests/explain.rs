@@ -38,6 +38,7 @@ fn the_explained_calls_are_those_that_strace_sees() {
     }
     let server = echo();
     let tcp = server.tcp.as_str();
+    let closed = closed_port().to_string();
     explains(
         "strace-ipv4",
         &[
@@ -48,7 +49,7 @@ fn the_explained_calls_are_those_that_strace_sees() {
                 5,
             ),
             (&["--explain=json", &server.udp], 0, 3),
-            (&["--explain=json", "127.0.0.1:1"], 3, 3),
+            (&["--explain=json", &closed], 3, 3),
         ],
     );
 }

@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -15,6 +17,9 @@ use echo_server::{Config, Server, Shutdown, log, thread};
 
 /// How long the end waits for a standard error that takes nothing any more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often as long it waits for a log that has not come to write, because the machine is busy.
+const TURNS: usize = 5;
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
@@ -42,17 +47,47 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     config.check()?;
     let (events, reader) = Events::channel(config.level());
     let (done, written) = channel::<()>();
-    let told = config.clone();
+    let (told, stderr) = (config.clone(), Stderr::default());
+    let writing = stderr.writing.clone();
     thread::start("log", move || {
         let _done = done;
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = io::stderr().is_terminal() && !refused;
         // Nobody is left to be told that standard error is closed.
-        let _: io::Result<()> = log::write(&told, &reader, io::stderr(), colour);
+        let _: io::Result<()> = log::write(&told, &reader, stderr, colour);
     })?;
     let outcome = serve(config, events);
-    let _: RecvTimeoutError = written.recv_timeout(LAST_WORDS).unwrap_err();
+    wait_for_last_words(&written, &writing);
     outcome
+}
+
+/// Standard error, and whether a write to it is under way.
+#[derive(Default)]
+struct Stderr {
+    writing: Arc<AtomicBool>,
+}
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writing.store(true, Ordering::Relaxed);
+        let written = io::stderr().write(bytes);
+        self.writing.store(false, Ordering::Relaxed);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Waits until the log is at its end, which drops the other end of `written`.
+fn wait_for_last_words(written: &Receiver<()>, writing: &AtomicBool) {
+    for _ in 0..TURNS {
+        let waited = written.recv_timeout(LAST_WORDS);
+        if waited == Err(RecvTimeoutError::Disconnected) || writing.load(Ordering::Relaxed) {
+            return;
+        }
+    }
 }
 
 fn serve(config: Config, events: Events) -> Result<(), Failure> {

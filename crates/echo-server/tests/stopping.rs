@@ -20,12 +20,11 @@ fn refuses(server: &Server) {
 #[test]
 fn the_first_signal_ends_a_quiet_server_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
-        let server = Server::start(&[]);
-        let start = Instant::now();
+        // Whoever waited for the drain to be over would be waited for in vain.
+        let server = Server::start(&["--drain=1h"]);
         server.signal(signal);
         let ended = server.end();
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(start.elapsed() < Duration::from_secs(5));
         let last = ended.stderr.lines().last().unwrap();
         assert!(last.starts_with("Stopped"), "{ended:?}");
     }
@@ -138,11 +137,11 @@ fn the_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn hanging_up_ends_nothing() {
+fn hanging_up_and_a_broken_pipe_end_nothing() {
     let mut server = Server::start(&[]);
     let mut stream = connect(server.tcp());
     for round in 0..20 {
-        server.signal(Signal::HUP);
+        server.signal([Signal::HUP, Signal::PIPE][round as usize % 2]);
         echo(&mut stream, &pattern(100, round));
         echo(connect(server.tcp()), b"a new one");
     }

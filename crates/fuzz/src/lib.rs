@@ -125,25 +125,37 @@ fn layers(text: &str) -> Option<Layers> {
     Some(layers.expect("settings are a layer"))
 }
 
-/// Only a datagram that this session has sent is taken for one; the first byte is its size.
+/// Only a datagram that this session has sent is taken for one. The first byte is its size, and the
+/// others are what came: as they are, and as damage to what was sent.
 pub fn datagram(data: &[u8]) {
     const TOKEN: u64 = 7;
-    let [size, datagram @ ..] = data else { return };
-    let size = usize::from(*size);
-    let reply = payload::decode(TOKEN, size, datagram);
-    if let Reply::Whole(number) = reply {
-        let mut sent = vec![0; size];
-        payload::encode(TOKEN, number, &mut sent);
-        // A sum of 32 bits can be forged; the header cannot differ.
-        let header = payload::HEADER_LEN - 4;
-        assert_eq!(datagram.len(), size);
-        assert_eq!(datagram[..header], sent[..header]);
+    let [size, came @ ..] = data else { return };
+    let mut damaged = sent(TOKEN, 1 << 40, (*size).into());
+    damaged
+        .iter_mut()
+        .zip(came)
+        .for_each(|(byte, damage)| *byte ^= damage);
+    for datagram in [came, &damaged] {
+        let reply = payload::decode(TOKEN, (*size).into(), datagram);
+        if let Reply::Whole(number) = reply {
+            let sent = sent(TOKEN, number, (*size).into());
+            // A sum of 32 bits can be forged; the header cannot differ.
+            let header = payload::HEADER_LEN - 4;
+            assert_eq!(datagram.len(), sent.len());
+            assert_eq!(datagram[..header], sent[..header]);
+        }
+        let other = payload::decode(!TOKEN, (*size).into(), datagram);
+        assert!(!matches!(
+            (reply, other),
+            (Reply::Whole(_), Reply::Whole(_))
+        ));
     }
-    let other = payload::decode(!TOKEN, size, datagram);
-    assert!(!matches!(
-        (reply, other),
-        (Reply::Whole(_), Reply::Whole(_))
-    ));
+}
+
+fn sent(token: u64, number: u64, size: usize) -> Vec<u8> {
+    let mut datagram = vec![0; size];
+    payload::encode(token, number, &mut datagram);
+    datagram
 }
 
 /// Nothing that is escaped acts on a terminal.

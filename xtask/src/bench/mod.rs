@@ -2,6 +2,7 @@
 
 mod contender;
 mod correct;
+mod embed;
 mod fact;
 mod generator;
 mod growth;
@@ -15,7 +16,7 @@ mod report;
 mod stats;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,9 +45,9 @@ pub struct Options {
     /// Also write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Also write the results as Markdown
+    /// Also write the results as Markdown; a page with places marked for them keeps its own words
     #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    markdown: Vec<PathBuf>,
 }
 
 /// The names of all parts.
@@ -110,12 +111,17 @@ pub fn run(mut options: Options) -> Result<()> {
     }
 
     out.line(report.text())?;
-    write(options.json, || report.json())?;
-    write(options.markdown, || report.markdown())?;
+    if let Some(path) = options.json {
+        write(&path, &report.json())?;
+    }
+    for path in options.markdown {
+        // A page that is not there yet has no words of its own.
+        let page = std::fs::read_to_string(&path).unwrap_or_default();
+        write(&path, &report.page(&page))?;
+    }
     report.verdict()
 }
 
-fn write(path: Option<PathBuf>, text: impl FnOnce() -> String) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(&path, text()).with_context(|| format!("cannot write {}", path.display()))
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

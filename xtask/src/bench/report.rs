@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::contender::{Contender, STREAM};
 use super::correct::Checked;
+use super::embed::embed;
 use super::fact::Fact;
 use super::growth::{Line, SIZES};
 use super::lab::Lab;
@@ -99,11 +100,22 @@ impl Report {
         text
     }
 
-    /// For the documentation.
-    pub fn markdown(&self) -> String {
-        let mut text =
-            "# Benchmarks\n\nMeasured by `cargo xtask bench`, which repeats all of it.\n\n"
-                .to_owned();
+    /// A page of the documentation, brought up to date: its places for `all` and for the
+    /// `summary`, or, where it has neither, the whole of it.
+    pub fn page(&self, page: &str) -> String {
+        let all = self.markdown();
+        let summary = self.summary().markdown();
+        let first = embed(page, "all", &all);
+        let both = embed(first.as_deref().unwrap_or(page), "summary", &summary);
+        both.or(first).unwrap_or_else(|| {
+            format!(
+                "# Benchmarks\n\nMeasured by `cargo xtask bench`, which repeats all of it.\n\n{all}"
+            )
+        })
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = String::new();
         for (name, value) in &self.machine {
             text += &format!("- {name}: {value}\n");
         }
@@ -198,6 +210,41 @@ impl Report {
         for measured in &self.rows {
             for comparison in measured.comparisons() {
                 table.row(target_row(measured, &comparison));
+            }
+        }
+        table
+    }
+
+    /// The targets once more, for readers who want to know no more than whether they are met.
+    fn summary(&self) -> Table {
+        let mut table = Table::new(&[
+            "work", "measure", "server", " is at", "against", " ratio", " target", "verdict",
+        ]);
+        for measured in &self.rows {
+            for comparison in measured.comparisons() {
+                let [
+                    work,
+                    measure,
+                    ours,
+                    at,
+                    against,
+                    against_at,
+                    ratio,
+                    _,
+                    _,
+                    target,
+                    verdict,
+                ] = target_row(measured, &comparison);
+                table.row([
+                    work,
+                    measure,
+                    ours,
+                    at,
+                    format!("{against}, {against_at}"),
+                    ratio,
+                    target,
+                    verdict,
+                ]);
             }
         }
         table

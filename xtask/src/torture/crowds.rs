@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::random::Random;
-use super::traffic::{self, Bystander, Pace, spread};
+use super::traffic::{self, Pace, beside, spread};
 use super::victim::{self, LIMIT, Victim};
 use super::{Arena, Outcome};
 
@@ -34,10 +33,8 @@ pub fn resets(arena: &mut Arena) -> Result<Outcome> {
     let victim = Victim::start(&mut server(arena, "", &[]))?;
     let mut random = arena.random.part(1);
     let block = random.bytes(100_000);
-    let stop = AtomicBool::new(false);
-    let pings = thread::scope(|scope| -> Result<_> {
-        let bystander = Bystander::start(scope, victim.tcp, arena.random.part(2), &stop);
-        let outcome = (0..RESETS).try_for_each(|_| {
+    let ((), pings) = beside(victim.tcp, arena.random.part(2), || {
+        (0..RESETS).try_for_each(|_| {
             let peer = traffic::connect(spread(victim.tcp, random.next()))?;
             peer.set_nonblocking(true)?;
             // Before a byte, after a few, with an echo unread, with a backlog.
@@ -47,9 +44,7 @@ pub fn resets(arena: &mut Arena) -> Result<Outcome> {
                 peer.shutdown(std::net::Shutdown::Write)?;
             }
             traffic::reset(peer)
-        });
-        let pings = bystander.stop();
-        outcome.and(pings)
+        })
     })?;
     arena.tally.connections += RESETS;
     victim.balances(8 << 10)?;
@@ -108,28 +103,25 @@ pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
     let mut random = arena.random.part(1);
     let block = random.bytes(99_991);
     let messages: Vec<Vec<u8>> = (0..SLOW).map(|_| random.bytes(2_000_000)).collect();
-    let stop = AtomicBool::new(false);
-    let (pings, grown) = thread::scope(|scope| -> Result<_> {
-        let bystander = Bystander::start(scope, victim.tcp, arena.random.part(2), &stop);
-        let outcome = (|| {
-            let stuck = (0..STUCK)
-                .map(|_| traffic::connect(victim.tcp))
-                .collect::<Result<Vec<TcpStream>>>()?;
-            for stream in &stuck {
-                traffic::fill(stream, &block)?;
-            }
+    let (grown, pings) = beside(victim.tcp, arena.random.part(2), || {
+        let stuck = (0..STUCK)
+            .map(|_| traffic::connect(victim.tcp))
+            .collect::<Result<Vec<TcpStream>>>()?;
+        for stream in &stuck {
+            traffic::fill(stream, &block)?;
+        }
+        thread::scope(|scope| {
             let slow: Vec<_> = messages
                 .iter()
                 .map(|message| scope.spawn(|| traffic::exchange_at(victim.tcp, message, PACE)))
                 .collect();
-            for slow in slow {
+            slow.into_iter().try_for_each(|slow| {
                 let exchange = slow.join().expect("no client panics")?;
                 ensure!(exchange.whole, "a slow reader got {} bytes", exchange.back);
-            }
-            victim.grown_kib()
-        })();
-        let pings = bystander.stop();
-        Ok((pings?, outcome?))
+                Ok(())
+            })
+        })?;
+        victim.grown_kib()
     })?;
     ensure!(
         grown < 8 << 10,
@@ -151,32 +143,31 @@ pub fn stops(arena: &mut Arena) -> Result<Outcome> {
     let victim = Victim::start(&mut server(arena, "", &[]))?;
     let mut random = arena.random.part(1);
     let messages: Vec<Vec<u8>> = (0..8).map(|_| random.bytes(10_000_000)).collect();
-    let stop = AtomicBool::new(false);
-    let pings = thread::scope(|scope| -> Result<_> {
-        let bystander = Bystander::start(scope, victim.tcp, arena.random.part(2), &stop);
-        let streams: Vec<_> = messages
-            .iter()
-            .map(|message| scope.spawn(|| traffic::exchange(victim.tcp, message)))
-            .collect();
-        let outcome = (0..STOPS).try_for_each(|_| {
-            thread::sleep(Duration::from_millis(random.below(20)));
-            victim.signal(Signal::SIGSTOP)?;
-            thread::sleep(Duration::from_millis(random.below(60)));
-            victim.signal(Signal::SIGCONT)
-        });
-        for stream in streams {
-            let exchange = stream.join().expect("no client panics")?;
-            ensure!(
-                exchange.whole,
-                "{} of 10000000 bytes came back",
-                exchange.back
-            );
-            arena.tally.connections += 1;
-            arena.tally.bytes += exchange.back as u64;
-        }
-        let pings = bystander.stop();
-        outcome.and(pings)
+    let (back, pings) = beside(victim.tcp, arena.random.part(2), || {
+        thread::scope(|scope| {
+            let streams: Vec<_> = messages
+                .iter()
+                .map(|message| scope.spawn(|| traffic::exchange(victim.tcp, message)))
+                .collect();
+            (0..STOPS).try_for_each(|_| {
+                thread::sleep(Duration::from_millis(random.below(20)));
+                victim.signal(Signal::SIGSTOP)?;
+                thread::sleep(Duration::from_millis(random.below(60)));
+                victim.signal(Signal::SIGCONT)
+            })?;
+            streams.into_iter().try_fold(0, |back, stream| {
+                let exchange = stream.join().expect("no client panics")?;
+                ensure!(
+                    exchange.whole,
+                    "{} of 10000000 bytes came back",
+                    exchange.back
+                );
+                Ok(back + exchange.back as u64)
+            })
+        })
     })?;
+    arena.tally.connections += messages.len() as u64;
+    arena.tally.bytes += back;
     victim.balances(8 << 10)?;
     victim.stop()?;
     Ok(Outcome::Held(format!(

@@ -62,6 +62,7 @@ struct Tally {
     connections: u64,
     bytes: u64,
     datagrams: u64,
+    packets: u64,
 }
 
 /// How a step ended, if it did not fail.
@@ -206,9 +207,10 @@ fn summary(arena: &Arena, out: Terminal, steps: usize, took: Duration) -> Result
         connections,
         bytes,
         datagrams,
+        packets,
     } = arena.tally;
     let text = format!(
-        "{steps} steps in {:.0} s: {faults} system calls failed, {connections} connections, {} MB and {datagrams} datagrams checked",
+        "{steps} steps in {:.0} s: {faults} system calls failed, {packets} packets struck; {connections} connections, {} MB and {datagrams} datagrams checked",
         took.as_secs_f64(),
         bytes / 1_000_000
     );

@@ -1,5 +1,7 @@
 //! Clients that check every byte: what comes back is what was sent, or a beginning of it.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,22 @@ pub struct Exchange {
     /// Whether that is everything, followed by the end of the stream.
     pub whole: bool,
 }
+
+/// What came back is not what was sent.
+#[derive(Debug)]
+pub struct Differs {
+    /// Bytes before it that came back as they were sent.
+    after: usize,
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = self.after;
+        write!(f, "what came back after {after} bytes is not what was sent")
+    }
+}
+
+impl Error for Differs {}
 
 /// How a client reads.
 #[derive(Clone, Copy)]
@@ -77,7 +95,8 @@ pub fn echo(mut stream: &TcpStream, message: &[u8]) -> Result<()> {
 /// Sends `bytes` and an end while it reads; whether it all comes back is for the caller to judge.
 ///
 /// # Errors
-/// When a byte differs, and when the connection neither ends nor goes on.
+/// [`Differs`] when a byte does; others when there is no connection, and when it neither ends nor
+/// goes on.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Exchange> {
     exchange_at(address, bytes, Pace::default())
 }
@@ -110,11 +129,9 @@ fn read_back(mut stream: &TcpStream, sent: &[u8], pace: Pace) -> Result<(usize, 
         match stream.read(&mut buffer) {
             Ok(0) => return Ok((back, true)),
             Ok(n) => {
-                let expected = sent.get(back..back + n);
-                ensure!(
-                    expected == Some(&buffer[..n]),
-                    "what came back after {back} bytes is not what was sent"
-                );
+                if sent.get(back..back + n) != Some(&buffer[..n]) {
+                    bail!(Differs { after: back });
+                }
                 back += n;
                 thread::sleep(pace.pause);
             }
@@ -192,13 +209,6 @@ pub fn fill(mut stream: &TcpStream, block: &[u8]) -> Result<usize> {
     Ok(sent)
 }
 
-/// A peer beside the trouble, that must lose nothing: it says something, waits for it to come
-/// back, and so on until it is told to stop.
-pub struct Bystander<'scope> {
-    thread: thread::ScopedJoinHandle<'scope, Result<Pings>>,
-    stop: &'scope AtomicBool,
-}
-
 /// What a bystander saw.
 #[derive(Clone, Copy, Debug)]
 pub struct Pings {
@@ -208,36 +218,37 @@ pub struct Pings {
     pub longest: Duration,
 }
 
-impl<'scope> Bystander<'scope> {
-    /// Starts to talk to `address`.
-    pub fn start(
-        scope: &'scope thread::Scope<'scope, '_>,
-        address: SocketAddr,
-        mut random: Random,
-        stop: &'scope AtomicBool,
-    ) -> Self {
-        let thread = scope.spawn(move || {
-            let stream = connect(address)?;
-            let mut pings = Pings {
-                count: 0,
-                longest: Duration::ZERO,
-            };
-            while !stop.load(Ordering::Relaxed) {
-                let len = 1 + random.below(200) as usize;
-                let start = Instant::now();
-                echo(&stream, &random.bytes(len))
-                    .with_context(|| format!("the bystander, after {} pings", pings.count))?;
-                pings.longest = pings.longest.max(start.elapsed());
-                pings.count += 1;
-            }
-            Ok(pings)
-        });
-        Bystander { thread, stop }
-    }
+/// Makes `trouble` beside a peer that must lose nothing: it says something, waits for it to come
+/// back, and so on until the trouble is over.
+pub fn beside<T>(
+    address: SocketAddr,
+    random: Random,
+    trouble: impl FnOnce() -> Result<T>,
+) -> Result<(T, Pings)> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let bystander = scope.spawn(|| ping(address, random, &over));
+        let outcome = trouble();
+        // However it went, or the bystander would be waited for without end.
+        over.store(true, Ordering::Relaxed);
+        let pings = bystander.join().expect("the bystander does not panic");
+        Ok((outcome?, pings?))
+    })
+}
 
-    /// Has it stop, and returns what it saw.
-    pub fn stop(self) -> Result<Pings> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the bystander does not panic")
+fn ping(address: SocketAddr, mut random: Random, over: &AtomicBool) -> Result<Pings> {
+    let stream = connect(address)?;
+    let mut pings = Pings {
+        count: 0,
+        longest: Duration::ZERO,
+    };
+    while !over.load(Ordering::Relaxed) {
+        let len = 1 + random.below(200) as usize;
+        let start = Instant::now();
+        echo(&stream, &random.bytes(len))
+            .with_context(|| format!("the bystander, after {} pings", pings.count))?;
+        pings.longest = pings.longest.max(start.elapsed());
+        pings.count += 1;
     }
+    Ok(pings)
 }

@@ -4,7 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::connection::{Address, Connect, Connection, Socket, connect, connect_one};
+use crate::connection::{
+    Address, Connect, Connection, Socket, congestion_control, connect, connect_one,
+};
 use crate::interrupt::Interrupt;
 use crate::report::Fault;
 
@@ -62,14 +64,6 @@ pub fn dial(config: &Connect, count: usize, interrupt: &Interrupt) -> Result<Dia
 impl Dialed {
     /// The congestion control of the connections, where they have one.
     pub fn congestion_control(&self) -> Option<String> {
-        match self.sockets.first()? {
-            #[cfg(target_os = "linux")]
-            Socket::Tcp(stream) => {
-                let name = socket2::SockRef::from(stream).tcp_congestion().ok()?;
-                let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-                String::from_utf8(name[..end].to_vec()).ok()
-            }
-            _ => None,
-        }
+        congestion_control(self.sockets.first()?)
     }
 }

@@ -112,13 +112,15 @@ fn measure(
 
 /// A run that says nothing about the server must not pass for a good one.
 fn nothing_measured(interrupt: &Interrupt) -> Fault {
-    match interrupt.is_raised() {
-        true => Fault::new(
+    match interrupt.why() {
+        Some(why) => Fault::new(
             ErrorKind::Interrupted,
-            "nothing was measured: interrupted before the first measured request; let it run for \
-             longer, or shorten --warmup",
+            format!(
+                "nothing was measured: {why} before the first measured request; let it run for \
+                 longer, or shorten --warmup"
+            ),
         ),
-        false => Fault::new(
+        None => Fault::new(
             ErrorKind::Other,
             "nothing was measured: no request was due while measuring; raise --rate or --duration",
         ),

@@ -53,17 +53,19 @@ impl Socket {
     /// Reads bytes, or receives one datagram.
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (len, _) = recv(self.fd(), buffer, RecvFlags::empty())?;
+        let (len, _) = recv(&*self, buffer, RecvFlags::empty())?;
         Ok(len)
     }
 
     /// Writes bytes, or sends one datagram.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(send(self.fd(), bytes, SendFlags::empty())?)
+        Ok(send(&*self, bytes, SendFlags::empty())?)
     }
+}
 
-    fn fd(&self) -> BorrowedFd<'_> {
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Socket::Tcp(stream) => stream.as_fd(),
             Socket::Udp(socket) => socket.as_fd(),

@@ -8,6 +8,7 @@ use echo_core::{Failure, cause};
 use serde::{Serialize, Serializer};
 
 use super::Address;
+use crate::interrupt::Why;
 
 /// What kind of thing went wrong: the `error.kind` of a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,11 +152,11 @@ impl ConnectError {
         ConnectError::new(ErrorKind::of(error), subject, cause(error))
     }
 
-    /// The user stopped it before there was a connection.
-    pub(super) fn interrupted(subject: impl fmt::Display) -> Self {
+    /// It was stopped before there was a connection.
+    pub(super) fn interrupted(subject: impl fmt::Display, why: Why) -> Self {
         ConnectError {
             kind: ErrorKind::Interrupted,
-            message: format!("{subject}: interrupted"),
+            message: format!("{subject}: {why}"),
             remedy: None,
         }
     }

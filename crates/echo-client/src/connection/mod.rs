@@ -20,7 +20,7 @@ pub use error::{ConnectError, ErrorKind};
 pub use patience::{Patience, TICK};
 pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
 pub(crate) use socket::number;
-pub use socket::{Socket, open};
+pub use socket::{Socket, congestion_control, open};
 
 use crate::interrupt::Interrupt;
 use crate::payload;
@@ -64,9 +64,9 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
 
 /// Why there is no server after all the waiting: the `last` error, or that the user stopped it.
 pub fn in_vain(config: &Connect, last: ConnectError, interrupt: &Interrupt) -> ConnectError {
-    match interrupt.is_raised() {
-        true => ConnectError::interrupted(subject(&config.target)),
-        false => last.waited(config.wait),
+    match interrupt.why() {
+        Some(why) => ConnectError::interrupted(subject(&config.target), why),
+        None => last.waited(config.wait),
     }
 }
 
@@ -92,8 +92,8 @@ fn connect_any(
     for address in addresses {
         match connect_to(config, address, ask, interrupt) {
             Ok(connection) => return Ok(connection),
-            Err(Stopped::Interrupted) => {
-                return Err(ConnectError::interrupted(subject(&config.target)));
+            Err(Stopped::Interrupted(why)) => {
+                return Err(ConnectError::interrupted(subject(&config.target), why));
             }
             Err(Stopped::Failed(error)) => {
                 kind = ErrorKind::of(&error);
@@ -170,7 +170,7 @@ pub fn resolve(config: &Connect, interrupt: &Interrupt) -> Result<Vec<Address>, 
     let looking = move || Ok((host.as_str(), port).to_socket_addrs()?.collect::<Vec<_>>());
     let all = match within(config.connect_timeout, interrupt, looking) {
         Ok(addresses) => addresses,
-        Err(Stopped::Interrupted) => return Err(ConnectError::interrupted(subject)),
+        Err(Stopped::Interrupted(why)) => return Err(ConnectError::interrupted(subject, why)),
         Err(Stopped::Failed(error)) => {
             let text = error.to_string();
             let text = text.trim_start_matches("failed to lookup address information: ");
@@ -244,6 +244,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interrupt::Why;
     use echo_core::units::Timespan;
     use std::net::TcpListener;
 
@@ -324,7 +325,7 @@ mod tests {
     #[test]
     fn an_interrupt_ends_the_wait_for_a_server() {
         let interrupt = Interrupt::default();
-        interrupt.raise();
+        interrupt.raise(Why::Signal);
         let config = Connect {
             wait: Timespan::from_secs(3600),
             ..connect_config(&closed().to_string())

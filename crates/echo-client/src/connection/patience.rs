@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::units::Timespan;
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Why};
 
 /// Whether and when to try again, for those who wait for a server to come up.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Why work that was waited for has no result.
 pub(super) enum Stopped {
-    Interrupted,
+    Interrupted(Why),
     Failed(io::Error),
 }
 
@@ -68,8 +68,8 @@ pub(super) fn within<T: Send + 'static>(
         let left = (limit.0 + TICK).saturating_sub(start.elapsed());
         match receiver.recv_timeout(left.min(TICK)) {
             Ok(result) => return result.map_err(|error| Stopped::Failed(in_time(error, limit))),
-            Err(RecvTimeoutError::Timeout) if interrupt.is_raised() => {
-                return Err(Stopped::Interrupted);
+            Err(RecvTimeoutError::Timeout) if let Some(why) = interrupt.why() => {
+                return Err(Stopped::Interrupted(why));
             }
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
             Err(_) => {

@@ -51,6 +51,10 @@ pub struct ConnectSettings {
     #[arg(short = 'W', long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Timespan>,
+    /// Sum up and stop after this long in all; 0 sets no limit [default: 0s]
+    #[arg(short = 'w', long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timespan>,
     /// How long to keep trying until the server is up [default: 0s]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +94,8 @@ pub struct Connect {
     pub connect_timeout: Timespan,
     /// How long the server may keep silent while it owes bytes.
     pub timeout: Timespan,
+    /// How long the whole may take; zero: no limit.
+    pub deadline: Timespan,
     /// How long to retry until a connection succeeds.
     pub wait: Timespan,
     /// How messages are framed.
@@ -145,6 +151,7 @@ impl Default for Connect {
             bind: None,
             connect_timeout: Timespan::from_secs(5),
             timeout: Timespan::from_secs(5),
+            deadline: Timespan::default(),
             wait: Timespan::default(),
             framing: Framing::Raw,
             max_frame: Size(1 << 20),

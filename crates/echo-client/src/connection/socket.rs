@@ -2,12 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use echo_core::Address;
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::opening::Opening;
 use super::{Connect, LocalAddress, cause};
@@ -72,10 +72,32 @@ pub(crate) fn number(socket: &impl AsRawFd) -> i32 {
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// The congestion control of a TCP connection; `None` of anything else, and where the system does
+/// not tell.
+pub fn congestion_control(socket: &impl AsFd) -> Option<String> {
+    #[cfg(target_os = "linux")]
+    {
+        let name = SockRef::from(socket).tcp_congestion().ok()?;
+        let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+        String::from_utf8(name[..end].to_vec()).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        None
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Socket::Tcp(socket) => socket.as_raw_fd(),
-            Socket::Udp(socket) => socket.as_raw_fd(),
-            Socket::Unix(socket) => socket.as_raw_fd(),
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Udp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
         }
     }
 }
@@ -105,19 +127,6 @@ impl Socket {
             Socket::Tcp(socket) => socket.set_nonblocking(nonblocking),
             Socket::Udp(socket) => socket.set_nonblocking(nonblocking),
             Socket::Unix(socket) => socket.set_nonblocking(nonblocking),
-        }
-    }
-
-    /// The congestion control of a TCP connection, where the system tells.
-    pub fn congestion_control(&self) -> Option<String> {
-        match self {
-            #[cfg(target_os = "linux")]
-            Socket::Tcp(stream) => {
-                let name = socket2::SockRef::from(stream).tcp_congestion().ok()?;
-                let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-                String::from_utf8(name[..end].to_vec()).ok()
-            }
-            _ => None,
         }
     }
 

@@ -11,7 +11,7 @@ use std::io::{self, IsTerminal};
 use anyhow::anyhow;
 use echo_core::Failure;
 
-use crate::connection::{Connect, cause, connect};
+use crate::connection::{Connect, cause, congestion_control, connect};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::{self, Environment, Mode, Report, Target, Text};
@@ -61,7 +61,7 @@ fn measure(
         }
     };
     report.target.found(&connection.remote);
-    report.environment.congestion_control = connection.socket.congestion_control();
+    report.environment.congestion_control = congestion_control(&connection.socket);
     show.start(&report.target, config)?;
     let mut session = Session::new(options, config, connection.remote.clone(), show, interrupt);
     session.adopt(connection).map_err(|error| {

@@ -154,15 +154,15 @@ fn try_one(
     });
     match result {
         Ok(Some(len)) => check(&buffer[..len], message, &peer, show).map(|()| Answer::Checked),
-        Ok(None) if interrupt.is_raised() => Err(Failure::bad(anyhow!(
-            "{peer}: interrupted before the reply came"
-        ))),
-        Ok(None) => Err(Failure::bad(anyhow!(
-            "{peer}: no reply within {}: 0 of {} bytes came back; UDP loses datagrams without \
-             a word: send again, or allow more time with --timeout",
-            config.timeout,
-            message.bytes.len()
-        ))),
+        Ok(None) => Err(Failure::bad(match interrupt.why() {
+            Some(why) => anyhow!("{peer}: {why} before the reply came"),
+            None => anyhow!(
+                "{peer}: no reply within {}: 0 of {} bytes came back; UDP loses datagrams without \
+                 a word: send again, or allow more time with --timeout",
+                config.timeout,
+                message.bytes.len()
+            ),
+        })),
         Err(error) => Ok(Answer::Refused(ConnectError::on(
             &connection.remote,
             &error,

@@ -14,7 +14,7 @@ use super::source::Source;
 use super::watched::Watched;
 use super::window::Window;
 use crate::connection::{TICK, cause};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Why};
 
 /// A server that has returned everything and heard that nothing more comes should close. One
 /// that has not after this long never will; that is its own affair, for the echo is complete.
@@ -157,8 +157,8 @@ impl Receiver<'_> {
                 }
                 Err(error) => return self.ended(show, &cause(&error)),
             }
-            if interrupt.is_raised() {
-                return self.interrupted(show);
+            if let Some(why) = interrupt.why() {
+                return self.interrupted(why, show);
             }
         }
     }
@@ -265,14 +265,19 @@ impl Receiver<'_> {
         progress.is_complete && self.received == progress.pushed
     }
 
-    fn interrupted(&mut self, show: &mut Show) -> Result<(), Failure> {
+    /// Whoever asks to stop may do so between two messages; a deadline is for the whole.
+    fn interrupted(&mut self, why: Why, show: &mut Show) -> Result<(), Failure> {
         let progress = self.window.progress();
-        if self.received >= progress.due {
+        let is_well = match why {
+            Why::Signal => self.received >= progress.due,
+            Why::Deadline(_) => self.is_all_back(),
+        };
+        if is_well {
             return show.end();
         }
         show.end_early()?;
         Err(Failure::bad(anyhow!(
-            "{}: interrupted: {} of {} bytes sent had come back identical",
+            "{}: {why}: {} of {} bytes sent had come back identical",
             self.peer,
             self.received,
             progress.written

@@ -1,0 +1,78 @@
+//! `--deadline` ends every mode, whatever it waits for.
+
+mod common;
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use common::*;
+
+#[test]
+fn a_server_that_keeps_silent_is_waited_for_until_the_deadline() {
+    let silent = tcp(|_, mut stream| {
+        let _: std::io::Result<u64> = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let ended = run(&[&silent, "-m", "hi", "-W", "1h", "--deadline", "200ms"]);
+    ended.failed(1, &["stopped by --deadline 200ms", "0 of 2 bytes"]);
+    let silent = udp(|_, _, _| {});
+    let ended = run(&[&silent, "-m", "hi", "-W", "1h", "-w", "200ms"]);
+    ended.failed(1, &["stopped by --deadline 200ms before the reply came"]);
+}
+
+#[test]
+fn a_server_that_does_not_come_up_is_waited_for_until_the_deadline() {
+    let closed = closed_port().to_string();
+    for mode in [&[][..], &["ping"], &["bench"]] {
+        let args = [mode, &[&closed, "--wait", "1h", "-w", "200ms"]].concat();
+        run(&args).failed(3, &["stopped by --deadline 200ms"]);
+    }
+}
+
+#[test]
+fn a_ping_sums_up_at_the_deadline() {
+    let ended = run(&["ping", &echo().tcp, "-i", "10ms", "-w", "300ms"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.text().contains("0% loss"), "{ended:?}");
+}
+
+#[test]
+fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
+    let echo = echo();
+    let mut client = command(&[&echo.tcp, "-m", "-", "-w", "300ms"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    client
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut told)
+        .unwrap();
+    assert_eq!(client.wait().unwrap().code(), Some(1));
+    assert!(
+        told.contains("stopped by --deadline 300ms: 0 of 0"),
+        "{told}"
+    );
+}
+
+#[test]
+fn even_an_output_that_nobody_reads_does_not_outlast_the_deadline() {
+    let echo = echo();
+    let file = Scratch::new("deadline");
+    let path = file.file("noise", &noise(4_000_000));
+    let mut client = start(&[
+        &echo.tcp, "--file", &path, "--raw", "-W", "1h", "-w", "200ms",
+    ]);
+    // Its standard output stays open, and full.
+    let start = Instant::now();
+    let status = loop {
+        assert!(start.elapsed() < DEADLINE);
+        match client.child.try_wait().unwrap() {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    assert_eq!(status.code(), Some(1));
+}
