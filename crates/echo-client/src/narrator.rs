@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use echo_core::explain::{Call, Explain, Lang, Step, Story, Witness};
+use echo_core::explain::{Call, Explain, Lang, Step, Story, Trouble, Witness};
 
 use crate::output;
 
@@ -87,7 +87,7 @@ impl Begun<'_> {
         let (value, error) = match outcome {
             Ok(value) => (*value, None),
             Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => return,
-            Err(error) => (T::default(), Some(crate::connection::cause(error))),
+            Err(error) => (T::default(), Some(Trouble::of(error))),
         };
         let mut state = lock(state);
         let step = state.witness.step(self.time, socket, call(value), error);

@@ -20,9 +20,12 @@ fn a_refused_connection_names_the_address_and_the_remedy() {
     let ended = run(&["unix:does/not/exist.sock"]);
     ended.failed(3, &["does/not/exist.sock", "no such file"]);
     run(&["unix:/"]).failed(3, &["not a socket", "give the path"]);
-    let ended = run(&[&closed, "--wait", "30ms"]);
-    ended.failed(3, &["waited 30ms; start echo-server"]);
-    assert!(!ended.stderr.contains("--wait"), "{ended:?}");
+    let udp = format!("udp://{closed}");
+    for target in [&closed, &udp] {
+        let ended = run(&[target, "--wait", "30ms"]);
+        ended.failed(3, &["waited 30ms; start echo-server"]);
+        assert!(!ended.stderr.contains("--wait"), "{ended:?}");
+    }
 }
 
 #[test]
@@ -80,6 +83,15 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["--max-frame", "1x"], &["--max-frame", "64k"]),
         (&["-m", "a", "--file", "b"], &["--file"]),
         (&["--no-such-flag"], &["--no-such-flag"]),
+        (&["-W=-1"], &["--timeout", "negative", "200ms"]),
+        (&["--raw=maybe"], &["--raw", "true or false"]),
+        (&["ping", "-c=-1"], &["--count", "from 0 to"]),
+        (&["ping", "-c", ""], &["--count", "from 0 to"]),
+        (
+            &["bench", "-P", "18446744073709551615"],
+            &["--parallel", "from 0 to"],
+        ),
+        (&["bench", "--fail-if="], &["--fail-if", "p99>2ms"]),
         (&["ping", "-s", "65508"], &["65507"]),
         (&["ping", "-s", "0"], &["--size 0"]),
         (&["ping", "--json", "--jsonl"], &["--jsonl"]),

@@ -4,28 +4,11 @@ mod common;
 #[path = "../../echo-server/tests/common/strace.rs"]
 mod strace;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use common::{DEADLINE, closed_port, command, echo, run};
+use common::{DEADLINE, Scratch, closed_port, command, echo, run};
 use strace::Calls;
-
-/// A file of this test's own, removed with it.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str) -> Self {
-        let name = format!("echo-client-{name}-{}", std::process::id());
-        File(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        // It may never have been written.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 /// Runs the client under strace. Returns what it told of its calls and what was seen of them.
 fn watched(file: &Path, args: &[&str], code: i32) -> (Calls, Calls) {
@@ -54,21 +37,49 @@ fn the_explained_calls_are_those_that_strace_sees() {
         return;
     }
     let server = echo();
-    let file = File::new("strace");
     let tcp = server.tcp.as_str();
     let closed = closed_port().to_string();
-    for (args, code, most) in [
-        (&["--explain=json", "--buffer=16", tcp][..], 0, 4),
-        (
-            &["--explain=json", "--half-close", "-B", "127.0.0.1", tcp],
-            0,
-            5,
-        ),
-        (&["--explain=json", &server.udp], 0, 3),
-        (&["--explain=json", &closed], 3, 3),
-    ] {
+    explains(
+        "strace-ipv4",
+        &[
+            (&["--explain=json", "--buffer=16", tcp][..], 0, 4),
+            (
+                &["--explain=json", "--half-close", "-B", "127.0.0.1", tcp],
+                0,
+                5,
+            ),
+            (&["--explain=json", &server.udp], 0, 3),
+            (&["--explain=json", &closed], 3, 3),
+        ],
+    );
+}
+
+#[test]
+fn over_ipv6_too_they_are_those_that_strace_sees() {
+    if !strace::works() || !common::has_ipv6() {
+        return;
+    }
+    let server = common::echo_on("[::1]:0");
+    let tcp = server.addresses()[0].socket().expect("a port").to_string();
+    let udp = format!("udp://{tcp}");
+    explains(
+        "strace-ipv6",
+        &[
+            (&["--explain=json", "--buffer=16", &tcp], 0, 4),
+            (&["--explain=json", "-B", "::1", &tcp], 0, 5),
+            (&["--explain=json", &udp], 0, 3),
+        ],
+    );
+}
+
+/// Runs of the client, each with its exit code and the number of calls it makes, tell what strace
+/// sees.
+fn explains(name: &str, runs: &[(&[&str], i32, usize)]) {
+    let scratch = Scratch::new(name);
+    let file = scratch.0.join("calls");
+    for &(args, code, most) in runs {
         for _ in 0..5 {
-            let (told, seen) = watched(&file.0, args, code);
+            let (told, seen) = watched(&file, args, code);
             assert_eq!(told, seen, "{args:?}");
             assert_eq!(told.sockets.len(), most, "{args:?}: {told:?}");
         }
@@ -110,4 +121,47 @@ fn no_size_of_a_read_is_a_usage_error() {
     for size in ["0", "17MiB"] {
         run(&["--buffer", size, "127.0.0.1:1"]).failed(2, &["--buffer", size, "16MiB"]);
     }
+}
+
+/// What is told, on one line.
+fn told(args: &[&str], code: i32) -> String {
+    let ended = run(args);
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    ended
+        .stderr
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn a_call_that_fails_is_told_with_its_reason() {
+    let closed = closed_port().to_string();
+    let scratch = Scratch::new("explain");
+    let path = scratch.0.join("e.sock").display().to_string();
+    let (udp, unix) = (format!("udp://{closed}"), format!("unix:{path}"));
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    drop(listener);
+    let missing = format!("{unix}-missing");
+    for (target, english, spanish) in [
+        (&closed, "a refusal (RST)", "un rechazo (RST)"),
+        (&udp, "ICMP port unreachable", "ICMP port unreachable"),
+        (&unix, "nothing listens on it", "nadie escucha en él"),
+        (&missing, "does not exist", "no existe"),
+    ] {
+        for (lang, words) in [("en", english), ("es", spanish)] {
+            let text = told(&["--explain", "--lang", lang, target], 3);
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_reset_is_told_with_its_reason() {
+    let server = common::tcp(|_, stream| {
+        common::read(&stream, 1);
+        common::reset(stream);
+    });
+    let text = told(&["--explain", &server], 1);
+    assert!(text.contains("broken the connection off (RST)"), "{text}");
 }

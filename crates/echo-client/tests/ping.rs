@@ -366,6 +366,39 @@ fn events_are_one_a_line_and_end_with_the_document() {
     assert_eq!(ended.code, Some(1));
 }
 
+/// Every key and every word that a script may meet is in the documentation.
+#[test]
+fn the_lines_for_programs_are_documented() {
+    let documentation = include_str!("../../../docs/EVENTS.md");
+    let (_, section) = documentation
+        .split_once("## The lines of ping")
+        .expect("a section");
+    let (plain, bad) = (
+        echo(),
+        faulty(&["drop,msg=1", "corrupt,msg=2", "duplicate,msg=3"]),
+    );
+    let once = ["-c", "3", "-i", "1ms", "-W", "100ms", "--jsonl"];
+    let mut keys = std::collections::BTreeSet::new();
+    for target in [
+        &["ping", &bad.udp][..],
+        &["ping", "--new-connection", &plain.tcp],
+    ] {
+        for line in run(&[target, &once].concat()).text().lines() {
+            let event: Value = serde_json::from_str(line).expect(line);
+            for key in event.as_object().expect("an object").keys() {
+                assert!(section.contains(&format!("`{key}`")), "{key}");
+                keys.insert(key.clone());
+            }
+            for key in ["event", "class", "kind"] {
+                if let Some(word) = event[key].as_str() {
+                    assert!(section.contains(&format!("`{word}`")), "{word}");
+                }
+            }
+        }
+    }
+    assert_eq!(keys.len(), 11, "{keys:?}");
+}
+
 #[test]
 fn an_interrupt_ends_with_the_summary() {
     let echo = echo();

@@ -125,6 +125,18 @@ pub fn flags_from_environment<'a>(
         .collect()
 }
 
+/// What a setting that is on or off is typed as, for command lines and the environment.
+///
+/// # Errors
+/// What to write instead.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" | "t" | "1" => Ok(true),
+        "false" | "no" | "off" | "n" | "f" | "0" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}
+
 /// Reads a settings file. An error names the file, the line and the key.
 pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path)
@@ -134,7 +146,35 @@ pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// Reads the text of a settings file. An error names the line and the key.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let (shown, message) = (error.to_string(), error.message());
+        let shown = shown.trim_end();
+        let place = shown.strip_suffix(message).unwrap_or(shown);
+        anyhow::anyhow!("{place}{}", plain(message))
+    })
+}
+
+/// An error's words, where they are those of programmers, as words of whoever writes the file.
+fn plain(message: &str) -> String {
+    [
+        ("unknown variant", "unknown value"),
+        ("unknown field", "unknown key"),
+        ("invalid type: ", "invalid value: "),
+        ("floating point", "number"),
+        ("expected a boolean", "expected true or false"),
+        (
+            "expected a sequence",
+            "expected a list, such as [\"a\", \"b\"]",
+        ),
+        ("expected a string", "expected a text in quotes"),
+        ("expected path string", "expected a text in quotes"),
+        ("wanted string or table", "expected a text in quotes"),
+        ("expected f64", "expected a number"),
+    ]
+    .iter()
+    .fold(message.to_owned(), |message, (theirs, ours)| {
+        message.replace(theirs, ours)
+    })
 }
 
 #[cfg(test)]
@@ -220,6 +260,27 @@ mod tests {
             flags_from_environment(["max-frame", "once", "listen"], lookup),
             [("ECHO_MAX_FRAME".into(), "--max-frame=64k".into())]
         );
+    }
+
+    #[test]
+    fn a_bad_value_is_told_in_plain_words() {
+        for (text, words) in [
+            ("listen = \"a\"", "value: string \"a\", expected a list"),
+            ("listen = [1]", "expected a text in quotes"),
+            ("once = 1.5", "value: number `1.5`, expected true or false"),
+            ("lisen = 1", "unknown key `lisen`"),
+        ] {
+            let error = parse::<Settings>(text).err().unwrap().to_string();
+            assert!(error.contains(words), "{error}");
+            assert!(error.contains("line 1") && error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        assert_eq!(switch("YES"), Ok(true));
+        assert_eq!(switch("0"), Ok(false));
+        assert_eq!(switch(""), Err("write true or false".to_owned()));
     }
 
     #[test]

@@ -104,8 +104,7 @@ impl FromStr for Timespan {
         let mut rest = text;
         let mut nanos: u128 = 0;
         loop {
-            let (number, after) =
-                Decimal::split(rest).ok_or_else(|| fail("a number is missing"))?;
+            let (number, after) = Decimal::split(rest).map_err(fail)?;
             let unit_end = after
                 .find(|c: char| c.is_ascii_digit() || c == '.')
                 .unwrap_or(after.len());
@@ -141,7 +140,7 @@ impl FromStr for Size {
                 "{cause}; write a size as 64k, 1KiB, 10MB or bare bytes"
             ))
         };
-        let (number, unit) = Decimal::split(text).ok_or_else(|| fail("a number is missing"))?;
+        let (number, unit) = Decimal::split(text).map_err(fail)?;
         let scale = size_unit(unit).ok_or_else(|| fail(&format!("{unit:?} is no unit of size")))?;
         number
             .times(scale)
@@ -158,19 +157,26 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// The number a text starts with, and what follows it.
-    fn split(text: &str) -> Option<(Decimal, &str)> {
+    /// The number a text starts with, and what follows it; or why there is none.
+    fn split(text: &str) -> Result<(Decimal, &str), &'static str> {
         let end = text
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .unwrap_or(text.len());
         let (number, rest) = text.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        // 20 digits hold any u64, and keep the arithmetic below far from overflow.
-        if whole.is_empty() && fraction.is_empty() || whole.len() + fraction.len() > 20 {
-            return None;
+        if whole.is_empty() && fraction.is_empty() {
+            return Err(match text.starts_with('-') {
+                true => "it cannot be negative",
+                false => "a number is missing",
+            });
         }
-        let digits = format!("{whole}{fraction}").parse().ok()?;
-        Some((
+        // 20 digits hold any u64, and keep the arithmetic below far from overflow.
+        if whole.len() + fraction.len() > 20 {
+            return Err("it has too many digits");
+        }
+        let digits = format!("{whole}{fraction}").parse();
+        let digits = digits.map_err(|_| "its number has more than one point")?;
+        Ok((
             Decimal {
                 digits,
                 places: fraction.len() as u32,

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use echo_core::config::switch;
 use echo_core::explain::{Explain, Lang};
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, Framing};
+use echo_core::{Endpoint, Failure, Framing, Whole};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Level;
@@ -78,6 +79,9 @@ pub struct Config {
 /// More than a socket can hold by default; each worker has one such buffer.
 const MAX_BUFFER: u64 = 16 << 20;
 
+/// The most cores that Linux knows.
+const MAX_WORKERS: u64 = 8192;
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -120,14 +124,20 @@ impl Config {
     /// # Errors
     /// A usage [`Failure`] that names the flag.
     pub fn check(&self) -> Result<(), Failure> {
-        match self.buffer.0 {
-            1..=MAX_BUFFER => Ok(()),
-            _ => Err(Failure::usage(anyhow!(
+        if !(1..=MAX_BUFFER).contains(&self.buffer.0) {
+            return Err(Failure::usage(anyhow!(
                 "--buffer {} is no size for a read; give one from 1 to {}",
                 self.buffer,
                 Size(MAX_BUFFER)
-            ))),
+            )));
         }
+        if (self.explain, self.log) == (Explain::Text, Format::Json) {
+            return Err(Failure::usage(anyhow!(
+                "--explain tells calls in words, in place of the events that --log json writes; \
+                 give --explain=json for calls as JSON lines, or leave one of the two out"
+            )));
+        }
+        Ok(())
     }
 
     /// The bytes of a worker's buffer.
@@ -183,25 +193,27 @@ pub struct Settings {
     /// Run this many event loops, each in a thread [default: one per core]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub workers: Option<NonZeroUsize>,
+    pub workers: Option<Whole<1, MAX_WORKERS>>,
     /// After a lone event, poll this long before sleeping; 0 saves CPU [default: 100us]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spin: Option<Timespan>,
     /// Serve one connection and exit; the same as --max-total 1
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub once: Option<bool>,
     /// Serve N connections in all and exit; 0: no limit [default: 0]
     #[arg(long, value_name = "N", conflicts_with = "once")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_total: Option<usize>,
+    pub max_total: Option<Whole>,
     /// Exit after this long; 0: never. Too early for --once or --max-total is exit code 1 [default: 0s]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_after: Option<Timespan>,
     /// Exit when standard input ends, so that no server outlives the test that started it
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_on_stdin_eof: Option<bool>,
     /// Once ready, put the ready lines into FILE, all at once
@@ -215,11 +227,11 @@ pub struct Settings {
     /// Hold at most this many connections; 0: what the open-file limit allows [default: 0]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_connections: Option<usize>,
+    pub max_connections: Option<Whole>,
     /// Hold at most this many connections from one IP address; 0: no limit [default: 0]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_per_ip: Option<usize>,
+    pub max_per_ip: Option<Whole>,
     /// Close a connection on which nothing arrives for this long; 0: never [default: 0s]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,9 +248,10 @@ pub struct Settings {
     /// Answer at most N datagrams a second from one source, loopback excepted; 0: no limit [default: 10000]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub udp_rate: Option<u32>,
+    pub udp_rate: Option<Whole<0, { u32::MAX as u64 }>>,
     /// Answer datagrams from service ports too (two echo servers can then loop)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_allow_any: Option<bool>,
     /// Do this wrong on purpose, such as `drop=20%,udp`; may be given several times

@@ -44,6 +44,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     if cli.print_config {
         return print(&layers.to_string());
     }
+    config.check()?;
     let (events, reader) = Events::channel(config.level());
     let (done, written) = channel::<()>();
     let (told, stderr) = (config.clone(), Stderr::default());

@@ -9,7 +9,7 @@ use std::net::{Shutdown, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use common::{Server, TempPath, connect, echo, program, read_to_end};
+use common::{Server, TempPath, connect, echo, has_ipv6, program, read_to_end};
 use echo_core::explain::{Call, End, Step};
 use strace::Calls;
 
@@ -29,7 +29,7 @@ fn watched(file: &TempPath) -> Command {
 }
 
 fn datagram(server: &Server) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind((server.udp().ip(), 0)).unwrap();
     socket.set_read_timeout(Some(common::LIMIT)).unwrap();
     socket.send_to(b"datagram", server.udp()).unwrap();
     assert_eq!(socket.recv(&mut [0; 16]).unwrap(), 8);
@@ -37,12 +37,26 @@ fn datagram(server: &Server) {
 
 #[test]
 fn the_explained_calls_are_those_that_strace_sees() {
-    if !strace::works() {
-        return;
+    if strace::works() {
+        explains("127.0.0.1:0");
     }
+}
+
+#[test]
+fn over_ipv6_too_they_are_those_that_strace_sees() {
+    if strace::works() && has_ipv6() {
+        let told = explains("[::1]:0");
+        assert!(told.sockets[0].starts_with("socket(AF_INET6, SOCK_STREAM)"));
+        assert!(told.sockets[1].contains("[::1]:0"), "{told:?}");
+    }
+}
+
+/// A server that listens on `endpoint` and meets every kind of client tells what strace sees.
+fn explains(endpoint: &str) -> Calls {
     let (file, path) = (TempPath::new("strace"), TempPath::new("e.sock"));
     let server = Server::run(watched(&file).args([
-        "--listen=127.0.0.1:0",
+        "--listen",
+        endpoint,
         "--listen",
         &path.endpoint(),
         "--explain=json",
@@ -76,6 +90,7 @@ fn the_explained_calls_are_those_that_strace_sees() {
             "{call}: {told:?}"
         );
     }
+    told
 }
 
 #[test]
@@ -89,6 +104,10 @@ fn a_socket_that_cannot_be_bound_is_closed_and_that_is_told() {
     let server = Server::launch(watched(&file).args([&taken, "--explain=json"]));
     let ended = server.end();
     assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("\"error_kind\":\"in-use\""),
+        "{ended:?}"
+    );
     let told = Calls::told(&ended.stderr);
     assert_eq!(told.sockets, Calls::seen(&file).sockets);
     assert_eq!(

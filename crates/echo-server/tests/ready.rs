@@ -7,15 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSoc
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 
-use common::{Server, TempPath, connect, echo, eventually, program};
-
-fn has_ipv6() -> bool {
-    let has = TcpListener::bind("[::1]:0").is_ok();
-    if !has {
-        common::skip("this machine has no IPv6");
-    }
-    has
-}
+use common::{Server, TempPath, connect, echo, eventually, has_ipv6, program};
 
 #[test]
 fn a_host_and_port_is_tcp_and_udp_with_one_number() {

@@ -195,10 +195,20 @@ fn a_bad_value_is_a_usage_error_that_shows_a_good_one() {
     for (flag, value, remedy) in [
         ("--drain", "soon", "200ms"),
         ("--max-frame", "big", "64k"),
-        ("--workers", "0", "--workers"),
+        ("--drain", "-1s", "negative"),
+        ("--max-frame", "99999999999999999999999", "too many digits"),
+        ("--workers", "0", "from 1 to 8192"),
+        ("--workers", "", "from 1 to 8192"),
+        ("--udp-rate", "4294967296", "from 0 to 4294967295"),
+        (
+            "--max-total",
+            "18446744073709551615",
+            "from 0 to 9223372036854775807",
+        ),
+        ("--once", "perhaps", "true or false"),
         ("--framing", "json", "raw, lines or length"),
         ("--log-level", "loud", "off, connections or traffic"),
-        ("--max-connections", "-1", "--max-connections"),
+        ("--max-connections", "-1", "from 0 to"),
     ] {
         refused(&format!("{flag}={value}")).stderr(contains(flag).and(contains(remedy)));
     }
@@ -227,7 +237,11 @@ fn a_configuration_file_is_told_by_name_line_and_key() {
             "listen = [\"127.0.0.1\"]\n",
             &["line 1", "listen", "HOST:PORT"],
         ),
-        ("workers = 0\n", &["line 1", "workers"]),
+        ("workers = 0\n", &["line 1", "workers", "from 1 to 8192"]),
+        ("listen = \"x:1\"\n", &["line 1", "expected a list"]),
+        ("once = 1\n", &["line 1", "expected true or false"]),
+        ("log = \"xml\"\n", &["line 1", "unknown value", "`json`"]),
+        ("framing = 1\n", &["line 1", "expected a text in quotes"]),
         ("workers = \n", &["line 1"]),
     ] {
         std::fs::write(&*path, text).unwrap();
@@ -254,7 +268,7 @@ fn a_bad_variable_is_told_by_name() {
     for (variable, value, remedy) in [
         ("ECHO_LISTEN", "127.0.0.1", "HOST:PORT"),
         ("ECHO_DRAIN", "soon", "200ms"),
-        ("ECHO_WORKERS", "0", "0"),
+        ("ECHO_WORKERS", "0", "from 1 to 8192"),
         ("ECHO_ONCE", "perhaps", "true"),
     ] {
         fails(program().env(variable, value), 2, &[variable, remedy]);
@@ -266,6 +280,18 @@ fn a_bad_variable_is_told_by_name() {
         .env("ECHO_PORT", "tcp://10.0.0.1:7")
         .env("ECHO_SERVICE_HOST", "10.0.0.1");
     Server::run(&mut command).stop();
+}
+
+#[test]
+fn words_among_json_lines_are_a_usage_error() {
+    let both = ["--explain", "--log=json", "--listen=127.0.0.1:0"];
+    fails(
+        program().args(both),
+        2,
+        &["--explain", "--log json", "--explain=json"],
+    );
+    let json = ["--explain=json", "--log=json", "--listen=127.0.0.1:0"];
+    Server::run(program().args(json)).stop();
 }
 
 #[test]

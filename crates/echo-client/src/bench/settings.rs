@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use clap::builder::BoolishValueParser;
+use echo_core::config::switch;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Failure, Framing};
+use echo_core::{Failure, Framing, Whole};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{File, Mode};
@@ -28,11 +28,11 @@ pub struct BenchSettings {
     /// Stop after this many requests; 0 sets no limit [default: 0]
     #[arg(short, long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub count: Option<u64>,
+    pub count: Option<Whole>,
     /// Connections (sockets, for UDP) [default: 1]
     #[arg(short = 'P', long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub parallel: Option<usize>,
+    pub parallel: Option<Whole>,
     /// The bytes of a message, without its framing [default: 64]
     #[arg(short, long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +40,7 @@ pub struct BenchSettings {
     /// Requests in flight on each connection [default: 1]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub depth: Option<usize>,
+    pub depth: Option<Whole>,
     /// Requests a second, on all connections together; 0: as many as replies allow [default: 0]
     #[arg(short, long, value_name = "N", value_parser = rate, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,10 +52,10 @@ pub struct BenchSettings {
     /// Threads that make the load [default: 1]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub threads: Option<usize>,
+    pub threads: Option<Whole>,
     /// Do not compare what comes back with what was sent
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_verify: Option<bool>,
     /// Fail when any of these holds: p99>2ms,loss>0.1%; also min, avg, max, mdev, rate, errors
@@ -65,7 +65,7 @@ pub struct BenchSettings {
     pub fail_if: Option<Thresholds>,
     /// Print the report as one JSON document
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new(),
+          value_name = "BOOL", value_parser = switch,
           help_heading = "Result")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<bool>,

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 
-use echo_core::Failure;
 use echo_core::units::Timespan;
+use echo_core::{Failure, cause};
 use serde::{Serialize, Serializer};
 
 use super::Address;
@@ -195,17 +195,6 @@ impl std::error::Error for ConnectError {}
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         Failure::unreachable(error)
-    }
-}
-
-/// A system error in words: `connection refused`, without the number that std appends.
-pub fn cause(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => String::new(),
     }
 }
 

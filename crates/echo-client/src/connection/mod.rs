@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use echo_core::Endpoint;
 
-pub use error::{ConnectError, ErrorKind, cause};
+pub use echo_core::{Address, cause};
+pub use error::{ConnectError, ErrorKind};
 pub use patience::{Patience, TICK};
 pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
 pub(crate) use socket::number;
-pub use socket::{Address, Socket, congestion_control, open};
+pub use socket::{Socket, congestion_control, open};
 
 use crate::interrupt::Interrupt;
 use crate::payload;
@@ -56,11 +57,16 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
             return Err(error);
         }
         if !patience.again(interrupt) {
-            return Err(match interrupt.why() {
-                Some(why) => ConnectError::interrupted(subject(&config.target), why),
-                None => error.waited(config.wait),
-            });
+            return Err(in_vain(config, error, interrupt));
         }
+    }
+}
+
+/// Why there is no server after all the waiting: the `last` error, or that the user stopped it.
+pub fn in_vain(config: &Connect, last: ConnectError, interrupt: &Interrupt) -> ConnectError {
+    match interrupt.why() {
+        Some(why) => ConnectError::interrupted(subject(&config.target), why),
+        None => last.waited(config.wait),
     }
 }
 

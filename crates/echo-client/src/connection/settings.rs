@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use anyhow::anyhow;
-use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
+use echo_core::config::switch;
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, Transport};
@@ -24,7 +24,7 @@ pub struct ConnectSettings {
     pub target: Option<Endpoint>,
     /// Send datagrams over UDP instead of a TCP stream
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp: Option<bool>,
     /// Which addresses of a name to try: any, ipv4 or ipv6 [default: any]
@@ -69,7 +69,7 @@ pub struct ConnectSettings {
     pub max_frame: Option<Size>,
     /// Show both ends of the socket: local and remote address and port
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose: Option<bool>,
     /// Colours: auto, always or never; NO_COLOR turns auto off [default: auto]

@@ -1,28 +1,16 @@
 //! A connected socket, of any transport.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use echo_core::Address;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::opening::Opening;
 use super::{Connect, LocalAddress, cause};
-
-/// One address of the server, resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A TCP port.
-    Tcp(SocketAddr),
-    /// A UDP port.
-    Udp(SocketAddr),
-    /// A Unix stream socket.
-    Unix(PathBuf),
-}
 
 /// A connected socket. UDP is connected too: it then hears of ICMP errors, and from no one else.
 #[derive(Debug)]
@@ -173,15 +161,5 @@ impl Write for &Socket {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp(address) => write!(f, "tcp {address}"),
-            Address::Udp(address) => write!(f, "udp {address}"),
-            Address::Unix(path) => write!(f, "unix {}", path.display()),
-        }
     }
 }

@@ -2,10 +2,10 @@
 
 use anyhow::anyhow;
 use clap::Args;
-use clap::builder::BoolishValueParser;
+use echo_core::config::switch;
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure};
+use echo_core::{Endpoint, Failure, Whole};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{File, Mode};
@@ -23,7 +23,7 @@ pub struct PingSettings {
     /// How many requests to send; 0 goes on until interrupted [default: 0]
     #[arg(short, long, value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub count: Option<u64>,
+    pub count: Option<Whole>,
     /// Time from one request to the next; 0 sends each as soon as the last is settled [default: 1s]
     #[arg(short, long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,32 +38,32 @@ pub struct PingSettings {
     pub duration: Option<Timespan>,
     /// Show the summary only
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiet: Option<bool>,
     /// Start each line with the time, in seconds since 1970
     #[arg(short = 'D', long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamps: Option<bool>,
     /// Connect anew for each request, and time connecting and the echo apart
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new_connection: Option<bool>,
     /// Poll instead of sleeping while a reply is awaited: a core's work for the shortest times
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy: Option<bool>,
     /// Print one JSON document at the end, and nothing else
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<bool>,
     /// Print one JSON event a line as it happens, the document last, and nothing else
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jsonl: Option<bool>,
 }

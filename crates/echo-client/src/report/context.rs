@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use echo_core::Endpoint;
+use echo_core::explain::End;
 use serde::Serialize;
 
 use crate::connection::{Address, Connect};
@@ -38,10 +39,7 @@ impl Target {
 
     /// Notes the address that answered to the name.
     pub fn found(&mut self, address: &Address) {
-        self.address = match address {
-            Address::Tcp(address) | Address::Udp(address) => address.to_string(),
-            Address::Unix(path) => path.display().to_string(),
-        };
+        self.address = End::from(address).to_string();
     }
 }
 

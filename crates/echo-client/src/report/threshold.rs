@@ -229,10 +229,11 @@ impl FromStr for Threshold {
 impl FromStr for Thresholds {
     type Err = String;
 
-    /// An empty text sets no condition.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.trim().is_empty() {
-            return Ok(Thresholds::default());
+            return Err(
+                "nothing would be checked; write FIGURE>LIMIT, for example p99>2ms".to_owned(),
+            );
         }
         text.split(',')
             .map(|condition| condition.trim().parse())
@@ -288,8 +289,12 @@ impl From<Thresholds> for String {
 impl TryFrom<String> for Thresholds {
     type Error = String;
 
+    /// In a file, an empty text is no condition: so is the default shown.
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+        match text.as_str() {
+            "" => Ok(Thresholds::default()),
+            text => text.parse(),
+        }
     }
 }
 
@@ -301,7 +306,6 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_shown() {
         for text in [
-            "",
             "p99>2ms",
             "p99.9>=1.5s,loss>0.1%",
             "max>1s,rate<50000,errors>0,unsent>0",
@@ -321,6 +325,7 @@ mod tests {
     #[test]
     fn an_error_says_what_to_write_instead() {
         for (text, remedy) in [
+            ("", "FIGURE>LIMIT"),
             (",", "FIGURE>LIMIT"),
             ("p99", "FIGURE>LIMIT"),
             ("p99>2ms,", "FIGURE>LIMIT"),

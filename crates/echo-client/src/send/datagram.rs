@@ -11,7 +11,8 @@ use super::show::Show;
 use super::source::Source;
 use super::watched::Watched;
 use crate::connection::{
-    Address, Connect, ConnectError, Connection, ErrorKind, Patience, TICK, connect_one, resolve,
+    Address, Connect, ConnectError, Connection, ErrorKind, Patience, TICK, connect_one, in_vain,
+    resolve,
 };
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -37,7 +38,7 @@ pub fn exchange(
             Answer::Refused(error) => error,
         };
         if refused.kind == ErrorKind::Interrupted || !patience.again(interrupt) {
-            return Err(refused.into());
+            return Err(in_vain(config, refused, interrupt).into());
         }
     }
 }

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use echo_core::Failure;
+use echo_core::config::switch;
 use echo_core::explain::{Explain, Lang};
 use echo_core::units::Size;
 use serde::{Deserialize, Serialize};
@@ -45,12 +45,12 @@ pub struct SendSettings {
     pub file: Option<PathBuf>,
     /// Write the returned bytes as they are, and nothing else
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<bool>,
     /// End the sending half of the stream right after the last byte, while its echo is on the way
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+          value_name = "BOOL", value_parser = switch)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_close: Option<bool>,
     /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]

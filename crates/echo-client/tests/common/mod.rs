@@ -144,6 +144,15 @@ pub fn echo_on(endpoint: &str) -> Handle {
         .expect("the server starts")
 }
 
+/// Whether this machine reaches itself over IPv6.
+pub fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        eprintln!("skipped: this machine has no IPv6");
+    }
+    has
+}
+
 /// Starts a TCP server that treats every connection as `serve` does; it gets their numbers, from
 /// 0 on. It lives as long as the test process.
 pub fn tcp(mut serve: impl FnMut(usize, TcpStream) + Send + 'static) -> String {

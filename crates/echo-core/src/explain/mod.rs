@@ -6,6 +6,7 @@
 mod story;
 mod telling;
 mod text;
+mod trouble;
 mod witness;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use story::Story;
 pub use telling::Telling;
 pub use text::{Lang, Texts, wrap};
+pub use trouble::{Trouble, TroubleKind};
 pub use witness::Witness;
 
 /// Whether and how calls are explained.
@@ -45,8 +47,8 @@ pub struct Step {
     #[serde(flatten)]
     pub call: Call,
     /// Why it failed, where it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    #[serde(flatten)]
+    pub error: Option<Trouble>,
     /// The socket's row in `netstat -an` right after; empty: it is not listed. Not every call is
     /// worth a look.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 
 use super::telling::{Telling, paragraph, python, system};
 use super::text::{Lang, Texts};
-use super::{Call, End, Family, Kind, Step};
+use super::{Call, End, Family, Kind, Step, Trouble};
 
 /// One process's steps so far. What is told at length the first time is told in short after that.
 #[derive(Debug)]
@@ -60,17 +60,17 @@ impl Story {
 
     /// What is told before the first step.
     pub fn intro(&self) -> String {
-        paragraph(&self.text("intro", &[]))
-    }
-
-    /// What is told before a server's last steps.
-    pub fn stopping(&self) -> String {
-        paragraph(&self.text("stopping", &[]))
+        self.aside("intro", &[])
     }
 
     /// What is told where `count` steps are missing.
     pub fn missing(&self, count: u64) -> String {
-        paragraph(&self.text("lost", &[("count", &count)]))
+        self.aside("lost", &[("count", &count)])
+    }
+
+    /// A paragraph on what is no step: the text of `key` with its values.
+    pub fn aside(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
+        paragraph(&self.text(key, values))
     }
 
     /// Tells the next step.
@@ -84,7 +84,7 @@ impl Story {
         let python = python(socket.name, socket.kind, &step.call);
         let mut text = match &step.error {
             None => self.meaning(step, &mut socket),
-            Some(error) => self.text("failed", &[("error", error)]),
+            Some(trouble) => self.failure(&step.call, trouble, &socket),
         };
         // The last thing that is known of it.
         socket.broken |= step.error.is_some();
@@ -106,7 +106,25 @@ impl Story {
         }
     }
 
-    fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
+    /// What went wrong; why, the first time.
+    fn failure(&mut self, call: &Call, trouble: &Trouble, socket: &Socket) -> String {
+        let mut text = self.text("failed", &[("error", &trouble.words)]);
+        let key = trouble.kind.key(call, socket.family, socket.kind);
+        if let Some(key) = key.filter(|key| self.told.insert(key)) {
+            let address = match call {
+                Call::Bind { asked, .. } => Some(asked),
+                Call::Connect { peer, .. } => Some(peer),
+                _ => socket.peer.as_ref(),
+            };
+            let address = address.map_or_else(String::new, End::to_string);
+            let why = self.text(key, &[("address", &address)]);
+            let _ = write!(text, " {why}");
+        }
+        text
+    }
+
+    /// The text of `key`, with each `{name}` replaced by its value.
+    pub fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
         self.texts.text(key, values)
     }
 
@@ -120,7 +138,8 @@ impl Story {
         self.texts.count(count, "byte", "bytes")
     }
 
-    fn datagrams(&self, count: u64) -> String {
+    /// A number of datagrams.
+    pub fn datagrams(&self, count: u64) -> String {
         self.texts.count(count, "datagram", "datagrams")
     }
 
@@ -279,9 +298,11 @@ impl Story {
             return self.text("receive-datagram", &[("bytes", &bytes)]);
         }
         if received == 0 {
-            let key = match socket.finished.contains(&Side::This) {
-                true => "receive-end-both",
-                false => "receive-end",
+            let key = match (socket.family, socket.finished.contains(&Side::This)) {
+                (Family::Unix, true) => "receive-end-both-unix",
+                (Family::Unix, false) => "receive-end-unix",
+                (_, true) => "receive-end-both",
+                (_, false) => "receive-end",
             };
             socket.finished.push(Side::Other);
             return self.text(key, &[]);
@@ -308,7 +329,12 @@ impl Story {
             let _ = write!(text, " {}", self.text(key, values));
         }
         if self.told.insert("stream") {
-            let _ = write!(text, " {}", self.text("stream", &[]));
+            let which = match socket.family {
+                Family::Unix => "stream-unix",
+                Family::Inet | Family::Inet6 => "stream-tcp",
+            };
+            let which = self.text(which, &[]);
+            let _ = write!(text, " {}", self.text("stream", &[("which", &which)]));
         }
         text
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::{Call, Kind, Step};
+use super::{Call, Kind, Step, Trouble};
 use crate::netstat;
 use crate::units::unix_ns;
 
@@ -30,7 +30,7 @@ impl Witness {
         time: SystemTime,
         socket: i32,
         call: Call,
-        error: Option<String>,
+        error: Option<Trouble>,
     ) -> Step {
         let listed = self.note(socket, &call, error.is_some());
         Step {

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
-use echo_core::explain::Call;
+use echo_core::explain::{Call, Trouble};
 
 use super::channel::{Events, Level};
 use super::{Event, Kind};
@@ -65,7 +65,7 @@ impl Events {
     ) {
         let Some(witness) = &self.witness else { return };
         let time = mark.0.unwrap_or_else(|| self.now());
-        let error = error.map(io::Error::to_string);
+        let error = error.map(Trouble::of);
         let mut witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = Kind::Call(Box::new(witness.step(time, socket, call(), error)));
         self.put(Event { time, kind });

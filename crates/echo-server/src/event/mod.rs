@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+pub use echo_core::Address;
 use echo_core::explain::{End, Step};
 use echo_core::framing::FrameError;
 
@@ -16,48 +17,6 @@ pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
 
 use crate::fault::{Applied, Network};
-
-/// A socket's own address, with its transport.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// A TCP socket.
-    Tcp(SocketAddr),
-    /// A UDP socket.
-    Udp(SocketAddr),
-    /// A Unix stream socket.
-    Unix(PathBuf),
-}
-
-impl Address {
-    /// The IP address and port; `None` for a Unix socket.
-    pub fn socket(&self) -> Option<SocketAddr> {
-        match self {
-            Address::Tcp(address) | Address::Udp(address) => Some(*address),
-            Address::Unix(_) => None,
-        }
-    }
-}
-
-/// As the ready lines have it: `tcp 127.0.0.1:5346`.
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp(address) => write!(f, "tcp {address}"),
-            Address::Udp(address) => write!(f, "udp {address}"),
-            Address::Unix(path) => write!(f, "unix {}", path.display()),
-        }
-    }
-}
-
-/// As an explanation names it.
-impl From<&Address> for End {
-    fn from(address: &Address) -> Self {
-        match address {
-            Address::Tcp(address) | Address::Udp(address) => End::Inet(*address),
-            Address::Unix(path) => End::Unix(path.clone()),
-        }
-    }
-}
 
 /// The other end of a connection. A Unix peer has no address, only a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

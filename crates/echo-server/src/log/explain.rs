@@ -1,11 +1,12 @@
 //! Calls, explained.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use echo_core::explain::{Explain, Lang, Step, Story};
 
-use super::text;
-use crate::event::{Event, EventReader, Kind};
+use super::json;
+use crate::event::{DropReason, Event, EventReader, Kind, Limit, PeerAddress};
 
 /// Writes every call to `out` until the server is gone.
 pub(super) fn write(
@@ -22,7 +23,7 @@ pub(super) fn write(
     while let Some(event) = events.next() {
         let missed = events.take_missed();
         let mut text = match (&event.kind, explain) {
-            (Kind::Call(step), Explain::Json) => json(step),
+            (Kind::Call(step), Explain::Json) => line(step),
             (_, Explain::Json) => continue,
             (Kind::Call(step), _) => format!("\n{}", story.tell(step).paragraph(colour)),
             _ => beside(&story, &event),
@@ -36,7 +37,7 @@ pub(super) fn write(
     Ok(())
 }
 
-fn json(step: &Step) -> String {
+fn line(step: &Step) -> String {
     // A step has no map whose keys are not text, which is all that JSON cannot hold.
     let step = serde_json::to_string(step).unwrap_or_default();
     format!("{step}\n")
@@ -44,14 +45,101 @@ fn json(step: &Step) -> String {
 
 /// What is no call, but explains one that follows, or that no other follows.
 fn beside(story: &Story, event: &Event) -> String {
-    match event.kind {
-        Kind::Draining { .. } => format!("\n{}", story.stopping()),
-        Kind::Refused { .. }
-        | Kind::DatagramsDropped { .. }
-        | Kind::AcceptFailed { .. }
-        | Kind::Fault { .. } => {
-            format!("\n{}", text::one(event))
+    let text = match &event.kind {
+        Kind::Draining { .. } => story.aside("stopping", &[]),
+        Kind::Refused { peer, limit, .. } => {
+            let limit = match limit {
+                Limit::Connections(max) => format!("--max-connections {max}"),
+                Limit::PerIp(max) => format!("--max-per-ip {max}"),
+            };
+            let values: &[(_, &dyn Display)] = &[("peer", &name(story, peer)), ("limit", &limit)];
+            story.aside("one-too-many", values)
         }
-        _ => String::new(),
+        Kind::DatagramsDropped {
+            peer,
+            reason,
+            count,
+            ..
+        } => {
+            let error = match reason {
+                DropReason::Failed(kind) => kind.to_string(),
+                _ => String::new(),
+            };
+            let key = format!("unanswered-{}", json::drop_code(reason));
+            let reason = story.text(&key, &[("error", &error)]);
+            let datagrams = story.datagrams(*count);
+            let values: &[(_, &dyn Display)] = &[
+                ("datagrams", &datagrams),
+                ("peer", peer),
+                ("reason", &reason),
+            ];
+            story.aside("unanswered", values)
+        }
+        Kind::AcceptFailed { error, retry_in } => {
+            let ms = retry_in.as_millis();
+            story.aside("accept-failed", &[("error", error), ("ms", &ms)])
+        }
+        Kind::Fault {
+            what,
+            network,
+            connection,
+            peer,
+            message,
+        } => {
+            let key = match (peer, message) {
+                (None, _) => "fault-from-now",
+                (_, 0) => "fault-connection",
+                _ => "fault-message",
+            };
+            let peer = peer.map_or_else(String::new, |peer| name(story, &peer));
+            let values: &[(_, &dyn Display)] = &[
+                ("what", what),
+                ("transport", network),
+                ("connection", connection),
+                ("peer", &peer),
+                ("message", message),
+            ];
+            story.aside(key, values)
+        }
+        _ => return String::new(),
+    };
+    format!("\n{text}")
+}
+
+fn name(story: &Story, peer: &PeerAddress) -> String {
+    match peer {
+        PeerAddress::Inet(_) => peer.to_string(),
+        PeerAddress::Unix => story.text("unix-peer", &[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::sample;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn what_stands_beside_the_calls_is_told_in_each_language() {
+        let [english, spanish] = [Lang::En, Lang::Es].map(|lang| {
+            let story = Story::new(lang);
+            let one = |kind| {
+                let time = UNIX_EPOCH;
+                beside(&story, &Event { time, kind })
+            };
+            sample::events().into_iter().map(one).collect::<Vec<_>>()
+        });
+        let told = english.iter().filter(|text| !text.is_empty()).count();
+        assert!(told >= 2 + 5 + 1 + 17, "{told}");
+        for (english, spanish) in english.iter().zip(&spanish) {
+            assert_eq!(english.is_empty(), spanish.is_empty(), "{english}");
+            for text in [english, spanish] {
+                assert!(!text.contains(['{', '}']), "{text}");
+                // A text that is missing would be told as its key.
+                assert!(text.is_empty() || text.contains(' '), "{text}");
+                assert!(!text.contains("unanswered-"), "{text}");
+            }
+            assert!(english.is_empty() || english != spanish, "{english}");
+        }
     }
 }

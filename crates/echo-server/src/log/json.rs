@@ -76,10 +76,10 @@ fn name(kind: &Kind) -> &'static str {
 fn fields(kind: &Kind) -> Value {
     match kind {
         Kind::Listening { local } => {
-            json!({ "transport": transport(local), "local": address(local) })
+            json!({ "transport": local.transport(), "local": address(local) })
         }
         Kind::Accepted { id, local, peer } => json!({
-            "connection": id, "transport": transport(local), "local": address(local),
+            "connection": id, "transport": local.transport(), "local": address(local),
             "peer": end(peer),
         }),
         Kind::Refused { local, peer, limit } => {
@@ -88,7 +88,7 @@ fn fields(kind: &Kind) -> Value {
                 Limit::PerIp(max) => ("max-per-ip", max),
             };
             json!({
-                "transport": transport(local), "local": address(local), "peer": end(peer),
+                "transport": local.transport(), "local": address(local), "peer": end(peer),
                 "reason": limit, "max": max,
             })
         }
@@ -173,14 +173,6 @@ fn datagrams(local: SocketAddr, peer: SocketAddr, count: u64, unit: &str, bytes:
     })
 }
 
-fn transport(address: &Address) -> &'static str {
-    match address {
-        Address::Tcp(_) => "tcp",
-        Address::Udp(_) => "udp",
-        Address::Unix(_) => "unix",
-    }
-}
-
 fn address(address: &Address) -> String {
     match address {
         Address::Tcp(address) | Address::Udp(address) => text(*address),
@@ -219,7 +211,7 @@ fn code(reason: &Reason) -> &'static str {
     }
 }
 
-fn drop_code(reason: &DropReason) -> &'static str {
+pub(super) fn drop_code(reason: &DropReason) -> &'static str {
     match reason {
         DropReason::ServicePort => "service-port",
         DropReason::OwnSocket => "own-socket",

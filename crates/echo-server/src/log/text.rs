@@ -68,13 +68,6 @@ pub(super) fn bytes(count: u64) -> Count {
     Count(count, "byte")
 }
 
-/// An event's line alone.
-pub(super) fn one(event: &Event) -> String {
-    let mut out = String::new();
-    line(&mut out, event);
-    out
-}
-
 /// Adds an event's line. Writing to a string cannot fail.
 fn line(out: &mut String, event: &Event) {
     let _ = match &event.kind {

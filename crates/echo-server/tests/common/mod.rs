@@ -11,7 +11,7 @@ mod stream;
 
 use std::fmt::Write as _;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,6 +54,15 @@ pub fn has(program: &str) -> bool {
         skip(&format!("{program} is not on this machine"));
     }
     found
+}
+
+/// Whether this machine reaches itself over IPv6.
+pub fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        skip("this machine has no IPv6");
+    }
+    has
 }
 
 /// A path for this test alone. Its parent, a fresh directory, is removed with it.

@@ -1,5 +1,7 @@
 //! A server and a client, told in every language.
 
+use std::io::ErrorKind;
+
 use super::*;
 
 fn step(socket: i32, call: Call) -> Step {
@@ -10,6 +12,10 @@ fn step(socket: i32, call: Call) -> Step {
         error: None,
         listed: None,
     }
+}
+
+fn trouble(kind: ErrorKind) -> Trouble {
+    Trouble::of(&kind.into())
 }
 
 fn end(text: &str) -> End {
@@ -89,7 +95,7 @@ fn client() -> Vec<Step> {
     let (local, peer) = (end("127.0.0.1:53412"), end("127.0.0.1:5346"));
     let connect = Call::Connect { local, peer };
     let refused = Step {
-        error: Some("connection refused".into()),
+        error: Some(trouble(ErrorKind::ConnectionRefused)),
         ..step(3, connect.clone())
     };
     let seen = Step {
@@ -137,6 +143,112 @@ fn every_value_finds_its_place_in_every_language() {
             }
         }
     }
+}
+
+/// A call on a socket of its own, which fails.
+fn fails(lang: Lang, family: Family, kind: Kind, call: Call, error: ErrorKind) -> String {
+    let made = step(3, Call::Socket { family, kind });
+    let failed = Step {
+        error: Some(trouble(error)),
+        ..step(3, call)
+    };
+    told(lang, &[made, failed])[1].text.clone()
+}
+
+#[test]
+fn every_failure_is_told_with_its_reason_in_every_language() {
+    use ErrorKind::*;
+    let address = || end("192.0.2.1:5346");
+    let connect = || Call::Connect {
+        local: end(""),
+        peer: address(),
+    };
+    let bind = || Call::Bind {
+        asked: address(),
+        local: address(),
+    };
+    let shutdown = || Call::Shutdown { both: true };
+    let (inet, unix) = (Family::Inet, Family::Unix);
+    let (stream, datagram) = (Kind::Stream, Kind::Datagram);
+    for (family, kind, call, error, word) in [
+        (inet, stream, connect(), ConnectionRefused, "(RST)"),
+        (inet, datagram, receive(0, 9), ConnectionRefused, "ICMP"),
+        (unix, stream, connect(), ConnectionRefused, "192.0.2.1:5346"),
+        (unix, stream, connect(), NotFound, "192.0.2.1:5346"),
+        (unix, stream, bind(), NotFound, "192.0.2.1:5346"),
+        (inet, stream, connect(), TimedOut, "(SYN)"),
+        (inet, stream, receive(0, 9), TimedOut, ""),
+        (inet, stream, connect(), NetworkUnreachable, "192.0.2.1"),
+        (inet, stream, receive(0, 9), ConnectionReset, "FIN"),
+        (unix, stream, receive(0, 9), ConnectionReset, ""),
+        (inet, stream, send(0), BrokenPipe, "(RST)"),
+        (unix, stream, send(0), BrokenPipe, ""),
+        (inet, stream, bind(), AddrInUse, "192.0.2.1:5346"),
+        (unix, stream, bind(), AddrInUse, "192.0.2.1:5346"),
+        (inet, stream, bind(), AddrNotAvailable, "0.0.0.0"),
+        (inet, stream, connect(), AddrNotAvailable, "TIME_WAIT"),
+        (inet, stream, bind(), PermissionDenied, "1024"),
+        (unix, stream, bind(), PermissionDenied, "192.0.2.1:5346"),
+        (inet, stream, connect(), PermissionDenied, ""),
+        (inet, stream, shutdown(), NotConnected, ""),
+    ] {
+        let key = trouble(error).kind.key(&call, family, kind).unwrap();
+        for lang in [Lang::En, Lang::Es] {
+            let text = fails(lang, family, kind, call.clone(), error);
+            // A text that is missing would be told as its key.
+            assert!(text.contains(word) && !text.ends_with(key), "{key}: {text}");
+            assert!(!text.contains(['{', '}']), "{key}: {text}");
+            assert!(text.len() > 60, "{key}: {text}");
+        }
+    }
+    let other = fails(Lang::En, inet, stream, send(0), OutOfMemory);
+    assert_eq!(other, "It failed: out of memory.");
+}
+
+#[test]
+fn the_reason_of_a_failure_is_told_once() {
+    let told = told(Lang::En, &[client(), client()].concat());
+    assert!(told[1].text.contains("SYN"), "{:?}", told[1]);
+    assert_eq!(told[17].text, "It failed: connection refused.");
+}
+
+#[test]
+fn a_unix_socket_is_not_told_of_as_tcp() {
+    let (local, peer) = (end(""), end("e.sock"));
+    let steps = [
+        Call::Socket {
+            family: Family::Unix,
+            kind: Kind::Stream,
+        },
+        Call::Connect { local, peer },
+        send(5),
+        receive(5, 16),
+        Call::Shutdown { both: false },
+        receive(0, 16),
+        Call::Close,
+    ];
+    for lang in [Lang::En, Lang::Es] {
+        let told = told(lang, &steps.clone().map(|call| step(3, call)));
+        let text: String = told.iter().map(|told| told.text.as_str()).collect();
+        for word in ["TCP", "FIN", "TIME_WAIT"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_step_travels_whole_whether_it_failed_or_not() {
+    let failed = &client()[1];
+    let text = toml::to_string(failed).unwrap();
+    assert!(
+        text.contains("error = \"connection refused\"\nerror_kind = \"refused\"\n"),
+        "{text}"
+    );
+    assert_eq!(&toml::from_str::<Step>(&text).unwrap(), failed);
+    let fine = &client()[0];
+    let text = toml::to_string(fine).unwrap();
+    assert!(!text.contains("error"), "{text}");
+    assert_eq!(&toml::from_str::<Step>(&text).unwrap(), fine);
 }
 
 #[test]
