@@ -29,6 +29,11 @@ pub trait Mode: Args + FromArgMatches + Serialize {
 
     /// As a layer: what is typed in short or replaces something else, spelled out.
     fn normalized(&self) -> Self;
+
+    /// Whether a run ends by itself, so that a deadline that comes first cuts it short.
+    fn has_end(_config: &Self::Config) -> bool {
+        true
+    }
 }
 
 /// The configuration file: a table that all modes share, and one for each.

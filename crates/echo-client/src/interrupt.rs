@@ -12,8 +12,8 @@ use echo_core::{Exit, Failure};
 
 use crate::output;
 
-/// How long the program may take to sum up once its deadline is over.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the program may take to sum up once it has been asked to stop.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Whether the program should stop. Clones share the answer.
 #[derive(Clone, Debug, Default)]
@@ -44,9 +44,10 @@ impl fmt::Display for Why {
 }
 
 impl Interrupt {
-    /// Starts to listen for signals, of which the second ends the program. A process can do this
-    /// once.
-    pub fn install() -> Result<Self, Failure> {
+    /// Starts to listen for signals, of which the second ends the program, and asks it to stop
+    /// `limit` from now unless that is zero. Once asked it may take three seconds, whatever it
+    /// waits for. A process can do this once.
+    pub fn install(limit: Timespan) -> Result<Self, Failure> {
         let interrupt = Interrupt::default();
         let handler = interrupt.clone();
         ctrlc::set_handler(move || {
@@ -56,39 +57,32 @@ impl Interrupt {
         })
         .context("cannot listen for signals")
         .map_err(Failure::bad)?;
+        let watched = interrupt.clone();
+        let watch = thread::Builder::new().name("watch".into());
+        watch.spawn(move || watched.watch(limit)).map_err(|error| {
+            Failure::bad(anyhow!(
+                "cannot start a thread: {error}; raise the limit of processes (ulimit -u)"
+            ))
+        })?;
         Ok(interrupt)
     }
 
-    /// Asks the program to stop in `limit` from now, and ends it when it has not done so two
-    /// seconds later, whatever it waits for. Zero sets no limit.
-    pub fn limit(&self, limit: Timespan) -> Result<(), Failure> {
-        if limit.0.is_zero() {
-            return Ok(());
+    /// Ends the program when it has not ended by itself.
+    fn watch(&self, limit: Timespan) {
+        let limited = (!limit.0.is_zero()).then_some(limit.0);
+        if !self.wait(limited.unwrap_or(Duration::MAX)) {
+            self.raise(Why::Deadline(limit));
         }
-        let interrupt = self.clone();
-        let watch = move || {
-            if interrupt.wait(limit.0) {
-                return;
-            }
-            interrupt.raise(Why::Deadline(limit));
-            thread::sleep(LAST_WORDS);
-            // Where standard error takes nothing either, the exit code alone tells.
-            thread::spawn(move || {
-                output::note(format_args!(
-                    "echo-client: stopped by --deadline {limit}, while it waited for its input or \
-                     for whoever reads its output"
-                ));
-            });
-            thread::sleep(LAST_WORDS / 10);
-            std::process::exit(Exit::Bad.code().into());
-        };
-        match thread::Builder::new().name("deadline".into()).spawn(watch) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failure::bad(anyhow!(
-                "cannot watch the deadline: {error}; leave --deadline out, or raise the limit of \
-                 processes (ulimit -u)"
-            ))),
-        }
+        thread::sleep(LAST_WORDS);
+        let why = self.why().unwrap_or(Why::Signal);
+        // Where standard error takes nothing either, the exit code alone tells.
+        thread::spawn(move || {
+            output::note(format_args!(
+                "echo-client: {why}, and ended in the midst of a read or a write that does not return"
+            ));
+        });
+        thread::sleep(LAST_WORDS / 10);
+        std::process::exit(Exit::Bad.code().into());
     }
 
     /// Asks the program to stop. Returns whether it had been asked before; the first reason stands.

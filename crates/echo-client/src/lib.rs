@@ -15,12 +15,13 @@ pub mod ping;
 pub mod report;
 pub mod send;
 
+use anyhow::anyhow;
 use echo_core::Failure;
 
 use cli::{Cli, Command, Invocation};
 use config::{Mode, Setup};
 use connection::Connect;
-use interrupt::Interrupt;
+use interrupt::{Interrupt, Why};
 
 /// Does what the command line asks for.
 ///
@@ -44,7 +45,13 @@ fn mode<M: Mode>(
         return output::line(&setup.layers).map_err(output::failure);
     }
     setup.connect.check()?;
-    let interrupt = Interrupt::install()?;
-    interrupt.limit(setup.connect.deadline)?;
-    run(setup.connect, setup.mode, &interrupt)
+    let interrupt = Interrupt::install(setup.connect.deadline)?;
+    let has_end = M::has_end(&setup.mode);
+    run(setup.connect, setup.mode, &interrupt)?;
+    match interrupt.why() {
+        Some(why @ Why::Deadline(_)) if has_end => Err(Failure::bad(anyhow!(
+            "{why}: the run takes longer than that; allow more time"
+        ))),
+        _ => Ok(()),
+    }
 }

@@ -58,21 +58,51 @@ fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
 }
 
 #[test]
+fn what_the_deadline_cuts_short_is_a_failure() {
+    let echo = echo();
+    let cut = ["-c", "1000000", "-i", "10ms", "-w", "300ms"];
+    let ended = run(&[&["ping", &echo.tcp][..], &cut].concat());
+    ended.failed(1, &["stopped by --deadline 300ms"]);
+    assert!(ended.text().contains("0% loss"), "{ended:?}");
+    let ended = run(&["bench", &echo.tcp, "-d", "1h", "-w", "300ms"]);
+    ended.failed(1, &["stopped by --deadline 300ms"]);
+}
+
+#[test]
 fn even_an_output_that_nobody_reads_does_not_outlast_the_deadline() {
     let echo = echo();
     let file = Scratch::new("deadline");
+    let mut client = stuck(&echo, &file, "200ms");
+    assert_eq!(code(&mut client), Some(1));
+}
+
+#[test]
+fn one_interrupt_is_enough_for_a_client_that_is_stuck() {
+    let echo = echo();
+    let file = Scratch::new("interrupted");
+    let mut client = stuck(&echo, &file, "1h");
+    client.interrupt();
+    assert_eq!(code(&mut client), Some(1));
+}
+
+/// A client that has begun to write to a standard output which stays open, and full.
+fn stuck(echo: &Echo, file: &Scratch, deadline: &str) -> Running {
     let path = file.file("noise", &noise(4_000_000));
     let mut client = start(&[
-        &echo.tcp, "--file", &path, "--raw", "-W", "1h", "-w", "200ms",
+        &echo.tcp, "--file", &path, "--raw", "-W", "1h", "-w", deadline,
     ]);
-    // Its standard output stays open, and full.
+    let stdout = client.child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
+    client
+}
+
+fn code(client: &mut Running) -> Option<i32> {
     let start = Instant::now();
-    let status = loop {
+    loop {
         assert!(start.elapsed() < DEADLINE);
         match client.child.try_wait().unwrap() {
-            Some(status) => break status,
+            Some(status) => return status.code(),
             None => std::thread::sleep(Duration::from_millis(10)),
         }
-    };
-    assert_eq!(status.code(), Some(1));
+    }
 }

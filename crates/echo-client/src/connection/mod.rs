@@ -65,7 +65,7 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
 /// Why there is no server after all the waiting: the `last` error, or that the user stopped it.
 pub fn in_vain(config: &Connect, last: ConnectError, interrupt: &Interrupt) -> ConnectError {
     match interrupt.why() {
-        Some(why) => ConnectError::interrupted(subject(&config.target), why),
+        Some(why) => last.advise(why.to_string()),
         None => last.waited(config.wait),
     }
 }
@@ -332,7 +332,8 @@ mod tests {
         };
         let start = Instant::now();
         let error = connect(&config, &interrupt).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Interrupted);
+        let told = error.to_string();
+        assert!(told.ends_with("connection refused; interrupted"), "{told}");
         assert!(start.elapsed() < Duration::from_secs(60));
     }
 }

@@ -122,6 +122,10 @@ impl Mode for PingSettings {
     fn normalized(&self) -> Self {
         self.clone()
     }
+
+    fn has_end(config: &Ping) -> bool {
+        config.count > 0 || !config.duration.0.is_zero()
+    }
 }
 
 impl Ping {
