@@ -27,12 +27,18 @@ impl ReadyFile {
         if config.ready_file.as_os_str().is_empty() {
             return Ok(ReadyFile(None));
         }
-        match fs::remove_file(&config.ready_file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(refused(&config.ready_file, &error))
+        let path = &config.ready_file;
+        let removed = match fs::symlink_metadata(path) {
+            // A device or a link is put there by someone else, for something else.
+            Ok(found) if !found.is_file() => {
+                Err(io::Error::other("it is there, and no plain file"))
             }
-            _ => Ok(ReadyFile(Some(config.ready_file.clone()))),
-        }
+            Ok(_) => fs::remove_file(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        removed.map_err(|error| refused(path, &error))?;
+        Ok(ReadyFile(Some(path.clone())))
     }
 
     /// Writes `text` beside it and renames that: whoever finds the file finds it whole.
@@ -44,7 +50,7 @@ impl ReadyFile {
         let mut draft = path.as_os_str().to_owned();
         draft.push(format!(".{}", std::process::id()));
         let draft = PathBuf::from(draft);
-        let written = fs::File::create(&draft)
+        let written = fs::File::create_new(&draft)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&draft, path));
         written.map_err(|error| {

@@ -56,6 +56,21 @@ fn a_ready_file_of_an_earlier_run_does_not_outlive_a_failed_start() {
 }
 
 #[test]
+fn a_ready_file_takes_the_place_of_nothing_but_a_plain_file() {
+    let path = TempPath::new("ready");
+    let target = path.with_extension("target");
+    std::fs::write(&target, "mine").unwrap();
+    std::os::unix::fs::symlink(&target, &*path).unwrap();
+    common::fails(
+        program().args(["--listen=127.0.0.1:0", "--ready-file", path.text()]),
+        2,
+        &[path.text(), "no plain file", "--ready-file"],
+    );
+    assert!(path.is_symlink());
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
+}
+
+#[test]
 fn it_ends_when_standard_input_does() {
     let mut command = program();
     command.args(["--listen=127.0.0.1:0", "--exit-on-stdin-eof"]);
