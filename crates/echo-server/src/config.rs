@@ -79,6 +79,9 @@ pub struct Config {
 /// More than a socket can hold by default; each worker has one such buffer.
 const MAX_BUFFER: u64 = 16 << 20;
 
+/// The longest spin: no machine takes nearly as long to wake.
+const MAX_SPIN: Timespan = Timespan(Duration::from_millis(10));
+
 /// The most cores that Linux knows.
 const MAX_WORKERS: u64 = 8192;
 
@@ -129,6 +132,12 @@ impl Config {
                 "--buffer {} is no size for a read; give one from 1 to {}",
                 self.buffer,
                 Size(MAX_BUFFER)
+            )));
+        }
+        if self.spin.0 > MAX_SPIN.0 {
+            return Err(Failure::usage(anyhow!(
+                "--spin {} would keep a core busy for nothing; give at most {MAX_SPIN}",
+                self.spin
             )));
         }
         if (self.explain, self.log) == (Explain::Text, Format::Json) {
@@ -194,7 +203,7 @@ pub struct Settings {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<Whole<1, MAX_WORKERS>>,
-    /// After a lone event, poll this long before sleeping; 0 saves CPU [default: 100us]
+    /// After a lone request, poll this long before sleeping; 0 always sleeps [default: 100us]
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spin: Option<Timespan>,

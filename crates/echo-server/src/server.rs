@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::anyhow;
-use echo_core::Failure;
+use echo_core::{Failure, cause};
 
 use crate::config::Config;
 use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
@@ -111,14 +111,15 @@ impl Server {
             shutdown: shutdown.clone(),
             threads: Vec::new(),
         };
-        let fail = |error| {
+        let fail = |error: io::Error, limit: &str| {
             Failure::bad(anyhow!(
-                "cannot start serving: {error}; raise the open-file limit (ulimit -n), or use fewer --workers"
+                "cannot start serving: {}; raise the limit of {limit}, or use fewer --workers",
+                cause(&error)
             ))
         };
         for (index, worker) in self
             .workers(shutdown)
-            .map_err(fail)?
+            .map_err(|error| fail(error, "open files (ulimit -n)"))?
             .into_iter()
             .enumerate()
         {
@@ -138,7 +139,7 @@ impl Server {
                     running.shutdown.request_immediate();
                     // That it could not start is what there is to tell.
                     let _: Result<(), Failure> = running.join();
-                    return Err(fail(error));
+                    return Err(fail(error, "processes and of memory (ulimit -u, -v)"));
                 }
             }
         }

@@ -34,14 +34,17 @@ impl Shutdown {
     /// As [`Shutdown::request`], and says why. The first reason stands.
     pub fn request_for(&self, why: Stop) {
         self.0.why.get_or_init(|| why);
-        self.0.requested.store(true, Ordering::Release);
-        self.wake();
+        if !self.0.requested.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
     }
 
     /// Asks every worker to close its connections at once and to return.
     pub fn request_immediate(&self) {
-        self.0.immediate.store(true, Ordering::Release);
         self.request();
+        if !self.0.immediate.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
     }
 
     fn wake(&self) {

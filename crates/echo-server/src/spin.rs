@@ -24,7 +24,7 @@ pub(crate) struct Spin {
     limit: Duration,
     /// Since when it spins, and until when.
     spell: Option<(Instant, Instant)>,
-    /// Lone requests in a row that were followed by none within the limit.
+    /// Lone requests in a row that nothing followed within the limit, as far as is known.
     misses: u32,
 }
 
@@ -79,7 +79,7 @@ impl Spin {
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_micros(50);
+    const LIMIT: Duration = Duration::from_micros(100);
 
     /// A lone request, and the next thing that long after it. Returns for how long it spun.
     fn request(spin: &mut Spin, now: &mut Instant, gap: Duration) -> Duration {

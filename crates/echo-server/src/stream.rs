@@ -13,8 +13,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use crate::event::{Address, Events, Mark};
 use crate::fault::Network;
 
-/// A peer that has gone is an error, not a signal. Where no flag says so, mio's sockets have the
-/// option.
+/// A peer that has gone is an error, not a signal. Where there is no such flag, Rust's start of a
+/// program has the signal ignored.
 #[cfg(not(target_vendor = "apple"))]
 const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
@@ -50,8 +50,9 @@ impl Stream {
         }
     }
 
-    /// Asks the system directly: the C library's `recv` and `send` first make themselves points
-    /// where a thread may be cancelled, which costs some 2 % of an echo.
+    /// Reads what is there. On Linux this and [`Stream::write`] ask the system directly: the C
+    /// library's `recv` and `send` are points where a thread may be cancelled, which costs some 2 %
+    /// of an echo.
     pub(crate) fn read(&mut self, buffer: &mut [u8], events: &Events) -> io::Result<usize> {
         let room = buffer.len();
         let outcome = recv(self.fd(), buffer, RecvFlags::empty())

@@ -47,7 +47,8 @@ enum Asked {
     Nothing,
     /// A peer that is new or leaves, or another worker.
     Once,
-    /// A peer that has asked before, and may soon ask again.
+    /// A peer that has asked before, and may soon ask again; over UDP, which knows no peers,
+    /// whoever asks.
     Again,
 }
 
@@ -229,7 +230,7 @@ impl Worker {
     fn take_turns(&mut self) {
         if !self.again.is_empty() {
             for key in std::mem::take(&mut self.again) {
-                // Its key may have gone to another peer, which does not wait.
+                // Its key may have gone to another peer, which only a turn of its own makes wait.
                 if self.peers.get(key).is_some_and(|peer| peer.queued) {
                     self.peers[key].queued = false;
                     self.advance(key);

@@ -179,6 +179,11 @@ fn a_malformed_endpoint_is_a_usage_error() {
     }
 }
 
+#[test]
+fn a_spin_that_would_keep_a_core_busy_is_a_usage_error() {
+    refused("--spin=5").stderr(contains("--spin 5s").and(contains("at most 10ms")));
+}
+
 /// What comes of one wrong argument: exit code 2, and nothing on standard output.
 fn refused(argument: &str) -> Assert {
     let mut command = assert_cmd::Command::from_std(program());
