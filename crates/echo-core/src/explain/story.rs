@@ -81,7 +81,12 @@ impl Story {
             _ => self.sockets.get(&step.socket).cloned(),
         };
         let mut socket = known.unwrap_or_else(|| Socket::new(&step.call));
-        let python = python(socket.name, socket.kind, &step.call);
+        let mut python = python(socket.name, socket.kind, &step.call);
+        if let Some(trouble) = &step.error {
+            // What it would have returned is not there.
+            let call = python.split("  # ").next().unwrap_or_default();
+            python = format!("{call}  # raises {}", trouble.kind.exception());
+        }
         let mut text = match &step.error {
             None => self.meaning(step, &mut socket),
             Some(trouble) => self.failure(&step.call, trouble, &socket),

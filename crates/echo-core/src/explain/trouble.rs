@@ -57,6 +57,23 @@ impl Trouble {
 }
 
 impl TroubleKind {
+    /// What Python raises.
+    pub(super) fn exception(self) -> &'static str {
+        match self {
+            TroubleKind::Refused => "ConnectionRefusedError",
+            TroubleKind::NotFound => "FileNotFoundError",
+            TroubleKind::TimedOut => "TimeoutError",
+            TroubleKind::Reset => "ConnectionResetError",
+            TroubleKind::BrokenPipe => "BrokenPipeError",
+            TroubleKind::NotAllowed => "PermissionError",
+            TroubleKind::Unreachable
+            | TroubleKind::InUse
+            | TroubleKind::NotAvailable
+            | TroubleKind::NotConnected
+            | TroubleKind::Other => "OSError",
+        }
+    }
+
     fn of(kind: io::ErrorKind) -> Self {
         use io::ErrorKind as Io;
         match kind {
