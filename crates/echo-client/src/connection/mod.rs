@@ -190,7 +190,11 @@ pub fn resolve(config: &Connect, interrupt: &Interrupt) -> Result<Vec<Address>, 
         }
     }
     if wanted.is_empty() {
-        return Err(ConnectError::new(ErrorKind::Dns, subject, config.unmet()));
+        let error = ConnectError::new(ErrorKind::Dns, subject, config.unmet());
+        return Err(match (config.family, config.bind) {
+            (Family::Any, None) => error,
+            _ => error.advise("leave that out, or give a name or an address of that family"),
+        });
     }
     Ok(wanted)
 }
