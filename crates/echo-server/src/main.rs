@@ -101,6 +101,7 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
         .and_then(|()| print(&lines))
         .and_then(|()| fixture::stop_by_itself(&config, &shutdown));
     if ready.is_err() {
+        shutdown.request_for(Stop::Failed);
         shutdown.request_immediate();
     }
     let outcome = running.join();

@@ -136,6 +136,7 @@ impl Server {
             {
                 Ok(thread) => running.threads.push(thread),
                 Err(error) => {
+                    running.shutdown.request_for(Stop::Failed);
                     running.shutdown.request_immediate();
                     // That it could not start is what there is to tell.
                     let _: Result<(), Failure> = running.join();

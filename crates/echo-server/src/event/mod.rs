@@ -243,7 +243,7 @@ pub enum Stop {
     Served,
     /// The file of `--record` takes no more.
     RecordFailed,
-    /// An event loop failed.
+    /// Starting failed, or an event loop.
     Failed,
 }
 
@@ -354,7 +354,7 @@ impl fmt::Display for Stop {
             Stop::TimeUp => "the time of --exit-after is up",
             Stop::Served => "served all the connections asked for (--once, --max-total)",
             Stop::RecordFailed => "the record cannot be written (--record)",
-            Stop::Failed => "an event loop failed",
+            Stop::Failed => "starting or serving failed",
         })
     }
 }
