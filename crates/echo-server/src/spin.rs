@@ -18,6 +18,42 @@ const TRIES: u32 = 32;
 /// While it is useless, as many tries again in each so many lone requests.
 const CYCLE: u32 = 512;
 
+/// After moving more than this at once nothing is gained by spinning: the wake-up it saves is a
+/// small part of what the bytes cost.
+const MAX_BYTES: u64 = 16 << 10;
+
+/// What an event was about.
+pub(crate) enum Asked {
+    Nothing,
+    /// A peer that is new or leaves, or another worker.
+    Once,
+    /// A peer that has asked before, and may soon ask again; over UDP, which knows no peers,
+    /// whoever asks.
+    Again,
+}
+
+/// What one poll found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Events that asked for anything.
+    events: usize,
+    /// Whether one came from a peer that may soon ask again.
+    talks: bool,
+    /// The bytes that came with them.
+    pub(crate) received_bytes: u64,
+}
+
+impl Found {
+    pub(crate) fn note(&mut self, asked: Asked) {
+        self.events += usize::from(!matches!(asked, Asked::Nothing));
+        self.talks |= matches!(asked, Asked::Again);
+    }
+
+    fn is_lone_request(&self) -> bool {
+        self.events == 1 && self.talks && self.received_bytes <= MAX_BYTES
+    }
+}
+
 /// One worker's spinning.
 #[derive(Debug)]
 pub(crate) struct Spin {
@@ -44,20 +80,19 @@ impl Spin {
         self.spell.is_some()
     }
 
-    /// Takes note of a poll: whether it found anything, and whether what it found makes one more
-    /// request likely.
-    pub(crate) fn polled(&mut self, found: bool, expects_more: bool, now: Instant) {
+    /// Takes note of a poll that returned at `now`.
+    pub(crate) fn polled(&mut self, found: &Found, now: Instant) {
         if let Some((since, until)) = self.spell {
-            if !found && now < until {
+            if found.events == 0 && now < until {
                 return;
             }
-            self.misses = match found && now - since <= self.limit {
+            self.misses = match found.events > 0 && now - since <= self.limit {
                 true => 0,
                 false => self.misses.wrapping_add(1),
             };
             self.spell = None;
         }
-        if expects_more && !self.limit.is_zero() {
+        if found.is_lone_request() && !self.limit.is_zero() {
             self.start(now);
         }
     }
@@ -81,13 +116,34 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_micros(100);
 
+    fn found<const N: usize>(asked: [Asked; N]) -> Found {
+        let mut found = Found::default();
+        asked.into_iter().for_each(|asked| found.note(asked));
+        found
+    }
+
+    #[test]
+    fn only_a_small_request_alone_and_not_the_first_is_a_lone_request() {
+        use Asked::{Again, Nothing, Once};
+        assert!(found([Again]).is_lone_request());
+        assert!(found([Nothing, Again, Nothing]).is_lone_request());
+        assert!(!found([]).is_lone_request());
+        assert!(!found([Nothing]).is_lone_request());
+        assert!(!found([Once]).is_lone_request());
+        assert!(!found([Again, Once]).is_lone_request());
+        assert!(!found([Again, Again]).is_lone_request());
+        let mut bulk = found([Again]);
+        bulk.received_bytes = MAX_BYTES + 1;
+        assert!(!bulk.is_lone_request());
+    }
+
     /// A lone request, and the next thing that long after it. Returns for how long it spun.
     fn request(spin: &mut Spin, now: &mut Instant, gap: Duration) -> Duration {
         let start = *now;
-        spin.polled(true, true, start);
+        spin.polled(&found([Asked::Again]), start);
         while spin.is_on() && *now - start < gap {
             *now += LIMIT / 10;
-            spin.polled(false, false, *now);
+            spin.polled(&found([]), *now);
         }
         let spun = *now - start;
         *now = start + gap;
@@ -99,14 +155,14 @@ mod tests {
         let now = Instant::now();
         let mut spin = Spin::new(LIMIT);
         assert!(!spin.is_on());
-        spin.polled(true, true, now);
+        spin.polled(&found([Asked::Again]), now);
         assert!(spin.is_on());
-        spin.polled(false, false, now + LIMIT / 2);
+        spin.polled(&found([]), now + LIMIT / 2);
         assert!(spin.is_on());
-        spin.polled(true, false, now + LIMIT / 2);
+        spin.polled(&found([Asked::Once]), now + LIMIT / 2);
         assert!(!spin.is_on());
         let mut never = Spin::new(Duration::ZERO);
-        never.polled(true, true, now);
+        never.polled(&found([Asked::Again]), now);
         assert!(!never.is_on());
     }
 

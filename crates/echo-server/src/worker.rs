@@ -19,7 +19,7 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
-use crate::spin::Spin;
+use crate::spin::{Asked, Found, Spin};
 use crate::splice::Pipes;
 use crate::stats::Counters;
 use crate::tcp::{Next, Peer, Turn};
@@ -32,25 +32,11 @@ const EVENTS: usize = 1024;
 /// A connection that has been silent for this long is not waited for when the server stops.
 const SILENT: Duration = Duration::from_secs(1);
 
-/// After moving more than this at once nothing is gained by spinning: the wake-up it saves is a
-/// small part of what the bytes cost.
-const SPIN_MAX_BYTES: u64 = 16 << 10;
-
 const WAKER: Token = Token(usize::MAX);
 /// Tokens from here on are UDP sockets.
 const UDP: usize = usize::MAX / 4 * 3;
 /// Tokens from here on are listeners; below are peers.
 const LISTENERS: usize = usize::MAX / 2;
-
-/// What an event was about.
-enum Asked {
-    Nothing,
-    /// A peer that is new or leaves, or another worker.
-    Once,
-    /// A peer that has asked before, and may soon ask again; over UDP, which knows no peers,
-    /// whoever asks.
-    Again,
-}
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -154,21 +140,14 @@ impl Worker {
                 _ => self.now = Instant::now(),
             }
             let before = self.counters.received_bytes.get();
-            let mut events = 0;
-            let mut talks = false;
+            let mut found = Found::default();
             for event in &ready {
-                match self.dispatch(event) {
-                    Asked::Nothing => continue,
-                    Asked::Once => {}
-                    Asked::Again => talks = true,
-                }
-                events += 1;
+                found.note(self.dispatch(event));
             }
             self.take_turns();
             self.expire();
-            let received = self.counters.received_bytes.get() - before;
-            let expects_more = events == 1 && talks && received <= SPIN_MAX_BYTES;
-            spin.polled(events > 0, expects_more, self.now);
+            found.received_bytes = self.counters.received_bytes.get() - before;
+            spin.polled(&found, self.now);
         }
     }
 
