@@ -1,5 +1,8 @@
 //! What must hold of any input. Each function is a fuzz target, and a test replays its corpus.
 
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
 use echo_client::payload::{self, Reply};
 use echo_core::config::{self, Layers, Source};
 use echo_core::escape::Escaped;
@@ -68,35 +71,24 @@ fn complete<'a>(
 
 /// What is taken for an endpoint is printed as one that is the same.
 pub fn endpoint(data: &[u8]) {
-    let Ok(text) = str::from_utf8(data) else {
-        return;
-    };
-    if let Ok(endpoint) = text.parse::<Endpoint>() {
-        assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
-    }
+    printed_the_same::<Endpoint>(data);
 }
 
 /// What is taken for a size or a duration is printed as one that is the same.
 pub fn units(data: &[u8]) {
-    let Ok(text) = str::from_utf8(data) else {
-        return;
-    };
-    if let Ok(size) = text.parse::<Size>() {
-        assert_eq!(size.to_string().parse(), Ok(size));
-    }
-    if let Ok(time) = text.parse::<Timespan>() {
-        assert_eq!(time.to_string().parse(), Ok(time));
-    }
+    printed_the_same::<Size>(data);
+    printed_the_same::<Timespan>(data);
 }
 
 /// What is taken for a fault is printed as one that is the same.
 pub fn fault(data: &[u8]) {
-    let Ok(text) = str::from_utf8(data) else {
-        return;
-    };
-    if let Ok(fault) = text.parse::<Fault>() {
-        let again = fault.to_string().parse::<Fault>();
-        assert_eq!(again.ok(), Some(fault));
+    printed_the_same::<Fault>(data);
+}
+
+fn printed_the_same<T: FromStr + Display + PartialEq + Debug>(data: &[u8]) {
+    let text = str::from_utf8(data).ok();
+    if let Some(value) = text.and_then(|text| text.parse::<T>().ok()) {
+        assert_eq!(value.to_string().parse().ok(), Some(value));
     }
 }
 

@@ -370,9 +370,13 @@ fn line(svg: &mut String, class: &str, x: i32, y: i32, text: &str) {
     );
 }
 
-/// As text within SVG.
+/// As text within SVG, without what acts on a terminal.
 fn escaped(text: &str) -> String {
-    let text = Escaped(text.as_bytes()).to_string();
+    xml(&Escaped(text.as_bytes()).to_string())
+}
+
+/// As text within SVG.
+pub(super) fn xml(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

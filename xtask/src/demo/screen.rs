@@ -8,6 +8,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 
+use super::picture::xml;
 use crate::process;
 use crate::terminal::Terminal;
 
@@ -73,7 +74,7 @@ fn draw(title: &str, text: &str) -> String {
                     span.class,
                     MARGIN as f32 + column as f32 * CELL.0,
                     count as f32 * CELL.0,
-                    escaped(&span.text)
+                    xml(&span.text)
                 );
             }
             column += count;
@@ -123,12 +124,6 @@ fn class(code: &str) -> &'static str {
         "1;36" => "m",
         _ => "",
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
