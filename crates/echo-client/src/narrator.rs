@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use echo_core::explain::{Call, Explain, Lang, Step, Story, Trouble, Witness};
+use echo_explain::{Call, Explain, Lang, Step, Story, Trouble, Witness};
 
 use crate::output;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::explain::End;
+use serde::{Deserialize, Serialize};
 
 /// A socket's address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +36,32 @@ impl Address {
     }
 }
 
+/// One end of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub enum End {
+    /// An IP address and a port.
+    Inet(SocketAddr),
+    /// A path; empty where an end has none.
+    Unix(PathBuf),
+}
+
+impl End {
+    /// The IP address and port.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            End::Inet(address) => Some(*address),
+            End::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for End {
+    fn from(address: SocketAddr) -> Self {
+        End::Inet(address)
+    }
+}
+
 /// As the ready lines have it: `tcp 127.0.0.1:5346`.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,6 +75,30 @@ impl From<&Address> for End {
         match address {
             Address::Tcp(address) | Address::Udp(address) => End::Inet(*address),
             Address::Unix(path) => End::Unix(path.clone()),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Inet(address) => write!(f, "{address}"),
+            End::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl From<End> for String {
+    fn from(end: End) -> Self {
+        end.to_string()
+    }
+}
+
+impl From<String> for End {
+    fn from(text: String) -> Self {
+        match text.parse() {
+            Ok(address) => End::Inet(address),
+            Err(_) => End::Unix(text.into()),
         }
     }
 }

@@ -1,14 +1,12 @@
 //! What the echo server and the echo client share. Pure: no sockets, no threads, no printing.
 
-mod address;
+pub mod address;
 mod cause;
 pub mod config;
 pub mod endpoint;
 pub mod escape;
 pub mod exit;
-pub mod explain;
 pub mod framing;
-pub mod netstat;
 pub mod splitmix;
 pub mod units;
 mod whole;

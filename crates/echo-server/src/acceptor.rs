@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use echo_core::explain::Call;
+use echo_explain::Call;
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, Socket};
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use echo_core::config::switch;
-use echo_core::explain::{Explain, Lang};
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, Framing, Whole};
+use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Level;

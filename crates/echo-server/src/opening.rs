@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use echo_core::explain::{Call, End, Family, Kind};
+use echo_core::address::End;
+use echo_explain::{Call, Family, Kind};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::event::Events;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
-use echo_core::explain::Call;
+use echo_explain::Call;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::{RecvFlags, SendFlags, recv, send};

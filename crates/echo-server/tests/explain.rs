@@ -10,7 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use common::{Server, TempPath, connect, echo, has_ipv6, program, read_to_end};
-use echo_core::explain::{Call, End, Step};
+use echo_core::address::End;
+use echo_explain::{Call, Step};
 use strace::Calls;
 
 /// The server's program under strace, which writes to `file`.

@@ -5,7 +5,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use echo_core::endpoint::DEFAULT_PORT;
-use echo_core::explain::{Kind, Lang, Step, Story};
+use echo_explain::{Kind, Lang, Step, Story};
 use nix::sys::signal::Signal;
 
 use super::picture;

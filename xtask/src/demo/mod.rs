@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use echo_core::explain::{Lang, wrap};
+use echo_explain::{Lang, wrap};
 
 use crate::cargo::{Profile, Programs, root};
 use crate::terminal::{Style, Terminal, WIDTH};

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use echo_core::address::End;
 use echo_core::escape::Escaped;
-use echo_core::explain::{Call, End, Kind, Lang, Texts};
+use echo_explain::{Call, Kind, Lang, Texts};
 
 use super::trace::{Arrow, Cargo, Role, Seen, Side, Socket, Trace};
 

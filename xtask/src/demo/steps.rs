@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use echo_core::Framing;
-use echo_core::netstat::{self, Row};
+use echo_explain::netstat::{self, Row};
 use nix::sys::signal::Signal;
 
 use super::stage::{LIMIT, Stage, has_ipv6};

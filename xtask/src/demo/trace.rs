@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use echo_core::explain::{Call, End, Kind, Step};
+use echo_core::address::End;
+use echo_explain::{Call, Kind, Step};
 
 /// Which program a call is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -264,7 +265,7 @@ impl Trace {
 #[cfg(test)]
 pub mod sample {
     use super::*;
-    use echo_core::explain::Family;
+    use echo_explain::Family;
 
     const SERVER: &str = "127.0.0.1:5346";
     const CLIENT: &str = "127.0.0.1:53412";

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use echo_core::explain::{Call, End, Family, Kind};
+use echo_core::address::End;
+use echo_explain::{Call, Family, Kind};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::number;

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use echo_core::Endpoint;
-use echo_core::explain::End;
+use echo_core::address::End;
 use serde::Serialize;
 
 use crate::connection::{Address, Connect};

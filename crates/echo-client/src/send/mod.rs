@@ -15,8 +15,8 @@ use anyhow::anyhow;
 use clap::Args;
 use echo_core::Failure;
 use echo_core::config::switch;
-use echo_core::explain::{Explain, Lang};
 use echo_core::units::Size;
+use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{File, Mode};

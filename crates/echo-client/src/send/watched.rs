@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use echo_core::explain::Call;
+use echo_explain::Call;
 
 use crate::connection::{Socket, number};
 use crate::narrator::Narrator;

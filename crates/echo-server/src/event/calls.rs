@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
-use echo_core::explain::{Call, Trouble};
+use echo_explain::{Call, Trouble};
 
 use super::channel::{Events, Level};
 use super::{Event, Kind};

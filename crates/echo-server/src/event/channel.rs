@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use echo_core::explain::Witness;
+use echo_explain::Witness;
 use serde::{Deserialize, Serialize};
 
 use super::{Chunk, Event, Kind, Origin};

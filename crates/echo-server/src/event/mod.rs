@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 pub use echo_core::Address;
-use echo_core::explain::{End, Step};
+use echo_core::address::End;
 use echo_core::framing::FrameError;
+use echo_explain::Step;
 
 pub(crate) use calls::Mark;
 pub(crate) use channel::pieces;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use echo_core::explain::{Explain, Lang, Step, Story};
+use echo_explain::{Explain, Lang, Step, Story};
 
 use super::json;
 use crate::event::{DropReason, Event, EventReader, Kind, Limit, PeerAddress};

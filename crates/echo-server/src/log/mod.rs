@@ -9,7 +9,7 @@ mod text;
 
 use std::io::{self, Write};
 
-use echo_core::explain::Explain;
+use echo_explain::Explain;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;

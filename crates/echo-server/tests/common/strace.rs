@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use echo_core::explain::{Call, Kind, Step};
+use echo_explain::{Call, Kind, Step};
 
 /// The program's words, before those of the one that is watched; the calls go to `file`.
 pub fn words(file: &Path) -> Vec<String> {

@@ -1,7 +1,9 @@
 //! A step in words, and the lines of code beside them.
 
 use super::text::wrap;
-use super::{Call, End, Family, Kind, Step};
+use echo_core::address::End;
+
+use super::{Call, Family, Kind, Step};
 use crate::netstat;
 
 /// A step in words.

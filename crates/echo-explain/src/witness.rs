@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::{Call, Kind, Step, Trouble};
 use crate::netstat;
-use crate::units::unix_ns;
+use echo_core::units::unix_ns;
 
 /// Sees every call of one process, in order.
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ impl Socket {
 #[cfg(target_os = "linux")]
 mod tests {
     use super::*;
-    use crate::explain::Family;
+    use crate::Family;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
 

@@ -3,6 +3,7 @@
 //! A program tells its calls to a [`Witness`], which makes [`Step`]s of them; a [`Story`] puts
 //! steps into words. Steps can travel in between, as JSON.
 
+pub mod netstat;
 mod story;
 mod telling;
 mod text;
@@ -11,9 +12,9 @@ mod witness;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 
+use echo_core::address::End;
 use serde::{Deserialize, Serialize};
 
 pub use story::Story;
@@ -160,16 +161,6 @@ pub enum Kind {
     Datagram,
 }
 
-/// One end of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", from = "String")]
-pub enum End {
-    /// An IP address and a port.
-    Inet(SocketAddr),
-    /// A path; empty where an end has none.
-    Unix(PathBuf),
-}
-
 impl Family {
     /// The family of an IP address.
     pub fn of(address: &SocketAddr) -> Self {
@@ -196,46 +187,6 @@ impl fmt::Display for Kind {
             Kind::Stream => "SOCK_STREAM",
             Kind::Datagram => "SOCK_DGRAM",
         })
-    }
-}
-
-impl End {
-    /// The IP address and port.
-    pub fn socket(&self) -> Option<SocketAddr> {
-        match self {
-            End::Inet(address) => Some(*address),
-            End::Unix(_) => None,
-        }
-    }
-}
-
-impl From<SocketAddr> for End {
-    fn from(address: SocketAddr) -> Self {
-        End::Inet(address)
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Inet(address) => write!(f, "{address}"),
-            End::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
-impl From<End> for String {
-    fn from(end: End) -> Self {
-        end.to_string()
-    }
-}
-
-impl From<String> for End {
-    fn from(text: String) -> Self {
-        match text.parse() {
-            Ok(address) => End::Inet(address),
-            Err(_) => End::Unix(text.into()),
-        }
     }
 }
 

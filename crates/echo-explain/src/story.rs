@@ -5,7 +5,9 @@ use std::fmt::{Display, Write};
 
 use super::telling::{Telling, paragraph, python, system};
 use super::text::{Lang, Texts};
-use super::{Call, End, Family, Kind, Step, Trouble};
+use echo_core::address::End;
+
+use super::{Call, Family, Kind, Step, Trouble};
 
 /// One process's steps so far. What is told at length the first time is told in short after that.
 #[derive(Debug)]
