@@ -6,14 +6,14 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod engine;
 pub mod interrupt;
-pub mod message;
 pub mod narrator;
 pub mod output;
-pub mod payload;
 pub mod ping;
 pub mod report;
 pub mod send;
+pub mod wire;
 
 use anyhow::anyhow;
 use echo_core::Failure;

@@ -17,36 +17,19 @@
 //! ```
 //! Dropping the handle stops the server.
 
-mod acceptor;
 pub mod cli;
 pub mod config;
-#[cfg(test)]
-mod defect;
 pub mod event;
 pub mod fault;
 pub mod fixture;
-mod guard;
-mod inbox;
-mod limits;
-mod listener;
 pub mod log;
-mod opening;
-mod record;
+mod serve;
 mod server;
 mod shutdown;
-mod spin;
-mod splice;
-mod stats;
-mod stream;
-mod tcp;
+mod socket;
 pub mod thread;
-mod timers;
-mod told;
-mod udp;
-mod worker;
 
 pub use config::Config;
-pub use event::{Address, Event};
+pub use event::{Address, Event, Stats};
 pub use server::{Handle, Running, Server};
 pub use shutdown::Shutdown;
-pub use stats::Stats;

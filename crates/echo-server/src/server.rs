@@ -8,16 +8,16 @@ use anyhow::anyhow;
 use echo_core::{Failure, cause};
 
 use crate::config::Config;
+use crate::event::record::Record;
+use crate::event::stats::{Counters, Stats};
 use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
 use crate::fault::{DatagramFaults, Plan, Seed};
-use crate::guard::Guard;
-use crate::limits::Limits;
-use crate::listener::{self, Bound, Listener};
-use crate::record::Record;
+use crate::serve::guard::Guard;
+use crate::serve::limits::Limits;
+use crate::serve::udp::UdpEcho;
+use crate::serve::worker::{self, Shared, Worker};
 use crate::shutdown::Shutdown;
-use crate::stats::{Counters, Stats};
-use crate::udp::UdpEcho;
-use crate::worker::{self, Shared, Worker};
+use crate::socket::listener::{self, Bound, Listener};
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
 pub struct Server {

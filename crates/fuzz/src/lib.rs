@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use echo_client::payload::{self, Reply};
+use echo_client::wire::echo::{self, Reply};
 use echo_core::config::{self, Layers, Source};
 use echo_core::escape::Escaped;
 use echo_core::framing::{Decoded, Decoder};
@@ -128,15 +128,15 @@ pub fn datagram(data: &[u8]) {
         .zip(came)
         .for_each(|(byte, damage)| *byte ^= damage);
     for datagram in [came, &damaged] {
-        let reply = payload::decode(TOKEN, (*size).into(), datagram);
+        let reply = echo::decode(TOKEN, (*size).into(), datagram);
         if let Reply::Whole(number) = reply {
             let sent = sent(TOKEN, number, (*size).into());
             // A sum of 32 bits can be forged; the header cannot differ.
-            let header = payload::HEADER_LEN - 4;
+            let header = echo::HEADER_LEN - 4;
             assert_eq!(datagram.len(), sent.len());
             assert_eq!(datagram[..header], sent[..header]);
         }
-        let other = payload::decode(!TOKEN, (*size).into(), datagram);
+        let other = echo::decode(!TOKEN, (*size).into(), datagram);
         assert!(!matches!(
             (reply, other),
             (Reply::Whole(_), Reply::Whole(_))
@@ -146,7 +146,7 @@ pub fn datagram(data: &[u8]) {
 
 fn sent(token: u64, number: u64, size: usize) -> Vec<u8> {
     let mut datagram = vec![0; size];
-    payload::encode(token, number, &mut datagram);
+    echo::encode(token, number, &mut datagram);
     datagram
 }
 

@@ -1,19 +1,7 @@
 //! `bench`: load on an echo server, with latencies that survive scrutiny.
 
-mod cpu;
-mod datagrams;
-mod dial;
-mod drive;
-mod flow;
-mod hdr;
-mod pacer;
-mod progress;
-mod recorder;
+pub(crate) mod progress;
 mod settings;
-mod socket;
-mod stream;
-mod timer;
-mod worker;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -24,10 +12,11 @@ use anyhow::anyhow;
 use echo_core::Failure;
 
 use crate::connection::{Connect, ErrorKind, cause};
+use crate::engine::{dial, drive};
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::report::hdr::HdrLog;
 use crate::report::{self, Environment, Fault, Generator, Mode, Report, Target, Text};
-use hdr::HdrLog;
 
 pub use settings::{Bench, BenchSettings};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::recorder::Slice;
+use crate::engine::recorder::Slice;
 
 /// Ten times a second: as often as an eye follows.
 pub const INTERVAL: Duration = Duration::from_millis(100);

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{File, Mode};
 use crate::connection::Connect;
-use crate::payload::HEADER_LEN;
 use crate::report::{Load, Thresholds};
+use crate::wire::echo::HEADER_LEN;
 
 /// The options of `bench`, as they are typed.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]

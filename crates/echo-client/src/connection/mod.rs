@@ -23,7 +23,7 @@ pub(crate) use socket::number;
 pub use socket::{Socket, congestion_control, open};
 
 use crate::interrupt::Interrupt;
-use crate::payload;
+use crate::wire::echo;
 use patience::{Stopped, within};
 
 /// A socket and what it is connected to.
@@ -146,8 +146,8 @@ fn connect_to(
 /// Sends a datagram and waits for an answer: about a round trip around the globe, for where
 /// nobody listens it may be turned back. A reply and silence are both as good as a server.
 fn ask_once(mut socket: &Socket) -> io::Result<()> {
-    let mut datagram = [0; payload::HEADER_LEN];
-    payload::encode(payload::token(), 0, &mut datagram);
+    let mut datagram = [0; echo::HEADER_LEN];
+    echo::encode(echo::token(), 0, &mut datagram);
     socket.set_read_timeout(Some(Duration::from_millis(250)))?;
     socket.write_all(&datagram)?;
     match socket.read(&mut datagram) {

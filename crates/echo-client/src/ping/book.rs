@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::payload::Reply;
 use crate::report::{Counts, Jitter, Latency};
+use crate::wire::echo::Reply;
 
 /// Requests that are remembered: at 24 bytes each, 1.5 MB. Whatever answers an older one is taken
 /// for a duplicate, so that a request which has been given up stays lost.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{Socket, TICK};
 use crate::interrupt::Interrupt;
-use crate::message::Message;
-use crate::payload::{self, Reply};
+use crate::wire::echo::{self, Reply};
+use crate::wire::message::Message;
 
 /// Larger than any datagram, so that an excess shows.
 const BUFFER: usize = 64 << 10;
@@ -125,7 +125,7 @@ impl Link {
                 recent,
             } => {
                 self.request.resize(*size, 0);
-                payload::encode(*token, number, &mut self.request);
+                echo::encode(*token, number, &mut self.request);
                 recent.push_front(number);
                 recent.truncate(RECENT);
             }
@@ -238,14 +238,14 @@ fn is_pause(error: &io::Error) -> bool {
 }
 
 fn recognise(token: u64, size: usize, recent: &VecDeque<u64>, datagram: &[u8]) -> Reply {
-    if payload::is_numbered(size) {
-        return payload::decode(token, size, datagram);
+    if echo::is_numbered(size) {
+        return echo::decode(token, size, datagram);
     }
     let mut request = vec![0; size];
     let mut newest = None;
     for &number in recent {
-        payload::encode(token, number, &mut request);
-        let reply = payload::compare(number, &request, datagram);
+        echo::encode(token, number, &mut request);
+        let reply = echo::compare(number, &request, datagram);
         if matches!(reply, Reply::Whole(_)) {
             return reply;
         }

@@ -12,10 +12,10 @@ use super::settings::Ping;
 use super::show::Show;
 use crate::connection::{Address, Connect, Connection, ErrorKind, cause, connect_one};
 use crate::interrupt::Interrupt;
-use crate::message::Message;
 use crate::output;
-use crate::payload;
 use crate::report::{Fault, Latency, Report};
+use crate::wire::echo;
+use crate::wire::message::Message;
 
 /// Replies to the last request are waited for no longer than this after an interrupt, since a
 /// person waits for them too.
@@ -72,7 +72,7 @@ impl<'a> Session<'a> {
         show: &'a Show,
         interrupt: &'a Interrupt,
     ) -> Self {
-        let (token, size) = (payload::token(), config.size.0 as usize);
+        let (token, size) = (echo::token(), config.size.0 as usize);
         let now = Instant::now();
         Session {
             options,
@@ -183,7 +183,7 @@ impl<'a> Session<'a> {
     }
 
     fn is_one_at_a_time(&self) -> bool {
-        let is_numbered = payload::is_numbered(self.shape.size);
+        let is_numbered = echo::is_numbered(self.shape.size);
         self.config.interval.0.is_zero()
             || self.config.new_connection
             || (self.options.is_udp() && !is_numbered)

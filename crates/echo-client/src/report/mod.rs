@@ -2,6 +2,7 @@
 
 mod context;
 mod fault;
+pub(crate) mod hdr;
 mod html;
 mod json;
 mod latency;

@@ -291,7 +291,7 @@ impl Drop for Running {
 /// Bytes without a pattern that an error could hide in.
 pub fn noise(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    echo_client::payload::Pattern::new(1).fill(1, 0, &mut bytes);
+    echo_client::wire::echo::Pattern::new(1).fill(1, 0, &mut bytes);
     bytes
 }
 

@@ -9,7 +9,7 @@ use echo_explain::Witness;
 use serde::{Deserialize, Serialize};
 
 use super::{Chunk, Event, Kind, Origin};
-use crate::record::Record;
+use crate::event::record::Record;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

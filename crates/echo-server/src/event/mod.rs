@@ -1,7 +1,11 @@
 //! What happened, said once. Text, JSON lines and explanations are renderings of it.
 
+mod applied;
 mod calls;
 mod channel;
+pub(crate) mod flood;
+pub(crate) mod record;
+pub(crate) mod stats;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,11 +17,13 @@ use echo_core::address::End;
 use echo_core::framing::FrameError;
 use echo_explain::Step;
 
+pub use applied::Applied;
 pub(crate) use calls::Mark;
 pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
+pub use stats::Stats;
 
-use crate::fault::{Applied, Network};
+use crate::fault::Network;
 
 /// The other end of a connection. A Unix peer has no address, only a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use quinn_udp::RecvMeta;
 
 use super::pace::time_for;
 use super::plan::{Plan, Script};
-use super::{Action, Applied, Network};
+use super::{Action, Network};
+use crate::event::Applied;
 use crate::event::{Events, PeerAddress, unmapped};
 
 /// The most that is held back of one socket, in bytes; nothing is received while it is.

@@ -1,7 +1,6 @@
 //! What goes wrong on purpose: a fault says what happens, and where. See `docs/FAULTS.md`.
 
 mod action;
-mod applied;
 mod datagram;
 mod dice;
 mod grammar;
@@ -18,13 +17,12 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 pub use action::{Action, After, Corruption, Delay};
-pub use applied::Applied;
 pub(crate) use datagram::{DatagramFaults, Reply};
 pub use grammar::ParseFaultError;
 pub use place::{Network, PeerFilter, Pick, Place, Share};
 pub(crate) use plan::{Plan, backlog, refuses_all};
 pub use seed::Seed;
-pub(crate) use stream::{Due, End, StreamFaults};
+pub(crate) use stream::{Due, Ending, StreamFaults};
 
 /// The most that may be held back of one connection, in bytes; nothing more is read while it is.
 pub const HELD_MAX: usize = 256 << 10;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
-use super::{Action, Applied, Corruption, Fault, Network, Pick};
+use super::{Action, Corruption, Fault, Network, Pick};
+use crate::event::Applied;
 use crate::event::{Events, Kind, PeerAddress};
 
 /// All faults of a server, in the order in which they are applied.

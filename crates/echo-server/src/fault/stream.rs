@@ -8,7 +8,8 @@ use echo_core::Framing;
 
 use super::pace::Pace;
 use super::plan::{Plan, Script};
-use super::{Action, After, Applied, HELD_MAX, Network};
+use super::{Action, After, HELD_MAX, Network};
+use crate::event::Applied;
 use crate::event::{ConnectionId, Events, PeerAddress};
 
 /// What a chunk costs besides its bytes: itself, and what the allocator adds.
@@ -21,7 +22,7 @@ pub(crate) struct StreamFaults {
     framing: Framing,
     merge: Option<usize>,
     pace: Pace,
-    ends: Vec<(End, After)>,
+    ends: Vec<(Ending, After)>,
     /// What concerns the whole connection, and is told once it makes a difference.
     untold: Vec<Applied>,
     accepted: Instant,
@@ -62,15 +63,15 @@ struct Chunk {
 pub(crate) enum Due<'a> {
     /// Write these; [`StreamFaults::wrote`] must be told how many were taken.
     Bytes(&'a [u8]),
-    /// End the connection.
-    End(End),
+    /// Ending the connection.
+    End(Ending),
     /// Nothing, for now.
     Nothing,
 }
 
 /// How a connection is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Ending {
     /// Our side only.
     HalfClose,
     /// As after a normal exchange.
@@ -79,7 +80,7 @@ pub(crate) enum End {
     Reset,
 }
 
-impl End {
+impl Ending {
     /// The name of the fault that ends a connection so.
     pub(crate) fn name(self) -> &'static str {
         self.applied().name()
@@ -87,9 +88,9 @@ impl End {
 
     fn applied(self) -> Applied {
         match self {
-            End::HalfClose => Applied::HalfClose,
-            End::Close => Applied::Close,
-            End::Reset => Applied::Reset,
+            Ending::HalfClose => Applied::HalfClose,
+            Ending::Close => Applied::Close,
+            Ending::Reset => Applied::Reset,
         }
     }
 }
@@ -146,9 +147,9 @@ impl StreamFaults {
                     self.pace.rate = Some(rate);
                     self.untold.push(Applied::Rate);
                 }
-                Action::HalfCloseAfter(after) => self.ends.push((End::HalfClose, after)),
-                Action::CloseAfter(after) => self.ends.push((End::Close, after)),
-                Action::ResetAfter(after) => self.ends.push((End::Reset, after)),
+                Action::HalfCloseAfter(after) => self.ends.push((Ending::HalfClose, after)),
+                Action::CloseAfter(after) => self.ends.push((Ending::Close, after)),
+                Action::ResetAfter(after) => self.ends.push((Ending::Reset, after)),
                 _ => {}
             }
         }
@@ -199,7 +200,7 @@ impl StreamFaults {
 
     /// What is to be done now. Call it until there is nothing, or the socket is full.
     pub(crate) fn due(&mut self, now: Instant, events: &Events) -> Due<'_> {
-        let reached = |(_, after): &(End, After)| match *after {
+        let reached = |(_, after): &(Ending, After)| match *after {
             After::Bytes(bytes) => self.sent >= bytes,
             After::Messages(messages) => self.answered >= messages,
             After::Time(time) => now >= self.accepted + time,
@@ -244,7 +245,7 @@ impl StreamFaults {
         self.pace.next().map_or(chunk.at, |next| next.max(chunk.at))
     }
 
-    fn end(&mut self, end: End, events: &Events) -> Due<'static> {
+    fn end(&mut self, end: Ending, events: &Events) -> Due<'static> {
         self.script.tell(events, 0, end.applied());
         self.muted = true;
         self.blocked = false;

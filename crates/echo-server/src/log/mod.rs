@@ -1,8 +1,9 @@
 //! Events as they are written to standard error: lines for people, or JSON lines for programs.
 
+mod count;
+mod digest;
 mod explain;
 mod json;
-mod pace;
 #[cfg(test)]
 mod sample;
 mod text;

@@ -1,7 +1,8 @@
 //! One of each event, for the renderers' tests.
 
+use crate::event::Applied;
 use crate::event::{Address, ConnectionId, DropReason, Kind, Limit, PeerAddress, Reason, Stop};
-use crate::fault::{Applied, Network};
+use crate::fault::Network;
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
 use std::net::SocketAddr;

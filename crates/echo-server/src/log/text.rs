@@ -1,32 +1,33 @@
 //! Events as lines of text that a person reads.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Instant;
 
-use super::pace::Pace;
+use super::count::{Count, bytes};
+use super::digest::Digest;
 use crate::event::{Address, Event, EventReader, Kind, Level};
 
 /// Writes every event to `out` until the server is gone. Where only connections were asked for,
 /// more of them than a person can read are summed up, a line a second.
 pub(super) fn write(events: &EventReader, level: Level, mut out: impl Write) -> io::Result<()> {
-    let mut pace = Pace::new(Instant::now());
+    let mut digest = Digest::new(Instant::now());
     let mut lines = String::new();
     loop {
-        let event = match pace.sums_up_at() {
+        let event = match digest.sums_up_at() {
             None => events.next().ok_or(RecvTimeoutError::Disconnected),
             Some(due) => events.next_before(due),
         };
         let now = Instant::now();
         let over = matches!(event, Err(RecvTimeoutError::Disconnected));
-        pace.turn(now, over, &mut lines);
+        digest.turn(now, over, &mut lines);
         let mut next = event.ok();
         while let Some(event) = next {
             if matches!(event.kind, Kind::Draining { .. } | Kind::Stopped { .. }) {
-                pace.turn(now, true, &mut lines);
+                digest.turn(now, true, &mut lines);
             }
-            if level > Level::Connections || !pace.takes(&event.kind) {
+            if level > Level::Connections || !digest.takes(&event.kind) {
                 line(&mut lines, &event);
             }
             next = match lines.len() < MOST {
@@ -53,20 +54,6 @@ pub(super) fn write(events: &EventReader, level: Level, mut out: impl Write) -> 
 
 /// Lines are written together while they come fast, but not without limit.
 const MOST: usize = 64 << 10;
-
-/// A number of things: "1 byte", "2 bytes".
-pub(super) struct Count(pub(super) u64, pub(super) &'static str);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Count(count, noun) = self;
-        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
-    }
-}
-
-pub(super) fn bytes(count: u64) -> Count {
-    Count(count, "byte")
-}
 
 /// Adds an event's line. Writing to a string cannot fail.
 fn line(out: &mut String, event: &Event) {
@@ -209,7 +196,7 @@ fn line(out: &mut String, event: &Event) {
 mod tests {
     use super::*;
     use crate::event::{Events, PeerAddress, Reason, Stop};
-    use crate::log::pace::READABLE;
+    use crate::log::digest::READABLE;
     use crate::log::sample;
     use std::time::UNIX_EPOCH;
 

@@ -13,7 +13,7 @@ struct Bench {
     now: Instant,
     /// What was written, and when.
     written: Vec<(Duration, Vec<u8>)>,
-    ends: Vec<End>,
+    ends: Vec<Ending>,
     start: Instant,
     most_held: usize,
 }
@@ -224,11 +224,11 @@ fn memory_is_bounded_and_reading_pauses_at_the_bound() {
 #[test]
 fn a_connection_ends_where_it_is_told_to() {
     for (spec, end, output) in [
-        ("close-after=7", End::Close, &b"one\ntwo"[..]),
-        ("reset-after=4", End::Reset, b"one\n"),
-        ("half-close-after=0", End::HalfClose, b""),
-        ("close-after=2msg", End::Close, b"one\ntwo\n"),
-        ("reset-after=50ms", End::Reset, b"one\ntwo\nthree\n"),
+        ("close-after=7", Ending::Close, &b"one\ntwo"[..]),
+        ("reset-after=4", Ending::Reset, b"one\n"),
+        ("half-close-after=0", Ending::HalfClose, b""),
+        ("close-after=2msg", Ending::Close, b"one\ntwo\n"),
+        ("reset-after=50ms", Ending::Reset, b"one\ntwo\nthree\n"),
     ] {
         let mut bench = Bench::new(&[spec], Framing::Lines);
         if bench.faults.wake() == Some(bench.now) {
@@ -253,7 +253,7 @@ fn messages_that_are_dropped_count_as_answered() {
     bench.push(b"one\n");
     assert_eq!(bench.ends, []);
     bench.push(b"two\nthree\n");
-    assert_eq!(bench.ends, [End::Close]);
+    assert_eq!(bench.ends, [Ending::Close]);
 }
 
 #[test]

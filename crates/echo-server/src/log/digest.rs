@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::text::{Count, bytes};
+use super::count::{Count, bytes};
 use crate::event::{Kind, Reason};
 
 /// Lines a second about connections that a person can still follow. Past it they are summed up.
@@ -13,7 +13,7 @@ pub(super) const READABLE: u64 = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Decides which lines about connections are shown, and sums up the others.
-pub(super) struct Pace {
+pub(super) struct Digest {
     /// When the current second started.
     since: Instant,
     /// Lines of this second, shown or summed up.
@@ -67,9 +67,9 @@ fn bad_end(reason: &Reason) -> Option<&'static str> {
     })
 }
 
-impl Pace {
+impl Digest {
     pub(super) fn new(now: Instant) -> Self {
-        Pace {
+        Digest {
             since: now,
             lines: 0,
             busy: false,
@@ -139,21 +139,21 @@ mod tests {
     fn lines_come_back_when_the_rush_is_over() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut pace = Pace::new(start);
+        let mut digest = Digest::new(start);
         let mut out = String::new();
-        let summed_up = |pace: &mut Pace, n| {
+        let summed_up = |digest: &mut Digest, n| {
             let lines = (0..n).map(sample::accepted);
-            lines.filter(|kind| pace.takes(kind)).count()
+            lines.filter(|kind| digest.takes(kind)).count()
         };
-        assert_eq!(summed_up(&mut pace, 60), 10);
-        assert_eq!(pace.sums_up_at(), Some(at(1000)));
-        pace.turn(at(1000), false, &mut out);
+        assert_eq!(summed_up(&mut digest, 60), 10);
+        assert_eq!(digest.sums_up_at(), Some(at(1000)));
+        digest.turn(at(1000), false, &mut out);
         assert_eq!(out.lines().count(), 1);
         // A second that follows a rush is summed up from its first line on.
-        assert_eq!(summed_up(&mut pace, 5), 5);
-        pace.turn(at(2000), false, &mut out);
+        assert_eq!(summed_up(&mut digest, 5), 5);
+        digest.turn(at(2000), false, &mut out);
         assert_eq!(out.lines().count(), 2);
-        assert_eq!(summed_up(&mut pace, 5), 0);
-        assert_eq!(pace.sums_up_at(), None);
+        assert_eq!(summed_up(&mut digest, 5), 0);
+        assert_eq!(digest.sums_up_at(), None);
     }
 }

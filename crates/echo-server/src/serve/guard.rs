@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Type};
 
 use crate::config::Config;
 use crate::event::{DropReason, Events};
-use crate::opening::Opening;
+use crate::socket::opening::Opening;
 
 /// Services live below this port (RFC 6335's system ports).
 const FIRST_USER_PORT: u16 = 1024;

@@ -7,22 +7,22 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Bench;
 use super::datagrams::Datagrams;
 use super::dial::Dialed;
 use super::flow::{Clock, Desk, Flow};
-use super::hdr::HdrLog;
 use super::pacer::{Bounds, Pacer};
-use super::progress::{INTERVAL, Progress, SoFar};
 use super::recorder::{Collector, Recorder, Recording, Slice};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::worker::{Done, Orders, Worker};
+use crate::bench::Bench;
+use crate::bench::progress::{INTERVAL, Progress, SoFar};
 use crate::connection::{Address, Connect};
 use crate::interrupt::Interrupt;
-use crate::message::Message;
-use crate::payload;
+use crate::report::hdr::HdrLog;
 use crate::report::{Fault, Generator, Second};
+use crate::wire::echo;
+use crate::wire::message::Message;
 
 /// Reads of this size cost no more per byte than larger ones do. A datagram fits too.
 const BUFFER_LEN: usize = 64 << 10;
@@ -138,7 +138,7 @@ impl Run<'_> {
     }
 
     fn flow(&self, socket: Socket) -> Box<dyn Flow> {
-        let (token, size) = (payload::token(), self.config.size.0 as usize);
+        let (token, size) = (echo::token(), self.config.size.0 as usize);
         match self.address {
             Address::Udp(_) => Box::new(Datagrams::new(socket, token, size)),
             _ => {

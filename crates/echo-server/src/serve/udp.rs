@@ -10,12 +10,12 @@ use echo_explain::Call;
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
+use crate::event::flood::Flood;
+use crate::event::stats::Counters;
 use crate::event::{DropReason, Events, Kind, Mark, Origin, pieces, unmapped};
 use crate::fault::{DatagramFaults, Reply};
-use crate::guard::Guard;
-use crate::stats::Counters;
-use crate::timers::Armed;
-use crate::told::Told;
+use crate::serve::guard::Guard;
+use crate::serve::timers::Armed;
 
 /// The largest datagram, or train of datagrams, that the system hands over at once.
 const BUFFER_LEN: usize = 1 << 16;
@@ -74,7 +74,7 @@ pub(crate) struct UdpEcho {
     local: SocketAddr,
     /// Buffers offered to the next receive: many only while many arrive, for each has its cost.
     expected: usize,
-    told: Told,
+    flood: Flood,
     /// What goes wrong on purpose.
     faults: Option<Box<DatagramFaults>>,
     /// When the faults have something to do, among the worker's timers.
@@ -104,7 +104,7 @@ impl UdpEcho {
             guard,
             local,
             expected: 1,
-            told: Told::new(unmapped(local)),
+            flood: Flood::new(unmapped(local)),
             faults,
             armed: None,
         })
@@ -150,12 +150,12 @@ impl UdpEcho {
 
     /// When what was held back must be told.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.told.deadline()
+        self.flood.deadline()
     }
 
     /// Tells what was held back so far.
     pub(crate) fn tell(&mut self, now: Instant, events: &Events) {
-        self.told.flush(now, events);
+        self.flood.flush(now, events);
     }
 
     /// When the faults have something to do.
@@ -265,7 +265,7 @@ impl UdpEcho {
         }
         let replies = turn.batch.gather(first, run);
         #[cfg(test)]
-        crate::defect::strike(replies);
+        crate::serve::defect::strike(replies);
         let replies = &replies[..replies.len().min(allowed as usize * meta.stride)];
         let (sent, bytes) = (
             self.send(turn.events, &meta, replies, allowed),
@@ -295,7 +295,7 @@ impl UdpEcho {
                 bytes,
             });
         }
-        self.told
+        self.flood
             .answered(turn.now, turn.events, peer, count, bytes);
         if let Err(error) = sent {
             self.dropped(turn, meta, DropReason::Failed(error.kind()), count);
@@ -354,7 +354,7 @@ impl UdpEcho {
 
     fn dropped(&mut self, turn: &UdpTurn<'_>, meta: &RecvMeta, why: DropReason, count: u64) {
         turn.counters.datagrams_dropped.add(count);
-        self.told
+        self.flood
             .dropped(turn.now, turn.events, meta.addr, why, count);
     }
 }

@@ -17,7 +17,7 @@ const CRC: std::ops::Range<usize> = 24..HEADER_LEN;
 /// anywhere in its sequence.
 ///
 /// ```
-/// use echo_client::payload::Pattern;
+/// use echo_client::wire::echo::Pattern;
 ///
 /// let (mut whole, mut part) = ([0; 10], [0; 4]);
 /// Pattern::new(7).fill(1, 0, &mut whole);

@@ -3,7 +3,7 @@
 
 use echo_core::framing::{Framing, HEADER_LEN};
 
-use crate::payload::Pattern;
+use crate::wire::echo::Pattern;
 
 /// What one connection sends, again and again.
 #[derive(Clone, Copy, Debug)]

@@ -11,20 +11,20 @@ use echo_core::framing::Decoder;
 use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor};
 use crate::config::Config;
+use crate::event::stats::Counters;
 use crate::event::{Events, Kind, Reason, Stop};
 use crate::fault::{Plan, StreamFaults};
-use crate::inbox::Inbox;
-use crate::limits::Limits;
-use crate::listener::Listener;
+use crate::serve::acceptor::{Accepted, Acceptor};
+use crate::serve::inbox::Inbox;
+use crate::serve::limits::Limits;
+use crate::serve::peer::{Next, Peer, Turn};
+use crate::serve::spin::{Asked, Found, Spin};
+use crate::serve::timers::Timers;
+use crate::serve::udp::{Batch, UdpEcho, UdpTurn};
 use crate::shutdown::Shutdown;
-use crate::spin::{Asked, Found, Spin};
-use crate::splice::Pipes;
-use crate::stats::Counters;
-use crate::tcp::{Next, Peer, Turn};
-use crate::timers::Timers;
-use crate::udp::{Batch, UdpEcho, UdpTurn};
+use crate::socket::listener::Listener;
+use crate::socket::pipe::Pipes;
 
 /// Readiness events taken from the system at once.
 const EVENTS: usize = 1024;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::flow::{Desk, Flow};
 use super::recorder::{Request, Stray};
 use super::socket::Socket;
-use crate::payload::{self, Reply};
 use crate::report::Fault;
+use crate::wire::echo::{self, Reply};
 
 /// Unanswered requests that are remembered after their time was up, so that a late reply is told
 /// from a duplicate. At 24 bytes each, a socket that loses everything costs 100 KB.
@@ -77,7 +77,7 @@ impl Datagrams {
     /// Takes a datagram of `n` bytes, which is in the desk's buffer.
     fn take(&mut self, n: usize, desk: &mut Desk) {
         let now = desk.clock.now();
-        let stray = match payload::decode(self.token, self.size, &desk.buffer[..n]) {
+        let stray = match echo::decode(self.token, self.size, &desk.buffer[..n]) {
             Reply::Whole(number) => match self.settle(number, now, n, desk) {
                 None => return,
                 Some(stray) => stray,
@@ -167,7 +167,7 @@ impl Flow for Datagrams {
         let end = self.oldest + self.slots.len() as u64;
         while self.unsent > 0 {
             let datagram = &mut desk.scratch[..self.size];
-            payload::encode(self.token, end - self.unsent as u64, datagram);
+            echo::encode(self.token, end - self.unsent as u64, datagram);
             match self.socket.write(datagram) {
                 Ok(_) => self.unsent -= 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

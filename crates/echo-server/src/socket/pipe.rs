@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::stream::Stream;
+use crate::socket::stream::Stream;
 
 /// Pipes a worker may have at once; bulk transfers beyond that are read and written. Each costs
 /// two descriptors and up to [`CAPACITY`] of the system's memory.

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use echo_core::framing::{Decoded, Decoder};
 
+use crate::event::stats::Counters;
 use crate::event::{ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
-use crate::fault::{Due, End, StreamFaults};
-use crate::splice::{Pipe, Pipes};
-use crate::stats::Counters;
-use crate::stream::Stream;
-use crate::timers::Armed;
+use crate::fault::{Due, Ending, StreamFaults};
+use crate::serve::timers::Armed;
+use crate::socket::pipe::{Pipe, Pipes};
+use crate::socket::stream::Stream;
 
 /// Reads of one peer in one turn, so that a peer that never pauses cannot starve the others.
 const READS_PER_TURN: usize = 16;
@@ -200,7 +200,7 @@ impl Peer {
             let origin = Origin::Stream(self.id, self.address);
             turn.events.received(origin, &turn.buffer[..n], n);
             #[cfg(test)]
-            crate::defect::strike(&turn.buffer[..n]);
+            crate::serve::defect::strike(&turn.buffer[..n]);
             let all_sent = self.reply(turn, n)?;
             if let Phase::Finishing(reason) = self.phase {
                 return if all_sent {
@@ -438,15 +438,15 @@ impl Peer {
     }
 
     /// Ends this connection as a fault has it.
-    fn end(&mut self, end: End, events: &Events) -> Result<(), Reason> {
+    fn end(&mut self, end: Ending, events: &Events) -> Result<(), Reason> {
         let over = Reason::Fault(end.name());
         match end {
-            End::HalfClose => self.stream.finish_sending(events).map_err(|_| over),
-            End::Close => {
+            Ending::HalfClose => self.stream.finish_sending(events).map_err(|_| over),
+            Ending::Close => {
                 self.phase = Phase::Finishing(over);
                 Ok(())
             }
-            End::Reset => {
+            Ending::Reset => {
                 // Without it the peer sees the end all the same.
                 let _: io::Result<()> = self.stream.reset_on_close();
                 Err(over)

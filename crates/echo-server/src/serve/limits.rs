@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::event::{Limit, PeerAddress};
-use crate::splice::MAX_PIPES;
+use crate::socket::pipe::MAX_PIPES;
 
 /// Descriptors that are not connections: standard streams, listeners, a configuration file, and
 /// room to accept a connection that is then turned away.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
-use crate::acceptor::Accepted;
-use crate::stats::Counters;
+use crate::event::stats::Counters;
+use crate::serve::acceptor::Accepted;
 
 /// How connections reach a worker, and how many it has.
 pub(crate) struct Inbox {

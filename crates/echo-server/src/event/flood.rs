@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::event::{DropReason, Events, Kind, Level, unmapped};
 
 /// What is held back of a flood: the first datagram is told at once, then a sum each second.
-pub(crate) struct Told {
+pub(crate) struct Flood {
     local: SocketAddr,
     answered: Sum,
     dropped: Option<(DropReason, Sum)>,
@@ -48,10 +48,10 @@ impl Sum {
     }
 }
 
-impl Told {
+impl Flood {
     /// Nothing yet, of the socket at `local`.
     pub(crate) fn new(local: SocketAddr) -> Self {
-        Told {
+        Flood {
             local,
             answered: Sum::default(),
             dropped: None,

@@ -8,8 +8,8 @@ use std::io;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use super::hdr::HdrLog;
 use crate::connection::ErrorKind;
+use crate::report::hdr::HdrLog;
 use crate::report::{Counts, Latency, Second};
 
 /// A request left on time within this: the step of the system's coarsest timer.

@@ -8,11 +8,12 @@ use echo_explain::Call;
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, Socket};
 
+use crate::event::Applied;
 use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
-use crate::fault::{self, Applied, Network};
-use crate::listener::{Listener, SocketFile};
-use crate::stream::Stream;
-use crate::worker::Shared;
+use crate::fault::{self, Network};
+use crate::serve::worker::Shared;
+use crate::socket::listener::{Listener, SocketFile};
+use crate::socket::stream::Stream;
 
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
 const ACCEPTS_PER_TURN: usize = 256;

@@ -10,8 +10,8 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
-use super::recorder::Slice;
 use crate::connection::cause;
+use crate::engine::recorder::Slice;
 use crate::report::Latency;
 
 /// The tag of the service times that a paced run logs beside its latencies.

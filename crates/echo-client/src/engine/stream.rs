@@ -10,8 +10,8 @@ use super::flow::{Desk, Flow};
 use super::recorder::Request;
 use super::socket::Socket;
 use crate::connection::ErrorKind;
-use crate::message::Message;
 use crate::report::Fault;
+use crate::wire::message::Message;
 
 const CLOSED: &str = "the server closed the connection while it was under load";
 

@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use crate::config::Config;
 use crate::event::{Address, Events};
 use crate::fault::{self, Network};
-use crate::opening::Opening;
+use crate::socket::opening::Opening;
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
 /// overflows; the system lowers this to its own limit (`net.core.somaxconn`, 4,096 on Linux).
