@@ -2,18 +2,24 @@
 
 pub mod address;
 mod cause;
+mod clock;
 pub mod config;
 pub mod endpoint;
 pub mod escape;
 pub mod exit;
 pub mod framing;
+mod patient;
 pub mod splitmix;
 pub mod units;
 mod whole;
+mod wish;
 
 pub use address::Address;
 pub use cause::cause;
+pub use clock::Clock;
 pub use endpoint::{Endpoint, Transport};
 pub use exit::{Exit, Failure};
 pub use framing::Framing;
+pub use patient::Patient;
 pub use whole::Whole;
+pub use wish::{Wish, Wishes};

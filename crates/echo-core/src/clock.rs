@@ -1,0 +1,102 @@
+//! The time of day in what a program tells: the system's clock, which here never goes back.
+//!
+//! One rule holds in both programs. Within a run time only goes forward: where the system's clock is
+//! set back, this one goes on from where it was. Where that is set forward (by whoever corrects it, or
+//! because the machine slept), this one follows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::units::unix_ns;
+
+/// A clock; its clones, in whichever thread, show the same time.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    start: Instant,
+    /// What time it was at the start, in nanoseconds since 1970: by the furthest that the system's
+    /// clock has been ahead.
+    origin: Arc<AtomicU64>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::new()
+    }
+}
+
+impl Clock {
+    /// A clock that shows the system's time.
+    pub fn new() -> Self {
+        Clock {
+            start: Instant::now(),
+            origin: Arc::default(),
+        }
+    }
+
+    /// The time: never before one that has been asked for, in whichever thread.
+    pub fn now(&self) -> SystemTime {
+        // In this order, for a thread that has to wait in between must not set the clock forward.
+        let system = SystemTime::now();
+        self.follow(system, Instant::now())
+    }
+
+    /// The time at a moment of this run, by what is known of the system's clock.
+    pub fn at(&self, moment: Instant) -> SystemTime {
+        self.show(self.origin.load(Ordering::Relaxed), moment)
+    }
+
+    fn follow(&self, system: SystemTime, now: Instant) -> SystemTime {
+        let origin = unix_ns(system).saturating_sub(ns(now - self.start));
+        let furthest = self.origin.fetch_max(origin, Ordering::Relaxed).max(origin);
+        self.show(furthest, now)
+    }
+
+    fn show(&self, origin: u64, moment: Instant) -> SystemTime {
+        let ns = origin.saturating_add(ns(moment.saturating_duration_since(self.start)));
+        UNIX_EPOCH + Duration::from_nanos(ns)
+    }
+}
+
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_follows_a_clock_that_is_set_forward_and_ignores_one_that_is_set_back() {
+        let clock = Clock::new();
+        let second = |n| Duration::from_secs(n);
+        let day = UNIX_EPOCH + second(86_400);
+        let shown = |system, passed| clock.follow(system, clock.start + second(passed));
+        assert_eq!(shown(day, 0), day);
+        assert_eq!(shown(day + second(1), 1), day + second(1));
+        assert_eq!(shown(day + second(3602), 2), day + second(3602), "forward");
+        assert_eq!(shown(day + second(3), 3), day + second(3603), "back again");
+        assert_eq!(shown(UNIX_EPOCH, 4), day + second(3604));
+        assert_eq!(clock.at(clock.start), day + second(3600));
+    }
+
+    #[test]
+    fn no_thread_sees_it_go_back() {
+        let clock = Clock::new();
+        let before = SystemTime::now();
+        let last = std::sync::Mutex::new(before);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let mut last = last.lock().unwrap();
+                        let now = clock.now();
+                        assert!(*last <= now);
+                        *last = now;
+                    }
+                });
+            }
+        });
+        assert!(last.into_inner().unwrap() - Duration::from_secs(60) < before);
+    }
+}

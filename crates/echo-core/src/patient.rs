@@ -1,0 +1,71 @@
+//! Writing to a stream that may have been left non-blocking.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// A stream that waits for room. A standard stream is shared with whoever started the program, and
+/// one that the other has made non-blocking fails when its reader is slow, instead of waiting.
+#[derive(Debug, Default)]
+pub struct Patient<W>(pub W);
+
+impl<W: Write + AsFd> Patient<W> {
+    fn wait<T>(&mut self, mut call: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match call(&mut self.0) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut room = [PollFd::new(&self.0, PollFlags::OUT)];
+                    // An interruption only means that the call is tried sooner.
+                    let _: rustix::io::Result<usize> = poll(&mut room, None);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl<W: Write + AsFd> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wait(|stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.wait(W::flush)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn all_arrives_in_the_end_at_a_slow_reader_of_a_non_blocking_stream() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let sent: Vec<u8> = (0..2 << 20).map(|i: u32| (i % 251) as u8).collect();
+        let expected = sent.clone();
+        let reader = std::thread::spawn(move || {
+            let mut back = Vec::new();
+            theirs.read_to_end(&mut back).unwrap();
+            back == expected
+        });
+        let mut full = ours.try_clone().unwrap();
+        let first = full.write(&sent).unwrap();
+        let mut patient = Patient(ours);
+        patient.write_all(&sent[first..]).unwrap();
+        drop((full, patient));
+        assert!(reader.join().unwrap());
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_an_error_and_not_waited_for() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        drop(theirs);
+        let error = Patient(ours).write_all(b"x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    }
+}

@@ -1,0 +1,60 @@
+//! A wish to stop, which may reach a process more than once.
+
+use std::time::{Duration, Instant};
+
+/// How long one wish takes to arrive: `timeout`, `tini -g`, or a shell and its terminal signal the
+/// process and its group, one right after the other. Nobody types that fast.
+const SAME: Duration = Duration::from_millis(500);
+
+/// What a signal that asks a program to stop stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The first wish: the program stops in good order.
+    First,
+    /// The first wish, once more: nothing is new.
+    Same,
+    /// Another one: the program ends at once.
+    Second,
+}
+
+/// Tells wishes to stop apart: the same signal within half a second is the same wish.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes(Option<(i32, Instant)>);
+
+impl Wishes {
+    /// Takes a signal, by its number, that arrived `now`.
+    pub fn hear(&mut self, signal: i32, now: Instant) -> Wish {
+        match self.0 {
+            None => {
+                self.0 = Some((signal, now));
+                Wish::First
+            }
+            Some((first, at)) if first == signal && now < at + SAME => Wish::Same,
+            Some(_) => Wish::Second,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_signal_within_half_a_second_is_the_same_wish() {
+        const TERM: i32 = 15;
+        const INT: i32 = 2;
+        let start = Instant::now();
+        for (signal, after_ms, wish) in [
+            (TERM, 0, Wish::Same),
+            (TERM, 499, Wish::Same),
+            (TERM, 500, Wish::Second),
+            (INT, 0, Wish::Second),
+            (INT, 9999, Wish::Second),
+        ] {
+            let mut wishes = Wishes::default();
+            assert_eq!(wishes.hear(TERM, start), Wish::First);
+            let again = wishes.hear(signal, start + Duration::from_millis(after_ms));
+            assert_eq!(again, wish, "{signal} after {after_ms} ms");
+        }
+    }
+}
