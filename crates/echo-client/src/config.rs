@@ -1,164 +1,182 @@
-//! Settings in layers, for whichever mode runs: defaults, file, environment, flags.
+//! Settings in layers, a table at a time: defaults, file, environment, flags.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use anyhow::{Result, anyhow};
-use clap::{Args, Command, FromArgMatches};
-use echo_core::Failure;
-use echo_core::config::{Layers, Source, flags_from_environment, read_file, variable};
+use anyhow::{Context, Result, anyhow};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command};
+use echo_core::config::{Layers, Source, Table, parse, read_text, switch, variable};
+use echo_core::{Failure, Whole};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use crate::bench::BenchSettings;
-use crate::cli::Invocation;
-use crate::connection::{Connect, ConnectSettings};
-use crate::ping::PingSettings;
-use crate::send::SendSettings;
-
-/// A mode's settings: a table in the file, and flags on the command line.
-pub trait Mode: Args + FromArgMatches + Serialize {
-    /// The resolved configuration, whose `Default` is the bottom layer.
-    type Config: Default + Serialize + DeserializeOwned;
+/// A table of settings. One struct is what a file, the environment and the command line may say,
+/// and what comes of it; its defaults are those of its flags.
+pub trait Settings: Args + Default + Serialize + DeserializeOwned {
     /// The name of its table in the file.
     const TABLE: &str;
 
-    /// Its table of a file that has been read.
-    fn pick(file: File) -> Self;
-
-    /// As a layer: what is typed in short or replaces something else, spelled out.
-    fn normalized(&self) -> Self;
+    /// Spells out, in a layer that has these `keys`, what is short for or replaces something else.
+    fn complete(&mut self, _keys: &mut Keys) {}
 
     /// Whether a run ends by itself, so that a deadline that comes first cuts it short.
-    fn has_end(_config: &Self::Config) -> bool {
+    fn has_end(&self) -> bool {
         true
     }
 }
 
-/// The configuration file: a table that all modes share, and one for each.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct File {
-    /// Where to connect, and how.
-    pub connect: ConnectSettings,
-    /// Sending one message.
-    pub send: SendSettings,
-    /// Sending requests at an interval.
-    pub ping: PingSettings,
-    /// Making load.
-    pub bench: BenchSettings,
+/// The keys that a layer has, spelled as in a file: what it says, where the rest is default.
+pub type Keys = BTreeSet<String>;
+
+/// The layers below the command line.
+pub struct Below<'a> {
+    /// The file, and its tables.
+    file: Option<(PathBuf, Table)>,
+    /// Looks a variable up.
+    environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
-/// The effective configuration of a mode.
-pub struct Setup<M: Mode> {
-    /// Where to connect, and how.
-    pub connect: Connect,
-    /// The mode's own part.
-    pub mode: M::Config,
-    /// Where each value came from; shown as a configuration file.
-    pub layers: Tables,
+/// A table that is settled.
+pub struct Settled<T> {
+    /// What applies.
+    pub settings: T,
+    /// Where each value came from; shown as a part of a configuration file.
+    layers: Layers,
 }
 
-/// The layers of the shared table, and of the mode's.
-#[derive(Debug)]
-pub struct Tables {
-    connect: Layers,
-    mode: Layers,
-    name: &'static str,
-}
-
-impl<M: Mode> Setup<M> {
-    /// Folds all the layers. `environment` looks a variable up.
-    pub fn load(
-        invocation: &Invocation<M>,
-        environment: impl Fn(&str) -> Option<OsString>,
+impl<'a> Below<'a> {
+    /// Reads the file that a flag or the environment names. As a whole it is an `F`.
+    pub fn read<F: DeserializeOwned>(
+        flag: Option<&Path>,
+        environment: &'a dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, Failure> {
-        Self::fold(invocation, environment).map_err(Failure::usage)
+        let named = || environment(&variable("config")).filter(|path| !path.is_empty());
+        let path = flag
+            .map(Path::to_owned)
+            .or_else(|| named().map(PathBuf::from));
+        let read = |path: PathBuf| -> Result<_> {
+            let text = read_text(&path)?;
+            let checked = parse::<F>(&text).and_then(|_| parse(&text));
+            let tables = checked.with_context(|| path.display().to_string())?;
+            Ok((path, tables))
+        };
+        let file = path.map(read).transpose().map_err(Failure::usage)?;
+        Ok(Below { file, environment })
     }
 
-    fn fold(
-        invocation: &Invocation<M>,
-        environment: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self> {
-        let mut layers = Tables {
-            connect: Layers::defaults(&Connect::default())?,
-            mode: Layers::defaults(&M::Config::default())?,
-            name: M::TABLE,
-        };
-        let path = invocation.config.clone().or_else(|| {
-            let path = environment(&variable("config"))?;
-            (!path.is_empty()).then(|| PathBuf::from(path))
-        });
-        if let Some(path) = path {
-            let (connect, mode) = file::<M>(&path)?;
-            layers = layers.over(Source::File(path), &connect, &mode)?;
+    /// Folds all the layers of one table. The command line has `keys`.
+    pub fn settle<T: Settings>(&self, flags: T, keys: &Keys) -> Result<Settled<T>, Failure> {
+        self.fold(flags, keys).map_err(Failure::usage)
+    }
+
+    fn fold<T: Settings>(&self, flags: T, keys: &Keys) -> Result<Settled<T>> {
+        let mut layers = Layers::defaults(&T::default())?;
+        if let Some((path, tables)) = &self.file
+            && let Some(table) = tables.get(T::TABLE).and_then(|table| table.as_table())
+        {
+            let keys = table.keys().cloned().collect();
+            let layer = layer::<T>(table.clone().try_into()?, keys)?;
+            layers = layers.over(Source::File(path.clone()), &layer)?;
         }
-        for (connect, mode) in from_environment::<M>(environment)? {
-            layers = layers.over(Source::Environment, &connect, &mode)?;
+        let command = switches(T::augment_args(Command::new("echo-client")));
+        for argument in command.get_arguments() {
+            let key = key(argument);
+            let variable = variable(&key);
+            let value = (self.environment)(&variable).filter(|value| !value.is_empty());
+            let Some(word) = value.and_then(|value| word(argument, value)) else {
+                continue;
+            };
+            // Each alone, so that an error names it: a variable is a flag spelled otherwise.
+            let matches = command
+                .clone()
+                .try_get_matches_from(["echo-client".into(), word])
+                .map_err(|error| bad_variable(&variable, &error))?;
+            let layer = layer(T::from_arg_matches(&matches)?, [key].into())?;
+            layers = layers.over(Source::Environment, &layer)?;
         }
-        layers = layers.over(Source::Flag, &invocation.connect, &invocation.mode)?;
-        Ok(Setup {
-            connect: layers.connect.resolve()?,
-            mode: layers.mode.resolve()?,
+        let layers = layers.over(Source::Flag, &layer(flags, keys.clone())?)?;
+        Ok(Settled {
+            settings: layers.resolve()?,
             layers,
         })
     }
 }
 
-impl Tables {
-    fn over(self, source: Source, connect: &ConnectSettings, mode: &impl Mode) -> Result<Self> {
-        Ok(Tables {
-            connect: self.connect.over(source.clone(), &connect.normalized())?,
-            mode: self.mode.over(source, &mode.normalized())?,
-            name: self.name,
-        })
-    }
-}
-
-impl fmt::Display for Tables {
+impl<T: Settings> fmt::Display for Settled<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[connect]\n{}\n", self.connect)?;
-        write!(f, "[{}]\n{}", self.name, self.mode)
+        write!(f, "[{}]\n{}", T::TABLE, self.layers)
     }
 }
 
-fn file<M: Mode>(path: &Path) -> Result<(ConnectSettings, M)> {
-    let mut file: File = read_file(path)?;
-    let connect = std::mem::take(&mut file.connect);
-    Ok((connect, M::pick(file)))
+/// What a layer says of a table: of `settings` that which has been given.
+fn layer<T: Settings>(mut settings: T, mut keys: Keys) -> Result<Table> {
+    settings.complete(&mut keys);
+    let mut table = Table::try_from(&settings)?;
+    table.retain(|key, _| keys.contains(key));
+    Ok(table)
 }
 
-/// What each variable that is set says. A variable is parsed alone, so that an error names it.
-fn from_environment<M: Mode>(
-    lookup: impl Fn(&str) -> Option<OsString>,
-) -> Result<Vec<(ConnectSettings, M)>> {
-    let command = ConnectSettings::augment_args(Command::new("echo-client"));
-    let command = M::augment_args(command).disable_help_flag(true);
-    let keys: Vec<_> = command
-        .get_arguments()
-        .filter_map(|argument| argument.get_long())
-        .collect();
-    let mut flags = flags_from_environment(keys, &lookup);
-    // The target is a flag to the environment's eyes only: on the command line it has no name.
-    let target = variable("target");
-    if let Some(value) = lookup(&target).filter(|value| !value.is_empty()) {
-        flags.push((target, value));
+/// What was typed, and is no default.
+pub fn typed(matches: &ArgMatches, command: &Command) -> Keys {
+    let is_typed = |argument: &&Arg| {
+        let source = matches.value_source(argument.get_id().as_str());
+        source == Some(clap::parser::ValueSource::CommandLine)
+    };
+    command.get_arguments().filter(is_typed).map(key).collect()
+}
+
+/// A flag's key in a file.
+fn key(argument: &Arg) -> String {
+    argument.get_id().as_str().replace('_', "-")
+}
+
+/// What would be typed to say the same; of what has no long name, nothing.
+fn word(argument: &Arg, value: OsString) -> Option<OsString> {
+    if argument.is_positional() {
+        return Some(value);
     }
-    flags
-        .into_iter()
-        .map(|(variable, flag)| {
-            let words = [OsString::from("echo-client"), flag];
-            let matches = command
-                .clone()
-                .try_get_matches_from(words)
-                .map_err(|error| bad_variable(&variable, &error))?;
-            Ok((
-                ConnectSettings::from_arg_matches(&matches)?,
-                M::from_arg_matches(&matches)?,
-            ))
-        })
-        .collect()
+    let mut word = OsString::from(format!("--{}=", argument.get_long()?));
+    word.push(value);
+    Some(word)
+}
+
+/// The defaults of the flags, as settings.
+pub fn defaults<T: Args>() -> T {
+    let command = switches(T::augment_args(Command::new("defaults")));
+    let matches = command.get_matches_from(["defaults"]);
+    T::from_arg_matches(&matches).expect("the text of a default is a value")
+}
+
+/// Has every flag that is on or off take a value too (`--raw=false`), so that it can be taken back.
+pub fn switches(command: Command) -> Command {
+    let switched = command.mut_args(|argument| {
+        let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
+        let argument = match is_switch && argument.get_long().is_some() {
+            true => argument
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_value("false")
+                .default_missing_value("true")
+                .value_name("BOOL")
+                .value_parser(switch),
+            false => argument,
+        };
+        match argument.get_default_values() {
+            [value] if value.is_empty() || value == "false" => argument.hide_default_value(true),
+            _ => argument,
+        }
+    });
+    switched.mut_subcommands(switches)
+}
+
+/// Parses a whole number that is not negative.
+pub fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let Whole(number) = Whole::<0>::from_str(text)?;
+    T::try_from(number).map_err(|_| "the number is too large for this machine".to_owned())
 }
 
 fn bad_variable(variable: &str, error: &clap::Error) -> anyhow::Error {

@@ -18,36 +18,41 @@ pub mod wire;
 use anyhow::anyhow;
 use echo_core::Failure;
 
-use cli::{Cli, Command, Invocation};
-use config::{Mode, Setup};
+use cli::{Cli, Command, File, Invocation};
+use config::{Below, Keys, Settings};
 use connection::Connect;
 use interrupt::{Interrupt, Why};
 
-/// Does what the command line asks for.
+/// Does what the command line asks for, of which the user has typed `keys`.
 ///
 /// # Errors
 /// Everything that is not a success, with the exit code it deserves.
-pub fn run(cli: Cli) -> Result<(), Failure> {
+pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
     match cli.command {
-        None => mode(cli.send, send::run),
-        Some(Command::Ping(invocation)) => mode(invocation, ping::run),
-        Some(Command::Bench(invocation)) => mode(invocation, bench::run),
+        None => mode(cli.send, keys, send::run),
+        Some(Command::Ping(invocation)) => mode(invocation, keys, ping::run),
+        Some(Command::Bench(invocation)) => mode(invocation, keys, bench::run),
     }
 }
 
-/// Resolves the configuration of one mode, and runs it.
-fn mode<M: Mode>(
+/// Settles what one mode is to do, and runs it.
+fn mode<M: Settings>(
     invocation: Invocation<M>,
-    run: impl FnOnce(Connect, M::Config, &Interrupt) -> Result<(), Failure>,
+    keys: &Keys,
+    run: impl FnOnce(Connect, M, &Interrupt) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let setup = Setup::load(&invocation, |name| std::env::var_os(name))?;
+    let environment = |name: &str| std::env::var_os(name);
+    let below = Below::read::<File>(invocation.config.as_deref(), &environment)?;
+    let connect = below.settle(invocation.connect, keys)?;
+    let mode = below.settle(invocation.mode, keys)?;
     if invocation.print_config {
-        return output::line(&setup.layers).map_err(output::failure);
+        return output::line(format_args!("{connect}\n{mode}")).map_err(output::failure);
     }
-    setup.connect.check()?;
-    let interrupt = Interrupt::install(setup.connect.deadline)?;
-    let has_end = M::has_end(&setup.mode);
-    run(setup.connect, setup.mode, &interrupt)?;
+    let (connect, mode) = (connect.settings, mode.settings);
+    connect.check()?;
+    let interrupt = Interrupt::install(connect.deadline)?;
+    let has_end = mode.has_end();
+    run(connect, mode, &interrupt)?;
     match interrupt.why() {
         Some(why @ Why::Deadline(_)) if has_end => Err(Failure::bad(anyhow!(
             "{why}: the run takes longer than that; allow more time"

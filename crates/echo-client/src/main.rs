@@ -3,17 +3,16 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
-use echo_client::cli::{self, Cli};
+use echo_client::cli;
 use echo_client::output;
 use echo_core::{Exit, Failure};
 
 fn main() -> ExitCode {
-    let outcome = match Cli::try_parse() {
-        Ok(cli) => echo_client::run(cli),
+    let outcome = match cli::parse(std::env::args_os()) {
+        Ok((cli, keys)) => echo_client::run(cli, &keys),
         // Help and version are results.
         Err(told) if !told.use_stderr() => print(&told),
-        Err(error) => cli::hinted(error).exit(),
+        Err(error) => error.exit(),
     };
     let exit = match outcome {
         Ok(()) => Exit::Success,

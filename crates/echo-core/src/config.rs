@@ -1,8 +1,6 @@
 //! Configuration in layers: defaults, then a TOML file, then the environment, then flags.
 //!
-//! Each program has two types: *settings*, in which every field is an `Option` and which clap and
-//! a file can both fill, and the resolved *configuration*. A layer is any serializable value; it
-//! overrides, key by key, what lies below it.
+//! A layer is any serializable value; it overrides, key by key, what lies below it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toml::{Table, Value};
+pub use toml::Table;
+use toml::Value;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,9 +138,13 @@ pub fn switch(text: &str) -> Result<bool, String> {
 
 /// Reads a settings file. An error names the file, the line and the key.
 pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-    parse(&text).with_context(|| path.display().to_string())
+    parse(&read_text(path)?).with_context(|| path.display().to_string())
+}
+
+/// Reads the text of a settings file, for [`parse`].
+pub fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration file {}", path.display()))
 }
 
 /// Reads the text of a settings file. An error names the line and the key.
@@ -170,6 +173,8 @@ fn plain(message: &str) -> String {
         ("expected path string", "expected a text in quotes"),
         ("wanted string or table", "expected a text in quotes"),
         ("expected f64", "expected a number"),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected usize", "expected a whole number from 0 on"),
     ]
     .iter()
     .fold(message.to_owned(), |message, (theirs, ours)| {

@@ -18,7 +18,7 @@ use crate::output;
 use crate::report::hdr::HdrLog;
 use crate::report::{self, Environment, Fault, Generator, Mode, Report, Target, Text};
 
-pub use settings::{Bench, BenchSettings};
+pub use settings::Bench;
 
 /// From this share of a core on, a thread has no time left to be on time.
 const FULL: f64 = 0.95;
@@ -29,21 +29,21 @@ const STARVED: f64 = 0.05;
 pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(), Failure> {
     config.check(&connect)?;
     // A file that cannot be written is better known before the run than after it.
-    let mut page = match config.report.as_os_str().is_empty() {
-        true => None,
-        false => Some(File::create(&config.report).map_err(|e| unwritable(&config.report, &e))?),
+    let mut page = match &config.report {
+        Some(path) => Some((path, File::create(path).map_err(|e| unwritable(path, &e))?)),
+        None => None,
     };
-    let log = match config.hdr.as_os_str().is_empty() {
-        true => None,
-        false => {
+    let log = match &config.hdr {
+        Some(path) => {
             let start = SystemTime::now() + config.warmup.0;
-            Some(HdrLog::create(&config.hdr, start).map_err(|e| unwritable(&config.hdr, &e))?)
+            Some(HdrLog::create(path, start).map_err(|e| unwritable(path, &e))?)
         }
+        None => None,
     };
     let report = measure(&connect, &config, log, interrupt)?;
-    if let Some(page) = &mut page {
+    if let Some((path, page)) = &mut page {
         page.write_all(report::html(&report).as_bytes())
-            .map_err(|error| unwritable(&config.report, &error))?;
+            .map_err(|error| unwritable(path, &error))?;
     }
     if config.json {
         output::line(report::json(&report)).map_err(output::failure)?;
@@ -95,7 +95,11 @@ fn measure(
     }
     report.notes = notes(&outcome.generator);
     report.generator = Some(outcome.generator);
-    report.verdicts = config.fail_if.judge(&report);
+    report.verdicts = config
+        .fail_if
+        .iter()
+        .flat_map(|fail_if| fail_if.judge(&report))
+        .collect();
     Ok(report)
 }
 

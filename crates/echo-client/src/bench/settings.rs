@@ -6,143 +6,71 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use echo_core::config::switch;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Failure, Framing, Whole};
+use echo_core::{Failure, Framing};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{File, Mode};
+use crate::config::{Settings, defaults, whole};
 use crate::connection::Connect;
 use crate::report::{Load, Thresholds};
 use crate::wire::echo::HEADER_LEN;
 
-/// The options of `bench`, as they are typed.
-#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+/// How much load to make, and what to do with the result.
+#[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Load")]
-pub struct BenchSettings {
+pub struct Bench {
     /// How long to measure [default: 10s, or without limit when --count is given]
     #[arg(short, long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Timespan>,
-    /// Stop after this many requests; 0 sets no limit [default: 0]
-    #[arg(short, long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub count: Option<Whole>,
-    /// Connections (sockets, for UDP) [default: 1]
-    #[arg(short = 'P', long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parallel: Option<Whole>,
-    /// The bytes of a message, without its framing [default: 64]
-    #[arg(short, long, value_name = "SIZE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<Size>,
-    /// Requests in flight on each connection [default: 1]
-    #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub depth: Option<Whole>,
-    /// Requests a second, on all connections together; 0: as many as replies allow [default: 0]
-    #[arg(short, long, value_name = "N", value_parser = rate, allow_negative_numbers = true)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate: Option<f64>,
-    /// Make load for this long before measuring [default: 1s]
-    #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warmup: Option<Timespan>,
-    /// Threads that make the load [default: 1]
-    #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threads: Option<Whole>,
+    /// Stop after this many requests; 0 sets no limit
+    #[arg(short, long, value_name = "N", default_value = "0", value_parser = whole::<u64>)]
+    pub count: u64,
+    /// Connections (sockets, for UDP)
+    #[arg(short = 'P', long, value_name = "N", default_value = "1", value_parser = whole::<usize>)]
+    pub parallel: usize,
+    /// The bytes of a message, without its framing
+    #[arg(short, long, value_name = "SIZE", default_value = "64")]
+    pub size: Size,
+    /// Requests in flight on each connection
+    #[arg(long, value_name = "N", default_value = "1", value_parser = whole::<usize>)]
+    pub depth: usize,
+    /// Requests a second, on all connections together; 0: as many as replies allow
+    #[arg(short, long, value_name = "N", default_value = "0", value_parser = rate,
+          allow_negative_numbers = true)]
+    pub rate: f64,
+    /// Make load for this long before measuring
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    pub warmup: Timespan,
+    /// Threads that make the load
+    #[arg(long, value_name = "N", default_value = "1", value_parser = whole::<usize>)]
+    pub threads: usize,
     /// Do not compare what comes back with what was sent
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub no_verify: Option<bool>,
+    #[arg(long)]
+    pub no_verify: bool,
     /// Fail when any of these holds: p99>2ms,loss>0.1%; also min, avg, max, mdev, rate, errors
     /// and unsent
     #[arg(long, value_name = "CONDITIONS", help_heading = "Result")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_if: Option<Thresholds>,
     /// Print the report as one JSON document
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch,
-          help_heading = "Result")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub json: Option<bool>,
+    #[arg(long, help_heading = "Result")]
+    pub json: bool,
     /// Write the report as a page for a browser, too
     #[arg(long, value_name = "FILE", help_heading = "Result")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<PathBuf>,
     /// Write the latencies as an HdrHistogram log, too: logs of several machines can be merged
     #[arg(long, value_name = "FILE", help_heading = "Result")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub hdr: Option<PathBuf>,
-}
-
-/// How much load to make, and what to do with the result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Bench {
-    /// How long to measure, if it was said; see [`Bench::span`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub duration: Option<Timespan>,
-    /// How many requests to measure; 0: no limit.
-    pub count: u64,
-    /// Connections, or sockets.
-    pub parallel: usize,
-    /// Bytes of a message, without its framing.
-    pub size: Size,
-    /// Requests in flight on each connection.
-    pub depth: usize,
-    /// Requests a second on all connections together; 0: as many as replies allow.
-    pub rate: f64,
-    /// How long to make load before measuring.
-    pub warmup: Timespan,
-    /// Threads that make the load.
-    pub threads: usize,
-    /// Take what comes back for right.
-    pub no_verify: bool,
-    /// What the run must keep.
-    pub fail_if: Thresholds,
-    /// One JSON document instead of text.
-    pub json: bool,
-    /// Where to write a page, unless empty.
-    pub report: PathBuf,
-    /// Where to write an HdrHistogram log, unless empty.
-    pub hdr: PathBuf,
 }
 
 impl Default for Bench {
     fn default() -> Self {
-        Bench {
-            duration: None,
-            count: 0,
-            parallel: 1,
-            size: Size(64),
-            depth: 1,
-            rate: 0.0,
-            warmup: Timespan::from_secs(1),
-            threads: 1,
-            no_verify: false,
-            fail_if: Thresholds::default(),
-            json: false,
-            report: PathBuf::new(),
-            hdr: PathBuf::new(),
-        }
+        defaults()
     }
 }
 
-impl Mode for BenchSettings {
-    type Config = Bench;
+impl Settings for Bench {
     const TABLE: &str = "bench";
-
-    fn pick(file: File) -> Self {
-        file.bench
-    }
-
-    fn normalized(&self) -> Self {
-        self.clone()
-    }
 }
 
 /// The most requests that may be in flight on a connection: each costs memory.

@@ -18,7 +18,7 @@ use echo_core::Endpoint;
 pub use echo_core::{Address, cause};
 pub use error::{ConnectError, ErrorKind};
 pub use patience::{Patience, TICK};
-pub use settings::{Color, Connect, ConnectSettings, Family, LocalAddress};
+pub use settings::{Color, Connect, Family, LocalAddress};
 pub(crate) use socket::number;
 pub use socket::{Socket, congestion_control, open};
 

@@ -6,31 +6,33 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use echo_core::config::switch;
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, Transport};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Keys, Settings, defaults};
 use crate::narrator::Narrator;
 
-/// The shared options as they are typed, in the file or on the command line.
-#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+/// What to connect to, and how.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Connection")]
-pub struct ConnectSettings {
-    /// HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH [default: 127.0.0.1:5346]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<Endpoint>,
+pub struct Connect {
+    /// HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
+    #[arg(default_value_t)]
+    pub target: Endpoint,
     /// Send datagrams over UDP instead of a TCP stream
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub udp: Option<bool>,
-    /// Which addresses of a name to try: any, ipv4 or ipv6 [default: any]
-    #[arg(long, value_name = "FAMILY", hide_possible_values = true)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub family: Option<Family>,
+    #[arg(short, long)]
+    pub udp: bool,
+    /// Which addresses of a name to try: any, ipv4 or ipv6
+    #[arg(
+        long,
+        value_name = "FAMILY",
+        hide_possible_values = true,
+        default_value = "any"
+    )]
+    pub family: Family,
     /// The same as --family ipv4
     #[arg(short = '4', conflicts_with_all = ["family", "ipv6"])]
     #[serde(skip)]
@@ -41,72 +43,38 @@ pub struct ConnectSettings {
     pub ipv6: bool,
     /// Connect from this local address, ADDRESS or ADDRESS:PORT
     #[arg(short = 'B', long, value_name = "ADDRESS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bind: Option<LocalAddress>,
-    /// Give up resolving, or connecting to one address, after this long [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect_timeout: Option<Timespan>,
-    /// Give up when nothing has come back for this long [default: 5s]
-    #[arg(short = 'W', long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Timespan>,
-    /// Sum up and stop after this long in all; 0 sets no limit [default: 0s]
-    #[arg(short = 'w', long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Timespan>,
-    /// How long to keep trying until the server is up [default: 0s]
-    #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub wait: Option<Timespan>,
-    /// How messages are framed: raw, lines or length [default: raw]
-    #[arg(long, value_name = "FRAMING")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub framing: Option<Framing>,
-    /// The longest frame to send [default: 1MiB]
-    #[arg(long, value_name = "SIZE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_frame: Option<Size>,
-    /// Show both ends of the socket: local and remote address and port
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verbose: Option<bool>,
-    /// Colours: auto, always or never; NO_COLOR turns auto off [default: auto]
-    #[arg(long, value_name = "WHEN", hide_possible_values = true)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub color: Option<Color>,
-}
-
-/// What to connect to, and how.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Connect {
-    /// The server.
-    pub target: Endpoint,
-    /// Datagrams, where the target does not say which transport.
-    pub udp: bool,
-    /// Which of a name's addresses to try.
-    pub family: Family,
-    /// The local address and, unless 0, port.
-    pub bind: Option<LocalAddress>,
-    /// The limit on resolving the name, and on connecting to each of its addresses.
+    /// Give up resolving, or connecting to one address, after this long
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub connect_timeout: Timespan,
-    /// How long the server may keep silent while it owes bytes.
+    /// Give up when nothing has come back for this long
+    #[arg(short = 'W', long, value_name = "DURATION", default_value = "5s")]
     pub timeout: Timespan,
-    /// How long the whole may take; zero: no limit.
+    /// Sum up and stop after this long in all; 0 sets no limit
+    #[arg(short = 'w', long, value_name = "DURATION", default_value = "0s")]
     pub deadline: Timespan,
-    /// How long to retry until a connection succeeds.
+    /// How long to keep trying until the server is up
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub wait: Timespan,
-    /// How messages are framed.
+    /// How messages are framed: raw, lines or length
+    #[arg(long, value_name = "FRAMING", default_value = "raw")]
     pub framing: Framing,
-    /// The most bytes a frame may have.
+    /// The longest frame to send
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
     pub max_frame: Size,
-    /// Tell both ends of each connection.
+    /// Show both ends of the socket: local and remote address and port
+    #[arg(short, long)]
     pub verbose: bool,
-    /// When to use colours.
+    /// Colours: auto, always or never; NO_COLOR turns auto off
+    #[arg(
+        long,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        default_value = "auto"
+    )]
     pub color: Color,
     /// Who is told of each call, for those who ask for explanations.
+    #[arg(skip)]
     #[serde(skip)]
     pub narrator: Narrator,
 }
@@ -144,35 +112,20 @@ pub struct LocalAddress(pub SocketAddr);
 
 impl Default for Connect {
     fn default() -> Self {
-        Connect {
-            target: Endpoint::default(),
-            udp: false,
-            family: Family::Any,
-            bind: None,
-            connect_timeout: Timespan::from_secs(5),
-            timeout: Timespan::from_secs(5),
-            deadline: Timespan::default(),
-            wait: Timespan::default(),
-            framing: Framing::Raw,
-            max_frame: Size(1 << 20),
-            verbose: false,
-            color: Color::Auto,
-            narrator: Narrator::default(),
-        }
+        defaults()
     }
 }
 
-impl ConnectSettings {
-    /// With `-4` and `-6` folded into `family`, of which they are short forms.
-    pub fn normalized(&self) -> Self {
-        let short = match (self.ipv4, self.ipv6) {
-            (true, _) => Some(Family::Ipv4),
-            (_, true) => Some(Family::Ipv6),
-            _ => None,
-        };
-        ConnectSettings {
-            family: short.or(self.family),
-            ..self.clone()
+impl Settings for Connect {
+    const TABLE: &str = "connect";
+
+    /// `-4` and `-6` are short for a family.
+    fn complete(&mut self, keys: &mut Keys) {
+        for (is_meant, family) in [(self.ipv4, Family::Ipv4), (self.ipv6, Family::Ipv6)] {
+            if is_meant {
+                self.family = family;
+                keys.insert("family".to_owned());
+            }
         }
     }
 }

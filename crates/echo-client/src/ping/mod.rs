@@ -18,7 +18,7 @@ use crate::report::{self, Environment, Mode, Report, Target, Text};
 use session::Session;
 use show::Show;
 
-pub use settings::{Ping, PingSettings};
+pub use settings::Ping;
 
 /// Pings, and reports what came of it.
 pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), Failure> {

@@ -2,129 +2,66 @@
 
 use anyhow::anyhow;
 use clap::Args;
-use echo_core::config::switch;
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, Whole};
+use echo_core::{Endpoint, Failure};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{File, Mode};
+use crate::config::{Settings, defaults, whole};
 use crate::connection::Connect;
 
 /// The most a datagram over IPv4 holds, and `ping`'s limit too. A stream could carry more, but
 /// then one request and its echo no longer fit the buffers on the way.
 const MAX_SIZE: u64 = 65_507;
 
-/// The options of `ping`, as they are typed.
-#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+/// What is sent, when, and how it is told.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Ping")]
-pub struct PingSettings {
-    /// How many requests to send; 0 goes on until interrupted [default: 0]
-    #[arg(short, long, value_name = "NUMBER")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub count: Option<Whole>,
-    /// Time from one request to the next; 0 sends each as soon as the last is settled [default: 1s]
-    #[arg(short, long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interval: Option<Timespan>,
-    /// Bytes of payload [default: 56]
-    #[arg(short, long, value_name = "SIZE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<Size>,
-    /// Send for this long; 0 sets no limit [default: 0s]
-    #[arg(short, long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub duration: Option<Timespan>,
-    /// Show the summary only
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quiet: Option<bool>,
-    /// Start each line with the time, in seconds since 1970
-    #[arg(short = 'D', long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timestamps: Option<bool>,
-    /// Connect anew for each request, and time connecting and the echo apart
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub new_connection: Option<bool>,
-    /// Poll instead of sleeping while a reply is awaited: a core's work for the shortest times
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub busy: Option<bool>,
-    /// Print one JSON document at the end, and nothing else
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub json: Option<bool>,
-    /// Print one JSON event a line as it happens, the document last, and nothing else
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jsonl: Option<bool>,
-}
-
-/// What is sent, when, and how it is told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Ping {
-    /// Requests to send; 0: no limit.
+    /// How many requests to send; 0 goes on until interrupted
+    #[arg(short, long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
     pub count: u64,
-    /// From one request to the next; zero: as soon as the last one is settled.
+    /// Time from one request to the next; 0 sends each as soon as the last is settled
+    #[arg(short, long, value_name = "DURATION", default_value = "1s")]
     pub interval: Timespan,
-    /// Bytes of payload.
+    /// Bytes of payload
+    #[arg(short, long, value_name = "SIZE", default_value = "56")]
     pub size: Size,
-    /// How long to send for; zero: no limit.
+    /// Send for this long; 0 sets no limit
+    #[arg(short, long, value_name = "DURATION", default_value = "0s")]
     pub duration: Timespan,
-    /// The summary only.
+    /// Show the summary only
+    #[arg(short, long)]
     pub quiet: bool,
-    /// The time before each line.
+    /// Start each line with the time, in seconds since 1970
+    #[arg(short = 'D', long)]
     pub timestamps: bool,
-    /// A connection for each request.
+    /// Connect anew for each request, and time connecting and the echo apart
+    #[arg(long)]
     pub new_connection: bool,
-    /// Never sleep while a reply is awaited.
+    /// Poll instead of sleeping while a reply is awaited: a core's work for the shortest times
+    #[arg(long)]
     pub busy: bool,
-    /// One document.
+    /// Print one JSON document at the end, and nothing else
+    #[arg(long)]
     pub json: bool,
-    /// An event a line.
+    /// Print one JSON event a line as it happens, the document last, and nothing else
+    #[arg(long)]
     pub jsonl: bool,
 }
 
 impl Default for Ping {
     fn default() -> Self {
-        Ping {
-            count: 0,
-            interval: Timespan::from_secs(1),
-            size: Size(56),
-            duration: Timespan::default(),
-            quiet: false,
-            timestamps: false,
-            new_connection: false,
-            busy: false,
-            json: false,
-            jsonl: false,
-        }
+        defaults()
     }
 }
 
-impl Mode for PingSettings {
-    type Config = Ping;
+impl Settings for Ping {
     const TABLE: &str = "ping";
 
-    fn pick(file: File) -> Self {
-        file.ping
-    }
-
-    fn normalized(&self) -> Self {
-        self.clone()
-    }
-
-    fn has_end(config: &Ping) -> bool {
-        config.count > 0 || !config.duration.0.is_zero()
+    fn has_end(&self) -> bool {
+        self.count > 0 || !self.duration.0.is_zero()
     }
 }
 

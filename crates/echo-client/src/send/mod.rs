@@ -13,109 +13,67 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use echo_core::Failure;
-use echo_core::config::switch;
 use echo_core::units::Size;
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{File, Mode};
+use crate::config::{Keys, Settings, defaults};
 use crate::connection::{Connect, connect};
 use crate::interrupt::Interrupt;
 use crate::narrator::Narrator;
 use show::Show;
-use source::{CHUNK, Source};
+use source::Source;
 use watched::Watched;
 
 /// What is sent when nothing else is given: the tutorial's message.
 pub const DEFAULT_MESSAGE: &str = "Hello world! This is an echo server made with Rust.";
 
-/// The options of sending, as they are typed.
-#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+/// What is sent, and how the echo is shown.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Message")]
-pub struct SendSettings {
-    /// Send this text; - sends standard input
-    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Send this file
-    #[arg(short, long, value_name = "FILE", conflicts_with = "message")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
-    /// Write the returned bytes as they are, and nothing else
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub raw: Option<bool>,
-    /// End the sending half of the stream right after the last byte, while its echo is on the way
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub half_close: Option<bool>,
-    /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
-    #[arg(long, value_name = "SIZE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub buffer: Option<Size>,
-    /// Tell each socket call and what it means, on standard error; `json` for programs
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text",
-          value_name = "FORMAT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub explain: Option<Explain>,
-    /// Explain in `en` or `es` [default: auto, by the locale]
-    #[arg(long, value_name = "LANG")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lang: Option<Lang>,
-}
-
-/// What is sent, and how the echo is shown.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Send {
-    /// The text, or `-` for standard input.
+    /// Send this text; - sends standard input
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
+          default_value = DEFAULT_MESSAGE)]
     pub message: String,
-    /// A file to send instead, unless its name is empty.
+    /// Send this file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "message", default_value = "",
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub file: PathBuf,
-    /// Bytes as they are instead of a line of text.
+    /// Write the returned bytes as they are, and nothing else
+    #[arg(long)]
     pub raw: bool,
-    /// When the sending half ends: right after the last byte, or once that has come back.
+    /// End the sending half of the stream right after the last byte, while its echo is on the way
+    #[arg(long)]
     pub half_close: bool,
-    /// The most that one read of a stream takes.
+    /// Read at most this much of a stream at a time; little shows that it has no messages
+    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
     pub buffer: Size,
-    /// Whether each socket call is told and explained.
+    /// Tell each socket call and what it means, on standard error; `json` for programs
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "off",
+          default_missing_value = "text", value_name = "FORMAT")]
     pub explain: Explain,
-    /// The language of explanations.
+    /// Explain in `en` or `es`; auto goes by the locale
+    #[arg(long, value_name = "LANG", default_value = "auto")]
     pub lang: Lang,
 }
 
 impl Default for Send {
     fn default() -> Self {
-        Send {
-            message: DEFAULT_MESSAGE.to_owned(),
-            file: PathBuf::new(),
-            raw: false,
-            half_close: false,
-            buffer: Size(CHUNK as u64),
-            explain: Explain::Off,
-            lang: Lang::Auto,
-        }
+        defaults()
     }
 }
 
-impl Mode for SendSettings {
-    type Config = Send;
+impl Settings for Send {
     const TABLE: &str = "send";
 
-    fn pick(file: File) -> Self {
-        file.send
-    }
-
     /// A message of one layer takes the place of a file of the layers below.
-    fn normalized(&self) -> Self {
-        let replaced = self.message.as_ref().map(|_| PathBuf::new());
-        SendSettings {
-            file: self.file.clone().or(replaced),
-            ..self.clone()
+    fn complete(&mut self, keys: &mut Keys) {
+        if keys.contains("message") {
+            keys.insert("file".to_owned());
         }
     }
 }
