@@ -9,6 +9,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use echo_core::config::{Layers, Source, Table, parse, read_text, switch, variable};
+use echo_core::path::shown;
 use echo_core::{Failure, Whole};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,7 +61,7 @@ impl<'a> Below<'a> {
         let read = |path: PathBuf| -> Result<_> {
             let text = read_text(&path)?;
             let checked = parse::<F>(&text).and_then(|_| parse(&text));
-            let tables = checked.with_context(|| path.display().to_string())?;
+            let tables = checked.with_context(|| shown(&path).to_string())?;
             Ok((path, tables))
         };
         let file = path.map(read).transpose().map_err(Failure::usage)?;

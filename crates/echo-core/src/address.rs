@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::path::{FilePath, of_socket, shown};
+use crate::zone::Zoned;
+
 /// A socket's address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -82,8 +85,8 @@ impl From<&Address> for End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Inet(address) => write!(f, "{address}"),
-            End::Unix(path) => write!(f, "{}", path.display()),
+            End::Inet(address) => Zoned(*address).fmt(f),
+            End::Unix(path) => shown(path).fmt(f),
         }
     }
 }
@@ -97,8 +100,8 @@ impl From<End> for String {
 impl From<String> for End {
     fn from(text: String) -> Self {
         match text.parse() {
-            Ok(address) => End::Inet(address),
-            Err(_) => End::Unix(text.into()),
+            Ok(Zoned(address)) => End::Inet(address),
+            Err(_) => End::Unix(of_socket(FilePath::from_text(&text))),
         }
     }
 }

@@ -4,13 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 pub use toml::Table;
 use toml::Value;
+
+use crate::cause;
+use crate::escape::printable;
+use crate::path::shown;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +82,7 @@ impl fmt::Display for Layers {
             write!(f, "{line:width$}  # ")?;
             match &self.sources[*key] {
                 Source::Default => writeln!(f, "default")?,
-                Source::File(path) => writeln!(f, "file {}", path.display())?,
+                Source::File(path) => writeln!(f, "file {}", shown(path))?,
                 Source::Environment => writeln!(f, "environment {}", variable(key))?,
                 Source::Flag => writeln!(f, "flag --{key}")?,
             }
@@ -136,24 +143,49 @@ pub fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// The most that a settings file may have, in bytes: a thousand times what one needs.
+const MAX_FILE: u64 = 1 << 20;
+
 /// Reads a settings file. An error names the file, the line and the key.
 pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    parse(&read_text(path)?).with_context(|| path.display().to_string())
+    parse(&read_text(path)?).with_context(|| shown(path).to_string())
 }
 
-/// Reads the text of a settings file, for [`parse`].
+/// Reads the text of a settings file, for [`parse`]: a regular file of at most 1 MiB.
 pub fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration file {}", path.display()))
+    text_of(path)
+        .map_err(|why| anyhow!("cannot read the configuration file {}: {why}", shown(path)))
 }
 
-/// Reads the text of a settings file. An error names the line and the key.
+/// Opening anything else than a regular file must not wait, and reading it could never end.
+fn text_of(path: &Path) -> Result<String, String> {
+    let cause = |error: io::Error| cause(&error);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let file = File::from(opened.map_err(|error| cause(error.into()))?);
+    if !file.metadata().map_err(cause)?.is_file() {
+        return Err("it is no regular file; give one that is".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cause)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err("it is larger than 1 MiB; give a smaller one".to_owned());
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| "it is not UTF-8, as TOML files are; save it as that".to_owned())
+}
+
+/// Reads the text of a settings file. An error names the line and the key. Nothing of the text
+/// that it shows acts on a terminal.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let (shown, message) = (error.to_string(), error.message());
         let shown = shown.trim_end();
         let place = shown.strip_suffix(message).unwrap_or(shown);
-        anyhow::anyhow!("{place}{}", plain(message))
+        let place: Vec<String> = place.split('\n').map(printable).collect();
+        anyhow!("{}{}", place.join("\n"), printable(&plain(message)))
     })
 }
 
@@ -198,11 +230,8 @@ mod tests {
     #[derive(Default, Serialize, Deserialize)]
     #[serde(rename_all = "kebab-case", deny_unknown_fields)]
     struct Settings {
-        #[serde(skip_serializing_if = "Option::is_none")]
         max_frame: Option<u32>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         listen: Option<Vec<String>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         once: Option<bool>,
     }
 

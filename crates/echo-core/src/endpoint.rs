@@ -1,10 +1,14 @@
 //! Endpoints as people write them: `HOST:PORT`, `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::path::{FilePath, of_socket, shown};
 
 /// The host both programs use when none is given.
 pub const DEFAULT_HOST: &str = "127.0.0.1";
@@ -35,7 +39,7 @@ pub enum Endpoint {
         /// 0 lets the system choose, on a server.
         port: u16,
     },
-    /// A Unix stream socket's path.
+    /// A Unix stream socket's path; `unix:@NAME` begins with a zero byte, as the system has it.
     Unix(PathBuf),
 }
 
@@ -91,7 +95,7 @@ impl fmt::Display for Endpoint {
                     write!(f, "{host}:{port}")
                 }
             }
-            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+            Endpoint::Unix(path) => write!(f, "unix:{}", shown(path)),
         }
     }
 }
@@ -117,13 +121,7 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(path) = text.strip_prefix("unix:") {
-            if path.is_empty() {
-                return Err(bad("the path is missing; write unix:PATH"));
-            }
-            if path.contains('\0') {
-                return Err(bad("a path cannot hold a zero byte"));
-            }
-            return Ok(Endpoint::Unix(path.into()));
+            return unix(FilePath::from_text(path));
         }
         let (transport, address) = match text.split_once("://") {
             None => (None, text),
@@ -139,6 +137,31 @@ impl FromStr for Endpoint {
         let (host, port) = host_and_port(address)?;
         Ok(Endpoint::inet(transport, host, port))
     }
+}
+
+/// As it is typed: a path may have bytes that no text has.
+impl TryFrom<OsString> for Endpoint {
+    type Error = ParseEndpointError;
+
+    fn try_from(typed: OsString) -> Result<Self, Self::Error> {
+        match typed.as_bytes().strip_prefix(b"unix:") {
+            Some(path) => unix(OsString::from_vec(path.to_vec()).into()),
+            None => typed
+                .to_str()
+                .ok_or_else(|| bad("it is not UTF-8; write HOST:PORT"))?
+                .parse(),
+        }
+    }
+}
+
+fn unix(path: FilePath) -> Result<Endpoint, ParseEndpointError> {
+    if path.is_none() {
+        return Err(bad("the path is missing; write unix:PATH"));
+    }
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(bad("a path cannot hold a zero byte"));
+    }
+    Ok(Endpoint::Unix(of_socket(path)))
 }
 
 fn host_and_port(address: &str) -> Result<(&str, u16), ParseEndpointError> {
@@ -216,6 +239,9 @@ mod tests {
             "[fe80::1%eth0]:65535",
             "unix:run/e.sock",
             "unix:/tmp/with space:and:colons",
+            r"unix:/tmp/\xff\x1b",
+            "unix:@name",
+            "unix:./@name",
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!(endpoint.to_string(), text);

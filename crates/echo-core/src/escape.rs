@@ -33,6 +33,18 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Text as [`Escaped`], but that it does not stand between quotes: those and backslashes stay.
+pub fn printable(text: &str) -> String {
+    let plain = |char| matches!(char, '\'' | '"' | '\\');
+    text.split_inclusive(plain)
+        .map(|part| {
+            let quote = part.ends_with(plain);
+            let (words, last) = part.split_at(part.len() - usize::from(quote));
+            format!("{}{last}", words.escape_debug())
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,14 +1,22 @@
 //! What holds for any input: decoders against a model that sees the whole stream at once, and
 //! parsers that take what they print.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use echo_core::escape::Escaped;
 use echo_core::framing::{Decoded, Decoder, FrameError};
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Framing};
+use echo_core::{Endpoint, FilePath, Framing};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+/// Paths in which what looks like an escape, and what must become one, is frequent.
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![1..=255_u8, prop::sample::select(&b"\\x\\xff5c@'\x1b"[..])];
+    vec(byte, 1..12)
+}
 
 /// What a decoder must make of a stream: how many bytes are complete frames, and whether a frame
 /// over the limit follows.
@@ -92,6 +100,17 @@ fn cases(cases: u32) -> ProptestConfig {
 
 proptest! {
     #![proptest_config(cases(10_000))]
+
+    #[test]
+    fn a_path_of_any_bytes_is_text_and_a_path_again(bytes in path()) {
+        let path = FilePath::from(OsString::from_vec(bytes.clone()));
+        let text = path.to_string();
+        prop_assert!(!text.chars().any(char::is_control), "{text:?}");
+        prop_assert_eq!(FilePath::from_text(&text), path);
+        let typed = OsString::from_vec([b"unix:", &bytes[..]].concat());
+        let endpoint = Endpoint::try_from(typed).unwrap();
+        prop_assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+    }
 
     #[test]
     fn a_decoder_agrees_with_the_model_at_every_split(stream in stream(), max in 0..20_u64) {

@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 
 use super::telling::{Telling, paragraph, python, system};
 use super::text::{Lang, Texts};
+use echo_core::Zoned;
 use echo_core::address::End;
 
 use super::{Call, Family, Kind, Step, Trouble};
@@ -231,7 +232,8 @@ impl Story {
             ip if ip.is_unspecified() => "where-any",
             _ => "where-one",
         };
-        let (ip, port, place) = (address.ip(), address.port(), self.text(place, &[]));
+        let (ip, port) = (Zoned(*address).ip(), address.port());
+        let place = self.text(place, &[]);
         let mut text = self.text("bind", &[("ip", &ip), ("port", &port), ("where", &place)]);
         let mut add = |key, values: &[(&str, &dyn Display)]| {
             text.push(' ');

@@ -1,7 +1,11 @@
 //! A step in words, and the lines of code beside them.
 
 use super::text::wrap;
+use std::os::unix::ffi::OsStrExt;
+
+use echo_core::Zoned;
 use echo_core::address::End;
+use echo_core::escape::Escaped;
 
 use super::{Call, Family, Kind, Step};
 use crate::netstat;
@@ -95,8 +99,12 @@ pub(super) fn python(name: &str, kind: Kind, call: &Call) -> String {
 /// An address as Python writes it.
 fn tuple(end: &End) -> String {
     match end {
-        End::Inet(address) => format!("(\"{}\", {})", address.ip(), address.port()),
-        End::Unix(path) => format!("{path:?}"),
+        End::Inet(address) => format!("(\"{}\", {})", Zoned(*address).ip(), address.port()),
+        // As a literal of bytes, where it is no text; in the abstract namespace a zero comes first.
+        End::Unix(path) => match path.to_str() {
+            Some(text) => format!("\"{}\"", Escaped(text.as_bytes())),
+            None => format!("b\"{}\"", path.as_os_str().as_bytes().escape_ascii()),
+        },
     }
 }
 

@@ -1,15 +1,15 @@
 //! What a server is told: as written ([`Settings`]) and as it will be ([`Config`]).
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use echo_core::config::switch;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, Framing, Whole};
+use echo_core::{Endpoint, Failure, FilePath, Framing, Whole};
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub struct Config {
     /// Stop when standard input ends.
     pub exit_on_stdin_eof: bool,
     /// Write the ready lines to this file too, unless its name is empty.
-    pub ready_file: PathBuf,
+    pub ready_file: FilePath,
     /// How long connections that talk may go on once the server is stopping.
     pub drain: Timespan,
     /// The most connections at once; 0: as many as the open-file limit allows.
@@ -73,7 +73,7 @@ pub struct Config {
     /// The language of explanations.
     pub lang: Lang,
     /// Write every received chunk to this file, unless its name is empty.
-    pub record: PathBuf,
+    pub record: FilePath,
 }
 
 /// More than a socket can hold by default; each worker has one such buffer.
@@ -99,7 +99,7 @@ impl Default for Config {
             max_total: 0,
             exit_after: Timespan::from_secs(0),
             exit_on_stdin_eof: false,
-            ready_file: PathBuf::new(),
+            ready_file: FilePath::default(),
             drain: Timespan::from_secs(10),
             max_connections: 0,
             max_per_ip: 0,
@@ -116,7 +116,7 @@ impl Default for Config {
             log: Format::Text,
             explain: Explain::Off,
             lang: Lang::Auto,
-            record: PathBuf::new(),
+            record: FilePath::default(),
         }
     }
 }
@@ -184,84 +184,66 @@ pub struct Settings {
     ///
     /// `HOST:PORT` is TCP and UDP; `tcp://HOST:PORT`, `udp://HOST:PORT` and `unix:PATH` are one
     /// of a kind. Port 0 lets the system choose. `[::]:PORT` takes IPv4 too.
-    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',',
+          value_parser = OsStringValueParser::new().try_map(Endpoint::try_from))]
     pub listen: Option<Vec<Endpoint>>,
     /// Echo `raw` bytes as they come, whole `lines`, or whole `length`-prefixed frames [default: raw]
     #[arg(long, value_name = "FRAMING")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub framing: Option<Framing>,
     /// End a connection that sends a frame longer than this [default: 1MiB]
     #[arg(long, value_name = "SIZE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_frame: Option<Size>,
     /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
     #[arg(long, value_name = "SIZE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer: Option<Size>,
     /// Run this many event loops, each in a thread [default: one per core]
     #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<Whole<1, MAX_WORKERS>>,
     /// After a lone request, poll this long before sleeping; 0 always sleeps [default: 100us]
     #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub spin: Option<Timespan>,
     /// Serve one connection and exit; the same as --max-total 1
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub once: Option<bool>,
     /// Serve N connections in all and exit; 0: no limit [default: 0]
     #[arg(long, value_name = "N", conflicts_with = "once")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_total: Option<Whole>,
     /// Exit after this long; 0: never. Too early for --once or --max-total is exit code 1 [default: 0s]
     #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_after: Option<Timespan>,
     /// Exit when standard input ends, so that no server outlives the test that started it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_on_stdin_eof: Option<bool>,
     /// Once ready, put the ready lines into FILE, all at once
     #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ready_file: Option<PathBuf>,
+    pub ready_file: Option<FilePath>,
     /// When stopping, let connections that talk go on for at most this long [default: 10s]
     #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Timespan>,
     /// Hold at most this many connections; 0: what the open-file limit allows [default: 0]
     #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<Whole>,
     /// Hold at most this many connections from one IP address; 0: no limit [default: 0]
     #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_ip: Option<Whole>,
     /// Close a connection on which nothing arrives for this long; 0: never [default: 0s]
     #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Timespan>,
     /// Close a connection whose peer reads nothing for this long; 0: never [default: 5m]
     #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub write_timeout: Option<Timespan>,
     /// Probe a silent TCP peer after this long, give it up after twice that, or after --write-timeout
     /// where that is longer; 0: never [default: 1m]
     #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<Timespan>,
     /// Answer at most N datagrams a second from one source, loopback excepted; 0: no limit [default: 10000]
     #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_rate: Option<Whole<0, { u32::MAX as u64 }>>,
     /// Answer datagrams from service ports too (two echo servers can then loop)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "BOOL", value_parser = switch)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_allow_any: Option<bool>,
     /// Do this wrong on purpose, such as `drop=20%,udp`; may be given several times
     ///
@@ -269,32 +251,25 @@ pub struct Settings {
     /// rate, stall, refuse, no-accept, close-after, half-close-after, reset-after. Where: tcp,
     /// udp, unix, peer=, conn=, msg=. docs/FAULTS.md tells of each.
     #[arg(long, value_name = "SPEC", value_delimiter = ';')]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Vec<Fault>>,
     /// Draw what chance decides among the faults from this number [default: random]
     #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<Seed>,
     /// Tell `off`, `connections` or `traffic` [default: connections]
     #[arg(long, value_name = "LEVEL")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<Level>,
     /// Tell it as `text` or as `json` lines [default: text]
     #[arg(long, value_name = "FORMAT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Format>,
     /// Tell each socket call and what it means instead; `json` for programs
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "FORMAT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub explain: Option<Explain>,
     /// Explain in `en` or `es` [default: auto, by the locale]
     #[arg(long, value_name = "LANG")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lang: Option<Lang>,
     /// Write every received chunk to FILE, with time, size and bytes, as JSON lines
     #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub record: Option<PathBuf>,
+    pub record: Option<FilePath>,
 }
 
 impl FromStr for Level {

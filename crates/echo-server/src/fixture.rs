@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::Failure;
+use echo_core::path::shown;
 
 use crate::config::Config;
 use crate::event::{Address, Stop};
@@ -24,7 +25,7 @@ impl ReadyFile {
     /// # Errors
     /// A usage [`Failure`] when it is there to stay.
     pub fn prepare(config: &Config) -> Result<Self, Failure> {
-        if config.ready_file.as_os_str().is_empty() {
+        if config.ready_file.is_none() {
             return Ok(ReadyFile(None));
         }
         let path = &config.ready_file;
@@ -38,7 +39,7 @@ impl ReadyFile {
             Err(error) => Err(error),
         };
         removed.map_err(|error| refused(path, &error))?;
-        Ok(ReadyFile(Some(path.clone())))
+        Ok(ReadyFile(Some(path.to_path_buf())))
     }
 
     /// Writes `text` beside it and renames that: whoever finds the file finds it whole.
@@ -65,7 +66,7 @@ fn refused(path: &Path, error: &io::Error) -> Failure {
     Failure::usage(anyhow!(
         "cannot write the ready file {}: {error}; give a file in a directory you may write to with \
          --ready-file",
-        path.display()
+        shown(path)
     ))
 }
 

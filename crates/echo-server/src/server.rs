@@ -48,7 +48,7 @@ impl Server {
     /// See [`Server::bind`].
     pub fn bind_with(mut config: Config, mut events: Events) -> Result<Self, Failure> {
         config.check()?;
-        let record = match config.record.as_os_str().is_empty() {
+        let record = match config.record.is_none() {
             true => None,
             false => Some(Arc::new(Record::create(&config.record)?)),
         };

@@ -9,7 +9,7 @@ use assert_cmd::assert::Assert;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
-use common::{LIMIT, Server, TempPath, fails, has, in_own_network, program, wrapped};
+use common::{LIMIT, Server, TempPath, fails, has, in_own_network, program, run, wrapped};
 
 #[test]
 fn a_port_in_use_is_told_with_a_way_out() {
@@ -229,7 +229,7 @@ fn a_configuration_file_is_told_by_name_line_and_key() {
         &[
             "cannot read the configuration file",
             path.text(),
-            "No such file",
+            "no such file",
         ],
     );
     for (text, told) in [
@@ -259,13 +259,50 @@ fn a_configuration_file_is_told_by_name_line_and_key() {
     fails(
         program().args(["--config", "/"]),
         2,
-        &["cannot read", "directory"],
+        &["cannot read", "no regular file"],
+    );
+    fails(
+        program().args(["--config", "/dev/zero"]),
+        2,
+        &["/dev/zero", "no regular file"],
+    );
+    run(&format!("mkfifo {}.fifo", path.text()));
+    fails(
+        program().args(["--config", &format!("{}.fifo", path.text())]),
+        2,
+        &[".fifo", "no regular file"],
+    );
+    std::fs::write(&*path, vec![b'#'; (1 << 20) + 1]).unwrap();
+    fails(
+        program().args(config),
+        2,
+        &[path.text(), "larger than 1 MiB"],
     );
     fails(
         program().env("ECHO_CONFIG", "/nowhere.toml"),
         2,
         &["/nowhere.toml"],
     );
+}
+
+#[test]
+fn nothing_of_a_configuration_file_acts_on_a_terminal() {
+    let path = TempPath::new("echo.toml");
+    for text in [
+        "listen = [\"\x1b]0;title\x07\"]\n",
+        "x\x1b[2J = 1\n",
+        "\"a\\u001b[2J\\nb\" = 1\n",
+        "framing = \"\\u001b[2J\"\n",
+        "listen = [\"\\u009b2J\\u202e\"]\n",
+        "once = 1 # \x1b[2J\rforged\n",
+    ] {
+        std::fs::write(&*path, text).unwrap();
+        let told = refused(&format!("--config={}", path.text()));
+        let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
+        let acts = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!told.contains(acts), "{text:?}: {told:?}");
+        assert!(told.contains("line 1"), "{told}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use anyhow::anyhow;
 use echo_core::Failure;
+use echo_core::path::shown;
 
 use crate::connection::{Connect, ErrorKind, cause};
 use crate::engine::{dial, drive};
@@ -143,7 +144,7 @@ fn notes(generator: &Generator) -> Vec<String> {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    let directory = path.parent().unwrap_or(path).display();
+    let directory = shown(path.parent().unwrap_or(path));
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => format!("make the directory {directory}"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room".to_owned(),
@@ -152,7 +153,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     };
     Failure::bad(anyhow!(
         "cannot write {}: {}; {remedy}, or write elsewhere",
-        path.display(),
+        shown(path),
         cause(error)
     ))
 }

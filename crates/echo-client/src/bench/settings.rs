@@ -1,13 +1,12 @@
 //! The options of `bench`.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Failure, Framing};
+use echo_core::{Failure, FilePath, Framing};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Settings, defaults, whole};
@@ -57,10 +56,10 @@ pub struct Bench {
     pub json: bool,
     /// Write the report as a page for a browser, too
     #[arg(long, value_name = "FILE", help_heading = "Result")]
-    pub report: Option<PathBuf>,
+    pub report: Option<FilePath>,
     /// Write the latencies as an HdrHistogram log, too: logs of several machines can be merged
     #[arg(long, value_name = "FILE", help_heading = "Result")]
-    pub hdr: Option<PathBuf>,
+    pub hdr: Option<FilePath>,
 }
 
 impl Default for Bench {

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use echo_core::Endpoint;
+use echo_core::{Endpoint, Zoned};
 
 pub use echo_core::{Address, cause};
 pub use error::{ConnectError, ErrorKind};
@@ -233,9 +233,9 @@ impl Connect {
 impl Connection {
     /// Both ends, as `tcp 127.0.0.1:40000 <-> 127.0.0.1:5346`.
     pub fn ends(&self) -> String {
-        let ends = |transport, local: io::Result<SocketAddr>, remote| match local {
-            Ok(local) => format!("{transport} {local} <-> {remote}"),
-            Err(_) => format!("{transport} ? <-> {remote}"),
+        let ends = |transport, local: io::Result<SocketAddr>, remote: &SocketAddr| match local {
+            Ok(local) => format!("{transport} {} <-> {}", Zoned(local), Zoned(*remote)),
+            Err(_) => format!("{transport} ? <-> {}", Zoned(*remote)),
         };
         match (&self.socket, &self.remote) {
             (Socket::Tcp(socket), Address::Tcp(remote)) => ends("tcp", socket.local_addr(), remote),

@@ -1,14 +1,15 @@
 //! The options that every mode shares: what to connect to, and how.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use anyhow::anyhow;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, Transport};
+use echo_core::{Endpoint, Failure, Transport, Zoned};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
@@ -20,7 +21,7 @@ use crate::narrator::Narrator;
 #[command(next_help_heading = "Connection")]
 pub struct Connect {
     /// HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
-    #[arg(default_value_t)]
+    #[arg(default_value_t, value_parser = OsStringValueParser::new().try_map(Endpoint::try_from))]
     pub target: Endpoint,
     /// Send datagrams over UDP instead of a TCP stream
     #[arg(short, long)]
@@ -200,24 +201,18 @@ impl FromStr for LocalAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(text);
-        if let Ok(address) = bare.parse::<IpAddr>() {
-            return Ok(LocalAddress(SocketAddr::new(address, 0)));
-        }
-        text.parse().map(LocalAddress).map_err(|_| {
-            "not a local address; write 192.0.2.1, 192.0.2.1:4000 or [2001:db8::1]:4000".to_owned()
-        })
+        let Zoned(address) = Zoned::with_or_without_port(text).map_err(|cause| {
+            format!("{cause}; write 192.0.2.1, 192.0.2.1:4000 or [2001:db8::1]:4000")
+        })?;
+        Ok(LocalAddress(address))
     }
 }
 
 impl fmt::Display for LocalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.port() {
-            0 => write!(f, "{}", self.0.ip()),
-            _ => write!(f, "{}", self.0),
+            0 => f.write_str(&Zoned(self.0).ip()),
+            _ => Zoned(self.0).fmt(f),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use echo_core::Endpoint;
 use echo_core::address::End;
+use echo_core::path::shown;
 use serde::Serialize;
 
 use crate::connection::{Address, Connect};
@@ -23,7 +24,7 @@ impl Target {
     /// The target as it was written; its address is known once it has been resolved.
     pub fn of(connect: &Connect) -> Self {
         let (name, transport) = match &connect.target {
-            Endpoint::Unix(path) => (path.display().to_string(), "unix"),
+            Endpoint::Unix(path) => (shown(path).to_string(), "unix"),
             Endpoint::Inet { host, port, .. } => {
                 let transport = if connect.is_udp() { "udp" } else { "tcp" };
                 let name = Endpoint::inet(None, host.as_str(), *port);

@@ -10,6 +10,8 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
+use echo_core::path::shown;
+
 use crate::connection::cause;
 use crate::engine::recorder::Slice;
 use crate::report::Latency;
@@ -69,7 +71,7 @@ impl HdrLog {
     }
 
     fn unwritable(&self, error: &io::Error) -> io::Error {
-        let text = format!("cannot write {}: {}", self.path.display(), cause(error));
+        let text = format!("cannot write {}: {}", shown(&self.path), cause(error));
         io::Error::new(error.kind(), text)
     }
 

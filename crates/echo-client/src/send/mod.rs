@@ -9,13 +9,11 @@ mod watched;
 mod window;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use echo_core::Failure;
 use echo_core::units::Size;
+use echo_core::{Failure, FilePath};
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
@@ -40,9 +38,14 @@ pub struct Send {
           default_value = DEFAULT_MESSAGE)]
     pub message: String,
     /// Send this file
-    #[arg(short, long, value_name = "FILE", conflicts_with = "message", default_value = "",
-          value_parser = OsStringValueParser::new().map(PathBuf::from))]
-    pub file: PathBuf,
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        conflicts_with = "message",
+        default_value = ""
+    )]
+    pub file: FilePath,
     /// Write the returned bytes as they are, and nothing else
     #[arg(long)]
     pub raw: bool,

@@ -54,8 +54,8 @@ pub struct Piece {
 impl Source {
     /// Opens what `config` says to send. A file that cannot be read is a usage error.
     pub fn open(config: &Send, connect: &Connect) -> Result<Self, Failure> {
-        if !config.file.as_os_str().is_empty() {
-            let name = config.file.display().to_string();
+        if !config.file.is_none() {
+            let name = config.file.to_string();
             let file = File::open(&config.file)
                 .and_then(|file| match file.metadata()?.is_dir() {
                     true => Err(io::ErrorKind::IsADirectory.into()),

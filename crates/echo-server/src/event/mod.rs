@@ -8,11 +8,12 @@ pub(crate) mod record;
 pub(crate) mod stats;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 pub use echo_core::Address;
+use echo_core::Zoned;
 use echo_core::address::End;
 use echo_core::framing::FrameError;
 use echo_explain::Step;
@@ -313,7 +314,7 @@ impl From<PeerAddress> for End {
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PeerAddress::Inet(address) => write!(f, "{}", unmapped(*address)),
+            PeerAddress::Inet(address) => Zoned(unmapped(*address)).fmt(f),
             PeerAddress::Unix => f.write_str("a unix peer"),
         }
     }
@@ -321,7 +322,10 @@ impl fmt::Display for PeerAddress {
 
 /// `::ffff:192.0.2.1` as the IPv4 address it is.
 pub fn unmapped(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 impl fmt::Display for Reason {

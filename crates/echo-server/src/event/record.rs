@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::anyhow;
-use echo_core::Failure;
+use echo_core::path::shown;
 use echo_core::units::unix_ns;
+use echo_core::{Failure, Zoned};
 
 use crate::event::{Chunk, Origin, PeerAddress, Stop, unmapped};
 use crate::shutdown::Shutdown;
@@ -29,7 +30,7 @@ impl Record {
         let file = File::create(path).map_err(|error| {
             Failure::usage(anyhow!(
                 "cannot record to {}: {error}; give another file with --record",
-                path.display()
+                shown(path)
             ))
         })?;
         Ok(Record {
@@ -65,7 +66,7 @@ impl Record {
         let error = self.failed.get()?;
         Some(Failure::bad(anyhow!(
             "cannot record to {}: {error}; make room, or give another file with --record",
-            self.path.display()
+            shown(&self.path)
         )))
     }
 }
@@ -76,15 +77,15 @@ fn line(chunk: &Chunk<'_>) -> String {
     let ends = match chunk.origin {
         Origin::Stream(id, PeerAddress::Inet(peer)) => format!(
             ",\"transport\":\"tcp\",\"connection\":{id},\"peer\":\"{}\"",
-            unmapped(peer)
+            Zoned(unmapped(peer))
         ),
         Origin::Stream(id, PeerAddress::Unix) => {
             format!(",\"transport\":\"unix\",\"connection\":{id}")
         }
         Origin::Datagram { local, peer } => format!(
             ",\"transport\":\"udp\",\"local\":\"{}\",\"peer\":\"{}\"",
-            unmapped(local),
-            unmapped(peer)
+            Zoned(unmapped(local)),
+            Zoned(unmapped(peer))
         ),
     };
     line.push_str(&ends);

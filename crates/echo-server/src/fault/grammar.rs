@@ -1,7 +1,6 @@
 //! How a fault is written: what happens and where, separated by commas, in any order.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::text::{Bad, Text};
@@ -347,14 +346,8 @@ fn after(value: Text<'_>) -> Result<After, Bad> {
 }
 
 fn peer(value: Text<'_>) -> Result<PeerFilter, Bad> {
-    if let Ok(ip) = value.text.parse::<IpAddr>() {
-        return Ok(PeerFilter::Ip(ip.to_canonical()));
-    }
-    let socket: SocketAddr = value.value(|_: std::net::AddrParseError| {
-        "write an IP address, with or without a port: 192.0.2.1, [2001:db8::1]:4000".to_owned()
-    })?;
-    let ip = socket.ip().to_canonical();
-    Ok(PeerFilter::Socket(SocketAddr::new(ip, socket.port())))
+    let remedy = "write an IP address, with or without a port: 192.0.2.1, [2001:db8::1]:4000";
+    value.value(|cause| format!("{cause}; {remedy}"))
 }
 
 fn pick(pick: &mut Pick, value: Text<'_>) -> Result<(), Bad> {

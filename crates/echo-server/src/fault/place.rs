@@ -1,7 +1,12 @@
 //! Where a fault applies.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use echo_core::Zoned;
+
+use crate::event::unmapped;
 
 /// Where a fault applies. The default is everywhere that its action can.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,14 +32,9 @@ pub enum Network {
     Unix,
 }
 
-/// A peer's address, with or without its port.
+/// A peer's address; port 0 and no zone stand for any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerFilter {
-    /// Any port of this address.
-    Ip(IpAddr),
-    /// This address and port.
-    Socket(SocketAddr),
-}
+pub struct PeerFilter(pub SocketAddr);
 
 /// Some of a numbered sequence: those within the bounds, or a share of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +56,39 @@ impl Place {
     pub(super) fn covers(&self, network: Network, number: u64, peer: Option<SocketAddr>) -> bool {
         self.network.is_none_or(|only| only == network)
             && self.connections.bounds(number)
-            && self.peer.is_none_or(|only| match (only, peer) {
-                (PeerFilter::Ip(ip), Some(peer)) => peer.ip().to_canonical() == ip,
-                (PeerFilter::Socket(socket), Some(peer)) => {
-                    (peer.ip().to_canonical(), peer.port()) == (socket.ip(), socket.port())
-                }
-                (_, None) => false,
-            })
+            && self
+                .peer
+                .is_none_or(|only| peer.is_some_and(|peer| only.covers(peer)))
+    }
+}
+
+impl PeerFilter {
+    fn covers(self, peer: SocketAddr) -> bool {
+        let zone = |address| match address {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        peer.ip().to_canonical() == self.0.ip()
+            && [0, peer.port()].contains(&self.0.port())
+            && [0, zone(peer)].contains(&zone(self.0))
+    }
+}
+
+impl FromStr for PeerFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Zoned(address) = Zoned::with_or_without_port(text)?;
+        Ok(PeerFilter(unmapped(address)))
+    }
+}
+
+impl fmt::Display for PeerFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.port() {
+            0 => f.write_str(&Zoned(self.0).ip()),
+            _ => Zoned(self.0).fmt(f),
+        }
     }
 }
 
@@ -103,10 +129,8 @@ impl fmt::Display for Place {
         if let Some(network) = self.network {
             write!(f, ",{network}")?;
         }
-        match self.peer {
-            Some(PeerFilter::Ip(ip)) => write!(f, ",peer={ip}")?,
-            Some(PeerFilter::Socket(socket)) => write!(f, ",peer={socket}")?,
-            None => {}
+        if let Some(peer) = self.peer {
+            write!(f, ",peer={peer}")?;
         }
         self.connections.write(f, "conn")?;
         self.messages.write(f, "msg")

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use echo_core::Zoned;
 use echo_core::framing::FrameError;
+use echo_core::path::shown;
 use echo_core::units::unix_ns;
 use serde_json::{Value, json};
 
@@ -176,7 +178,7 @@ fn datagrams(local: SocketAddr, peer: SocketAddr, count: u64, unit: &str, bytes:
 fn address(address: &Address) -> String {
     match address {
         Address::Tcp(address) | Address::Udp(address) => text(*address),
-        Address::Unix(path) => path.display().to_string(),
+        Address::Unix(path) => shown(path).to_string(),
     }
 }
 
@@ -189,7 +191,7 @@ fn end(peer: &PeerAddress) -> Value {
 }
 
 fn text(address: SocketAddr) -> String {
-    unmapped(address).to_string()
+    Zoned(unmapped(address)).to_string()
 }
 
 fn ns(time: Duration) -> u64 {

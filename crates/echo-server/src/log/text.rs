@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use super::count::{Count, bytes};
 use super::digest::Digest;
+use echo_core::Zoned;
+
 use crate::event::{Address, Event, EventReader, Kind, Level};
 
 /// Writes every event to `out` until the server is gone. Where only connections were asked for,
@@ -62,8 +64,9 @@ fn line(out: &mut String, event: &Event) {
             local: Address::Udp(local),
         } if !local.ip().is_loopback() => writeln!(
             out,
-            "Warning: UDP on {local} answers whoever can send to it, and a sender is easily forged; \
-             --udp-rate bounds the replies, docs/SECURITY.md says what else to do"
+            "Warning: UDP on {} answers whoever can send to it, and a sender is easily forged; \
+             --udp-rate bounds the replies, docs/SECURITY.md says what else to do",
+            Zoned(*local)
         ),
         // The ready line has said so, on standard output; explanations tell of calls.
         Kind::Listening { .. } | Kind::Call(_) => Ok(()),
@@ -93,9 +96,10 @@ fn line(out: &mut String, event: &Event) {
             ..
         } => writeln!(
             out,
-            "  received {} with {} from {peer}",
+            "  received {} with {} from {}",
             Count(*count, "datagram"),
-            bytes(*n)
+            bytes(*n),
+            Zoned(*peer)
         ),
         Kind::DatagramsSent {
             peer,
@@ -104,16 +108,22 @@ fn line(out: &mut String, event: &Event) {
             ..
         } => writeln!(
             out,
-            "  sent {} with {} to {peer}",
+            "  sent {} with {} to {}",
             Count(*count, "datagram"),
-            bytes(*n)
+            bytes(*n),
+            Zoned(*peer)
         ),
         Kind::Datagrams {
             peer,
             count: 1,
             bytes: n,
             ..
-        } => writeln!(out, "Datagram from: {peer}: {}, echoed", bytes(*n)),
+        } => writeln!(
+            out,
+            "Datagram from: {}: {}, echoed",
+            Zoned(*peer),
+            bytes(*n)
+        ),
         Kind::Datagrams {
             peer,
             count,
@@ -121,15 +131,16 @@ fn line(out: &mut String, event: &Event) {
             ..
         } => writeln!(
             out,
-            "Datagrams: {count} with {}, echoed; the last from {peer}",
-            bytes(*n)
+            "Datagrams: {count} with {}, echoed; the last from {}",
+            bytes(*n),
+            Zoned(*peer)
         ),
         Kind::DatagramsDropped {
             peer,
             reason,
             count: 1,
             ..
-        } => writeln!(out, "Datagram from {peer} not answered: {reason}"),
+        } => writeln!(out, "Datagram from {} not answered: {reason}", Zoned(*peer)),
         Kind::DatagramsDropped {
             peer,
             reason,
@@ -137,7 +148,8 @@ fn line(out: &mut String, event: &Event) {
             ..
         } => writeln!(
             out,
-            "Datagrams not answered: {count}; the last from {peer}: {reason}"
+            "Datagrams not answered: {count}; the last from {}: {reason}",
+            Zoned(*peer)
         ),
         Kind::Faults { count, seed } => writeln!(
             out,

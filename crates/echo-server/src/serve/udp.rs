@@ -305,7 +305,14 @@ impl UdpEcho {
     /// The address that a datagram was sent to.
     fn asked(&self, meta: &RecvMeta) -> SocketAddr {
         let ip = meta.dst_ip.unwrap_or(self.local.ip());
-        unmapped(SocketAddr::new(ip, self.local.port()))
+        let mut address = unmapped(SocketAddr::new(ip, self.local.port()));
+        // It came in where its sender is.
+        if let (SocketAddr::V6(asked), SocketAddr::V6(peer)) = (&mut address, meta.addr)
+            && asked.ip().is_unicast_link_local()
+        {
+            asked.set_scope_id(peer.scope_id());
+        }
+        address
     }
 
     /// Sends `contents`, cut into `count` datagrams of the size in which they came. A datagram that the

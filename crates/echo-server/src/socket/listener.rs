@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use echo_core::{Endpoint, Failure, Transport};
+use echo_core::endpoint::DEFAULT_PORT;
+use echo_core::path::shown;
+use echo_core::{Endpoint, Failure, Transport, Zoned};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
@@ -117,8 +119,13 @@ impl fmt::Display for BindError {
             address,
             error,
         } = self;
-        write!(f, "cannot listen on {transport} {address}: ")?;
+        write!(f, "cannot listen on {transport} {}: ", Zoned(*address))?;
         match error.kind() {
+            io::ErrorKind::InvalidInput if is_without_zone(address) => write!(
+                f,
+                "such an address is another machine on each network; name this one's, as in \
+                 [fe80::1%eth0]:{DEFAULT_PORT}"
+            ),
             io::ErrorKind::AddrInUse => write!(
                 f,
                 "the port is in use; stop the program that holds it (`ss -lnp` names it), or choose \
@@ -140,6 +147,10 @@ impl fmt::Display for BindError {
             _ => write!(f, "{error}; choose another address with --listen"),
         }
     }
+}
+
+fn is_without_zone(address: &SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 
 fn is_out_of_files(error: &io::Error) -> bool {
@@ -213,6 +224,9 @@ fn bind_addresses(
 
 /// A host's addresses, each once.
 fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if host.contains(':') {
+        return Zoned::at(host, port).map(|Zoned(address)| vec![address]);
+    }
     let found = (host, port).to_socket_addrs().map_err(|error| {
         format!(
             "{host:?} could not be resolved: {error}; check the spelling, or give an IP address"
@@ -355,7 +369,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 fn bind_unix(config: &Config, events: &Events, path: &Path) -> anyhow::Result<Bound> {
-    let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", path.display());
+    let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", shown(path));
     remove_stale(events, path).map_err(fail)?;
     let listener = listen_unix(config, events, path).map_err(|error| {
         fail(match error.kind() {

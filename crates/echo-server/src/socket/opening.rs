@@ -1,7 +1,9 @@
 //! A socket on its way to listening, each call told where it is made.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 
 use echo_core::address::End;
 use echo_explain::{Call, Family, Kind};
@@ -101,8 +103,14 @@ impl Drop for Opening<'_> {
 }
 
 fn end(address: &SockAddr) -> End {
-    match (address.as_socket(), address.as_pathname()) {
-        (Some(address), _) => End::Inet(address),
-        (None, path) => End::Unix(path.unwrap_or("".as_ref()).to_owned()),
+    if let Some(address) = address.as_socket() {
+        return End::Inet(address);
     }
+    let name = address
+        .as_abstract_namespace()
+        .map(|name| [b"\0", name].concat());
+    End::Unix(match address.as_pathname() {
+        Some(path) => path.to_owned(),
+        None => OsString::from_vec(name.unwrap_or_default()).into(),
+    })
 }

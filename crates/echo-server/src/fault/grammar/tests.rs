@@ -3,6 +3,7 @@
 use super::*;
 use crate::fault::Share;
 use crate::fault::dice::Dice;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A fault from anywhere in the grammar; not every one goes together.
@@ -46,11 +47,8 @@ fn any(dice: &mut Dice) -> Fault {
             Some(Network::Unix),
         ][dice.below(4) as usize],
         peer: match dice.below(4) {
-            0 => Some(PeerFilter::Ip(IpAddr::from([192, 0, 2, bytes as u8]))),
-            1 => Some(PeerFilter::Socket(SocketAddr::from((
-                [1; 16],
-                bytes as u16,
-            )))),
+            0 => Some(PeerFilter(SocketAddr::from(([192, 0, 2, bytes as u8], 0)))),
+            1 => Some(PeerFilter(SocketAddr::from(([1; 16], bytes as u16)))),
             _ => None,
         },
         connections: any_pick(dice),
