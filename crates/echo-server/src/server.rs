@@ -1,6 +1,7 @@
 //! A server from its configuration to its end.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -14,8 +15,9 @@ use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
 use crate::fault::{DatagramFaults, Plan, Seed};
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
+use crate::serve::shared::Shared;
 use crate::serve::udp::UdpEcho;
-use crate::serve::worker::{self, Shared, Worker};
+use crate::serve::worker::{self, Worker};
 use crate::shutdown::Shutdown;
 use crate::socket::listener::{self, Bound, Listener};
 
@@ -125,7 +127,8 @@ impl Server {
         {
             let shutdown = shutdown.clone();
             let run = move || {
-                let outcome = worker.run();
+                let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()))
+                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
                 // One worker that fails stops all: half a server would lose connections.
                 shutdown.request_for(Stop::Failed);
                 outcome
@@ -180,7 +183,7 @@ impl Server {
             .into_iter()
             .unzip();
         let shared = Arc::new(Shared {
-            limits: Limits::new(&self.config),
+            limits: Limits::new(&self.config, shutdown.clone()),
             faults: self.faults,
             config: self.config,
             events: self.events,

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::process::Command;
 
 /// Runs one case of `faults.py`, whose every wait has a deadline.
@@ -78,4 +80,24 @@ cases! {
     a_wrong_fault_ends_with_two_and_is_pointed_at
     faults_come_from_a_file_too
     memory_is_bounded_while_answers_are_held_back
+}
+
+/// It is refused before it has a place, and so the one after it is the first.
+#[test]
+fn a_connection_that_a_fault_refuses_takes_no_place() {
+    for args in [
+        &["--once", "--fault=refuse,conn=1"][..],
+        &[
+            "--max-connections=1",
+            "--max-total=1",
+            "--fault=refuse,conn=1",
+        ],
+    ] {
+        let server = common::Server::start(args);
+        // By the time it is connected it may be reset already.
+        let refused = TcpStream::connect(server.tcp()).and_then(|mut peer| peer.read(&mut [0]));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        common::echo(common::connect(server.tcp()), b"hello");
+        assert_eq!(server.end().code, Some(0), "{args:?}");
+    }
 }

@@ -209,3 +209,45 @@ fn connections_that_come_and_go_cost_nothing_that_stays() {
     account.balances(2 << 10);
     server.stop();
 }
+
+/// A server whose calls of `accept` fail as `inject` has it, and the file in which they are noted.
+fn failing_to_accept(inject: &str) -> Option<(Server, common::TempPath)> {
+    if !common::has("strace") {
+        return None;
+    }
+    let file = common::TempPath::new("calls");
+    let mut command = common::wrapped(&format!(
+        "strace -D -f -qq -e trace=accept4 -e inject=accept4:{inject} -o {}",
+        file.text()
+    ));
+    let server = Server::run(command.args(["--listen=tcp://127.0.0.1:0", "--workers=1"]));
+    Some((server, file))
+}
+
+#[test]
+fn accepting_that_fails_for_ever_is_told_and_burns_nothing() {
+    for error in ["ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "EMFILE"] {
+        let inject = format!("error={error}");
+        let Some((server, calls)) = failing_to_accept(&inject) else {
+            return;
+        };
+        let _waiting = connect(server.tcp());
+        // The pause is then as long as it gets.
+        server.says("500 ms");
+        let tries = std::fs::read_to_string(&*calls).unwrap().lines().count();
+        assert!(tries <= 1_500, "{error}: {tries} tries");
+        server.stop();
+    }
+}
+
+#[test]
+fn one_connection_that_cannot_be_accepted_holds_up_no_other() {
+    let Some((server, calls)) = failing_to_accept("error=ECONNABORTED:when=1..3") else {
+        return;
+    };
+    echo(connect(server.tcp()), b"hello");
+    let told = server.stop().stderr;
+    assert!(!told.contains("accept"), "{told}");
+    let calls = std::fs::read_to_string(&*calls).unwrap();
+    assert_eq!(calls.matches("(INJECTED)").count(), 3, "{calls}");
+}

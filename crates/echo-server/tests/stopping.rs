@@ -64,6 +64,90 @@ fn peers_that_talk_go_on_while_it_drains_and_silent_ones_are_closed() {
     }
 }
 
+/// The system tells of room only once a third of a socket's buffer is free, which takes a slow
+/// reader longer than a silent peer is given.
+#[test]
+fn a_slow_reader_gets_what_it_is_owed_while_it_drains() {
+    for args in [&["--drain=20s"][..], &["--drain=20s", "--fault=drop=0%"]] {
+        let server = Server::start(args);
+        let mut stream = connect(server.tcp());
+        let sent = common::fill(&stream);
+        server.signal(Signal::TERM);
+        refuses(&server);
+        let mut back = vec![0; sent.len()];
+        let start = Instant::now();
+        // Half a megabyte a second for as long as a stuck peer would be given, then the rest.
+        let mut read = 0;
+        while start.elapsed() < Duration::from_millis(3_500) {
+            let due = (start.elapsed().as_millis() as usize * 500).min(back.len());
+            stream.read_exact(&mut back[read..due.max(read)]).unwrap();
+            read = read.max(due);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        stream.read_exact(&mut back[read..]).unwrap();
+        assert!(back == sent);
+        drop(stream);
+        assert_eq!(server.end().code, Some(0));
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_not_waited_for() {
+    let server = Server::start(&["--drain=1h"]);
+    let stuck: Vec<TcpStream> = (0..3).map(|_| connect(server.tcp())).collect();
+    common::fill_all(&stuck);
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code, Some(0));
+}
+
+#[test]
+fn an_answer_that_is_held_back_is_sent_before_the_end() {
+    let server = Server::start(&["--fault=delay=1500ms", "--drain=20s"]);
+    let mut stream = connect(server.tcp());
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.set_read_timeout(Some(LIMIT)).unwrap();
+    datagrams.connect(server.udp()).unwrap();
+    let start = Instant::now();
+    stream.write_all(b"held back").unwrap();
+    datagrams.send(b"this too").unwrap();
+    server.tells("both", |told| {
+        (told.matches("Fault: delay").count() == 2).then_some(())
+    });
+    server.signal(Signal::TERM);
+    let mut back = [0; 9];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"held back");
+    assert_eq!(datagrams.recv(&mut back).unwrap(), 8);
+    assert!(start.elapsed() >= Duration::from_millis(1500));
+    drop(stream);
+    assert_eq!(server.end().code, Some(0));
+}
+
+#[test]
+fn an_answer_that_waits_for_others_waits_no_longer_than_the_peer() {
+    for (args, signals) in [
+        (
+            &["-v", "--fault=merge=100", "--idle-timeout=300ms"][..],
+            false,
+        ),
+        (&["-v", "--fault=merge=100", "--drain=20s"], true),
+        // Nor is whoever waits for an answer idle.
+        (&["-v", "--fault=delay=1s", "--idle-timeout=100ms"], false),
+    ] {
+        let server = Server::start(args);
+        let mut stream = connect(server.tcp());
+        stream.write_all(b"alone").unwrap();
+        server.says("received 5 bytes");
+        if signals {
+            server.signal(Signal::TERM);
+        }
+        assert_eq!(common::read_to_end(&mut stream), b"alone", "{args:?}");
+        if signals {
+            assert_eq!(server.end().code, Some(0));
+        }
+    }
+}
+
 #[test]
 fn whoever_is_late_is_closed_at_the_deadline() {
     let server = Server::start(&["--drain=300ms"]);

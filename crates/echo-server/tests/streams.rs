@@ -8,8 +8,8 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use common::{
-    Account, LIMIT, Server, TempPath, connect, echo, exchange, fill, fill_all, pattern,
-    raise_open_files, read_to_end,
+    Account, LIMIT, Server, TempPath, connect, echo, exchange, fill, fill_all, raise_open_files,
+    read_to_end,
 };
 
 /// Each case with one worker and with four.
@@ -27,18 +27,36 @@ macro_rules! on_every_configuration {
         mod every_read_told {
             $(#[test] fn $case() { super::$case(&["--workers=2", "-v"]) })*
         }
+        // A fault that never strikes changes nothing.
+        mod an_idle_fault {
+            $(#[test] fn $case() { super::$case(&["--workers=2", "--fault=drop=0%"]) })*
+        }
+        mod framed {
+            $(#[test] fn $case() { super::$case(&["--workers=2", "--framing=lines"]) })*
+        }
+        mod small_reads {
+            $(#[test] fn $case() { super::$case(&["--workers=2", "--buffer=9k"]) })*
+        }
     };
 }
 
 on_every_configuration! {
     every_byte_before_the_end_comes_back
     a_peer_that_reads_only_after_it_has_sent_gets_all
+    a_peer_that_reads_late_and_does_not_end_gets_all
     many_connections_echo_at_once
     a_peer_that_never_reads_delays_nobody
     urgent_bytes_come_back_in_their_place
     urgent_bytes_within_a_bulk_transfer_are_in_their_place_too
     more_bulk_transfers_than_a_worker_has_pipes_come_back_whole
     unix_streams_echo
+}
+
+/// Bytes that end a line, so that all of them come back whatever the framing.
+fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = common::pattern(len, seed);
+    bytes.last_mut().into_iter().for_each(|last| *last = b'\n');
+    bytes
 }
 
 fn every_byte_before_the_end_comes_back(args: &[&str]) {
@@ -59,6 +77,21 @@ fn a_peer_that_reads_only_after_it_has_sent_gets_all(args: &[&str]) {
     let mut back = Vec::new();
     stream.read_to_end(&mut back).unwrap();
     assert!(back == sent, "{} of {} bytes", back.len(), sent.len());
+    server.stop();
+}
+
+/// No end comes that would have the server look at this peer again: room to write alone does.
+fn a_peer_that_reads_late_and_does_not_end_gets_all(args: &[&str]) {
+    let server = Server::start(args);
+    let mut stream = connect(server.tcp());
+    let sent = fill(&stream);
+    let complete = match args.contains(&"--framing=lines") {
+        true => sent.iter().rposition(|&byte| byte == b'\n').unwrap() + 1,
+        false => sent.len(),
+    };
+    let mut back = vec![0; complete];
+    stream.read_exact(&mut back).unwrap();
+    assert!(back == sent[..complete]);
     server.stop();
 }
 
@@ -183,4 +216,20 @@ fn unix_streams_echo(args: &[&str]) {
     assert!(back == sent);
     server.stop();
     assert!(!path.exists(), "the socket's file is left behind");
+}
+
+#[test]
+fn no_read_is_larger_than_the_buffer() {
+    for (buffer, limit) in [("4", 4), ("20k", 20 << 10)] {
+        let server = Server::start(&["--log=json", "-v", "--buffer", buffer]);
+        let sent = pattern(limit.clamp(3_000, 10_000) * 100, 1);
+        assert!(exchange(server.tcp(), &sent) == sent);
+        let told = server.stop().stderr;
+        let reads = told.lines().filter_map(|line| {
+            let (_, rest) = line.split_once("\"event\":\"received\"")?;
+            let (_, bytes) = rest.split_once("bytes\":")?;
+            bytes[..bytes.find([',', '}'])?].parse::<usize>().ok()
+        });
+        assert_eq!(reads.max(), Some(limit), "--buffer={buffer}");
+    }
 }

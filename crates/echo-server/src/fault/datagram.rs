@@ -146,6 +146,11 @@ impl DatagramFaults {
         self.queue.held < HELD_MAX
     }
 
+    /// Replies that are held back.
+    pub(crate) fn held(&self) -> u64 {
+        self.queue.replies.len() as u64
+    }
+
     /// When the next reply is due.
     pub(crate) fn wake(&self) -> Option<Instant> {
         self.queue.replies.first_key_value().map(|((at, _), _)| *at)

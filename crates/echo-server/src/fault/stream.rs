@@ -43,8 +43,8 @@ pub(crate) struct StreamFaults {
     last_due: Instant,
     /// Bytes sent.
     sent: u64,
-    /// The socket took less than it was given.
-    blocked: bool,
+    /// Nothing more will be pushed: no answer waits for others any more.
+    finished: bool,
 }
 
 /// An answer on its way.
@@ -124,7 +124,7 @@ impl StreamFaults {
             held: 0,
             last_due: now,
             sent: 0,
-            blocked: false,
+            finished: false,
         };
         faults.set_up();
         Some(Box::new(faults))
@@ -166,10 +166,9 @@ impl StreamFaults {
         }
     }
 
-    /// Takes note that nothing more will be read: no answer waits for others any more.
-    pub(crate) fn finish(&mut self, now: Instant, events: &Events) {
-        self.make_room(now, events);
-        self.merged(events);
+    /// Takes note that nothing more will be pushed.
+    pub(crate) fn finish(&mut self) {
+        self.finished = true;
     }
 
     /// Whether more may be read.
@@ -182,19 +181,19 @@ impl StreamFaults {
         self.input.is_empty() && self.merging.is_empty() && self.queue.is_empty()
     }
 
-    /// Whether the socket has not taken all that it was given.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked
+    /// Whether all that is left waits for others to be joined with.
+    pub(crate) fn only_joins(&self) -> bool {
+        self.input.is_empty() && self.queue.is_empty()
     }
 
-    /// When there will be something due, if the socket is ready.
-    pub(crate) fn wake(&self) -> Option<Instant> {
+    /// When there will be something due; only an end, while the socket is full.
+    pub(crate) fn wake(&self, blocked: bool) -> Option<Instant> {
         let ends = self.ends.iter().filter_map(|(_, after)| match after {
             After::Time(time) => Some(self.accepted + *time),
             After::Bytes(0) | After::Messages(0) => Some(self.accepted),
             After::Bytes(_) | After::Messages(_) => None,
         });
-        let chunk = self.queue.front().filter(|_| !self.blocked);
+        let chunk = self.queue.front().filter(|_| !blocked);
         ends.chain(chunk.map(|chunk| self.due_at(chunk))).min()
     }
 
@@ -210,6 +209,9 @@ impl StreamFaults {
             return self.end(end, events);
         }
         self.make_room(now, events);
+        if self.finished && self.input.is_empty() {
+            self.join(events);
+        }
         let until_end = self.ends.iter().filter_map(|(_, after)| match after {
             After::Bytes(bytes) => Some(bytes - self.sent),
             After::Messages(_) | After::Time(_) => None,
@@ -225,13 +227,12 @@ impl StreamFaults {
         }
     }
 
-    /// Takes note that the socket took `taken` bytes of what was due, and whether that was all.
-    pub(crate) fn wrote(&mut self, taken: usize, all: bool, now: Instant) {
-        self.blocked = !all;
-        self.sent += taken as u64;
-        let Some(chunk) = self.queue.front_mut() else {
+    /// Takes note that the socket took `taken` bytes of what was due.
+    pub(crate) fn wrote(&mut self, taken: usize, now: Instant) {
+        let Some(chunk) = self.queue.front_mut().filter(|_| taken > 0) else {
             return;
         };
+        self.sent += taken as u64;
         chunk.sent += taken;
         self.pace.left(now, taken, chunk.split);
         if chunk.sent == chunk.bytes.len() {
@@ -248,7 +249,6 @@ impl StreamFaults {
     fn end(&mut self, end: Ending, events: &Events) -> Due<'static> {
         self.script.tell(events, 0, end.applied());
         self.muted = true;
-        self.blocked = false;
         self.input = Vec::new();
         self.merging = Vec::new();
         self.queue = VecDeque::new();
@@ -293,7 +293,7 @@ impl StreamFaults {
                 self.merging_split = self.merging_split.or(verdict.split);
                 self.merging.append(&mut bytes);
                 if self.merging.len() >= least {
-                    self.merged(events);
+                    self.join(events);
                 }
             }
             None => self.enqueue(bytes, verdict.split),
@@ -309,8 +309,8 @@ impl StreamFaults {
         }
     }
 
-    /// Sends the joined answers on their way.
-    fn merged(&mut self, events: &Events) {
+    /// Sends the answers that wait for others on their way.
+    pub(crate) fn join(&mut self, events: &Events) {
         if !self.merging.is_empty() {
             let bytes = std::mem::take(&mut self.merging);
             let merged = Applied::Merge { bytes: bytes.len() };

@@ -2,16 +2,19 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use echo_core::cause;
 use echo_explain::Call;
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, Socket};
 
 use crate::event::Applied;
 use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
-use crate::fault::{self, Network};
-use crate::serve::worker::Shared;
+use crate::fault::{self, Network, Plan};
+use crate::serve::inbox::Accepted;
+use crate::serve::shared::Shared;
 use crate::socket::listener::{Listener, SocketFile};
 use crate::socket::stream::Stream;
 
@@ -22,26 +25,30 @@ const ACCEPTS_PER_TURN: usize = 256;
 /// connection waits in the listen backlog meanwhile.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
-/// A connection on its way to a worker.
-pub(crate) struct Accepted {
-    pub(crate) stream: Stream,
-    pub(crate) id: ConnectionId,
-    pub(crate) address: PeerAddress,
-}
+/// Failures in a row, each of one connection, after which it is not the connections that fail. With
+/// the pauses between them these are 900 tries in the first three seconds of a lasting failure.
+const TRIES: u32 = 64;
 
 /// The listeners, and when to listen to them.
 pub(crate) struct Acceptor {
-    listeners: Vec<StreamListener>,
-    /// Listeners from which a fault has no more taken.
-    waiting: Vec<usize>,
+    doors: Vec<Door>,
     /// Sockets that refuse connections for as long as they are open.
     refusing: Vec<Socket>,
     next_id: ConnectionId,
+    /// Doors that may have more connections.
+    ready: Vec<usize>,
+}
+
+/// One listener, and how it fares.
+struct Door {
+    listener: StreamListener,
+    /// A fault has no more taken from it.
+    closed: bool,
+    /// Failures in a row that each concerned one connection.
+    failures: u32,
     backoff: Duration,
     /// Nothing is accepted before this.
     paused: Option<Instant>,
-    /// Listeners that may have more connections.
-    ready: Vec<usize>,
 }
 
 enum StreamListener {
@@ -108,17 +115,14 @@ impl Acceptor {
         first_token: usize,
     ) -> io::Result<Self> {
         let mut acceptor = Acceptor {
-            listeners: Vec::new(),
-            waiting: Vec::new(),
+            doors: Vec::new(),
             refusing: Vec::new(),
             next_id: 1,
-            backoff: BACKOFF.0,
-            paused: None,
             ready: Vec::new(),
         };
         for listener in listeners {
-            let token = Token(first_token + acceptor.listeners.len());
-            acceptor.listeners.push(match listener {
+            let token = Token(first_token + acceptor.doors.len());
+            let listener = match listener {
                 Listener::Tcp(mut listener) => {
                     registry.register(&mut listener, token, Interest::READABLE)?;
                     StreamListener::Tcp(listener)
@@ -132,6 +136,13 @@ impl Acceptor {
                     continue;
                 }
                 Listener::Udp(_) => continue,
+            };
+            acceptor.doors.push(Door {
+                listener,
+                closed: false,
+                failures: 0,
+                backoff: BACKOFF.0,
+                paused: None,
             });
         }
         Ok(acceptor)
@@ -146,80 +157,110 @@ impl Acceptor {
 
     /// When there is something to accept: `None` when there is not.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
-        (!self.ready.is_empty()).then(|| self.paused.unwrap_or(now))
+        let due = |index: &usize| self.doors[*index].paused.unwrap_or(now);
+        self.ready.iter().map(due).min()
     }
 
-    /// Accepts what waits, up to a turn's worth, and gives each connection to `admit`. Returns
+    /// Accepts what waits, up to a turn's worth, and gives each connection to `hand_over`. Returns
     /// whether accepting is over: the last connection of `--max-total` has come.
     pub(crate) fn advance(
         &mut self,
         shared: &Shared,
         now: Instant,
-        mut admit: impl FnMut(Accepted),
+        mut hand_over: impl FnMut(Accepted),
     ) -> bool {
-        if self.paused.is_some_and(|until| now < until) {
-            return false;
-        }
-        self.paused = None;
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(&index) = self.ready.last() else {
+            let is_open = |index: &usize| self.doors[*index].paused.is_none_or(|at| at <= now);
+            let Some(at) = self.ready.iter().rposition(is_open) else {
                 return false;
             };
-            if shared.faults.is_some() && self.leaves_waiting(shared, index) {
-                self.ready.pop();
+            let index = self.ready[at];
+            let next_id = self.next_id;
+            let door = &mut self.doors[index];
+            door.paused = None;
+            if shared.faults.is_some() && door.leaves_waiting(shared, next_id) {
+                self.ready.remove(at);
                 continue;
             }
-            match self.listeners[index].accept(&shared.events) {
+            match door.listener.accept(&shared.events) {
                 Ok((stream, address)) => {
-                    self.backoff = BACKOFF.0;
-                    if let Err(limit) = shared.limits.admit(address) {
-                        shared.inboxes[0].counters.refused.add(1);
-                        shared.events.tell(|| Kind::Refused {
-                            local: stream.local(),
-                            peer: address,
-                            limit,
-                        });
-                        shared.events.close(stream);
-                        continue;
-                    }
-                    let id = self.next_id;
-                    self.next_id += 1;
-                    let accepted = Accepted {
-                        stream,
-                        id,
-                        address,
-                    };
-                    match refuse(shared, accepted) {
-                        Some(accepted) => admit(accepted),
-                        None => continue,
+                    door.failures = 0;
+                    door.backoff = BACKOFF.0;
+                    if let Some(accepted) = self.admit(shared, stream, address) {
+                        hand_over(accepted);
                     }
                     if shared.limits.is_last_admitted() {
                         return true;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready.pop();
+                    self.ready.remove(at);
                 }
-                Err(error) if concerns_one_connection(&error) => {}
-                Err(error) => {
-                    self.pause(shared, now, &error);
-                    return false;
-                }
+                Err(error) => door.fail(shared, now, &error),
             }
         }
         false
     }
 
+    /// Gives a connection its number and its place, or turns it away: first where a fault does, for
+    /// it takes no place then.
+    fn admit(&mut self, shared: &Shared, stream: Stream, address: PeerAddress) -> Option<Accepted> {
+        let (id, network) = (self.next_id, stream.network());
+        let refuses = |plan: &Arc<Plan>| plan.refuses(network, id, address);
+        if shared.faults.as_ref().is_some_and(refuses) {
+            self.next_id += 1;
+            // Without it the peer sees the end all the same.
+            let _: io::Result<()> = stream.reset_on_close();
+            shared.events.tell(|| Kind::Fault {
+                what: Applied::Refuse,
+                network,
+                connection: id,
+                peer: Some(address),
+                message: 0,
+            });
+        } else {
+            match shared.limits.admit(address) {
+                Ok(permit) => {
+                    self.next_id += 1;
+                    return Some(Accepted {
+                        stream,
+                        id,
+                        address,
+                        permit,
+                    });
+                }
+                Err(limit) => shared.events.tell(|| Kind::Refused {
+                    local: stream.local(),
+                    peer: address,
+                    limit,
+                }),
+            }
+        }
+        shared.inboxes[0].counters.refused.add(1);
+        shared.events.close(stream);
+        None
+    }
+
+    /// Closes the listeners: whoever waits in a backlog is refused.
+    pub(crate) fn close(self, events: &Events) {
+        for door in self.doors {
+            door.listener.close(events);
+        }
+        for socket in self.refusing {
+            events.close(socket);
+        }
+    }
+}
+
+impl Door {
     /// Whether a fault has the next connection, and all after it, wait for ever.
-    fn leaves_waiting(&mut self, shared: &Shared, index: usize) -> bool {
-        let listener = &self.listeners[index];
-        let (network, connection) = (listener.network(), self.next_id);
+    fn leaves_waiting(&mut self, shared: &Shared, connection: ConnectionId) -> bool {
+        let network = self.listener.network();
         let Some(backlog) = fault::backlog(&shared.config.fault, network, connection) else {
             return false;
         };
-        if !self.waiting.contains(&index) {
-            self.waiting.push(index);
-            listener.set_backlog(backlog, &shared.events);
+        if !std::mem::replace(&mut self.closed, true) {
+            self.listener.set_backlog(backlog, &shared.events);
             shared.events.tell(|| Kind::Fault {
                 what: Applied::NoAccept,
                 network,
@@ -231,55 +272,24 @@ impl Acceptor {
         true
     }
 
-    /// Closes the listeners: whoever waits in a backlog is refused.
-    pub(crate) fn close(self, events: &Events) {
-        for listener in self.listeners {
-            listener.close(events);
+    /// Takes note that accepting failed. What concerns one connection holds up no other, until it
+    /// is seen to last.
+    fn fail(&mut self, shared: &Shared, now: Instant, error: &io::Error) {
+        self.failures += 1;
+        if concerns_one_connection(error) && self.failures % TRIES != 0 {
+            return;
         }
-        for socket in self.refusing {
-            events.close(socket);
-        }
-    }
-
-    fn pause(&mut self, shared: &Shared, now: Instant, error: &io::Error) {
         let retry_in = self.backoff;
         // Told when the trouble starts and when it lasts, not at each of the short first pauses.
         if retry_in == BACKOFF.0 || retry_in == BACKOFF.1 {
             shared.events.tell(|| Kind::AcceptFailed {
-                error: error.to_string(),
+                error: cause(error),
                 retry_in,
             });
         }
         self.paused = Some(now + retry_in);
         self.backoff = (retry_in * 2).min(BACKOFF.1);
     }
-}
-
-/// Resets the connection if a fault refuses it, and else gives it back.
-fn refuse(shared: &Shared, accepted: Accepted) -> Option<Accepted> {
-    let Accepted {
-        stream,
-        id,
-        address,
-    } = &accepted;
-    let network = stream.network();
-    let plan = shared.faults.as_ref();
-    if !plan.is_some_and(|plan| plan.refuses(network, *id, *address)) {
-        return Some(accepted);
-    }
-    // Without it the peer sees the end all the same.
-    let _: io::Result<()> = stream.reset_on_close();
-    shared.limits.release(*address);
-    shared.inboxes[0].counters.refused.add(1);
-    shared.events.tell(|| Kind::Fault {
-        what: Applied::Refuse,
-        network,
-        connection: *id,
-        peer: Some(*address),
-        message: 0,
-    });
-    shared.events.close(accepted.stream);
-    None
 }
 
 /// Whether accepting failed for a connection that was gone before we took it, or that a filter

@@ -1,9 +1,10 @@
 //! A defect on purpose, in tests alone: what happens to the other peers when one brings it out.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use crate::event::{Kind, PeerAddress, Stop};
 use crate::{Config, Server};
 
 /// Brings the defect out.
@@ -12,6 +13,15 @@ const WORD: &[u8] = b"xyzzy";
 /// Panics when a peer says the word.
 pub(crate) fn strike(bytes: &[u8]) {
     assert_ne!(bytes, WORD, "the defect that this test is about");
+}
+
+/// Where connections come from that bring a defect out outside of any peer's turn.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 66, 6, 6));
+
+/// Panics when a peer comes from there.
+pub(crate) fn strike_from(peer: PeerAddress) {
+    let nowhere = matches!(peer, PeerAddress::Inet(address) if address.ip() == NOWHERE);
+    assert!(!nowhere, "the defect that this test is about");
 }
 
 fn server() -> crate::Handle {
@@ -66,4 +76,25 @@ fn a_datagram_that_brings_out_a_defect_ends_nothing() {
         assert!(echoed);
     }
     server.stop().unwrap();
+}
+
+#[test]
+fn a_worker_that_hits_a_defect_outside_a_turn_ends_the_whole_server() {
+    let config = Config {
+        listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+        workers: std::num::NonZeroUsize::new(2).unwrap(),
+        ..Config::default()
+    };
+    let server = Server::bind(config).unwrap().spawn().unwrap();
+    let address = server.addresses()[0].socket().unwrap();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(NOWHERE, 0).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let limit = Duration::from_secs(30);
+    let stopped = server
+        .events()
+        .wait_for(limit, |kind| matches!(kind, Kind::Stopped { .. }));
+    let stopped = stopped.expect("half of the server goes on").kind;
+    assert_eq!(stopped, Kind::Stopped { why: Stop::Failed });
+    server.stop().unwrap_err();
 }

@@ -7,7 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mio::Waker;
 
 use crate::event::stats::Counters;
-use crate::serve::acceptor::Accepted;
+use crate::event::{ConnectionId, PeerAddress};
+use crate::serve::limits::Permit;
+use crate::socket::stream::Stream;
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    pub(crate) id: ConnectionId,
+    pub(crate) address: PeerAddress,
+    pub(crate) permit: Permit,
+}
 
 /// How connections reach a worker, and how many it has.
 pub(crate) struct Inbox {

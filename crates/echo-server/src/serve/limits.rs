@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
-use crate::event::{Limit, PeerAddress};
+use crate::event::{Limit, PeerAddress, Stop};
+use crate::shutdown::Shutdown;
 use crate::socket::pipe::MAX_PIPES;
 
 /// Descriptors that are not connections: standard streams, listeners, a configuration file, and
@@ -25,10 +26,20 @@ pub(crate) struct Limits {
     left: Option<AtomicUsize>,
     open: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
+    /// Asked to stop once the last connection of `--max-total` has ended.
+    shutdown: Shutdown,
+}
+
+/// A connection's place among those that may be open: given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    limits: Arc<Limits>,
+    /// The address it counts against.
+    ip: Option<IpAddr>,
 }
 
 impl Limits {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, shutdown: Shutdown) -> Arc<Self> {
         let max_connections = match config.max_connections {
             0 => {
                 let reserve = RESERVE + config.workers.get() * RESERVE_PER_WORKER;
@@ -38,22 +49,24 @@ impl Limits {
             }
             max => max,
         };
-        Limits {
+        Arc::new(Limits {
             max_connections,
             max_per_ip: config.max_per_ip,
             left: config.total().map(|total| AtomicUsize::new(total.get())),
             open: AtomicUsize::new(0),
             per_ip: Mutex::default(),
-        }
+            shutdown,
+        })
     }
 
-    /// Counts a connection in; each success needs one [`Limits::release`].
-    pub(crate) fn admit(&self, peer: PeerAddress) -> Result<(), Limit> {
+    /// Counts a connection in, until its permit is dropped.
+    pub(crate) fn admit(self: &Arc<Self>, peer: PeerAddress) -> Result<Permit, Limit> {
         // Only the acceptor adds, so this check and the addition cannot race.
         if self.open.load(Ordering::Relaxed) >= self.max_connections {
             return Err(Limit::Connections(self.max_connections));
         }
-        if let Some(ip) = self.counted(peer) {
+        let ip = self.counted(peer);
+        if let Some(ip) = ip {
             let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
             let count = per_ip.entry(ip).or_default();
             if *count >= self.max_per_ip {
@@ -65,21 +78,8 @@ impl Limits {
         if let Some(left) = &self.left {
             left.fetch_sub(1, Ordering::Release);
         }
-        Ok(())
-    }
-
-    /// Counts a connection out.
-    pub(crate) fn release(&self, peer: PeerAddress) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(ip) = self.counted(peer) {
-            let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = per_ip.get_mut(&ip) {
-                *count -= 1;
-                if *count == 0 {
-                    per_ip.remove(&ip);
-                }
-            }
-        }
+        let limits = self.clone();
+        Ok(Permit { limits, ip })
     }
 
     /// Whether the last connection of `--max-total` has been admitted.
@@ -98,6 +98,25 @@ impl Limits {
         match peer {
             PeerAddress::Inet(address) if self.max_per_ip > 0 => Some(address.ip().to_canonical()),
             _ => None,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let limits = &self.limits;
+        limits.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(ip) = self.ip {
+            let mut per_ip = limits.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = per_ip.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    per_ip.remove(&ip);
+                }
+            }
+        }
+        if limits.is_last_admitted() && limits.open() == 0 {
+            limits.shutdown.request_for(Stop::Served);
         }
     }
 }
@@ -123,35 +142,51 @@ mod tests {
         PeerAddress::Inet(text.parse().unwrap())
     }
 
+    fn limits(config: Config) -> Arc<Limits> {
+        Limits::new(&config, Shutdown::new())
+    }
+
     #[test]
     fn a_v4_mapped_address_counts_as_ipv4() {
-        let limits = Limits::new(&Config {
+        let limits = limits(Config {
             max_per_ip: 1,
             ..Config::default()
         });
-        assert_eq!(limits.admit(peer("127.0.0.1:1")), Ok(()));
-        assert_eq!(
-            limits.admit(peer("[::ffff:127.0.0.1]:2")),
-            Err(Limit::PerIp(1))
-        );
-        assert_eq!(limits.admit(peer("127.0.0.2:3")), Ok(()));
-        limits.release(peer("127.0.0.1:1"));
-        assert_eq!(limits.admit(peer("[::ffff:127.0.0.1]:2")), Ok(()));
-        limits.release(peer("[::ffff:127.0.0.1]:2"));
-        limits.release(peer("127.0.0.2:3"));
+        let refused = Some(Limit::PerIp(1));
+        let first = limits.admit(peer("127.0.0.1:1")).unwrap();
+        assert_eq!(limits.admit(peer("[::ffff:127.0.0.1]:2")).err(), refused);
+        let other = limits.admit(peer("127.0.0.2:3")).unwrap();
+        drop(first);
+        let again = limits.admit(peer("[::ffff:127.0.0.1]:2")).unwrap();
+        assert_eq!(limits.admit(peer("127.0.0.1:1")).err(), refused);
+        drop((other, again));
         assert_eq!(limits.open(), 0);
         assert!(limits.per_ip.lock().unwrap().is_empty());
     }
 
     #[test]
     fn a_cap_holds_until_a_connection_ends() {
-        let limits = Limits::new(&Config {
+        let limits = limits(Config {
             max_connections: 1,
             ..Config::default()
         });
-        assert_eq!(limits.admit(PeerAddress::Unix), Ok(()));
-        assert_eq!(limits.admit(PeerAddress::Unix), Err(Limit::Connections(1)));
-        limits.release(PeerAddress::Unix);
-        assert_eq!(limits.admit(PeerAddress::Unix), Ok(()));
+        let permit = limits.admit(PeerAddress::Unix).unwrap();
+        let refused = limits.admit(PeerAddress::Unix).err();
+        assert_eq!(refused, Some(Limit::Connections(1)));
+        drop(permit);
+        assert!(limits.admit(PeerAddress::Unix).is_ok());
+    }
+
+    #[test]
+    fn the_last_permit_that_is_given_back_asks_for_the_end() {
+        let limits = limits(Config {
+            max_total: 2,
+            ..Config::default()
+        });
+        let last = |limits: &Arc<Limits>| limits.shutdown.why();
+        drop(limits.admit(PeerAddress::Unix).unwrap());
+        assert_eq!(last(&limits), None);
+        drop(limits.admit(PeerAddress::Unix).unwrap());
+        assert_eq!(last(&limits), Some(Stop::Served));
     }
 }

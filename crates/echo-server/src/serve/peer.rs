@@ -1,19 +1,18 @@
-//! One stream peer: read, echo, backlog, half-close. Unix streams too.
+//! One stream peer: read, echo, half-close. Unix streams too. What it is owed is its outbox's.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use echo_core::framing::{Decoded, Decoder};
 
-use crate::event::stats::Counters;
-use crate::event::{ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
-use crate::fault::{Due, Ending, StreamFaults};
+use crate::event::{ConnectionId, Kind, Origin, PeerAddress, Reason};
+use crate::fault::{Ending, StreamFaults};
+use crate::serve::inbox::Accepted;
+use crate::serve::limits::Permit;
+use crate::serve::outbox::{Flow, Outbox, Owed};
 use crate::serve::timers::Armed;
-use crate::socket::pipe::{Pipe, Pipes};
+use crate::serve::turn::Turn;
 use crate::socket::stream::Stream;
-
-/// Reads of one peer in one turn, so that a peer that never pauses cannot starve the others.
-const READS_PER_TURN: usize = 16;
 
 /// Reads in a row that fill the buffer before a transfer counts as bulk, and is spliced.
 const BULK: u8 = 8;
@@ -28,15 +27,13 @@ const SPLICE_MIN: usize = 16 << 10;
 /// unread would send a reset, which may destroy at the peer what was echoed before.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a worker lends to a peer for one turn.
-pub(crate) struct Turn<'a> {
-    /// Shared by all the worker's peers: bytes stay in it only while they are passed on.
-    pub(crate) buffer: &'a mut [u8],
-    pub(crate) now: Instant,
-    pub(crate) events: &'a Events,
-    pub(crate) counters: &'a Counters,
-    pub(crate) pipes: &'a mut Pipes,
-}
+/// A connection that has been silent for this long is not waited for when the server stops.
+const SILENT: Duration = Duration::from_secs(1);
+
+/// Nor is one that has taken nothing of what it is owed for this long. A receiver that was full asks
+/// for more once a sixteenth of its buffer is free, 375 KiB of the 6 MiB that Linux gives at most:
+/// whoever reads 128 KiB a second is there in time.
+const STUCK: Duration = Duration::from_secs(3);
 
 /// What a peer needs next.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +44,39 @@ pub(crate) enum Next {
     Turn,
 }
 
+/// What the system says of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    /// The peer has finished sending.
+    pub(crate) read_closed: bool,
+    /// Urgent data has come.
+    pub(crate) urgent: bool,
+    pub(crate) error: bool,
+}
+
+impl From<&mio::event::Event> for Readiness {
+    fn from(event: &mio::event::Event) -> Self {
+        Readiness {
+            readable: event.is_readable(),
+            read_closed: event.is_read_closed(),
+            urgent: event.is_priority(),
+            error: event.is_error(),
+        }
+    }
+}
+
+/// How long peers are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For one that is owed nothing; 0: for ever.
+    pub(crate) idle: Duration,
+    /// For one that takes nothing of what it is owed; 0: for ever.
+    pub(crate) write: Duration,
+    /// When every connection is closed; set once the server is stopping.
+    pub(crate) drain_until: Option<Instant>,
+}
+
 /// A connection from accept to close.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -54,21 +84,17 @@ pub(crate) struct Peer {
     pub(crate) id: ConnectionId,
     pub(crate) address: PeerAddress,
     pub(crate) received: u64,
-    pub(crate) sent: u64,
     /// When a byte last moved.
-    pub(crate) active: Instant,
+    active: Instant,
     /// This peer's deadline among the worker's timers.
     pub(crate) armed: Armed,
     /// Whether it already waits for another turn.
     pub(crate) queued: bool,
-    /// What goes wrong on purpose. What is to be sent goes through it, and is its backlog.
-    pub(crate) faults: Option<Box<StreamFaults>>,
+    pub(crate) outbox: Outbox,
     /// `None` for raw framing, which has nothing to find.
     decoder: Option<Box<Decoder>>,
     /// The frame that is not complete yet.
     held: Vec<u8>,
-    /// What the socket did not take yet. Nothing is read while there is any.
-    backlog: Backlog,
     phase: Phase,
     /// How much this looks like a bulk transfer: up with each read that fills the buffer.
     bulk: u8,
@@ -77,375 +103,285 @@ pub(crate) struct Peer {
     read_to_end: bool,
     /// Reads stop where urgent data starts, and splicing cannot tell that from the end.
     urgent: bool,
+    /// Its place among the connections that may be open.
+    pub(crate) permit: Permit,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// Reading and sending back.
     Echoing,
-    /// No more is read; once the backlog is sent, the connection ends.
+    /// No more is read; once nothing is owed, the connection ends.
     Finishing(Reason),
     /// All is sent and our side is closed. Input is discarded until the peer closes too.
     Lingering(Reason, Instant),
 }
 
-/// What is to be sent before anything more is read.
-#[derive(Debug)]
-enum Backlog {
-    Bytes { bytes: Vec<u8>, sent: usize },
-    Pipe(Pipe),
-}
-
-impl Backlog {
-    const EMPTY: Backlog = Backlog::Bytes {
-        bytes: Vec::new(),
-        sent: 0,
-    };
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Backlog::Bytes { bytes, .. } => bytes.is_empty(),
-            Backlog::Pipe(_) => false,
-        }
-    }
-}
-
 impl Peer {
     pub(crate) fn new(
-        stream: Stream,
-        id: ConnectionId,
-        address: PeerAddress,
+        accepted: Accepted,
         decoder: Option<Box<Decoder>>,
+        faults: Option<Box<StreamFaults>>,
         now: Instant,
     ) -> Self {
         Peer {
-            stream,
-            id,
-            address,
+            stream: accepted.stream,
+            id: accepted.id,
+            address: accepted.address,
             received: 0,
-            sent: 0,
             active: now,
             armed: None,
             queued: false,
-            faults: None,
+            outbox: Outbox::new(accepted.id, faults),
             decoder,
             held: Vec::new(),
-            backlog: Backlog::EMPTY,
             phase: Phase::Echoing,
             bulk: 0,
             read_to_end: false,
             urgent: false,
+            permit: accepted.permit,
         }
     }
 
-    /// Takes note of a readiness event. Returns whether there is anything to do: room to write is
-    /// of no interest while nothing waits to be written.
-    pub(crate) fn note(&mut self, event: &mio::event::Event) -> bool {
-        self.urgent |= event.is_priority();
-        self.read_to_end |= event.is_read_closed() || event.is_priority();
-        event.is_readable() || self.read_to_end || event.is_error() || !self.backlog.is_empty()
+    /// Takes note of a readiness event. Returns whether there is anything to do. Room to write is
+    /// of no interest but to a peer that was refused it: what is held back for a time has its own.
+    pub(crate) fn note(&mut self, ready: Readiness) -> bool {
+        self.urgent |= ready.urgent;
+        self.read_to_end |= ready.read_closed || ready.urgent;
+        ready.readable || self.read_to_end || ready.error || self.outbox.owed() == Owed::Room
     }
 
-    /// Does what can be done now: sends what is pending, then reads and echoes.
+    /// Does what can be done now: sends what is owed, then reads and echoes.
     ///
     /// # Errors
     /// The reason why the connection is over.
-    pub(crate) fn advance(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
-        if !self.flush(turn)? {
-            return Ok(Next::Event);
+    pub(crate) fn advance(
+        &mut self,
+        buffer: &mut [u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<Next, Reason> {
+        let before = self.moved();
+        let next = self.go_on(buffer, turn);
+        if self.moved() != before {
+            self.active = turn.now;
         }
-        match self.phase {
-            Phase::Echoing => self.echo(turn),
-            Phase::Finishing(reason) => self.finish(turn, reason),
-            Phase::Lingering(reason, _) => self.discard(turn, reason),
-        }
+        next
     }
 
-    /// When this peer must be looked at again even if nothing happens, and why it is then over.
-    pub(crate) fn deadline(&self, idle: Duration, write: Duration) -> Option<(Instant, Reason)> {
-        if let Phase::Lingering(reason, until) = self.phase {
-            return Some((until, reason));
-        }
-        let blocked = self
-            .faults
-            .as_ref()
-            .is_some_and(|faults| faults.is_blocked());
-        let (timeout, reason) = match self.backlog.is_empty() && !blocked {
-            true => (idle, Reason::Idle),
-            false => (write, Reason::Unread),
+    /// Bytes that came and went.
+    pub(crate) fn moved(&self) -> u64 {
+        self.received + self.outbox.sent()
+    }
+
+    /// When this peer is over, whatever it does, and why.
+    pub(crate) fn end(&self, patience: &Patience) -> Option<(Instant, Reason)> {
+        let lingers = match self.phase {
+            Phase::Lingering(reason, until) => Some((until, reason)),
+            _ => None,
         };
-        (!timeout.is_zero()).then(|| (self.active + timeout, reason))
+        let drain = patience.drain_until.map(|until| (until, Reason::Shutdown));
+        lingers.into_iter().chain(drain).min_by_key(|(at, _)| *at)
     }
 
-    /// When a fault has something to do, even if nothing happens.
-    pub(crate) fn wake(&self) -> Option<Instant> {
-        self.faults.as_ref()?.wake()
+    /// When this peer is over unless it moves a byte by then, and why. Whoever is owed something
+    /// that leaves by itself is waited for.
+    pub(crate) fn deadline(&self, patience: &Patience) -> Option<(Instant, Reason)> {
+        let (timeout, drain, reason) = match self.outbox.owed() {
+            _ if matches!(self.phase, Phase::Lingering(..)) => return None,
+            Owed::Nothing | Owed::Others => (patience.idle, SILENT, Reason::Idle),
+            Owed::Room => (patience.write, STUCK, Reason::Unread),
+            Owed::Time => return None,
+        };
+        let drain = patience.drain_until.map(|_| (drain, Reason::Shutdown));
+        let timeout = (!timeout.is_zero()).then_some((timeout, reason));
+        let first = timeout
+            .into_iter()
+            .chain(drain)
+            .min_by_key(|(for_, _)| *for_);
+        first.map(|(timeout, reason)| (self.active + timeout, reason))
     }
 
-    fn echo(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
-        for _ in 0..READS_PER_TURN {
-            if self.bulk >= BULK
-                && let Some(next) = self.splice(turn)?
-            {
-                return Ok(next);
-            }
-            let n = match self.stream.read(turn.buffer, turn.events) {
-                Ok(0) => return self.end_of_stream(turn),
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(reason(&error)),
-            };
-            self.count_received(turn, n);
-            let origin = Origin::Stream(self.id, self.address);
-            turn.events.received(origin, &turn.buffer[..n], n);
-            #[cfg(test)]
-            crate::serve::defect::strike(&turn.buffer[..n]);
-            let all_sent = self.reply(turn, n)?;
-            if let Phase::Finishing(reason) = self.phase {
-                return if all_sent {
-                    self.finish(turn, reason)
-                } else {
-                    Ok(Next::Event)
-                };
-            }
-            if !all_sent {
-                return Ok(Next::Event);
-            }
-            if n == turn.buffer.len() {
-                self.bulk = (self.bulk + 1).min(MAX_BULK);
-                continue;
-            }
-            self.bulk = 0;
-            if self.stream.short_read_means_empty() && !self.read_to_end {
-                return Ok(Next::Event);
+    fn go_on(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> Result<Next, Reason> {
+        let mut flow = self.flush(turn)?;
+        loop {
+            flow = match (flow, self.phase) {
+                (Flow::Waits, _) => return Ok(Next::Event),
+                (Flow::Spent, _) => return Ok(Next::Turn),
+                (Flow::End(end), _) => self.end_by_fault(end, turn)?,
+                (Flow::Clear, Phase::Echoing) => self.echo(buffer, turn)?,
+                (Flow::Clear, Phase::Finishing(reason)) => self.finish(turn, reason)?,
+                (Flow::Clear, Phase::Lingering(reason, _)) => self.discard(buffer, turn, reason)?,
             }
         }
-        Ok(Next::Turn)
+    }
+
+    /// Reads once, and sends back what is complete.
+    fn echo(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> Result<Flow, Reason> {
+        let Some(room) = turn.budget.to_read(buffer.len()) else {
+            return Ok(Flow::Spent);
+        };
+        if self.bulk >= BULK
+            && room >= SPLICE_MIN
+            && let Some(flow) = self.splice(room, turn)?
+        {
+            return Ok(flow);
+        }
+        let n = match self.read(&mut buffer[..room], turn) {
+            Ok(0) => return self.end_of_stream(turn),
+            Ok(n) => n,
+            Err(error) => return unread(&error).ok_or(reason(&error)),
+        };
+        self.count_received(turn, n);
+        let origin = Origin::Stream(self.id, self.address);
+        turn.events.received(origin, &buffer[..n], n);
+        #[cfg(test)]
+        crate::serve::defect::strike(&buffer[..n]);
+        let flow = self.reply(&buffer[..n], turn)?;
+        if n == room {
+            self.bulk = (self.bulk + 1).min(MAX_BULK);
+            return Ok(flow);
+        }
+        self.bulk = 0;
+        let emptied = self.stream.short_read_means_empty() && !self.read_to_end;
+        match (flow, self.phase) {
+            (Flow::Clear, Phase::Echoing) if emptied => Ok(Flow::Waits),
+            _ => Ok(flow),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> io::Result<usize> {
+        let outcome = self.stream.read(buffer, turn.events);
+        turn.budget.spend(*outcome.as_ref().unwrap_or(&0));
+        outcome
     }
 
     /// Moves a bulk transfer's bytes within the system, without a copy. `None` gives the transfer
-    /// back to reading: it may have ended, became small, or this cannot be done here.
-    fn splice(&mut self, turn: &mut Turn<'_>) -> Result<Option<Next>, Reason> {
+    /// back to reading: it may have ended, or this cannot be done here.
+    fn splice(&mut self, room: usize, turn: &mut Turn<'_>) -> Result<Option<Flow>, Reason> {
         let able = self.decoder.is_none()
             && !self.urgent
-            && self.faults.is_none()
+            && self.outbox.takes_pipes()
             && !turn.events.see_bytes();
         let Some(mut pipe) = able.then(|| turn.pipes.take()).flatten() else {
             self.bulk = 0;
             return Ok(None);
         };
-        for _ in 0..READS_PER_TURN {
-            let n = match pipe.fill(&self.stream) {
-                Ok(n) if n > 0 => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    turn.pipes.put(pipe);
-                    return Ok(Some(Next::Event));
-                }
+        let outcome = pipe.fill(&self.stream, room);
+        turn.budget.spend(*outcome.as_ref().unwrap_or(&0));
+        let n = match outcome {
+            Ok(n) if n > 0 => n,
+            outcome => {
+                turn.pipes.put(pipe);
+                let flow = outcome.err().and_then(|error| unread(&error));
                 // Only a read can tell the end from a stop at urgent data.
-                _ => {
-                    turn.pipes.put(pipe);
+                if flow.is_none() {
                     self.bulk = 0;
-                    return Ok(None);
                 }
-            };
-            self.bulk = if n < SPLICE_MIN {
-                self.bulk - 1
-            } else {
-                MAX_BULK
-            };
-            self.count_received(turn, n);
-            let id = self.id;
-            turn.events.trace(|| Kind::Received { id, bytes: n });
-            let taken = pipe.drain(&self.stream);
-            let taken = taken
-                .inspect_err(|_| turn.pipes.lose())
-                .map_err(|error| reason(&error))?;
-            self.count_sent(turn, taken);
-            if pipe.len() > 0 {
-                self.backlog = Backlog::Pipe(pipe);
-                return Ok(Some(Next::Event));
+                return Ok(flow);
             }
-            if self.bulk < BULK {
-                break;
-            }
-        }
-        turn.pipes.put(pipe);
-        Ok(Some(Next::Turn))
+        };
+        self.bulk = match n < SPLICE_MIN {
+            true => self.bulk - 1,
+            false => MAX_BULK,
+        };
+        self.count_received(turn, n);
+        let id = self.id;
+        turn.events.trace(|| Kind::Received { id, bytes: n });
+        let flow = self.outbox.send_pipe(pipe, &mut self.stream, turn);
+        flow.map(Some).map_err(|error| reason(&error))
     }
 
-    /// Sends back what is complete of the `n` bytes in the buffer. Returns whether all of that
-    /// was sent.
-    fn reply(&mut self, turn: &mut Turn<'_>, n: usize) -> Result<bool, Reason> {
+    /// Sends back what is complete of what was read.
+    fn reply(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<Flow, Reason> {
         let Some(decoder) = &mut self.decoder else {
-            return self.send(turn, 0..n);
+            return self.send(bytes, turn);
         };
-        let Decoded { complete, error } = decoder.push(&turn.buffer[..n]);
-        if let Some(error) = error {
-            self.phase = Phase::Finishing(Reason::Frame(error));
-        }
-        let all_sent = if complete == 0 {
-            self.flush(turn)?
+        let Decoded { complete, error } = decoder.push(bytes);
+        let (complete, rest) = bytes.split_at(complete);
+        let flow = if complete.is_empty() {
+            Flow::Clear
         } else if self.held.is_empty() {
-            self.send(turn, 0..complete)?
+            self.send(complete, turn)?
         } else {
-            self.held.extend_from_slice(&turn.buffer[..complete]);
-            self.send_held(turn)?
+            self.held.extend_from_slice(complete);
+            self.outbox.owe(std::mem::take(&mut self.held), turn);
+            self.flush(turn)?
         };
-        if error.is_none() {
-            self.held.extend_from_slice(&turn.buffer[complete..n]);
+        match error {
+            None => self.held.extend_from_slice(rest),
+            Some(error) => return self.finish_for(Reason::Frame(error), turn),
         }
-        Ok(all_sent)
+        Ok(flow)
     }
 
-    fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Next, Reason> {
+    fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Flow, Reason> {
         turn.events.trace(|| Kind::PeerFinished { id: self.id });
-        let reason = match self.decoder.as_ref().map(|decoder| decoder.finish()) {
-            Some(Err(error)) => {
-                self.held.clear();
-                Reason::Frame(error)
+        let held = std::mem::take(&mut self.held);
+        match self.decoder.as_ref().map(|decoder| decoder.finish()) {
+            Some(Err(error)) => self.finish_for(Reason::Frame(error), turn),
+            _ => {
+                self.outbox.owe(held, turn);
+                self.finish_for(Reason::Finished, turn)
             }
-            _ => Reason::Finished,
-        };
-        self.phase = Phase::Finishing(reason);
-        if self.send_held(turn)? {
-            Err(reason)
-        } else {
-            Ok(Next::Event)
         }
     }
 
-    /// Everything is sent. A peer that has finished too is done; another may still be sending.
-    fn finish(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Next, Reason> {
+    /// Reads no more, and ends the connection once nothing is owed.
+    fn finish_for(&mut self, reason: Reason, turn: &mut Turn<'_>) -> Result<Flow, Reason> {
+        self.phase = Phase::Finishing(reason);
+        self.outbox.finish();
+        self.flush(turn)
+    }
+
+    /// Once everything is sent, a peer that has finished too is done; another may still be sending.
+    fn finish(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Flow, Reason> {
+        if self.outbox.owed() != Owed::Nothing {
+            return Ok(Flow::Waits);
+        }
         if reason == Reason::Finished || self.stream.finish_sending(turn.events).is_err() {
             return Err(reason);
         }
         self.held = Vec::new();
         self.phase = Phase::Lingering(reason, turn.now + LINGER);
-        self.discard(turn, reason)
+        Ok(Flow::Clear)
     }
 
-    fn discard(&mut self, turn: &mut Turn<'_>, reason: Reason) -> Result<Next, Reason> {
-        for _ in 0..READS_PER_TURN {
-            match self.stream.read(turn.buffer, turn.events) {
-                Ok(0) => return Err(reason),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(reason),
-            }
-        }
-        Ok(Next::Turn)
-    }
-
-    /// Sends a part of the buffer; what the socket does not take becomes the backlog.
-    fn send(&mut self, turn: &mut Turn<'_>, part: std::ops::Range<usize>) -> Result<bool, Reason> {
-        let bytes = &turn.buffer[part];
-        if let Some(faults) = &mut self.faults {
-            faults.push(bytes, Instant::now(), turn.events);
-            return self.release(turn);
-        }
-        let taken = self
-            .stream
-            .write_some(bytes, turn.events)
-            .map_err(|error| reason(&error))?;
-        let rest = &bytes[taken..];
-        if !rest.is_empty() {
-            self.backlog = Backlog::Bytes {
-                bytes: rest.to_vec(),
-                sent: 0,
-            };
-        }
-        self.count_sent(turn, taken);
-        Ok(self.backlog.is_empty())
-    }
-
-    /// Sends the held bytes, which have become complete.
-    fn send_held(&mut self, turn: &mut Turn<'_>) -> Result<bool, Reason> {
-        let bytes = std::mem::take(&mut self.held);
-        if let Some(faults) = &mut self.faults {
-            faults.push(&bytes, Instant::now(), turn.events);
-            return self.release(turn);
-        }
-        self.backlog = Backlog::Bytes { bytes, sent: 0 };
-        self.flush(turn)
-    }
-
-    /// Sends the backlog. Returns whether all of it was sent; its memory is then free.
-    fn flush(&mut self, turn: &mut Turn<'_>) -> Result<bool, Reason> {
-        if self.faults.is_some() {
-            return self.release(turn);
-        }
-        if self.backlog.is_empty() {
-            return Ok(true);
-        }
-        let (taken, done) = match &mut self.backlog {
-            Backlog::Bytes { bytes, sent } => {
-                let taken = self
-                    .stream
-                    .write_some(&bytes[*sent..], turn.events)
-                    .map_err(|error| reason(&error))?;
-                *sent += taken;
-                (taken, *sent == bytes.len())
-            }
-            Backlog::Pipe(pipe) => {
-                let taken = pipe.drain(&self.stream).map_err(|error| reason(&error))?;
-                (taken, pipe.len() == 0)
-            }
+    fn discard(
+        &mut self,
+        buffer: &mut [u8],
+        turn: &mut Turn<'_>,
+        reason: Reason,
+    ) -> Result<Flow, Reason> {
+        let Some(room) = turn.budget.to_read(buffer.len()) else {
+            return Ok(Flow::Spent);
         };
-        self.count_sent(turn, taken);
-        if done && let Backlog::Pipe(pipe) = std::mem::replace(&mut self.backlog, Backlog::EMPTY) {
-            turn.pipes.put(pipe);
+        match self.read(&mut buffer[..room], turn) {
+            Ok(0) => Err(reason),
+            Ok(_) => Ok(Flow::Clear),
+            Err(error) => unread(&error).ok_or(reason),
         }
-        Ok(done)
     }
 
-    /// Does what the faults have due. Returns whether this peer may go on: to read, while they
-    /// have room, or to end, once they have nothing left.
-    fn release(&mut self, turn: &mut Turn<'_>) -> Result<bool, Reason> {
-        let Some(mut faults) = self.faults.take() else {
-            return Ok(true);
-        };
-        // What arrived during this turn came after its start, and must not leave too early.
-        let now = Instant::now();
-        if matches!(self.phase, Phase::Finishing(_)) {
-            faults.finish(now, turn.events);
-        }
-        loop {
-            match faults.due(now, turn.events) {
-                Due::Bytes(bytes) => {
-                    let len = bytes.len();
-                    let taken = self
-                        .stream
-                        .write_some(bytes, turn.events)
-                        .map_err(|error| reason(&error))?;
-                    faults.wrote(taken, taken == len, now);
-                    self.count_sent(turn, taken);
-                    if taken < len {
-                        break;
-                    }
-                }
-                Due::End(end) => self.end(end, turn.events)?,
-                Due::Nothing => break,
-            }
-        }
-        let on = match self.phase {
-            Phase::Echoing => faults.has_room(),
-            Phase::Finishing(_) | Phase::Lingering(..) => faults.is_empty(),
-        };
-        self.faults = Some(faults);
-        Ok(on)
+    fn send(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<Flow, Reason> {
+        let flow = self.outbox.send(bytes, &mut self.stream, turn);
+        flow.map_err(|error| reason(&error))
+    }
+
+    fn flush(&mut self, turn: &mut Turn<'_>) -> Result<Flow, Reason> {
+        let flow = self.outbox.flush(&mut self.stream, turn);
+        flow.map_err(|error| reason(&error))
     }
 
     /// Ends this connection as a fault has it.
-    fn end(&mut self, end: Ending, events: &Events) -> Result<(), Reason> {
+    fn end_by_fault(&mut self, end: Ending, turn: &mut Turn<'_>) -> Result<Flow, Reason> {
         let over = Reason::Fault(end.name());
         match end {
-            Ending::HalfClose => self.stream.finish_sending(events).map_err(|_| over),
-            Ending::Close => {
-                self.phase = Phase::Finishing(over);
-                Ok(())
+            Ending::HalfClose => {
+                let ended = self.stream.finish_sending(turn.events);
+                ended.map_err(|_| over)?;
+                self.flush(turn)
             }
+            Ending::Close => self.finish_for(over, turn),
             Ending::Reset => {
                 // Without it the peer sees the end all the same.
                 let _: io::Result<()> = self.stream.reset_on_close();
@@ -454,24 +390,18 @@ impl Peer {
         }
     }
 
-    /// Whether it holds one of the worker's pipes, which goes with it.
-    pub(crate) fn holds_pipe(&self) -> bool {
-        matches!(self.backlog, Backlog::Pipe(_))
-    }
-
     fn count_received(&mut self, turn: &Turn<'_>, bytes: usize) {
-        self.active = turn.now;
         self.received += bytes as u64;
         turn.counters.received_bytes.add(bytes as u64);
     }
+}
 
-    fn count_sent(&mut self, turn: &Turn<'_>, bytes: usize) {
-        if bytes > 0 {
-            self.active = turn.now;
-            self.sent += bytes as u64;
-            turn.counters.sent_bytes.add(bytes as u64);
-            turn.events.trace(|| Kind::Sent { id: self.id, bytes });
-        }
+/// How to go on after a read that brought nothing; `None` where there is no going on.
+fn unread(error: &io::Error) -> Option<Flow> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Some(Flow::Waits),
+        io::ErrorKind::Interrupted => Some(Flow::Clear),
+        _ => None,
     }
 }
 

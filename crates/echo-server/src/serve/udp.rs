@@ -3,7 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use echo_core::address::End;
 use echo_explain::Call;
@@ -15,7 +15,6 @@ use crate::event::stats::Counters;
 use crate::event::{DropReason, Events, Kind, Mark, Origin, pieces, unmapped};
 use crate::fault::{DatagramFaults, Reply};
 use crate::serve::guard::Guard;
-use crate::serve::timers::Armed;
 
 /// The largest datagram, or train of datagrams, that the system hands over at once.
 const BUFFER_LEN: usize = 1 << 16;
@@ -77,8 +76,8 @@ pub(crate) struct UdpEcho {
     flood: Flood,
     /// What goes wrong on purpose.
     faults: Option<Box<DatagramFaults>>,
-    /// When the faults have something to do, among the worker's timers.
-    pub(crate) armed: Armed,
+    /// The server is stopping: no more is received.
+    draining: bool,
 }
 
 /// What the worker lends for one turn.
@@ -106,7 +105,7 @@ impl UdpEcho {
             expected: 1,
             flood: Flood::new(unmapped(local)),
             faults,
-            armed: None,
+            draining: false,
         })
     }
 
@@ -114,7 +113,7 @@ impl UdpEcho {
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
         let mut failing = false;
         for _ in 0..BATCHES_PER_TURN {
-            if self.faults.is_some() && !self.release(turn) {
+            if (self.faults.is_some() && !self.release(turn)) || self.draining {
                 return false;
             }
             let received = {
@@ -156,6 +155,25 @@ impl UdpEcho {
     /// Tells what was held back so far.
     pub(crate) fn tell(&mut self, now: Instant, events: &Events) {
         self.flood.flush(now, events);
+    }
+
+    /// Receives no more from now on.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether replies that a fault holds back are still to be sent.
+    pub(crate) fn owes(&self) -> bool {
+        self.faults.as_ref().is_some_and(|faults| faults.held() > 0)
+    }
+
+    /// Tells what is still untold, and closes the socket. What is owed is lost.
+    pub(crate) fn close(mut self, now: Instant, events: &Events, counters: &Counters) {
+        let lost = self.faults.as_ref().map_or(0, |faults| faults.held());
+        counters.datagrams_dropped.add(lost);
+        // All that a sum holds is due within a second.
+        self.tell(now + Duration::from_secs(1), events);
+        events.close(self.socket);
     }
 
     /// When the faults have something to do.

@@ -1,6 +1,7 @@
 //! Moving bulk data from a socket back into it without copying it through user memory.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::socket::stream::Stream;
 
@@ -15,33 +16,24 @@ const CAPACITY: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     spare: Vec<Pipe>,
-    lent: usize,
+    /// Held by each pipe too: one that is closed is one less, wherever that happens.
+    count: Arc<()>,
 }
 
 impl Pipes {
     /// An empty pipe; `None` when there are enough already, or the system has none to give.
     pub(crate) fn take(&mut self) -> Option<Pipe> {
-        if self.lent + self.spare.len() >= MAX_PIPES && self.spare.is_empty() {
-            return None;
+        match self.spare.pop() {
+            None if Arc::strong_count(&self.count) > MAX_PIPES => None,
+            None => Pipe::new(self.count.clone()).ok(),
+            spare => spare,
         }
-        let pipe = match self.spare.pop() {
-            Some(pipe) => pipe,
-            None => Pipe::new().ok()?,
-        };
-        self.lent += 1;
-        Some(pipe)
     }
 
     /// Takes an empty pipe back.
     pub(crate) fn put(&mut self, pipe: Pipe) {
-        debug_assert_eq!(pipe.len(), 0);
-        self.lent -= 1;
+        debug_assert!(pipe.is_empty());
         self.spare.push(pipe);
-    }
-
-    /// Takes note that a pipe was closed with bytes in it.
-    pub(crate) fn lose(&mut self) {
-        self.lent -= 1;
     }
 
     /// Closes the pipes that nobody uses.
@@ -70,10 +62,11 @@ mod linux {
         output: OwnedFd,
         input: OwnedFd,
         len: usize,
+        _counted: Arc<()>,
     }
 
     impl Pipe {
-        pub(super) fn new() -> io::Result<Self> {
+        pub(super) fn new(counted: Arc<()>) -> io::Result<Self> {
             let (output, input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
             // A smaller pipe works too.
             let _: Result<usize, Errno> = fcntl_setpipe_size(&input, CAPACITY);
@@ -81,6 +74,7 @@ mod linux {
                 output,
                 input,
                 len: 0,
+                _counted: counted,
             })
         }
 
@@ -89,53 +83,25 @@ mod linux {
             self.len
         }
 
-        /// Takes what the socket has. Must be empty, so that it is never too full to take some.
-        pub(crate) fn fill(&mut self, from: &Stream) -> io::Result<usize> {
+        pub(crate) fn is_empty(&self) -> bool {
+            self.len == 0
+        }
+
+        /// Takes up to `most` of what the socket has. Must be empty, so that it is never too full
+        /// to take some.
+        pub(crate) fn fill(&mut self, from: &Stream, most: usize) -> io::Result<usize> {
             let from = from.spliceable().ok_or(io::ErrorKind::Unsupported)?;
-            let n = retry(|| {
-                splice(
-                    from,
-                    None,
-                    &self.input,
-                    None,
-                    CAPACITY,
-                    SpliceFlags::NONBLOCK,
-                )
-            })?;
+            let n = splice(from, None, &self.input, None, most, SpliceFlags::NONBLOCK)?;
             self.len += n;
             Ok(n)
         }
 
-        /// Gives the socket what it takes. Returns how much that was.
-        pub(crate) fn drain(&mut self, to: &Stream) -> io::Result<usize> {
+        /// Gives the socket what it takes of `most` bytes. Returns how much that was.
+        pub(crate) fn drain(&mut self, to: &Stream, most: usize) -> io::Result<usize> {
             let to = to.spliceable().ok_or(io::ErrorKind::Unsupported)?;
-            let before = self.len;
-            while self.len > 0 {
-                match retry(|| {
-                    splice(
-                        &self.output,
-                        None,
-                        to,
-                        None,
-                        self.len,
-                        SpliceFlags::NONBLOCK,
-                    )
-                }) {
-                    Ok(n) => self.len -= n,
-                    Err(Errno::AGAIN) => break,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Ok(before - self.len)
-        }
-    }
-
-    fn retry(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
-        loop {
-            match call() {
-                Err(Errno::INTR) => {}
-                outcome => return outcome,
-            }
+            let n = splice(&self.output, None, to, None, most, SpliceFlags::NONBLOCK)?;
+            self.len -= n;
+            Ok(n)
         }
     }
 }
@@ -149,7 +115,7 @@ mod none {
     pub(crate) enum Pipe {}
 
     impl Pipe {
-        pub(super) fn new() -> io::Result<Self> {
+        pub(super) fn new(_: Arc<()>) -> io::Result<Self> {
             Err(io::ErrorKind::Unsupported.into())
         }
 
@@ -157,11 +123,15 @@ mod none {
             match *self {}
         }
 
-        pub(crate) fn fill(&mut self, _: &Stream) -> io::Result<usize> {
+        pub(crate) fn is_empty(&self) -> bool {
             match *self {}
         }
 
-        pub(crate) fn drain(&mut self, _: &Stream) -> io::Result<usize> {
+        pub(crate) fn fill(&mut self, _: &Stream, _: usize) -> io::Result<usize> {
+            match *self {}
+        }
+
+        pub(crate) fn drain(&mut self, _: &Stream, _: usize) -> io::Result<usize> {
             match *self {}
         }
     }

@@ -65,21 +65,8 @@ impl Stream {
         outcome
     }
 
-    /// Writes until the socket takes no more. Returns how much it took.
-    pub(crate) fn write_some(&mut self, bytes: &[u8], events: &Events) -> io::Result<usize> {
-        let mut taken = 0;
-        while taken < bytes.len() {
-            match self.write(&bytes[taken..], events) {
-                Ok(n) => taken += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(taken)
-    }
-
-    fn write(&mut self, bytes: &[u8], events: &Events) -> io::Result<usize> {
+    /// Writes what the socket takes at once.
+    pub(crate) fn write(&mut self, bytes: &[u8], events: &Events) -> io::Result<usize> {
         let mark = events.mark();
         let outcome = send(self.fd(), bytes, SEND).map_err(io::Error::from);
         events.outcome(mark, self, &outcome, |n| Call::Send {

@@ -1,0 +1,248 @@
+//! The peers of one worker: their turns and their deadlines, from hand-over to close.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use echo_core::Framing;
+use echo_core::framing::Decoder;
+use slab::Slab;
+
+use crate::config::Config;
+use crate::event::stats::Counters;
+use crate::event::{Kind, Reason};
+use crate::fault::StreamFaults;
+use crate::serve::inbox::Accepted;
+use crate::serve::peer::{Next, Patience, Peer, Readiness};
+use crate::serve::shared::Shared;
+use crate::serve::spin::Asked;
+use crate::serve::timers::Timers;
+use crate::serve::turn::{Budget, Turn};
+use crate::socket::pipe::Pipes;
+use crate::socket::stream::Stream;
+
+/// The peers of one worker, and what they share.
+pub(crate) struct Peers {
+    index: usize,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    slab: Slab<Peer>,
+    /// Those that wait for another turn.
+    again: Vec<usize>,
+    timers: Timers,
+    pipes: Pipes,
+    /// Bytes stay in it only while they are passed on.
+    buffer: Box<[u8]>,
+    patience: Patience,
+    /// When the current events were received.
+    now: Instant,
+    clock: fn() -> Instant,
+}
+
+impl Peers {
+    /// No peers yet, of the worker `index`, which tells the time by `clock`.
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, clock: fn() -> Instant) -> Self {
+        let config = &shared.config;
+        Peers {
+            index,
+            counters: shared.inboxes[index].counters.clone(),
+            slab: Slab::new(),
+            again: Vec::new(),
+            timers: Timers::default(),
+            pipes: Pipes::default(),
+            buffer: vec![0; config.buffer_len()].into(),
+            patience: Patience {
+                idle: config.idle_timeout.into(),
+                write: config.write_timeout.into(),
+                drain_until: None,
+            },
+            now: clock(),
+            clock,
+            shared,
+        }
+    }
+
+    /// Takes note that events were received at `now`.
+    pub(crate) fn polled(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// When a peer wants to be looked at, whether or not something happens: `now` at the latest
+    /// for one that waits for a turn.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        match self.again.is_empty() {
+            true => self.timers.next(),
+            false => Some(self.now),
+        }
+    }
+
+    /// Takes a connection in. `register` has events of its socket announced under the given key.
+    pub(crate) fn add(
+        &mut self,
+        accepted: Accepted,
+        register: impl FnOnce(&mut Stream, usize) -> std::io::Result<()>,
+    ) {
+        #[cfg(test)]
+        crate::serve::defect::strike_from(accepted.address);
+        let Config {
+            framing, max_frame, ..
+        } = &self.shared.config;
+        let faults = self.shared.faults.as_ref().and_then(|plan| {
+            let (network, now) = (accepted.stream.network(), (self.clock)());
+            let (id, address) = (accepted.id, accepted.address);
+            StreamFaults::new(plan, network, id, address, *framing, now)
+        });
+        let decoder = match framing {
+            Framing::Raw => None,
+            framing => Some(Box::new(Decoder::new(*framing, max_frame.0))),
+        };
+        let peer = Peer::new(accepted, decoder, faults, self.now);
+        let key = self.slab.insert(peer);
+        match register(&mut self.slab[key].stream, key) {
+            Ok(()) => self.arm(key),
+            Err(error) => self.close(key, Reason::Failed(error.kind())),
+        }
+    }
+
+    /// Does what an event asks for. Returns what it was about.
+    pub(crate) fn notice(&mut self, key: usize, ready: Readiness) -> Asked {
+        let Some(peer) = self.slab.get_mut(key) else {
+            return Asked::Nothing;
+        };
+        if !peer.note(ready) {
+            return Asked::Nothing;
+        }
+        let before = peer.received;
+        if !peer.queued {
+            self.advance(key);
+        }
+        match self.slab.get(key) {
+            Some(peer) if before > 0 && peer.received > before => Asked::Again,
+            _ => Asked::Once,
+        }
+    }
+
+    /// Gives a turn to all that wait for one.
+    pub(crate) fn take_turns(&mut self) {
+        for key in std::mem::take(&mut self.again) {
+            // Its key may have gone to another peer, which only a turn of its own makes wait.
+            if self.slab.get(key).is_some_and(|peer| peer.queued) {
+                self.advance(key);
+            }
+        }
+    }
+
+    fn advance(&mut self, key: usize) {
+        let peer = &mut self.slab[key];
+        peer.queued = false;
+        let mut turn = Turn {
+            now: self.now,
+            clock: self.clock,
+            events: &self.shared.events,
+            counters: &self.counters,
+            pipes: &mut self.pipes,
+            budget: Budget::new(),
+        };
+        // A defect that one peer's bytes bring out must not be the end of the others.
+        let advance = AssertUnwindSafe(|| peer.advance(&mut self.buffer, &mut turn));
+        match catch_unwind(advance).unwrap_or(Err(Reason::Defect)) {
+            Ok(Next::Event) => self.arm(key),
+            Ok(Next::Turn) => {
+                peer.queued = true;
+                self.again.push(key);
+                self.arm(key);
+            }
+            Err(reason) => self.close(key, reason),
+        }
+    }
+
+    fn arm(&mut self, key: usize) {
+        let peer = &mut self.slab[key];
+        let ends = [peer.end(&self.patience), peer.deadline(&self.patience)];
+        let ends = ends.into_iter().flatten().map(|(at, _)| at);
+        // What a turn that is to come will do needs no timer.
+        let wake = peer.outbox.wake().filter(|_| !peer.queued);
+        if let Some(at) = ends.chain(wake).min() {
+            self.timers.arm(key, &mut peer.armed, at);
+        }
+    }
+
+    /// Ends what is over, and sends what is due.
+    pub(crate) fn expire(&mut self) {
+        while let Some(key) = self.timers.expired(self.now) {
+            self.slab[key].armed = None;
+            self.wake(key);
+        }
+    }
+
+    fn wake(&mut self, key: usize) {
+        let is_over = |end: &(Instant, Reason)| end.0 <= self.now;
+        let peer = &mut self.slab[key];
+        if let Some((_, reason)) = peer.end(&self.patience).filter(is_over) {
+            self.close(key, reason);
+        } else if let Some((_, reason)) = peer.deadline(&self.patience).filter(is_over) {
+            // Nobody is given up untried: the system tells of room only once a third of its buffer
+            // is free, which may take a slow reader longer than it is given.
+            let before = peer.moved();
+            peer.outbox.wait_for_no_others(&self.shared.events);
+            self.advance(key);
+            let peer = self.slab.get(key);
+            let over = peer.and_then(|peer| peer.deadline(&self.patience));
+            if over.is_some_and(|end| end.0 <= self.now)
+                && peer.is_some_and(|peer| peer.moved() == before)
+            {
+                self.close(key, reason);
+            }
+        } else if !peer.queued && peer.outbox.wake().is_some_and(|at| at <= self.now) {
+            self.advance(key);
+        } else {
+            self.arm(key);
+        }
+    }
+
+    fn close(&mut self, key: usize, reason: Reason) {
+        // Closing its descriptor takes it out of the poll instance too.
+        let mut peer = self.slab.remove(key);
+        self.timers.disarm(key, &mut peer.armed);
+        if self.slab.is_empty() {
+            self.pipes.close_spare();
+        }
+        self.counters.closed.add(1);
+        let load = &self.shared.inboxes[self.index].load;
+        load.fetch_sub(1, Ordering::Relaxed);
+        let (received, sent) = (peer.received, peer.outbox.sent());
+        self.shared.events.close(peer.stream);
+        self.shared.events.tell(|| Kind::Closed {
+            id: peer.id,
+            peer: peer.address,
+            reason,
+            received,
+            sent,
+        });
+        // Whoever comes into its place is told after it.
+        drop(peer.permit);
+    }
+
+    /// Closes every connection at `until`, and those with which nothing happens sooner.
+    pub(crate) fn drain(&mut self, until: Instant) {
+        self.patience.drain_until = Some(until);
+        for key in self.keys() {
+            self.arm(key);
+        }
+    }
+
+    pub(crate) fn close_all(&mut self) {
+        for key in self.keys() {
+            self.close(key, Reason::Shutdown);
+        }
+    }
+
+    fn keys(&self) -> Vec<usize> {
+        self.slab.iter().map(|(key, _)| key).collect()
+    }
+}
