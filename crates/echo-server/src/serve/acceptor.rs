@@ -276,7 +276,7 @@ impl Door {
     /// is seen to last.
     fn fail(&mut self, shared: &Shared, now: Instant, error: &io::Error) {
         self.failures += 1;
-        if concerns_one_connection(error) && self.failures % TRIES != 0 {
+        if concerns_one_connection(error) && !self.failures.is_multiple_of(TRIES) {
             return;
         }
         let retry_in = self.backoff;
