@@ -1,74 +1,56 @@
-//! `cargo xtask ci`: everything a change must pass. Stops at the first step that fails.
+//! `cargo xtask ci`: everything a change must pass. Stops at the first check that fails.
 
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use crate::cargo::cargo;
 use crate::terminal::{Style, Terminal};
 use crate::{demo, examples, report_check, supply};
 
-/// One check.
-struct Check {
-    name: &'static str,
-    run: fn() -> Result<()>,
-}
+/// One check: its name, and how it is made.
+type Check = (&'static str, fn() -> Result<()>);
 
 /// The checks, the quick ones first.
 const CHECKS: &[Check] = &[
-    Check {
-        name: "format",
-        run: format,
-    },
-    Check {
-        name: "supply chain",
-        run: supply::check,
-    },
-    Check {
-        name: "lints",
-        run: lints,
-    },
-    Check {
-        name: "tests",
-        run: tests,
-    },
-    Check {
-        name: "docs",
-        run: docs,
-    },
-    Check {
-        name: "examples",
-        run: examples::run,
-    },
-    Check {
-        name: "report",
-        run: report_check::run,
-    },
-    Check {
-        name: "demo, explained",
-        run: || demo::run(demo::Options::explained()),
-    },
-    Check {
-        name: "demo",
-        run: || demo::run(demo::Options::default()),
-    },
+    ("format", format),
+    ("supply", supply::check),
+    ("lints", lints),
+    ("tests", tests),
+    ("docs", docs),
+    ("examples", examples::run),
+    ("report", report_check::run),
+    ("explained", || demo::run(demo::Options::explained())),
+    ("demo", || demo::run(demo::Options::default())),
     #[cfg(target_os = "linux")]
-    Check {
-        name: "torture",
-        run: || crate::torture::run(&crate::torture::Options::short()),
-    },
+    ("torture", || {
+        crate::torture::run(&crate::torture::Options::short())
+    }),
 ];
 
-/// Runs every check.
-pub fn run() -> Result<()> {
+/// Which checks are made.
+#[derive(Args)]
+pub struct Options {
+    /// Only these checks; all of them when none is named
+    #[arg(value_name = "CHECK", value_parser = PossibleValuesParser::new(CHECKS.iter().map(|(name, _)| *name)))]
+    checks: Vec<String>,
+}
+
+/// Makes the checks, in order.
+pub fn run(options: &Options) -> Result<()> {
+    let is_asked =
+        |name: &str| options.checks.is_empty() || options.checks.iter().any(|c| c == name);
+    let checks: Vec<&Check> = CHECKS.iter().filter(|(name, _)| is_asked(name)).collect();
     let out = Terminal::stdout();
     let start = Instant::now();
-    for (number, check) in (1..).zip(CHECKS) {
-        let title = format!("[{number}/{}] {}", CHECKS.len(), check.name);
+    for (number, (name, check)) in (1..).zip(&checks) {
+        let title = format!("[{number}/{}] {}", checks.len(), name);
         out.line(out.paint(Style::Bold, format_args!("=== {title}")))?;
         let began = Instant::now();
-        (check.run)().with_context(|| format!("ci stopped at {title}"))?;
+        check().with_context(|| format!("ci stopped at {title}"))?;
         let passed = format!(
             "=== {title}: passed in {:.1} s",
             began.elapsed().as_secs_f64()
@@ -78,7 +60,7 @@ pub fn run() -> Result<()> {
     }
     let passed = format!(
         "=== all {} checks passed in {:.0} s",
-        CHECKS.len(),
+        checks.len(),
         start.elapsed().as_secs_f64()
     );
     out.line(out.paint(Style::Good, passed))
@@ -93,21 +75,11 @@ fn format() -> Result<()> {
 }
 
 fn lints() -> Result<()> {
-    let clippy = |scope| {
-        let mut command = cargo();
-        command.args([
-            "clippy",
-            "--locked",
-            scope,
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]);
-        command
-    };
-    passes(&mut clippy("--workspace"))?;
-    passes(&mut clippy(PEERS))
+    for scope in ["--workspace", PEERS] {
+        let args = format!("clippy --locked {scope} --all-targets -- -D warnings");
+        passes(cargo().args(args.split(' ')))?;
+    }
+    Ok(())
 }
 
 fn tests() -> Result<()> {
@@ -115,15 +87,10 @@ fn tests() -> Result<()> {
 }
 
 fn docs() -> Result<()> {
+    let args = "doc --locked --workspace --no-deps --document-private-items";
     passes(
         cargo()
-            .args([
-                "doc",
-                "--locked",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-            ])
+            .args(args.split(' '))
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
 }

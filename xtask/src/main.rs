@@ -6,14 +6,19 @@ mod cargo;
 mod ci;
 mod demo;
 mod examples;
+#[cfg(target_os = "linux")]
+mod proc;
 mod process;
+mod random;
 mod report_check;
+mod server;
 #[cfg(target_os = "linux")]
 mod soak;
 mod supply;
 mod terminal;
 #[cfg(target_os = "linux")]
 mod torture;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -44,9 +49,8 @@ enum Task {
     /// Hold 10,000 connections for a while beside other work, and check that nothing grows
     #[cfg(target_os = "linux")]
     Soak(soak::Options),
-    /// Everything a change must pass: format, supply chain, lints, tests, docs, examples, report, demo,
-    /// torture
-    Ci,
+    /// Everything a change must pass, or the checks that are named
+    Ci(ci::Options),
 }
 
 fn main() -> ExitCode {
@@ -75,7 +79,7 @@ fn run(task: Task) -> Result<()> {
         Task::Torture(options) => torture::run(&options),
         #[cfg(target_os = "linux")]
         Task::Soak(options) => soak::run(&options),
-        Task::Ci => ci::run(),
+        Task::Ci(options) => ci::run(&options),
     }
 }
 

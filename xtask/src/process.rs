@@ -50,6 +50,7 @@ pub struct Process {
 }
 
 /// A child's end, and what it wrote.
+#[derive(Debug)]
 pub struct Finished {
     /// How it ended.
     pub status: ExitStatus,

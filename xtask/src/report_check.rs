@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::{Profile, Programs, root};
-use crate::process::{self, Process};
+use crate::process;
+use crate::server::Server;
 use crate::terminal::{Style, Terminal};
 
 /// A browser's first start on a busy machine takes longest.
@@ -94,15 +95,12 @@ fn measure(page: &Path) -> Result<()> {
     let manifest = root().join("Cargo.toml");
     let programs = Programs::build(&manifest, &["echo-server", "echo-client"], Profile::Dev)?;
     let mut command = programs.command("echo-server")?;
-    let mut server = Process::start(command.args(["--listen", "tcp://127.0.0.1:0"]))?;
-    let lines = server.lines_before("ready", LIMIT)?;
-    let address = lines
-        .iter()
-        .find_map(|line| line.strip_prefix("listening tcp "))
-        .context("the server names no address")?;
+    command.args(["--listen", "tcp://127.0.0.1:0"]);
+    let server = Server::start(&mut command, LIMIT)?;
+    let address = server.ipv4("tcp")?.to_string();
     let mut command = programs.command("echo-client")?;
     command
-        .args(["bench", address, "--duration", "2s", "--warmup", "0"])
+        .args(["bench", &address, "--duration", "2s", "--warmup", "0"])
         .args(["--rate", "1000", "--parallel", "4", "--report"])
         .arg(page);
     process::run(&mut command, LIMIT)?.success()?;

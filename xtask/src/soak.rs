@@ -11,10 +11,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cargo::{Profile, Programs, root};
 use crate::process;
+use crate::random::Random;
 use crate::terminal::{Style, Terminal};
-use crate::torture::random::Random;
-use crate::torture::traffic::{self, spread};
 use crate::torture::victim::{self, Victim};
+use crate::traffic::{self, spread};
 
 /// Connections that are held all the while, if the system allows as many.
 const HELD: u64 = 10_000;

@@ -54,6 +54,11 @@ impl Terminal {
         }
     }
 
+    /// The same with colours, wherever they go.
+    pub fn coloured(self) -> Self {
+        Terminal { colour: true }
+    }
+
     /// Whether it shows colours.
     pub fn colour(self) -> bool {
         self.colour

@@ -5,12 +5,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::machine;
 use super::meter::Scope;
 use crate::cargo::{Programs, root};
 use crate::process::Process;
+use crate::server::Server;
 
 /// The longest that a server may take to listen.
 const START: Duration = Duration::from_secs(10);
@@ -24,6 +25,8 @@ pub enum Contender {
     Control,
     /// Ours as it starts by default, but for the one worker.
     EchoTold,
+    /// Ours with events off and a fault that never strikes: it copies what it would splice.
+    EchoCopying,
     /// A thread for each connection, blocking calls.
     Blocking,
     /// The least an event loop must do.
@@ -62,6 +65,7 @@ impl Contender {
             Echo => "echo-server -q",
             Control => "echo-server -q again",
             EchoTold => "echo-server",
+            EchoCopying => "echo-server -q, copying",
             Blocking => "blocking threads",
             Mio => "bare mio loop",
             Tokio => "tokio, 1 thread",
@@ -74,7 +78,7 @@ impl Contender {
 
     /// Whether it is this repository's server.
     pub fn is_ours(self) -> bool {
-        matches!(self, Echo | Control | EchoTold)
+        matches!(self, Echo | Control | EchoTold | EchoCopying)
     }
 
     /// What was built or found, or why there is none.
@@ -83,7 +87,7 @@ impl Contender {
             machine::version(program, flag).ok_or(format!("{program} is not on this machine"))
         };
         match self {
-            Echo | Control | EchoTold => Ok(env!("CARGO_PKG_VERSION").to_owned()),
+            Echo | Control | EchoTold | EchoCopying => Ok(env!("CARGO_PKG_VERSION").to_owned()),
             Blocking | UdpPlain => Ok("std".to_owned()),
             Mio => Ok(format!("mio {}", locked("mio"))),
             Tokio => Ok(format!("tokio {}", locked("tokio"))),
@@ -96,41 +100,33 @@ impl Contender {
     /// Starts it and waits until it listens.
     pub fn start(self, ours: &Programs, peers: &Programs) -> Result<Running> {
         let (mut command, announces) = self.command(ours, peers)?;
-        let announced = |mut process: Process| {
-            let lines = process.lines_before("ready", START)?;
-            let address = lines
-                .first()
-                .and_then(|line| line.split(' ').nth(2)?.parse().ok());
-            let address = address.with_context(|| format!("no address in {lines:?}"))?;
-            Ok(Running {
-                process,
-                address,
-                scope: Scope::Process,
-            })
+        let running = |process, address, scope| Running {
+            process,
+            address,
+            scope,
         };
-        match announces {
-            None => announced(Process::start(&mut command)?),
-            Some(address) => {
-                let process = Process::start(&mut command)?;
-                wait_for_listener(address)?;
-                Ok(Running {
-                    process,
-                    address,
-                    scope: Scope::Tree,
-                })
-            }
-        }
+        let Some(address) = announces else {
+            let server = Server::start(&mut command, START)?;
+            let address = server.ipv4("tcp").or_else(|_| server.ipv4("udp"))?;
+            return Ok(running(server.process, address, Scope::Process));
+        };
+        let process = Process::start(&mut command)?;
+        wait_for_listener(address)?;
+        Ok(running(process, address, Scope::Tree))
     }
 
     /// The command; for one that cannot say where it listens, also the address it was given.
     fn command(self, ours: &Programs, peers: &Programs) -> Result<(Command, Option<SocketAddr>)> {
         let peer = |name| Ok((peers.command(name)?, None));
         match self {
-            Echo | Control | EchoTold => {
+            Echo | Control | EchoTold | EchoCopying => {
                 let mut command = ours.command("echo-server")?;
                 command.args(["--listen", "127.0.0.1:0", "--workers", "1"]);
                 if self != EchoTold {
                     command.arg("-q");
+                }
+                if self == EchoCopying {
+                    command.args(["--fault", "drop=0%"]);
                 }
                 Ok((command, None))
             }

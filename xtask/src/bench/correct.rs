@@ -1,14 +1,14 @@
 //! Whether a server is one at all: two cases that fast loops break.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::thread;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::contender::{Contender, STREAM};
 use super::lab::Lab;
+use crate::random::Random;
+use crate::traffic::{self, Exchange, Pace};
 
 /// The longest that a server may be silent while it owes bytes.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -60,77 +60,31 @@ fn check(lab: &Lab, contender: Contender) -> Checked {
     }
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, SILENCE)?;
-    stream.set_read_timeout(Some(SILENCE))?;
-    stream.set_write_timeout(Some(SILENCE))?;
-    Ok(stream)
-}
-
-/// Ten megabytes in which no two places look alike.
-fn message() -> Vec<u8> {
-    (0..2_500_000u32)
-        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes())
-        .collect()
-}
-
 fn half_close(address: SocketAddr) -> Result<()> {
-    let mut stream = connect(address)?;
-    let mut sender = stream.try_clone()?;
-    let sent = message();
-    let sending = thread::spawn(move || -> std::io::Result<Vec<u8>> {
-        sender.write_all(&sent)?;
-        sender.shutdown(Shutdown::Write)?;
-        Ok(sent)
-    });
-    // By now every buffer on the way is full, and the server has had to hold something back.
-    thread::sleep(Duration::from_millis(100));
-    let mut received = Vec::new();
-    let mut buffer = vec![0; 64 << 10];
-    let ended = loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => break Ok(()),
-            Ok(read) => received.extend_from_slice(&buffer[..read]),
-            Err(error) => break Err(error),
-        }
-        thread::sleep(Duration::from_millis(1));
+    let pace = Pace {
+        // By then every buffer on the way is full, and the server has had to hold something back.
+        start: Duration::from_millis(100),
+        pause: Duration::from_millis(1),
+        patience: SILENCE,
     };
-    let sent = match sending.join() {
-        Ok(sent) => {
-            sent.with_context(|| format!("cannot send after {} bytes came back", received.len()))?
-        }
-        Err(_) => bail!("the sender panicked"),
-    };
-    if let Some(at) = sent.iter().zip(&received).position(|(a, b)| a != b) {
-        bail!("byte {at} came back wrong");
-    }
-    ensure!(received.len() <= sent.len(), "more came back than was sent");
-    let missing = sent.len() - received.len();
+    let message = Random::new(0).bytes(10_000_000);
+    let Exchange { back, whole, .. } = traffic::exchange_at(address, &message, pace)?;
+    let missing = message.len() - back;
     ensure!(
         missing == 0,
         "{missing} of {} bytes never came back",
-        sent.len()
+        message.len()
     );
-    ended.context("no end of the stream after the last byte")
+    ensure!(whole, "no end of the stream after the last byte");
+    Ok(())
 }
 
 fn stalled_neighbour(address: SocketAddr) -> Result<()> {
-    let stalled = connect(address)?;
-    stalled.set_nonblocking(true)?;
-    let message = message();
-    // Until nothing goes any more: 100 tries over 100 ms, none of which waits.
-    for _ in 0..100 {
-        while (&stalled).write(&message).is_ok_and(|sent| sent > 0) {}
-        thread::sleep(Duration::from_millis(1));
-    }
-    let mut other = connect(address)?;
-    for round in 0..100 {
-        let mut back = [0; 5];
-        other.write_all(b"hello")?;
-        other
-            .read_exact(&mut back)
-            .with_context(|| format!("no echo in round {round}"))?;
-        ensure!(&back == b"hello", "a wrong echo in round {round}");
-    }
-    Ok(())
+    let stalled = traffic::connect(address)?;
+    traffic::fill(&stalled, &Random::new(0).bytes(1_000_000))?;
+    let other = traffic::connect(address)?;
+    other.set_read_timeout(Some(SILENCE))?;
+    (0..100).try_for_each(|round| {
+        traffic::echo(&other, b"hello").with_context(|| format!("in round {round}"))
+    })
 }

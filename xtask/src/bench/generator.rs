@@ -1,54 +1,82 @@
-//! What the load itself costs: `echo-client bench`, which verifies every byte and records every
-//! latency, beside the plainest generator there is.
+//! What our client costs as a load, and what it adds to a round trip, beside the plainest there is:
+//! it verifies every byte and records every latency.
 
 use anyhow::{Context, Result};
 
 use super::contender::Contender;
 use super::fact::Fact;
-use super::lab::Lab;
+use super::lab::{Lab, Sample};
 use super::load::{Load, Shape};
 use super::stats::Spread;
 
 /// Measures both generators in turn, `rounds` times each, against the same kind of server.
 pub fn measure(lab: &Lab, rounds: u32) -> Result<Vec<Fact>> {
-    [1, 16]
-        .map(|depth| compare(lab, depth, rounds))
-        .into_iter()
-        .collect()
-}
-
-fn compare(lab: &Lab, depth: usize, rounds: u32) -> Result<Fact> {
-    let shape = Shape {
+    let shape = |depth| Shape {
         connections: 50,
         size: 64,
         depth,
     };
-    let (mut client, mut plain) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        client.push(cost(lab, Load::Client(shape))?);
-        plain.push(cost(lab, Load::Plain(shape))?);
-    }
-    let ratio = Spread::of_ratios(&client, &plain).context("nothing was measured")?;
-    let median = |costs: &[f64]| Spread::of(costs).map_or(0.0, |spread| spread.median);
-    Ok(Fact {
-        title: format!("echo-client bench, 50 x 64 B, depth {depth}"),
-        measure: "its CPU per echo",
-        value: format!(
-            "{:.2} us, a plain generator {:.2} us: {:.2}x ({:.2} to {:.2})",
-            median(&client),
-            median(&plain),
-            ratio.median,
-            ratio.low,
-            ratio.high
-        ),
-        target: "at most 1.00x".to_owned(),
-        pass: ratio.median <= 1.0,
-    })
+    let cost = |(depth, at_most)| {
+        let fact = compare(
+            lab,
+            rounds,
+            [Load::Client(shape(depth)), Load::Plain(shape(depth))],
+            |sample| Ok(sample.load_cpu.as_secs_f64() * 1e6 / sample.outcome.echoes),
+            at_most,
+        )?;
+        Ok(Fact {
+            title: format!("echo-client bench, 50 x 64 B, depth {depth}"),
+            measure: "its CPU per echo",
+            ..fact
+        })
+    };
+    let ping = || {
+        let loads = [Load::Ping { size: 64 }, Load::Blocking { size: 64 }];
+        let p50 = |sample: &Sample| {
+            let p50 = sample
+                .outcome
+                .round_trip
+                .context("no round trip was timed")?;
+            Ok(p50.as_secs_f64() * 1e6)
+        };
+        Ok(Fact {
+            title: "echo-client ping, 64 B".to_owned(),
+            measure: "round trip p50",
+            ..compare(lab, rounds, loads, p50, 1.10)?
+        })
+    };
+    [cost((1, 1.05)), cost((16, 1.10)), ping()]
+        .into_iter()
+        .collect()
 }
 
-/// The load's CPU time per echo, in microseconds.
-fn cost(lab: &Lab, load: Load) -> Result<f64> {
-    let server = lab.start(Contender::Mio)?;
-    let sample = lab.load(&server, load)?;
-    Ok(sample.load_cpu.as_secs_f64() * 1e6 / sample.outcome.echoes)
+fn compare(
+    lab: &Lab,
+    rounds: u32,
+    [ours, plain]: [Load; 2],
+    figure: impl Fn(&Sample) -> Result<f64>,
+    at_most: f64,
+) -> Result<Fact> {
+    let measured = |load| -> Result<f64> {
+        let server = lab.start(Contender::Mio)?;
+        figure(&lab.load(&server, load)?)
+    };
+    let (mut client, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        client.push(measured(ours)?);
+        bare.push(measured(plain)?);
+    }
+    let ratio = Spread::of_ratios(&client, &bare).context("nothing was measured")?;
+    let median = |figures: &[f64]| Spread::of(figures).map_or(0.0, |spread| spread.median);
+    let (client, bare) = (median(&client), median(&bare));
+    let Spread { median, low, high } = ratio;
+    Ok(Fact {
+        title: String::new(),
+        measure: "",
+        value: format!(
+            "{client:.2} us, the plainest {bare:.2} us: {median:.2}x ({low:.2} to {high:.2})"
+        ),
+        target: format!("at most {at_most:.2}x"),
+        pass: median <= at_most,
+    })
 }

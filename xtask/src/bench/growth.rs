@@ -1,13 +1,12 @@
 //! The cost of growth: CPU per echo and memory as connections and messages grow.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 
 use super::contender::Contender;
 use super::lab::Lab;
 use super::load::{Load, Shape};
 use super::stats::Spread;
+use crate::proc;
 
 /// Columns: bytes in a message.
 pub const SIZES: [usize; 4] = [64, 1 << 10, 16 << 10, 256 << 10];
@@ -59,18 +58,11 @@ fn cell(lab: &Lab, connections: usize, size: usize) -> Result<Cell> {
         )?;
         // By bytes: of ten thousand large messages few are whole at the end.
         costs.push(sample.server_cpu.as_secs_f64() * 1e6 / (sample.outcome.bytes / size as f64));
-        peak_kb = peak_kb.max(peak(server.process.id())?);
+        peak_kb = peak_kb.max(proc::status(server.process.id(), "VmHWM")?);
     }
     let cpu = Spread::of(&costs).context("nothing was measured")?;
     Ok(Cell {
         cpu_us: cpu.median,
         peak_kb,
     })
-}
-
-fn peak(id: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .with_context(|| format!("/proc/{id}/status has no VmHWM"))
 }

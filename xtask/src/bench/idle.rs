@@ -1,20 +1,19 @@
 //! What the server costs while nothing happens, and how it shares connections among workers.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
 
 use super::contender::Contender;
 use super::fact::Fact;
 use super::lab::Lab;
-use super::meter;
-use crate::process::Process;
+use crate::proc::{self, Ticks};
+use crate::server::Server;
+use crate::traffic;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -27,18 +26,9 @@ pub fn measure(lab: &Lab, quick: bool) -> Result<Vec<Fact>> {
     ])
 }
 
-/// A connection that the server has accepted and served.
-fn served(address: SocketAddr) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.write_all(b"x")?;
-    stream.read_exact(&mut [0])?;
-    Ok(stream)
-}
-
 fn hold(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
     (0..count)
-        .map(|i| served(address).with_context(|| format!("connection {i} of {count}")))
+        .map(|i| traffic::greet(address).with_context(|| format!("connection {i} of {count}")))
         .collect()
 }
 
@@ -47,10 +37,10 @@ fn memory(lab: &Lab, wanted: usize) -> Result<Fact> {
     let possible = usize::try_from(lab.open_files)?.saturating_sub(100);
     let count = wanted.min(possible);
     let server = lab.start(Contender::Echo)?;
-    let first = served(server.address)?;
-    let before = private_bytes(server.process.id())?;
+    let first = traffic::greet(server.address)?;
+    let before = proc::private_bytes(server.process.id())?;
     let held = hold(server.address, count)?;
-    let grown = private_bytes(server.process.id())?.saturating_sub(before);
+    let grown = proc::private_bytes(server.process.id())?.saturating_sub(before);
     drop((first, held));
     let each = grown as f64 / 1024.0 / count as f64;
     Ok(Fact {
@@ -62,26 +52,17 @@ fn memory(lab: &Lab, wanted: usize) -> Result<Fact> {
     })
 }
 
-/// Memory that is this process's own: what would be free if it ended.
-pub fn private_bytes(id: u32) -> Result<u64> {
-    let path = format!("/proc/{id}/smaps_rollup");
-    let rollup = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let kilobytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
-    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
-    Ok(private.filter_map(kilobytes).sum::<u64>() * 1024)
-}
-
 fn cpu(lab: &Lab, time: Duration) -> Result<Fact> {
     let server = lab.start(Contender::EchoTold)?;
     let held = hold(server.address, 8)?;
     // The wake-ups of those echoes have ended by then, and whatever they made the server spin.
     thread::sleep(Duration::from_millis(200));
     let id = server.process.id();
-    let ticks = meter::own_ticks(id)?;
-    let exact = meter::cpu(id, meter::Scope::Process)?;
+    let ticks = proc::ticks(id, Ticks::Own)?;
+    let exact = proc::cpu(id)?;
     thread::sleep(time);
-    let ticks = meter::own_ticks(id)? - ticks;
-    let exact = meter::cpu(id, meter::Scope::Process)? - exact;
+    let ticks = proc::ticks(id, Ticks::Own)? - ticks;
+    let exact = proc::cpu(id)? - exact;
     drop(held);
     Ok(Fact {
         title: "idle server, 8 connections held".to_owned(),
@@ -95,20 +76,12 @@ fn cpu(lab: &Lab, time: Duration) -> Result<Fact> {
 fn balance(lab: &Lab) -> Result<Fact> {
     let mut command = lab.echo_server()?;
     command.args(["--listen", "tcp://127.0.0.1:0", "--workers", "2", "-q"]);
-    let mut process = Process::start(&mut command)?;
-    let lines = process.lines_before("ready", LIMIT)?;
-    let address = lines
-        .first()
-        .and_then(|line| line.split(' ').nth(2)?.parse().ok());
-    let held = hold(
-        address.with_context(|| format!("no address in {lines:?}"))?,
-        8,
-    )?;
-    let mut shares = connections_by_epoll(process.id(), &held)?;
+    let server = Server::start(&mut command, LIMIT)?;
+    let held = hold(server.ipv4("tcp")?, 8)?;
+    let mut shares = connections_by_epoll(server.process.id(), &held)?;
     shares.sort_unstable();
     drop(held);
-    process.signal(Signal::SIGTERM)?;
-    process.finish(LIMIT)?.success()?;
+    server.stop(LIMIT)?;
     let shown: Vec<String> = shares.iter().map(usize::to_string).collect();
     Ok(Fact {
         title: "2 workers, 8 connections".to_owned(),

@@ -78,14 +78,23 @@ impl Lab {
     /// Loads a server, and reads the CPU time of both between the same two moments.
     pub fn load(&self, server: &Running, load: Load) -> Result<Sample> {
         let address = server.address.to_string();
+        let on_load_core = |command: &mut Command| {
+            on_core(self.cores.map(|cores| cores.load), || {
+                Process::start(command)
+            })
+        };
+        let beside = load.beside(&self.ours, &address)?;
+        let beside = beside
+            .into_iter()
+            .map(|mut command| on_load_core(&mut command));
+        let beside = beside.collect::<Result<Vec<_>>>()?;
         let mut command = load.command(&self.ours, &self.peers, address, self.time)?;
         let server_meter = Meter::start(server.process.id(), server.scope);
-        let process = on_core(self.cores.map(|cores| cores.load), || {
-            Process::start(&mut command)
-        })?;
+        let process = on_load_core(&mut command)?;
         let load_meter = Meter::start(process.id(), Scope::Process);
         let finished = process.finish(self.time * 2 + Duration::from_secs(60));
         let ended = unix_ns();
+        drop(beside);
         let (server_readings, load_readings) = (server_meter.stop(), load_meter.stop());
         let stdout = finished?
             .success()

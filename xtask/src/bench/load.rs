@@ -18,8 +18,14 @@ pub enum Load {
     Plain(Shape),
     /// Connect, one echo, close, on that many threads.
     Churn { threads: usize },
-    /// Datagrams sent by a system call each.
-    Datagrams { size: usize, in_flight: usize },
+    /// Datagrams from our client, a system call each.
+    Datagrams(Shape),
+    /// One message after another from `echo-client ping`.
+    Ping { size: usize },
+    /// The same from the least client of blocking calls.
+    Blocking { size: usize },
+    /// A ping each millisecond, beside two bulk transfers.
+    Beside,
     /// Datagrams sent by GSO, as many as it takes to a train.
     Trains { size: usize, trains: usize },
 }
@@ -46,6 +52,8 @@ pub struct Outcome {
     pub lost: f64,
     /// Half of the round trips took at most this, where each was timed.
     pub round_trip: Option<Duration>,
+    /// All but a hundredth took at most this.
+    pub slow_round_trip: Option<Duration>,
     /// When its CPU time is to be read, in nanoseconds since 1970.
     pub window: (u128, u128),
 }
@@ -65,10 +73,13 @@ impl Load {
         time: Duration,
     ) -> Result<Command> {
         let (mode, numbers) = match self {
-            Load::Client(shape) => return client(ours, shape, address, time),
+            Load::Client(shape) => return client(ours, shape, &[], &address, time),
+            Load::Datagrams(shape) => return client(ours, shape, &["--udp"], &address, time),
+            Load::Ping { size } => return ping(ours, size, "0", &address, time),
+            Load::Beside => return ping(ours, 64, "1ms", &address, time),
             Load::Plain(s) => ("tcp", vec![s.connections, s.size, s.depth]),
             Load::Churn { threads } => ("churn", vec![threads]),
-            Load::Datagrams { size, in_flight } => ("udp", vec![size, in_flight]),
+            Load::Blocking { size } => ("blocking", vec![size]),
             Load::Trains { size, trains } => ("trains", vec![size, trains]),
         };
         let mut command = peers.command("load")?;
@@ -76,6 +87,26 @@ impl Load {
         command.args(numbers.iter().map(usize::to_string));
         command.arg(time.as_millis().to_string());
         Ok(command)
+    }
+
+    /// What goes on beside it until it ends. It gives way, so that the load waits for the server and
+    /// not for a core.
+    pub fn beside(self, ours: &Programs, address: &str) -> Result<Vec<Command>> {
+        let Load::Beside = self else {
+            return Ok(Vec::new());
+        };
+        let shape = Shape {
+            connections: 2,
+            size: 1 << 20,
+            depth: 2,
+        };
+        let bulk = client(ours, shape, &[], address, Duration::from_secs(600))?;
+        let mut command = Command::new("nice");
+        command
+            .args(["-n", "19"])
+            .arg(bulk.get_program())
+            .args(bulk.get_args());
+        Ok(vec![command])
     }
 
     /// Reads what the program printed before it ended at `ended`.
@@ -86,7 +117,7 @@ impl Load {
             number.with_context(|| format!("the load's report has no {key}"))
         };
         let (echoes, bytes, from, to) = match self {
-            Load::Client(_) => {
+            Load::Client(_) | Load::Datagrams(_) | Load::Ping { .. } | Load::Beside => {
                 let from = ended.saturating_sub(number("elapsed_ns")? as u128);
                 ("unique", "received_bytes", from, ended)
             }
@@ -97,25 +128,49 @@ impl Load {
             }
         };
         let step = STEP_BACK.as_nanos();
+        let round_trip = |key: &str| document[key].as_u64().map(Duration::from_nanos);
         Ok(Outcome {
             echoes: number(echoes)?,
             bytes: number(bytes)?,
             lost: number("lost")?,
-            round_trip: document["rtt_p50_ns"].as_u64().map(Duration::from_nanos),
+            round_trip: round_trip("rtt_p50_ns"),
+            slow_round_trip: round_trip("rtt_p99_ns"),
             window: (from.saturating_sub(step), to.saturating_sub(step)),
         })
     }
 }
 
-fn client(ours: &Programs, shape: Shape, address: String, time: Duration) -> Result<Command> {
+fn client(
+    ours: &Programs,
+    shape: Shape,
+    flags: &[&str],
+    address: &str,
+    time: Duration,
+) -> Result<Command> {
     let warmup = (time / 5).max(2 * STEP_BACK);
     let mut command = ours.command("echo-client")?;
     command
-        .args(["bench", &address, "--json"])
+        .args(["bench", address, "--json"])
+        .args(flags)
         .args(["--parallel", &shape.connections.to_string()])
         .args(["--size", &shape.size.to_string()])
         .args(["--depth", &shape.depth.to_string()])
         .args(["--duration", &format!("{}ms", time.as_millis())])
         .args(["--warmup", &format!("{}ms", warmup.as_millis())]);
+    Ok(command)
+}
+
+fn ping(
+    ours: &Programs,
+    size: usize,
+    interval: &str,
+    address: &str,
+    time: Duration,
+) -> Result<Command> {
+    let mut command = ours.command("echo-client")?;
+    command
+        .args(["ping", address, "--json", "--interval", interval])
+        .args(["--size", &size.to_string()])
+        .args(["--duration", &format!("{}ms", time.as_millis())]);
     Ok(command)
 }

@@ -35,6 +35,8 @@ struct Target {
 pub enum Figure {
     /// Half of the round trips took at most this, in microseconds.
     RoundTrip,
+    /// All but a hundredth of the round trips took at most this, in microseconds.
+    SlowRoundTrip,
     /// Server CPU per echo, in microseconds.
     PerEcho,
     /// Server CPU per GB echoed, in milliseconds.
@@ -116,11 +118,19 @@ pub const ROWS: &[Row] = &[
         others: &[],
     },
     Row {
+        key: "beside",
+        title: "ping beside 2 x 1 MiB, depth 2",
+        load: Load::Beside,
+        figure: Figure::SlowRoundTrip,
+        targets: &[target(Echo, EchoCopying, 1.20)],
+        others: &[],
+    },
+    Row {
         key: "churn",
         title: "connect, one echo, close",
         load: Load::Churn { threads: 8 },
         figure: Figure::PerConnection,
-        targets: &[target(Echo, Mio, 1.05)],
+        targets: &[target(Echo, Mio, 1.05), target(EchoTold, Echo, 1.10)],
         others: &[],
     },
     Row {
@@ -138,10 +148,11 @@ pub const ROWS: &[Row] = &[
     Row {
         key: "udp",
         title: "UDP 64 B, 256 in flight",
-        load: Load::Datagrams {
+        load: Load::Datagrams(Shape {
+            connections: 1,
             size: 64,
-            in_flight: 256,
-        },
+            depth: 256,
+        }),
         figure: Figure::PerDatagram,
         targets: &[target(Echo, UdpPlain, 1.00)],
         others: &[],
@@ -153,6 +164,7 @@ impl Figure {
     pub fn name(self) -> &'static str {
         match self {
             Figure::RoundTrip => "round trip p50",
+            Figure::SlowRoundTrip => "round trip p99",
             Figure::PerEcho => "CPU per echo",
             Figure::PerGigabyte => "CPU per GB",
             Figure::PerConnection => "CPU per connection",
@@ -172,11 +184,12 @@ impl Figure {
     pub fn of(self, sample: &Sample) -> Result<f64> {
         let cpu_us = sample.server_cpu.as_secs_f64() * 1e6;
         let (amount, count) = match self {
-            Figure::RoundTrip => {
-                let round_trip = sample
-                    .outcome
-                    .round_trip
-                    .context("no round trip was timed")?;
+            Figure::RoundTrip | Figure::SlowRoundTrip => {
+                let round_trip = match self {
+                    Figure::RoundTrip => sample.outcome.round_trip,
+                    _ => sample.outcome.slow_round_trip,
+                };
+                let round_trip = round_trip.context("too few round trips were timed")?;
                 return Ok(round_trip.as_secs_f64() * 1e6);
             }
             Figure::PerGigabyte => (cpu_us / 1e3, sample.outcome.bytes / 1e9),

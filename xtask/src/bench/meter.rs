@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
-use std::{fs, process};
 
 use anyhow::{Context, Result, ensure};
-use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
+
+use crate::proc::{self, TICK, Ticks};
 
 /// Whose CPU time counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,63 +20,15 @@ pub enum Scope {
 
 /// CPU time used so far.
 pub fn cpu(id: u32, scope: Scope) -> Result<Duration> {
-    let own = clock(id)?;
+    let own = proc::cpu(id)?;
     Ok(match scope {
         Scope::Process => own,
         Scope::Tree => {
-            let children = children(id)
-                .into_iter()
-                .filter_map(|child| clock(child).ok());
-            own + ticks(id, EndedChildren)? * TICK + children.sum::<Duration>()
+            let children = proc::children(id).into_iter();
+            let alive = children.filter_map(|child| proc::cpu(child).ok());
+            own + alive.sum::<Duration>() + proc::ticks(id, Ticks::EndedChildren)? * TICK
         }
     })
-}
-
-/// User and system time of one process in whole ticks, as `ps` and `top` count.
-pub fn own_ticks(id: u32) -> Result<u32> {
-    ticks(id, Own)
-}
-
-fn clock(id: u32) -> Result<Duration> {
-    let clock = clock_getcpuclockid(Pid::from_raw(id.cast_signed()))
-        .with_context(|| format!("process {id} has no CPU clock"))?;
-    Ok(clock.now()?.into())
-}
-
-/// USER_HZ, which Linux has fixed at 100 for all that user space sees.
-const TICK: Duration = Duration::from_millis(10);
-
-/// Pairs of fields in /proc/PID/stat, counted from the one after the command: user, then system.
-enum Ticks {
-    Own = 11,
-    EndedChildren = 13,
-}
-use Ticks::{EndedChildren, Own};
-
-fn ticks(id: u32, which: Ticks) -> Result<u32> {
-    let fields = stat(id).with_context(|| format!("process {id} is gone"))?;
-    let at = which as usize;
-    let field = |at: usize| fields.get(at)?.parse::<u32>().ok();
-    let both = field(at).zip(field(at + 1));
-    let (user, system) = both.with_context(|| format!("/proc/{id}/stat is odd"))?;
-    Ok(user + system)
-}
-
-/// The fields after the command's name, which may hold spaces itself.
-fn stat(id: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    Some(rest.split(' ').map(str::to_owned).collect())
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    let parent = parent.to_string();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|&id| id != process::id())
-        .filter(|&id| stat(id).is_some_and(|fields| fields.get(1) == Some(&parent)))
-        .collect()
 }
 
 /// Reads a process's CPU time again and again until it is stopped.
@@ -159,6 +110,8 @@ pub fn unix_ns() -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::process;
+
     use super::*;
 
     #[test]

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the server beside its peers, in one run on one machine.
 
+mod burst;
 mod contender;
 mod correct;
 mod embed;
@@ -53,7 +54,7 @@ pub struct Options {
 /// The names of all parts.
 fn parts() -> Vec<&'static str> {
     let rows = matrix::ROWS.iter().map(|row| row.key);
-    rows.chain(["correct", "idle", "generator", "growth"])
+    rows.chain(["correct", "idle", "burst", "generator", "growth"])
         .collect()
 }
 
@@ -93,6 +94,11 @@ pub fn run(mut options: Options) -> Result<()> {
         report
             .facts
             .extend(report.failures.keep("idle", measured).unwrap_or_default());
+    }
+    if options.wants("burst") {
+        eprintln!("bench: what a burst loses");
+        let measured = burst::measure(&lab, options.rounds);
+        report.facts.extend(report.failures.keep("burst", measured));
     }
     if options.wants("generator") {
         eprintln!("bench: what the load itself costs");

@@ -51,11 +51,8 @@ impl Options {
     }
 }
 
-/// One part of the story.
-struct Step {
-    title: &'static str,
-    play: fn(&mut Stage) -> Result<Outcome>,
-}
+/// One part of the story: its title, and how it is played.
+type Step = (&'static str, fn(&mut Stage) -> Result<Outcome>);
 
 /// How a step ended, if it did not fail.
 enum Outcome {
@@ -92,14 +89,14 @@ pub fn run(options: Options) -> Result<()> {
         return explain::play(&mut stage, out, options.lang, options.picture);
     }
     let (mut proved, mut skipped) = (0, 0);
-    for (number, step) in (1..).zip(steps::STORY) {
+    for (number, (title, play)) in (1..).zip(steps::STORY) {
         out.line("")?;
         out.line(format!(
             "  {}  {}",
             out.paint(Style::Bold, format_args!("{number:>2}")),
-            out.paint(Style::Bold, step.title)
+            out.paint(Style::Bold, title)
         ))?;
-        match (step.play)(&mut stage) {
+        match play(&mut stage) {
             Ok(Outcome::Proved(what)) => {
                 proved += 1;
                 verdict(out, Style::Good, "✓", &what)?;
@@ -111,11 +108,7 @@ pub fn run(options: Options) -> Result<()> {
             Err(error) if error.is::<crate::terminal::Closed>() => return Err(error),
             Err(error) => {
                 verdict(out, Style::Bad, "✗", "Failed.")?;
-                bail!(
-                    "step {number} ({}): {error:#}{}",
-                    step.title,
-                    stage.complaints()
-                );
+                bail!("step {number} ({}): {error:#}{}", title, stage.complaints());
             }
         }
     }

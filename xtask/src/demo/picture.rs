@@ -377,7 +377,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// As text within SVG.
-pub(super) fn xml(text: &str) -> String {
+fn xml(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

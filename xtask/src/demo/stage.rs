@@ -1,15 +1,16 @@
 //! Where the demo plays: the programs, the server that runs, and what is told of them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::cargo::Programs;
 use crate::process::{self, Process};
+use crate::server::Server;
 use crate::terminal::{Style, Terminal};
 
 /// The longest that any one wait may take. All of them together take about two seconds.
@@ -21,13 +22,6 @@ pub struct Stage {
     programs: Programs,
     dir: TempDir,
     server: Option<Server>,
-}
-
-/// A server that is ready.
-pub struct Server {
-    /// The running program.
-    pub process: Process,
-    addresses: Vec<(String, String)>,
 }
 
 impl Stage {
@@ -80,21 +74,7 @@ impl Stage {
 
     /// Starts a server and waits until it is ready; quietly.
     pub fn start_server(&self, args: &[&str]) -> Result<Server> {
-        let mut process = Process::start(&mut self.command("echo-server", args)?)?;
-        let addresses = process
-            .lines_before("ready", LIMIT)?
-            .iter()
-            .map(|line| {
-                let mut words = line.splitn(3, ' ');
-                match (words.next(), words.next(), words.next()) {
-                    (Some("listening"), Some(kind), Some(address)) => {
-                        Ok((kind.to_owned(), address.to_owned()))
-                    }
-                    _ => bail!("expected \"listening KIND ADDRESS\" from the server, saw {line:?}"),
-                }
-            })
-            .collect::<Result<_>>()?;
-        Ok(Server { process, addresses })
+        Server::start(&mut self.command("echo-server", args)?, LIMIT)
     }
 
     /// Runs a client to its end and returns its stdout; fails unless its exit code is 0.
@@ -133,43 +113,6 @@ impl Stage {
             Some(server) => format!("\nthe server's stderr:\n{}", server.process.stderr()),
             None => String::new(),
         }
-    }
-}
-
-impl Server {
-    /// The ready lines' addresses of a kind: `tcp`, `udp` or `unix`.
-    pub fn addresses(&self, kind: &str) -> impl Iterator<Item = &str> {
-        self.addresses
-            .iter()
-            .filter(move |(listed, _)| listed == kind)
-            .map(|(_, address)| address.as_str())
-    }
-
-    /// The internet addresses of a kind.
-    pub fn sockets(&self, kind: &str) -> Result<Vec<SocketAddr>> {
-        self.addresses(kind)
-            .map(|text| {
-                text.parse()
-                    .with_context(|| format!("the ready line of {kind} {text} is no IP:port"))
-            })
-            .collect()
-    }
-
-    /// The address over IPv4.
-    pub fn ipv4(&self, kind: &str) -> Result<SocketAddr> {
-        self.sockets(kind)?
-            .into_iter()
-            .find(SocketAddr::is_ipv4)
-            .with_context(|| format!("no ready line names {kind} over IPv4"))
-    }
-
-    /// The ready lines, as they were printed.
-    pub fn ready_lines(&self) -> String {
-        let lines = self.addresses.iter();
-        lines
-            .map(|(kind, address)| format!("listening {kind} {address}\n"))
-            .chain(["ready".to_owned()])
-            .collect()
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,53 +11,22 @@ use nix::sys::signal::Signal;
 
 use super::stage::{LIMIT, Stage, has_ipv6};
 use super::{Outcome, Step};
+use crate::random::Random;
+use crate::traffic::{self, Exchange};
 
 /// Every step. Those after the first talk to the server that it starts, until the last stops it.
 pub const STORY: &[Step] = &[
-    Step {
-        title: "The server starts",
-        play: start,
-    },
-    Step {
-        title: "The system lists its sockets",
-        play: list,
-    },
-    Step {
-        title: "A message over TCP, IPv4",
-        play: tcp_v4,
-    },
-    Step {
-        title: "A message over TCP, IPv6",
-        play: tcp_v6,
-    },
-    Step {
-        title: "A message over UDP",
-        play: udp,
-    },
-    Step {
-        title: "A message over a Unix socket",
-        play: unix,
-    },
-    Step {
-        title: "One connection, seen from both ends",
-        play: pair,
-    },
-    Step {
-        title: "Fifty clients at once",
-        play: fifty,
-    },
-    Step {
-        title: "Ten megabytes, byte for byte",
-        play: stream,
-    },
-    Step {
-        title: "Where one message ends and the next begins",
-        play: frames,
-    },
-    Step {
-        title: "The server stops",
-        play: stop,
-    },
+    ("The server starts", start),
+    ("The system lists its sockets", list),
+    ("A message over TCP, IPv4", tcp_v4),
+    ("A message over TCP, IPv6", tcp_v6),
+    ("A message over UDP", udp),
+    ("A message over a Unix socket", unix),
+    ("One connection, seen from both ends", pair),
+    ("Fifty clients at once", fifty),
+    ("Ten megabytes, byte for byte", stream),
+    ("Where one message ends and the next begins", frames),
+    ("The server stops", stop),
 ];
 
 /// Nothing is run for these rows: they are what the system itself says.
@@ -249,7 +216,7 @@ fn stream(stage: &mut Stage) -> Result<Outcome> {
     const LEN: usize = 10_000_000;
     let address = stage.server()?.ipv4("tcp")?;
     let path = stage.path("ten-megabytes");
-    let sent = noise(LEN);
+    let sent = Random::new(0).bytes(LEN);
     std::fs::write(&path, &sent).with_context(|| format!("cannot write {}", path.display()))?;
     let file = path.display().to_string();
     let start = Instant::now();
@@ -258,8 +225,8 @@ fn stream(stage: &mut Stage) -> Result<Outcome> {
     same(&sent, &received)?;
     stage.sees(&format!("{LEN} bytes back in {elapsed:.2} s, all as sent"))?;
 
-    let (received, before) = half_close(address, &sent)?;
-    same(&sent, &received)?;
+    let Exchange { whole, before, .. } = traffic::exchange(address, &sent)?;
+    ensure!(whole, "expected all of it back, then the end");
     stage.sees(&format!(
         "again, with the sending half closed after the last byte: {before} bytes were\n\
          back when it closed, {} came after, then the end",
@@ -278,60 +245,6 @@ fn same(sent: &[u8], received: &[u8]) -> Result<()> {
     let (expected, saw) = (sent.len(), received.len());
     ensure!(expected == saw, "expected {expected} bytes back, saw {saw}");
     Ok(())
-}
-
-/// Sends everything, closes the sending half and reads to the end. Says how much had come back
-/// when it closed.
-fn half_close(address: SocketAddr, sent: &[u8]) -> Result<(Vec<u8>, usize)> {
-    let stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
-    let closed = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            (&stream).write_all(sent)?;
-            stream.shutdown(Shutdown::Write)?;
-            closed.store(true, Ordering::Release);
-            std::io::Result::Ok(())
-        });
-        let (mut received, mut before) = (Vec::new(), 0);
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let read = (&stream).read(&mut buffer).with_context(|| {
-                format!("expected more than the {} bytes that came", received.len())
-            })?;
-            if read == 0 {
-                break;
-            }
-            if !closed.load(Ordering::Acquire) {
-                before = received.len();
-            }
-            received.extend_from_slice(&buffer[..read]);
-        }
-        match sending.join() {
-            Ok(sent) => sent.context("cannot send")?,
-            Err(_) => bail!("the sender panicked"),
-        }
-        Ok((received, before))
-    })
-}
-
-/// Bytes without a pattern that a shifted or repeated block could match (SplitMix64).
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 5346u64;
-    let words = std::iter::repeat_with(|| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    });
-    let mut bytes: Vec<u8> = words
-        .take(len.div_ceil(8))
-        .flat_map(u64::to_le_bytes)
-        .collect();
-    bytes.truncate(len);
-    bytes
 }
 
 fn frames(stage: &mut Stage) -> Result<Outcome> {
@@ -355,8 +268,7 @@ fn frames(stage: &mut Stage) -> Result<Outcome> {
             "came back when it was whole"
         };
         stage.sees(&format!("half a message, then the rest: {then}"))?;
-        server.process.signal(Signal::SIGTERM)?;
-        server.process.wait(LIMIT)?.success()?;
+        server.stop(LIMIT)?;
     }
     proved(
         "TCP is a stream and knows no messages. raw echoes bytes as they come; lines and length \

@@ -1,242 +1,295 @@
-//! System calls that fail: one after another, with every error that the system may give.
+//! System calls that fail, once or from then on: those that a program makes, with the errors that
+//! the system may give for each, at every place in its run.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::random::Random;
-use super::victim::{self, LIMIT, Victim};
-use super::{Arena, Outcome, traffic};
+use super::plan::{End, Ground, Lasting, PLANS, Plan};
+use super::victim::{self, Victim};
+use super::{Arena, Outcome};
 use crate::process;
+use crate::traffic::LIMIT;
 
-/// A call of the running server, and how it may fail.
-struct Fault {
+/// Calls that may fail, each with the errors that tell such failures apart.
+const ERRORS: &[(&str, &str)] = &[
+    (
+        "accept4",
+        "EMFILE ENFILE ENOBUFS ENOMEM ECONNABORTED EPROTO EPERM EINTR ENETDOWN EHOSTUNREACH ENETUNREACH ENOPROTOOPT",
+    ),
+    ("bind", "EADDRINUSE EACCES EADDRNOTAVAIL"),
+    ("clone3", "EAGAIN ENOMEM"),
+    (
+        "connect",
+        "ECONNREFUSED ETIMEDOUT ENETUNREACH EHOSTUNREACH EADDRNOTAVAIL EACCES EPERM EINTR",
+    ),
+    ("epoll_create1", "EMFILE ENFILE ENOMEM"),
+    ("epoll_ctl", "ENOMEM ENOSPC"),
+    ("epoll_wait", "EINTR"),
+    ("eventfd2", "EMFILE ENFILE ENOMEM"),
+    ("fcntl", "EPERM EBUSY ENOMEM"),
+    ("fdatasync", "EIO ENOSPC EDQUOT"),
+    ("flock", "EINTR ENOLCK EAGAIN"),
+    ("fsync", "EIO ENOSPC EDQUOT"),
+    ("ftruncate", "EFBIG EIO"),
+    ("getpeername", "ENOBUFS"),
+    ("getsockname", "ENOBUFS"),
+    ("getsockopt", "ENOBUFS ENOPROTOOPT"),
+    ("listen", "EADDRINUSE"),
+    (
+        "openat",
+        "EACCES EMFILE ENFILE ENOENT ENOSPC EROFS EIO ELOOP",
+    ),
+    ("pipe2", "EMFILE ENFILE ENOMEM"),
+    ("poll", "EINTR ENOMEM"),
+    ("ppoll", "EINTR ENOMEM"),
+    ("prlimit64", "EPERM"),
+    ("read", "EINTR EIO"),
+    (
+        "recvfrom",
+        "EINTR ECONNRESET ECONNREFUSED ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOMEM",
+    ),
+    (
+        "recvmmsg",
+        "EINTR ECONNREFUSED EHOSTUNREACH ENETUNREACH ENOMEM ENOBUFS EPERM",
+    ),
+    ("recvmsg", "EINTR ECONNREFUSED EHOSTUNREACH ENOMEM"),
+    ("rename", "EACCES ENOSPC EROFS EIO"),
+    (
+        "sendmmsg",
+        "EINTR EPERM ENOBUFS ECONNREFUSED EHOSTUNREACH EMSGSIZE",
+    ),
+    (
+        "sendmsg",
+        "EINTR EPERM ENOBUFS ENOMEM ECONNREFUSED EHOSTUNREACH ENETUNREACH ENETDOWN EMSGSIZE EIO EINVAL EACCES",
+    ),
+    (
+        "sendto",
+        "EINTR ECONNRESET ECONNREFUSED EPIPE ENOBUFS ENOMEM ETIMEDOUT EHOSTUNREACH EPERM",
+    ),
+    ("setsockopt", "ENOBUFS ENOPROTOOPT"),
+    ("shutdown", "ENOTCONN"),
+    ("socket", "EMFILE ENFILE EACCES ENOBUFS EAFNOSUPPORT"),
+    ("socketpair", "EMFILE ENFILE"),
+    ("splice", "EINTR EINVAL ENOMEM ECONNRESET EPIPE"),
+    ("statx", "EACCES EIO"),
+    ("timerfd_create", "EMFILE ENFILE ENOMEM"),
+    ("unlink", "EACCES EROFS EIO"),
+    ("write", "EINTR EIO ENOSPC EFBIG EPIPE"),
+];
+
+/// Places after the first ones, which differ most, are tried at growing distances.
+const EACH: u64 = 8;
+
+/// Trials at one time: most of a trial is waiting.
+const AT_ONCE: usize = 4;
+
+/// How long a sample is drawn for, unless all are asked for.
+const SAMPLE: Duration = Duration::from_secs(50);
+
+/// One failure in the run of a plan.
+struct Case {
+    plan: &'static Plan,
     call: &'static str,
-    errors: &'static [&'static str],
-    args: &'static [&'static str],
+    error: &'static str,
+    /// The first call that fails, counted in each thread apart.
+    place: u64,
+    /// Whether those after it fail too.
+    lasting: Lasting,
 }
 
-/// How often in a row each failure strikes.
-const STRIKES: u64 = 6;
+impl Case {
+    /// As strace has it.
+    fn spec(&self) -> String {
+        let Case {
+            call, error, place, ..
+        } = self;
+        let on = match self.lasting {
+            Lasting::Once => "",
+            Lasting::ForEver => "+",
+        };
+        format!("{call}:error={error}:when={place}{on}")
+    }
+}
 
-// One worker makes all calls that count, since each thread's are counted apart.
-const RAW: &[&str] = &["--workers=1"];
-const LINES: &[&str] = &["--workers=1", "--framing=lines"];
-const LENGTH: &[&str] = &["--workers=1", "--framing=length"];
-const TWO: &[&str] = &["--workers=2"];
-
-/// What a server that serves may meet.
-const SERVING: &[Fault] = &[
-    Fault {
-        call: "accept4",
-        errors: &[
-            "EMFILE",
-            "ENFILE",
-            "ENOBUFS",
-            "ENOMEM",
-            "ECONNABORTED",
-            "EPROTO",
-            "EPERM",
-            "EINTR",
-            "ENETDOWN",
-            "EHOSTUNREACH",
-            "ENETUNREACH",
-            "ENOPROTOOPT",
-        ],
-        args: TWO,
-    },
-    Fault {
-        call: "recvfrom",
-        errors: &[
-            "EINTR",
-            "ECONNRESET",
-            "ETIMEDOUT",
-            "EHOSTUNREACH",
-            "ENETUNREACH",
-            "ENOMEM",
-        ],
-        args: RAW,
-    },
-    Fault {
-        call: "recvfrom",
-        errors: &["EINTR", "ECONNRESET", "ENOMEM"],
-        args: LINES,
-    },
-    Fault {
-        call: "recvfrom",
-        errors: &["EINTR", "ETIMEDOUT"],
-        args: LENGTH,
-    },
-    Fault {
-        call: "sendto",
-        errors: &[
-            "EINTR",
-            "ECONNRESET",
-            "EPIPE",
-            "ENOBUFS",
-            "ENOMEM",
-            "ETIMEDOUT",
-            "EHOSTUNREACH",
-        ],
-        args: RAW,
-    },
-    Fault {
-        call: "sendto",
-        errors: &["EINTR", "EPIPE", "ENOMEM"],
-        args: LINES,
-    },
-    Fault {
-        call: "sendto",
-        errors: &["EINTR", "ECONNRESET"],
-        args: LENGTH,
-    },
-    Fault {
-        call: "recvmmsg",
-        errors: &[
-            "EINTR",
-            "ECONNREFUSED",
-            "EHOSTUNREACH",
-            "ENETUNREACH",
-            "ENOMEM",
-            "ENOBUFS",
-            "EPERM",
-        ],
-        args: RAW,
-    },
-    Fault {
-        call: "sendmsg",
-        errors: &[
-            "EINTR",
-            "EPERM",
-            "ENOBUFS",
-            "ENOMEM",
-            "ECONNREFUSED",
-            "EHOSTUNREACH",
-            "ENETUNREACH",
-            "ENETDOWN",
-            "EMSGSIZE",
-            "EIO",
-            "EINVAL",
-            "EACCES",
-        ],
-        args: RAW,
-    },
-    Fault {
-        call: "splice",
-        errors: &["EINTR", "EINVAL", "ENOMEM", "ECONNRESET", "EPIPE"],
-        args: RAW,
-    },
-    Fault {
-        call: "pipe2",
-        errors: &["EMFILE", "ENFILE", "ENOMEM"],
-        args: RAW,
-    },
-    Fault {
-        call: "epoll_ctl",
-        errors: &["ENOMEM", "ENOSPC"],
-        args: RAW,
-    },
-    Fault {
-        call: "epoll_wait",
-        errors: &["EINTR"],
-        args: TWO,
-    },
-    Fault {
-        call: "getsockname",
-        errors: &["ENOBUFS"],
-        args: RAW,
-    },
-    Fault {
-        call: "fcntl",
-        errors: &["EPERM", "EBUSY", "ENOMEM"],
-        args: RAW,
-    },
-];
-
-/// What a server that starts may meet, at the first such call, the second, and so on.
-const STARTING: &[(&str, &str)] = &[
-    ("socket", "EMFILE"),
-    ("socket", "EACCES"),
-    ("socket", "ENOBUFS"),
-    ("bind", "EADDRINUSE"),
-    ("bind", "EACCES"),
-    ("bind", "EADDRNOTAVAIL"),
-    ("listen", "EADDRINUSE"),
-    ("setsockopt", "ENOBUFS"),
-    ("setsockopt", "ENOPROTOOPT"),
-    ("epoll_create1", "EMFILE"),
-    ("epoll_create1", "ENOMEM"),
-    ("eventfd2", "EMFILE"),
-    ("epoll_ctl", "ENOSPC"),
-    ("socketpair", "EMFILE"),
-    ("prlimit64", "EPERM"),
-    ("clone3", "EAGAIN"),
-    ("getsockname", "ENOBUFS"),
-    ("fcntl", "EPERM"),
-];
-
-/// More calls of one kind than a start takes, and the first connections after it.
-const MANY: u64 = 50;
-
-/// Strikes a serving server with each failure.
-pub fn serving(arena: &mut Arena) -> Result<Outcome> {
+/// Has calls of both programs fail: a sample that belongs to the seed, or all of them.
+pub fn fail(arena: &mut Arena) -> Result<Outcome> {
     if let Some(why) = cannot_inject(arena) {
         return Ok(Outcome::Skipped(why));
     }
-    let (mut faults, mut specs) = (0, 0);
-    for fault in SERVING {
-        for error in fault.errors {
-            // Each thread's calls are counted apart. The first ones are spared: those that start
-            // the server are another step's, and a signal is sent through a pair of sockets that
-            // cannot fail like this.
-            let spared = match fault.call {
-                "recvfrom" | "sendto" => 6,
-                "epoll_ctl" | "fcntl" | "getsockname" => 10,
-                _ => 0,
-            };
-            let first = 1 + spared + arena.random.below(4);
-            let spec = format!(
-                "{}:error={error}:when={first}..{}",
-                fault.call,
-                first + STRIKES - 1
-            );
-            let struck = strike(arena, &spec, fault.args).with_context(|| spec.clone())?;
-            ensure!(struck > 0, "{spec}: the server made no such call");
-            faults += struck;
-            specs += 1;
-        }
+    let mut random = arena.random.clone();
+    let mut command = victim::command(&arena.server, "", &["--listen=127.0.0.1:0"]);
+    let healthy = Victim::start(&mut command)?;
+    let grounds = (0..AT_ONCE).map(|n| Ground::new(arena, n, healthy.tcp));
+    let grounds = grounds.collect::<Result<Vec<_>>>()?;
+    let mut cases = Vec::new();
+    for plan in PLANS {
+        cases.extend(cases_of(&grounds[0], plan).with_context(|| plan.name())?);
     }
-    arena.tally.faults += faults;
+    let all = cases.len();
+    for n in (1..all).rev() {
+        cases.swap(n, random.below(n as u64 + 1) as usize);
+    }
+    let budget = if arena.all { Duration::MAX } else { SAMPLE };
+    let (ends, faults) = play(&grounds, &cases, budget);
+    drop(grounds);
+    healthy.balances(8 << 10)?;
+    healthy.stop()?;
+    ensure!(
+        faults.is_empty(),
+        "{} of {} cases:\n{}",
+        faults.len(),
+        ends.values().sum::<u64>() + faults.len() as u64,
+        summary(&faults)
+    );
+    let count = |end| ends.get(&end).copied().unwrap_or(0);
+    let tried: u64 = ends.values().sum::<u64>() - count(End::Untouched);
+    arena.tally.faults += tried;
     Ok(Outcome::Held(format!(
-        "{faults} system calls failed in {specs} ways, and nothing but the connection at hand"
+        "{tried} of {all} cases (call, error, place, once or for ever) in {} plans: {} overcome, {} told with their exit code",
+        PLANS.len(),
+        count(End::Overcome),
+        count(End::Told),
     )))
 }
 
-/// Strikes a starting server: it serves all the same, or says why not and ends.
-pub fn starting(arena: &mut Arena) -> Result<Outcome> {
-    if let Some(why) = cannot_inject(arena) {
-        return Ok(Outcome::Skipped(why));
+/// The faults that look alike together, the first of each in full.
+fn summary(faults: &[(&Case, String)]) -> String {
+    let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (case, error) in faults {
+        let (name, spec) = (case.plan.name(), case.spec());
+        let words = error.split(|c: char| c.is_ascii_digit()).next();
+        let kind = format!("{name} {} {words:?}", case.call);
+        let others = alike.entry(kind).or_default();
+        others.push(match others.is_empty() {
+            true => format!("{name}: {spec}: {error}\n so too:"),
+            false => spec,
+        });
     }
-    let (mut served, mut refused) = (0, 0);
-    for (call, error) in STARTING {
-        for nth in 1..=MANY {
-            let spec = format!("{call}:error={error}:when={nth}");
-            match start(arena, &spec).with_context(|| spec.clone())? {
-                Start::Served => served += 1,
-                Start::Refused => refused += 1,
-                Start::Untouched => {
-                    ensure!(nth > 1, "{spec}: the server made no such call");
-                    break;
+    let kinds = alike.values().map(|kind| kind.join(" "));
+    kinds.collect::<Vec<_>>().join("\n")
+}
+
+/// Plays cases until the time is up. Returns how they ended, and what went wrong.
+fn play<'c>(
+    grounds: &[Ground],
+    cases: &'c [Case],
+    budget: Duration,
+) -> (HashMap<End, u64>, Vec<(&'c Case, String)>) {
+    let start = Instant::now();
+    let left = Mutex::new(cases.iter());
+    let next = || {
+        let in_time = start.elapsed() < budget && !process::is_interrupted();
+        left.lock()
+            .expect("nobody panics with it")
+            .next()
+            .filter(|_| in_time)
+    };
+    let work = |ground: &Ground| {
+        let (mut ends, mut faults) = (HashMap::new(), Vec::new());
+        while let Some(case) = next() {
+            match trial(ground, case) {
+                Ok(end) => *ends.entry(end).or_insert(0) += 1,
+                Err(error) => {
+                    faults.push((case, format!("{error:#}")));
                 }
             }
         }
+        (ends, faults)
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = grounds
+            .iter()
+            .map(|ground| scope.spawn(|| work(ground)))
+            .collect();
+        let mut total = (HashMap::new(), Vec::new());
+        for worker in workers {
+            let (ends, mut faults) = worker.join().expect("no trial panics");
+            for (end, count) in ends {
+                *total.0.entry(end).or_insert(0) += count;
+            }
+            total.1.append(&mut faults);
+        }
+        total
+    })
+}
+
+fn trial(ground: &Ground, case: &Case) -> Result<End> {
+    let log = ground.path("strace");
+    // Only the calls that are to fail are stopped at.
+    let wrapper = format!(
+        "strace -D -f --seccomp-bpf -o {} -e trace={} -e inject={}",
+        log.display(),
+        case.call,
+        case.spec()
+    );
+    let end = case.plan.play(ground, &wrapper, case.lasting)?;
+    // The tracer writes a little after the end of whom it traces.
+    let struck = fs::read_to_string(&log).is_ok_and(|log| log.contains("(INJECTED)"));
+    Ok(if struck { end } else { End::Untouched })
+}
+
+/// Every case of a plan: what it calls is seen in a run without failures.
+fn cases_of(ground: &Ground, plan: &'static Plan) -> Result<Vec<Case>> {
+    let log = ground.path("strace");
+    let wrapper = format!("strace -D -f -o {}", log.display());
+    match plan.play(ground, &wrapper, Lasting::Once)? {
+        End::Overcome => {}
+        end => bail!("without any failure: {end:?}"),
     }
-    arena.tally.faults += served + refused;
-    Ok(Outcome::Held(format!(
-        "{} failures while starting: {refused} told and exit code 1, {served} overcome",
-        served + refused
-    )))
+    let counts = counts(&log)?;
+    let mut cases = Vec::new();
+    for &(call, errors) in ERRORS {
+        let most = counts.get(call).copied().unwrap_or(0);
+        // The signal's own pair of sockets, which cannot fail like this.
+        let spared = match (call, plan.is_server()) {
+            ("recvfrom" | "sendto", true) => 4,
+            _ => 0,
+        };
+        let is_tried = |n: &u64| *n > spared && (*n <= spared + EACH || n.is_power_of_two());
+        let places = (1..=most).filter(is_tried);
+        for place in places {
+            for error in errors.split(' ') {
+                // A signal for ever is no error, and nobody gives up on one.
+                let both = &[Lasting::Once, Lasting::ForEver][..];
+                let lasting = if error == "EINTR" { &both[..1] } else { both };
+                cases.extend(lasting.iter().map(|&lasting| Case {
+                    plan,
+                    call,
+                    error,
+                    place,
+                    lasting,
+                }));
+            }
+        }
+    }
+    Ok(cases)
+}
+
+/// How often each call was made, by the thread that made it most often.
+fn counts(log: &Path) -> Result<BTreeMap<String, u64>> {
+    let mut by_thread: HashMap<(String, String), u64> = HashMap::new();
+    for line in fs::read_to_string(log)?.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        if let Some((call, _)) = rest.trim_start().split_once('(') {
+            *by_thread
+                .entry((thread.to_owned(), call.to_owned()))
+                .or_insert(0) += 1;
+        }
+    }
+    let mut most = BTreeMap::new();
+    for ((_, call), count) in by_thread {
+        let entry = most.entry(call).or_insert(0);
+        *entry = count.max(*entry);
+    }
+    Ok(most)
 }
 
 fn cannot_inject(arena: &Arena) -> Option<String> {
@@ -251,105 +304,4 @@ fn cannot_inject(arena: &Arena) -> Option<String> {
         Ok(finished) if finished.status.success() => None,
         _ => Some("strace is missing, or may not trace here".to_owned()),
     }
-}
-
-/// The server's command, under a tracer that is no parent of it.
-fn traced(arena: &Arena, spec: &str, args: &[&str]) -> std::process::Command {
-    let log = arena.path("strace");
-    // Only the calls that are to fail are stopped at.
-    let call = spec.split(':').next().unwrap_or_default();
-    let wrapper = format!(
-        "strace -D -f --seccomp-bpf -o {} -e trace={call} -e inject={spec}",
-        log.display()
-    );
-    let mut all = vec!["--listen=127.0.0.1:0"];
-    all.extend(args);
-    victim::command(&arena.server, &wrapper, &all)
-}
-
-/// How many calls have failed by injection.
-fn injected(arena: &Arena) -> Result<u64> {
-    let log = fs::read_to_string(arena.path("strace"))?;
-    Ok(log.matches("(INJECTED)").count() as u64)
-}
-
-/// Serves under one kind of failure until it has passed, and checks that nothing is left of it.
-fn strike(arena: &mut Arena, spec: &str, args: &[&str]) -> Result<u64> {
-    let victim = Victim::start(&mut traced(arena, spec, args))?;
-    let mut random = arena.random.part(1);
-    // A call that the server makes seldom does not fail that often.
-    for round in 0..40 {
-        let len = [1, 500, 60_000, 4_000_000][round % 4];
-        let message = framed(&mut random, args, len);
-        // Whether all of it comes back is open while calls fail; that no other byte does is not.
-        let exchange = traffic::exchange(victim.tcp, &message)?;
-        arena.tally.connections += 1;
-        arena.tally.bytes += exchange.back as u64;
-        let datagram = random.bytes(len % 1400);
-        traffic::ask(victim.udp, &datagram, Duration::from_millis(20))?;
-        arena.tally.datagrams += 1;
-        if round >= 8 && injected(arena)? >= STRIKES {
-            break;
-        }
-    }
-    let message = framed(&mut random, args, 300_000);
-    let last = traffic::exchange(victim.tcp, &message)?;
-    ensure!(
-        last.whole,
-        "after the last failure {} of {} bytes came back",
-        last.back,
-        message.len()
-    );
-    victim.balances(8 << 10)?;
-    victim.stop()?;
-    injected(arena)
-}
-
-/// A message of about `len` bytes that is complete in the server's framing.
-pub fn framed(random: &mut Random, args: &[&str], len: usize) -> Vec<u8> {
-    let mut bytes = random.bytes(len);
-    if args.contains(&"--framing=lines") {
-        bytes.push(b'\n');
-    } else if args.contains(&"--framing=length") {
-        let mut frames = Vec::new();
-        for payload in bytes.chunks(700_000) {
-            let header = u32::try_from(payload.len()).expect("a short one");
-            frames.extend_from_slice(&header.to_be_bytes());
-            frames.extend_from_slice(payload);
-        }
-        return frames;
-    }
-    bytes
-}
-
-/// What became of a start.
-enum Start {
-    /// It serves in spite of the failure.
-    Served,
-    /// It said why not, and ended.
-    Refused,
-    /// It made fewer such calls.
-    Untouched,
-}
-
-fn start(arena: &Arena, spec: &str) -> Result<Start> {
-    if let Ok(victim) = Victim::start(&mut traced(arena, spec, TWO)) {
-        victim.balances(8 << 10)?;
-        victim.stop()?;
-        return Ok(match injected(arena)? {
-            0 => Start::Untouched,
-            _ => Start::Served,
-        });
-    }
-    // Once more, to see how it ends by itself.
-    let finished = process::run(&mut traced(arena, spec, TWO), LIMIT)?;
-    let stderr = &finished.stderr;
-    ensure!(
-        finished.status.code() == Some(1),
-        "{}; its stderr:\n{stderr}",
-        finished.status
-    );
-    let told = stderr.contains("echo-server: ") && !stderr.contains("panicked");
-    ensure!(told, "its stderr:\n{stderr}");
-    Ok(Start::Refused)
 }

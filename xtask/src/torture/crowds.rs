@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::random::Random;
-use super::traffic::{self, Pace, beside, spread};
-use super::victim::{self, LIMIT, Victim};
+use super::victim::{self, Victim};
 use super::{Arena, Outcome};
+use crate::random::Random;
+use crate::traffic::{self, LIMIT, Pace, beside, spread};
 
 /// Connections closed with a reset, in one run of the step.
 const RESETS: u64 = 5_000;
@@ -96,6 +96,7 @@ pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
     const SLOW: usize = 10;
     /// 2 MB in pieces of at most 64 KiB take half a second at least.
     const PACE: Pace = Pace {
+        start: Duration::ZERO,
         pause: Duration::from_millis(15),
         patience: LIMIT,
     };

@@ -3,8 +3,7 @@
 
 mod calls;
 mod crowds;
-pub mod random;
-pub mod traffic;
+mod plan;
 pub mod victim;
 mod wire;
 
@@ -17,8 +16,9 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::cargo::{Profile, Programs, root};
+use crate::random::Random;
 use crate::terminal::{Style, Terminal};
-use random::Random;
+use crate::traffic::LIMIT;
 
 /// Set in the process that runs in its own network namespace.
 const INSIDE: &str = "ECHO_TORTURE_INSIDE";
@@ -32,6 +32,12 @@ pub struct Options {
     /// Go on, with further seeds, until this time is up; every step runs once in any case
     #[arg(long, value_name = "M", default_value_t = 2.0)]
     minutes: f64,
+    /// Try every case of a failing call, not a sample of them
+    #[arg(long)]
+    all: bool,
+    /// Only the steps that have this in their names
+    #[arg(value_name = "STEP", default_value = "")]
+    only: String,
 }
 
 impl Options {
@@ -40,6 +46,8 @@ impl Options {
         Options {
             seed: None,
             minutes: 2.0,
+            all: false,
+            only: String::new(),
         }
     }
 }
@@ -51,6 +59,8 @@ struct Arena {
     dir: PathBuf,
     /// Whether this is a network that nobody else sees.
     own_network: bool,
+    /// Whether every case is tried, or a sample of them.
+    all: bool,
     random: Random,
     tally: Tally,
 }
@@ -74,60 +84,20 @@ enum Outcome {
 }
 
 /// One kind of trouble.
-struct Step {
-    name: &'static str,
-    run: fn(&mut Arena) -> Result<Outcome>,
-}
+type Step = (&'static str, fn(&mut Arena) -> Result<Outcome>);
 
 const STEPS: &[Step] = &[
-    Step {
-        name: "system calls fail while it starts",
-        run: calls::starting,
-    },
-    Step {
-        name: "system calls fail while it serves",
-        run: calls::serving,
-    },
-    Step {
-        name: "short reads and writes",
-        run: wire::short_counts,
-    },
-    Step {
-        name: "a bad network",
-        run: wire::weather,
-    },
-    Step {
-        name: "a network that parts",
-        run: wire::partition,
-    },
-    Step {
-        name: "bytes that change on the way",
-        run: wire::corruption,
-    },
-    Step {
-        name: "stopped and continued",
-        run: crowds::stops,
-    },
-    Step {
-        name: "slow readers",
-        run: crowds::slow_readers,
-    },
-    Step {
-        name: "resets",
-        run: crowds::resets,
-    },
-    Step {
-        name: "out of descriptors",
-        run: crowds::few_descriptors,
-    },
-    Step {
-        name: "little memory",
-        run: crowds::little_memory,
-    },
-    Step {
-        name: "churn",
-        run: crowds::churn,
-    },
+    ("system calls fail, in both programs", calls::fail),
+    ("short reads and writes", wire::short_counts),
+    ("a bad network", wire::weather),
+    ("a network that parts", wire::partition),
+    ("bytes that change on the way", wire::corruption),
+    ("stopped and continued", crowds::stops),
+    ("slow readers", crowds::slow_readers),
+    ("resets", crowds::resets),
+    ("out of descriptors", crowds::few_descriptors),
+    ("little memory", crowds::little_memory),
+    ("churn", crowds::churn),
 ];
 
 /// Runs every step, then further rounds of them until the time is up.
@@ -151,23 +121,27 @@ pub fn run(options: &Options) -> Result<()> {
         client: programs.path("echo-client")?.to_owned(),
         dir,
         own_network: env::var_os(INSIDE).is_some(),
+        all: options.all,
         random: Random::new(seed),
         tally: Tally::default(),
     };
-    let outcome = rounds(&mut arena, out, seed, options.minutes);
+    let outcome = rounds(&mut arena, out, seed, options);
     // What cannot be removed is left to the system's own cleaning.
     let _ = std::fs::remove_dir_all(&arena.dir);
     outcome
 }
 
-fn rounds(arena: &mut Arena, out: Terminal, seed: u64, minutes: f64) -> Result<()> {
+fn rounds(arena: &mut Arena, out: Terminal, seed: u64, options: &Options) -> Result<()> {
     let start = Instant::now();
-    let limit = Duration::try_from_secs_f64(minutes * 60.0)?;
+    let limit = Duration::try_from_secs_f64(options.minutes * 60.0)?;
+    let is_asked = |step: &&Step| step.0.contains(&options.only);
+    let asked: Vec<&Step> = STEPS.iter().filter(is_asked).collect();
+    ensure!(!asked.is_empty(), "no step is called {:?}", options.only);
     let (mut steps, mut seed) = (0, seed);
     loop {
-        for (n, step) in (1..).zip(STEPS) {
+        for (n, step) in (1..).zip(&asked) {
             // The first round is run whole, however long it takes.
-            if steps >= STEPS.len() && start.elapsed() >= limit {
+            if steps >= asked.len() && start.elapsed() >= limit {
                 return summary(arena, out, steps, start.elapsed());
             }
             if n == 1 {
@@ -183,20 +157,20 @@ fn rounds(arena: &mut Arena, out: Terminal, seed: u64, minutes: f64) -> Result<(
 
 fn play(arena: &mut Arena, out: Terminal, step: &Step, seed: u64) -> Result<()> {
     let start = Instant::now();
-    let outcome = (step.run)(arena);
+    let outcome = (step.1)(arena);
     let (style, mark, text) = match outcome {
         Ok(Outcome::Held(what)) => (Style::Good, "✓", what),
         Ok(Outcome::Skipped(why)) => (Style::Skipped, "-", format!("skipped: {why}")),
         Err(error) => bail!(
             "torture: {}: {error:#}\nrepeat it with: cargo xtask torture --seed {seed}",
-            step.name
+            step.0
         ),
     };
     let took = start.elapsed().as_secs_f64();
     out.line(format!(
         "  {} {}: {text} {}",
         out.paint(style, mark),
-        out.paint(Style::Bold, step.name),
+        out.paint(Style::Bold, step.0),
         out.paint(Style::Dim, format_args!("({took:.1} s)"))
     ))
 }
@@ -236,7 +210,7 @@ fn namespace() -> Option<&'static [&'static str]> {
     FLAGS.into_iter().find(|flags| {
         let up = ["ip", "link", "set", "lo", "up"];
         let mut command = Command::new("unshare");
-        let finished = crate::process::run(command.args(*flags).args(up), victim::LIMIT);
+        let finished = crate::process::run(command.args(*flags).args(up), LIMIT);
         finished.is_ok_and(|finished| finished.status.success())
     })
 }
@@ -251,6 +225,8 @@ fn run_inside(flags: &[&str], options: &Options) -> Result<()> {
         .arg(env::current_exe()?)
         .arg("torture")
         .arg(format!("--minutes={}", options.minutes))
+        .args(options.all.then_some("--all"))
+        .arg(&options.only)
         .env(INSIDE, "1");
     if let Some(seed) = options.seed {
         command.arg(format!("--seed={seed}"));

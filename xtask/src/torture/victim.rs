@@ -1,6 +1,5 @@
 //! The server under torture, and what must hold of it whatever happens.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -10,18 +9,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::traffic;
-use crate::process::{self, Finished, Process};
-
-/// The longest that any one wait may take: far more than any takes on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(20);
+use crate::proc;
+use crate::process::{self, Finished};
+use crate::random::Random;
+use crate::server::Server;
+use crate::traffic::{self, LIMIT};
 
 /// The most workers that a server here has.
 const WORKERS: usize = 4;
 
 /// A running server.
 pub struct Victim {
-    process: Process,
+    server: Server,
     /// Its TCP address.
     pub tcp: SocketAddr,
     /// Its UDP address, with the same port.
@@ -40,19 +39,14 @@ struct Holding {
 impl Victim {
     /// Starts a server, which `command` runs as this task's own child, and has it serve once.
     pub fn start(command: &mut Command) -> Result<Self> {
-        let mut process = Process::start(command)?;
-        let lines = process.lines_before("ready", LIMIT)?;
-        let address = |kind: &str| -> Result<SocketAddr> {
-            let address = lines.iter().find_map(|line| line.strip_prefix(kind));
-            Ok(address
-                .with_context(|| format!("no {kind:?} in {lines:?}"))?
-                .parse()?)
+        let server = Server::start(command, LIMIT)?;
+        let (tcp, udp) = (server.ipv4("tcp")?, server.ipv4("udp")?);
+        let base = match Holding::between_connections(server.process.id(), tcp) {
+            Ok(base) => base,
+            Err(error) => return Err(server.refused().unwrap_or(error)),
         };
-        let (tcp, udp) = (address("listening tcp ")?, address("listening udp ")?);
-        let (tcp, udp) = (reachable(tcp), reachable(udp));
-        let base = Holding::between_connections(process.id(), tcp)?;
         Ok(Victim {
-            process,
+            server,
             tcp,
             udp,
             base,
@@ -61,17 +55,17 @@ impl Victim {
 
     /// The process's number.
     pub fn id(&self) -> u32 {
-        self.process.id()
+        self.server.process.id()
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.process.signal(signal)
+        self.server.process.signal(signal)
     }
 
     /// What it has told so far.
     pub fn told(&self) -> String {
-        self.process.stderr()
+        self.server.process.stderr()
     }
 
     /// KiB of memory it holds beyond what it held at first.
@@ -82,13 +76,7 @@ impl Victim {
 
     /// Processor time it has used so far.
     pub fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
-        // The name, in parentheses, may hold spaces; user and system time are fields 14 and 15,
-        // in hundredths of a second.
-        let after = stat.rfind(')').context("/proc/PID/stat has no name")?;
-        let fields = stat[after..].split(' ').skip(12).take(2);
-        let ticks: u64 = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        Ok(Duration::from_millis(ticks * 10))
+        proc::cpu(self.id())
     }
 
     /// Checks that nothing is left of what happened: descriptors and threads are what they were,
@@ -137,22 +125,15 @@ impl Victim {
         }
     }
 
+    /// Asks it to stop, and waits for its end, whatever that is.
+    pub fn end(self) -> Result<Finished> {
+        self.signal(Signal::SIGTERM)?;
+        self.server.process.wait(LIMIT)
+    }
+
     /// Asks it to stop and checks that it does so as it should.
     pub fn stop(self) -> Result<Finished> {
-        self.signal(Signal::SIGTERM)?;
-        let finished = self.process.wait(LIMIT)?;
-        ensure!(
-            finished.status.code() == Some(0),
-            "after SIGTERM: {}; its stderr:\n{}",
-            finished.status,
-            finished.stderr
-        );
-        ensure!(
-            !finished.stderr.contains("panicked"),
-            "it panicked:\n{}",
-            finished.stderr
-        );
-        Ok(finished)
+        self.server.stop(LIMIT)
     }
 }
 
@@ -177,27 +158,12 @@ impl Holding {
     }
 
     fn of(id: u32) -> Result<Self> {
-        let status =
-            fs::read_to_string(format!("/proc/{id}/status")).context("the server is gone")?;
-        let field = |key: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let value = line.with_context(|| format!("no {key} in /proc/{id}/status"))?;
-            Ok(value.trim().trim_end_matches(" kB").parse()?)
-        };
         Ok(Holding {
-            descriptors: fs::read_dir(format!("/proc/{id}/fd"))?.count(),
-            threads: field("Threads:")?,
-            memory_kib: field("VmRSS:")?,
+            descriptors: proc::descriptors(id)?,
+            threads: proc::status(id, "Threads")?,
+            memory_kib: proc::status(id, "VmRSS")?,
         })
     }
-}
-
-/// Where a server that listens on all addresses is reached.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip([127, 0, 0, 1].into());
-    }
-    address
 }
 
 /// A server's command: `wrapper` first, its words between spaces, and nothing in the environment
@@ -227,4 +193,21 @@ pub fn run(words: &str) -> Result<()> {
     let mut command = Command::new(words.next().unwrap_or_default());
     process::run(command.args(words), LIMIT)?.success()?;
     Ok(())
+}
+
+/// A message of about `len` bytes that is complete in the server's framing.
+pub fn framed(random: &mut Random, args: &[&str], len: usize) -> Vec<u8> {
+    let mut bytes = random.bytes(len);
+    if args.contains(&"--framing=lines") {
+        bytes.push(b'\n');
+    } else if args.contains(&"--framing=length") {
+        let mut frames = Vec::new();
+        for payload in bytes.chunks(700_000) {
+            let header = u32::try_from(payload.len()).expect("a short one");
+            frames.extend_from_slice(&header.to_be_bytes());
+            frames.extend_from_slice(payload);
+        }
+        return frames;
+    }
+    bytes
 }

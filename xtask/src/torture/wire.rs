@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::traffic::{Differs, Pace};
-use super::victim::{self, LIMIT, Victim, run};
-use super::{Arena, Outcome, traffic};
+use super::victim::{self, Victim, run};
+use super::{Arena, Outcome};
 use crate::process;
+use crate::traffic::{self, Differs, LIMIT, Pace};
 
 /// A network's fault, as a rule of nftables over `lo`, in one of the chains `in` and `pre`. It
 /// counts the packets that it strikes.
@@ -296,7 +296,7 @@ pub fn short_counts(arena: &mut Arena) -> Result<Outcome> {
         let victim = Victim::start(&mut victim::command(&arena.server, "", &args))?;
         for _ in 0..6 {
             let len = arena.random.below(200_000) as usize;
-            let message = super::calls::framed(&mut arena.random, &args, len);
+            let message = victim::framed(&mut arena.random, &args, len);
             let exchange = traffic::exchange(victim.tcp, &message)?;
             ensure!(
                 exchange.whole,

@@ -3,6 +3,7 @@
 //! `load MODE ADDRESS NUMBER...`; each prints one JSON object about what it did and when, so that
 //! the server's CPU can be read between the same two moments.
 
+mod blocking;
 mod churn;
 mod tcp;
 mod udp;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 const USAGE: &str = "usage: load tcp ADDRESS CONNECTIONS SIZE DEPTH MILLISECONDS
        load churn ADDRESS THREADS MILLISECONDS
-       load udp ADDRESS SIZE IN_FLIGHT MILLISECONDS
+       load blocking ADDRESS SIZE MILLISECONDS
        load trains ADDRESS SIZE TRAINS MILLISECONDS";
 
 /// Load runs before it is measured for this share of the measured time.
@@ -61,9 +62,7 @@ fn parse(args: &[String]) -> Option<Run> {
             )
         }),
         ("churn", &[threads, time]) => Box::new(move || churn::run(address, threads, millis(time))),
-        ("udp", &[size, in_flight, time]) => {
-            Box::new(move || udp::one_by_one(address, size, in_flight, millis(time)))
-        }
+        ("blocking", &[size, time]) => Box::new(move || blocking::run(address, size, millis(time))),
         ("trains", &[size, trains, time]) => {
             Box::new(move || udp::trains(address, size, trains, millis(time)))
         }

@@ -21,7 +21,7 @@ pub struct Shape {
 }
 
 /// Connections opened by blocking calls, so that no listener's backlog overflows.
-fn connect(target: SocketAddr) -> io::Result<std::net::TcpStream> {
+pub fn connect(target: SocketAddr) -> io::Result<std::net::TcpStream> {
     let stream = std::net::TcpStream::connect_timeout(&target, Duration::from_secs(5))?;
     stream.set_nodelay(true)?;
     Ok(stream)

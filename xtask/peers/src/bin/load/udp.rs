@@ -1,4 +1,4 @@
-//! Datagrams: one by one, and in trains that the system cuts up (GSO).
+//! Datagrams in trains that the system cuts up (GSO).
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -11,46 +11,6 @@ use crate::{Clock, Outcome};
 
 /// What has not come back after this is lost: on a loopback an echo takes microseconds.
 const LOST_AFTER: Duration = Duration::from_millis(50);
-
-/// Keeps `in_flight` datagrams under way, a system call for each.
-pub fn one_by_one(
-    target: SocketAddr,
-    size: usize,
-    in_flight: usize,
-    time: Duration,
-) -> io::Result<Outcome> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.connect(target)?;
-    socket.set_read_timeout(Some(LOST_AFTER))?;
-    let datagram = vec![b'e'; size];
-    let mut back = vec![0; 64 << 10];
-    let mut outcome = Outcome::default();
-    let mut under_way = 0;
-    let mut clock = Clock::start(time);
-    while !clock.is_over(&mut outcome) {
-        while under_way < in_flight {
-            socket.send(&datagram)?;
-            under_way += 1;
-        }
-        match socket.recv(&mut back) {
-            Ok(len) => {
-                outcome.echoes += 1;
-                outcome.bytes += len as u64;
-                under_way -= 1;
-            }
-            Err(error) if is_silence(&error) => {
-                outcome.lost += under_way as u64;
-                under_way = 0;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(outcome)
-}
-
-fn is_silence(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-}
 
 /// Keeps `trains` trains under way, each as many datagrams as one system call can send.
 pub fn trains(
@@ -94,7 +54,7 @@ pub fn trains(
                 outcome.bytes += bytes as u64;
                 under_way = under_way.saturating_sub(datagrams);
             }
-            Err(error) if is_silence(&error) => {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 poll.poll(&mut events, Some(LOST_AFTER))?;
                 if events.is_empty() {
                     outcome.lost += under_way as u64;

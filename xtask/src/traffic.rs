@@ -4,14 +4,16 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::random::Random;
-use super::victim::LIMIT;
+use crate::random::Random;
+
+/// The longest that any one wait may take: far more than any takes on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// How one exchange ended.
 pub struct Exchange {
@@ -19,6 +21,8 @@ pub struct Exchange {
     pub back: usize,
     /// Whether that is everything, followed by the end of the stream.
     pub whole: bool,
+    /// Bytes that were back when the sending half was closed.
+    pub before: usize,
 }
 
 /// What came back is not what was sent.
@@ -40,6 +44,8 @@ impl Error for Differs {}
 /// How a client reads.
 #[derive(Clone, Copy)]
 pub struct Pace {
+    /// The pause before the first piece is read.
+    pub start: Duration,
     /// The pause after each piece that was read.
     pub pause: Duration,
     /// How long nothing may come.
@@ -49,6 +55,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Pace {
+            start: Duration::ZERO,
             pause: Duration::ZERO,
             patience: LIMIT,
         }
@@ -105,34 +112,43 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Exchange> {
 pub fn exchange_at(address: SocketAddr, bytes: &[u8], pace: Pace) -> Result<Exchange> {
     let stream = connect(address)?;
     stream.set_read_timeout(Some(pace.patience))?;
+    let (read, before) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         let sender = scope.spawn(|| {
-            let sent = (&stream).write_all(bytes);
-            sent.and_then(|()| stream.shutdown(Shutdown::Write))
+            (&stream).write_all(bytes)?;
+            before.store(read.load(Ordering::Relaxed), Ordering::Relaxed);
+            stream.shutdown(Shutdown::Write)
         });
-        let read = read_back(&stream, bytes, pace);
-        if read.is_err() {
+        let came = read_back(&stream, bytes, pace, &read);
+        if came.is_err() {
             // The sender must not wait for a peer that is not looked at any more.
             let _ = stream.shutdown(Shutdown::Both);
         }
         let sent = sender.join().expect("the sender does not panic");
-        let (back, ended) = read?;
+        let ended = came?;
+        let (back, before) = (read.load(Ordering::Relaxed), before.load(Ordering::Relaxed));
         let whole = ended && sent.is_ok() && back == bytes.len();
-        Ok(Exchange { back, whole })
+        Ok(Exchange {
+            back,
+            whole,
+            before,
+        })
     })
 }
 
-/// Reads to the end, comparing. Returns how much came, and whether an end followed.
-fn read_back(mut stream: &TcpStream, sent: &[u8], pace: Pace) -> Result<(usize, bool)> {
+/// Reads to the end, comparing, and counts what came in `read`. Returns whether an end followed.
+fn read_back(mut stream: &TcpStream, sent: &[u8], pace: Pace, read: &AtomicUsize) -> Result<bool> {
     let (mut back, mut buffer) = (0, vec![0; 64 << 10]);
+    thread::sleep(pace.start);
     loop {
         match stream.read(&mut buffer) {
-            Ok(0) => return Ok((back, true)),
+            Ok(0) => return Ok(true),
             Ok(n) => {
                 if sent.get(back..back + n) != Some(&buffer[..n]) {
                     bail!(Differs { after: back });
                 }
                 back += n;
+                read.store(back, Ordering::Relaxed);
                 thread::sleep(pace.pause);
             }
             Err(error) if is_timeout(&error) => {
@@ -143,7 +159,7 @@ fn read_back(mut stream: &TcpStream, sent: &[u8], pace: Pace) -> Result<(usize, 
                 )
             }
             // Reset, or failed by the network: the connection is over.
-            Err(_) => return Ok((back, false)),
+            Err(_) => return Ok(false),
         }
     }
 }

@@ -1,0 +1,71 @@
+//! What the system drops of a burst of datagrams while the server cannot look.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use super::contender::Contender;
+use super::fact::Fact;
+use super::lab::Lab;
+
+const COUNT: usize = 1000;
+const BYTES: usize = 1400;
+
+/// How long the server stands still.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The buffer that holds the burst with what the system adds to each datagram.
+const ENOUGH: u64 = 4 << 20;
+
+/// Sends the burst to `rounds` servers, one after another, and sums up what they lost.
+pub fn measure(lab: &Lab, rounds: u32) -> Result<Fact> {
+    let mut lost = 0;
+    for _ in 0..rounds {
+        lost += burst(lab)?;
+    }
+    let path = "/proc/sys/net/core/rmem_max";
+    let granted: u64 = fs::read_to_string(path).context(path)?.trim().parse()?;
+    let sent = COUNT * rounds as usize;
+    Ok(Fact {
+        title: format!("UDP, a burst of {COUNT} x {BYTES} B to a server stopped for {PAUSE:?}"),
+        measure: "datagrams lost",
+        value: format!(
+            "{lost} of {sent}, {} KiB granted to a socket",
+            granted >> 10
+        ),
+        target: "0, of 4096 KiB".to_owned(),
+        pass: lost == 0 || granted < ENOUGH,
+    })
+}
+
+fn burst(lab: &Lab) -> Result<u64> {
+    let server = lab.start(Contender::Echo)?;
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(server.address)?;
+    server.process.signal(Signal::SIGSTOP)?;
+    for _ in 0..COUNT {
+        socket.send(&[0; BYTES])?;
+    }
+    thread::sleep(PAUSE);
+    server.process.signal(Signal::SIGCONT)?;
+    // Over loopback each was in the buffer, or counted, when its call returned.
+    dropped(server.address)
+}
+
+/// What the system has dropped of what was sent to a UDP socket.
+fn dropped(address: SocketAddr) -> Result<u64> {
+    let table = fs::read_to_string("/proc/net/udp")?;
+    let port = format!(":{:04X}", address.port());
+    let mut rows = table.lines().map(|line| line.split_whitespace());
+    let row = rows.find(|row| {
+        row.clone()
+            .nth(1)
+            .is_some_and(|local| local.ends_with(&port))
+    });
+    let drops = row.and_then(|row| row.last()?.parse().ok());
+    drops.with_context(|| format!("/proc/net/udp does not list {address}"))
+}

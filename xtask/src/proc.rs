@@ -1,0 +1,88 @@
+//! What the system tells of a process in /proc, and on its clock of CPU time.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
+
+/// USER_HZ, which Linux has fixed at 100 for all that user space sees.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// Pairs of fields in /proc/PID/stat, counted from the one after the command: user, then system.
+#[derive(Clone, Copy)]
+pub enum Ticks {
+    /// The process's own.
+    Own = 11,
+    /// Those of children that have ended.
+    EndedChildren = 13,
+}
+
+/// CPU time that a process has used so far, threads that have ended included; exact to the
+/// nanosecond.
+pub fn cpu(id: u32) -> Result<Duration> {
+    let clock = clock_getcpuclockid(Pid::from_raw(id.cast_signed()))
+        .with_context(|| format!("process {id} has no CPU clock"))?;
+    Ok(clock.now()?.into())
+}
+
+/// User and system time in whole ticks, as `ps` and `top` count.
+pub fn ticks(id: u32, which: Ticks) -> Result<u32> {
+    let fields = stat(id).with_context(|| format!("process {id} is gone"))?;
+    let at = which as usize;
+    let field = |at: usize| fields.get(at)?.parse::<u32>().ok();
+    let both = field(at).zip(field(at + 1));
+    let (user, system) = both.with_context(|| format!("/proc/{id}/stat is odd"))?;
+    Ok(user + system)
+}
+
+/// The fields after the command's name, which may hold spaces itself.
+fn stat(id: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    Some(rest.split(' ').map(str::to_owned).collect())
+}
+
+/// The children of a process that are alive, this one left out.
+pub fn children(parent: u32) -> Vec<u32> {
+    let parent = parent.to_string();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&id| id != std::process::id())
+        .filter(|&id| stat(id).is_some_and(|fields| fields.get(1) == Some(&parent)))
+        .collect()
+}
+
+/// A number of /proc/PID/status, such as `Threads` or `VmHWM`, in KiB where it is memory.
+pub fn status(id: u32, name: &str) -> Result<u64> {
+    let text = read(id, "status")?;
+    let fields = text.lines().filter_map(|line| line.split_once(":\t"));
+    let value = fields
+        .filter(|(key, _)| *key == name)
+        .map(|(_, v)| v)
+        .next();
+    value
+        .and_then(|value| value.trim().trim_end_matches(" kB").parse().ok())
+        .with_context(|| format!("/proc/{id}/status has no {name}"))
+}
+
+/// Memory that is this process's own: what would be free if it ended.
+pub fn private_bytes(id: u32) -> Result<u64> {
+    let rollup = read(id, "smaps_rollup")?;
+    let kilobytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+    Ok(private.filter_map(kilobytes).sum::<u64>() * 1024)
+}
+
+/// How many descriptors it has open.
+pub fn descriptors(id: u32) -> Result<usize> {
+    let dir = fs::read_dir(format!("/proc/{id}/fd")).context("the process is gone")?;
+    Ok(dir.count())
+}
+
+fn read(id: u32, file: &str) -> Result<String> {
+    let path = format!("/proc/{id}/{file}");
+    fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+}

@@ -1,0 +1,288 @@
+//! What a program does while something fails, and what must be true of its end whatever failed.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::Arena;
+use super::victim::{self, Victim, framed};
+use crate::proc;
+use crate::process::{self, Finished};
+use crate::random::Random;
+use crate::server::{Refused, Server};
+use crate::traffic::{self, Differs, LIMIT, Pace};
+
+/// Work for a program.
+pub struct Plan {
+    program: Program,
+    /// Words between spaces; TARGET is a server in good health, DIR the trial's own directory.
+    args: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Server,
+    Client,
+}
+
+use Program::{Client, Server as Echo};
+
+/// Everything that both programs do.
+pub const PLANS: &[Plan] = &[
+    plan(Echo, "--workers=1"),
+    plan(
+        Echo,
+        "--workers=2 --framing=lines --log=json --listen=unix:DIR/socket --record=DIR/record --ready-file=DIR/ready",
+    ),
+    plan(Client, "-m Hello TARGET"),
+    plan(Client, "-u -m Hello TARGET"),
+    plan(Client, "--raw --file DIR/file TARGET"),
+    plan(Client, "ping -c5 -i5ms --json TARGET"),
+    plan(Client, "ping -u -c5 -i5ms --jsonl TARGET"),
+    plan(
+        Client,
+        "bench -d200ms --warmup=0 -P4 --depth=4 --threads=2 --json --report=DIR/report --hdr=DIR/hdr TARGET",
+    ),
+    plan(Client, "bench -u -d200ms --warmup=0 -r500 --json TARGET"),
+];
+
+const fn plan(program: Program, args: &'static str) -> Plan {
+    Plan { program, args }
+}
+
+/// How a program ended that did all it must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// As without the failure.
+    Overcome,
+    /// It said why not, with the exit code for that.
+    Told,
+    /// It never met the failure.
+    Untouched,
+}
+
+/// How long a failure goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// It is over soon: nothing may be left of it.
+    Once,
+    /// It stays: the program may do nothing, but not at any price.
+    ForEver,
+}
+
+/// What a client is told to keep to, and how much later a program may end at the most.
+const DEADLINE: &str = "-w3s";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// CPU time after which the system ends a program: far more than a plan takes.
+const CPU: &str = "prlimit --cpu=4";
+
+/// The CPU that a server may use in a while of waiting.
+const WHILE: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Where trials run, one after another.
+pub struct Ground<'a> {
+    arena: &'a Arena,
+    dir: PathBuf,
+    healthy: SocketAddr,
+    /// What is in DIR/file.
+    content: Vec<u8>,
+}
+
+impl<'a> Ground<'a> {
+    /// The `n`th of several, whose clients talk to `healthy`.
+    pub fn new(arena: &'a Arena, n: usize, healthy: SocketAddr) -> Result<Self> {
+        let dir = arena.path(&format!("ground-{n}"));
+        fs::create_dir_all(&dir)?;
+        Ok(Ground {
+            arena,
+            dir,
+            healthy,
+            content: Random::new(0).bytes(300_000),
+        })
+    }
+
+    /// A path beside those that a program uses.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+impl Plan {
+    /// Whether it is the server's.
+    pub fn is_server(&self) -> bool {
+        self.program == Echo
+    }
+
+    /// For people.
+    pub fn name(&self) -> String {
+        let program = match self.program {
+            Echo => "echo-server",
+            Client => "echo-client",
+        };
+        format!("{program} {}", self.args)
+    }
+
+    /// Does the work behind `wrapper`, and judges.
+    pub fn play(&self, ground: &Ground, wrapper: &str, lasting: Lasting) -> Result<End> {
+        let dir = ground.path("files");
+        // The trial before this one may have been killed.
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir)?;
+        fs::write(dir.join("file"), &ground.content)?;
+        let args = self.args.replace("DIR", &dir.display().to_string());
+        let args = args.replace("TARGET", &ground.healthy.to_string());
+        let args: Vec<&str> = args.split(' ').collect();
+        let wrapper = format!("{CPU} {wrapper}");
+        match (self.program, lasting) {
+            (Echo, Lasting::Once) => serve(ground, &wrapper, &args),
+            (Echo, Lasting::ForEver) => stand(ground, &wrapper, &args),
+            (Client, _) => ask(ground, &wrapper, &args),
+        }
+    }
+}
+
+fn server(ground: &Ground, wrapper: &str, args: &[&str]) -> std::process::Command {
+    let args = [&["--listen=127.0.0.1:0", "--drain=1s"], args].concat();
+    victim::command(&ground.arena.server, wrapper, &args)
+}
+
+/// A server that meets a failure, and then must be as if it had met none.
+fn serve(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
+    let victim = match Victim::start(&mut server(ground, wrapper, args)) {
+        Ok(victim) => victim,
+        Err(error) => return judge(&error.downcast::<Refused>()?.0, wrapper),
+    };
+    let echoed = echo_after(&victim, args);
+    let end = judge(&victim.end()?, wrapper)?;
+    // It may have given up, for a reason that it told.
+    if end != End::Told {
+        echoed?;
+    }
+    Ok(end)
+}
+
+/// Checks that the failure costs no more than the connection that it strikes.
+fn echo_after(victim: &Victim, args: &[&str]) -> Result<()> {
+    let mut random = Random::new(1);
+    for len in [1, 60_000, 2_000_000, 500] {
+        // Whether all of it comes back is open while calls fail; that no other byte does is not.
+        traffic::exchange(victim.tcp, &framed(&mut random, args, len))?;
+        let datagram = random.bytes(len % 1400);
+        traffic::ask(victim.udp, &datagram, Duration::from_millis(20))?;
+    }
+    let message = framed(&mut random, args, 300_000);
+    // The failure may strike as late as here, but not twice.
+    let last = match traffic::exchange(victim.tcp, &message)? {
+        last if last.whole => last,
+        _ => traffic::exchange(victim.tcp, &message)?,
+    };
+    let (back, sent) = (last.back, message.len());
+    ensure!(
+        last.whole,
+        "after the failure {back} of {sent} bytes came back"
+    );
+    let balanced = victim.balances(8 << 10);
+    balanced.or_else(|_| victim.balances(8 << 10))
+}
+
+/// A server whose failure lasts: no byte is wrong, it does not work for nothing, and it ends.
+fn stand(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
+    let server = match Server::start(&mut server(ground, wrapper, args), LIMIT) {
+        Ok(server) => server,
+        Err(error) => return judge(&error.downcast::<Refused>()?.0, wrapper),
+    };
+    let (tcp, udp) = (server.ipv4("tcp")?, server.ipv4("udp")?);
+    let mut random = Random::new(1);
+    let pace = Pace {
+        patience: Duration::from_millis(100),
+        ..Pace::default()
+    };
+    for len in [1, 500, 100_000] {
+        match traffic::exchange_at(tcp, &framed(&mut random, args, len), pace) {
+            Err(error) if error.is::<Differs>() => return Err(error),
+            _ => {}
+        }
+        traffic::ask(udp, &random.bytes(len % 1400), Duration::from_millis(10))?;
+    }
+    let id = server.process.id();
+    if let Ok(before) = proc::cpu(id) {
+        thread::sleep(WHILE);
+        let used = proc::cpu(id).map_or(Duration::ZERO, |cpu| cpu - before);
+        ensure!(
+            used <= IDLE,
+            "it used {used:?} of CPU in {WHILE:?} of waiting"
+        );
+    }
+    server.process.signal(Signal::SIGTERM)?;
+    judge(&server.process.wait(PATIENCE)?, wrapper)
+}
+
+/// A client: what it prints is true, whatever it says.
+fn ask(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
+    let args = [args, &[DEADLINE]].concat();
+    let mut command = victim::command(&ground.arena.client, wrapper, &args);
+    let finished = process::run(&mut command, PATIENCE)?;
+    let end = judge(&finished, wrapper)?;
+    let stdout = &finished.stdout;
+    if args.contains(&"--raw") {
+        // A reader that has seen enough is no failure, and most is not printed then.
+        let is_whole = *stdout == ground.content || wrapper.contains("error=EPIPE");
+        let right = ground.content.starts_with(stdout) && (end != End::Overcome || is_whole);
+        ensure!(
+            right,
+            "{} bytes on stdout are not those of the file",
+            stdout.len()
+        );
+    } else if end == End::Overcome {
+        let text = String::from_utf8_lossy(stdout);
+        match args.iter().any(|arg| arg.starts_with("--json")) {
+            true => books(&text)?,
+            false => ensure!(text == "Received: \"Hello\"\n", "it printed {text:?}"),
+        }
+    }
+    Ok(end)
+}
+
+/// Checks the document at the end of `text`: each request is accounted for.
+fn books(text: &str) -> Result<()> {
+    let all = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let last = all.last().context("it printed nothing")??;
+    let document = last.get("report").unwrap_or(&last);
+    let count = |key: &str| {
+        let count = document[key].as_u64();
+        count.with_context(|| format!("its document has no {key}"))
+    };
+    let (sent, unique, lost) = (count("sent")?, count("unique")?, count("lost")?);
+    ensure!(
+        sent > 0 && sent == unique + lost,
+        "{sent} were sent, {unique} came back and {lost} are lost"
+    );
+    Ok(())
+}
+
+/// What every end must be: in order, in words, and with the exit code for it.
+pub fn judge(finished: &Finished, wrapper: &str) -> Result<End> {
+    let Finished {
+        status,
+        stdout,
+        stderr,
+    } = finished;
+    let in_words = !stderr.contains("panicked");
+    // Who cannot write cannot tell.
+    let is_silent = stderr.is_empty() && stdout.is_empty() && !wrapper.contains("trace=write");
+    match status.code() {
+        Some(0) if in_words => Ok(End::Overcome),
+        Some(1..=3) if in_words && !is_silent => Ok(End::Told),
+        // The failure met the system's loader, before there was a program.
+        Some(127) if stderr.contains("loading shared libraries") => Ok(End::Untouched),
+        _ => bail!("{status}; its stderr:\n{stderr}"),
+    }
+}
