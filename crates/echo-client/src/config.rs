@@ -22,11 +22,6 @@ pub trait Settings: Args + Default + Serialize + DeserializeOwned {
 
     /// Spells out, in a layer that has these `keys`, what is short for or replaces something else.
     fn complete(&mut self, _keys: &mut Keys) {}
-
-    /// Whether a run ends by itself, so that a deadline that comes first cuts it short.
-    fn has_end(&self) -> bool {
-        true
-    }
 }
 
 /// The keys that a layer has, spelled as in a file: what it says, where the rest is default.

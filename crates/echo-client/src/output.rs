@@ -1,12 +1,15 @@
 //! Standard output: results only, a closed pipe is silent, a full disk is an error.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use echo_core::Failure;
+use signal_hook::consts::SIGXFSZ;
 
 use crate::connection::cause;
+use crate::report::{self, Report, Text};
 
 /// Nobody reads standard output any more. The program ends in silence, as `head` expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,24 @@ impl fmt::Display for Closed {
 }
 
 impl std::error::Error for Closed {}
+
+/// Why the program fails has been told already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told;
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("see the result")
+    }
+}
+
+impl std::error::Error for Told {}
+
+/// Lets a write beyond the limit of a file's size fail, where it would end the program.
+pub fn survive_limits() {
+    // Where that is impossible, such a write ends the program, as it does by default.
+    let _: io::Result<_> = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
 
 /// Writes bytes as they are, at once.
 pub fn bytes(bytes: &[u8]) -> io::Result<()> {
@@ -39,6 +60,27 @@ pub fn line(text: impl fmt::Display) -> io::Result<()> {
 /// Tells something beside the results, on standard error. Nobody is left to tell if that fails.
 pub fn note(text: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints a report as its document, or as text where it `has_text`, and says what the program
+/// ends with.
+///
+/// # Errors
+/// The run is no success, or standard output cannot be written.
+pub fn report(report: &Report, as_json: bool, has_text: bool) -> Result<(), Failure> {
+    match as_json {
+        true => line(report::json(report)).map_err(failure)?,
+        false if has_text => line(Text::to_fit(report)).map_err(failure)?,
+        false => {}
+    }
+    match report.outcome.failure() {
+        None => Ok(()),
+        // A person has just read why.
+        Some(ended) if has_text && !as_json && io::stdout().is_terminal() => {
+            Err(Failure::new(ended.exit, Told))
+        }
+        Some(ended) => Err(ended),
+    }
 }
 
 /// What a failed write to standard output means for the program.

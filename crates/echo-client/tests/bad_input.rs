@@ -92,6 +92,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
             &["--parallel", "from 0 to"],
         ),
         (&["bench", "--fail-if="], &["--fail-if", "p99>2ms"]),
+        (&["bench", "--fail-if", "p99>2"], &["write p99>2ms"]),
         (&["ping", "-s", "65508"], &["65507"]),
         (&["ping", "-s", "0"], &["--size 0"]),
         (&["ping", "--json", "--jsonl"], &["--jsonl"]),
@@ -150,6 +151,122 @@ fn a_full_disk_is_an_error() {
             "{args:?}: {stderr}"
         );
     }
+}
+
+/// A short run, as `sh` starts it: a limit of the shell's, in blocks of 512 bytes, is its own.
+fn limited(limit: &str, args: &[&str]) -> Ended {
+    let script = format!("{limit}; exec \"$0\" \"$@\"");
+    let shell = ["-c", &script, env!("CARGO_BIN_EXE_echo-client"), "bench"];
+    let load = ["-c", "100", "--warmup", "0"];
+    let output = std::process::Command::new("sh")
+        .env_clear()
+        .args([&shell[..], args, &load].concat())
+        .output()
+        .expect("sh runs");
+    Ended {
+        args: args.join(" "),
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_known_before_the_run() {
+    let (echo, scratch) = (echo(), Scratch::new("unwritable"));
+    let directory = scratch.0.display().to_string();
+    for (path, words) in [
+        ("/nonexistent/file", "make the directory /nonexistent,"),
+        (directory.as_str(), "name a file in it"),
+    ] {
+        for flag in ["--report", "--hdr"] {
+            let ended = limited(":", &[&echo.tcp, flag, path]);
+            ended.failed(1, &[&format!("cannot write {path}"), words]);
+            assert_eq!(ended.text(), "");
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_fails_does_not_take_the_result_or_what_was_there_along() {
+    let (echo, scratch) = (echo(), Scratch::new("full"));
+    let (page, log) = (
+        scratch.file("page", b"a good one"),
+        scratch.file("log", b""),
+    );
+    let there = |path: &str| std::fs::read(path).unwrap().starts_with(b"a good one");
+    for (limit, report, hdr, words) in [
+        (
+            ":",
+            "/dev/full",
+            log.as_str(),
+            "cannot write /dev/full: no space left",
+        ),
+        (
+            ":",
+            &page,
+            "/dev/full",
+            "cannot write /dev/full: no space left",
+        ),
+        (
+            "ulimit -f 4",
+            &page,
+            &log,
+            "file too large; raise the limit (ulimit -f)",
+        ),
+    ] {
+        std::fs::write(&page, "a good one").unwrap();
+        let files = [&echo.tcp, "--report", report, "--hdr", hdr];
+        let text = limited(limit, &files);
+        text.failed(1, &[words]);
+        assert!(text.text().contains("100 sent, 100 received"), "{text:?}");
+        assert!(text.text().contains("FAILED: cannot write"), "{text:?}");
+        let json = limited(limit, &[&files[..], &["--json"]].concat());
+        let document: serde_json::Value = serde_json::from_str(json.text()).unwrap();
+        assert_eq!(document["error"]["kind"], "file", "{json:?}");
+        assert_eq!(there(&page), limit != ":" || report != page, "{files:?}");
+    }
+    assert_eq!(
+        std::fs::read_dir(&scratch.0).unwrap().count(),
+        2,
+        "no draft is left"
+    );
+}
+
+#[test]
+fn one_file_for_two_outputs_is_a_usage_error() {
+    let (echo, scratch) = (echo(), Scratch::new("twice"));
+    let file = scratch.file("file", b"a good one");
+    let beside = |name: &str| scratch.0.join(name).display().to_string();
+    let (link, hard, dangling) = (beside("link"), beside("hard"), beside("dangling"));
+    std::os::unix::fs::symlink("file", &link).unwrap();
+    std::fs::hard_link(&file, &hard).unwrap();
+    std::os::unix::fs::symlink("new", &dangling).unwrap();
+    for (page, log) in [
+        (&file, &file),
+        (&file, &beside("./file")),
+        (&link, &file),
+        (&file, &hard),
+        (&beside("other"), &beside("././other")),
+        (&dangling, &beside("new")),
+    ] {
+        let ended = limited(":", &[&echo.tcp, "--report", page, "--hdr", log]);
+        ended.failed(2, &["--report and --hdr", page]);
+    }
+    let stdout = format!("exec > {file}");
+    let ended = limited(&stdout, &[&echo.tcp, "--report", &link]);
+    ended.failed(2, &["standard output", &link]);
+    std::fs::write(&file, "a good one").unwrap();
+    let ended = limited(":", &[&echo.tcp, "--report", &link, "--hdr", &dangling]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        std::fs::read(&file)
+            .unwrap()
+            .starts_with(b"<!doctype html>")
+    );
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(std::fs::read(beside("new")).unwrap().starts_with(b"#"));
 }
 
 #[test]

@@ -79,6 +79,9 @@ fn a_rate_is_kept_to_the_request() {
         "3",
         "--threads",
         "2",
+        // On a busy machine some do not get their turn.
+        "--fail-if",
+        "unsent>1000",
     ];
     let report = bench(0, &args);
     let [sent, unsent] = counts(&report, ["sent", "unsent"]);
@@ -162,7 +165,8 @@ fn warm_up_is_not_measured() {
 fn the_log_holds_the_latencies_of_the_report() {
     let (server, scratch) = (echo(), Scratch::new("bench-hdr"));
     let log = scratch.file("latency.hlog", b"");
-    let args = [&server.tcp, "-d", "1200ms", "-r", "3000", "--hdr", &log];
+    let rate = ["-d", "1200ms", "-r", "3000", "--fail-if", "unsent>3600"];
+    let args = [&[server.tcp.as_str(), "--hdr", &log], &rate[..]].concat();
     let report = bench(0, &args);
     let text = std::fs::read(&log).unwrap();
     let mut total = [(); 2].map(|()| hdrhistogram::Histogram::<u64>::new(3).unwrap());
@@ -262,24 +266,6 @@ fn the_summary_says_what_kind_of_load_it_was() {
         "rtt p50/p90/p99 =",
     ] {
         assert!(paced.contains(words), "{words:?} is not in {paced}");
-    }
-}
-
-#[test]
-fn a_file_that_cannot_be_written_is_an_error() {
-    let server = echo();
-    for flag in ["--report", "--hdr"] {
-        let args = ["bench", &server.tcp, "-c", "1", flag, "/nonexistent/file"];
-        run(&args).failed(
-            1,
-            &["cannot write /nonexistent/file", "directory /nonexistent,"],
-        );
-    }
-    if cfg!(target_os = "linux") {
-        for flag in ["--report", "--hdr"] {
-            let args = ["bench", &server.tcp, "-d", "100ms", flag, "/dev/full"];
-            run(&args).failed(1, &["no space left"]);
-        }
     }
 }
 

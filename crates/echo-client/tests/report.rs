@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{closed_port, echo, faulty, run};
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, Scratch, closed_port, echo, faulty, run, start};
+use echo_client::report;
 use serde_json::Value;
 
 /// Says where `document` is not as `schema` has it. A keyword that it does not know is an error
@@ -21,19 +24,23 @@ fn errors(schema: &Value, document: &Value, at: &str, found: &mut Vec<String>) {
     for (keyword, value) in schema.as_object().expect("a schema is an object") {
         match keyword.as_str() {
             "$schema" | "title" | "description" => {}
-            "type" => check(
-                has_type(document, value.as_str().expect("one type")),
-                "has the wrong type",
-            ),
+            "type" => {
+                let one = std::slice::from_ref(value);
+                let names = value.as_array().map_or(one, Vec::as_slice);
+                let has = |name: &Value| has_type(document, name.as_str().expect("a type"));
+                check(names.iter().any(has), "has the wrong type");
+            }
             "const" => check(document == value, "is not the constant"),
             "enum" => check(
                 value.as_array().expect("a list").contains(document),
                 "is not listed",
             ),
-            "minimum" => check(number(document) >= number(value), "is too small"),
-            "maximum" => check(number(document) <= number(value), "is too large"),
+            // What is null is neither.
+            "minimum" => check(!(number(document) < number(value)), "is too small"),
+            "maximum" => check(!(number(document) > number(value)), "is too large"),
             "required" => {
-                for key in value.as_array().expect("a list") {
+                let keys = value.as_array().filter(|_| document.is_object());
+                for key in keys.into_iter().flatten() {
                     check(
                         object.contains_key(key.as_str().expect("a key")),
                         &format!("lacks {key}"),
@@ -85,6 +92,7 @@ fn has_type(value: &Value, name: &str) -> bool {
         "object" => value.is_object(),
         "array" => value.is_array(),
         "string" => value.is_string(),
+        "null" => value.is_null(),
         "boolean" => value.is_boolean(),
         "integer" => value.is_i64() || value.is_u64(),
         "number" => value.is_number(),
@@ -140,6 +148,15 @@ fn every_document_is_as_the_schema_says() {
         let ended = run(&[args, &["--json"]].concat());
         let document: Value = serde_json::from_str(ended.text()).expect("one document");
         assert_eq!(check(&document), [""; 0], "{args:?} printed {document:#}");
+        let read = report::read(ended.text()).expect("it reads back");
+        assert_eq!(report::json(&read), ended.text(), "{args:?}");
+        let code = document["outcome"]["exit_code"].as_i64();
+        assert_eq!(code, ended.code.map(i64::from), "{ended:?}");
+        assert_eq!(
+            document.get("error").is_some(),
+            code != Some(0),
+            "{ended:?}"
+        );
     }
 }
 
@@ -148,8 +165,10 @@ fn the_schema_knows_wrong_documents() {
     let ended = run(&["bench", &closed_port().to_string(), "--json"]);
     let right: Value = serde_json::from_str(ended.text()).expect("one document");
     for (key, value) in [
-        ("schema", Value::from(2)),
-        ("mode", Value::from("send")),
+        ("schema", Value::from(1)),
+        ("mode", Value::from("pong")),
+        ("outcome", Value::from("passed")),
+        ("rtt_p99_ns", Value::from(-1)),
         ("sent", Value::from(-1)),
         ("rtt_p50", Value::from(1)),
         ("error", Value::from("refused")),
@@ -159,4 +178,55 @@ fn the_schema_knows_wrong_documents() {
         assert_eq!(check(&right), [""; 0]);
         assert!(!check(&wrong).is_empty(), "{key}");
     }
+}
+
+#[test]
+fn a_run_that_is_stopped_says_so_wherever_it_is_shown() {
+    let (server, scratch) = (echo(), Scratch::new("stopped"));
+    let page = scratch.0.join("page.html").display().to_string();
+    let bench = ["bench", &server.tcp, "-d", "1h", "--warmup", "0"];
+    let ping = ["ping", &server.tcp, "-c", "1000000", "-i", "1ms"];
+    for args in [
+        [&bench[..], &["--report", &page]].concat(),
+        [&bench[..], &["--json"]].concat(),
+        [&ping[..], &["-q"]].concat(),
+        [&ping[..], &["--json"]].concat(),
+        [&ping[..], &["--jsonl"]].concat(),
+    ] {
+        let (before, begun) = (server.handle.stats().received_bytes, Instant::now());
+        let client = start(&args);
+        while server.handle.stats().received_bytes - before < 5_000 {
+            assert!(begun.elapsed() < DEADLINE);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        client.interrupt();
+        let ended = client.end();
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{ended:?}"
+        );
+        let last = ended.text().lines().last().expect("a result");
+        let is_document = args.iter().any(|arg| arg.starts_with("--json"));
+        let json = last
+            .strip_prefix("{\"event\"")
+            .map_or(ended.text(), |_| last);
+        match serde_json::from_str::<Value>(json) {
+            Ok(document) => {
+                let outcome = match document.get("report") {
+                    Some(report) => &report["outcome"],
+                    None => &document["outcome"],
+                };
+                assert_eq!(outcome["result"], "cut short", "{document:#}");
+                assert_eq!(outcome["by"], "interrupt");
+            }
+            Err(_) => assert!(
+                !is_document && last.starts_with("CUT SHORT: interrupted after "),
+                "{last}"
+            ),
+        }
+    }
+    let page = std::fs::read_to_string(&page).expect("a page");
+    let banner = page.find("<strong>CUT SHORT</strong>").expect("a banner");
+    assert!(banner < page.find("<svg").expect("a picture"));
 }

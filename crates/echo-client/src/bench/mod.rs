@@ -3,21 +3,17 @@
 pub(crate) mod progress;
 mod settings;
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
 use echo_core::Failure;
-use echo_core::path::shown;
+use echo_core::units::unix_ns;
 
 use crate::connection::{Connect, ErrorKind, cause};
 use crate::engine::{dial, drive};
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::report::hdr::HdrLog;
-use crate::report::{self, Environment, Fault, Generator, Mode, Report, Target, Text};
+use crate::report::{Fault, Files, Generator, Mode, Report};
 
 pub use settings::Bench;
 
@@ -29,49 +25,23 @@ const STARVED: f64 = 0.05;
 /// Makes load, and reports what came of it.
 pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(), Failure> {
     config.check(&connect)?;
-    // A file that cannot be written is better known before the run than after it.
-    let mut page = match &config.report {
-        Some(path) => Some((path, File::create(path).map_err(|e| unwritable(path, &e))?)),
-        None => None,
-    };
-    let log = match &config.hdr {
-        Some(path) => {
-            let start = SystemTime::now() + config.warmup.0;
-            Some(HdrLog::create(path, start).map_err(|e| unwritable(path, &e))?)
-        }
-        None => None,
-    };
-    let report = measure(&connect, &config, log, interrupt)?;
-    if let Some((path, page)) = &mut page {
-        page.write_all(report::html(&report).as_bytes())
-            .map_err(|error| unwritable(path, &error))?;
-    }
-    if config.json {
-        output::line(report::json(&report)).map_err(output::failure)?;
-    } else if report.counts.sent > 0 {
-        // Where nothing was sent, the error says it all.
-        output::line(Text(&report)).map_err(output::failure)?;
-    }
-    report.failure().map_or(Ok(()), Err)
+    let files = Files::check(config.report.as_deref(), config.hdr.as_deref())?;
+    let mut report = measure(&connect, &config, interrupt)?;
+    report.conclude(config.fail_if.as_ref(), interrupt.why());
+    files.write(&mut report);
+    // Where nothing was sent, the error says it all.
+    let has_text = report.counts.sent > 0;
+    output::report(&report, config.json, has_text)
 }
 
 /// Runs, and puts everything that is known into a report.
 ///
 /// # Errors
 /// What concerns this machine only; what concerns the target is in the report.
-fn measure(
-    connect: &Connect,
-    config: &Bench,
-    log: Option<HdrLog>,
-    interrupt: &Interrupt,
-) -> Result<Report, Failure> {
+fn measure(connect: &Connect, config: &Bench, interrupt: &Interrupt) -> Result<Report, Failure> {
     let mut report = Report {
-        mode: Mode::Bench,
-        config: report::config([serde_json::to_value(connect), serde_json::to_value(config)]),
-        target: Target::of(connect),
-        environment: Environment::detect(),
         load: Some(config.load()),
-        ..Report::default()
+        ..Report::new(Mode::Bench, connect, config)
     };
     let dialed = match dial::dial(connect, config.parallel, interrupt) {
         Ok(dialed) => dialed,
@@ -82,7 +52,8 @@ fn measure(
     };
     report.target.found(&dialed.address);
     report.environment.congestion_control = dialed.congestion_control();
-    let outcome = drive::drive(connect, config, dialed, log, interrupt)
+    report.started_unix_ns = unix_ns(SystemTime::now() + config.warmup.0);
+    let outcome = drive::drive(connect, config, dialed, interrupt)
         .map_err(|error| Failure::bad(anyhow!("the run was cut short: {}", cause(&error))))?;
     report.elapsed = outcome.elapsed;
     report.counts = outcome.total.counts;
@@ -96,11 +67,6 @@ fn measure(
     }
     report.notes = notes(&outcome.generator);
     report.generator = Some(outcome.generator);
-    report.verdicts = config
-        .fail_if
-        .iter()
-        .flat_map(|fail_if| fail_if.judge(&report))
-        .collect();
     Ok(report)
 }
 
@@ -141,19 +107,4 @@ fn notes(generator: &Generator) -> Vec<String> {
         ));
     }
     notes
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    let directory = shown(path.parent().unwrap_or(path));
-    let remedy = match error.kind() {
-        io::ErrorKind::NotFound => format!("make the directory {directory}"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room".to_owned(),
-        io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
-        _ => "check its permissions".to_owned(),
-    };
-    Failure::bad(anyhow!(
-        "cannot write {}: {}; {remedy}, or write elsewhere",
-        shown(path),
-        cause(error)
-    ))
 }

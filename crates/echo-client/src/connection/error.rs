@@ -5,13 +5,14 @@ use std::io;
 
 use echo_core::units::Timespan;
 use echo_core::{Failure, cause};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::Address;
 use crate::interrupt::Why;
 
 /// What kind of thing went wrong: the `error.kind` of a JSON document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
     /// The name has no address, or none of the wanted family.
     Dns,
@@ -35,8 +36,18 @@ pub enum ErrorKind {
     NotFound,
     /// The system does not allow it.
     Permission,
-    /// The user stopped it.
+    /// The user or a deadline stopped it.
     Interrupted,
+    /// Requests got no right reply in time.
+    Lost,
+    /// Replies came after their time was up.
+    Late,
+    /// Requests were due and never left.
+    Unsent,
+    /// A condition of `--fail-if` holds.
+    Threshold,
+    /// A file could not be read or written.
+    File,
     /// Anything else.
     Other,
 }
@@ -80,6 +91,11 @@ impl ErrorKind {
             ErrorKind::NotFound => "not-found",
             ErrorKind::Permission => "permission",
             ErrorKind::Interrupted => "interrupted",
+            ErrorKind::Lost => "lost",
+            ErrorKind::Late => "late",
+            ErrorKind::Unsent => "unsent",
+            ErrorKind::Threshold => "threshold",
+            ErrorKind::File => "file",
             ErrorKind::Other => "other",
         }
     }
@@ -113,12 +129,6 @@ impl ErrorKind {
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl Serialize for ErrorKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
     }
 }
 

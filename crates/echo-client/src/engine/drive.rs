@@ -19,7 +19,6 @@ use crate::bench::Bench;
 use crate::bench::progress::{INTERVAL, Progress, SoFar};
 use crate::connection::{Address, Connect};
 use crate::interrupt::Interrupt;
-use crate::report::hdr::HdrLog;
 use crate::report::{Fault, Generator, Second};
 use crate::wire::echo;
 use crate::wire::message::Message;
@@ -59,12 +58,11 @@ struct Run<'a> {
 /// Makes load on the connections until time, number or the user ends it.
 ///
 /// # Errors
-/// The log cannot be written, or the system refuses a thread or a poll.
+/// The system refuses a thread or a poll.
 pub fn drive(
     connect: &Connect,
     config: &Bench,
     dialed: Dialed,
-    log: Option<HdrLog>,
     interrupt: &Interrupt,
 ) -> io::Result<Outcome> {
     let progress = Progress::new();
@@ -90,11 +88,11 @@ pub fn drive(
     for (i, socket) in dialed.sockets.into_iter().enumerate() {
         shares[i % run.threads].push(run.flow(Socket::new(socket)?));
     }
-    let mut collector = Collector::new(run.recording.paced, log);
+    let mut collector = Collector::new(run.recording.paced, config.hdr.is_some());
     let done = run.work(shares, |slices| {
-        run.collect(slices, &mut collector, progress, interrupt)
+        run.collect(slices, &mut collector, progress, interrupt);
     })?;
-    run.outcome(done, collector)
+    Ok(run.outcome(done, collector))
 }
 
 impl Run<'_> {
@@ -102,7 +100,7 @@ impl Run<'_> {
     fn work(
         &self,
         shares: Vec<Vec<Box<dyn Flow>>>,
-        collect: impl FnOnce(&Receiver<Slice>) -> io::Result<()>,
+        collect: impl FnOnce(&Receiver<Slice>),
     ) -> io::Result<Vec<Done>> {
         let (sender, slices) = mpsc::channel();
         thread::scope(|scope| {
@@ -120,12 +118,11 @@ impl Run<'_> {
                 workers.push(self.stop_all_after(spawned)?);
             }
             drop(sender);
-            let collected = collect(&slices);
-            let done = workers
+            collect(&slices);
+            workers
                 .into_iter()
                 .map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect();
-            collected.and(done)
+                .collect()
         })
     }
 
@@ -196,15 +193,14 @@ impl Run<'_> {
         collector: &mut Collector,
         mut progress: Progress,
         interrupt: &Interrupt,
-    ) -> io::Result<()> {
-        let mut result = Ok(());
+    ) {
         loop {
             match slices.recv_timeout(INTERVAL / 2) {
-                Ok(slice) if result.is_ok() => result = collector.take(&slice),
+                Ok(slice) => collector.take(&slice),
                 Err(RecvTimeoutError::Disconnected) => break,
-                _ => {}
+                Err(RecvTimeoutError::Timeout) => {}
             }
-            if result.is_err() || interrupt.is_raised() {
+            if interrupt.is_raised() {
                 self.stop.store(true, Ordering::Relaxed);
             }
             let measured = self.clock.now().checked_sub(self.recording.measure_from);
@@ -214,24 +210,23 @@ impl Run<'_> {
             });
         }
         progress.clear();
-        result
     }
 
-    fn outcome(&self, done: Vec<Done>, collector: Collector) -> io::Result<Outcome> {
+    fn outcome(&self, done: Vec<Done>, collector: Collector) -> Outcome {
         let measure_from = self.recording.measure_from;
         let since = |moment: u64| Duration::from_nanos(moment.saturating_sub(measure_from));
         let ends = done.iter().map(|d| d.sent_until.max(d.last_reply));
         let elapsed = since(ends.max().unwrap_or(measure_from));
-        let (total, seconds) = collector.finish()?;
+        let (total, seconds) = collector.finish();
         let generator = generator(&done);
         let fault = done.into_iter().filter_map(|done| done.fault).next();
-        Ok(Outcome {
+        Outcome {
             elapsed,
             total,
             seconds,
             generator,
             fault,
-        })
+        }
     }
 }
 

@@ -4,13 +4,11 @@
 //! whole. Slices are merged, never averaged.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::connection::ErrorKind;
-use crate::report::hdr::HdrLog;
-use crate::report::{Counts, Latency, Second};
+use crate::report::{Counts, Latency, Second, hdr};
 
 /// A request left on time within this: the step of the system's coarsest timer.
 const ON_TIME_NS: u64 = 1_000_000;
@@ -240,25 +238,23 @@ pub struct Collector {
     pub seconds: Vec<Second>,
     /// Seconds that some worker may still be in.
     open: BTreeMap<u64, Slice>,
-    log: Option<HdrLog>,
+    /// Whether the seconds keep their lines of the log.
+    has_log: bool,
 }
 
 impl Collector {
-    /// No books yet. Each second's histogram also goes to `log`.
-    pub fn new(paced: bool, log: Option<HdrLog>) -> Self {
+    /// No books yet, of which a log is wanted or not.
+    pub fn new(paced: bool, has_log: bool) -> Self {
         Collector {
             total: Slice::new(0, paced),
             seconds: Vec::new(),
             open: BTreeMap::new(),
-            log,
+            has_log,
         }
     }
 
     /// Takes a worker's slice.
-    ///
-    /// # Errors
-    /// The log cannot be written.
-    pub fn take(&mut self, slice: &Slice) -> io::Result<()> {
+    pub fn take(&mut self, slice: &Slice) {
         self.total.merge(slice);
         // A worker hands a slice over within its longest sleep, far below a second.
         while let Some(entry) = self.open.first_entry() {
@@ -266,7 +262,7 @@ impl Collector {
                 break;
             }
             let whole = entry.remove();
-            self.close(&whole)?;
+            self.close(&whole);
         }
         let earliest = self.seconds.last().map_or(0, |last| last.start_s + 1);
         let second = slice.second.max(earliest);
@@ -275,37 +271,31 @@ impl Collector {
             .entry(second)
             .or_insert_with(|| Slice::new(second, paced))
             .merge(slice);
-        Ok(())
     }
 
     /// Closes the books.
-    ///
-    /// # Errors
-    /// The log cannot be written.
-    pub fn finish(mut self) -> io::Result<(Slice, Vec<Second>)> {
+    pub fn finish(mut self) -> (Slice, Vec<Second>) {
         while let Some((_, slice)) = self.open.pop_first() {
-            self.close(&slice)?;
+            self.close(&slice);
         }
-        if let Some(log) = &mut self.log {
-            log.finish()?;
-        }
-        Ok((self.total, self.seconds))
+        (self.total, self.seconds)
     }
 
-    fn close(&mut self, slice: &Slice) -> io::Result<()> {
+    fn close(&mut self, slice: &Slice) {
         let ns = |value: Option<Duration>| value.map(|value| value.as_nanos() as u64);
+        let (start, length) = (Duration::from_secs(slice.second), Duration::from_secs(1));
+        let log = || hdr::lines(start, length, &slice.rtt, slice.service.as_ref());
         self.seconds.push(Second {
             start_s: slice.second,
+            sent: slice.counts.sent,
             echoes: slice.counts.unique,
+            lost: slice.counts.lost,
             rtt_p50_ns: ns(slice.rtt.percentile(0.5)),
             rtt_p99_ns: ns(slice.rtt.percentile(0.99)),
             rtt_max_ns: ns(slice.rtt.max()),
             errors: slice.errors.values().sum(),
+            log: if self.has_log { log() } else { Vec::new() },
         });
-        match &mut self.log {
-            Some(log) => log.write(slice),
-            None => Ok(()),
-        }
     }
 }
 
@@ -332,11 +322,11 @@ mod tests {
 
     /// All that a recorder hands over, collected.
     fn collected(paced: bool, slices: &Receiver<Slice>) -> (Slice, Vec<Second>) {
-        let mut collector = Collector::new(paced, None);
+        let mut collector = Collector::new(paced, false);
         for slice in slices {
-            collector.take(&slice).unwrap();
+            collector.take(&slice);
         }
-        collector.finish().unwrap()
+        collector.finish()
     }
 
     #[test]
@@ -416,7 +406,7 @@ mod tests {
             .into_iter()
             .map(|(rtt, (recorder, slices))| ((rtt, recorder), slices))
             .unzip();
-        let mut collector = Collector::new(false, None);
+        let mut collector = Collector::new(false, false);
         for now in (0..40).map(|tick| WARMUP + tick * SECOND_NS / 10) {
             for (rtt, recorder) in &mut recorders {
                 recorder.advance(now);
@@ -424,16 +414,16 @@ mod tests {
                 recorder.echoed(request(now), now + *rtt, 64);
             }
             for slice in slices.iter().flat_map(Receiver::try_iter) {
-                collector.take(&slice).unwrap();
+                collector.take(&slice);
             }
         }
         for (_, recorder) in recorders {
             recorder.finish();
         }
         for slice in slices.iter().flat_map(Receiver::try_iter) {
-            collector.take(&slice).unwrap();
+            collector.take(&slice);
         }
-        let (total, seconds) = collector.finish().unwrap();
+        let (total, seconds) = collector.finish();
         assert_eq!(total.counts.unique, 80);
         for (start_s, second) in (0..4).zip(&seconds) {
             assert_eq!((second.start_s, second.echoes), (start_s, 20));

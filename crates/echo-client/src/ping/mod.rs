@@ -14,7 +14,7 @@ use echo_core::Failure;
 use crate::connection::{Connect, cause, congestion_control, connect};
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::report::{self, Environment, Mode, Report, Target, Text};
+use crate::report::{self, Mode, Report};
 use session::Session;
 use show::Show;
 
@@ -25,15 +25,19 @@ pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), 
     config.check(&connect)?;
     let color = connect.color.enabled(io::stdout().is_terminal());
     let mut show = Show::new(&config, color);
-    let report = measure(&connect, &config, &mut show, interrupt)?;
-    match &config {
-        Ping { jsonl: true, .. } => show.document(&report::json(&report))?,
-        Ping { json: true, .. } => output::line(report::json(&report)).map_err(output::failure)?,
-        // Nothing was sent to nobody: the error says it all.
-        _ if report.target.address.is_empty() => {}
-        _ => output::line(format_args!("\n{}", Text(&report))).map_err(output::failure)?,
+    let mut report = measure(&connect, &config, &mut show, interrupt)?;
+    let cut = interrupt.why().filter(|_| config.has_end());
+    report.conclude(None, cut);
+    if config.jsonl {
+        show.document(&report::json(&report))?;
+        return report.outcome.failure().map_or(Ok(()), Err);
     }
-    report.failure().map_or(Ok(()), Err)
+    // Nothing was sent to nobody: the error says it all.
+    let has_text = !report.target.address.is_empty();
+    if has_text && !config.json {
+        output::line("").map_err(output::failure)?;
+    }
+    output::report(&report, config.json, has_text)
 }
 
 /// Runs, and puts everything that is known into a report.
@@ -46,13 +50,7 @@ fn measure(
     show: &mut Show,
     interrupt: &Interrupt,
 ) -> Result<Report, Failure> {
-    let mut report = Report {
-        mode: Mode::Ping,
-        config: report::config([serde_json::to_value(options), serde_json::to_value(config)]),
-        target: Target::of(options),
-        environment: Environment::detect(),
-        ..Report::default()
-    };
+    let mut report = Report::new(Mode::Ping, options, config);
     let connection = match connect(options, interrupt) {
         Ok(connection) => connection,
         Err(error) => {

@@ -121,7 +121,6 @@ impl<'a> Session<'a> {
                 self.parting = Some(now + PARTING.min(self.options.timeout.0));
             }
             while let Some(number) = self.book.expire(now) {
-                *self.errors.entry(ErrorKind::Timeout).or_default() += 1;
                 let text = format!("no reply within {}", self.options.timeout);
                 self.show.lost(Some(number), ErrorKind::Timeout, &text)?;
             }

@@ -59,13 +59,14 @@ impl Default for Ping {
 
 impl Settings for Ping {
     const TABLE: &str = "ping";
-
-    fn has_end(&self) -> bool {
-        self.count > 0 || !self.duration.0.is_zero()
-    }
 }
 
 impl Ping {
+    /// Whether a run ends by itself, so that who stops it earlier cuts it short.
+    pub fn has_end(&self) -> bool {
+        self.count > 0 || !self.duration.0.is_zero()
+    }
+
     /// Refuses what cannot be sent.
     pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
         let size = self.size;

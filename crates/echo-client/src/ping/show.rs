@@ -82,16 +82,8 @@ impl Show {
         if config.json {
             return Ok(());
         }
-        let Target {
-            name,
-            address,
-            transport,
-        } = target;
         let busy = if config.busy { ", busy polling" } else { "" };
-        let line = format!(
-            "PING {name} ({address}, {transport}): {} bytes{busy}",
-            config.size.0
-        );
+        let line = format!("PING {}: {} bytes{busy}", target.told(), config.size.0);
         output::line(line).map_err(output::failure)
     }
 

@@ -5,12 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use echo_core::Endpoint;
 use echo_core::address::End;
 use echo_core::path::shown;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::Mode;
 use crate::connection::{Address, Connect};
 
 /// Who was asked.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// The target as it was written.
     pub name: String,
@@ -38,6 +40,19 @@ impl Target {
         }
     }
 
+    /// Its name, and where that is not the address itself, that too; and the transport.
+    pub fn told(&self) -> String {
+        let Target {
+            name,
+            address,
+            transport,
+        } = self;
+        match address {
+            address if address.is_empty() || address == name => format!("{name} ({transport})"),
+            address => format!("{name} ({address}, {transport})"),
+        }
+    }
+
     /// Notes the address that answered to the name.
     pub fn found(&mut self, address: &Address) {
         self.address = End::from(address).to_string();
@@ -45,8 +60,10 @@ impl Target {
 }
 
 /// The machine that measured.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
+    /// What the machine is called.
+    pub hostname: String,
     /// The kernel's name and release.
     pub kernel: String,
     /// When it began, in UTC (RFC 3339).
@@ -54,29 +71,72 @@ pub struct Environment {
     /// Cores this process may run on.
     pub cores: usize,
     /// The congestion control of the first connection, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub congestion_control: Option<String>,
 }
 
 impl Environment {
     /// This machine. The congestion control is known only once a connection is open.
     pub fn detect() -> Self {
-        let read = |path| {
-            std::fs::read_to_string(path)
-                .map(|text| text.trim().to_owned())
-                .ok()
-        };
-        let kernel = read("/proc/sys/kernel/osrelease");
+        let system = rustix::system::uname();
+        let [hostname, name, release] = [system.nodename(), system.sysname(), system.release()]
+            .map(|text| text.to_string_lossy());
         Environment {
-            kernel: [Some(std::env::consts::OS.to_owned()), kernel]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(" "),
+            hostname: hostname.into_owned(),
+            kernel: format!("{name} {release}"),
             started: utc(SystemTime::now()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             congestion_control: None,
         }
+    }
+}
+
+/// The effective configuration, keyed as the flags are, and the command that amounts to it.
+pub fn configuration<S: Serialize + Default>(
+    mode: Mode,
+    connect: &Connect,
+    settings: &S,
+) -> (Map<String, Value>, Vec<String>) {
+    let mut command = vec!["echo-client".to_owned()];
+    // Sending is what is done without a subcommand.
+    command.extend((mode != Mode::Send).then(|| mode.name().to_owned()));
+    let (connect, plain) = (table(connect), table(&Connect::default()));
+    let target = connect
+        .get("target")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let flags = differing(&connect, &plain).filter(|(key, _)| *key != "target");
+    command.extend(flags.map(flag));
+    let (settings, plain) = (table(settings), table(&S::default()));
+    command.extend(differing(&settings, &plain).map(flag));
+    command.push(target.to_owned());
+    (connect.into_iter().chain(settings).collect(), command)
+}
+
+fn table(settings: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+fn differing<'a>(
+    own: &'a Map<String, Value>,
+    plain: &'a Map<String, Value>,
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    let is_plain = |key, value: &Value| plain.get(key).unwrap_or(&Value::Null) == value;
+    own.iter()
+        .filter(move |(key, value)| !is_plain(key.as_str(), value))
+        .map(|(key, value)| (key.as_str(), value))
+}
+
+fn flag((key, value): (&str, &Value)) -> String {
+    match value {
+        Value::Bool(true) => format!("--{key}"),
+        Value::String(text) => format!("--{key}={text}"),
+        Value::Number(number) if number.is_f64() => {
+            format!("--{key}={}", number.as_f64().unwrap_or_default())
+        }
+        other => format!("--{key}={other}"),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 /// The longest latency the histogram tells apart from longer ones. The maximum stays exact.
 const HIGHEST_NS: u64 = 3_600 * 1_000_000_000;
@@ -33,7 +35,7 @@ impl Percentile {
 }
 
 /// A distribution of latencies. Merged, never averaged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Latency {
     histogram: Histogram<u64>,
     min: u64,
@@ -190,6 +192,38 @@ impl Latency {
             .collect()
     }
 
+    /// The sum of the samples in nanoseconds, and that of their squares.
+    pub fn moments(&self) -> (u64, f64) {
+        let sum = u64::try_from(self.sum).unwrap_or(u64::MAX);
+        (sum, self.squares as f64)
+    }
+
+    /// The histogram as other tools read it: HdrHistogram's V2, compressed.
+    pub fn encoded(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.histogram, &mut bytes)
+            .expect("memory takes every histogram");
+        bytes
+    }
+
+    /// What [`Latency::encoded`] and the exact figures say: range and moments.
+    ///
+    /// # Errors
+    /// The bytes are no histogram, or one of longer latencies than are told apart here.
+    pub fn decoded(
+        bytes: &[u8],
+        (min, max): (Option<u64>, Option<u64>),
+        (sum, squares): (u64, f64),
+    ) -> Result<Self> {
+        let read: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..])?;
+        let mut latency = Latency::new();
+        latency.histogram.add(&read)?;
+        (latency.min, latency.max) = (min.unwrap_or(u64::MAX), max.unwrap_or(0));
+        (latency.sum, latency.squares) = (sum.into(), squares as u128);
+        Ok(latency)
+    }
+
     /// The histogram itself, for the log that other tools merge.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.histogram
@@ -322,11 +356,27 @@ mod tests {
         for part in samples.chunks(1_234) {
             merged.merge(&latency(part));
         }
-        assert_eq!(merged.histogram, whole.histogram);
-        assert_eq!(
-            (merged.min, merged.max, merged.sum, merged.squares),
-            (whole.min, whole.max, whole.sum, whole.squares)
-        );
+        assert!(merged == whole);
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_without_loss() {
+        for count in [0, 1, 10_000] {
+            let whole = latency(&samples(count));
+            let range = [whole.min(), whole.max()].map(|v| v.map(|v| v.as_nanos() as u64));
+            let read = Latency::decoded(&whole.encoded(), range.into(), whole.moments());
+            let read = read.unwrap();
+            assert!(read.histogram == whole.histogram && read.moments() == whole.moments());
+            assert_eq!((read.min(), read.max()), (whole.min(), whole.max()));
+            assert_eq!(read.mdev(), whole.mdev());
+        }
+        for damaged in [
+            &b""[..],
+            b"no histogram",
+            &latency(&samples(9)).encoded()[..20],
+        ] {
+            assert!(Latency::decoded(damaged, (None, None), (0, 0.0)).is_err());
+        }
     }
 
     #[test]

@@ -1,78 +1,95 @@
 //! What a run found out, as data. Text, JSON and HTML only render it, so they cannot disagree.
 
 mod context;
-mod fault;
+mod document;
+pub(crate) mod files;
+mod format;
 pub(crate) mod hdr;
 mod html;
-mod json;
 mod latency;
+mod outcome;
 mod text;
 mod threshold;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use anyhow::anyhow;
-use echo_core::{Exit, Failure};
-use serde::Serialize;
+use echo_core::units::unix_ns;
+use serde::{Deserialize, Serialize};
 
-use crate::connection::ErrorKind;
+use crate::connection::{Connect, ErrorKind};
 
 pub use context::{Environment, Target};
-pub use fault::Fault;
+pub use document::{json, read};
+pub use files::Files;
 pub use html::html;
-pub use json::json;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES, Percentile};
+pub use outcome::{Cut, Ending, Fault, Outcome};
 pub use text::Text;
 pub use threshold::{Comparison, Metric, Threshold, Thresholds, Verdict};
 
-/// The version of the JSON document; it changes when a key's meaning does.
-pub const SCHEMA: u32 = 1;
-
-/// What one run of `ping` or `bench` found out.
-#[derive(Clone, Debug, Default)]
+/// What one run found out, in whatever mode. Its JSON document has these keys, and more that
+/// follow from them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// The command that ran.
     pub mode: Mode,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What went wrong first, until [`Report::conclude`] has made it a part of the outcome.
+    #[serde(skip)]
+    pub fault: Option<Fault>,
+    /// The thresholds of `--fail-if`, each with what came of it.
+    pub verdicts: Vec<Verdict>,
+    /// What a reader should know before trusting the figures; whole sentences.
+    pub notes: Vec<String>,
+    /// What to type for the same run: what differs from the defaults, wherever it was set.
+    pub command: Vec<String>,
     /// The effective configuration, keyed as the flags are.
     pub config: serde_json::Map<String, serde_json::Value>,
     /// Who was asked.
     pub target: Target,
     /// Where the figures come from.
     pub environment: Environment,
-    /// How `bench` paced its requests.
-    pub load: Option<Load>,
+    /// When measuring began, in nanoseconds since 1970.
+    pub started_unix_ns: u64,
     /// From the first measured request to the last reply, or to the end of sending when that was
     /// later. Warm-up is no part of it.
+    #[serde(rename = "elapsed_ns", with = "document::nanos")]
     pub elapsed: Duration,
+    /// How `bench` paced its requests.
+    #[serde(flatten)]
+    pub load: Option<Load>,
     /// What was sent and what became of it.
+    #[serde(flatten)]
     pub counts: Counts,
+    /// Connections and sockets that failed, by kind: could not be made, broke off, were given up
+    /// or turned a datagram back. A request that merely got no reply is lost, and no error.
+    pub errors: BTreeMap<ErrorKind, u64>,
     /// Request to reply. With a rate, from the moment the request was *due*.
+    #[serde(skip)]
     pub rtt: Latency,
     /// With a rate: from the moment the request was really sent.
+    #[serde(skip)]
     pub service: Option<Latency>,
     /// Time to connect, where connections were timed.
+    #[serde(skip)]
     pub connect: Option<Latency>,
     /// How much consecutive round trips differ.
+    #[serde(rename = "jitter_ns", with = "document::maybe_nanos", default)]
     pub jitter: Option<Duration>,
-    /// Second by second, for runs under load.
-    pub seconds: Vec<Second>,
-    /// Errors on connections that had been opened, and on those that could not be.
-    pub errors: BTreeMap<ErrorKind, u64>,
-    /// What ended the run early, or made its answer bad.
-    pub fault: Option<Fault>,
     /// What the load cost this side.
     pub generator: Option<Generator>,
-    /// The thresholds of `--fail-if`, each with its outcome.
-    pub verdicts: Vec<Verdict>,
-    /// What a reader should know before trusting the figures; whole sentences.
-    pub notes: Vec<String>,
+    /// Second by second, for runs under load.
+    pub seconds: Vec<Second>,
 }
 
 /// The command a report is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
+    /// One message or stream, compared.
+    Send,
     /// One request at a time, at an interval.
     #[default]
     Ping,
@@ -84,28 +101,16 @@ impl Mode {
     /// The command's name.
     pub const fn name(self) -> &'static str {
         match self {
+            Mode::Send => "send",
             Mode::Ping => "ping",
             Mode::Bench => "bench",
         }
     }
 }
 
-/// The effective configuration, from its parts.
-pub fn config(
-    parts: impl IntoIterator<Item = serde_json::Result<serde_json::Value>>,
-) -> serde_json::Map<String, serde_json::Value> {
-    parts
-        .into_iter()
-        .filter_map(|part| match part {
-            Ok(serde_json::Value::Object(map)) => Some(map),
-            _ => None,
-        })
-        .flatten()
-        .collect()
-}
-
 /// How requests were paced.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "load", rename_all = "lowercase")]
 pub enum Load {
     /// The next request waits for a reply: a slow server is asked less often, so that its slow
     /// moments are under-represented.
@@ -116,6 +121,7 @@ pub enum Load {
     /// Requests are due at a steady rate, whatever the server does.
     Rate {
         /// Requests due in a second.
+        #[serde(rename = "rate_per_s")]
         per_s: f64,
     },
 }
@@ -124,7 +130,7 @@ pub enum Load {
 ///
 /// The books balance: `sent = unique + lost`, and
 /// `received = unique + duplicate + corrupt + truncated + foreign`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Requests sent.
     pub sent: u64,
@@ -201,27 +207,31 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 /// One second of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     /// Seconds since measuring began, at the start of this one.
     pub start_s: u64,
+    /// Requests that left in it.
+    pub sent: u64,
     /// Right replies that came in it.
     pub echoes: u64,
+    /// Requests that were given up in it.
+    pub lost: u64,
     /// Median of their round trips, where there were enough.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_p50_ns: Option<u64>,
     /// Their 99th percentile, where there were enough.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_p99_ns: Option<u64>,
     /// The longest of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_max_ns: Option<u64>,
     /// Errors of every kind that showed in it.
     pub errors: u64,
+    /// Its lines of the HdrHistogram log, where one is wanted.
+    #[serde(skip)]
+    pub log: Vec<u8>,
 }
 
 /// What the load cost this side.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
     /// Threads that made the load.
     pub threads: usize,
@@ -231,11 +241,24 @@ pub struct Generator {
     pub busiest_share: f64,
     /// The largest share of its time that a thread was ready to run but had no core, where the
     /// system tells.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub starved_share: Option<f64>,
 }
 
 impl Report {
+    /// What is known before a run with these `settings`.
+    pub fn new<S: Serialize + Default>(mode: Mode, connect: &Connect, settings: &S) -> Self {
+        let (config, command) = context::configuration(mode, connect, settings);
+        Report {
+            mode,
+            config,
+            command,
+            target: Target::of(connect),
+            environment: Environment::detect(),
+            started_unix_ns: unix_ns(SystemTime::now()),
+            ..Report::default()
+        }
+    }
+
     /// Right replies a second.
     pub fn echoes_per_s(&self) -> f64 {
         per_second(self.counts.unique, self.elapsed)
@@ -246,63 +269,22 @@ impl Report {
         per_second(self.counts.received_bytes, self.elapsed)
     }
 
-    /// Why the run is no success, if it is none, with the exit code it deserves.
-    ///
-    /// Loss is bad unless a threshold of `--fail-if` says how much of it is.
-    pub fn failure(&self) -> Option<Failure> {
-        if let Some(fault) = &self.fault {
-            let exit = match self.never_reached(fault) {
-                true => Exit::Unreachable,
-                false => Exit::Bad,
-            };
-            return Some(Failure::new(exit, anyhow!("{}", fault.message)));
-        }
-        let broken: Vec<_> = self
-            .verdicts
-            .iter()
-            .filter(|verdict| verdict.failed())
-            .map(Verdict::to_string)
-            .collect();
-        if !broken.is_empty() {
-            let broken = broken.join(", ");
-            return Some(Failure::bad(anyhow!("--fail-if: {broken}")));
-        }
-        let loss_is_judged = self
-            .verdicts
-            .iter()
-            .any(|verdict| verdict.threshold.metric == Metric::Loss);
-        let counts = &self.counts;
-        let unanswered = counts.lost + counts.late;
-        if unanswered > 0 && !loss_is_judged {
-            let (sent, name) = (counts.sent, &self.target.name);
-            return Some(Failure::bad(anyhow!(
-                "{unanswered} of {sent} requests to {name} had no right reply in time"
-            )));
-        }
-        let name = &self.target.name;
-        // From anybody a datagram may come; what is on a stream comes from the server.
-        let foreign = match self.target.transport.as_str() {
-            "udp" => 0,
-            _ => counts.foreign,
-        };
-        let wrong = counts.corrupt + counts.truncated + foreign;
-        if wrong > 0 {
-            return Some(Failure::bad(anyhow!(
-                "{wrong} replies of {name} were not what was sent"
-            )));
-        }
-        let out_of_step = self.errors.get(&ErrorKind::Mismatch)?;
-        Some(Failure::bad(anyhow!(
-            "{out_of_step} times what came from {name} was not what was sent"
-        )))
+    /// Processor time of this side for an echo, where there were any.
+    pub fn cpu_per_echo(&self) -> Option<Duration> {
+        let cpu_ns = self.generator.as_ref()?.cpu_ns;
+        cpu_ns
+            .checked_div(self.counts.unique)
+            .map(Duration::from_nanos)
     }
 
-    /// Whether the target was not there: no connection came about, or a datagram was turned back.
-    fn never_reached(&self, fault: &Fault) -> bool {
-        let turned_back = matches!(fault.kind, ErrorKind::Refused | ErrorKind::Unreachable);
-        let counts = &self.counts;
-        let no_connection = counts.connections == 0 && counts.sent == 0;
-        counts.received == 0 && (no_connection || turned_back)
+    /// Connections that failed, for whatever reason but a wrong reply.
+    pub fn failed_connections(&self) -> u64 {
+        let is_own = |&(&kind, _): &(&ErrorKind, &u64)| kind != ErrorKind::Mismatch;
+        self.errors
+            .iter()
+            .filter(is_own)
+            .map(|(_, count)| count)
+            .sum()
     }
 }
 
@@ -338,60 +320,5 @@ mod tests {
         assert!(books.balance());
         books.lost += 1;
         assert!(!books.balance());
-    }
-
-    #[test]
-    fn the_exit_code_tells_the_truth() {
-        let fault = |kind| Some(Fault::new(kind, "why"));
-        let verdict = |condition: &str, measured| Verdict {
-            threshold: condition.parse().unwrap(),
-            measured: Some(measured),
-        };
-        let ended = |counts, fault, verdicts| {
-            let report = Report {
-                counts,
-                fault,
-                verdicts,
-                ..Report::default()
-            };
-            report
-                .failure()
-                .map_or(Exit::Success, |failure| failure.exit)
-        };
-        let none = Vec::new;
-        assert_eq!(ended(counts(5, 5), None, none()), Exit::Success);
-        assert_eq!(ended(counts(5, 4), None, none()), Exit::Bad);
-        assert_eq!(
-            ended(counts(5, 4), None, vec![verdict("loss>30%", 20.0)]),
-            Exit::Success
-        );
-        assert_eq!(
-            ended(counts(5, 5), None, vec![verdict("p99>1ms", 1e9)]),
-            Exit::Bad
-        );
-        assert_eq!(
-            ended(counts(0, 0), fault(ErrorKind::Refused), none()),
-            Exit::Unreachable
-        );
-        assert_eq!(
-            ended(counts(1, 0), fault(ErrorKind::Refused), none()),
-            Exit::Unreachable
-        );
-        assert_eq!(
-            ended(counts(5, 4), fault(ErrorKind::Reset), none()),
-            Exit::Bad
-        );
-        assert_eq!(
-            ended(counts(1, 0), fault(ErrorKind::Mismatch), none()),
-            Exit::Bad
-        );
-        // Who stops it before it is connected has not reached the server; later, has learnt nothing.
-        let connected = Counts {
-            connections: 1,
-            ..Counts::default()
-        };
-        let stopped = || fault(ErrorKind::Interrupted);
-        assert_eq!(ended(counts(0, 0), stopped(), none()), Exit::Unreachable);
-        assert_eq!(ended(connected, stopped(), none()), Exit::Bad);
     }
 }

@@ -5,37 +5,69 @@ use std::time::Duration;
 
 use echo_core::units::Timespan;
 
-use super::{Bar, Counts, Generator, Latency, Load, PERCENTILES, Report, Verdict};
+use super::format::{self, Share};
+use super::{Bar, Counts, Ending, Generator, Latency, Load, PERCENTILES, Report};
+use crate::connection::ErrorKind;
 
 /// Rows of the histogram: what one screen has room for beside the rest.
 const ROWS: usize = 12;
-/// The longest bar, in columns: with its labels it stays within 80.
-const BAR_COLUMNS: usize = 40;
-
+/// What the labels of a bar take.
+const LABEL_COLUMNS: usize = 26;
+/// The longest bar: beyond this, more columns show no more.
+const BAR_COLUMNS: usize = 60;
 /// Fewer samples than this have no shape.
 const SHAPELY: u64 = 10;
 /// What every terminal has room for.
 const COLUMNS: usize = 80;
+/// Narrower than this, a line of figures is broken anyway.
+const LEAST_COLUMNS: usize = 40;
 
-/// Shows a report as text. What ended the run is not in it: that is told as an error.
-pub struct Text<'a>(pub &'a Report);
+/// Shows a report as text.
+pub struct Text<'a> {
+    report: &'a Report,
+    columns: usize,
+}
+
+impl<'a> Text<'a> {
+    /// As wide as every terminal is.
+    pub fn new(report: &'a Report) -> Self {
+        Text {
+            report,
+            columns: COLUMNS,
+        }
+    }
+
+    /// As wide as the terminal that standard output is, if it is one.
+    pub fn to_fit(report: &'a Report) -> Self {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        let columns = size
+            .map(|size| size.ws_col.into())
+            .filter(|&columns| columns > 0);
+        Text {
+            report,
+            columns: columns.map_or(COLUMNS, |columns: usize| columns.max(LEAST_COLUMNS)),
+        }
+    }
+}
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = Lines(self.0).to_string();
-        lines.lines().try_for_each(|line| wrapped(f, line))
+        let lines = Lines(self).to_string();
+        lines
+            .lines()
+            .try_for_each(|line| wrapped(f, line, self.columns))
     }
 }
 
 /// Writes a line on as many as it needs; those after the first are indented.
-fn wrapped(f: &mut fmt::Formatter<'_>, line: &str) -> fmt::Result {
-    if line.chars().count() <= COLUMNS {
+fn wrapped(f: &mut fmt::Formatter<'_>, line: &str, columns: usize) -> fmt::Result {
+    if line.chars().count() <= columns {
         return writeln!(f, "{line}");
     }
     let mut used = 0;
     for word in line.split(' ') {
         let len = word.chars().count();
-        if used > 0 && used + 1 + len > COLUMNS {
+        if used > 0 && used + 1 + len > columns {
             write!(f, "\n  {word}")?;
             used = 2 + len;
         } else if used > 0 {
@@ -50,18 +82,13 @@ fn wrapped(f: &mut fmt::Formatter<'_>, line: &str) -> fmt::Result {
 }
 
 /// The text, however wide.
-struct Lines<'a>(&'a Report);
+struct Lines<'a>(&'a Text<'a>);
 
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let report = self.0;
-        let target = &report.target;
-        write!(f, "--- {} (", target.name)?;
-        if !target.address.is_empty() {
-            write!(f, "{}, ", target.address)?;
-        }
-        let mode = report.mode.name();
-        writeln!(f, "{}) {mode} statistics ---", target.transport)?;
+        let &Text { report, columns } = self.0;
+        let (target, mode) = (report.target.told(), report.mode.name());
+        writeln!(f, "--- {target} {mode} statistics ---")?;
         if let Some(load) = report.load {
             writeln!(f, "{}", LoadLine(load))?;
         }
@@ -80,13 +107,13 @@ impl fmt::Display for Lines<'_> {
             writeln!(f, "jitter = {:.3} ms", millis(jitter))?;
         }
         if report.rtt.count() >= SHAPELY {
-            bars(f, &report.rtt.bars(ROWS))?;
+            let room = columns.saturating_sub(LABEL_COLUMNS).min(BAR_COLUMNS);
+            bars(f, &report.rtt.bars(ROWS), room)?;
         }
-        verdicts(f, &report.verdicts)?;
-        report
-            .notes
-            .iter()
-            .try_for_each(|note| writeln!(f, "note: {note}"))
+        for note in &report.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        outcome(f, report)
     }
 }
 
@@ -160,26 +187,27 @@ fn classes(counts: &Counts) -> [(&'static str, u64); 6] {
 fn throughput(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     write!(
         f,
-        "{:.0} echoes/s, {:.2} MB/s each way",
-        report.echoes_per_s(),
+        "{} echoes/s, {:.2} MB/s each way",
+        format::rate(report.echoes_per_s()),
         report.received_bytes_per_s() / 1e6
     )?;
-    if let Some(generator) = &report.generator {
-        write!(f, "; {}", cost(generator, report.counts.unique))?;
+    if let Some(cost) = report.generator.as_ref().and_then(|g| cost(g, report)) {
+        write!(f, "; {cost}")?;
     }
     writeln!(f)
 }
 
-fn cost(generator: &Generator, echoes: u64) -> String {
-    let per_echo_us = generator.cpu_ns as f64 / echoes.max(1) as f64 / 1e3;
+/// What the load cost this side. A cost per echo needs echoes, and a share of a core some time.
+fn cost(generator: &Generator, report: &Report) -> Option<String> {
     let threads = match generator.threads {
         1 => "its thread".to_owned(),
         threads => format!("the busiest of {threads} threads"),
     };
-    format!(
-        "client CPU {per_echo_us:.2} us/echo, {threads} {:.0}% busy",
-        generator.busiest_share * 100.0
-    )
+    let per_echo = format::time(report.cpu_per_echo()?);
+    let busy = generator.busiest_share * 100.0;
+    Some(format!(
+        "client CPU {per_echo}/echo, {threads} {busy:.0}% busy"
+    ))
 }
 
 /// The lines of one distribution; none when there are no samples.
@@ -213,7 +241,7 @@ fn millis(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e6
 }
 
-fn bars(f: &mut fmt::Formatter<'_>, bars: &[Bar]) -> fmt::Result {
+fn bars(f: &mut fmt::Formatter<'_>, bars: &[Bar], room: usize) -> fmt::Result {
     let total: u64 = bars.iter().map(|bar| bar.count).sum();
     let tallest = bars.iter().map(|bar| bar.count).max().unwrap_or(0).max(1);
     let span = |ns| Timespan(Duration::from_nanos(ns)).to_string();
@@ -223,7 +251,7 @@ fn bars(f: &mut fmt::Formatter<'_>, bars: &[Bar]) -> fmt::Result {
             span(bar.from_ns),
             span(bar.to_ns),
             Share(bar.count as f64 / total as f64).to_string(),
-            drawn(bar.count as f64 / tallest as f64),
+            drawn(bar.count as f64 / tallest as f64, room),
         );
         writeln!(f, "{}", line.trim_end())?;
     }
@@ -231,9 +259,9 @@ fn bars(f: &mut fmt::Formatter<'_>, bars: &[Bar]) -> fmt::Result {
 }
 
 /// A bar of `share` of the columns there are, in eighths; anything at all is visible.
-fn drawn(share: f64) -> String {
+fn drawn(share: f64, columns: usize) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
-    let eighths = (share * (BAR_COLUMNS * 8) as f64).ceil() as usize;
+    let eighths = (share * (columns * 8) as f64).ceil() as usize;
     let mut bar = "█".repeat(eighths / 8);
     if !eighths.is_multiple_of(8) {
         bar.push(EIGHTHS[eighths % 8]);
@@ -241,29 +269,23 @@ fn drawn(share: f64) -> String {
     bar
 }
 
-fn verdicts(f: &mut fmt::Formatter<'_>, verdicts: &[Verdict]) -> fmt::Result {
-    verdicts.iter().try_for_each(|verdict| {
-        let outcome = if verdict.failed() { "FAILED" } else { "passed" };
-        writeln!(f, "{outcome}: fail if {verdict}")
-    })
-}
-
-/// A share of 0 to 1 as a percentage. Only nothing is shown as 0 %, and only all as 100 %.
-pub(super) struct Share(pub f64);
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = self.0 * 100.0;
-        let shown = match percent {
-            p if p <= 0.0 => "0".to_owned(),
-            p if p >= 100.0 => "100".to_owned(),
-            p if p < 0.01 => "<0.01".to_owned(),
-            p if p > 99.99 => ">99.99".to_owned(),
-            p if (1.0..=99.0).contains(&p) => format!("{p:.1}"),
-            p => format!("{p:.2}"),
-        };
-        write!(f, "{shown}%")
+/// How it ended, in the last lines, where a person looks. What is broken is a reason, told once.
+fn outcome(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    for verdict in report.verdicts.iter().filter(|verdict| !verdict.failed) {
+        writeln!(f, "{verdict}")?;
     }
+    let outcome = &report.outcome;
+    if outcome.reasons.is_empty() {
+        return writeln!(f, "{}", outcome.result.name());
+    }
+    for reason in &outcome.reasons {
+        let ending = match (outcome.result, reason.kind) {
+            (_, ErrorKind::Interrupted) => Ending::CutShort,
+            (ending, _) => ending,
+        };
+        writeln!(f, "{}: {}", ending.name(), reason.message)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -292,10 +314,11 @@ mod tests {
     #[test]
     fn a_run_that_lost_everything_has_a_summary_all_the_same() {
         assert_eq!(
-            Text(&ping()).to_string(),
+            Text::new(&ping()).to_string(),
             "--- localhost:5346 (127.0.0.1:5346, udp) ping statistics ---\n\
              4 sent, 0 received, 100% loss, time 3.00 s\n\
-             0 duplicate, 0 reordered, 0 corrupt, 0 late, 0 truncated, 0 foreign\n"
+             0 duplicate, 0 reordered, 0 corrupt, 0 late, 0 truncated, 0 foreign\n\
+             passed\n"
         );
     }
 
@@ -314,19 +337,20 @@ mod tests {
             ..Counts::default()
         };
         assert_eq!(
-            Text(&report).to_string(),
+            Text::new(&report).to_string(),
             "--- localhost:5346 (127.0.0.1:5346, tcp) ping statistics ---\n\
              4 sent, 4 received, 0% loss, time 3.00 s\n\
              rtt min/avg/max/mdev = 0.030/0.045/0.060/0.011 ms\n\
              rtt p50 = 0.040 ms\n\
-             jitter = 0.003 ms\n"
+             jitter = 0.003 ms\n\
+             passed\n"
         );
-        assert!(!Text(&report).to_string().contains('█'));
+        assert!(!Text::new(&report).to_string().contains('█'));
         for us in [30, 40, 50, 60, 30, 60] {
             report.rtt.record(Duration::from_micros(us));
         }
-        let text = Text(&report).to_string();
-        let full = "█".repeat(BAR_COLUMNS);
+        let text = Text::new(&report).to_string();
+        let full = "█".repeat(COLUMNS - LABEL_COLUMNS);
         let bars = format!("   30us - 33us     30.0% {full}\n   33us - 36us        0%\n");
         assert!(text.contains(&bars), "{text}");
     }
@@ -337,30 +361,23 @@ mod tests {
         report.mode = Mode::Bench;
         report.load = Some(Load::Closed { in_flight: 1 });
         report.notes = vec!["a note that has a great deal to say ".repeat(9)];
-        let text = Text(&report).to_string();
-        assert!(
-            text.lines().all(|line| line.chars().count() <= COLUMNS),
-            "{text}"
-        );
-        let plain = Lines(&report).to_string();
-        assert!(plain.split_whitespace().eq(text.split_whitespace()));
+        (0..99).for_each(|us| report.rtt.record(Duration::from_micros(us)));
+        for columns in [60, 80, 120] {
+            let text = Text {
+                report: &report,
+                columns,
+            };
+            let (plain, text) = (Lines(&text).to_string(), text.to_string());
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= columns), "{text}");
+            assert!(plain.split_whitespace().eq(text.split_whitespace()));
+        }
     }
 
     #[test]
-    fn a_little_is_never_shown_as_nothing() {
-        for (share, shown) in [
-            (0.0, "0%"),
-            (1e-9, "<0.01%"),
-            (0.0012, "0.12%"),
-            (0.5, "50.0%"),
-            (0.999, "99.90%"),
-            (1.0 - 1e-9, ">99.99%"),
-            (1.0, "100%"),
-        ] {
-            assert_eq!(Share(share).to_string(), shown);
-        }
-        assert_eq!(drawn(1e-9), "▏");
-        assert_eq!(drawn(0.0), "");
-        assert_eq!(drawn(1.0), "█".repeat(BAR_COLUMNS));
+    fn anything_at_all_is_visible() {
+        assert_eq!(drawn(1e-9, 40), "▏");
+        assert_eq!(drawn(0.0, 40), "");
+        assert_eq!(drawn(1.0, 40), "█".repeat(40));
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use echo_core::units::Timespan;
 use serde::{Deserialize, Serialize};
 
-use super::Report;
+use super::format::{self, Share};
+use super::{Latency, Report};
 
 /// The conditions of `--fail-if`; the run fails when any of them holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,15 +39,33 @@ pub enum Metric {
     Mdev,
     /// A percentile of the round trips, 0 to 100.
     Percentile(f64),
-    /// Requests without a reply of their own, in percent.
+    /// Requests without a reply of their own, in percent of those sent.
     Loss,
+    /// Right replies that came after their time was up, in percent of the requests sent.
+    Late,
     /// Right replies a second.
     Rate,
-    /// Errors of every kind.
+    /// Connections that failed, for whatever reason but a wrong reply.
     Errors,
+    /// Replies that are not what was sent.
+    Corrupt,
     /// Requests that were due and never left.
     Unsent,
 }
+
+/// The metrics that have one name.
+const NAMES: [(&str, Metric); 10] = [
+    ("min", Metric::Min),
+    ("avg", Metric::Avg),
+    ("max", Metric::Max),
+    ("mdev", Metric::Mdev),
+    ("loss", Metric::Loss),
+    ("late", Metric::Late),
+    ("rate", Metric::Rate),
+    ("errors", Metric::Errors),
+    ("corrupt", Metric::Corrupt),
+    ("unsent", Metric::Unsent),
+];
 
 /// How a figure is compared with its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,57 +87,87 @@ pub struct Verdict {
     pub threshold: Threshold,
     /// What was measured, in the unit of the limit; `None` when the run has no such figure.
     pub measured: Option<f64>,
-}
-
-impl Verdict {
     /// Whether the run fails for it. A figure that is not known fails: nothing shows it is good.
-    pub fn failed(&self) -> bool {
-        self.measured
-            .is_none_or(|measured| self.threshold.holds(measured))
-    }
-
-    /// What was measured, with its unit.
-    pub fn measured_text(&self) -> String {
-        self.measured.map_or("nothing".into(), |measured| {
-            self.threshold.metric.with_unit(measured)
-        })
-    }
+    pub failed: bool,
 }
 
+/// What is shown, and for a broken condition said: what should have been.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, measured {}", self.threshold, self.measured_text())
+        let Threshold {
+            metric,
+            comparison,
+            limit,
+        } = self.threshold;
+        let (symbol, limit) = (comparison.negated().symbol(), metric.typed(limit));
+        let measured = match self.measured {
+            None => "nothing was measured".to_owned(),
+            // What looks like the limit and is on the other side of it is shown to the last digit.
+            Some(value) if metric.shown(value) == metric.shown(self.threshold.limit) => {
+                metric.typed(value)
+            }
+            Some(value) => metric.shown(value),
+        };
+        write!(f, "{}: {metric} {symbol} {limit} ({measured})", self.word())
     }
 }
 
 impl Thresholds {
+    /// What every run fails for, unless a condition names the same figure.
+    pub fn of_every_run() -> impl Iterator<Item = Threshold> {
+        use Metric::{Corrupt, Errors, Late, Loss, Unsent};
+        [Errors, Corrupt, Loss, Late, Unsent]
+            .map(Threshold::not_zero)
+            .into_iter()
+    }
+
+    /// Those of them that no condition names.
+    pub fn unnamed(&self) -> impl Iterator<Item = Threshold> {
+        Thresholds::of_every_run()
+            .filter(|default| !self.0.iter().any(|own| own.metric == default.metric))
+    }
+
     /// Applies every condition to a run.
     pub fn judge(&self, report: &Report) -> Vec<Verdict> {
         self.0
             .iter()
-            .map(|&threshold| Verdict {
-                threshold,
-                measured: threshold.metric.of(report),
-            })
+            .map(|threshold| threshold.judge(report))
             .collect()
     }
 }
 
 impl Threshold {
-    fn holds(&self, measured: f64) -> bool {
-        match self.comparison {
+    const fn not_zero(metric: Metric) -> Self {
+        Threshold {
+            metric,
+            comparison: Comparison::Above,
+            limit: 0.0,
+        }
+    }
+
+    /// Applies it to a run.
+    pub fn judge(self, report: &Report) -> Verdict {
+        let measured = self.metric.of(report);
+        let holds = |measured: f64| match self.comparison {
             Comparison::Above => measured > self.limit,
             Comparison::AtLeast => measured >= self.limit,
             Comparison::Below => measured < self.limit,
             Comparison::AtMost => measured <= self.limit,
+        };
+        Verdict {
+            threshold: self,
+            measured: measured.map(format::significant),
+            failed: measured.is_none_or(holds),
         }
     }
 }
 
 impl Metric {
-    fn of(self, report: &Report) -> Option<f64> {
-        let rtt = &report.rtt;
-        let latency = |value: Option<Duration>| value.map(|value| value.as_nanos() as f64);
+    /// The figure of a run, in nanoseconds, percent, echoes a second or a count.
+    pub fn of(self, report: &Report) -> Option<f64> {
+        let (rtt, counts) = (&report.rtt, &report.counts);
+        let latency = |value: Option<Duration>| value.map(format::nanos);
+        let share = |count: u64| (counts.sent > 0).then(|| count as f64 / counts.sent as f64 * 1e2);
         match self {
             Metric::Min => latency(rtt.min()),
             Metric::Avg => latency(rtt.avg()),
@@ -126,20 +175,44 @@ impl Metric {
             Metric::Mdev => latency(rtt.mdev()),
             // Of few samples this is the maximum: the strictest reading there is.
             Metric::Percentile(percent) => {
-                latency((!rtt.is_empty()).then(|| rtt.quantile(percent / 100.0)))
+                let quantile = |rtt: &Latency| rtt.quantile(percent / 100.0);
+                latency((!rtt.is_empty()).then(|| quantile(rtt)))
             }
-            Metric::Loss => (report.counts.sent > 0).then(|| report.counts.loss() * 100.0),
+            Metric::Loss => share(counts.lost),
+            Metric::Late => share(counts.late),
             Metric::Rate => Some(report.echoes_per_s()),
-            Metric::Errors => Some(report.errors.values().sum::<u64>() as f64),
-            Metric::Unsent => Some(report.counts.unsent as f64),
+            Metric::Errors => Some(report.failed_connections() as f64),
+            Metric::Corrupt => Some(report.wrong() as f64),
+            Metric::Unsent => Some(counts.unsent as f64),
         }
     }
 
-    fn with_unit(self, value: f64) -> String {
+    /// The unit of its values, for a program.
+    pub const fn unit(self) -> &'static str {
         match self {
-            Metric::Loss => format!("{value}%"),
-            Metric::Rate | Metric::Errors | Metric::Unsent => value.to_string(),
-            _ => Timespan(Duration::from_nanos(value as u64)).to_string(),
+            Metric::Loss | Metric::Late => "percent",
+            Metric::Rate => "per_s",
+            Metric::Errors | Metric::Corrupt | Metric::Unsent => "count",
+            _ => "ns",
+        }
+    }
+
+    /// A value as it is typed, to its last digit.
+    fn typed(self, value: f64) -> String {
+        match self.unit() {
+            "percent" => format!("{value}%"),
+            "ns" => Timespan(Duration::from_nanos(value as u64)).to_string(),
+            _ => value.to_string(),
+        }
+    }
+
+    /// A value as people read it.
+    fn shown(self, value: f64) -> String {
+        match self.unit() {
+            "percent" => Share(value / 100.0).to_string(),
+            "per_s" => format!("{}/s", format::rate(value)),
+            "count" => format::thousands(value as u64),
+            _ => format::short_time(value),
         }
     }
 
@@ -150,20 +223,50 @@ impl Metric {
                 .filter(|value| value.is_finite() && *value >= 0.0)
                 .ok_or_else(|| format!("{text:?} is no limit for it; write {example}"))
         };
-        match self {
-            Metric::Loss => {
-                let percent = text
-                    .strip_suffix('%')
-                    .ok_or_else(|| format!("{text:?} has no percent sign; write loss>0.1%"))?;
-                number(percent, "loss>0.1%")
+        match self.unit() {
+            "percent" => match text.strip_suffix('%') {
+                Some(percent) => number(percent, &format!("{self}>0.1%")),
+                None => Err(format!("{text:?} has no percent sign; write {self}>0.1%")),
+            },
+            "per_s" => number(text, "rate<1000 (echoes a second)"),
+            "count" => number(text, &format!("{self}>0")),
+            // Bare seconds are what nobody means.
+            _ if text.ends_with(|c: char| c.is_ascii_digit() || c == '.') => {
+                Err(format!("{text:?} has no unit; write {self}>{text}ms"))
             }
-            Metric::Rate => number(text, "rate<1000 (echoes a second)"),
-            Metric::Errors => number(text, "errors>0"),
-            Metric::Unsent => number(text, "unsent>0"),
             _ => text
                 .parse::<Timespan>()
-                .map(|span| span.0.as_nanos() as f64)
+                .map(|span| format::nanos(span.0))
                 .map_err(|error| error.to_string()),
+        }
+    }
+}
+
+impl Comparison {
+    const ALL: [Comparison; 4] = [
+        Comparison::AtLeast,
+        Comparison::AtMost,
+        Comparison::Above,
+        Comparison::Below,
+    ];
+
+    /// As it is typed.
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Comparison::Above => ">",
+            Comparison::AtLeast => ">=",
+            Comparison::Below => "<",
+            Comparison::AtMost => "<=",
+        }
+    }
+
+    /// What holds when this does not.
+    pub const fn negated(self) -> Self {
+        match self {
+            Comparison::Above => Comparison::AtMost,
+            Comparison::AtLeast => Comparison::Below,
+            Comparison::Below => Comparison::AtLeast,
+            Comparison::AtMost => Comparison::Above,
         }
     }
 }
@@ -172,27 +275,17 @@ impl FromStr for Metric {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "min" => Metric::Min,
-            "avg" => Metric::Avg,
-            "max" => Metric::Max,
-            "mdev" => Metric::Mdev,
-            "loss" => Metric::Loss,
-            "rate" => Metric::Rate,
-            "errors" => Metric::Errors,
-            "unsent" => Metric::Unsent,
-            _ => text
-                .strip_prefix('p')
-                .and_then(|percent| percent.parse().ok())
-                .filter(|percent| *percent > 0.0 && *percent < 100.0)
-                .map(Metric::Percentile)
-                .ok_or_else(|| {
-                    format!(
-                        "{text:?} is no figure of a run; \
-                         name min, avg, max, mdev, p99, loss, rate, errors or unsent"
-                    )
-                })?,
-        })
+        if let Some(&(_, metric)) = NAMES.iter().find(|(name, _)| *name == text) {
+            return Ok(metric);
+        }
+        text.strip_prefix('p')
+            .and_then(|percent| percent.parse().ok())
+            .filter(|percent| *percent > 0.0 && *percent < 100.0)
+            .map(Metric::Percentile)
+            .ok_or_else(|| {
+                let names = NAMES.map(|(name, _)| name).join(", ");
+                format!("{text:?} is no figure of a run; name p99 or one of {names}")
+            })
     }
 }
 
@@ -204,23 +297,14 @@ impl FromStr for Threshold {
             format!("{text:?} compares nothing; write FIGURE>LIMIT, for example p99>2ms")
         })?;
         let (metric, rest) = text.split_at(at);
-        let (above, rest) = match rest.strip_prefix('>') {
-            Some(rest) => (true, rest),
-            None => (false, &rest[1..]),
-        };
-        let (equal, limit) = match rest.strip_prefix('=') {
-            Some(rest) => (true, rest),
-            None => (false, rest),
-        };
+        let (comparison, limit) = Comparison::ALL
+            .into_iter()
+            .find_map(|comparison| Some((comparison, rest.strip_prefix(comparison.symbol())?)))
+            .expect("it starts with one of them");
         let metric: Metric = metric.trim().parse()?;
         Ok(Threshold {
             metric,
-            comparison: match (above, equal) {
-                (true, false) => Comparison::Above,
-                (true, true) => Comparison::AtLeast,
-                (false, false) => Comparison::Below,
-                (false, true) => Comparison::AtMost,
-            },
+            comparison,
             limit: metric.limit(limit.trim())?,
         })
     }
@@ -244,30 +328,18 @@ impl FromStr for Thresholds {
 
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Metric::Min => "min",
-            Metric::Avg => "avg",
-            Metric::Max => "max",
-            Metric::Mdev => "mdev",
-            Metric::Percentile(percent) => return write!(f, "p{percent}"),
-            Metric::Loss => "loss",
-            Metric::Rate => "rate",
-            Metric::Errors => "errors",
-            Metric::Unsent => "unsent",
-        })
+        match (self, NAMES.iter().find(|(_, metric)| metric == self)) {
+            (_, Some((name, _))) => f.write_str(name),
+            (Metric::Percentile(percent), _) => write!(f, "p{percent}"),
+            _ => Ok(()),
+        }
     }
 }
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let comparison = match self.comparison {
-            Comparison::Above => ">",
-            Comparison::AtLeast => ">=",
-            Comparison::Below => "<",
-            Comparison::AtMost => "<=",
-        };
-        let limit = self.metric.with_unit(self.limit);
-        write!(f, "{}{comparison}{limit}", self.metric)
+        let limit = self.metric.typed(self.limit);
+        write!(f, "{}{}{limit}", self.metric, self.comparison.symbol())
     }
 }
 
@@ -289,12 +361,8 @@ impl From<Thresholds> for String {
 impl TryFrom<String> for Thresholds {
     type Error = String;
 
-    /// In a file, an empty text is no condition: so is the default shown.
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.as_str() {
-            "" => Ok(Thresholds::default()),
-            text => text.parse(),
-        }
+        text.parse()
     }
 }
 
@@ -308,7 +376,7 @@ mod tests {
         for text in [
             "p99>2ms",
             "p99.9>=1.5s,loss>0.1%",
-            "max>1s,rate<50000,errors>0,unsent>0",
+            "max>1s,rate<50000,errors>0,unsent>0,corrupt>3,late>=0.5%",
             "min<=10us,avg>1ms,mdev>1ms",
         ] {
             assert_eq!(text.parse::<Thresholds>().unwrap().to_string(), text);
@@ -331,7 +399,8 @@ mod tests {
             ("p99>2ms,", "FIGURE>LIMIT"),
             ("p100>2ms", "no figure of a run"),
             ("latency>2ms", "no figure of a run"),
-            ("p99>2", ""),
+            ("p99>2", "write p99>2ms"),
+            ("max>1m30", "has no unit"),
             ("p99>fast", "200ms"),
             ("p99>", "200ms"),
             ("loss>0.1", "percent sign"),
@@ -339,31 +408,22 @@ mod tests {
             ("loss>x%", "loss>0.1%"),
             ("rate<NaN", "rate<1000"),
             ("errors>many", "errors>0"),
+            ("late>5", "late>0.1%"),
         ] {
-            match text.parse::<Thresholds>() {
-                Ok(_) => assert_eq!(remedy, "", "{text:?} was taken"),
-                Err(error) => assert!(
-                    !remedy.is_empty() && error.contains(remedy),
-                    "{text:?}: {error}"
-                ),
-            }
+            let error = text.parse::<Thresholds>().expect_err(text);
+            assert!(error.contains(remedy), "{text:?}: {error}");
         }
     }
 
-    fn failing(text: &str, report: &Report) -> Vec<String> {
-        let thresholds: Thresholds = text.parse().unwrap();
-        thresholds
-            .judge(report)
-            .into_iter()
-            .filter(Verdict::failed)
-            .map(|verdict| verdict.to_string())
-            .collect()
+    fn told(text: &str, report: &Report) -> Vec<String> {
+        let verdicts = text.parse::<Thresholds>().unwrap().judge(report);
+        verdicts.iter().map(Verdict::to_string).collect()
     }
 
     #[test]
-    fn a_condition_that_holds_fails_the_run() {
+    fn a_verdict_says_what_was_to_hold_and_what_was_measured() {
         let mut report = Report {
-            elapsed: Duration::from_secs(1),
+            elapsed: Duration::from_millis(1001),
             counts: Counts {
                 sent: 1000,
                 received: 998,
@@ -376,21 +436,36 @@ mod tests {
         for us in 1..=998 {
             report.rtt.record(Duration::from_micros(us));
         }
-        assert_eq!(failing("loss>0.1%", &report), ["loss>0.1%, measured 0.2%"]);
-        assert_eq!(failing("loss>0.2%,loss>=0.3%", &report), [""; 0]);
-        assert_eq!(
-            failing("rate<999,max>998us", &report),
-            ["rate<999, measured 998"]
-        );
-        assert_eq!(failing("p50>1ms,p99>900us", &report).len(), 1);
+        for (condition, verdict) in [
+            ("loss>0.1%", "broken: loss <= 0.1% (0.20%)"),
+            ("loss>0.2%", "held: loss <= 0.2% (0.2%)"),
+            ("rate<1000", "broken: rate >= 1000 (997/s)"),
+            ("max>=998us", "broken: max < 998us (998us)"),
+            ("max>998us", "held: max <= 998us (998us)"),
+            ("p50>1ms", "held: p50 <= 1ms (499 µs)"),
+            ("max<=1ms", "broken: max > 1ms (998 µs)"),
+            ("errors>0", "held: errors <= 0 (0)"),
+        ] {
+            assert_eq!(told(condition, &report), [verdict]);
+        }
+    }
+
+    #[test]
+    fn what_rounds_to_its_limit_is_shown_to_the_last_digit() {
+        let mut report = Report::default();
+        report.rtt.record(Duration::from_nanos(2_000_400));
+        assert_eq!(told("max>2ms", &report), ["broken: max <= 2ms (2.0004ms)"]);
     }
 
     #[test]
     fn a_figure_that_is_not_known_fails() {
         let silent = Report::default();
         assert_eq!(
-            failing("p99>2ms,loss>1%", &silent),
-            ["p99>2ms, measured nothing", "loss>1%, measured nothing"]
+            told("p99>2ms,loss>1%", &silent),
+            [
+                "broken: p99 <= 2ms (nothing was measured)",
+                "broken: loss <= 1% (nothing was measured)"
+            ]
         );
     }
 }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::add;
-use super::format::{nanos, short_time, thousands, time};
 use super::plot::{Axis, Escaped, Plot};
-use crate::report::text::Share;
+use crate::report::format::{Share, nanos, short_time, thousands, time};
 use crate::report::{Latency, Report, Second};
 
 /// Bars of the histogram: on a phone each is still wide enough to be pointed at.

@@ -1,7 +1,6 @@
 //! A report as one page that needs nothing else: no script, no font, no network.
 
 mod figures;
-mod format;
 mod plot;
 
 use std::fmt::Write;
@@ -9,10 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::text::Share;
-use super::{Load, Report};
+use super::format::{Share, thousands, time};
+use super::{Ending, Load, Report};
 use figures::{histogram, over_time, percentiles};
-use format::{thousands, time, unit};
 use plot::Escaped;
 
 /// The page.
@@ -35,6 +33,7 @@ pub fn html(report: &Report) -> String {
     );
     header(&mut page, report);
     page.push_str("<main>\n");
+    banner(&mut page, report);
     tiles(&mut page, report);
     told(&mut page, report);
     page.push_str("<div class=\"cards\">\n");
@@ -50,6 +49,14 @@ pub fn html(report: &Report) -> String {
     page.push_str("</div>\n</main>\n");
     footer(&mut page, report);
     page
+}
+
+/// A figure whose unit stands back.
+fn unit(text: &str) -> String {
+    match text.split_once(' ') {
+        Some((value, unit)) => format!("{value} <small>{unit}</small>"),
+        None => text.to_owned(),
+    }
 }
 
 /// Writing to a string cannot fail.
@@ -111,20 +118,33 @@ fn tiles(page: &mut String, report: &Report) {
     page.push_str("</dl>\n");
 }
 
-/// What went wrong, what was judged, and what to bear in mind.
+/// How it ended, on top.
+fn banner(page: &mut String, report: &Report) {
+    let outcome = &report.outcome;
+    let class = match outcome.result {
+        Ending::Passed => "good",
+        Ending::Failed => "bad",
+        Ending::CutShort => "note",
+    };
+    let name = outcome.result.name();
+    add(
+        page,
+        format_args!("<section class=\"banner {class}\"><strong>{name}</strong>"),
+    );
+    for reason in &outcome.reasons {
+        add(page, format_args!("<p>{}</p>", Escaped(&reason.message)));
+    }
+    page.push_str("</section>\n");
+}
+
+/// What was judged, and what to bear in mind.
 fn told(page: &mut String, report: &Report) {
-    let mut items = Vec::new();
-    if let Some(fault) = &report.fault {
-        items.push(("bad", format!("{}: {}", fault.kind, fault.message)));
-    }
-    for verdict in &report.verdicts {
-        let (class, outcome) = match verdict.failed() {
-            true => ("bad", "Failed"),
-            false => ("good", "Passed"),
-        };
-        items.push((class, format!("{outcome}: fail if {verdict}")));
-    }
-    items.extend(report.notes.iter().map(|note| ("note", note.clone())));
+    let verdicts = report.verdicts.iter().map(|verdict| {
+        let class = if verdict.failed { "bad" } else { "good" };
+        (class, verdict.to_string())
+    });
+    let notes = report.notes.iter().map(|note| ("note", note.clone()));
+    let items: Vec<_> = verdicts.chain(notes).collect();
     if items.is_empty() {
         return;
     }
@@ -161,13 +181,10 @@ fn books(page: &mut String, report: &Report) {
         rows.push((format!("connections failed: {kind}"), thousands(*count)));
     }
     if let Some(generator) = &report.generator {
-        let per_echo = generator.cpu_ns / counts.unique.max(1);
         let busy = Share(generator.busiest_share).to_string();
         rows.push(("client threads".into(), generator.threads.to_string()));
-        rows.push((
-            "client CPU per echo".into(),
-            time(Duration::from_nanos(per_echo)),
-        ));
+        let cost = report.cpu_per_echo();
+        rows.extend(cost.map(|cost| ("client CPU per echo".into(), time(cost))));
         rows.push(("busiest client thread".into(), format!("{busy} of a core")));
     }
     page.push_str("<section><h2>Books</h2>\n");

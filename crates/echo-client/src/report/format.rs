@@ -1,5 +1,6 @@
-//! Figures as a page shows them.
+//! Figures as text and page show them: with as many digits as have a meaning.
 
+use std::fmt;
 use std::time::Duration;
 
 /// A latency as a number that an axis takes.
@@ -17,7 +18,8 @@ pub fn short_time(ns: f64) -> String {
     let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs")];
     let (scale, unit) = units
         .into_iter()
-        .find(|(scale, _)| ns >= *scale)
+        // What rounds up to the next unit is shown in that.
+        .find(|(scale, _)| ns >= *scale * 0.9995)
         .unwrap_or((1.0, "ns"));
     let value = ns / scale;
     let decimals = match value {
@@ -33,14 +35,6 @@ pub fn short_time(ns: f64) -> String {
     format!("{text} {unit}")
 }
 
-/// A figure whose unit stands back.
-pub fn unit(text: &str) -> String {
-    match text.split_once(' ') {
-        Some((value, unit)) => format!("{value} <small>{unit}</small>"),
-        None => text.to_owned(),
-    }
-}
-
 /// A count with its thousands set apart.
 pub fn thousands(count: u64) -> String {
     let digits = count.to_string();
@@ -54,6 +48,38 @@ pub fn thousands(count: u64) -> String {
     text
 }
 
+/// A rate to three digits at least.
+pub fn rate(per_s: f64) -> String {
+    match per_s {
+        r if r >= 100.0 => thousands(r.round() as u64),
+        r if r >= 10.0 => format!("{r:.1}"),
+        r => format!("{r:.2}"),
+    }
+}
+
+/// A value to six digits: no measurement here has more.
+pub fn significant(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}
+
+/// A share of 0 to 1 as a percentage. Only nothing is shown as 0 %, and only all as 100 %.
+pub struct Share(pub f64);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = self.0 * 100.0;
+        let shown = match percent {
+            p if p <= 0.0 => "0".to_owned(),
+            p if p >= 100.0 => "100".to_owned(),
+            p if p < 0.01 => "<0.01".to_owned(),
+            p if p > 99.99 => ">99.99".to_owned(),
+            p if (1.0..=99.0).contains(&p) => format!("{p:.1}"),
+            p => format!("{p:.2}"),
+        };
+        write!(f, "{shown}%")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +91,7 @@ mod tests {
             (1_000, "1 µs"),
             (12_340, "12.3 µs"),
             (999_000, "999 µs"),
+            (999_999, "1 ms"),
             (1_500_000, "1.5 ms"),
             (100_000_000, "100 ms"),
             (1_234_000_000, "1.23 s"),
@@ -82,6 +109,21 @@ mod tests {
             (1_234_567, "1,234,567"),
         ] {
             assert_eq!(thousands(count), shown);
+        }
+    }
+
+    #[test]
+    fn a_little_is_never_shown_as_nothing() {
+        for (share, shown) in [
+            (0.0, "0%"),
+            (1e-9, "<0.01%"),
+            (0.0012, "0.12%"),
+            (0.5, "50.0%"),
+            (0.999, "99.90%"),
+            (1.0 - 1e-9, ">99.99%"),
+            (1.0, "100%"),
+        ] {
+            assert_eq!(Share(share).to_string(), shown);
         }
     }
 }

@@ -1,0 +1,297 @@
+//! A report as one JSON document, as docs/report.schema.json describes it, and back again.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::format::significant;
+use super::{Bar, Fault, Latency, PERCENTILES, Report, Verdict};
+
+/// The version of the JSON document; it changes when a key's meaning does.
+const SCHEMA: u32 = 2;
+/// Bars of the histogram: fine enough to plot.
+const BARS: usize = 96;
+
+/// The report as a JSON document, with a final newline.
+pub fn json(report: &Report) -> String {
+    let mut text = serde_json::to_string_pretty(&Document::of(report))
+        .expect("every key is a string, and no value can fail");
+    text.push('\n');
+    text
+}
+
+/// The report that a document was made of.
+///
+/// # Errors
+/// It is no JSON, of another version of the schema, or damaged.
+pub fn read(text: &str) -> Result<Report> {
+    let document: Value = serde_json::from_str(text).context("it is no JSON document")?;
+    let schema = &document["schema"];
+    ensure!(
+        *schema == SCHEMA,
+        "its schema is {schema}, not {SCHEMA}; it is of another version of echo-client"
+    );
+    let mut report = Report::deserialize(&document)?;
+    report.rtt = latency(&document, "rtt")?.unwrap_or_default();
+    report.service = latency(&document, "service")?;
+    report.connect = latency(&document, "connect")?;
+    Ok(report)
+}
+
+/// Whatever a document says beside the keys of the report follows from them.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    version: &'static str,
+    #[serde(flatten)]
+    report: &'a Report,
+    /// The gravest reason why the program fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Fault>,
+    loss_percent: f64,
+    echoes_per_s: f64,
+    received_bytes_per_s: f64,
+    histogram: Vec<Bar>,
+    #[serde(flatten)]
+    rtt: Figures<'a>,
+    #[serde(flatten)]
+    service: Option<Figures<'a>>,
+    #[serde(flatten)]
+    connect: Option<Figures<'a>>,
+}
+
+impl<'a> Document<'a> {
+    fn of(report: &'a Report) -> Self {
+        let figures = |prefix, latency| Figures { prefix, latency };
+        let has_failed = report.outcome.exit_code != 0;
+        Document {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            report,
+            error: report.outcome.reasons.first().filter(|_| has_failed),
+            loss_percent: significant(report.counts.loss() * 100.0),
+            echoes_per_s: significant(report.echoes_per_s()),
+            received_bytes_per_s: significant(report.received_bytes_per_s()),
+            histogram: report.rtt.bars(BARS),
+            rtt: figures("rtt", &report.rtt),
+            service: report.service.as_ref().map(|l| figures("service", l)),
+            connect: report.connect.as_ref().map(|l| figures("connect", l)),
+        }
+    }
+}
+
+/// A distribution's figures, each key with `prefix` and the unit.
+struct Figures<'a> {
+    prefix: &'static str,
+    latency: &'a Latency,
+}
+
+impl Serialize for Figures<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Figures { prefix, latency } = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(&format!("{prefix}_samples"), &latency.count())?;
+        let spread = [
+            ("min", latency.min()),
+            ("avg", latency.avg()),
+            ("max", latency.max()),
+            ("mdev", latency.mdev()),
+        ];
+        let percentiles = PERCENTILES.map(|p| (p.name, latency.percentile(p.quantile)));
+        for (name, value) in spread.into_iter().chain(percentiles) {
+            let key = format!("{prefix}_{}_ns", name.replace('.', "_"));
+            map.serialize_entry(&key, &value.map(|value| value.as_nanos() as u64))?;
+        }
+        let (sum, squares) = latency.moments();
+        map.serialize_entry(&format!("{prefix}_sum_ns"), &sum)?;
+        map.serialize_entry(&format!("{prefix}_squares_ns2"), &squares)?;
+        let histogram = STANDARD.encode(latency.encoded());
+        map.serialize_entry(&format!("{prefix}_histogram"), &histogram)?;
+        map.end()
+    }
+}
+
+/// The distribution of a document whose keys have `prefix`, if it has one.
+fn latency(document: &Value, prefix: &str) -> Result<Option<Latency>> {
+    let get = |name: &str| &document[format!("{prefix}_{name}")];
+    let Some(histogram) = get("histogram").as_str() else {
+        return Ok(None);
+    };
+    let damaged = || format!("its {prefix}_histogram is damaged");
+    let bytes = STANDARD.decode(histogram).with_context(damaged)?;
+    let (sum, squares) = (get("sum_ns").as_u64(), get("squares_ns2").as_f64());
+    let moments = (sum.unwrap_or(0), squares.unwrap_or(0.0));
+    let range = (get("min_ns").as_u64(), get("max_ns").as_u64());
+    let latency = Latency::decoded(&bytes, range, moments).with_context(damaged)?;
+    let count = latency.count();
+    ensure!(
+        *get("samples") == count,
+        "{}: it has {count} samples",
+        damaged()
+    );
+    Ok(Some(latency))
+}
+
+#[derive(Serialize, Deserialize)]
+struct VerdictKeys {
+    condition: String,
+    figure: String,
+    unit: String,
+    limit: f64,
+    measured: Option<f64>,
+    failed: bool,
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let threshold = self.threshold;
+        let keys = VerdictKeys {
+            condition: threshold.to_string(),
+            figure: threshold.metric.to_string(),
+            unit: threshold.metric.unit().to_owned(),
+            limit: threshold.limit,
+            measured: self.measured,
+            failed: self.failed,
+        };
+        keys.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Verdict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let keys = VerdictKeys::deserialize(deserializer)?;
+        let threshold = keys.condition.parse().map_err(serde::de::Error::custom)?;
+        Ok(Verdict {
+            threshold,
+            measured: keys.measured,
+            failed: keys.failed,
+        })
+    }
+}
+
+/// A duration as a number of nanoseconds.
+pub mod nanos {
+    use super::*;
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(span.as_nanos() as u64)
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
+    }
+}
+
+/// The same, where it may be unknown.
+pub mod maybe_nanos {
+    use super::*;
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        span.map(|span| span.as_nanos() as u64)
+            .serialize(serializer)
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::ErrorKind;
+    use crate::interrupt::Why;
+    use crate::report::{Counts, Generator, Load, Mode, Second, Text, html};
+
+    fn report() -> Report {
+        let mut report = Report {
+            mode: Mode::Bench,
+            load: Some(Load::Rate { per_s: 0.1 + 0.2 }),
+            elapsed: Duration::from_nanos(2_500_000_001),
+            jitter: Some(Duration::from_nanos(7)),
+            service: Some(Latency::new()),
+            counts: Counts {
+                sent: 1000,
+                received: 999,
+                unique: 999,
+                lost: 1,
+                connections: 4,
+                ..Counts::default()
+            },
+            errors: [(ErrorKind::NotFound, 3)].into(),
+            fault: Some(Fault::new(ErrorKind::NotFound, "\u{e9}\"<&")),
+            generator: Some(Generator {
+                busiest_share: 1.0 / 3.0,
+                ..Generator::default()
+            }),
+            seconds: vec![Second::default()],
+            notes: vec!["a note".into()],
+            ..Report::default()
+        };
+        for ns in (0..999).map(|i| 12_345 + i * i * 977) {
+            report.rtt.record(Duration::from_nanos(ns));
+        }
+        report
+    }
+
+    #[test]
+    fn what_is_written_reads_back_into_the_same_document_and_text() {
+        let mut failed = report();
+        let thresholds = "p99>2ms,rate<3.3,loss>7%".parse().unwrap();
+        failed.conclude(Some(&thresholds), Some(Why::Signal));
+        let mut unknown = Report::default();
+        unknown.conclude(Some(&thresholds), None);
+        for report in [failed, unknown, Report::default()] {
+            let text = json(&report);
+            let read = read(&text).unwrap();
+            assert_eq!(json(&read), text);
+            assert_eq!(html(&read), html(&report));
+            assert_eq!(Text::new(&read).to_string(), Text::new(&report).to_string());
+        }
+    }
+
+    #[test]
+    fn what_is_no_document_is_told() {
+        let text = json(&report());
+        let other = text.replacen("\"schema\": 2", "\"schema\": 1", 1);
+        let count = text.replacen("\"rtt_samples\": 999", "\"rtt_samples\": 998", 1);
+        for (text, words) in [
+            ("{", "no JSON"),
+            ("{}", "schema is null"),
+            (&other, "schema is 1"),
+            (&count, "rtt_histogram is damaged: it has 999 samples"),
+            (
+                &text.replace("HISTFA", "HASTFA"),
+                "rtt_histogram is damaged",
+            ),
+        ] {
+            let error = read(text).expect_err(words);
+            assert!(format!("{error:#}").contains(words), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_figure_that_is_not_known_is_null_and_numbers_have_six_digits() {
+        let document: Value = serde_json::from_str(&json(&Report::default())).unwrap();
+        for key in ["rtt_min_ns", "rtt_p50_ns", "rtt_p99_ns", "rtt_p99_9_ns"] {
+            assert!(document.get(key).is_some_and(Value::is_null), "{key}");
+        }
+        let document: Value = serde_json::from_str(&json(&report())).unwrap();
+        assert_eq!(document["echoes_per_s"], 399.6);
+        assert_eq!(document["loss_percent"], 0.1);
+    }
+}

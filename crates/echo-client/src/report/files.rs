@@ -1,0 +1,198 @@
+//! The files that a run writes beside its result. Each takes its name only once it is whole, so
+//! that one which fails leaves what was there as it was.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use echo_core::Failure;
+use echo_core::path::shown;
+
+use super::{Fault, Report, hdr, html};
+use crate::connection::{ErrorKind, cause};
+
+/// As many links as the system itself follows to a file.
+const LINKS: usize = 40;
+
+/// Where a run writes what, besides standard output.
+#[derive(Debug, Default)]
+pub struct Files {
+    page: Option<Named>,
+    log: Option<Named>,
+}
+
+/// A file as it was named, and where it really is.
+#[derive(Debug)]
+struct Named {
+    name: PathBuf,
+    path: PathBuf,
+}
+
+impl Files {
+    /// Sees to it that both can be written, so that this is known before the run; nothing that is
+    /// there is touched.
+    ///
+    /// # Errors
+    /// One cannot be written, or is named twice, or is where standard output goes.
+    pub fn check(page: Option<&Path>, log: Option<&Path>) -> Result<Self, Failure> {
+        let named = |path: Option<&Path>| path.map(Named::find).transpose();
+        let (page, log) = (named(page)?, named(log)?);
+        if let (Some(page), Some(log)) = (&page, &log)
+            && page.is_same(log)
+        {
+            return Err(twice("--report and --hdr", &page.name));
+        }
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        let stdout = stdout.and_then(|stdout| File::from(stdout).metadata());
+        for file in [&page, &log].into_iter().flatten() {
+            let there = fs::metadata(&file.path);
+            // A terminal and /dev/null take whatever comes, from anybody.
+            if let (Ok(there), Ok(stdout)) = (there, &stdout)
+                && !stdout.file_type().is_char_device()
+                && is_same(&there, stdout)
+            {
+                return Err(twice("standard output and a file", &file.name));
+            }
+            file.probe()
+                .map_err(|error| Failure::bad(anyhow!(file.unwritable(&error))))?;
+        }
+        Ok(Files { page, log })
+    }
+
+    /// Whether a log is wanted.
+    pub fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Writes them. One that cannot be written is a failure of the run, and a part of its outcome.
+    pub fn write(&self, report: &mut Report) {
+        if let Some(file) = &self.log {
+            file.write(&hdr::log(report), report);
+        }
+        if let Some(file) = &self.page {
+            file.write(html(report).as_bytes(), report);
+        }
+    }
+}
+
+fn twice(what: &str, name: &Path) -> Failure {
+    let name = shown(name);
+    Failure::usage(anyhow!(
+        "{what} are both {name}; give each a file of its own"
+    ))
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+impl Named {
+    /// Follows the links of a name, also to a file that is not there yet.
+    fn find(name: &Path) -> Result<Self, Failure> {
+        let mut path = name.to_owned();
+        // What /dev/stdout and its like lead to has no name of its own.
+        let is_special = fs::metadata(name).is_ok_and(|data| !data.is_file() && !data.is_dir());
+        for _ in 0..if is_special { 0 } else { LINKS } {
+            match fs::read_link(&path) {
+                Ok(link) => path = directory(&path).join(link),
+                Err(_) => break,
+            }
+        }
+        let path = match (directory(&path).canonicalize(), path.file_name()) {
+            (Ok(directory), Some(file)) if !is_special => directory.join(file),
+            _ => path,
+        };
+        let name = name.to_owned();
+        Ok(Named { name, path })
+    }
+
+    fn is_same(&self, other: &Named) -> bool {
+        let there = [self, other].map(|file| fs::metadata(&file.path));
+        match there {
+            // A device can be written to twice; of a pipe somebody reads both, one by one.
+            [Ok(one), Ok(_)] if !one.is_file() => false,
+            [Ok(one), Ok(other)] => is_same(&one, &other),
+            _ => self.path == other.path,
+        }
+    }
+
+    /// Whether it is there and no regular file, but a device or a pipe: it is written as it is.
+    fn is_special(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|data| !data.is_file())
+    }
+
+    /// Fails as writing would.
+    fn probe(&self) -> io::Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(data) if data.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(data) if !data.is_file() => return Ok(()),
+            // That it may be replaced does not mean that it may be changed.
+            Ok(_) => File::options().append(true).open(&self.path).map(drop)?,
+            Err(_) => {}
+        }
+        let draft = self.draft();
+        File::create_new(&draft)?;
+        fs::remove_file(&draft)
+    }
+
+    /// Where it is written until it is whole: beside, since only there it can be renamed.
+    fn draft(&self) -> PathBuf {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!(".{name}.{}", std::process::id());
+        directory(&self.path).join(name)
+    }
+
+    fn write(&self, bytes: &[u8], report: &mut Report) {
+        if let Err(error) = self.replace(bytes) {
+            let told = self.unwritable(&error);
+            report.outcome.fail(Fault::new(ErrorKind::File, told));
+        }
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_special() {
+            return File::options()
+                .write(true)
+                .open(&self.path)?
+                .write_all(bytes);
+        }
+        let draft = self.draft();
+        let mut file = File::create_new(&draft)?;
+        let written = file.write_all(bytes).and_then(|()| {
+            if let Ok(there) = fs::metadata(&self.path) {
+                file.set_permissions(there.permissions())?;
+            }
+            fs::rename(&draft, &self.path)
+        });
+        if written.is_err() {
+            // The error that is told is the first one.
+            let _ = fs::remove_file(&draft);
+        }
+        written
+    }
+
+    fn unwritable(&self, error: &io::Error) -> String {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("make the directory {}", shown(directory(&self.path)))
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room".to_owned(),
+            io::ErrorKind::FileTooLarge => "raise the limit (ulimit -f)".to_owned(),
+            io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+            _ => "check its permissions".to_owned(),
+        };
+        let (name, cause) = (shown(&self.name), cause(error));
+        format!("cannot write {name}: {cause}; {remedy}, or write elsewhere")
+    }
+}
+
+/// The directory that a file is in.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
