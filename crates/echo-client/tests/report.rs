@@ -36,8 +36,14 @@ fn errors(schema: &Value, document: &Value, at: &str, found: &mut Vec<String>) {
                 "is not listed",
             ),
             // What is null is neither.
-            "minimum" => check(!(number(document) < number(value)), "is too small"),
-            "maximum" => check(!(number(document) > number(value)), "is too large"),
+            "minimum" => check(
+                document.is_null() || number(document) >= number(value),
+                "is too small",
+            ),
+            "maximum" => check(
+                document.is_null() || number(document) <= number(value),
+                "is too large",
+            ),
             "required" => {
                 let keys = value.as_array().filter(|_| document.is_object());
                 for key in keys.into_iter().flatten() {
