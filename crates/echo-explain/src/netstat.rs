@@ -23,6 +23,8 @@ pub struct Row {
     pub state: &'static str,
     /// What identifies the socket among a process's descriptors; 0 once no process holds it.
     inode: u64,
+    /// Datagrams that the system dropped, because nobody read those before them in time.
+    pub drops: u64,
     recv_queue: u64,
     send_queue: u64,
 }
@@ -129,6 +131,10 @@ fn parse(protocol: &'static str, line: &str) -> Option<Row> {
         remote: address(fields.get(2)?)?,
         state: state(protocol, fields.get(3)?)?,
         inode: fields.get(9)?.parse().ok()?,
+        drops: match protocol {
+            "udp" | "udp6" => fields.get(12)?.parse().ok()?,
+            _ => 0,
+        },
         recv_queue: u64::from_str_radix(recv_queue, 16).ok()?,
         send_queue: u64::from_str_radix(send_queue, 16).ok()?,
     })

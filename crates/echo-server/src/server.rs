@@ -10,7 +10,7 @@ use echo_core::{Failure, cause};
 
 use crate::config::Config;
 use crate::event::record::Record;
-use crate::event::stats::{Counters, Stats};
+use crate::event::stats::{Stats, Totals};
 use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
 use crate::fault::{DatagramFaults, Plan, Seed};
 use crate::serve::guard::Guard;
@@ -19,17 +19,18 @@ use crate::serve::shared::Shared;
 use crate::serve::udp::UdpEcho;
 use crate::serve::worker::{self, Worker};
 use crate::shutdown::Shutdown;
+use crate::socket::datagram::DatagramSocket;
 use crate::socket::listener::{self, Bound, Listener};
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
 pub struct Server {
     config: Config,
-    events: Events,
+    events: Arc<Events>,
     faults: Option<Arc<Plan>>,
     reader: EventReader,
     record: Option<Arc<Record>>,
     bound: Vec<Bound>,
-    counters: Vec<Arc<Counters>>,
+    totals: Arc<Totals>,
 }
 
 impl Server {
@@ -70,15 +71,15 @@ impl Server {
             let refused = bound.iter().filter(|bound| bound.is_refusing()).count();
             plan.announce(refused, &events);
         }
-        let counters = (0..config.loops()).map(|_| Arc::default()).collect();
+        let totals = Totals::new(config.loops(), events.clock());
         Ok(Server {
             config,
-            events,
+            events: Arc::new(events),
             faults,
             reader: Events::channel(Level::Off).1,
             record,
             bound,
-            counters,
+            totals,
         })
     }
 
@@ -89,6 +90,16 @@ impl Server {
             .iter()
             .map(|bound| bound.address.clone())
             .collect()
+    }
+
+    /// Tells of what has been done so far, whenever it is called, until the server has ended.
+    pub fn stats_teller(&self) -> impl Fn() + Send + 'static + use<> {
+        let (events, totals) = (Arc::downgrade(&self.events), self.totals.clone());
+        move || {
+            if let Some(events) = events.upgrade() {
+                events.tell(|| Kind::Stats(totals.stats()));
+            }
+        }
     }
 
     /// Serves until `shutdown` is requested and every connection has ended or run out of time.
@@ -110,6 +121,7 @@ impl Server {
         let mut running = Running {
             events: self.events.clone(),
             record: self.record.clone(),
+            totals: self.totals.clone(),
             shutdown: shutdown.clone(),
             threads: Vec::new(),
         };
@@ -159,7 +171,7 @@ impl Server {
         let events = std::mem::replace(&mut self.reader, unused);
         let shutdown = Shutdown::new();
         let addresses = self.addresses();
-        let counters = self.counters.clone();
+        let totals = self.totals.clone();
         let running = self.start(&shutdown)?;
         let thread = thread::Builder::new()
             .name("echo-server".to_owned())
@@ -168,7 +180,7 @@ impl Server {
         Ok(Handle {
             addresses,
             events,
-            counters,
+            totals,
             shutdown,
             thread: Some(thread),
         })
@@ -176,8 +188,10 @@ impl Server {
 
     fn workers(self, shutdown: &Shutdown) -> io::Result<Vec<Worker>> {
         let (polls, inboxes): (Vec<_>, Vec<_>) = self
+            .totals
             .counters
-            .into_iter()
+            .iter()
+            .cloned()
             .map(worker::poll_and_inbox)
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()
@@ -186,7 +200,7 @@ impl Server {
             limits: Limits::new(&self.config, shutdown.clone()),
             faults: self.faults,
             config: self.config,
-            events: self.events,
+            events: Events::clone(&self.events),
             shutdown: shutdown.clone(),
             inboxes,
         });
@@ -207,7 +221,8 @@ impl Server {
             if let Listener::Udp(socket) = bound.listener {
                 let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
                 let faults = shared.faults.clone().map(DatagramFaults::new);
-                workers[index].add_udp(UdpEcho::new(socket, guard, faults)?)?;
+                let socket = DatagramSocket::new(socket)?;
+                workers[index].add_udp(UdpEcho::new(socket, guard, faults))?;
             }
         }
         workers[0].accept_from(streams.into_iter().map(|bound| bound.listener).collect())?;
@@ -217,8 +232,9 @@ impl Server {
 
 /// A server that serves.
 pub struct Running {
-    events: Events,
+    events: Arc<Events>,
     record: Option<Arc<Record>>,
+    totals: Arc<Totals>,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -239,7 +255,8 @@ impl Running {
             })
             .collect();
         let why = self.shutdown.why().unwrap_or(Stop::Failed);
-        self.events.tell(|| Kind::Stopped { why });
+        let stats = self.totals.stats();
+        self.events.tell(|| Kind::Stopped { why, stats });
         outcomes
             .into_iter()
             .collect::<io::Result<()>>()
@@ -255,7 +272,7 @@ impl Running {
 pub struct Handle {
     addresses: Vec<Address>,
     events: EventReader,
-    counters: Vec<Arc<Counters>>,
+    totals: Arc<Totals>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<Result<(), Failure>>>,
 }
@@ -274,11 +291,7 @@ impl Handle {
 
     /// What the server has done so far.
     pub fn stats(&self) -> Stats {
-        let mut total = Stats::default();
-        for counters in &self.counters {
-            counters.add_to(&mut total);
-        }
-        total
+        self.totals.stats()
     }
 
     /// The value with which the server can be asked to stop.

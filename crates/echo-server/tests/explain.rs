@@ -120,6 +120,32 @@ fn a_socket_that_cannot_be_bound_is_closed_and_that_is_told() {
     );
 }
 
+/// What is done with a socket is told where it is done, whatever happens to the datagram.
+#[test]
+fn a_datagram_is_explained_with_and_without_faults() {
+    for args in [&["--fault=drop=0%"][..], &[]] {
+        let server = Server::start(&[&["--explain=json"], args].concat());
+        datagram(&server);
+        let told: Vec<_> = steps(&server.stop().stderr)
+            .into_iter()
+            .filter_map(|step| match step.call {
+                Call::ReceiveFrom {
+                    received_bytes,
+                    datagrams,
+                    ..
+                } => Some(("received", received_bytes, datagrams)),
+                Call::SendTo {
+                    sent_bytes,
+                    datagrams,
+                    ..
+                } => Some(("sent", sent_bytes, datagrams)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, [("received", 8, 1), ("sent", 8, 1)], "{args:?}");
+    }
+}
+
 fn steps(text: &str) -> Vec<Step> {
     let lines = text.lines();
     lines

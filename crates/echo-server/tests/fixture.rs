@@ -95,7 +95,7 @@ fn it_ends_when_standard_input_does() {
     let told = read_to_end(&mut child.stderr.take().unwrap());
     let told = String::from_utf8(told).unwrap();
     assert!(
-        told.ends_with("Stopped: standard input ended (--exit-on-stdin-eof)\n"),
+        told.contains("\nStopped: standard input ended (--exit-on-stdin-eof); "),
         "{told}"
     );
 }

@@ -7,8 +7,10 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::process::Signal;
+use serde_json::Value;
 
-use common::{LIMIT, Server, in_own_network, pattern, run};
+use common::{Ended, LIMIT, Server, in_own_network, pattern, run};
 
 /// The longest payload that one datagram can carry over IPv4.
 const LONGEST: usize = 65_507;
@@ -229,4 +231,119 @@ fn a_flood_leaves_connections_their_turn() {
         );
     });
     server.stop();
+}
+
+/// Sends `count` datagrams of 1,400 bytes to a server that stands still meanwhile.
+fn burst(server: &Server, client: &UdpSocket, count: usize) {
+    server.signal(Signal::STOP);
+    for i in 0..count {
+        let payload = pattern(1400, i as u64 + 1);
+        client.send_to(&payload, server.udp()).unwrap();
+    }
+    server.signal(Signal::CONT);
+}
+
+#[test]
+fn a_burst_to_a_server_that_stood_still_comes_back_whole() {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap_or_default();
+    if limit.trim().parse().is_ok_and(|bytes: u64| bytes < 4 << 20) {
+        return common::skip("the system grants no buffer of 4 MiB (net.core.rmem_max)");
+    }
+    let server = Server::start(&[]);
+    let client = client("127.0.0.1");
+    socket2::SockRef::from(&client)
+        .set_recv_buffer_size(4 << 20)
+        .unwrap();
+    burst(&server, &client, 1000);
+    for i in 0..1000 {
+        let mut buffer = [0; 1500];
+        let len = client.recv(&mut buffer).unwrap();
+        assert!(buffer[..len] == pattern(1400, i + 1), "datagram {i}");
+    }
+    server.stop();
+}
+
+/// The last line's value.
+fn last(ended: &Ended, key: &str) -> Value {
+    let line = ended.stderr.lines().last().unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["event"], "stopped", "{ended:?}");
+    line[key].clone()
+}
+
+/// The sum of a key over the lines of an event.
+fn told(ended: &Ended, event: &str, key: &str) -> u64 {
+    let lines = ended.stderr.lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = lines.filter(|line| line["event"] == event);
+    lines.map(|line| line[key].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn what_the_system_drops_is_told_and_is_no_loss_of_the_path() {
+    const SENT: u64 = 10_000;
+    for args in [
+        &["--log=json"][..],
+        &["--log=json", "-v"],
+        &["--log=json", "--fault=drop"],
+    ] {
+        let server = Server::start(args);
+        burst(&server, &client("127.0.0.1"), SENT as usize);
+        server.says("\"datagrams-overflowed\"");
+        let ended = server.stop();
+        let overflowed = last(&ended, "datagrams_overflowed").as_u64().unwrap();
+        assert!(overflowed > 0, "{args:?}");
+        assert_eq!(
+            told(&ended, "datagrams-overflowed", "datagrams"),
+            overflowed
+        );
+        let received = last(&ended, "datagrams").as_u64().unwrap();
+        assert_eq!(received + overflowed, SENT, "{args:?}");
+        if args.contains(&"--fault=drop") {
+            assert_eq!(last(&ended, "datagrams_dropped")["fault"], received);
+        }
+    }
+}
+
+#[test]
+fn each_datagram_is_booked_once_and_each_reason_by_itself() {
+    in_own_network(
+        "each_datagram_is_booked_once_and_each_reason_by_itself",
+        || {
+            if !common::has("nft") {
+                return;
+            }
+            let server = Server::start(&["--log=json"]);
+            let clients = ["127.0.0.1:40001", "127.0.0.1:40002", "127.0.0.1:1000"]
+                .map(|address| UdpSocket::bind(address).unwrap());
+            run("nft add table inet test");
+            run("nft add chain inet test out { type filter hook output priority 0 ; }");
+            run("nft add rule inet test out udp dport 40002 drop");
+            for _ in 0..10 {
+                for client in &clients {
+                    client.send_to(b"x", server.udp()).unwrap();
+                }
+            }
+            clients[0].set_read_timeout(Some(LIMIT)).unwrap();
+            for _ in 0..10 {
+                clients[0].recv(&mut [0; 9]).unwrap();
+            }
+            let ended = server.stop();
+            assert_eq!(last(&ended, "datagrams"), 30);
+            let dropped = last(&ended, "datagrams_dropped");
+            assert_eq!(
+                (&dropped["failed"], &dropped["service-port"]),
+                (&10.into(), &10.into())
+            );
+            assert_eq!(told(&ended, "datagrams", "datagrams"), 10, "{ended:?}");
+            assert_eq!(told(&ended, "datagrams", "received_bytes"), 10);
+            for reason in ["failed", "service-port"] {
+                let lines = ended.stderr.lines().filter(|line| line.contains(reason));
+                let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+                let dropped = lines.filter(|line| line["event"] == "datagrams-dropped");
+                let counts = dropped.map(|line| line["datagrams"].as_u64().unwrap());
+                assert_eq!(counts.sum::<u64>(), 10, "{reason}: {ended:?}");
+            }
+        },
+    );
 }

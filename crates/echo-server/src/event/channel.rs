@@ -1,10 +1,12 @@
 //! From the workers to whoever listens: bounded, never blocking, losses counted.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use echo_core::Clock;
 use echo_explain::Witness;
 use serde::{Deserialize, Serialize};
 
@@ -50,26 +52,9 @@ pub struct Events {
 pub struct EventReader {
     queue: Receiver<Event>,
     missed: Arc<AtomicU64>,
-}
-
-/// The wall clock's time at the start, and from there the one that only goes forward.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    time: SystemTime,
-    start: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Clock {
-            time: SystemTime::now(),
-            start: Instant::now(),
-        }
-    }
-
-    fn now(&self) -> SystemTime {
-        self.time + self.start.elapsed()
-    }
+    clock: Clock,
+    /// The time of the last one.
+    last: Cell<SystemTime>,
 }
 
 impl Events {
@@ -81,17 +66,24 @@ impl Events {
     /// A writing and a reading end.
     pub fn channel(level: Level) -> (Self, EventReader) {
         let (sender, queue) = sync_channel(if level == Level::Off { 0 } else { QUEUE });
-        let missed = Arc::<AtomicU64>::default();
+        let (missed, clock) = (Arc::<AtomicU64>::default(), Clock::new());
         let events = Events {
             level,
             heard: level,
-            clock: Clock::new(),
+            clock: clock.clone(),
             queue: (level > Level::Off).then_some(sender),
             missed: missed.clone(),
             record: None,
             witness: (level == Level::Calls).then(Arc::default),
         };
-        (events, EventReader { queue, missed })
+        let last = Cell::new(UNIX_EPOCH);
+        let reader = EventReader {
+            queue,
+            missed,
+            clock,
+            last,
+        };
+        (events, reader)
     }
 
     /// As these, and every received chunk goes to `record` too.
@@ -152,6 +144,11 @@ impl Events {
         });
     }
 
+    /// The clock by which everything is told.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     pub(super) fn now(&self) -> SystemTime {
         self.clock.now()
     }
@@ -173,12 +170,12 @@ pub(crate) fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
 impl EventReader {
     /// The next event; `None` once the server is gone and all are read.
     pub fn next(&self) -> Option<Event> {
-        self.queue.recv().ok()
+        self.queue.recv().ok().map(|event| self.in_order(event))
     }
 
     /// The next event, if there is one already.
     pub fn try_next(&self) -> Option<Event> {
-        self.queue.try_recv().ok()
+        self.queue.try_recv().ok().map(|event| self.in_order(event))
     }
 
     /// The next event, if it comes before `deadline`.
@@ -187,7 +184,8 @@ impl EventReader {
     /// Whether it is the time that is over, or the server.
     pub fn next_before(&self, deadline: Instant) -> Result<Event, RecvTimeoutError> {
         let left = deadline.saturating_duration_since(Instant::now());
-        self.queue.recv_timeout(left)
+        let event = self.queue.recv_timeout(left)?;
+        Ok(self.in_order(event))
     }
 
     /// Waits up to `limit` for the first event that `wanted` wants, and drops those before it.
@@ -199,6 +197,20 @@ impl EventReader {
                 return Some(event);
             }
         }
+    }
+
+    /// A worker may be held up between looking at the clock and telling: then another's event is
+    /// before its own, and has the later time.
+    fn in_order(&self, event: Event) -> Event {
+        self.last.set(self.last.get().max(event.time));
+        let time = self.last.get();
+        Event { time, ..event }
+    }
+
+    /// The time, by the clock of the events. Those that are read later are not before it.
+    pub fn now(&self) -> SystemTime {
+        self.last.set(self.last.get().max(self.clock.now()));
+        self.last.get()
     }
 
     /// Events lost since the last call, because nobody read them in time.

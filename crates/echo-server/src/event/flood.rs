@@ -3,74 +3,79 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::event::{DropReason, Events, Kind, Level, unmapped};
+use crate::event::{DropReason, Events, Kind, Level};
 
-/// What is held back of a flood: the first datagram is told at once, then a sum each second.
-pub(crate) struct Flood {
-    local: SocketAddr,
-    answered: Sum,
-    dropped: Option<(DropReason, Sum)>,
+/// Datagrams between one socket and one peer, or the sum of several peers'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagrams {
+    /// The socket; where they were sent to or are sent from.
+    pub local: SocketAddr,
+    /// The other end; of a sum, the last one's.
+    pub peer: SocketAddr,
+    /// How many.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
-/// Datagrams since they were last told.
+/// How often a sum is told.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is held back of a flood: of each kind the first is told at once, then a sum each second.
 #[derive(Default)]
-struct Sum {
-    last: Option<Instant>,
-    peer: Option<SocketAddr>,
-    count: u64,
-    bytes: u64,
+pub(crate) struct Flood {
+    answered: Held,
+    dropped: [Held; DropReason::CODES.len()],
+    /// When a sum must be told.
+    due: Option<Instant>,
 }
 
-impl Sum {
-    fn add(&mut self, peer: SocketAddr, count: u64, bytes: u64) {
-        self.peer = Some(peer);
-        self.count += count;
-        self.bytes += bytes;
-    }
+/// Datagrams of one kind since they were last told.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    told: Option<Instant>,
+    /// With the last one's reason, where they were dropped.
+    sum: Option<(Option<DropReason>, Datagrams)>,
+}
 
-    /// When it is due: a second after the last one was told.
-    fn due(&self) -> Option<Instant> {
-        self.peer?;
-        self.last.map(|last| last + Duration::from_secs(1))
-    }
-
-    /// The peer, count and bytes to be told now, if it is time.
-    fn take(&mut self, now: Instant) -> Option<(SocketAddr, u64, u64)> {
-        if self.due().is_some_and(|due| now < due) {
-            return None;
-        }
-        let told = (self.peer.take()?, self.count, self.bytes);
-        *self = Sum {
-            last: Some(now),
-            ..Sum::default()
+impl Held {
+    fn add(&mut self, why: Option<DropReason>, new: Datagrams) {
+        let (count, bytes) = self.sum.map_or((0, 0), |(_, sum)| (sum.count, sum.bytes));
+        let sum = Datagrams {
+            count: count + new.count,
+            bytes: bytes + new.bytes,
+            ..new
         };
-        Some(told)
+        self.sum = Some((why, sum));
+    }
+
+    /// Tells it if it is time, else says when that will be.
+    fn tell(&mut self, now: Instant, events: &Events) -> Option<Instant> {
+        let (why, sum) = self.sum?;
+        let due = self.told.map_or(now, |told| told + SECOND);
+        if now < due {
+            return Some(due);
+        }
+        events.tell(|| match why {
+            None => Kind::DatagramsAnswered(sum),
+            Some(reason) => Kind::DatagramsDropped(reason, sum),
+        });
+        *self = Held {
+            told: Some(now),
+            sum: None,
+        };
+        None
     }
 }
 
 impl Flood {
-    /// Nothing yet, of the socket at `local`.
-    pub(crate) fn new(local: SocketAddr) -> Self {
-        Flood {
-            local,
-            answered: Sum::default(),
-            dropped: None,
-        }
-    }
-
     /// Datagrams were answered.
-    pub(crate) fn answered(
-        &mut self,
-        now: Instant,
-        events: &Events,
-        peer: SocketAddr,
-        count: u64,
-        bytes: u64,
-    ) {
+    pub(crate) fn answered(&mut self, now: Instant, events: &Events, sum: Datagrams) {
         // At a finer level each one is told.
         if events.wants(Level::Connections) && !events.wants(Level::Traffic) {
-            self.answered.add(peer, count, bytes);
-            self.flush_answered(now, events);
+            self.answered.add(None, sum);
+            let due = self.answered.tell(now, events);
+            self.due = earlier(self.due, due);
         }
     }
 
@@ -79,54 +84,83 @@ impl Flood {
         &mut self,
         now: Instant,
         events: &Events,
-        peer: SocketAddr,
         why: DropReason,
-        count: u64,
+        sum: Datagrams,
     ) {
-        if !events.wants(Level::Connections) {
-            return;
+        // The faults tell what they do.
+        if events.wants(Level::Connections) && why != DropReason::Fault {
+            let held = &mut self.dropped[why.index()];
+            held.add(Some(why), sum);
+            let due = held.tell(now, events);
+            self.due = earlier(self.due, due);
         }
-        let (told, sum) = self.dropped.get_or_insert_with(|| (why, Sum::default()));
-        *told = why;
-        sum.add(unmapped(peer), count, 0);
-        self.flush_dropped(now, events);
     }
 
     /// When what is held back must be told.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let dropped = self.dropped.as_ref().and_then(|(_, sum)| sum.due());
-        self.answered.due().into_iter().chain(dropped).min()
+        self.due
     }
 
     /// Tells what is due.
     pub(crate) fn flush(&mut self, now: Instant, events: &Events) {
-        self.flush_answered(now, events);
-        self.flush_dropped(now, events);
+        let held = self.dropped.iter_mut().chain([&mut self.answered]);
+        self.due = held.filter_map(|held| held.tell(now, events)).min();
     }
+}
 
-    fn flush_answered(&mut self, now: Instant, events: &Events) {
-        if let Some((peer, count, bytes)) = self.answered.take(now) {
-            let local = self.local;
-            events.tell(|| Kind::Datagrams {
+/// The earlier of two moments, if there is one.
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_told_by_itself_the_first_at_once_and_then_a_sum_a_second() {
+        let (events, reader) = Events::channel(Level::Connections);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let one = |count| {
+            let (local, peer) = (
+                "127.0.0.1:7".parse().unwrap(),
+                "127.0.0.1:8".parse().unwrap(),
+            );
+            let bytes = 10 * count;
+            Datagrams {
                 local,
                 peer,
                 count,
                 bytes,
-            });
+            }
+        };
+        let mut flood = Flood::default();
+        let told = || std::iter::from_fn(|| reader.try_next()).map(|event| event.kind);
+        flood.answered(at(0), &events, one(1));
+        flood.dropped(at(100), &events, DropReason::Rate, one(2));
+        flood.dropped(at(100), &events, DropReason::ServicePort, one(3));
+        flood.dropped(at(100), &events, DropReason::Fault, one(9));
+        let first = [
+            Kind::DatagramsAnswered(one(1)),
+            Kind::DatagramsDropped(DropReason::Rate, one(2)),
+            Kind::DatagramsDropped(DropReason::ServicePort, one(3)),
+        ];
+        assert!(told().eq(first));
+        assert_eq!(flood.deadline(), None);
+        for _ in 0..2 {
+            flood.dropped(at(200), &events, DropReason::Rate, one(4));
+            flood.dropped(at(200), &events, DropReason::ServicePort, one(5));
         }
-    }
-
-    fn flush_dropped(&mut self, now: Instant, events: &Events) {
-        if let Some((why, sum)) = &mut self.dropped
-            && let Some((peer, count, _)) = sum.take(now)
-        {
-            let (local, reason) = (self.local, *why);
-            events.tell(|| Kind::DatagramsDropped {
-                local,
-                peer,
-                reason,
-                count,
-            });
-        }
+        flood.answered(at(200), &events, one(6));
+        assert_eq!(flood.deadline(), Some(at(1000)));
+        flood.flush(at(1000), &events);
+        assert!(told().eq([Kind::DatagramsAnswered(one(6))]));
+        assert_eq!(flood.deadline(), Some(at(1100)));
+        flood.flush(at(1100), &events);
+        let sums: Vec<_> = told().collect();
+        assert!(sums.contains(&Kind::DatagramsDropped(DropReason::Rate, one(8))));
+        assert!(sums.contains(&Kind::DatagramsDropped(DropReason::ServicePort, one(10))));
+        assert_eq!((sums.len(), flood.deadline()), (2, None));
     }
 }

@@ -22,6 +22,7 @@ pub use applied::Applied;
 pub(crate) use calls::Mark;
 pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
+pub use flood::Datagrams;
 pub use stats::Stats;
 
 use crate::fault::Network;
@@ -38,8 +39,7 @@ pub enum PeerAddress {
 /// Something that happened, and when.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When, by the clock that started with the server: a clock that is set meanwhile disturbs
-    /// neither order nor distance.
+    /// When; see [`Clock`](echo_core::Clock). Events that are read after one another never go back.
     pub time: SystemTime,
     /// What happened.
     pub kind: Kind,
@@ -107,46 +107,17 @@ pub enum Kind {
         sent: u64,
     },
     /// Datagrams arrived from one source with one call.
-    DatagramsReceived {
-        /// Where they were sent to.
-        local: SocketAddr,
-        /// Their source.
-        peer: SocketAddr,
-        /// How many datagrams.
-        count: u64,
-        /// Their bytes.
-        bytes: u64,
-    },
-    /// Datagrams were handed to the system to be sent.
-    DatagramsSent {
-        /// Where they are sent from.
-        local: SocketAddr,
-        /// Where they are sent to.
-        peer: SocketAddr,
-        /// How many datagrams.
-        count: u64,
-        /// Their bytes.
-        bytes: u64,
-    },
-    /// In sum, where each one is not told: datagrams that were answered since the last such event.
-    Datagrams {
+    DatagramsReceived(Datagrams),
+    /// Datagrams were sent to one source with one call.
+    DatagramsSent(Datagrams),
+    /// Datagrams were answered since the last such event.
+    DatagramsAnswered(Datagrams),
+    /// Datagrams were not answered since the last such event, for this reason.
+    DatagramsDropped(DropReason, Datagrams),
+    /// The system dropped datagrams before they could be received: its buffer was full.
+    DatagramsOverflowed {
         /// The socket.
         local: SocketAddr,
-        /// The last one's source.
-        peer: SocketAddr,
-        /// How many datagrams.
-        count: u64,
-        /// Their bytes.
-        bytes: u64,
-    },
-    /// Datagrams were not answered.
-    DatagramsDropped {
-        /// The socket.
-        local: SocketAddr,
-        /// The last one's source.
-        peer: SocketAddr,
-        /// Why not.
-        reason: DropReason,
         /// How many since the last such event.
         count: u64,
     },
@@ -188,10 +159,14 @@ pub enum Kind {
     },
     /// A call to the system about a socket, for `--explain`.
     Call(Box<Step>),
+    /// Someone asked what has been done so far.
+    Stats(Stats),
     /// Everything is closed. The last event.
     Stopped {
         /// Why.
         why: Stop,
+        /// What has been done.
+        stats: Stats,
     },
 }
 
@@ -214,12 +189,12 @@ impl Origin {
     fn received(self, bytes: usize, size: usize) -> Kind {
         match self {
             Origin::Stream(id, _) => Kind::Received { id, bytes },
-            Origin::Datagram { local, peer } => Kind::DatagramsReceived {
+            Origin::Datagram { local, peer } => Kind::DatagramsReceived(Datagrams {
                 local,
                 peer,
                 count: bytes.div_ceil(size.max(1)).max(1) as u64,
                 bytes: bytes as u64,
-            },
+            }),
         }
     }
 }
@@ -241,7 +216,7 @@ pub enum Stop {
     /// The program that holds it asked; see [`Shutdown`](crate::Shutdown) and
     /// [`Handle`](crate::Handle).
     Asked,
-    /// SIGINT or SIGTERM.
+    /// SIGINT, SIGTERM or SIGQUIT.
     Signal,
     /// Standard input ended, under `--exit-on-stdin-eof`.
     StdinClosed,
@@ -289,8 +264,43 @@ pub enum DropReason {
     NotUnicast,
     /// Its source has had its share of replies this second.
     Rate,
+    /// A fault that was asked for.
+    Fault,
+    /// The server stopped before its answer was due.
+    Shutdown,
     /// The system could not send the reply.
     Failed(std::io::ErrorKind),
+}
+
+impl DropReason {
+    /// The reasons as JSON and the texts name them.
+    pub const CODES: [&str; 7] = [
+        "service-port",
+        "own-socket",
+        "not-unicast",
+        "rate",
+        "fault",
+        "shutdown",
+        "failed",
+    ];
+
+    /// Its place in [`DropReason::CODES`].
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            DropReason::ServicePort => 0,
+            DropReason::OwnSocket => 1,
+            DropReason::NotUnicast => 2,
+            DropReason::Rate => 3,
+            DropReason::Fault => 4,
+            DropReason::Shutdown => 5,
+            DropReason::Failed(_) => 6,
+        }
+    }
+
+    /// Its name.
+    pub fn code(&self) -> &'static str {
+        DropReason::CODES[self.index()]
+    }
 }
 
 /// Which cap refused a connection.
@@ -351,6 +361,8 @@ impl fmt::Display for DropReason {
             DropReason::OwnSocket => f.write_str("its source is this server"),
             DropReason::NotUnicast => f.write_str("its source or destination is not unicast"),
             DropReason::Rate => f.write_str("over --udp-rate"),
+            DropReason::Fault => f.write_str("a fault that was asked for"),
+            DropReason::Shutdown => f.write_str("the server stopped before its answer was due"),
             DropReason::Failed(kind) => write!(f, "the reply could not be sent: {kind}"),
         }
     }

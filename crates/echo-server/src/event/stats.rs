@@ -1,11 +1,21 @@
 //! What a server has done so far.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use echo_core::Clock;
+
+use crate::event::DropReason;
 
 /// Totals since the server was bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
+    /// When it was bound.
+    pub since: SystemTime,
+    /// When these were its totals.
+    pub until: SystemTime,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections closed at once because of a limit.
@@ -18,8 +28,10 @@ pub struct Stats {
     pub sent_bytes: u64,
     /// Datagrams received.
     pub datagrams: u64,
-    /// Datagrams that got no reply.
-    pub datagrams_dropped: u64,
+    /// Datagrams that got no reply, by reason: in the order of [`DropReason::CODES`].
+    pub dropped: [u64; DropReason::CODES.len()],
+    /// Datagrams that the system dropped before they could be received, as of the last second.
+    pub overflowed: u64,
 }
 
 impl Stats {
@@ -54,18 +66,47 @@ pub(crate) struct Counters {
     pub(crate) received_bytes: Counter,
     pub(crate) sent_bytes: Counter,
     pub(crate) datagrams: Counter,
-    pub(crate) datagrams_dropped: Counter,
+    pub(crate) dropped: [Counter; DropReason::CODES.len()],
+    pub(crate) overflowed: Counter,
 }
 
-impl Counters {
-    /// Adds this worker's counts to `total`.
-    pub(crate) fn add_to(&self, total: &mut Stats) {
-        total.accepted += self.accepted.get();
-        total.refused += self.refused.get();
-        total.closed += self.closed.get();
-        total.received_bytes += self.received_bytes.get();
-        total.sent_bytes += self.sent_bytes.get();
-        total.datagrams += self.datagrams.get();
-        total.datagrams_dropped += self.datagrams_dropped.get();
+/// The counters of all workers, for whoever wants to know what they come to.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    clock: Clock,
+    since: SystemTime,
+    pub(crate) counters: Vec<Arc<Counters>>,
+}
+
+impl Totals {
+    pub(crate) fn new(workers: usize, clock: Clock) -> Arc<Self> {
+        Arc::new(Totals {
+            since: clock.now(),
+            clock,
+            counters: (0..workers).map(|_| Arc::default()).collect(),
+        })
+    }
+
+    /// What they come to now.
+    pub(crate) fn stats(&self) -> Stats {
+        let sum = |of: fn(&Counters) -> &Counter| {
+            let counts = self.counters.iter();
+            counts.map(|counters| of(counters).get()).sum()
+        };
+        Stats {
+            since: self.since,
+            until: self.clock.now(),
+            accepted: sum(|all| &all.accepted),
+            refused: sum(|all| &all.refused),
+            closed: sum(|all| &all.closed),
+            received_bytes: sum(|all| &all.received_bytes),
+            sent_bytes: sum(|all| &all.sent_bytes),
+            datagrams: sum(|all| &all.datagrams),
+            dropped: std::array::from_fn(|reason| {
+                let counts = self.counters.iter();
+                counts.map(|counters| counters.dropped[reason].get()).sum()
+            }),
+            overflowed: sum(|all| &all.overflowed),
+        }
     }
 }

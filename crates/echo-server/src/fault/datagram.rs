@@ -44,6 +44,8 @@ pub(crate) struct Reply {
     /// Where the request came from, and where it was sent to.
     pub(crate) meta: RecvMeta,
     pub(crate) bytes: Vec<u8>,
+    /// Whether the datagram is answered by another one, too, of which this is a copy.
+    pub(crate) extra: bool,
     /// The message it answers, while it waits to be overtaken.
     waiting: Option<u64>,
 }
@@ -104,7 +106,7 @@ impl DatagramFaults {
         let mut bytes = datagram.to_vec();
         let Some(script) = &source.script else {
             meta.stride = bytes.len();
-            self.queue.add(now, meta, bytes, None);
+            self.queue.add(now, meta, bytes, false, None);
             return true;
         };
         let waits = source.waiting.is_some_and(|key| self.queue.has(key));
@@ -123,14 +125,16 @@ impl DatagramFaults {
         meta.stride = verdict.split.unwrap_or(bytes.len());
         if verdict.overtaken {
             let until = at + OVERTAKEN_WITHIN;
-            let key = self.queue.add(until, meta, bytes, Some(source.messages));
+            let key = self
+                .queue
+                .add(until, meta, bytes, false, Some(source.messages));
             source.waiting = Some(key);
             return true;
         }
         for _ in 1..verdict.copies {
-            self.queue.add(at, meta, bytes.clone(), None);
+            self.queue.add(at, meta, bytes.clone(), true, None);
         }
-        self.queue.add(at, meta, bytes, None);
+        self.queue.add(at, meta, bytes, false, None);
         if let Some(message) = source
             .waiting
             .take()
@@ -146,9 +150,10 @@ impl DatagramFaults {
         self.queue.held < HELD_MAX
     }
 
-    /// Replies that are held back.
-    pub(crate) fn held(&self) -> u64 {
-        self.queue.replies.len() as u64
+    /// The datagrams that are not answered yet.
+    pub(crate) fn owed(self) -> impl Iterator<Item = RecvMeta> {
+        let replies = self.queue.replies.into_values();
+        replies.filter(|reply| !reply.extra).map(|reply| reply.meta)
     }
 
     /// When the next reply is due.
@@ -204,10 +209,18 @@ impl DatagramFaults {
 }
 
 impl Queue {
-    fn add(&mut self, at: Instant, meta: RecvMeta, bytes: Vec<u8>, waiting: Option<u64>) -> Key {
+    fn add(
+        &mut self,
+        at: Instant,
+        meta: RecvMeta,
+        bytes: Vec<u8>,
+        extra: bool,
+        waiting: Option<u64>,
+    ) -> Key {
         let reply = Reply {
             meta,
             bytes,
+            extra,
             waiting,
         };
         self.insert(at, reply)

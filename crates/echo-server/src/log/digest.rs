@@ -20,12 +20,12 @@ pub(super) struct Digest {
     lines: u64,
     /// Whether all of this second's lines are summed up: the last one had too many.
     busy: bool,
-    sum: Sum,
+    sum: Connections,
 }
 
 /// Connections that are not told one by one.
 #[derive(Default)]
-struct Sum {
+struct Connections {
     accepted: u64,
     refused: u64,
     closed: u64,
@@ -35,7 +35,7 @@ struct Sum {
     bad: BTreeMap<&'static str, u64>,
 }
 
-impl fmt::Display for Sum {
+impl fmt::Display for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -73,7 +73,7 @@ impl Digest {
             since: now,
             lines: 0,
             busy: false,
-            sum: Sum::default(),
+            sum: Connections::default(),
         }
     }
 
@@ -82,18 +82,21 @@ impl Digest {
         (self.busy || self.lines > READABLE).then(|| self.since + SECOND)
     }
 
-    /// Goes on to the next second when it has come, and adds the sum of the last one.
-    pub(super) fn turn(&mut self, now: Instant, over: bool, out: &mut String) {
+    /// Goes on to the next second when it has come, and adds the sum of the last one. Returns of how
+    /// many events it is the sum.
+    pub(super) fn turn(&mut self, now: Instant, over: bool, out: &mut String) -> u64 {
         if now < self.since + SECOND && !over {
-            return;
+            return 0;
         }
         let sum = std::mem::take(&mut self.sum);
-        if sum.accepted + sum.refused + sum.closed > 0 {
+        let events = sum.accepted + sum.refused + sum.closed;
+        if events > 0 {
             let _ = writeln!(out, "{sum}");
         }
         self.busy = self.lines > READABLE;
         self.lines = 0;
         self.since = now;
+        events
     }
 
     /// Whether this event goes into the sum and not into a line of its own.

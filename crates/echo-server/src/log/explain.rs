@@ -1,40 +1,56 @@
 //! Calls, explained.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::time::SystemTime;
 
+use echo_core::Zoned;
 use echo_explain::{Explain, Lang, Step, Story};
 
-use super::json;
-use crate::event::{DropReason, Event, EventReader, Kind, Limit, PeerAddress};
+use super::Render;
+use crate::event::{DropReason, Event, Kind, Limit, PeerAddress};
 
-/// Writes every call to `out` until the server is gone.
-pub(super) fn write(
+/// Each call, and what stands beside it.
+pub(super) struct Explained {
     explain: Explain,
-    lang: Lang,
+    story: Story,
     colour: bool,
-    events: &EventReader,
-    mut out: impl Write,
-) -> io::Result<()> {
-    let mut story = Story::new(lang);
-    if explain == Explain::Text {
-        out.write_all(story.intro().as_bytes())?;
-    }
-    while let Some(event) = events.next() {
-        let missed = events.take_missed();
-        let mut text = match (&event.kind, explain) {
-            (Kind::Call(step), Explain::Json) => line(step),
-            (_, Explain::Json) => continue,
-            (Kind::Call(step), _) => format!("\n{}", story.tell(step).paragraph(colour)),
-            _ => beside(&story, &event),
-        };
-        if missed > 0 && explain == Explain::Text {
-            text.push_str(&format!("\n{}\n", story.missing(missed)));
+}
+
+impl Explained {
+    pub(super) fn new(explain: Explain, lang: Lang, colour: bool) -> Self {
+        Explained {
+            explain,
+            story: Story::new(lang),
+            colour,
         }
-        out.write_all(text.as_bytes())?;
-        out.flush()?;
     }
-    Ok(())
+}
+
+impl Render for Explained {
+    fn intro(&self) -> String {
+        match self.explain {
+            Explain::Text => self.story.intro(),
+            _ => String::new(),
+        }
+    }
+
+    fn event(&mut self, event: &Event, out: &mut String) {
+        match (&event.kind, self.explain) {
+            (Kind::Call(step), Explain::Json) => out.push_str(&line(step)),
+            (_, Explain::Json) => {}
+            (Kind::Call(step), _) => {
+                let told = self.story.tell(step).paragraph(self.colour);
+                out.push_str(&format!("\n{told}"));
+            }
+            _ => out.push_str(&beside(&self.story, event)),
+        }
+    }
+
+    fn lost(&mut self, events: u64, _: SystemTime, out: &mut String) {
+        if self.explain == Explain::Text {
+            out.push_str(&format!("\n{}\n", self.story.missing(events)));
+        }
+    }
 }
 
 fn line(step: &Step) -> String {
@@ -55,25 +71,23 @@ fn beside(story: &Story, event: &Event) -> String {
             let values: &[(_, &dyn Display)] = &[("peer", &name(story, peer)), ("limit", &limit)];
             story.aside("one-too-many", values)
         }
-        Kind::DatagramsDropped {
-            peer,
-            reason,
-            count,
-            ..
-        } => {
+        Kind::DatagramsDropped(reason, sum) => {
             let error = match reason {
                 DropReason::Failed(kind) => kind.to_string(),
                 _ => String::new(),
             };
-            let key = format!("unanswered-{}", json::drop_code(reason));
+            let key = format!("unanswered-{}", reason.code());
             let reason = story.text(&key, &[("error", &error)]);
-            let datagrams = story.datagrams(*count);
+            let datagrams = story.datagrams(sum.count);
             let values: &[(_, &dyn Display)] = &[
                 ("datagrams", &datagrams),
-                ("peer", peer),
+                ("peer", &Zoned(sum.peer)),
                 ("reason", &reason),
             ];
             story.aside("unanswered", values)
+        }
+        Kind::DatagramsOverflowed { count, .. } => {
+            story.aside("overflowed", &[("datagrams", &story.datagrams(*count))])
         }
         Kind::AcceptFailed { error, retry_in } => {
             let ms = retry_in.as_millis();

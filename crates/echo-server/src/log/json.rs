@@ -1,6 +1,5 @@
 //! Events as JSON lines. The keys are a contract, written down in docs/EVENTS.md.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -10,32 +9,23 @@ use echo_core::path::shown;
 use echo_core::units::unix_ns;
 use serde_json::{Value, json};
 
+use super::Render;
 use crate::event::{
-    Address, DropReason, Event, EventReader, Kind, Limit, PeerAddress, Reason, Stop, unmapped,
+    Address, Datagrams, DropReason, Event, Kind, Limit, PeerAddress, Reason, Stats, Stop, unmapped,
 };
 
-/// Writes every event to `out`, each as a line, until the server is gone.
-pub(super) fn write(events: &EventReader, mut out: impl Write) -> io::Result<()> {
-    while let Some(event) = events.next() {
-        let mut lines = line(&event);
-        while let Some(event) = events.try_next() {
-            lines.push_str(&line(&event));
-            if lines.len() > MOST {
-                break;
-            }
-        }
-        let missed = events.take_missed();
-        if missed > 0 {
-            lines.push_str(&lost(SystemTime::now(), missed));
-        }
-        out.write_all(lines.as_bytes())?;
-        out.flush()?;
-    }
-    Ok(())
-}
+/// Each event as a line.
+pub(super) struct Json;
 
-/// Lines are written together while they come fast, but not without limit.
-const MOST: usize = 64 << 10;
+impl Render for Json {
+    fn event(&mut self, event: &Event, out: &mut String) {
+        out.push_str(&line(event));
+    }
+
+    fn lost(&mut self, events: u64, time: SystemTime, out: &mut String) {
+        out.push_str(&lost(time, events));
+    }
+}
 
 fn line(event: &Event) -> String {
     object(event.time, name(&event.kind), fields(&event.kind))
@@ -62,15 +52,17 @@ fn name(kind: &Kind) -> &'static str {
         Kind::Sent { .. } => "sent",
         Kind::PeerFinished { .. } => "peer-finished",
         Kind::Closed { .. } => "closed",
-        Kind::DatagramsReceived { .. } => "datagrams-received",
-        Kind::DatagramsSent { .. } => "datagrams-sent",
-        Kind::Datagrams { .. } => "datagrams",
-        Kind::DatagramsDropped { .. } => "datagrams-dropped",
+        Kind::DatagramsReceived(_) => "datagrams-received",
+        Kind::DatagramsSent(_) => "datagrams-sent",
+        Kind::DatagramsAnswered(_) => "datagrams",
+        Kind::DatagramsDropped(..) => "datagrams-dropped",
+        Kind::DatagramsOverflowed { .. } => "datagrams-overflowed",
         Kind::Faults { .. } => "faults",
         Kind::Fault { .. } => "fault",
         Kind::AcceptFailed { .. } => "accept-failed",
         Kind::Call(_) => "call",
         Kind::Draining { .. } => "draining",
+        Kind::Stats(_) => "stats",
         Kind::Stopped { .. } => "stopped",
     }
 }
@@ -107,32 +99,16 @@ fn fields(kind: &Kind) -> Value {
             "connection": id, "peer": end(peer), "reason": code(reason),
             "detail": reason.to_string(), "received_bytes": received, "sent_bytes": sent,
         }),
-        Kind::DatagramsReceived {
-            local,
-            peer,
-            count,
-            bytes,
+        Kind::DatagramsReceived(sum) | Kind::DatagramsAnswered(sum) => {
+            datagrams(sum, json!({ "received_bytes": sum.bytes }))
         }
-        | Kind::Datagrams {
-            local,
-            peer,
-            count,
-            bytes,
-        } => datagrams(*local, *peer, *count, "received_bytes", *bytes),
-        Kind::DatagramsSent {
-            local,
-            peer,
-            count,
-            bytes,
-        } => datagrams(*local, *peer, *count, "sent_bytes", *bytes),
-        Kind::DatagramsDropped {
-            local,
-            peer,
-            reason,
-            count,
-        } => json!({
-            "transport": "udp", "local": text(*local), "peer": text(*peer), "datagrams": count,
-            "reason": drop_code(reason), "detail": reason.to_string(),
+        Kind::DatagramsSent(sum) => datagrams(sum, json!({ "sent_bytes": sum.bytes })),
+        Kind::DatagramsDropped(reason, sum) => datagrams(
+            sum,
+            json!({ "reason": reason.code(), "detail": reason.to_string() }),
+        ),
+        Kind::DatagramsOverflowed { local, count } => json!({
+            "transport": "udp", "local": text(*local), "datagrams": count,
         }),
         Kind::Faults { count, seed } => json!({ "faults": count, "seed": seed }),
         Kind::Fault {
@@ -164,15 +140,39 @@ fn fields(kind: &Kind) -> Value {
         }),
         // Those who want calls as JSON get nothing but calls: `--explain=json`.
         Kind::Call(step) => json!({ "call": step.call }),
-        Kind::Stopped { why } => json!({ "reason": stop_code(*why), "detail": why.to_string() }),
+        Kind::Stats(stats) => totals(stats, json!({})),
+        Kind::Stopped { why, stats } => totals(
+            stats,
+            json!({ "reason": stop_code(*why), "detail": why.to_string() }),
+        ),
     }
 }
 
-fn datagrams(local: SocketAddr, peer: SocketAddr, count: u64, unit: &str, bytes: u64) -> Value {
-    json!({
-        "transport": "udp", "local": text(local), "peer": text(peer), "datagrams": count,
-        unit: bytes,
-    })
+fn datagrams(sum: &Datagrams, mut fields: Value) -> Value {
+    fields["transport"] = "udp".into();
+    fields["local"] = text(sum.local).into();
+    fields["peer"] = text(sum.peer).into();
+    fields["datagrams"] = sum.count.into();
+    fields
+}
+
+fn totals(stats: &Stats, mut fields: Value) -> Value {
+    let dropped = DropReason::CODES.into_iter().zip(stats.dropped);
+    for (key, value) in [
+        ("connections", stats.accepted),
+        ("open_connections", stats.open()),
+        ("refused_connections", stats.refused),
+        ("received_bytes", stats.received_bytes),
+        ("sent_bytes", stats.sent_bytes),
+        ("datagrams", stats.datagrams),
+        ("datagrams_overflowed", stats.overflowed),
+        ("since_unix_ns", unix_ns(stats.since)),
+    ] {
+        fields[key] = value.into();
+    }
+    let dropped = dropped.map(|(reason, count)| (reason.to_owned(), count.into()));
+    fields["datagrams_dropped"] = Value::Object(dropped.collect());
+    fields
 }
 
 fn address(address: &Address) -> String {
@@ -210,16 +210,6 @@ fn code(reason: &Reason) -> &'static str {
         Reason::Failed(_) => "failed",
         Reason::Defect => "defect",
         Reason::Fault(_) => "fault",
-    }
-}
-
-pub(super) fn drop_code(reason: &DropReason) -> &'static str {
-    match reason {
-        DropReason::ServicePort => "service-port",
-        DropReason::OwnSocket => "own-socket",
-        DropReason::NotUnicast => "not-unicast",
-        DropReason::Rate => "rate",
-        DropReason::Failed(_) => "failed",
     }
 }
 
@@ -305,7 +295,7 @@ mod tests {
         }
         drop(events);
         let mut out = Vec::new();
-        write(&reader, &mut out).unwrap();
+        crate::log::tell(&mut Json, &reader, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let (events, lost): (Vec<_>, Vec<_>) = text
             .lines()

@@ -9,12 +9,18 @@ mod sample;
 mod text;
 
 use std::io::{self, Write};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant, SystemTime};
 
 use echo_explain::Explain;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::event::EventReader;
+use crate::event::flood::earlier;
+use crate::event::{Event, EventReader};
+use explain::Explained;
+use json::Json;
+use text::Text;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,22 +34,233 @@ pub enum Format {
 }
 
 /// Writes every event to `out`, as `config` says, until the server is gone. `colour` only serves
-/// explanations.
+/// explanations. Where `out` takes nothing for a while (a full disk), what does not go is counted, and
+/// told when it takes something again.
 ///
 /// # Errors
-/// The first one of `out`.
+/// The one of an `out` that is closed.
 pub fn write(
     config: &Config,
     events: &EventReader,
     out: impl Write,
     colour: bool,
 ) -> io::Result<()> {
-    match (config.explain, config.log) {
-        (Explain::Off, Format::Text) => text::write(events, config.log_level, out),
-        (Explain::Off, Format::Json) => json::write(events, out),
+    let render: &mut dyn Render = match (config.explain, config.log) {
+        (Explain::Off, Format::Text) => &mut Text::new(config.log_level, Instant::now()),
+        (Explain::Off, Format::Json) => &mut Json,
         (explain, _) => {
             let lang = config.lang.resolve(|name| std::env::var_os(name));
-            explain::write(explain, lang, colour, events, out)
+            &mut Explained::new(explain, lang, colour)
+        }
+    };
+    tell(render, events, out)
+}
+
+/// What turns events into lines.
+trait Render {
+    /// What comes before the first event.
+    fn intro(&self) -> String {
+        String::new()
+    }
+
+    /// Adds an event.
+    fn event(&mut self, event: &Event, out: &mut String);
+
+    /// Adds that so many events are missing.
+    fn lost(&mut self, events: u64, time: SystemTime, out: &mut String);
+
+    /// When something must be added even if no event comes.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Adds what is due, or at the end what is left. Returns for how many events that stands.
+    fn turn(&mut self, _now: Instant, _over: bool, _out: &mut String) -> u64 {
+        0
+    }
+}
+
+/// Lines are written together while they come fast, but not without limit.
+const MOST: usize = 64 << 10;
+
+/// While events come so fast that they are summed up, nobody waits for a line. Whoever tells one to
+/// a writer that waits for it has to wake it, which costs more than the telling.
+const REST: Duration = Duration::from_millis(5);
+
+/// When a log that takes nothing is tried again, if nothing happens before.
+const RETRY: Duration = Duration::from_secs(1);
+
+fn tell(render: &mut dyn Render, events: &EventReader, out: impl Write) -> io::Result<()> {
+    let mut lines = Lines::new(out);
+    lines.text.push_str(&render.intro());
+    lines.end(0);
+    loop {
+        let event = match earlier(render.due(), lines.retry) {
+            None => events.next().ok_or(RecvTimeoutError::Disconnected),
+            Some(due) => events.next_before(due),
+        };
+        let over = matches!(event, Err(RecvTimeoutError::Disconnected));
+        let lost = std::mem::take(&mut lines.lost);
+        lines.add_lost(render, lost, events);
+        let summed_up = render.turn(Instant::now(), over, &mut lines.text);
+        lines.end(summed_up);
+        let mut next = event.ok();
+        while let Some(event) = next {
+            render.event(&event, &mut lines.text);
+            lines.end(1);
+            next = match lines.text.len() < MOST {
+                true => events.try_next(),
+                false => None,
+            };
+        }
+        lines.add_lost(render, events.take_missed(), events);
+        lines.write()?;
+        if over {
+            return Ok(());
+        }
+        if render.due().is_some() {
+            std::thread::sleep(REST);
+        }
+    }
+}
+
+/// Lines on their way out.
+struct Lines<W> {
+    out: W,
+    text: String,
+    /// How much of it has been written: up to the midst of a line that had no room.
+    written: usize,
+    /// Where each event's lines end, and for how many events they stand.
+    ends: Vec<(usize, u64)>,
+    /// Events that could not be written.
+    lost: u64,
+    /// When to try again, after a failure.
+    retry: Option<Instant>,
+}
+
+impl<W: Write> Lines<W> {
+    fn new(out: W) -> Self {
+        Lines {
+            out,
+            text: String::new(),
+            written: 0,
+            ends: Vec::new(),
+            lost: 0,
+            retry: None,
+        }
+    }
+
+    /// What was added since the last call stands for so many events.
+    fn end(&mut self, events: u64) {
+        if self.text.len() > self.ends.last().map_or(0, |(end, _)| *end) {
+            self.ends.push((self.text.len(), events));
+        }
+    }
+
+    fn add_lost(&mut self, render: &mut dyn Render, count: u64, events: &EventReader) {
+        if count > 0 {
+            render.lost(count, events.now(), &mut self.text);
+            self.end(count);
+        }
+    }
+
+    /// Writes all there is. What does not go is lost, but for the rest of lines that have begun.
+    fn write(&mut self) -> io::Result<()> {
+        let mut failed = false;
+        while self.written < self.text.len() && !failed {
+            match self.out.write(&self.text.as_bytes()[self.written..]) {
+                Ok(n @ 1..) => self.written += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(error),
+                Ok(_) | Err(_) => failed = true,
+            }
+        }
+        let ends = || self.ends.iter().map(|(end, _)| *end);
+        let begun = [0]
+            .into_iter()
+            .chain(ends())
+            .find(|end| *end >= self.written);
+        let begun = begun.unwrap_or(self.written);
+        let missing = self.ends.iter().filter(|(end, _)| *end > begun);
+        self.lost += missing.map(|(_, events)| events).sum::<u64>();
+        self.retry = failed.then(|| Instant::now() + RETRY);
+        match begun > self.written {
+            true => self.text.truncate(begun),
+            false => {
+                self.text.clear();
+                self.written = 0;
+            }
+        }
+        self.ends.retain(|(end, _)| *end <= self.text.len());
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Events, Kind, Level};
+    use std::sync::mpsc::{Receiver, channel};
+
+    /// A disk that has as much room as it is given, and none before.
+    struct Disk {
+        room: Receiver<usize>,
+        left: usize,
+        holds: Vec<u8>,
+    }
+
+    impl Write for &mut Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.left += self.room.try_iter().sum::<usize>();
+            let n = bytes.len().min(self.left);
+            self.left -= n;
+            self.holds.extend_from_slice(&bytes[..n]);
+            match n {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                n => Ok(n),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_gets_whole_lines_and_what_is_missing_first() {
+        for room in 0..200 {
+            let (give, take) = channel();
+            let mut disk = Disk {
+                room: take,
+                left: room,
+                holds: Vec::new(),
+            };
+            let mut lines = Lines::new(&mut disk);
+            let (events, reader) = Events::channel(Level::Connections);
+            let mut json = Json;
+            let mut told = |lines: &mut Lines<_>, ids: std::ops::Range<u64>| {
+                let lost = std::mem::take(&mut lines.lost);
+                lines.add_lost(&mut json, lost, &reader);
+                for id in ids {
+                    events.tell(|| Kind::PeerFinished { id });
+                    json.event(&reader.try_next().unwrap(), &mut lines.text);
+                    lines.end(1);
+                }
+                lines.write().unwrap();
+            };
+            told(&mut lines, 0..3);
+            told(&mut lines, 3..4);
+            give.send(1 << 20).unwrap();
+            told(&mut lines, 4..5);
+            let text = String::from_utf8(disk.holds).unwrap();
+            let lines = text.lines().map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                line["events"]
+                    .as_u64()
+                    .or(line["connection"].as_u64().map(|_| 1))
+            });
+            let lines: Vec<_> = lines.map(Option::unwrap).collect();
+            assert_eq!(lines.iter().sum::<u64>(), 5, "{text}");
         }
     }
 }

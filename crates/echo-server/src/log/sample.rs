@@ -1,8 +1,11 @@
 //! One of each event, for the renderers' tests.
 
 use crate::event::Applied;
-use crate::event::{Address, ConnectionId, DropReason, Kind, Limit, PeerAddress, Reason, Stop};
+use crate::event::{
+    Address, ConnectionId, Datagrams, DropReason, Kind, Limit, PeerAddress, Reason, Stats, Stop,
+};
 use crate::fault::Network;
+use echo_core::Clock;
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -35,7 +38,13 @@ pub(super) fn closed(id: ConnectionId, received: u64, sent: u64) -> Kind {
 pub(super) fn events() -> Vec<Kind> {
     let (local, peer) = (local(), remote());
     let unix = Address::Unix("run/e.sock".into());
-    let (count, bytes, id) = (2, 10, 1);
+    let id = 1;
+    let sum = Datagrams {
+        local,
+        peer,
+        count: 2,
+        bytes: 10,
+    };
     let mut kinds = vec![
         Kind::Listening {
             local: unix.clone(),
@@ -48,24 +57,11 @@ pub(super) fn events() -> Vec<Kind> {
             error: "too many open files".into(),
             retry_in: Duration::from_millis(5),
         },
-        Kind::Datagrams {
-            local,
-            peer,
-            count,
-            bytes,
-        },
-        Kind::DatagramsReceived {
-            local,
-            peer,
-            count,
-            bytes,
-        },
-        Kind::DatagramsSent {
-            local,
-            peer,
-            count,
-            bytes,
-        },
+        Kind::DatagramsAnswered(sum),
+        Kind::DatagramsReceived(sum),
+        Kind::DatagramsSent(sum),
+        Kind::DatagramsOverflowed { local, count: 3 },
+        Kind::Stats(stats()),
     ];
     kinds.extend(
         [Limit::Connections(1), Limit::PerIp(1)].map(|limit| Kind::Refused {
@@ -98,14 +94,10 @@ pub(super) fn events() -> Vec<Kind> {
         DropReason::OwnSocket,
         DropReason::NotUnicast,
         DropReason::Rate,
+        DropReason::Shutdown,
         DropReason::Failed(ErrorKind::Other),
     ];
-    kinds.extend(reasons.map(|reason| Kind::DatagramsDropped {
-        local,
-        peer,
-        reason,
-        count,
-    }));
+    kinds.extend(reasons.map(|reason| Kind::DatagramsDropped(reason, sum)));
     kinds.push(Kind::Faults { count: 1, seed: 7 });
     kinds.extend(applied().map(|what| Kind::Fault {
         what,
@@ -135,8 +127,15 @@ pub(super) fn events() -> Vec<Kind> {
         connections: 1,
         at_most: Duration::from_secs(1),
     }));
-    kinds.extend(stops.map(|why| Kind::Stopped { why }));
+    kinds.extend(stops.map(|why| Kind::Stopped {
+        why,
+        stats: stats(),
+    }));
     kinds
+}
+
+pub(super) fn stats() -> Stats {
+    crate::event::stats::Totals::new(1, Clock::new()).stats()
 }
 
 fn applied() -> [Applied; 15] {

@@ -1,61 +1,56 @@
 //! Events as lines of text that a person reads.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
+use echo_core::Zoned;
+use echo_core::units::Timespan;
+
+use super::Render;
 use super::count::{Count, bytes};
 use super::digest::Digest;
-use echo_core::Zoned;
+use crate::event::{Address, Datagrams, DropReason, Event, Kind, Level, Stats};
 
-use crate::event::{Address, Event, EventReader, Kind, Level};
+/// Each event as a line; where only connections were asked for, more of them than a person can read
+/// are summed up, a line a second.
+pub(super) struct Text {
+    level: Level,
+    digest: Digest,
+}
 
-/// Writes every event to `out` until the server is gone. Where only connections were asked for,
-/// more of them than a person can read are summed up, a line a second.
-pub(super) fn write(events: &EventReader, level: Level, mut out: impl Write) -> io::Result<()> {
-    let mut digest = Digest::new(Instant::now());
-    let mut lines = String::new();
-    loop {
-        let event = match digest.sums_up_at() {
-            None => events.next().ok_or(RecvTimeoutError::Disconnected),
-            Some(due) => events.next_before(due),
-        };
-        let now = Instant::now();
-        let over = matches!(event, Err(RecvTimeoutError::Disconnected));
-        digest.turn(now, over, &mut lines);
-        let mut next = event.ok();
-        while let Some(event) = next {
-            if matches!(event.kind, Kind::Draining { .. } | Kind::Stopped { .. }) {
-                digest.turn(now, true, &mut lines);
-            }
-            if level > Level::Connections || !digest.takes(&event.kind) {
-                line(&mut lines, &event);
-            }
-            next = match lines.len() < MOST {
-                true => events.try_next(),
-                false => None,
-            };
-        }
-        let missed = events.take_missed();
-        if missed > 0 {
-            let _ = writeln!(
-                lines,
-                "({} not shown: they came faster than they could be written)",
-                Count(missed, "event")
-            );
-        }
-        out.write_all(lines.as_bytes())?;
-        out.flush()?;
-        lines.clear();
-        if over {
-            return Ok(());
-        }
+impl Text {
+    pub(super) fn new(level: Level, now: Instant) -> Self {
+        let digest = Digest::new(now);
+        Text { level, digest }
     }
 }
 
-/// Lines are written together while they come fast, but not without limit.
-const MOST: usize = 64 << 10;
+impl Render for Text {
+    fn event(&mut self, event: &Event, out: &mut String) {
+        if matches!(event.kind, Kind::Draining { .. } | Kind::Stopped { .. }) {
+            self.digest.turn(Instant::now(), true, out);
+        }
+        if self.level > Level::Connections || !self.digest.takes(&event.kind) {
+            line(out, event);
+        }
+    }
+
+    fn lost(&mut self, events: u64, _: SystemTime, out: &mut String) {
+        let _ = writeln!(
+            out,
+            "({} not shown: they could not be written, or not as fast as they came)",
+            Count(events, "event")
+        );
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.digest.sums_up_at()
+    }
+
+    fn turn(&mut self, now: Instant, over: bool, out: &mut String) -> u64 {
+        self.digest.turn(now, over, out)
+    }
+}
 
 /// Adds an event's line. Writing to a string cannot fail.
 fn line(out: &mut String, event: &Event) {
@@ -89,67 +84,44 @@ fn line(out: &mut String, event: &Event) {
             bytes(*received),
             bytes(*sent)
         ),
-        Kind::DatagramsReceived {
-            peer,
-            count,
-            bytes: n,
-            ..
-        } => writeln!(
+        Kind::DatagramsReceived(sum) => {
+            writeln!(out, "  received {} from {}", amount(sum), Zoned(sum.peer))
+        }
+        Kind::DatagramsSent(sum) => writeln!(out, "  sent {} to {}", amount(sum), Zoned(sum.peer)),
+        Kind::DatagramsAnswered(sum) if sum.count == 1 => {
+            writeln!(
+                out,
+                "Datagram from: {}: {}, echoed",
+                Zoned(sum.peer),
+                bytes(sum.bytes)
+            )
+        }
+        Kind::DatagramsAnswered(sum) => writeln!(
             out,
-            "  received {} with {} from {}",
+            "Datagrams: {} with {}, echoed; the last from {}",
+            sum.count,
+            bytes(sum.bytes),
+            Zoned(sum.peer)
+        ),
+        Kind::DatagramsDropped(reason, sum) if sum.count == 1 => {
+            writeln!(
+                out,
+                "Datagram from {} not answered: {reason}",
+                Zoned(sum.peer)
+            )
+        }
+        Kind::DatagramsDropped(reason, sum) => writeln!(
+            out,
+            "Datagrams not answered: {}; the last from {}: {reason}",
+            sum.count,
+            Zoned(sum.peer)
+        ),
+        Kind::DatagramsOverflowed { local, count } => writeln!(
+            out,
+            "The system dropped {} to {}: they came faster than this server reads them, which is \
+             no loss of the path. A larger net.core.rmem_max (4 MiB are asked for) holds longer bursts",
             Count(*count, "datagram"),
-            bytes(*n),
-            Zoned(*peer)
-        ),
-        Kind::DatagramsSent {
-            peer,
-            count,
-            bytes: n,
-            ..
-        } => writeln!(
-            out,
-            "  sent {} with {} to {}",
-            Count(*count, "datagram"),
-            bytes(*n),
-            Zoned(*peer)
-        ),
-        Kind::Datagrams {
-            peer,
-            count: 1,
-            bytes: n,
-            ..
-        } => writeln!(
-            out,
-            "Datagram from: {}: {}, echoed",
-            Zoned(*peer),
-            bytes(*n)
-        ),
-        Kind::Datagrams {
-            peer,
-            count,
-            bytes: n,
-            ..
-        } => writeln!(
-            out,
-            "Datagrams: {count} with {}, echoed; the last from {}",
-            bytes(*n),
-            Zoned(*peer)
-        ),
-        Kind::DatagramsDropped {
-            peer,
-            reason,
-            count: 1,
-            ..
-        } => writeln!(out, "Datagram from {} not answered: {reason}", Zoned(*peer)),
-        Kind::DatagramsDropped {
-            peer,
-            reason,
-            count,
-            ..
-        } => writeln!(
-            out,
-            "Datagrams not answered: {count}; the last from {}: {reason}",
-            Zoned(*peer)
+            Zoned(*local)
         ),
         Kind::Faults { count, seed } => writeln!(
             out,
@@ -200,8 +172,36 @@ fn line(out: &mut String, event: &Event) {
             Count(*connections as u64, "open connection"),
             at_most.as_secs_f64()
         ),
-        Kind::Stopped { why } => writeln!(out, "Stopped: {why}"),
+        Kind::Stats(stats) => writeln!(out, "So far: {}", totals(stats)),
+        Kind::Stopped { why, stats } => writeln!(out, "Stopped: {why}; {}", totals(stats)),
     };
+}
+
+fn amount(sum: &Datagrams) -> String {
+    format!("{} with {}", Count(sum.count, "datagram"), bytes(sum.bytes))
+}
+
+/// What a server has done, in one line.
+fn totals(stats: &Stats) -> String {
+    let up = stats.until.duration_since(stats.since).unwrap_or_default();
+    let up = Duration::from_millis(up.as_millis() as u64);
+    let mut text = format!(
+        "{} ({} open, {} refused), received {}, sent {}; {}",
+        Count(stats.accepted, "connection"),
+        stats.open(),
+        stats.refused,
+        bytes(stats.received_bytes),
+        bytes(stats.sent_bytes),
+        Count(stats.datagrams, "datagram"),
+    );
+    let dropped = DropReason::CODES.into_iter().zip(stats.dropped);
+    for (reason, count) in dropped.chain([("overflow", stats.overflowed)]) {
+        if count > 0 {
+            let _ = write!(text, ", {count} not answered: {reason}");
+        }
+    }
+    let _ = write!(text, "; up for {}", Timespan(up));
+    text
 }
 
 #[cfg(test)]
@@ -247,7 +247,8 @@ mod tests {
         }
         drop(events);
         let mut out = Vec::new();
-        write(&reader, level, &mut out).unwrap();
+        let render = &mut Text::new(level, Instant::now());
+        crate::log::tell(render, &reader, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -256,19 +257,20 @@ mod tests {
         let connections =
             (1..=1000).flat_map(|id| [sample::accepted(id), sample::closed(id, 3, 3)]);
         let kinds: Vec<_> = connections
-            .chain([Kind::Stopped { why: Stop::Asked }])
+            .chain([Kind::Stopped {
+                why: Stop::Asked,
+                stats: sample::stats(),
+            }])
             .collect();
         let text = written(Level::Connections, kinds.clone());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len() as u64, READABLE + 2, "{text}");
         assert_eq!(
-            lines[READABLE as usize..],
-            [
-                "In the last second: 975 connections opened, 975 closed, 0 refused; received 2925 \
-                 bytes, sent 2925 bytes",
-                "Stopped: asked to",
-            ]
+            lines[READABLE as usize],
+            "In the last second: 975 connections opened, 975 closed, 0 refused; received 2925 bytes, \
+             sent 2925 bytes"
         );
+        assert!(lines[READABLE as usize + 1].starts_with("Stopped: asked to; 0 connections"));
         let text = written(Level::Traffic, kinds);
         assert_eq!(text.lines().count(), 2001, "at a finer level all are told");
     }

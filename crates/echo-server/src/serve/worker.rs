@@ -16,7 +16,8 @@ use crate::serve::inbox::{Accepted, Inbox};
 use crate::serve::peers::Peers;
 use crate::serve::shared::Shared;
 use crate::serve::spin::{Asked, Found, Spin};
-use crate::serve::udp::{Batch, UdpEcho, UdpTurn};
+use crate::serve::udp::{UdpEcho, UdpTurn};
+use crate::socket::datagram::Batch;
 use crate::socket::listener::Listener;
 
 /// Readiness events taken from the system at once.
@@ -85,7 +86,7 @@ impl Worker {
         let token = Token(UDP + entry.key());
         self.poll
             .registry()
-            .register(&mut udp.socket, token, Interest::READABLE)?;
+            .register(udp.socket.source(), token, Interest::READABLE)?;
         entry.insert(udp);
         self.batch.get_or_insert_with(|| Box::new(Batch::new()));
         Ok(())
@@ -246,7 +247,7 @@ impl Worker {
         self.peers.expire();
         for (key, udp) in &mut self.udp {
             if udp.deadline().is_some_and(|at| at <= self.now) {
-                udp.tell(self.now, &self.shared.events);
+                udp.tell(self.now, &self.shared.events, &self.counters);
             }
             if udp.wake().is_some_and(|at| at <= self.now) {
                 self.udp_again.push(key);
@@ -268,7 +269,14 @@ impl Worker {
         let done = self.udp.iter().filter(|(_, udp)| over || !udp.owes());
         for key in done.map(|(key, _)| key).collect::<Vec<_>>() {
             let udp = self.udp.remove(key);
-            udp.close(self.now, &self.shared.events, &self.counters);
+            if let Some(batch) = &mut self.batch {
+                udp.close(&UdpTurn {
+                    batch,
+                    now: self.now,
+                    events: &self.shared.events,
+                    counters: &self.counters,
+                });
+            }
         }
         self.peers.is_empty() && self.udp.is_empty() && self.shared.inboxes[self.index].close()
     }

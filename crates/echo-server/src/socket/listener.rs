@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use crate::config::Config;
 use crate::event::{Address, Events};
 use crate::fault::{self, Network};
+use crate::socket::datagram;
 use crate::socket::opening::Opening;
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
@@ -279,6 +280,7 @@ fn bind_socket(
             })
         }
         Transport::Udp => {
+            datagram::ask_for_room(opening.socket());
             opening.bind(&address.into())?;
             let socket = UdpSocket::from(opening.ready());
             Ok(Bound {

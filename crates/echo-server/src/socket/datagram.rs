@@ -1,0 +1,323 @@
+//! A UDP socket: datagrams received and sent in batches.
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use echo_core::address::End;
+use echo_explain::{Call, netstat};
+use mio::net::UdpSocket;
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::net::sockopt;
+
+use crate::event::{Datagrams, Events, Kind, Mark, Origin, unmapped};
+
+/// The largest datagram, or train of datagrams, that the system hands over at once.
+const BUFFER_LEN: usize = 1 << 16;
+
+/// The longest UDP payload over IPv4. A train of datagrams sent at once may be no longer either.
+const MAX_PAYLOAD: usize = 65_507;
+
+/// Datagrams up to this size are worth copying together, to be sent with one call.
+const GATHER_MAX: usize = 2048;
+
+/// What the system is asked to hold for us: 1,000 datagrams of 1,400 bytes, which it counts as 2.3 MB,
+/// arrive while a busy machine lets us wait for 100 ms. It grants `net.core.rmem_max` at most.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// The most entries that one call receives.
+pub(crate) const BATCH: usize = BATCH_SIZE;
+
+/// Memory for one batch of datagrams, shared by the sockets of a worker. The pages of a buffer
+/// that never held a large datagram are never touched.
+pub(crate) struct Batch {
+    buffers: Vec<u8>,
+    metas: [RecvMeta; BATCH],
+    count: usize,
+    train: Vec<u8>,
+}
+
+/// Entries of a batch that can be answered with one call: one train that the system put together, or
+/// several small datagrams of one size from one source.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    first: usize,
+    /// The first entry after it.
+    pub(crate) next: usize,
+    /// Whence and whither all of it was sent.
+    pub(crate) meta: RecvMeta,
+    /// How many datagrams it is.
+    pub(crate) count: u64,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Batch {
+            buffers: vec![0; BATCH * BUFFER_LEN],
+            metas: [RecvMeta::default(); BATCH],
+            count: 0,
+            train: Vec::new(),
+        }
+    }
+
+    /// The entries that the last call received.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    fn entry(&self, i: usize) -> &[u8] {
+        &self.buffers[i * BUFFER_LEN..][..self.metas[i].len]
+    }
+
+    /// The bytes of `run`, side by side.
+    pub(crate) fn bytes(&mut self, run: &Run) -> &[u8] {
+        if run.next == run.first + 1 {
+            return self.entry(run.first);
+        }
+        let mut train = std::mem::take(&mut self.train);
+        train.clear();
+        for i in run.first..run.next {
+            train.extend_from_slice(self.entry(i));
+        }
+        self.train = train;
+        &self.train
+    }
+}
+
+/// What became of datagrams that were to be sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// How many of them the system took.
+    pub(crate) count: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Why it did not take the others; the last one's reason.
+    pub(crate) error: Option<io::ErrorKind>,
+}
+
+/// A bound UDP socket. Whatever is done with it is told.
+pub(crate) struct DatagramSocket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    /// The address it is bound to. Bound to all of them, a reply must be told which one was asked.
+    local: SocketAddr,
+    /// What the system has dropped, as far as that is known.
+    overflowed: u64,
+}
+
+impl DatagramSocket {
+    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        allow_fragments(&socket)?;
+        let local = socket.local_addr()?;
+        Ok(DatagramSocket {
+            socket: UdpSocket::from_std(socket),
+            state,
+            local,
+            overflowed: 0,
+        })
+    }
+
+    pub(crate) fn source(&mut self) -> &mut UdpSocket {
+        &mut self.socket
+    }
+
+    /// The address that it is bound to.
+    pub(crate) fn local(&self) -> SocketAddr {
+        unmapped(self.local)
+    }
+
+    /// Receives into `most` entries of `batch` at most.
+    ///
+    /// # Errors
+    /// The system's. An error that an earlier reply caused costs those that wait nothing.
+    pub(crate) fn receive(
+        &self,
+        batch: &mut Batch,
+        most: usize,
+        events: &Events,
+    ) -> io::Result<()> {
+        batch.count = 0;
+        let mut buffers = batch.buffers.chunks_exact_mut(BUFFER_LEN);
+        let mut slices: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| {
+            IoSliceMut::new(buffers.next().expect("a buffer for each of the batch"))
+        });
+        let socket = UdpSockRef::from(&self.socket);
+        batch.count = self
+            .state
+            .recv(socket, &mut slices[..most], &mut batch.metas)?;
+        let mut next = 0;
+        while let Some(run) = self.run(batch, next) {
+            next = run.next;
+            let lens = batch.metas[run.first..run.next].iter();
+            let received_bytes = lens.map(|meta| meta.len as u64).sum();
+            events.call(Mark::default(), self.socket.as_raw_fd(), || {
+                Call::ReceiveFrom {
+                    peer: End::Inet(run.meta.addr),
+                    datagrams: run.count,
+                    received_bytes,
+                }
+            });
+            let (local, peer) = (self.asked(&run.meta), unmapped(run.meta.addr));
+            for i in run.first..run.next {
+                let origin = Origin::Datagram { local, peer };
+                events.received(origin, batch.entry(i), run.meta.stride);
+            }
+        }
+        Ok(())
+    }
+
+    /// Of what the last call received, what from entry `first` on can be answered together.
+    pub(crate) fn run(&self, batch: &Batch, first: usize) -> Option<Run> {
+        let metas = &batch.metas[..batch.count];
+        let meta = *metas.get(first)?;
+        let gathers = meta.len == meta.stride && (1..=GATHER_MAX).contains(&meta.len);
+        let most = match gathers {
+            true => self.state.max_gso_segments().min(MAX_PAYLOAD / meta.len),
+            false => 1,
+        };
+        let alike = |other: &&RecvMeta| {
+            (other.addr, other.dst_ip, other.len, other.stride)
+                == (meta.addr, meta.dst_ip, meta.len, meta.stride)
+        };
+        let following = metas[first..].iter().take(most.max(1));
+        let entries = following.take_while(alike).count();
+        let count = match entries {
+            1 => meta.len.div_ceil(meta.stride.max(1)).max(1),
+            entries => entries,
+        };
+        Some(Run {
+            first,
+            next: first + entries,
+            meta,
+            count: count as u64,
+        })
+    }
+
+    /// The address that a datagram was sent to.
+    fn asked(&self, meta: &RecvMeta) -> SocketAddr {
+        let ip = meta.dst_ip.unwrap_or(self.local.ip());
+        let mut address = unmapped(SocketAddr::new(ip, self.local.port()));
+        // It came in where its sender is.
+        if let (SocketAddr::V6(asked), SocketAddr::V6(peer)) = (&mut address, meta.addr)
+            && asked.ip().is_unicast_link_local()
+        {
+            asked.set_scope_id(peer.scope_id());
+        }
+        address
+    }
+
+    /// Sends `contents` to where `meta` came from, cut into datagrams of `meta.stride` bytes. One that the
+    /// socket has no room for is lost, as datagrams may be; the others are sent.
+    pub(crate) fn send(&self, meta: &RecvMeta, contents: &[u8], events: &Events) -> Sent {
+        let (stride, peer) = (meta.stride.max(1), unmapped(meta.addr));
+        let count = contents.len().div_ceil(stride).max(1) as u64;
+        let train = count > 1 && count <= self.state.max_gso_segments() as u64;
+        let mark = events.mark();
+        let mut sent = Sent {
+            count,
+            bytes: contents.len() as u64,
+            error: None,
+        };
+        if !train || self.transmit(meta, contents, Some(meta.stride)).is_err() {
+            for datagram in crate::event::pieces(contents, stride) {
+                if let Err(error) = self.transmit(meta, datagram, None) {
+                    let outcome: io::Result<()> = Err(error);
+                    events.outcome(mark, &self.socket, &outcome, |()| {
+                        self.told(meta, 1, datagram.len() as u64)
+                    });
+                    sent.error = outcome.err().map(|error| error.kind());
+                    sent.count -= 1;
+                    sent.bytes -= datagram.len() as u64;
+                }
+            }
+        }
+        if sent.count > 0 {
+            let Sent { count, bytes, .. } = sent;
+            events.call(mark, self.socket.as_raw_fd(), || {
+                self.told(meta, count, bytes)
+            });
+            events.trace(|| {
+                let local = self.asked(meta);
+                Kind::DatagramsSent(Datagrams {
+                    local,
+                    peer,
+                    count,
+                    bytes,
+                })
+            });
+        }
+        sent
+    }
+
+    fn told(&self, meta: &RecvMeta, datagrams: u64, sent_bytes: u64) -> Call {
+        Call::SendTo {
+            peer: End::Inet(meta.addr),
+            datagrams,
+            sent_bytes,
+        }
+    }
+
+    fn transmit(
+        &self,
+        meta: &RecvMeta,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: meta.addr,
+            ecn: None,
+            contents,
+            segment_size,
+            // Bound to one address, the system can choose no other.
+            src_ip: meta.dst_ip.filter(|_| self.local.ip().is_unspecified()),
+        };
+        self.state
+            .try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+
+    /// How many datagrams the system has dropped since this was last asked, because its buffer for us
+    /// was full. It tells that in its list of sockets, which takes some ten microseconds to read.
+    pub(crate) fn overflowed(&mut self) -> u64 {
+        let row = netstat::find("udp", self.local, None).ok().flatten();
+        let all = row.map_or(self.overflowed, |row| row.drops);
+        let new = all.saturating_sub(self.overflowed);
+        self.overflowed += new;
+        new
+    }
+
+    pub(crate) fn close(self, events: &Events) {
+        events.close(self.socket);
+    }
+}
+
+/// Asks for room for bursts, without an error where the system grants less.
+pub(crate) fn ask_for_room(socket: impl AsFd) {
+    if sockopt::socket_recv_buffer_size(&socket).is_ok_and(|size| size < RECEIVE_BUFFER) {
+        // Whoever may set the limit may also go over it; others get what it allows.
+        #[cfg(target_os = "linux")]
+        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_ok() {
+            return;
+        }
+        let _: rustix::io::Result<()> =
+            sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER);
+    }
+}
+
+/// Lets replies be cut into fragments again, which `quinn-udp` forbids for QUIC's sake: a datagram
+/// longer than the path's packets must come back too.
+fn allow_fragments(socket: &std::net::UdpSocket) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::socket::{setsockopt, sockopt as option};
+
+        sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
+        if socket.local_addr()?.is_ipv6() {
+            sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DONT)?;
+            setsockopt(socket, option::Ipv6DontFrag, &false)?;
+        }
+        // Nobody here looks at the time stamps that it asked for.
+        setsockopt(socket, option::ReceiveTimestampns, &false)?;
+    }
+    Ok(())
+}
