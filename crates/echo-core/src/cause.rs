@@ -4,6 +4,18 @@ use std::io;
 
 /// A system error in words: `connection refused`, without the number that std appends.
 pub fn cause(error: &io::Error) -> String {
+    match error.kind() {
+        // "No route to host", says the system; but most often a firewall or a router far away does.
+        io::ErrorKind::HostUnreachable => return "host unreachable".to_owned(),
+        // Of an end that it makes up itself, std gives no sentence but a name.
+        io::ErrorKind::UnexpectedEof if error.get_ref().is_none() => {
+            return "the connection was closed".to_owned();
+        }
+        io::ErrorKind::InvalidData if error.get_ref().is_none() => {
+            return "what came back is not what was sent".to_owned();
+        }
+        _ => {}
+    }
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use echo_core::units::Timespan;
-use echo_core::{Failure, cause};
+use echo_core::{Endpoint, Failure, cause};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Address;
@@ -20,7 +24,7 @@ pub enum ErrorKind {
     Refused,
     /// No answer in time.
     Timeout,
-    /// No route: ICMP host or network unreachable.
+    /// No way leads there, or it is barred: ICMP host or network unreachable.
     Unreachable,
     /// The connection was reset or broken off.
     Reset,
@@ -48,6 +52,8 @@ pub enum ErrorKind {
     Threshold,
     /// A file could not be read or written.
     File,
+    /// A message is larger than the path takes.
+    TooLarge,
     /// Anything else.
     Other,
 }
@@ -68,9 +74,12 @@ impl ErrorKind {
             Io::AddrInUse => ErrorKind::Local,
             Io::NotFound => ErrorKind::NotFound,
             Io::PermissionDenied => ErrorKind::Permission,
-            _ => match error.raw_os_error() {
-                // EMFILE and ENFILE, alike on every Unix.
-                Some(23 | 24) => ErrorKind::Exhausted,
+            Io::UnexpectedEof => ErrorKind::Closed,
+            Io::InvalidData => ErrorKind::Mismatch,
+            _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS) => ErrorKind::Exhausted,
+                Some(Errno::AFNOSUPPORT) => ErrorKind::Unreachable,
+                Some(Errno::MSGSIZE) => ErrorKind::TooLarge,
                 _ => ErrorKind::Other,
             },
         }
@@ -96,6 +105,7 @@ impl ErrorKind {
             ErrorKind::Unsent => "unsent",
             ErrorKind::Threshold => "threshold",
             ErrorKind::File => "file",
+            ErrorKind::TooLarge => "too-large",
             ErrorKind::Other => "other",
         }
     }
@@ -110,7 +120,9 @@ impl ErrorKind {
             ErrorKind::Timeout => {
                 "check the address and the firewalls on the way, or allow more with --connect-timeout"
             }
-            ErrorKind::Unreachable => "check the address, and this machine's route to it",
+            ErrorKind::Unreachable => {
+                "check the address, and the routers and firewalls on the way: one of them says so (ICMP)"
+            }
             ErrorKind::Exhausted => {
                 "close connections or wait for TIME_WAIT to pass, connect from another address with \
                  --bind, or raise the limit (ulimit -n, net.ipv4.ip_local_port_range)"
@@ -119,8 +131,12 @@ impl ErrorKind {
                 "give an address of this machine and a free port, or leave --bind out"
             }
             ErrorKind::Permission => {
-                "check the firewall rules, and the permissions of a Unix socket"
+                "a firewall or a route forbids it, on this machine or on the way: check their rules"
             }
+            ErrorKind::Closed | ErrorKind::Mismatch => {
+                "something else takes connections there: check the port, and what forwards it"
+            }
+            ErrorKind::TooLarge => "send less at a time (--size)",
             _ => "see the cause; -v shows more",
         }
     }
@@ -156,10 +172,41 @@ impl ConnectError {
         }
     }
 
+    /// No thread could be had for it.
+    pub(super) fn no_thread(subject: impl fmt::Display, error: &io::Error) -> Self {
+        let cause = format!("no thread can be started: {}", cause(error));
+        ConnectError::new(ErrorKind::Exhausted, subject, cause)
+            .advise("raise the limit of processes (ulimit -u)")
+    }
+
+    /// None of these addresses of `target` was to be had.
+    pub(super) fn of(target: &Endpoint, failed: &[(Address, io::Error)]) -> Self {
+        let [.., (address, error)] = failed else {
+            return ConnectError::new(ErrorKind::Dns, target, "it has no address");
+        };
+        let last = ConnectError::on(address, error);
+        if failed.len() == 1 {
+            return last;
+        }
+        let causes: Vec<_> = failed
+            .iter()
+            .map(|(address, error)| format!("{address}: {}", Told::of(address, error).cause))
+            .collect();
+        ConnectError {
+            message: format!("cannot connect to {target}: {}", causes.join(", ")),
+            ..last
+        }
+    }
+
     /// A system error on the socket to `address`, before anything came back.
     pub fn on(address: &Address, error: &io::Error) -> Self {
-        let subject = format!("cannot connect to {address}");
-        ConnectError::new(ErrorKind::of(error), subject, cause(error))
+        let told = Told::of(address, error);
+        ConnectError::new(
+            told.kind,
+            format!("cannot connect to {address}"),
+            told.cause,
+        )
+        .advise(told.remedy)
     }
 
     /// It was stopped before there was a connection.
@@ -185,9 +232,95 @@ impl ConnectError {
             ErrorKind::Refused | ErrorKind::NotFound if !wait.0.is_zero() => {
                 self.advise(format!("waited {wait}; start echo-server there"))
             }
+            ErrorKind::Closed | ErrorKind::Mismatch | ErrorKind::Timeout if !wait.0.is_zero() => {
+                let remedy = self.remedy.clone().unwrap_or_default();
+                self.advise(format!("waited {wait} for an echo; {remedy}"))
+            }
             _ => self,
         }
     }
+}
+
+/// What a system error means on the way to an address.
+struct Told {
+    kind: ErrorKind,
+    cause: String,
+    remedy: &'static str,
+}
+
+impl Told {
+    fn of(address: &Address, error: &io::Error) -> Self {
+        let kind = ErrorKind::of(error);
+        let told = |kind: ErrorKind, cause: &str, remedy| Told {
+            kind,
+            cause: cause.to_owned(),
+            remedy,
+        };
+        let remote = match address {
+            Address::Unix(path) if is_no_socket(path) => {
+                let remedy = "give the path of the socket that echo-server listens on";
+                return told(ErrorKind::Other, "it is not a socket", remedy);
+            }
+            Address::Unix(_) if kind == ErrorKind::Permission => {
+                let remedy = "check the permissions of the socket, and of the directories above it";
+                return told(kind, &cause(error), remedy);
+            }
+            Address::Unix(_) => return told(kind, &cause(error), kind.remedy()),
+            Address::Tcp(remote) | Address::Udp(remote) => remote,
+        };
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        match (kind, errno) {
+            (_, Some(Errno::INVAL)) if lacks_zone(remote) => told(
+                ErrorKind::Unreachable,
+                "a link-local address means nothing without its zone",
+                "name the interface that leads there, as in [fe80::1%eth0]:5346",
+            ),
+            (_, Some(Errno::AFNOSUPPORT)) => told(
+                kind,
+                "this machine has no IPv6",
+                "turn it on, or give a name or an address of IPv4",
+            ),
+            // Where it is not for want of a port, a datagram would not find a way either.
+            (ErrorKind::Exhausted | ErrorKind::Unreachable, Some(errno)) if !has_route(remote) => {
+                let cause = match errno {
+                    Errno::ADDRNOTAVAIL => {
+                        "this machine has no address to reach it from".to_owned()
+                    }
+                    _ => cause(error),
+                };
+                let remedy = match remote {
+                    SocketAddr::V4(_) => {
+                        "check the address, and this machine's routes and addresses"
+                    }
+                    SocketAddr::V6(_) => {
+                        "check the address, and whether this machine has IPv6 and a route to it, or use IPv4"
+                    }
+                };
+                told(ErrorKind::Unreachable, &cause, remedy)
+            }
+            _ => told(kind, &cause(error), kind.remedy()),
+        }
+    }
+}
+
+/// Whether something is there, but not what a connection could lead to.
+fn is_no_socket(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|data| !data.file_type().is_socket())
+}
+
+/// Whether an address has a meaning on one link only, and does not say on which.
+fn lacks_zone(address: &SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
+}
+
+/// Whether this machine knows a way to `address`. Nothing is sent to find out.
+fn has_route(address: &SocketAddr) -> bool {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(any).is_ok_and(|socket| socket.connect(address).is_ok())
 }
 
 impl fmt::Display for ConnectError {
@@ -218,7 +351,7 @@ mod tests {
             (111, ErrorKind::Refused, "connection refused"),
             (104, ErrorKind::Reset, "connection reset by peer"),
             (110, ErrorKind::Timeout, "connection timed out"),
-            (113, ErrorKind::Unreachable, "no route to host"),
+            (113, ErrorKind::Unreachable, "host unreachable"),
             (99, ErrorKind::Exhausted, "cannot assign requested address"),
             (24, ErrorKind::Exhausted, "too many open files"),
         ] {

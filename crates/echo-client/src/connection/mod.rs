@@ -1,30 +1,29 @@
 //! Sockets to the server: every resolved address is tried, within limits of time.
 
+mod attempt;
 mod error;
 mod opening;
 mod patience;
+mod race;
+mod resolve;
 mod settings;
 mod socket;
 
-use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use echo_core::{Endpoint, Zoned};
-
+use echo_core::Zoned;
 pub use echo_core::{Address, cause};
 pub use error::{ConnectError, ErrorKind};
-pub use patience::{Patience, TICK};
+use patience::Patience;
+pub use patience::TICK;
 pub use settings::{Color, Connect, Family, LocalAddress};
 pub(crate) use socket::number;
-pub use socket::{Socket, congestion_control, open};
+pub use socket::{Socket, congestion_control};
 
 use crate::interrupt::Interrupt;
-use crate::wire::echo;
-use patience::{Stopped, within};
+use attempt::Ask;
+use race::{Lost, race};
+use resolve::resolve;
 
 /// A socket and what it is connected to.
 #[derive(Debug)]
@@ -37,210 +36,105 @@ pub struct Connection {
     pub elapsed: Duration,
 }
 
-/// Connects to the first address that takes the connection, and retries for as long as
-/// `config.wait` says.
+/// Connects to the target, whose name is resolved anew, and retries for as long as `config.wait`
+/// says until somebody there echoes.
+///
+/// # Errors
+/// Why each of its addresses, at the end, was not to be had.
 pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, ConnectError> {
     let mut patience = Patience::new(config.wait);
+    let ask = match config.wait.0.is_zero() {
+        true => Ask::Life,
+        false => Ask::Echo,
+    };
     loop {
-        let error = match resolve(config, interrupt) {
-            Ok(addresses) => {
-                // Where it makes a difference, ask a UDP server whether it is there.
-                let ask = addresses.len() > 1 || !config.wait.0.is_zero();
-                match connect_any(config, &addresses, ask, interrupt) {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => error,
-                }
-            }
+        let error = match try_once(config, None, ask, interrupt) {
+            Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
         if error.kind == ErrorKind::Interrupted {
             return Err(error);
         }
         if !patience.again(interrupt) {
-            return Err(in_vain(config, error, interrupt));
+            return Err(match interrupt.why() {
+                Some(why) => error.advise(why.to_string()),
+                None => error.waited(config.wait),
+            });
         }
     }
 }
 
-/// Why there is no server after all the waiting: the `last` error, or that the user stopped it.
-pub fn in_vain(config: &Connect, last: ConnectError, interrupt: &Interrupt) -> ConnectError {
-    match interrupt.why() {
-        Some(why) => last.advise(why.to_string()),
-        None => last.waited(config.wait),
-    }
+/// Connects to the target once more, whose name is resolved anew. Where one of its addresses has
+/// been `silent`, those that follow it are tried first, and that one last.
+///
+/// # Errors
+/// Why each of its addresses was not to be had.
+pub fn reconnect(
+    config: &Connect,
+    silent: Option<&Address>,
+    interrupt: &Interrupt,
+) -> Result<Connection, ConnectError> {
+    try_once(config, silent, Ask::Life, interrupt)
 }
 
 /// Connects to one address, once.
+///
+/// # Errors
+/// Why it was not to be had.
 pub fn connect_one(
     config: &Connect,
     address: &Address,
     interrupt: &Interrupt,
 ) -> Result<Connection, ConnectError> {
-    connect_any(config, std::slice::from_ref(address), false, interrupt)
+    connect_any(
+        config,
+        std::slice::from_ref(address),
+        Ask::Nothing,
+        interrupt,
+    )
 }
 
-/// Connects to the first of `addresses` that takes the connection. Over UDP they all do, unless
-/// one is to `ask`.
+fn try_once(
+    config: &Connect,
+    silent: Option<&Address>,
+    ask: Ask,
+    interrupt: &Interrupt,
+) -> Result<Connection, ConnectError> {
+    let mut addresses = resolve(config, interrupt)?;
+    if let Some(at) = addresses.iter().position(|address| Some(address) == silent) {
+        addresses.rotate_left(at + 1);
+    }
+    // Where there is no choice, the first message asks.
+    let ask = match ask {
+        Ask::Life if addresses.len() == 1 => Ask::Nothing,
+        ask => ask,
+    };
+    connect_any(config, &addresses, ask, interrupt)
+}
+
 fn connect_any(
     config: &Connect,
     addresses: &[Address],
-    ask: bool,
+    ask: Ask,
     interrupt: &Interrupt,
 ) -> Result<Connection, ConnectError> {
-    let mut causes = Vec::new();
-    let mut kind = ErrorKind::Dns;
-    for address in addresses {
-        match connect_to(config, address, ask, interrupt) {
-            Ok(connection) => return Ok(connection),
-            Err(Stopped::Interrupted(why)) => {
-                return Err(ConnectError::interrupted(subject(&config.target), why));
-            }
-            Err(Stopped::Failed(error)) => {
-                kind = ErrorKind::of(&error);
-                causes.push((address, cause(&error)));
-            }
+    race(config, addresses, ask, interrupt).map_err(|lost| match lost {
+        Lost::Interrupted(why) => {
+            ConnectError::interrupted(format!("cannot connect to {}", config.target), why)
         }
-    }
-    Err(match &causes[..] {
-        [(address @ Address::Unix(path), _)] if is_no_socket(path) => {
-            let cause = "it is not a socket";
-            ConnectError::new(ErrorKind::Other, subject(address), cause)
-                .advise("give the path of the socket that echo-server listens on")
-        }
-        [(address, cause)] => ConnectError::new(kind, subject(address), cause),
-        _ => {
-            let causes: Vec<_> = causes.iter().map(|(a, c)| format!("{a}: {c}")).collect();
-            ConnectError::new(kind, subject(&config.target), causes.join(", "))
-        }
+        Lost::Failed(failed) => ConnectError::of(&config.target, &failed),
     })
-}
-
-/// Whether something is there, but not what a connection could lead to.
-fn is_no_socket(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|data| !data.file_type().is_socket())
-}
-
-fn connect_to(
-    config: &Connect,
-    address: &Address,
-    ask: bool,
-    interrupt: &Interrupt,
-) -> Result<Connection, Stopped> {
-    let (options, remote) = (config.clone(), address.clone());
-    let connecting = move || {
-        if ask && matches!(remote, Address::Udp(_)) {
-            ask_once(&open(&options, &remote)?)?;
-        }
-        let start = Instant::now();
-        let socket = open(&options, &remote)?;
-        Ok(Connection {
-            socket,
-            remote,
-            elapsed: start.elapsed(),
-        })
-    };
-    within(config.connect_timeout, interrupt, connecting)
-}
-
-/// Sends a datagram and waits for an answer: about a round trip around the globe, for where
-/// nobody listens it may be turned back. A reply and silence are both as good as a server.
-fn ask_once(mut socket: &Socket) -> io::Result<()> {
-    let mut datagram = [0; echo::HEADER_LEN];
-    echo::encode(echo::token(), 0, &mut datagram);
-    socket.set_read_timeout(Some(Duration::from_millis(250)))?;
-    socket.write_all(&datagram)?;
-    match socket.read(&mut datagram) {
-        Err(error) if ErrorKind::of(&error) != ErrorKind::Timeout => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn subject(target: &impl fmt::Display) -> String {
-    format!("cannot connect to {target}")
-}
-
-/// All addresses of the target, of the wanted family, in the system's order.
-pub fn resolve(config: &Connect, interrupt: &Interrupt) -> Result<Vec<Address>, ConnectError> {
-    let (host, port) = match &config.target {
-        Endpoint::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
-        Endpoint::Inet { host, port, .. } => (host.clone(), *port),
-    };
-    let subject = format!("cannot resolve {host}");
-    let looking = move || Ok((host.as_str(), port).to_socket_addrs()?.collect::<Vec<_>>());
-    let all = match within(config.connect_timeout, interrupt, looking) {
-        Ok(addresses) => addresses,
-        Err(Stopped::Interrupted(why)) => return Err(ConnectError::interrupted(subject, why)),
-        Err(Stopped::Failed(error)) => {
-            let text = error.to_string();
-            let text = text.trim_start_matches("failed to lookup address information: ");
-            return Err(ConnectError::new(ErrorKind::Dns, subject, text));
-        }
-    };
-    let address = if config.is_udp() {
-        Address::Udp
-    } else {
-        Address::Tcp
-    };
-    let mut wanted = Vec::new();
-    for socket in all.into_iter().filter(|socket| config.wants(socket)) {
-        let address = address(socket);
-        if !wanted.contains(&address) {
-            wanted.push(address);
-        }
-    }
-    if wanted.is_empty() {
-        let error = ConnectError::new(ErrorKind::Dns, subject, config.unmet());
-        return Err(match (config.family, config.bind) {
-            (Family::Any, None) => error,
-            _ => error.advise("leave that out, or give a name or an address of that family"),
-        });
-    }
-    Ok(wanted)
-}
-
-impl Connect {
-    /// What no address of the target is.
-    fn unmet(&self) -> String {
-        let family = match self.family {
-            Family::Any => None,
-            Family::Ipv4 => Some("--family ipv4 (-4)"),
-            Family::Ipv6 => Some("--family ipv6 (-6)"),
-        };
-        match (family, self.bind) {
-            (Some(family), None) => format!("it has no address for {family}"),
-            (None, Some(local)) => format!("it has no address of the family of --bind {local}"),
-            (Some(family), Some(local)) => {
-                format!("it has no address for both {family} and --bind {local}")
-            }
-            (None, None) => "it has no address".to_owned(),
-        }
-    }
-
-    fn wants(&self, remote: &SocketAddr) -> bool {
-        let family = match self.family {
-            Family::Any => true,
-            Family::Ipv4 => remote.is_ipv4(),
-            Family::Ipv6 => remote.is_ipv6(),
-        };
-        family
-            && self
-                .bind
-                .is_none_or(|local| local.0.is_ipv4() == remote.is_ipv4())
-    }
 }
 
 impl Connection {
     /// Both ends, as `tcp 127.0.0.1:40000 <-> 127.0.0.1:5346`.
     pub fn ends(&self) -> String {
-        let ends = |transport, local: io::Result<SocketAddr>, remote: &SocketAddr| match local {
-            Ok(local) => format!("{transport} {} <-> {}", Zoned(local), Zoned(*remote)),
-            Err(_) => format!("{transport} ? <-> {}", Zoned(*remote)),
-        };
-        match (&self.socket, &self.remote) {
-            (Socket::Tcp(socket), Address::Tcp(remote)) => ends("tcp", socket.local_addr(), remote),
-            (Socket::Udp(socket), Address::Udp(remote)) => ends("udp", socket.local_addr(), remote),
-            (_, remote) => remote.to_string(),
+        let transport = self.remote.transport();
+        match self.socket.ends() {
+            Ok(Some((local, remote))) => {
+                format!("{transport} {} <-> {}", Zoned(local), Zoned(remote))
+            }
+            _ => self.remote.to_string(),
         }
     }
 }
@@ -250,7 +144,8 @@ mod tests {
     use super::*;
     use crate::interrupt::Why;
     use echo_core::units::Timespan;
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
+    use std::time::Instant;
 
     fn closed() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -271,9 +166,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = Address::Tcp(listener.local_addr().unwrap());
         let addresses = [Address::Tcp(one), Address::Tcp(two), open.clone()];
-        let connection = connect_any(&config, &addresses, false, &interrupt).unwrap();
+        let connection = connect_any(&config, &addresses, Ask::Nothing, &interrupt).unwrap();
         assert_eq!(connection.remote, open);
-        let error = connect_any(&config, &addresses[..2], false, &interrupt).unwrap_err();
+        let error = connect_any(&config, &addresses[..2], Ask::Nothing, &interrupt).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused);
         let text = error.to_string();
         for part in [
@@ -320,9 +215,9 @@ mod tests {
         let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let silent = Address::Udp(server.local_addr().unwrap());
         let addresses = [Address::Udp(closed()), silent.clone()];
-        let connection = connect_any(&config, &addresses, true, &interrupt).unwrap();
+        let connection = connect_any(&config, &addresses, Ask::Life, &interrupt).unwrap();
         assert_eq!(connection.remote, silent);
-        let error = connect_any(&config, &addresses[..1], true, &interrupt).unwrap_err();
+        let error = connect_any(&config, &addresses[..1], Ask::Life, &interrupt).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused);
     }
 
@@ -339,5 +234,67 @@ mod tests {
         let told = error.to_string();
         assert!(told.ends_with("connection refused; interrupted"), "{told}");
         assert!(start.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_holds_nobody_up() {
+        let (config, interrupt) = (connect_config("a.name:1"), Interrupt::default());
+        // A listener whose queue is full drops what else wants to connect, as a firewall does.
+        let full =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        full.bind(&any.into()).unwrap();
+        full.listen(0).unwrap();
+        let dead = full.local_addr().unwrap().as_socket().unwrap();
+        let queue: Vec<_> = (0..2)
+            .map(|_| attempt::open(&config, &Address::Tcp(dead)))
+            .collect();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = Address::Tcp(listener.local_addr().unwrap());
+        let addresses = [Address::Tcp(dead), Address::Tcp(dead), open.clone()];
+        let start = Instant::now();
+        let connection = connect_any(&config, &addresses, Ask::Nothing, &interrupt).unwrap();
+        assert_eq!(connection.remote, open);
+        assert!(
+            start.elapsed() < config.connect_timeout.0,
+            "{:?}",
+            start.elapsed()
+        );
+        drop(queue);
+    }
+
+    #[test]
+    fn a_silent_udp_address_is_left_for_one_that_replies() {
+        let (config, interrupt) = (connect_config("udp://a.name:1"), Interrupt::default());
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let echo = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (silent_at, at) = (silent.local_addr().unwrap(), echo.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let mut buffer = [0; 100];
+            let (len, peer) = echo.recv_from(&mut buffer).unwrap();
+            echo.send_to(&buffer[..len], peer).unwrap();
+        });
+        let addresses = [Address::Udp(silent_at), Address::Udp(at)];
+        let connection = connect_any(&config, &addresses, Ask::Life, &interrupt).unwrap();
+        assert_eq!(connection.remote, addresses[1]);
+        server.join().unwrap();
+        let both = [addresses[0].clone(), addresses[0].clone()];
+        let connection = connect_any(&config, &both, Ask::Life, &interrupt).unwrap();
+        assert_eq!(connection.remote, addresses[0], "silence is no refusal");
+    }
+
+    #[test]
+    fn a_socket_is_never_connected_to_itself() {
+        let interrupt = Interrupt::default();
+        for scheme in ["tcp", "udp"] {
+            let at = closed();
+            let config = Connect {
+                bind: Some(at.to_string().parse().unwrap()),
+                ..connect_config(&format!("{scheme}://{at}"))
+            };
+            let error = connect(&config, &interrupt).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Local, "{error}");
+            assert!(error.to_string().contains("the target itself"), "{error}");
+        }
     }
 }

@@ -3,16 +3,17 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use echo_core::address::End;
 use echo_explain::{Call, Family, Kind};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::number;
-use crate::narrator::Narrator;
+use crate::narrator::{Begun, Narrator};
 
 /// A new socket. Unless it gets connected, it is closed again.
 pub(super) struct Opening<'a> {
@@ -64,24 +65,21 @@ impl<'a> Opening<'a> {
         outcome
     }
 
-    /// Connects it, within a limit of time where it has one.
-    pub(super) fn connect(self, peer: &SockAddr, limit: Option<Duration>) -> io::Result<Socket> {
-        let call = self.narrator.begin();
-        let outcome = match limit {
-            Some(limit) => self.socket().connect_timeout(peer, limit),
-            None => self.socket().connect(peer),
+    /// Begins to connect it. From here on it does not block.
+    pub(super) fn connect(self, peer: SockAddr) -> io::Result<Pending<'a>> {
+        self.socket().set_nonblocking(true)?;
+        let mut pending = Pending {
+            call: self.narrator.begin(),
+            opening: self,
+            peer,
+            is_connected: false,
         };
-        call.ended(number(self.socket()), &outcome, |()| Call::Connect {
-            local: self.local(),
-            peer: end(peer),
-        });
-        outcome.map(|()| self.connected())
-    }
-
-    fn connected(mut self) -> Socket {
-        self.socket
-            .take()
-            .expect("it is here until it is connected")
+        match pending.connect() {
+            Err(error) => pending
+                .end(Err(error))
+                .map(|_| unreachable!("it has failed")),
+            Ok(()) => Ok(pending),
+        }
     }
 
     fn local(&self) -> End {
@@ -89,6 +87,69 @@ impl<'a> Opening<'a> {
         self.socket()
             .local_addr()
             .map_or(unknown, |local| end(&local))
+    }
+}
+
+/// A socket that is being connected.
+pub(super) struct Pending<'a> {
+    opening: Opening<'a>,
+    call: Begun<'a>,
+    peer: SockAddr,
+    is_connected: bool,
+}
+
+impl Pending<'_> {
+    fn connect(&mut self) -> io::Result<()> {
+        let under_way = match self.peer.is_unix() {
+            // The listener's queue is full: nobody will tell when it has room.
+            true => Errno::AGAIN,
+            false => Errno::INPROGRESS,
+        };
+        match self.opening.socket().connect(&self.peer) {
+            Err(error) if error.raw_os_error() == Some(under_way.raw_os_error()) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.is_connected = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it is connected by now, or has failed.
+    pub(super) fn is_connected(&mut self, is_ready: bool) -> io::Result<bool> {
+        if self.peer.is_unix() && !self.is_connected {
+            self.connect()?;
+        } else if is_ready && !self.is_connected {
+            match self.opening.socket().take_error()? {
+                Some(error) => return Err(error),
+                None => self.is_connected = true,
+            }
+        }
+        Ok(self.is_connected)
+    }
+
+    /// Tells what came of it, and returns the socket, which blocks again; unless it is connected,
+    /// it is closed.
+    pub(super) fn end(mut self, outcome: io::Result<()>) -> io::Result<Socket> {
+        let opening = &self.opening;
+        self.call
+            .ended(number(opening.socket()), &outcome, |()| Call::Connect {
+                local: opening.local(),
+                peer: end(&self.peer),
+            });
+        outcome?;
+        opening.socket().set_nonblocking(false)?;
+        Ok(self
+            .opening
+            .socket
+            .take()
+            .expect("it is here until it is connected"))
+    }
+}
+
+impl AsFd for Pending<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.opening.socket().as_fd()
     }
 }
 

@@ -47,11 +47,12 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Why work that was waited for has no result.
 pub(super) enum Stopped {
     Interrupted(Why),
+    NoThread(io::Error),
     Failed(io::Error),
 }
 
 /// Does work that may block for longer than it should, in a thread that is left behind then:
-/// neither `getaddrinfo` nor a Unix `connect` knows a limit of time.
+/// `getaddrinfo` knows no limit of time.
 pub(super) fn within<T: Send + 'static>(
     limit: Timespan,
     interrupt: &Interrupt,
@@ -59,36 +60,31 @@ pub(super) fn within<T: Send + 'static>(
 ) -> Result<T, Stopped> {
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::Builder::new()
-        .name("connect".into())
+        .name("resolve".into())
         .spawn(move || sender.send(work()))
-        .map_err(Stopped::Failed)?;
+        .map_err(Stopped::NoThread)?;
     let start = Instant::now();
     loop {
-        // The work's own limit comes first where it has one: its error says more.
-        let left = (limit.0 + TICK).saturating_sub(start.elapsed());
+        let left = limit.0.saturating_sub(start.elapsed());
         match receiver.recv_timeout(left.min(TICK)) {
-            Ok(result) => return result.map_err(|error| Stopped::Failed(in_time(error, limit))),
+            Ok(result) => return result.map_err(Stopped::Failed),
             Err(RecvTimeoutError::Timeout) if let Some(why) = interrupt.why() => {
                 return Err(Stopped::Interrupted(why));
             }
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
             Err(_) => {
-                let error = io::ErrorKind::TimedOut.into();
-                return Err(Stopped::Failed(in_time(error, limit)));
+                let text = format!("no answer within {limit}");
+                return Err(Stopped::Failed(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    text,
+                )));
             }
         }
     }
 }
 
 /// How often a wait looks up, to see whether the user has asked to stop.
-pub const TICK: Duration = Duration::from_millis(50);
-
-fn in_time(error: io::Error, limit: Timespan) -> io::Error {
-    if error.kind() != io::ErrorKind::TimedOut {
-        return error;
-    }
-    io::Error::new(error.kind(), format!("no answer within {limit}"))
-}
+pub const TICK: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

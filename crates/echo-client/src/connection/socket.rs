@@ -7,10 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use echo_core::Address;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
-
-use super::opening::Opening;
-use super::{Connect, LocalAddress, cause};
+use socket2::SockRef;
 
 /// A connected socket. UDP is connected too: it then hears of ICMP errors, and from no one else.
 #[derive(Debug)]
@@ -21,48 +18,6 @@ pub enum Socket {
     Udp(UdpSocket),
     /// A Unix stream.
     Unix(UnixStream),
-}
-
-/// Opens a connected, blocking socket to one address, within the limit that `config` sets. Where
-/// `connect` also minds interrupts and retries, this is the bare system calls.
-pub fn open(config: &Connect, address: &Address) -> io::Result<Socket> {
-    let narrator = &config.narrator;
-    match address {
-        Address::Tcp(remote) => {
-            let (domain, protocol) = (Domain::for_address(*remote), Protocol::TCP);
-            let opening = Opening::new(narrator, domain, Type::STREAM, Some(protocol))?;
-            if let Some(LocalAddress(local)) = config.bind {
-                // A fixed port is free again at once, whatever the last connection's TIME_WAIT.
-                opening.socket().set_reuse_address(local.port() != 0)?;
-                bind(&opening, local)?;
-            }
-            opening.socket().set_tcp_nodelay(true)?;
-            let limit = Some(config.connect_timeout.0);
-            let socket = opening.connect(&(*remote).into(), limit)?;
-            Ok(Socket::Tcp(socket.into()))
-        }
-        Address::Udp(remote) => {
-            let (domain, protocol) = (Domain::for_address(*remote), Protocol::UDP);
-            let opening = Opening::new(narrator, domain, Type::DGRAM, Some(protocol))?;
-            if let Some(LocalAddress(local)) = config.bind {
-                bind(&opening, local)?;
-            }
-            let socket = opening.connect(&(*remote).into(), None)?;
-            Ok(Socket::Udp(socket.into()))
-        }
-        Address::Unix(path) => {
-            let opening = Opening::new(narrator, Domain::UNIX, Type::STREAM, None)?;
-            let socket = opening.connect(&SockAddr::unix(path)?, None)?;
-            Ok(Socket::Unix(socket.into()))
-        }
-    }
-}
-
-fn bind(opening: &Opening<'_>, local: SocketAddr) -> io::Result<()> {
-    opening.bind(local).map_err(|error| {
-        let text = format!("local address {}: {}", LocalAddress(local), cause(&error));
-        io::Error::new(io::ErrorKind::AddrInUse, text)
-    })
 }
 
 /// A socket's number in this process, as explanations show it.
@@ -103,6 +58,24 @@ impl AsFd for Socket {
 }
 
 impl Socket {
+    /// A socket that is connected to `address`.
+    pub(super) fn of(address: &Address, socket: socket2::Socket) -> Self {
+        match address {
+            Address::Tcp(_) => Socket::Tcp(socket.into()),
+            Address::Udp(_) => Socket::Udp(socket.into()),
+            Address::Unix(_) => Socket::Unix(socket.into()),
+        }
+    }
+
+    /// The two ends, of a socket that has an address and a port.
+    pub fn ends(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+        Ok(match self {
+            Socket::Tcp(socket) => Some((socket.local_addr()?, socket.peer_addr()?)),
+            Socket::Udp(socket) => Some((socket.local_addr()?, socket.peer_addr()?)),
+            Socket::Unix(_) => None,
+        })
+    }
+
     /// How long a read may block; `None` for ever. The system rounds up to its clock's tick.
     pub fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         match self {

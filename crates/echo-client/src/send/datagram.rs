@@ -10,10 +10,7 @@ use super::difference;
 use super::show::Show;
 use super::source::Source;
 use super::watched::Watched;
-use crate::connection::{
-    Address, Connect, ConnectError, Connection, ErrorKind, Patience, TICK, connect_one, in_vain,
-    resolve,
-};
+use crate::connection::{Address, Connect, ConnectError, Connection, TICK, connect};
 use crate::interrupt::Interrupt;
 use crate::output;
 
@@ -23,7 +20,7 @@ const fn limit_of(is_ipv4: bool) -> usize {
     if is_ipv4 { 65_535 - 8 - 20 } else { 65_535 - 8 }
 }
 
-/// Sends all of `source` in one datagram, to the first address that does not refuse it.
+/// Sends all of `source` in one datagram, to the first address that is not known to refuse it.
 pub fn exchange(
     config: &Connect,
     source: Source,
@@ -31,16 +28,13 @@ pub fn exchange(
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let message = Message::read(source)?;
-    let mut patience = Patience::new(config.wait);
-    loop {
-        let refused = match try_all(config, &message, show, interrupt)? {
-            Answer::Checked => return Ok(()),
-            Answer::Refused(error) => error,
-        };
-        if refused.kind == ErrorKind::Interrupted || !patience.again(interrupt) {
-            return Err(in_vain(config, refused, interrupt).into());
-        }
+    let connection = connect(config, interrupt)?;
+    let is_ipv4 = matches!(connection.remote, Address::Udp(remote) if remote.is_ipv4());
+    message.check(is_ipv4, "the message")?;
+    if config.verbose {
+        output::note(format_args!("connected {}", connection.ends()));
     }
+    try_one(connection, config, &message, show, interrupt)
 }
 
 /// A message that fits a datagram.
@@ -48,14 +42,6 @@ struct Message {
     bytes: Vec<u8>,
     /// Without the line end that was added.
     payload: usize,
-}
-
-/// What became of the message.
-enum Answer {
-    /// It came back, and has been checked and shown.
-    Checked,
-    /// It reached nobody.
-    Refused(ConnectError),
 }
 
 impl Message {
@@ -88,48 +74,13 @@ impl Message {
     }
 }
 
-fn try_all(
-    config: &Connect,
-    message: &Message,
-    show: &mut Show,
-    interrupt: &Interrupt,
-) -> Result<Answer, Failure> {
-    let addresses = match resolve(config, interrupt) {
-        Ok(addresses) => addresses,
-        Err(error) => return Ok(Answer::Refused(error)),
-    };
-    let mut refused = None;
-    for address in &addresses {
-        message.check(
-            matches!(address, Address::Udp(remote) if remote.is_ipv4()),
-            "the message",
-        )?;
-        let error = match connect_one(config, address, interrupt) {
-            Ok(connection) => {
-                if config.verbose {
-                    output::note(format_args!("connected {}", connection.ends()));
-                }
-                match try_one(connection, config, message, show, interrupt)? {
-                    Answer::Checked => return Ok(Answer::Checked),
-                    Answer::Refused(error) => error,
-                }
-            }
-            Err(error) => error,
-        };
-        refused = Some(error);
-    }
-    refused
-        .map(Answer::Refused)
-        .ok_or_else(|| Failure::bad(anyhow!("{}: it has no address", config.target)))
-}
-
 fn try_one(
     connection: Connection,
     config: &Connect,
     message: &Message,
     show: &mut Show,
     interrupt: &Interrupt,
-) -> Result<Answer, Failure> {
+) -> Result<(), Failure> {
     let watched = Watched::new(connection.socket, &config.narrator);
     let mut socket = &watched;
     let peer = connection.remote.to_string();
@@ -153,7 +104,7 @@ fn try_one(
         }
     });
     match result {
-        Ok(Some(len)) => check(&buffer[..len], message, &peer, show).map(|()| Answer::Checked),
+        Ok(Some(len)) => check(&buffer[..len], message, &peer, show),
         Ok(None) => Err(Failure::bad(match interrupt.why() {
             Some(why) => anyhow!("{peer}: {why} before the reply came"),
             None => anyhow!(
@@ -163,10 +114,7 @@ fn try_one(
                 message.bytes.len()
             ),
         })),
-        Err(error) => Ok(Answer::Refused(ConnectError::on(
-            &connection.remote,
-            &error,
-        ))),
+        Err(error) => Err(ConnectError::on(&connection.remote, &error).into()),
     }
 }
 
