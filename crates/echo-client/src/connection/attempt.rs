@@ -51,7 +51,7 @@ enum Stage<'a> {
 
 /// What has become of an attempt.
 pub(super) enum Progress<'a> {
-    Waiting(Attempt<'a>),
+    Waiting(Box<Attempt<'a>>),
     Taken(Connection),
 }
 
@@ -93,7 +93,7 @@ impl<'a> Attempt<'a> {
             Stage::Connecting(mut pending) => match pending.is_connected(is_ready) {
                 Ok(false) => {
                     self.stage = Stage::Connecting(pending);
-                    Ok(Progress::Waiting(self))
+                    Ok(self.waiting())
                 }
                 outcome => {
                     let socket = Socket::of(&self.address, pending.end(outcome.map(|_| ()))?);
@@ -107,7 +107,7 @@ impl<'a> Attempt<'a> {
                 }
             },
             Stage::Connected { .. } if is_ready => self.listen(),
-            Stage::Connected { .. } => Ok(Progress::Waiting(self)),
+            Stage::Connected { .. } => Ok(self.waiting()),
         }
     }
 
@@ -130,7 +130,7 @@ impl<'a> Attempt<'a> {
             socket, question, ..
         } = &mut self.stage
         else {
-            return Ok(Progress::Waiting(self));
+            return Ok(self.waiting());
         };
         if self.ask == Ask::Nothing || (self.ask == Ask::Life && !is_udp) {
             return Ok(self.taken());
@@ -159,7 +159,7 @@ impl<'a> Attempt<'a> {
             offered_bytes,
         });
         outcome?;
-        Ok(Progress::Waiting(self))
+        Ok(self.waiting())
     }
 
     /// Hears what comes back.
@@ -170,7 +170,7 @@ impl<'a> Attempt<'a> {
             back,
         } = &mut self.stage
         else {
-            return Ok(Progress::Waiting(self));
+            return Ok(self.waiting());
         };
         let mut buffer = [0; 2 * echo::HEADER_LEN];
         let outcome = (&*socket).read(&mut buffer);
@@ -182,7 +182,7 @@ impl<'a> Attempt<'a> {
         let answer = match outcome {
             Ok(len) => &buffer[..len],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(Progress::Waiting(self));
+                return Ok(self.waiting());
             }
             Err(error) => return Err(error),
         };
@@ -191,7 +191,7 @@ impl<'a> Attempt<'a> {
             return match is_echo {
                 // On a socket of its own, the run sees no late copy of this.
                 true => Ok(Progress::Taken(open(self.config, &self.address)?)),
-                false => Ok(Progress::Waiting(self)),
+                false => Ok(self.waiting()),
             };
         }
         if answer.is_empty() {
@@ -206,8 +206,12 @@ impl<'a> Attempt<'a> {
                 socket.set_nonblocking(false)?;
                 Ok(self.taken())
             }
-            false => Ok(Progress::Waiting(self)),
+            false => Ok(self.waiting()),
         }
+    }
+
+    fn waiting(self) -> Progress<'a> {
+        Progress::Waiting(Box::new(self))
     }
 
     fn taken(self) -> Progress<'a> {
@@ -217,7 +221,7 @@ impl<'a> Attempt<'a> {
                 remote: self.address,
                 elapsed: self.elapsed,
             }),
-            Stage::Connecting(_) => Progress::Waiting(self),
+            Stage::Connecting(_) => self.waiting(),
         }
     }
 }

@@ -121,7 +121,7 @@ impl ErrorKind {
                 "check the address and the firewalls on the way, or allow more with --connect-timeout"
             }
             ErrorKind::Unreachable => {
-                "check the address, and the routers and firewalls on the way: one of them says so (ICMP)"
+                "check the address, and the firewalls and gateways on the way: one of them says so (ICMP)"
             }
             ErrorKind::Exhausted => {
                 "close connections or wait for TIME_WAIT to pass, connect from another address with \
@@ -133,7 +133,7 @@ impl ErrorKind {
             ErrorKind::Permission => {
                 "a firewall or a route forbids it, on this machine or on the way: check their rules"
             }
-            ErrorKind::Closed | ErrorKind::Mismatch => {
+            ErrorKind::Closed | ErrorKind::Mismatch | ErrorKind::Reset => {
                 "something else takes connections there: check the port, and what forwards it"
             }
             ErrorKind::TooLarge => "send less at a time (--size)",
@@ -232,7 +232,9 @@ impl ConnectError {
             ErrorKind::Refused | ErrorKind::NotFound if !wait.0.is_zero() => {
                 self.advise(format!("waited {wait}; start echo-server there"))
             }
-            ErrorKind::Closed | ErrorKind::Mismatch | ErrorKind::Timeout if !wait.0.is_zero() => {
+            ErrorKind::Closed | ErrorKind::Mismatch | ErrorKind::Reset | ErrorKind::Timeout
+                if !wait.0.is_zero() =>
+            {
                 let remedy = self.remedy.clone().unwrap_or_default();
                 self.advise(format!("waited {wait} for an echo; {remedy}"))
             }

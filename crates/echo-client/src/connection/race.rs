@@ -74,7 +74,7 @@ pub(super) fn race(
                 {
                     silent.get_or_insert(address);
                 }
-                Ok(Progress::Waiting(attempt)) => waiting.push(attempt),
+                Ok(Progress::Waiting(attempt)) => waiting.push(*attempt),
                 Err(error) => {
                     failed.push((address, error));
                     next = Instant::now();

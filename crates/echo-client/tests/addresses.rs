@@ -1,0 +1,178 @@
+//! From names to connections: dead, silent and moving addresses, zones, and what goes wrong.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::network::{firewall, in_own_network, names, run as command_runs};
+use common::*;
+
+/// All the ways to talk to a server, each as short as it can be.
+const MODES: [&[&str]; 3] = [
+    &[],
+    &["ping", "-c", "1", "-W", "300ms"],
+    &["bench", "-c", "1", "--warmup", "0", "-W", "300ms"],
+];
+
+#[test]
+fn a_port_on_which_nobody_listens_never_echoes() {
+    in_own_network("a_port_on_which_nobody_listens_never_echoes", || {
+        // Of the two that it may choose for a client, the system takes the target's own soon.
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001").unwrap();
+        for (scheme, port) in [
+            ("tcp", 40000),
+            ("tcp", 40001),
+            ("udp", 40000),
+            ("udp", 40001),
+        ] {
+            let target = format!("{scheme}://127.0.0.1:{port}");
+            for mode in MODES.iter().cycle().take(9) {
+                let ended = run(&[mode, &[target.as_str()][..]].concat());
+                assert!(matches!(ended.code, Some(1 | 3)), "{ended:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_target_itself_is_no_local_address() {
+    let at = closed_port().to_string();
+    for mode in MODES {
+        for udp in [&[][..], &["-u"]] {
+            let ended = run(&[mode, &["-B", &at, &at], udp].concat());
+            ended.failed(3, &[&at, "the target itself", "leave --bind out"]);
+        }
+    }
+}
+
+#[test]
+fn an_address_that_swallows_packets_does_not_hold_up_the_others() {
+    let test = "an_address_that_swallows_packets_does_not_hold_up_the_others";
+    in_own_network(test, || {
+        names("127.0.0.2 two.test\n127.0.0.3 two.test\n");
+        let _servers = [echo_on("127.0.0.2:7000"), echo_on("127.0.0.3:7000")];
+        // Whichever comes first.
+        for dead in ["127.0.0.2", "127.0.0.3"] {
+            firewall(&format!("ip daddr {dead} drop"));
+            for mode in MODES {
+                for target in ["two.test:7000", "udp://two.test:7000"] {
+                    if mode.is_empty() && target.starts_with("udp") {
+                        continue;
+                    }
+                    let start = Instant::now();
+                    let ended = run(&[mode, &[target, "-w", "3s"][..]].concat());
+                    assert_eq!(ended.code, Some(0), "{ended:?}");
+                    assert!(start.elapsed() < Duration::from_secs(3), "{ended:?}");
+                }
+            }
+            run(&["udp://two.test:7000"])
+                .said("Received: \"Hello world! This is an echo server made with Rust.\"\n");
+        }
+        firewall("ip daddr 127.0.0.0/8 tcp dport 7000 drop");
+        let start = Instant::now();
+        let ended = run(&["two.test:7000", "--connect-timeout", "500ms"]);
+        ended.failed(
+            3,
+            &["tcp 127.0.0.2:7000: no answer within 500ms", "127.0.0.3"],
+        );
+        assert!(start.elapsed() < Duration::from_secs(2), "{ended:?}");
+    });
+}
+
+#[test]
+fn waiting_ends_with_an_echo_and_not_with_a_connection() {
+    for mode in MODES {
+        // A proxy takes connections for a server that is not up yet, and closes them.
+        let proxy = tcp(|number, stream| match number {
+            0..3 => drop(stream),
+            3 => reset(stream),
+            4 => {
+                let _ = std::io::Write::write_all(&mut &stream, b"HTTP/1.1 503 Try later\r\n\r\n");
+            }
+            _ => {
+                std::thread::spawn(move || echo_changed(&stream, |_| ()));
+            }
+        });
+        let ended = run(&[mode, &[&proxy, "--wait", "20s"][..]].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let closing = tcp(|_, stream| drop(stream));
+        let ended = run(&[mode, &[&closing, "--wait", "100ms"][..]].concat());
+        ended.failed(3, &[&closing, "waited 100ms for an echo"]);
+    }
+    let silent = udp(|_, _, _| {});
+    run(&[&silent, "--wait", "100ms", "--connect-timeout", "300ms"])
+        .failed(3, &["no answer within 300ms", "waited 100ms for an echo"]);
+    let late = udp(|number, datagram, reply| {
+        if number > 1 {
+            reply(datagram);
+        }
+    });
+    let ended = run(&[&late, "--wait", "20s", "--connect-timeout", "300ms"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn each_error_is_told_by_its_own_cause() {
+    in_own_network("each_error_is_told_by_its_own_cause", || {
+        command_runs("ip link add far type veth peer name away");
+        command_runs("ip addr add 192.0.2.1/24 dev far");
+        command_runs("ip link set far up");
+        command_runs("ip link set away up");
+        command_runs("ip route add prohibit 198.51.100.1");
+        firewall("ip daddr 127.0.0.2 reject with icmp type admin-prohibited");
+        let fails = |target: &str, words: &[&str], never: &[&str]| {
+            for target in [target.to_owned(), format!("udp://{target}")] {
+                let ended = run(&["ping", "-c", "1", &target]);
+                ended.failed(if ended.code == Some(1) { 1 } else { 3 }, words);
+                for word in never {
+                    assert!(!ended.stderr.contains(word), "{word}: {ended:?}");
+                }
+            }
+        };
+        let away = ["route", "TIME_WAIT"];
+        fails(
+            "127.0.0.2:7000",
+            &["127.0.0.2:7000", "host unreachable"],
+            &away,
+        );
+        fails(
+            "198.51.100.1:7",
+            &["198.51.100.1:7", "permission denied", "forbids"],
+            &["TIME_WAIT"],
+        );
+        fails(
+            "203.0.113.1:7",
+            &["203.0.113.1:7", "unreachable", "this machine's routes"],
+            &["ICMP"],
+        );
+        fails(
+            "[fe80::1]:7",
+            &["[fe80::1]:7", "without its zone", "%eth0"],
+            &["invalid argument"],
+        );
+        run(&["127.0.0.2:7000"]).failed(3, &["host unreachable", "firewalls", "(ICMP)"]);
+        run(&["[fe80::1%nowhere]:7"]).failed(3, &["no network \"nowhere\""]);
+        std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
+        fails("[::1]:7", &["[::1]:7", "IPv6"], &away[1..]);
+    });
+}
+
+#[test]
+fn a_link_local_address_has_its_zone_everywhere() {
+    in_own_network("a_link_local_address_has_its_zone_everywhere", || {
+        command_runs("ip link add near type veth peer name other");
+        command_runs("ip link set near up");
+        command_runs("ip link set other up");
+        command_runs("ip addr add fe80::5/64 dev near nodad");
+        let server = echo_on("[fe80::5%near]:7000");
+        let from = ["-v", "-B", "fe80::5%near", "--explain", "--lang=en"];
+        for target in ["[fe80::5%near]:7000", "udp://[fe80::5%near]:7000"] {
+            let ended = run(&[&from[..], &[target]].concat());
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            for words in ["<-> [fe80::5%near]:7000", "((\"fe80::5%near\", 7000"] {
+                assert!(ended.stderr.contains(words), "{words}: {ended:?}");
+            }
+        }
+        drop(server);
+    });
+}

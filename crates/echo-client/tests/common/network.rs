@@ -1,0 +1,61 @@
+//! Network namespaces: addresses, names and rules that no other program sees.
+
+use std::process::Command;
+
+/// Set in the process that runs a test in its own network.
+const INSIDE: &str = "TEST_RUNS_IN_ITS_OWN_NETWORK";
+
+/// Runs `body`, the whole of the test called `test`, where only the loopback interface is up, and
+/// where names are those of [`names`]. The test runs again there, in a process of its own.
+pub fn in_own_network(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        run("ip link set lo up");
+        return body();
+    }
+    let unshare = ["--net", "--mount", "--map-root-user"];
+    let may = Command::new("unshare").args(unshare).arg("true").output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this machine grants no network namespace (unshare --net)");
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(unshare)
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    // A name that is no test's would run nothing, and pass.
+    let passed = output.status.success() && said.contains("1 passed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(passed, "{said}{errors}");
+    eprint!("{errors}");
+}
+
+/// Has the system find these names, as lines of a hosts file, and no others.
+pub fn names(lines: &str) {
+    let path = std::env::temp_dir().join(format!("echo-hosts-{}", std::process::id()));
+    std::fs::write(&path, lines).expect("written");
+    run(&format!("mount --bind {} /etc/hosts", path.display()));
+    let _: std::io::Result<()> = std::fs::remove_file(path); // It is mounted: nobody needs its name.
+}
+
+/// Runs a command, its words between spaces, that must succeed.
+pub fn run(words: &str) {
+    let mut command = Command::new(words.split(' ').next().expect("a word"));
+    let output = command.args(words.split(' ').skip(1)).output();
+    let output = output.expect("the command runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}: {errors}");
+}
+
+/// Has packets that arrive meet this rule of nft, or none.
+pub fn firewall(rule: &str) {
+    run("nft flush ruleset");
+    run("nft add table inet test");
+    run("nft add chain inet test in { type filter hook input priority 0 ; }");
+    if !rule.is_empty() {
+        run(&format!("nft add rule inet test in {rule}"));
+    }
+}
