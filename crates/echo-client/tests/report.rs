@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Scratch, closed_port, echo, faulty, run, start};
+use common::{DEADLINE, Scratch, closed_port, echo, faulty, run, start, udp};
 use echo_client::report;
 use serde_json::Value;
 
@@ -120,6 +120,7 @@ fn every_document_is_as_the_schema_says() {
     let server = echo();
     let lossy = faulty(&["drop=33%", "truncate=3,msg=50%"]);
     let closed = closed_port().to_string();
+    let wrong = udp(|_, _, reply| reply(b"no echo"));
     for args in [
         &["bench", &server.tcp, "-c", "2000", "--fail-if", "p99>1h"][..],
         &[
@@ -150,6 +151,13 @@ fn every_document_is_as_the_schema_says() {
         &["ping", &server.udp, "-c", "30", "-i", "1ms"],
         &["ping", &lossy.udp, "-c", "3", "-i", "1ms", "-W", "50ms"],
         &["ping", &closed, "-c", "1"],
+        &[&server.tcp],
+        &[&server.udp, "--fail-if", "max>1h,max>1ns"],
+        &[&lossy.udp, "-W", "50ms"],
+        &[&wrong],
+        &[&wrong, "-w", "1ns"],
+        &[&closed],
+        &["name.invalid:1"],
     ] {
         let ended = run(&[args, &["--json"]].concat());
         let document: Value = serde_json::from_str(ended.text()).expect("one document");

@@ -40,11 +40,13 @@ impl Progress {
         }
     }
 
-    /// Wipes the line.
-    pub fn clear(&mut self) {
-        if self.last.take().is_some() {
+    /// Wipes the line. Says whether there was one.
+    pub fn clear(&mut self) -> bool {
+        let was_shown = self.last.take().is_some();
+        if was_shown {
             self.write(format_args!("\r\x1b[K"));
         }
+        was_shown
     }
 
     fn write(&self, text: fmt::Arguments<'_>) {

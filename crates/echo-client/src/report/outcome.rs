@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use echo_core::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
-use super::threshold::{Metric, Threshold, Thresholds};
+use super::threshold::{Metric, Thresholds};
 use super::{Report, Verdict};
 use crate::connection::{ConnectError, ErrorKind};
 use crate::interrupt::Why;
@@ -126,12 +126,19 @@ impl Report {
                     fault => (None, fault),
                 };
                 fatal.into_iter().for_each(|fault| outcome.fail(fault));
-                // Of a run that sent nothing there is no loss to tell.
-                let is_known = |verdict: &Verdict| verdict.failed && verdict.measured.is_some();
-                let broken = thresholds
-                    .unnamed()
-                    .filter(|default| is_known(&default.judge(self)));
-                broken.for_each(|default| outcome.fail(self.complaint(default, counted.as_ref())));
+                for default in thresholds.unnamed() {
+                    let Verdict {
+                        measured, failed, ..
+                    } = default.judge(self);
+                    // Of a run that sent nothing there is no loss to tell, and where something
+                    // else went wrong it may well follow from that.
+                    let has_cause = default.metric == Metric::Loss && !outcome.reasons.is_empty();
+                    let complaint = self.complaint(default.metric, counted.as_ref());
+                    let is_new = !has_cause && !outcome.reasons.contains(&complaint);
+                    if failed && measured.is_some() && is_new {
+                        outcome.fail(complaint);
+                    }
+                }
                 for verdict in self.verdicts.iter().filter(|verdict| verdict.failed) {
                     let message = format!("--fail-if: {verdict}");
                     outcome.fail(Fault::new(ErrorKind::Threshold, message));
@@ -198,21 +205,17 @@ impl Report {
     }
 
     /// What is told where no threshold names a figure that is bad. `fault` is the first error.
-    fn complaint(&self, default: Threshold, fault: Option<&Fault>) -> Fault {
+    fn complaint(&self, metric: Metric, fault: Option<&Fault>) -> Fault {
         let (counts, name) = (&self.counts, &self.target.name);
         let sent = counts.sent;
-        let first = |is_its: fn(ErrorKind) -> bool| fault.filter(|f| is_its(f.kind)).cloned();
-        let (first, kind, message) = match default.metric {
+        let (first, kind, message) = match metric {
             Metric::Errors => (
-                first(|kind| kind != ErrorKind::Mismatch),
+                fault.cloned(),
                 self.errors.keys().next().copied(),
-                format!(
-                    "{} connections to {name} failed",
-                    Metric::Errors.of(self).unwrap_or(0.0)
-                ),
+                format!("{} connections to {name} failed", self.errors_in_all()),
             ),
             Metric::Corrupt => (
-                first(|kind| kind == ErrorKind::Mismatch),
+                fault.filter(|f| f.kind == ErrorKind::Mismatch).cloned(),
                 Some(ErrorKind::Mismatch),
                 format!("{} replies of {name} were not what was sent", self.wrong()),
             ),
@@ -330,10 +333,13 @@ mod tests {
             (run(unsent), "unsent>9", vec![]),
             (run(corrupt), "errors>5,loss>5%", vec![Mismatch]),
             (run(corrupt), "corrupt>1", vec![]),
-            (errors(Reset), "", vec![Reset, Lost]),
+            (errors(Reset), "", vec![Reset]),
             (errors(Reset), "errors>5,loss>5%", vec![]),
             (errors(Reset), "loss>5%", vec![Reset]),
+            (errors(Reset), "errors>5", vec![Lost]),
+            (errors(Mismatch), "", vec![Mismatch]),
             (errors(Mismatch), "errors>5,loss>5%", vec![Mismatch]),
+            (errors(Mismatch), "errors>5,loss>5%,corrupt>5", vec![]),
             (
                 run(sent(5, 5)),
                 "p99>1us,rate<9",

@@ -45,7 +45,7 @@ pub enum Metric {
     Late,
     /// Right replies a second.
     Rate,
-    /// Connections that failed, for whatever reason but a wrong reply.
+    /// Errors of every kind: connections that failed.
     Errors,
     /// Replies that are not what was sent.
     Corrupt,
@@ -181,7 +181,7 @@ impl Metric {
             Metric::Loss => share(counts.lost),
             Metric::Late => share(counts.late),
             Metric::Rate => Some(report.echoes_per_s()),
-            Metric::Errors => Some(report.failed_connections() as f64),
+            Metric::Errors => Some(report.errors_in_all() as f64),
             Metric::Corrupt => Some(report.wrong() as f64),
             Metric::Unsent => Some(counts.unsent as f64),
         }

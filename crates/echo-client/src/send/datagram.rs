@@ -10,9 +10,11 @@ use super::difference;
 use super::show::Show;
 use super::source::Source;
 use super::watched::Watched;
-use crate::connection::{Address, Connect, ConnectError, Connection, TICK, connect};
+use super::{End, Trouble};
+use crate::connection::{Address, Connect, ConnectError, Connection, ErrorKind, TICK, connect};
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::report::{Fault, Report};
 
 /// The most that UDP carries: the 65,535 of its length field less its 8-byte header, and over
 /// IPv4 less the 20-byte header of the packet, whose length field counts that too.
@@ -25,16 +27,17 @@ pub fn exchange(
     config: &Connect,
     source: Source,
     show: &mut Show,
+    report: &mut Report,
     interrupt: &Interrupt,
-) -> Result<(), Failure> {
+) -> Result<End, Trouble> {
     let message = Message::read(source)?;
-    let connection = connect(config, interrupt)?;
+    let connection = connect(config, interrupt).map_err(Fault::from)?;
     let is_ipv4 = matches!(connection.remote, Address::Udp(remote) if remote.is_ipv4());
     message.check(is_ipv4, "the message")?;
     if config.verbose {
         output::note(format_args!("connected {}", connection.ends()));
     }
-    try_one(connection, config, &message, show, interrupt)
+    try_one(connection, config, &message, show, report, interrupt)
 }
 
 /// A message that fits a datagram.
@@ -45,7 +48,7 @@ struct Message {
 }
 
 impl Message {
-    fn read(mut source: Source) -> Result<Self, Failure> {
+    fn read(mut source: Source) -> Result<Self, Trouble> {
         let mut message = Message {
             bytes: Vec::new(),
             payload: 0,
@@ -79,10 +82,14 @@ fn try_one(
     config: &Connect,
     message: &Message,
     show: &mut Show,
+    report: &mut Report,
     interrupt: &Interrupt,
-) -> Result<(), Failure> {
+) -> Result<End, Trouble> {
     let watched = Watched::new(connection.socket, &config.narrator);
     let mut socket = &watched;
+    report.target.found(&connection.remote);
+    report.counts.connections = 1;
+    report.counts.sent_bytes = message.bytes.len() as u64;
     let peer = connection.remote.to_string();
     socket
         .set_read_timeout(Some(TICK.min(config.timeout.0)))
@@ -103,19 +110,29 @@ fn try_one(
             }
         }
     });
+    report.elapsed = start.elapsed();
     match result {
-        Ok(Some(len)) => check(&buffer[..len], message, &peer, show),
-        Ok(None) => Err(Failure::bad(match interrupt.why() {
-            Some(why) => anyhow!("{peer}: {why} before the reply came"),
-            None => anyhow!(
-                "{peer}: no reply within {}: 0 of {} bytes came back; UDP loses datagrams without \
-                 a word: send again, or allow more time with --timeout",
-                config.timeout,
-                message.bytes.len()
-            ),
-        })),
-        Err(error) => Err(ConnectError::on(&connection.remote, &error).into()),
+        Ok(Some(len)) => {
+            report.counts.received_bytes = len as u64;
+            check(&buffer[..len], message, &peer, show)
+        }
+        Ok(None) => Err(unanswered(config, message, &peer, interrupt).into()),
+        Err(error) => Err(Fault::from(ConnectError::on(&connection.remote, &error)).into()),
     }
+}
+
+fn unanswered(config: &Connect, message: &Message, peer: &str, interrupt: &Interrupt) -> Fault {
+    if let Some(why) = interrupt.why() {
+        let message = format!("{peer}: {why} before the reply came");
+        return Fault::new(ErrorKind::Interrupted, message);
+    }
+    let message = format!(
+        "{peer}: no reply within {}: 0 of {} bytes came back; UDP loses datagrams without a word: \
+         send again, or allow more time with --timeout",
+        config.timeout,
+        message.bytes.len()
+    );
+    Fault::new(ErrorKind::Timeout, message)
 }
 
 fn is_tick(error: &io::Error) -> bool {
@@ -123,19 +140,20 @@ fn is_tick(error: &io::Error) -> bool {
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
-fn check(reply: &[u8], message: &Message, peer: &str, show: &mut Show) -> Result<(), Failure> {
+fn check(reply: &[u8], message: &Message, peer: &str, show: &mut Show) -> Result<End, Trouble> {
     let sent = &message.bytes[..];
     let same = reply.iter().zip(sent).take_while(|(a, b)| a == b).count();
     show.take(&reply[..same.min(message.payload)])?;
     if same == sent.len() && same == reply.len() {
-        return show.end();
+        return End::whole(show);
     }
     show.unexpected(&reply[same..])?;
     let offset = same as u64;
     Err(if same == reply.len() {
-        let how = "the reply's datagram ends";
-        difference::short(peer, offset, sent.len() as u64, &sent[same..], how)
+        let how = Fault::new(ErrorKind::Mismatch, "the reply's datagram ends");
+        difference::short(peer, offset, sent.len() as u64, &sent[same..], &how)
     } else {
         difference::differs(peer, offset, &sent[same..], &reply[same..])
-    })
+    }
+    .into())
 }

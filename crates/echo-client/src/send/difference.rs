@@ -1,35 +1,35 @@
 //! How an echo that is not what was sent is told: where, what was expected, what came.
 
-use anyhow::anyhow;
-use echo_core::Failure;
 use echo_core::escape::Escaped;
 
 use super::window::CONTEXT;
+use crate::connection::ErrorKind;
+use crate::report::Fault;
 
 const REMEDY: &str = "is it an echo server, with the same --framing?";
 
 /// Bytes that should not be: `expected` is what should have come at `offset`, and is empty where
 /// the echo should have ended.
-pub fn differs(peer: &str, offset: u64, expected: &[u8], got: &[u8]) -> Failure {
+pub fn differs(peer: &str, offset: u64, expected: &[u8], got: &[u8]) -> Fault {
     let got = Escaped(&got[..got.len().min(CONTEXT)]);
-    Failure::bad(match expected {
-        [] => anyhow!(
-            "{peer}: the echo has excess bytes at offset {offset}: expected the end, got \"{got}\"; {REMEDY}"
-        ),
+    let told = match expected {
+        [] => format!("has excess bytes at offset {offset}: expected the end"),
         _ => {
             let expected = Escaped(&expected[..expected.len().min(CONTEXT)]);
-            anyhow!(
-                "{peer}: the echo differs at offset {offset}: expected \"{expected}\", got \"{got}\"; {REMEDY}"
-            )
+            format!("differs at offset {offset}: expected \"{expected}\"")
         }
-    })
+    };
+    let message = format!("{peer}: the echo {told}, got \"{got}\"; {REMEDY}");
+    Fault::new(ErrorKind::Mismatch, message)
 }
 
-/// An echo that ended at `offset`, too early.
-pub fn short(peer: &str, offset: u64, sent: u64, expected: &[u8], how: &str) -> Failure {
+/// An echo that ended at `offset` of `sent`, too early, as `how` tells.
+pub fn short(peer: &str, offset: u64, sent: u64, expected: &[u8], how: &Fault) -> Fault {
     let expected = Escaped(&expected[..expected.len().min(CONTEXT)]);
-    Failure::bad(anyhow!(
+    let (kind, how) = (how.kind, &how.message);
+    let message = format!(
         "{peer}: the echo is short: {how} after {offset} of {sent} bytes had come back; \
          expected \"{expected}\" at offset {offset}, got the end; {REMEDY}"
-    ))
+    );
+    Fault::new(kind, message)
 }

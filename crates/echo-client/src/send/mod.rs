@@ -18,9 +18,11 @@ use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
-use crate::connection::{Connect, connect};
-use crate::interrupt::Interrupt;
+use crate::connection::{self, Connect, ErrorKind, congestion_control};
+use crate::interrupt::{Interrupt, Why};
 use crate::narrator::Narrator;
+use crate::output;
+use crate::report::{Fault, Mode, Report, Thresholds};
 use show::Show;
 use source::Source;
 use watched::Watched;
@@ -55,6 +57,12 @@ pub struct Send {
     /// Read at most this much of a stream at a time; little shows that it has no messages
     #[arg(long, value_name = "SIZE", default_value = "64KiB")]
     pub buffer: Size,
+    /// Fail when any of these holds: max>200ms; by default when the echo is not what was sent
+    #[arg(long, value_name = "CONDITIONS", help_heading = "Result")]
+    pub fail_if: Option<Thresholds>,
+    /// Print the report as one JSON document, and not the echo
+    #[arg(long, conflicts_with = "raw", help_heading = "Result")]
+    pub json: bool,
     /// Tell each socket call and what it means, on standard error; `json` for programs
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "off",
           default_missing_value = "text", value_name = "FORMAT")]
@@ -81,33 +89,114 @@ impl Settings for Send {
     }
 }
 
+/// How an exchange ended that went well.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// Everything is back.
+    Whole,
+    /// Somebody stopped it between two messages.
+    Stopped(Why),
+}
+
+/// Why an exchange did not go well.
+#[derive(Debug)]
+pub enum Trouble {
+    /// What was asked for, the way there or the far end: a part of the report.
+    There(Fault),
+    /// This program cannot go on, whatever the far end does.
+    Here(Failure),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Trouble::There(fault)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Here(failure)
+    }
+}
+
+impl End {
+    /// Everything is back, and shown.
+    fn whole(show: &mut Show) -> Result<Self, Trouble> {
+        show.end()?;
+        Ok(End::Whole)
+    }
+}
+
 /// Sends, checks and shows.
-pub fn run(
-    mut connect_config: Connect,
-    config: Send,
+pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<(), Failure> {
+    let source = Source::open(&config, &connect)?;
+    let colour = connect.color.enabled(std::io::stderr().is_terminal());
+    let mut report = Report::new(Mode::Send, &connect, &config);
+    connect.narrator = Narrator::new(config.explain, config.lang, colour);
+    let is_text = !source.is_stream;
+    let mut show = Show::new(&config, &source, connect.framing);
+    let ended = exchange(&connect, &config, source, &mut show, &mut report, interrupt);
+    show.sum_up(report.counts.received_bytes, report.elapsed);
+    let stopped = match ended {
+        Ok(End::Whole) => None,
+        Ok(End::Stopped(why)) => Some(why),
+        Err(Trouble::There(fault)) => {
+            report.fault = Some(fault);
+            interrupt.why()
+        }
+        Err(Trouble::Here(failure)) => return Err(failure),
+    };
+    count(&mut report, is_text);
+    report.conclude(config.fail_if.as_ref(), stopped);
+    // In text the echo itself is the result.
+    output::report(&report, config.json, false)
+}
+
+fn exchange(
+    connect: &Connect,
+    config: &Send,
+    source: Source,
+    show: &mut Show,
+    report: &mut Report,
     interrupt: &Interrupt,
-) -> Result<(), Failure> {
+) -> Result<End, Trouble> {
     let options = stream::Options {
-        timeout: connect_config.timeout,
+        timeout: connect.timeout,
         half_close: config.half_close,
         buffer: buffer(config.buffer)?,
     };
-    let source = Source::open(&config, &connect_config)?;
-    let mut show = Show::new(&config, &source, connect_config.framing);
-    let colour = connect_config
-        .color
-        .enabled(std::io::stderr().is_terminal());
-    connect_config.narrator = Narrator::new(config.explain, config.lang, colour);
-    if connect_config.is_udp() {
-        return datagram::exchange(&connect_config, source, &mut show, interrupt);
+    if connect.is_udp() {
+        return datagram::exchange(connect, source, show, report, interrupt);
     }
-    let connection = connect(&connect_config, interrupt)?;
-    if connect_config.verbose {
-        crate::output::note(format_args!("connected {}", connection.ends()));
+    let connection = connection::connect(connect, interrupt).map_err(Fault::from)?;
+    if connect.verbose {
+        output::note(format_args!("connected {}", connection.ends()));
     }
-    let socket = Watched::new(connection.socket, &connect_config.narrator);
+    report.target.found(&connection.remote);
+    report.environment.congestion_control = congestion_control(&connection.socket);
+    report.counts.connections = 1;
+    let socket = Watched::new(connection.socket, &connect.narrator);
     let peer = connection.remote.to_string();
-    stream::exchange(socket, peer, options, source, &mut show, interrupt)
+    stream::exchange(socket, peer, options, source, show, report, interrupt)
+}
+
+/// Counts the whole as one request, of which a text's round trip is known: a stream's would be
+/// that of whoever types it, too.
+fn count(report: &mut Report, is_text: bool) {
+    let counts = &mut report.counts;
+    counts.sent = counts.connections.min(1);
+    let kind = report.fault.as_ref().map(|fault| fault.kind);
+    match kind {
+        None => counts.unique = counts.sent,
+        Some(ErrorKind::Mismatch) => counts.corrupt = counts.sent,
+        Some(_) if counts.received_bytes > 0 => counts.truncated = counts.sent,
+        Some(_) => {}
+    }
+    counts.lost = counts.sent - counts.unique;
+    counts.received = counts.unique + counts.corrupt + counts.truncated;
+    if is_text && counts.unique > 0 {
+        report.rtt.record(report.elapsed);
+    }
 }
 
 /// The room for one read.

@@ -1,19 +1,46 @@
 //! Shows what comes back: as it is, or as a line of text in which nothing acts on a terminal.
 
+use std::fmt;
+use std::time::{Duration, Instant};
+
 use echo_core::Failure;
 use echo_core::escape::Escaped;
 use echo_core::framing::{Framing, HEADER_LEN};
 
 use super::Send;
 use super::source::Source;
+use crate::bench::progress::Progress;
 use crate::output;
 
 /// A stream's part that is shown as text at most; of more, the number of bytes says enough.
 const SHOWN: usize = 1024;
 
+/// A file that takes less is there before anybody wonders.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// Bytes, the time they took, and what that makes a second.
+struct Speed {
+    received: u64,
+    elapsed: Duration,
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mb, seconds) = (self.received as f64 / 1e6, self.elapsed.as_secs_f64());
+        let rate = mb / seconds.max(1e-9);
+        write!(f, "{mb:.1} MB in {seconds:.1} s, {rate:.1} MB/s each way")
+    }
+}
+
 /// Where the echo goes, payload only.
 pub struct Show {
     raw: bool,
+    /// The result is a document.
+    is_silent: bool,
+    progress: Progress,
+    start: Instant,
+    /// How long a file is.
+    total: Option<u64>,
     is_stream: bool,
     headers: Headers,
     /// Nothing that differs from what was sent has been taken.
@@ -29,6 +56,10 @@ impl Show {
     pub fn new(config: &Send, source: &Source, framing: Framing) -> Self {
         Show {
             raw: config.raw,
+            is_silent: config.json,
+            progress: Progress::new(),
+            start: Instant::now(),
+            total: source.len,
             is_stream: source.is_stream,
             headers: Headers::new(framing),
             is_identical: true,
@@ -47,6 +78,23 @@ impl Show {
         Ok(())
     }
 
+    /// Tells a person how far a file is that takes its time.
+    pub fn progress(&mut self, received: u64) {
+        let elapsed = self.start.elapsed();
+        if let (Some(total), true) = (self.total, elapsed >= SLOW) {
+            let speed = Speed { received, elapsed };
+            let share = received as f64 / total.max(1) as f64 * 100.0;
+            self.progress.show(format_args!("{share:.0}%  {speed}"));
+        }
+    }
+
+    /// Ends what [`Show::progress`] tells, if it has told anything.
+    pub fn sum_up(&mut self, received: u64, elapsed: Duration) {
+        if self.progress.clear() {
+            output::note(Speed { received, elapsed });
+        }
+    }
+
     /// Takes bytes that are not what was sent, and ends. Of frames with headers nothing is shown
     /// from there on, since nobody knows what is payload.
     pub fn unexpected(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -58,6 +106,9 @@ impl Show {
     }
 
     fn payload(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        if self.is_silent {
+            return Ok(());
+        }
         if self.raw {
             return output::bytes(payload).map_err(output::failure);
         }
@@ -96,7 +147,7 @@ impl Show {
     }
 
     fn line(&mut self) -> Result<(), Failure> {
-        if self.raw {
+        if self.raw || self.is_silent {
             return Ok(());
         }
         let verdict = if self.is_identical { " identical" } else { "" };

@@ -7,8 +7,9 @@ use anyhow::anyhow;
 use echo_core::Failure;
 use echo_core::framing::{Decoder, FrameError, Framing};
 
-use super::Send;
-use crate::connection::{Connect, cause};
+use super::{Send, Trouble};
+use crate::connection::{Connect, ErrorKind, cause};
+use crate::report::Fault;
 
 /// The most that is read at a time, and therefore the longest frame that `length` makes of a
 /// stream: from 64 KiB on, bulk throughput no longer grows with the size of a write.
@@ -20,6 +21,8 @@ pub struct Source {
     pub name: String,
     /// Whether its size is unknown until its end: a file or standard input, not a text.
     pub is_stream: bool,
+    /// How long a file is.
+    pub len: Option<u64>,
     reader: Box<dyn Read + std::marker::Send>,
     framing: Framing,
     chunk: usize,
@@ -65,7 +68,12 @@ impl Source {
                     let cause = cause(&error);
                     Failure::usage(anyhow!("cannot read {name}: {cause}; check --file"))
                 })?;
-            return Ok(Source::stream(name, Box::new(file), connect));
+            // What is no regular file says nothing of its length.
+            let data = file.metadata().ok().filter(|data| data.is_file());
+            return Ok(Source {
+                len: data.map(|data| data.len()),
+                ..Source::stream(name, Box::new(file), connect)
+            });
         }
         if config.message == "-" {
             let name = "standard input".to_owned();
@@ -97,6 +105,7 @@ impl Source {
         Source {
             name,
             is_stream: true,
+            len: None,
             reader,
             framing: connect.framing,
             chunk,
@@ -109,7 +118,7 @@ impl Source {
 
     /// The next bytes to send, or `None` at the end. Waits for input no longer than it must: what
     /// one read returns is sent at once.
-    pub fn next(&mut self) -> Result<Option<Piece>, Failure> {
+    pub fn next(&mut self) -> Result<Option<Piece>, Trouble> {
         if self.state == State::Ended {
             return Ok(None);
         }
@@ -121,7 +130,8 @@ impl Source {
             }
         };
         let len = read.map_err(|error| {
-            Failure::bad(anyhow!("cannot read {}: {}", self.name, cause(&error)))
+            let message = format!("cannot read {}: {}", self.name, cause(&error));
+            Fault::new(ErrorKind::File, message)
         })?;
         bytes.truncate(len);
         let fresh = std::mem::replace(&mut self.state, State::Reading) == State::Fresh;
@@ -140,7 +150,7 @@ impl Source {
                 .map_err(|error| Failure::usage(too_long(error)))?,
         }
         let is_padding = len == 0 && self.framing == Framing::Lines;
-        self.piece(framed, is_padding).map(Some)
+        Ok(Some(self.piece(framed, is_padding)?))
     }
 
     fn piece(&mut self, bytes: Vec<u8>, is_padding: bool) -> Result<Piece, Failure> {
@@ -171,7 +181,7 @@ mod tests {
     use super::*;
     use echo_core::units::Size;
 
-    fn pieces(text: &str, stream: bool, framing: Framing, max: u64) -> Result<Vec<Piece>, Failure> {
+    fn pieces(text: &str, stream: bool, framing: Framing, max: u64) -> Result<Vec<Piece>, Trouble> {
         let connect = Connect {
             framing,
             max_frame: Size(max),
@@ -251,7 +261,9 @@ mod tests {
             (Framing::Lines, false),
             (Framing::Lines, true),
         ] {
-            let failure = pieces("abcdefgh", stream, framing, 4).unwrap_err();
+            let Err(Trouble::Here(failure)) = pieces("abcdefgh", stream, framing, 4) else {
+                panic!("a frame over the limit was taken");
+            };
             assert_eq!(failure.exit, echo_core::Exit::Usage);
             assert!(failure.to_string().contains("--max-frame"), "{failure}");
         }

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use echo_core::Failure;
 use echo_core::units::Timespan;
 
@@ -13,8 +13,10 @@ use super::show::Show;
 use super::source::Source;
 use super::watched::Watched;
 use super::window::Window;
-use crate::connection::{TICK, cause};
+use super::{End, Trouble};
+use crate::connection::{ErrorKind, TICK, cause};
 use crate::interrupt::{Interrupt, Why};
+use crate::report::{Fault, Report};
 
 /// A server that has returned everything and heard that nothing more comes should close. One
 /// that has not after this long never will; that is its own affair, for the echo is complete.
@@ -36,15 +38,18 @@ pub struct Options {
     pub buffer: usize,
 }
 
-/// Sends all of `source`, ends the sending half, and checks the echo up to its end.
+/// Sends all of `source`, ends the sending half, and checks the echo up to its end. How many
+/// bytes that were, and how long it took, is put into the `report`.
 pub fn exchange(
     socket: Watched,
     peer: String,
     options: Options,
     source: Source,
     show: &mut Show,
+    report: &mut Report,
     interrupt: &Interrupt,
-) -> Result<(), Failure> {
+) -> Result<End, Trouble> {
+    let start = Instant::now();
     let socket = Arc::new(socket);
     let window = Arc::new(Window::default());
     socket
@@ -65,10 +70,14 @@ pub fn exchange(
         buffer: options.buffer,
         received: 0,
         written: 0,
-        last_progress: Instant::now(),
+        last_byte: start,
+        last_progress: start,
         urged: false,
     };
     let result = receiver.run(show, interrupt);
+    report.elapsed = receiver.last_byte - start;
+    report.counts.sent_bytes = window.progress().written;
+    report.counts.received_bytes = receiver.received;
     window.close();
     // Whatever the sender waits for, it ends; that the socket may be gone already is no matter.
     let _ = socket.abandon();
@@ -89,7 +98,7 @@ fn send(mut source: Source, socket: &Watched, window: &Window, half_close: bool)
                     return;
                 }
                 if let Err(error) = write(&piece.bytes, socket, window) {
-                    return window.break_off(cause(&error));
+                    return window.break_off(broken(&error));
                 }
             }
             Ok(None) => {
@@ -99,8 +108,8 @@ fn send(mut source: Source, socket: &Watched, window: &Window, half_close: bool)
                 }
                 return;
             }
-            Err(failure) => {
-                window.fail(failure);
+            Err(trouble) => {
+                window.fail(trouble);
                 return end_sending(socket);
             }
         }
@@ -137,25 +146,26 @@ struct Receiver<'a> {
     received: u64,
     /// What had been written when progress was last looked at.
     written: u64,
+    last_byte: Instant,
     last_progress: Instant,
     /// The sending half was ended because the echo did not come.
     urged: bool,
 }
 
 impl Receiver<'_> {
-    fn run(&mut self, show: &mut Show, interrupt: &Interrupt) -> Result<(), Failure> {
+    fn run(&mut self, show: &mut Show, interrupt: &Interrupt) -> Result<End, Trouble> {
         let mut buffer = vec![0; self.buffer];
         loop {
             match self.socket.read(&mut buffer) {
-                Ok(0) => return self.ended(show, "the server closed the connection"),
+                Ok(0) => return self.ended(show, closed()),
                 Ok(len) => self.take(&buffer[..len], show)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_tick(&error) => {
-                    if self.idle(show)? {
-                        return show.end();
+                    if let Some(end) = self.idle(show)? {
+                        return Ok(end);
                     }
                 }
-                Err(error) => return self.ended(show, &cause(&error)),
+                Err(error) => return self.ended(show, broken(&error)),
             }
             if let Some(why) = interrupt.why() {
                 return self.interrupted(why, show);
@@ -163,7 +173,7 @@ impl Receiver<'_> {
         }
     }
 
-    fn take(&mut self, bytes: &[u8], show: &mut Show) -> Result<(), Failure> {
+    fn take(&mut self, bytes: &[u8], show: &mut Show) -> Result<(), Trouble> {
         let comparison = self.window.compare(bytes);
         let (same, rest) = bytes.split_at(comparison.same);
         let payload = match self.window.progress().padding {
@@ -175,7 +185,9 @@ impl Receiver<'_> {
         };
         show.take(payload)?;
         self.received += same.len() as u64;
-        self.last_progress = Instant::now();
+        show.progress(self.received);
+        self.last_byte = Instant::now();
+        self.last_progress = self.last_byte;
         if rest.is_empty() {
             if self.is_all_back() {
                 end_sending(self.socket);
@@ -183,25 +195,25 @@ impl Receiver<'_> {
             return Ok(());
         }
         show.unexpected(rest)?;
-        Err(difference::differs(
-            &self.peer,
-            self.received,
-            &comparison.expected,
-            rest,
-        ))
+        let (offset, expected) = (self.received, comparison.expected);
+        self.received += rest.len() as u64;
+        Err(difference::differs(&self.peer, offset, &expected, rest).into())
     }
 
-    /// Nothing came for a while. Says whether the exchange is over.
-    fn idle(&mut self, show: &mut Show) -> Result<bool, Failure> {
-        if let Some(failure) = self.window.failure() {
-            return Err(failure);
+    /// Nothing came for a while. Says whether the exchange is over by that.
+    fn idle(&mut self, show: &mut Show) -> Result<Option<End>, Trouble> {
+        if let Some(trouble) = self.window.trouble() {
+            return Err(trouble);
         }
-        if let Some(cause) = self.window.broken() {
-            return self.ended(show, &cause).map(|()| true);
+        if let Some(how) = self.window.broken() {
+            return self.ended(show, how).map(Some);
         }
         let progress = self.window.progress();
         if self.is_all_back() {
-            return Ok(self.last_progress.elapsed() >= GRACE.min(self.timeout.0));
+            return match self.last_progress.elapsed() >= GRACE.min(self.timeout.0) {
+                true => Ok(Some(End::whole(show)?)),
+                false => Ok(None),
+            };
         }
         let is_all_sent = progress.is_complete && progress.written == progress.pushed;
         if is_all_sent && !self.urged && self.last_progress.elapsed() >= self.timeout.0 / QUIET {
@@ -217,47 +229,42 @@ impl Receiver<'_> {
             self.last_progress = Instant::now();
         } else if self.last_progress.elapsed() >= self.timeout.0 {
             show.end_early()?;
-            return Err(Failure::bad(anyhow!(
+            let message = format!(
                 "{}: no progress for {}: {} of {} bytes sent came back; is it an echo server, \
                  with the same --framing? Allow more time with --timeout",
-                self.peer,
-                self.timeout,
-                self.received,
-                progress.written
-            )));
+                self.peer, self.timeout, self.received, progress.written
+            );
+            return Err(Fault::new(ErrorKind::Timeout, message).into());
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The connection is over. That is well when everything is back: whether it then ends in an
     /// orderly way or in a reset says nothing about the echo.
-    fn ended(&mut self, show: &mut Show, how: &str) -> Result<(), Failure> {
+    fn ended(&mut self, show: &mut Show, how: Fault) -> Result<End, Trouble> {
         if self.is_all_back() {
-            return show.end();
+            return End::whole(show);
         }
         show.end_early()?;
-        if let Some(failure) = self.window.failure() {
-            return Err(failure);
+        if let Some(trouble) = self.window.trouble() {
+            return Err(trouble);
         }
         if self.urged {
-            return Err(Failure::bad(anyhow!(
+            let message = format!(
                 "{}: nothing came back for {}, and when told that nothing more would be sent, the \
-                 server gave no more than {} of {} bytes ({how}); is it an echo server, with the \
+                 server gave no more than {} of {} bytes ({}); is it an echo server, with the \
                  same --framing? Allow more time with --timeout",
                 self.peer,
                 Timespan(self.timeout.0 / QUIET),
                 self.received,
                 self.window.progress().pushed,
-            )));
+                how.message,
+            );
+            return Err(Fault::new(ErrorKind::Timeout, message).into());
         }
         let expected = self.window.compare(b"").expected;
-        Err(difference::short(
-            &self.peer,
-            self.received,
-            self.window.progress().pushed,
-            &expected,
-            how,
-        ))
+        let pushed = self.window.progress().pushed;
+        Err(difference::short(&self.peer, self.received, pushed, &expected, &how).into())
     }
 
     fn is_all_back(&self) -> bool {
@@ -266,23 +273,30 @@ impl Receiver<'_> {
     }
 
     /// Whoever asks to stop may do so between two messages; a deadline is for the whole.
-    fn interrupted(&mut self, why: Why, show: &mut Show) -> Result<(), Failure> {
+    fn interrupted(&mut self, why: Why, show: &mut Show) -> Result<End, Trouble> {
+        if self.is_all_back() {
+            return End::whole(show);
+        }
         let progress = self.window.progress();
-        let is_well = match why {
-            Why::Signal => self.received >= progress.due,
-            Why::Deadline(_) => self.is_all_back(),
-        };
-        if is_well {
-            return show.end();
+        if why == Why::Signal && self.received >= progress.due {
+            show.end()?;
+            return Ok(End::Stopped(why));
         }
         show.end_early()?;
-        Err(Failure::bad(anyhow!(
+        let message = format!(
             "{}: {why}: {} of {} bytes sent had come back identical",
-            self.peer,
-            self.received,
-            progress.written
-        )))
+            self.peer, self.received, progress.written
+        );
+        Err(Fault::new(ErrorKind::Interrupted, message).into())
     }
+}
+
+fn closed() -> Fault {
+    Fault::new(ErrorKind::Closed, "the server closed the connection")
+}
+
+fn broken(error: &io::Error) -> Fault {
+    Fault::new(ErrorKind::of(error), cause(error))
 }
 
 /// Whether a read only ran into its limit of time. `TimedOut` is the connection's own end: TCP has

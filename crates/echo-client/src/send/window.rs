@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use echo_core::Failure;
-
+use super::Trouble;
 use super::source::Piece;
+use crate::report::Fault;
 
 /// More than the kernels of both ends hold for one connection (Linux allows 4 MiB to send and
 /// 6 MiB to receive, each way, by default), so that only a server that stores what it should
@@ -23,8 +23,8 @@ pub struct Window {
 struct State {
     in_flight: VecDeque<u8>,
     progress: Progress,
-    failure: Option<Failure>,
-    broken: Option<String>,
+    trouble: Option<Trouble>,
+    broken: Option<Fault>,
     closed: bool,
 }
 
@@ -85,22 +85,22 @@ impl Window {
     }
 
     /// Tells why nothing more can be sent, though there is more.
-    pub fn fail(&self, failure: Failure) {
-        self.lock().failure = Some(failure);
+    pub fn fail(&self, trouble: Trouble) {
+        self.lock().trouble = Some(trouble);
     }
 
     /// Tells that the connection takes no more, and why.
-    pub fn break_off(&self, cause: String) {
-        self.lock().broken = Some(cause);
+    pub fn break_off(&self, how: Fault) {
+        self.lock().broken = Some(how);
     }
 
     /// Why nothing more can be sent; told once.
-    pub fn failure(&self) -> Option<Failure> {
-        self.lock().failure.take()
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.lock().trouble.take()
     }
 
     /// Why the connection takes no more.
-    pub fn broken(&self) -> Option<String> {
+    pub fn broken(&self) -> Option<Fault> {
         self.lock().broken.clone()
     }
 
