@@ -11,12 +11,12 @@ use super::{Delay, Share};
 /// Nothing is kept between places, so that the order in which they are visited, and by which
 /// worker, changes nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// The draws for the message `message` (0: the connection itself) of connection `connection`,
     /// made by the fault that is listed at `fault`.
-    pub(super) fn new(seed: u64, fault: usize, connection: u64, message: u64) -> Self {
+    pub(crate) fn new(seed: u64, fault: usize, connection: u64, message: u64) -> Self {
         let place = [fault as u64, connection, message];
         Dice(place.into_iter().fold(mix(seed), |state, part| {
             mix(state.wrapping_add(GAMMA) ^ mix(part.wrapping_add(GAMMA)))
@@ -35,7 +35,7 @@ impl Dice {
     }
 
     /// A number below `bound`, all equally likely; 0 when the bound is 0.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 

@@ -18,6 +18,8 @@ use serde::{Serialize, Serializer};
 
 pub use action::{Action, After, Corruption, Delay};
 pub(crate) use datagram::{DatagramFaults, Reply};
+#[cfg(test)]
+pub(crate) use dice::Dice;
 pub use grammar::ParseFaultError;
 pub use place::{Network, PeerFilter, Pick, Place, Share};
 pub(crate) use plan::{Plan, backlog, refuses_all};

@@ -13,6 +13,8 @@ use socket2::{SockRef, Socket};
 use crate::event::Applied;
 use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
 use crate::fault::{self, Network, Plan};
+#[cfg(test)]
+use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::shared::Shared;
 use crate::socket::listener::{Listener, SocketFile};
@@ -204,11 +206,20 @@ impl Acceptor {
 
     /// Gives a connection its number and its place, or turns it away: first where a fault does, for
     /// it takes no place then.
-    fn admit(&mut self, shared: &Shared, stream: Stream, address: PeerAddress) -> Option<Accepted> {
+    pub(crate) fn admit(
+        &mut self,
+        shared: &Shared,
+        stream: Stream,
+        address: PeerAddress,
+    ) -> Option<Accepted> {
         let (id, network) = (self.next_id, stream.network());
         let refuses = |plan: &Arc<Plan>| plan.refuses(network, id, address);
         if shared.faults.as_ref().is_some_and(refuses) {
             self.next_id += 1;
+            #[cfg(test)]
+            if defect::has(Mutant::PlaceLost) {
+                std::mem::forget(shared.limits.admit(address));
+            }
             // Without it the peer sees the end all the same.
             let _: io::Result<()> = stream.reset_on_close();
             shared.events.tell(|| Kind::Fault {

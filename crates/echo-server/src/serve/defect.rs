@@ -1,11 +1,41 @@
 //! A defect on purpose, in tests alone: what happens to the other peers when one brings it out.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use crate::event::{Kind, PeerAddress, Stop};
 use crate::{Config, Server};
+
+/// A fault that this server once had, brought back in a thread to see that it would be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// Room to write is of no interest while a fault holds the bytes.
+    EdgeLost,
+    /// Who takes nothing while the server drains is not tried.
+    Untried,
+    /// A connection that a fault refuses takes a place.
+    PlaceLost,
+    /// A turn has no end.
+    Endless,
+    /// Who is owed an answer is idle.
+    IdleWhileOwed,
+}
+
+thread_local! {
+    static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Brings a fault back in this thread, or none.
+pub(crate) fn bring_back(mutant: Option<Mutant>) {
+    MUTANT.set(mutant);
+}
+
+/// Whether this thread has the fault.
+pub(crate) fn has(mutant: Mutant) -> bool {
+    MUTANT.get() == Some(mutant)
+}
 
 /// Brings the defect out.
 const WORD: &[u8] = b"xyzzy";

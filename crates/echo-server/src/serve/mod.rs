@@ -10,6 +10,8 @@ mod outbox;
 mod peer;
 mod peers;
 pub(crate) mod shared;
+#[cfg(test)]
+mod simulation;
 mod spin;
 mod timers;
 mod turn;

@@ -7,6 +7,8 @@ use echo_core::framing::{Decoded, Decoder};
 
 use crate::event::{ConnectionId, Kind, Origin, PeerAddress, Reason};
 use crate::fault::{Ending, StreamFaults};
+#[cfg(test)]
+use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::limits::Permit;
 use crate::serve::outbox::{Flow, Outbox, Owed};
@@ -148,6 +150,10 @@ impl Peer {
     pub(crate) fn note(&mut self, ready: Readiness) -> bool {
         self.urgent |= ready.urgent;
         self.read_to_end |= ready.read_closed || ready.urgent;
+        #[cfg(test)]
+        if defect::has(Mutant::EdgeLost) && !self.outbox.takes_pipes() {
+            return ready.readable || self.read_to_end || ready.error;
+        }
         ready.readable || self.read_to_end || ready.error || self.outbox.owed() == Owed::Room
     }
 
@@ -190,6 +196,10 @@ impl Peer {
             _ if matches!(self.phase, Phase::Lingering(..)) => return None,
             Owed::Nothing | Owed::Others => (patience.idle, SILENT, Reason::Idle),
             Owed::Room => (patience.write, STUCK, Reason::Unread),
+            #[cfg(test)]
+            Owed::Time if defect::has(Mutant::IdleWhileOwed) => {
+                (patience.idle, SILENT, Reason::Idle)
+            }
             Owed::Time => return None,
         };
         let drain = patience.drain_until.map(|_| (drain, Reason::Shutdown));
@@ -235,7 +245,7 @@ impl Peer {
         let origin = Origin::Stream(self.id, self.address);
         turn.events.received(origin, &buffer[..n], n);
         #[cfg(test)]
-        crate::serve::defect::strike(&buffer[..n]);
+        defect::strike(&buffer[..n]);
         let flow = self.reply(&buffer[..n], turn)?;
         if n == room {
             self.bulk = (self.bulk + 1).min(MAX_BULK);

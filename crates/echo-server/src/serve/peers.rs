@@ -13,6 +13,8 @@ use crate::config::Config;
 use crate::event::stats::Counters;
 use crate::event::{Kind, Reason};
 use crate::fault::StreamFaults;
+#[cfg(test)]
+use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::peer::{Next, Patience, Peer, Readiness};
 use crate::serve::shared::Shared;
@@ -88,7 +90,7 @@ impl Peers {
         register: impl FnOnce(&mut Stream, usize) -> std::io::Result<()>,
     ) {
         #[cfg(test)]
-        crate::serve::defect::strike_from(accepted.address);
+        defect::strike_from(accepted.address);
         let Config {
             framing, max_frame, ..
         } = &self.shared.config;
@@ -186,6 +188,10 @@ impl Peers {
         if let Some((_, reason)) = peer.end(&self.patience).filter(is_over) {
             self.close(key, reason);
         } else if let Some((_, reason)) = peer.deadline(&self.patience).filter(is_over) {
+            #[cfg(test)]
+            if defect::has(Mutant::Untried) && reason == Reason::Shutdown {
+                return self.close(key, reason);
+            }
             // Nobody is given up untried: the system tells of room only once a third of its buffer
             // is free, which may take a slow reader longer than it is given.
             let before = peer.moved();

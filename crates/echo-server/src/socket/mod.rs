@@ -4,4 +4,6 @@ pub(crate) mod datagram;
 pub(crate) mod listener;
 pub(crate) mod opening;
 pub(crate) mod pipe;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub(crate) mod stream;

@@ -12,6 +12,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::event::{Address, Events, Mark};
 use crate::fault::Network;
+#[cfg(test)]
+use crate::socket::simulated::Socket;
 
 /// A peer that has gone is an error, not a signal. Where there is no such flag, Rust's start of a
 /// program has the signal ignored.
@@ -25,6 +27,8 @@ const SEND: SendFlags = SendFlags::empty();
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(test)]
+    Simulated(Socket),
 }
 
 impl Stream {
@@ -32,6 +36,8 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream,
             Stream::Unix(stream) => stream,
+            #[cfg(test)]
+            Stream::Simulated(_) => unreachable!("nobody polls it"),
         }
     }
 
@@ -47,6 +53,8 @@ impl Stream {
                 let path = name.as_ref().and_then(|name| name.as_pathname());
                 Address::Unix(path.unwrap_or(Path::new("")).to_owned())
             }
+            #[cfg(test)]
+            Stream::Simulated(_) => Address::Unix(Path::new("").to_owned()),
         }
     }
 
@@ -55,9 +63,13 @@ impl Stream {
     /// of an echo.
     pub(crate) fn read(&mut self, buffer: &mut [u8], events: &Events) -> io::Result<usize> {
         let room = buffer.len();
-        let outcome = recv(self.fd(), buffer, RecvFlags::empty())
-            .map(|(n, _)| n)
-            .map_err(io::Error::from);
+        let outcome = match self {
+            #[cfg(test)]
+            Stream::Simulated(socket) => socket.read(buffer),
+            _ => recv(self.fd(), buffer, RecvFlags::empty())
+                .map(|(n, _)| n)
+                .map_err(io::Error::from),
+        };
         events.outcome(Mark::default(), self, &outcome, |n| Call::Receive {
             received_bytes: n as u64,
             room_bytes: room as u64,
@@ -68,7 +80,11 @@ impl Stream {
     /// Writes what the socket takes at once.
     pub(crate) fn write(&mut self, bytes: &[u8], events: &Events) -> io::Result<usize> {
         let mark = events.mark();
-        let outcome = send(self.fd(), bytes, SEND).map_err(io::Error::from);
+        let outcome = match self {
+            #[cfg(test)]
+            Stream::Simulated(socket) => socket.write(bytes),
+            _ => send(self.fd(), bytes, SEND).map_err(io::Error::from),
+        };
         events.outcome(mark, self, &outcome, |n| Call::Send {
             sent_bytes: n as u64,
             offered_bytes: bytes.len() as u64,
@@ -80,6 +96,8 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.as_fd(),
             Stream::Unix(stream) => stream.as_fd(),
+            #[cfg(test)]
+            Stream::Simulated(_) => unreachable!("it has no descriptor"),
         }
     }
 
@@ -90,6 +108,8 @@ impl Stream {
                 socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
             }
             Stream::Unix(_) => Ok(()),
+            #[cfg(test)]
+            Stream::Simulated(_) => Ok(()),
         }
     }
 
@@ -97,6 +117,8 @@ impl Stream {
         match self {
             Stream::Tcp(_) => Network::Tcp,
             Stream::Unix(_) => Network::Unix,
+            #[cfg(test)]
+            Stream::Simulated(socket) => socket.wire().network,
         }
     }
 
@@ -105,6 +127,8 @@ impl Stream {
         let outcome = match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(test)]
+            Stream::Simulated(socket) => socket.finish(),
         };
         events.outcome(mark, self, &outcome, |()| Call::Shutdown { both: false });
         outcome
@@ -113,7 +137,7 @@ impl Stream {
     /// Whether a read that did not fill its buffer emptied the socket. On a Unix socket it may
     /// have stopped between two messages of different credentials.
     pub(crate) fn short_read_means_empty(&self) -> bool {
-        matches!(self, Stream::Tcp(_))
+        self.network() == Network::Tcp
     }
 
     /// The descriptor, where bytes can be moved without a copy through user memory.
@@ -122,12 +146,18 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Some(stream.as_fd()),
             Stream::Unix(_) => None,
+            #[cfg(test)]
+            Stream::Simulated(_) => None,
         }
     }
 }
 
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd().as_raw_fd()
+        match self {
+            #[cfg(test)]
+            Stream::Simulated(_) => -1,
+            _ => self.fd().as_raw_fd(),
+        }
     }
 }

@@ -1,0 +1,600 @@
+//! The serving loop on a clock and sockets of a test's own: schedules drawn from a seed, with every
+//! promise looked at after each step. See `cargo xtask simulate`.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use echo_core::Framing;
+use echo_core::units::{Size, Timespan};
+
+use super::acceptor::Acceptor;
+use super::defect::{Mutant, bring_back};
+use super::limits::Limits;
+use super::peer::Readiness;
+use super::peers::Peers;
+use super::shared::Shared;
+use super::worker::poll_and_inbox;
+use crate::config::Config;
+use crate::event::stats::{Counters, Stats};
+use crate::event::{EventReader, Events, Kind, Level, PeerAddress, Reason, Stop};
+use crate::fault::{Dice, Network, Plan};
+use crate::shutdown::Shutdown;
+use crate::socket::simulated::{Socket, Wire, whole_lines};
+use crate::socket::stream::Stream;
+
+/// Faults that send everything back in the end, but for those from `CHANGING` on.
+const FAULTS: [&str; 18] = [
+    "",
+    "",
+    "drop=0%",
+    "delay=20ms",
+    "delay=1ms..90ms",
+    // From here on in small pieces, which makes much traffic long.
+    "trickle=1/0s",
+    "trickle=100/5ms",
+    "split=30",
+    "rate=100k",
+    "merge=50",
+    "refuse,conn=1",
+    "refuse,conn=2",
+    "close-after=500",
+    "close-after=30ms",
+    "reset-after=1k",
+    "reset-after=2s",
+    "half-close-after=300",
+    "stall",
+];
+const SLOW: usize = 5;
+const MERGE: usize = 9;
+const CHANGING: usize = 12;
+
+/// A limit of frames that some lines exceed.
+const SHORT: u64 = 60;
+
+/// Longer than anything takes that depends on no timeout.
+const SOON: Duration = Duration::from_secs(30);
+
+thread_local! {
+    static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Where all runs of this thread tell what happens: a new queue takes longer than a run.
+    static TOLD: (Events, EventReader) = Events::channel(Level::Connections);
+}
+
+fn clock() -> Instant {
+    NOW.get().expect("a simulation sets the time")
+}
+
+/// What stays the same in one run.
+#[derive(Debug)]
+struct Setup {
+    seed: u64,
+    network: Network,
+    framing: Framing,
+    max_frame: u64,
+    buffer: u64,
+    idle_ms: u64,
+    write_ms: u64,
+    drain_ms: u64,
+    fault: usize,
+    max_connections: usize,
+    total: usize,
+    capacity: u64,
+}
+
+/// One step of a schedule. Peers are counted from 0, and go round.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Connect,
+    /// So many bytes leave the peer.
+    Send(usize, u64),
+    /// It takes as many of what came back.
+    Take(usize, u64),
+    /// It finishes sending.
+    End(usize),
+    /// Every call fails from now on, as after a reset or on a path that is gone.
+    Fail(usize, bool),
+    /// The system tells of things that have not happened.
+    Spurious(usize),
+    /// The worker is given what there is to be told, or a part of it.
+    Poll,
+    /// So many milliseconds pass.
+    Wait(u64),
+    /// The server is asked to stop.
+    Drain,
+}
+
+fn choose<T: Copy>(dice: &mut Dice, among: &[T]) -> T {
+    among[dice.below(among.len() as u64) as usize]
+}
+
+/// The schedule of a seed.
+fn schedule(seed: u64) -> (Setup, Vec<Step>) {
+    let mut dice = Dice::new(seed, 1, 0, 0);
+    let setup = Setup {
+        seed,
+        network: choose(&mut dice, &[Network::Tcp, Network::Tcp, Network::Unix]),
+        framing: choose(&mut dice, &[Framing::Raw, Framing::Raw, Framing::Lines]),
+        max_frame: choose(&mut dice, &[1 << 20, 1 << 20, SHORT]),
+        buffer: choose(&mut dice, &[1, 7, 100, 4 << 10, 20 << 10, 64 << 10]),
+        idle_ms: choose(&mut dice, &[0, 0, 50, 1_000]),
+        write_ms: choose(&mut dice, &[0, 60_000, 60_000, 1_000]),
+        drain_ms: choose(&mut dice, &[10, 2_000, 20_000, 20_000]),
+        fault: dice.below(FAULTS.len() as u64) as usize,
+        max_connections: choose(&mut dice, &[1, 2, 100, 100]),
+        total: choose(&mut dice, &[0, 0, 1, 3]),
+        capacity: choose(&mut dice, &[1, 100, 3_000, 50_000, 1 << 20]),
+    };
+    // As much as takes few calls: where each moves a byte, only few.
+    let least = setup.buffer.min(setup.capacity);
+    let most: &[u64] = match setup.fault {
+        _ if least == 1 => &[3, 20, 60],
+        SLOW.. => &[3, 70, 400],
+        _ if least < 1_000 => &[3, 70, 400],
+        2.. => &[3, 70, 900, 9_000],
+        _ => &[3, 70, 900, 9_000, 300_000],
+    };
+    let mut steps = vec![Step::Connect];
+    for _ in 0..10 + dice.below(50) {
+        let peer = dice.below(4) as usize;
+        let bytes = choose(&mut dice, most);
+        let bytes = 1 + dice.below(bytes);
+        steps.push(match dice.below(64) {
+            0..4 => Step::Connect,
+            4..22 => Step::Send(peer, bytes),
+            22..34 => Step::Take(peer, bytes),
+            34..36 => Step::End(peer),
+            36 => Step::Fail(peer, dice.below(2) == 0),
+            37..40 => Step::Spurious(peer),
+            40..52 => Step::Poll,
+            52..63 => {
+                let most = choose(&mut dice, &[3, 50, 400, 3_000]);
+                Step::Wait(dice.below(most))
+            }
+            _ => Step::Drain,
+        });
+    }
+    (setup, steps)
+}
+
+/// A connection from its other end.
+struct Other {
+    wire: Arc<Mutex<Wire>>,
+    /// The key it is announced under and its number, if it was let in.
+    place: Option<(usize, u64)>,
+}
+
+impl Other {
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.wire.lock().unwrap()
+    }
+}
+
+struct Simulation<'a> {
+    setup: &'a Setup,
+    dice: Dice,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    acceptor: Option<Acceptor>,
+    peers: Peers,
+    others: Vec<Other>,
+    now: Instant,
+    drain_until: Option<Instant>,
+    /// What the ends that were told say in sum.
+    received: u64,
+}
+
+/// Plays a schedule to its end. The error is the promise that was broken.
+fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
+    let mut simulation = Simulation::new(setup);
+    for &step in steps {
+        simulation.step(step);
+        simulation.check()?;
+    }
+    simulation.everything_owed_is_sent()?;
+    simulation.nothing_is_held_at_the_end()
+}
+
+impl<'a> Simulation<'a> {
+    fn new(setup: &'a Setup) -> Self {
+        let now = Instant::now();
+        NOW.set(Some(now));
+        let ms = |ms| Timespan(Duration::from_millis(ms));
+        let config = Config {
+            framing: setup.framing,
+            max_frame: Size(setup.max_frame),
+            buffer: Size(setup.buffer),
+            idle_timeout: ms(setup.idle_ms),
+            write_timeout: ms(setup.write_ms),
+            max_connections: setup.max_connections,
+            max_total: setup.total,
+            ..Config::default()
+        };
+        let events = TOLD.with(|(events, reader)| {
+            while reader.try_next().is_some() {}
+            events.clone()
+        });
+        let fault = FAULTS[setup.fault];
+        let fault = (!fault.is_empty()).then(|| fault.parse().unwrap());
+        let counters = Arc::new(Counters::default());
+        let (poll, inbox) = poll_and_inbox(counters.clone()).unwrap();
+        let shutdown = Shutdown::new();
+        let shared = Arc::new(Shared {
+            limits: Limits::new(&config, shutdown.clone()),
+            faults: Plan::new(setup.seed, fault.as_slice()),
+            config,
+            events,
+            shutdown,
+            inboxes: vec![inbox],
+        });
+        Simulation {
+            setup,
+            dice: Dice::new(setup.seed, 2, 0, 0),
+            acceptor: Some(Acceptor::new(Vec::new(), poll.registry(), 0).unwrap()),
+            peers: Peers::new(0, shared.clone(), clock),
+            shared,
+            counters,
+            others: Vec::new(),
+            now,
+            drain_until: None,
+            received: 0,
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        let count = self.others.len();
+        let open = |peer: usize| &self.others[peer % count];
+        match step {
+            Step::Connect => self.connect(),
+            Step::Poll => self.poll(false),
+            Step::Wait(ms) => self.wait(Duration::from_millis(ms)),
+            Step::Drain => self.drain(),
+            _ if count == 0 => {}
+            Step::Send(peer, bytes) => {
+                let mut wire = open(peer).wire();
+                if !wire.ended {
+                    wire.sent += bytes;
+                    if wire.dice.below(2) == 0 {
+                        wire.arrive();
+                    }
+                }
+            }
+            Step::Take(peer, bytes) => open(peer).wire().take(bytes),
+            Step::End(peer) => {
+                let mut wire = open(peer).wire();
+                wire.ended = true;
+                wire.readable = true;
+            }
+            Step::Fail(peer, reset) => {
+                let mut wire = open(peer).wire();
+                wire.failure = Some(match reset {
+                    true => std::io::ErrorKind::ConnectionReset,
+                    false => std::io::ErrorKind::TimedOut,
+                });
+                wire.readable = true;
+            }
+            Step::Spurious(peer) => {
+                let mut wire = open(peer).wire();
+                wire.readable |= wire.dice.below(2) == 0;
+                wire.writable = true;
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        let Some(acceptor) = &mut self.acceptor else {
+            return;
+        };
+        if self.shared.limits.is_last_admitted() {
+            return;
+        }
+        let setup = self.setup;
+        let strict = setup.framing == Framing::Raw && FAULTS[setup.fault].is_empty();
+        let seed = setup.seed ^ self.others.len() as u64;
+        let socket = Socket::new(setup.network, seed, setup.capacity, strict);
+        // What found no room may be due only later then, or never.
+        let faithful = setup.fault < SLOW || (MERGE..CHANGING).contains(&setup.fault);
+        socket.wire().faithful = faithful;
+        let wire = socket.0.clone();
+        let stream = Stream::Simulated(socket);
+        let accepted = acceptor.admit(&self.shared, stream, PeerAddress::Unix);
+        let place = accepted.map(|accepted| {
+            self.counters.accepted.add(1);
+            self.shared.inboxes[0].load.fetch_add(1, Ordering::Relaxed);
+            let (mut place, id) = (0, accepted.id);
+            self.peers.add(accepted, |_, key| {
+                place = key;
+                Ok(())
+            });
+            (place, id)
+        });
+        self.others.push(Other { wire, place });
+    }
+
+    fn drain(&mut self) {
+        if self.drain_until.is_none() {
+            let until = self.now + Duration::from_millis(self.setup.drain_ms);
+            self.drain_until = Some(until);
+            self.acceptor = None;
+            self.peers.drain(until);
+        }
+    }
+
+    /// One round of the worker's loop. Unless `all` are told, some events wait for the next.
+    fn poll(&mut self, all: bool) {
+        self.peers.polled(self.now);
+        for other in &self.others {
+            let mut wire = other.wire();
+            (wire.calls, wire.bytes) = (0, 0);
+            if wire.arrived < wire.sent && (all || wire.dice.below(2) == 0) {
+                wire.arrive();
+            }
+        }
+        let first = self.dice.below(self.others.len() as u64 + 1) as usize;
+        for at in (first..self.others.len()).chain(0..first) {
+            let other = &self.others[at];
+            let Some((key, _)) = other.place else {
+                continue;
+            };
+            let mut wire = other.wire();
+            let told = (wire.readable || wire.writable) && (all || wire.dice.below(8) > 0);
+            if wire.closed || !told {
+                continue;
+            }
+            let gone = wire.failure.is_some();
+            let ready = Readiness {
+                readable: wire.readable || gone,
+                read_closed: gone || (wire.ended && wire.arrived == wire.sent),
+                urgent: false,
+                error: gone,
+            };
+            (wire.readable, wire.writable) = (false, false);
+            drop(wire);
+            self.peers.notice(key, ready);
+        }
+        self.peers.expire();
+        self.peers.take_turns();
+    }
+
+    /// Lets time pass, with a round whenever the worker wants one.
+    fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.peers.next().filter(|at| *at <= until) {
+            self.set(at);
+            self.poll(false);
+        }
+        self.set(until);
+        self.poll(false);
+    }
+
+    fn set(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+        NOW.set(Some(self.now));
+    }
+
+    fn exact(&self) -> bool {
+        self.setup.fault < CHANGING
+    }
+
+    /// What of `bytes` that were read is to come back.
+    fn due(&self, wire: &Wire, bytes: u64) -> u64 {
+        match self.setup.framing {
+            Framing::Raw => bytes,
+            _ if wire.ended && wire.read == wire.sent => bytes,
+            _ => whole_lines(bytes),
+        }
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        for other in &self.others {
+            let wire = other.wire();
+            if let Some(broken) = &wire.broken {
+                return Err(broken.clone());
+            }
+            // An event, a timer and a turn that was waited for.
+            if wire.calls > 3 * 34 || wire.bytes > 3 * (2 << 20) {
+                return Err(format!("a round is bounded: {} calls", wire.calls));
+            }
+        }
+        while let Some(event) = TOLD.with(|(_, reader)| reader.try_next()) {
+            if let Kind::Closed {
+                id,
+                reason,
+                received,
+                sent,
+                ..
+            } = event.kind
+            {
+                let is = |other: &&Other| other.place.is_some_and(|(_, number)| number == id);
+                let wire = self.others.iter().find(is).expect("it was let in").wire();
+                // What is discarded behind a broken frame, or our own end, is not received.
+                let discards = self.setup.max_frame == SHORT || !self.exact();
+                let balance = received == wire.read || (discards && received < wire.read);
+                if !balance || sent != wire.written || !wire.closed {
+                    return Err(format!("books balance: {received}, {sent}"));
+                }
+                self.received += received;
+                self.is_over(&wire, reason)
+                    .map_err(|why| format!("#{id} ended for {reason:?}: {why}"))?;
+            }
+        }
+        let open = |other: &&Other| other.place.is_some() && !other.wire().closed;
+        let open = self.others.iter().filter(open).count();
+        match self.shared.limits.open() {
+            counted if counted != open => Err(format!("{counted} places are taken by {open}")),
+            _ if open > 0 && self.drain_until.is_some_and(|until| until < self.now) => {
+                Err("draining has an end".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a connection may end so.
+    fn is_over(&self, wire: &Wire, reason: Reason) -> Result<(), &'static str> {
+        let owed = self.exact() && self.due(wire, wire.read) > wire.written;
+        let takes = wire.room() > 0 && !wire.pressed;
+        let late = self.drain_until.is_some_and(|until| until <= self.now);
+        match reason {
+            Reason::Defect => Err("it panicked"),
+            Reason::Idle if owed => Err("it is owed an answer"),
+            Reason::Unread if takes => Err("it takes what it is owed"),
+            Reason::Shutdown if !late && owed && (takes || !wire.refused) => {
+                Err("it is owed an answer, and there is time")
+            }
+            Reason::Finished if owed || !wire.ended => Err("not all of it came back"),
+            Reason::Reset | Reason::Failed(_) if wire.failure.is_none() => Err("nothing failed"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Once peers take what there is, all that they are owed comes.
+    fn everything_owed_is_sent(&mut self) -> Result<(), String> {
+        let until = self.now + SOON;
+        // What is joined waits for others.
+        while self.exact() && self.setup.fault != MERGE {
+            let waits = |other: &&Other| {
+                let wire = other.wire();
+                let open = other.place.is_some() && !wire.closed && wire.failure.is_none();
+                open && (self.due(&wire, wire.sent) > wire.written && self.setup.max_frame > SHORT)
+            };
+            if self.others.iter().find(waits).is_none() {
+                break;
+            }
+            self.round(until, "what is owed is sent to a peer that takes it")?;
+        }
+        Ok(())
+    }
+
+    fn nothing_is_held_at_the_end(&mut self) -> Result<(), String> {
+        for other in &self.others {
+            let mut wire = other.wire();
+            wire.ended = true;
+            wire.readable = true;
+        }
+        let until = self.now + SOON;
+        while !self.peers.is_empty() {
+            self.round(until, "a connection ends when its peer has ended")?;
+        }
+        self.check()?;
+        let mut stats = Stats::default();
+        self.counters.add_to(&mut stats);
+        let written: u64 = self.others.iter().map(|other| other.wire().written).sum();
+        let load = self.shared.inboxes[0].load.load(Ordering::Relaxed);
+        let served = self.shared.limits.is_last_admitted();
+        let why = self.shared.shutdown.why();
+        if (stats.received_bytes, stats.sent_bytes) != (self.received, written) {
+            return Err(format!("books balance: {stats:?}"));
+        }
+        if stats.open() != 0 || load != 0 || self.peers.next().is_some() {
+            return Err(format!("nothing is held at the end: {stats:?}"));
+        }
+        match why == Some(Stop::Served) {
+            asked if asked != served => Err("served is all that was to be served".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Peers take all there is, and the worker has a round, now or when it wants one, by `until`.
+    fn round(&mut self, until: Instant, promise: &str) -> Result<(), String> {
+        for other in &self.others {
+            other.wire().take(u64::MAX);
+        }
+        let told = |other: &Other| {
+            let wire = other.wire();
+            let told = wire.readable || wire.writable || wire.arrived < wire.sent;
+            told && other.place.is_some() && !wire.closed
+        };
+        if !self.others.iter().any(told) {
+            match self.peers.next() {
+                Some(at) if at <= until => self.set(at),
+                _ => return Err(promise.to_owned()),
+            }
+        }
+        self.poll(true);
+        self.check()
+    }
+}
+
+/// Leaves out what a failing schedule does not need, for as long as it still fails.
+fn shrink(setup: &Setup, mut steps: Vec<Step>) -> Vec<Step> {
+    let mut len = steps.len() / 2;
+    while len > 0 {
+        let mut at = 0;
+        while at < steps.len() {
+            let mut fewer = steps.clone();
+            fewer.drain(at..(at + len).min(steps.len()));
+            match run(setup, &fewer) {
+                Err(_) => steps = fewer,
+                Ok(()) => at += len,
+            }
+        }
+        len /= 2;
+    }
+    steps
+}
+
+/// Plays the schedule of a seed. The error is what fails of it, as short as it gets.
+fn play(seed: u64) -> Result<(), String> {
+    let (setup, steps) = schedule(seed);
+    let Err(first) = run(&setup, &steps) else {
+        return Ok(());
+    };
+    let steps = shrink(&setup, steps);
+    let promise = run(&setup, &steps).err().unwrap_or(first);
+    let fault = FAULTS[setup.fault];
+    Err(format!(
+        "seed {seed}: {promise}\n{setup:?}, {fault:?}\n{steps:?}"
+    ))
+}
+
+#[test]
+fn ten_thousand_schedules_keep_every_promise() {
+    const THREADS: u64 = 2;
+    thread::scope(|scope| {
+        for first in 0..THREADS {
+            scope.spawn(move || {
+                for seed in (first..10_000).step_by(THREADS as usize) {
+                    play(seed).unwrap_or_else(|broken| panic!("{broken}"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn each_fault_that_was_mended_would_be_found() {
+    for mutant in [
+        Mutant::EdgeLost,
+        Mutant::Untried,
+        Mutant::PlaceLost,
+        Mutant::Endless,
+        Mutant::IdleWhileOwed,
+    ] {
+        bring_back(Some(mutant));
+        let found = (0..10_000).find_map(|seed| play(seed).err());
+        bring_back(None);
+        let found = found.unwrap_or_else(|| panic!("{mutant:?} is not found"));
+        eprintln!("{mutant:?}: {found}");
+    }
+}
+
+/// More schedules, for as many minutes and from the seed that the environment names.
+#[test]
+#[ignore = "as long as it is told to take; `cargo xtask simulate` runs it"]
+fn simulate() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let minutes = number("SIMULATE_MINUTES", 1);
+    let first = number("SIMULATE_SEED", 10_000);
+    let start = Instant::now();
+    let mut seed = first;
+    while start.elapsed() < Duration::from_secs(60 * minutes) {
+        play(seed).unwrap_or_else(|broken| panic!("{broken}"));
+        seed += 1;
+    }
+    let schedules = seed - first;
+    println!("{schedules} schedules from seed {first}, every promise kept");
+}
