@@ -12,6 +12,7 @@ mod process;
 mod random;
 mod report_check;
 mod server;
+mod simulate;
 #[cfg(target_os = "linux")]
 mod soak;
 mod supply;
@@ -49,6 +50,8 @@ enum Task {
     /// Hold 10,000 connections for a while beside other work, and check that nothing grows
     #[cfg(target_os = "linux")]
     Soak(soak::Options),
+    /// Play schedules drawn from a seed against the server's serving loop, and check every promise
+    Simulate(simulate::Options),
     /// Everything a change must pass, or the checks that are named
     Ci(ci::Options),
 }
@@ -79,6 +82,7 @@ fn run(task: Task) -> Result<()> {
         Task::Torture(options) => torture::run(&options),
         #[cfg(target_os = "linux")]
         Task::Soak(options) => soak::run(&options),
+        Task::Simulate(options) => simulate::run(&options),
         Task::Ci(options) => ci::run(&options),
     }
 }

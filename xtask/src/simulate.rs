@@ -1,0 +1,35 @@
+//! `cargo xtask simulate`: the server's serving loop on a clock and sockets of its tests' own, for as
+//! long as one wants. What is played and checked lies with the loop, in `serve/simulation.rs`.
+
+use std::num::NonZeroU64;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::cargo::cargo;
+
+/// How long, and from where.
+#[derive(Args)]
+pub struct Options {
+    /// Play schedules for as many minutes
+    #[arg(long, default_value = "1")]
+    minutes: NonZeroU64,
+    /// The first schedule's seed; each further one has the next
+    #[arg(long, default_value_t = 10_000)]
+    seed: u64,
+}
+
+/// Plays them. One that breaks a promise is shown as short as it gets, with its seed.
+pub fn run(options: &Options) -> Result<()> {
+    let mut command = cargo();
+    command
+        .args(["test", "--release", "--locked", "--quiet"])
+        .args(["--package", "echo-server", "--lib", "--"])
+        .args(["serve::simulation::simulate", "--exact"])
+        .args(["--ignored", "--nocapture"])
+        .env("SIMULATE_MINUTES", options.minutes.to_string())
+        .env("SIMULATE_SEED", options.seed.to_string());
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "a promise is broken, see above");
+    Ok(())
+}
