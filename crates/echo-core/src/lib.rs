@@ -25,5 +25,5 @@ pub use framing::Framing;
 pub use path::FilePath;
 pub use patient::Patient;
 pub use whole::Whole;
-pub use wish::{Wish, Wishes};
+pub use wish::{Wish, Wishes, is_ignored};
 pub use zone::Zoned;

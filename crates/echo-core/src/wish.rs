@@ -35,6 +35,15 @@ impl Wishes {
     }
 }
 
+/// Whether the one who started this program has a signal ignored, as `nohup` does. Such a signal is to
+/// be left alone. Known where the system tells it in /proc.
+pub fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.is_some_and(|set| set >> (signal - 1) & 1 == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::{Account, LIMIT, Server, connect, echo, eventually, pattern};
+use common::{Account, LIMIT, Server, TempPath, connect, echo, eventually, pattern};
 use rustix::process::Signal;
 
 /// Waits until nobody can connect any more.
@@ -19,14 +19,16 @@ fn refuses(server: &Server) {
 
 #[test]
 fn the_first_signal_ends_a_quiet_server_at_once() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
+        let path = TempPath::new("e.sock");
         // Whoever waited for the drain to be over would be waited for in vain.
-        let server = Server::start(&["--drain=1h"]);
+        let server = Server::start(&["--drain=1h", "--listen", &path.endpoint()]);
         server.signal(signal);
         let ended = server.end();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let last = ended.stderr.lines().last().unwrap();
         assert!(last.starts_with("Stopped"), "{ended:?}");
+        assert!(!path.exists(), "{signal:?} leaves the socket behind");
     }
 }
 
@@ -208,8 +210,9 @@ fn flood(stream: TcpStream, seed: u64) {
 }
 
 #[test]
-fn the_second_signal_ends_it_at_once() {
-    let server = Server::start(&["--drain=1h"]);
+fn the_second_signal_ends_it_at_once_and_leaves_nothing_behind() {
+    let path = TempPath::new("e.sock");
+    let server = Server::start(&["--drain=1h", "--listen", &path.endpoint()]);
     let mut talker = connect(server.tcp());
     echo(&mut talker, b"hello");
     server.signal(Signal::TERM);
@@ -218,6 +221,86 @@ fn the_second_signal_ends_it_at_once() {
     server.signal(Signal::INT);
     assert_eq!(server.end().code, Some(130));
     assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(!path.exists());
+}
+
+/// `timeout` and `tini -g` signal the process and its group; so do a shell and its terminal.
+#[test]
+fn one_wish_that_arrives_twice_is_one_wish() {
+    let server = Server::start(&["--drain=1h"]);
+    let mut talker = connect(server.tcp());
+    echo(&mut talker, b"hello");
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    refuses(&server);
+    server.signal(Signal::TERM);
+    if start.elapsed() > Duration::from_millis(400) {
+        return common::skip("the machine is too busy to send two signals in half a second");
+    }
+    // It goes on with what it was about to do, until the wish comes again.
+    while start.elapsed() < Duration::from_millis(600) {
+        echo(&mut talker, b"still here");
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code, Some(130));
+}
+
+#[test]
+fn usr1_has_the_server_say_what_it_has_done_and_go_on() {
+    let text = Server::start(&[]);
+    let mut stream = connect(text.tcp());
+    echo(&mut stream, b"hello");
+    text.signal(Signal::USR1);
+    text.says(
+        "So far: 1 connection (1 open, 0 refused), received 5 bytes, sent 5 bytes; 0 datagrams",
+    );
+    echo(&mut stream, b"and on");
+    text.stop();
+    let json = Server::start(&["--log=json"]);
+    echo(connect(json.tcp()), b"hello");
+    let stats = json.tells("statistics", |told| {
+        json.signal(Signal::USR1);
+        let lines = told.lines().rev();
+        let line = lines.into_iter().find(|line| line.contains("\"stats\""))?;
+        line.contains("\"open_connections\":0")
+            .then(|| line.to_owned())
+    });
+    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+    for (key, value) in [
+        ("connections", 1),
+        ("received_bytes", 5),
+        ("sent_bytes", 5),
+        ("datagrams", 0),
+    ] {
+        assert_eq!(stats[key], value, "{key} of {stats}");
+    }
+    assert_eq!(stats["datagrams_dropped"]["rate"], 0);
+    let (since, time) = (&stats["since_unix_ns"], &stats["time_unix_ns"]);
+    assert!(since.as_u64().unwrap() < time.as_u64().unwrap(), "{stats}");
+    json.stop();
+}
+
+#[test]
+fn what_the_parent_has_ignored_stays_so_and_what_it_has_blocked_is_heard() {
+    let mut ignores =
+        Server::run(common::after("trap '' TERM QUIT USR1").arg("--listen=127.0.0.1:0"));
+    for signal in [Signal::TERM, Signal::QUIT, Signal::USR1] {
+        ignores.signal(signal);
+    }
+    echo(connect(ignores.tcp()), b"nothing happened");
+    assert!(ignores.is_running());
+    ignores.signal(Signal::INT);
+    let ended = ignores.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(!ended.stderr.contains("So far"), "{ended:?}");
+    if !std::process::Command::new("env")
+        .args(["--block-signal=TERM", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return common::skip("env blocks no signals here");
+    }
+    Server::run(common::wrapped("env --block-signal=TERM").arg("--listen=127.0.0.1:0")).stop();
 }
 
 #[test]

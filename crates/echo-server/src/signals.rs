@@ -1,0 +1,99 @@
+//! The signals that the program hears.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use echo_core::{Exit, Failure, Wish, Wishes, is_ignored};
+use echo_server::event::Stop;
+use echo_server::{Shutdown, thread};
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::iterator::Signals;
+
+/// How long an end that was asked for twice may take.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Has a file that grows over its limit (`ulimit -f`) fail like a full disk, instead of killing us.
+pub fn survive_limits() {
+    // Where that fails, nothing is worse than it was.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
+
+/// From now on the first SIGINT, SIGTERM or SIGQUIT asks the server to stop, and the second one ends
+/// it at once. SIGUSR1 has `tell_stats` called. A terminal that hangs up does nothing, and neither does
+/// what the one who started us has ignored; what he has blocked is heard.
+///
+/// # Errors
+/// A [`Failure`] when the system grants no descriptor or no thread.
+pub fn hear(
+    shutdown: &Shutdown,
+    tell_stats: impl Fn() + Send + 'static,
+) -> Result<Interrupted, Failure> {
+    let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1];
+    let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
+    let mut signals = Signals::new(heard.clone()).map_err(|error| {
+        Failure::bad(anyhow!(
+            "cannot handle signals: {error}; raise the open-file limit (ulimit -n)"
+        ))
+    })?;
+    let blocked: SigSet = heard
+        .filter_map(|signal| Signal::try_from(signal).ok())
+        .collect();
+    // What stays blocked is what was so before.
+    let _: nix::Result<()> = blocked.thread_unblock();
+    let (shutdown, interrupted) = (shutdown.clone(), Interrupted::default());
+    let second = interrupted.clone();
+    thread::start("signals", move || {
+        let mut wishes = Wishes::default();
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => {}
+                SIGUSR1 => tell_stats(),
+                signal => match wishes.hear(signal, Instant::now()) {
+                    Wish::First => shutdown.request_for(Stop::Signal),
+                    Wish::Same => {}
+                    Wish::Second => second.end(&shutdown),
+                },
+            }
+        }
+    })?;
+    Ok(interrupted)
+}
+
+/// Whether a second signal ended the server.
+#[derive(Clone, Default)]
+pub struct Interrupted(Arc<AtomicBool>);
+
+impl Interrupted {
+    /// Has everything closed and removed; what does not let go within a second is left to the system.
+    fn end(&self, shutdown: &Shutdown) {
+        let exit = || std::process::exit(Exit::Interrupted.code().into());
+        if self.0.swap(true, Ordering::Relaxed) {
+            exit();
+        }
+        shutdown.request_immediate();
+        let late = thread::start("interrupted", move || {
+            std::thread::sleep(AT_ONCE);
+            exit();
+        });
+        if late.is_err() {
+            exit();
+        }
+    }
+
+    /// The end's verdict.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says so, when it was.
+    pub fn verdict(&self) -> Result<(), Failure> {
+        match self.0.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(Failure::new(
+                Exit::Interrupted,
+                anyhow!("a second signal ended it at once; what was still open is cut off"),
+            )),
+        }
+    }
+}
