@@ -1,16 +1,19 @@
-//! The wish to stop: SIGINT, SIGTERM or a deadline asks the program to sum up, and what comes after
-//! that ends it at once.
+//! The wish to stop: a signal or a deadline asks the program to sum up, and what comes after that
+//! ends it at once. SIGQUIT and SIGUSR1 only ask how it is going.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use echo_core::units::Timespan;
-use echo_core::{Exit, Failure};
+use echo_core::{Exit, Failure, Wish, Wishes, cause, is_ignored};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
 
 use crate::output;
+use crate::thread::start;
 
 /// How long the program may take to sum up once it has been asked to stop.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -23,6 +26,8 @@ pub struct Interrupt(Arc<Shared>);
 struct Shared {
     raised: Mutex<Option<Why>>,
     changed: Condvar,
+    /// Somebody wants to know how it is going.
+    asked: AtomicBool,
 }
 
 /// Why the program should stop.
@@ -46,25 +51,46 @@ impl fmt::Display for Why {
 impl Interrupt {
     /// Starts to listen for signals, of which the second ends the program, and asks it to stop
     /// `limit` from now unless that is zero. Once asked it may take three seconds, whatever it
-    /// waits for. A process can do this once.
+    /// waits for. What the one who started the program has ignored stays so. A process can do
+    /// this once.
+    ///
+    /// # Errors
+    /// The system refuses a thread, or the descriptors to listen with.
     pub fn install(limit: Timespan) -> Result<Self, Failure> {
         let interrupt = Interrupt::default();
-        let handler = interrupt.clone();
-        ctrlc::set_handler(move || {
-            if handler.raise(Why::Signal) {
-                std::process::exit(Exit::Interrupted.code().into());
-            }
-        })
-        .context("cannot listen for signals")
-        .map_err(Failure::bad)?;
-        let watched = interrupt.clone();
-        let watch = thread::Builder::new().name("watch".into());
-        watch.spawn(move || watched.watch(limit)).map_err(|error| {
+        let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1];
+        let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
+        let signals = Signals::new(heard).map_err(|error| {
             Failure::bad(anyhow!(
-                "cannot start a thread: {error}; raise the limit of processes (ulimit -u)"
+                "cannot listen for signals: {}; raise the limit of open files (ulimit -n)",
+                cause(&error)
             ))
         })?;
+        let (hearer, watched) = (interrupt.clone(), interrupt.clone());
+        start("signals", move || hearer.hear(signals))?;
+        start("watch", move || watched.watch(limit))?;
         Ok(interrupt)
+    }
+
+    fn hear(&self, mut signals: Signals) {
+        let mut wishes = Wishes::default();
+        for signal in signals.forever() {
+            if let SIGQUIT | SIGUSR1 = signal {
+                self.0.asked.store(true, Ordering::Relaxed);
+                continue;
+            }
+            match wishes.hear(signal, Instant::now()) {
+                Wish::First if !self.raise(Why::Signal) => {}
+                Wish::Same => {}
+                _ => std::process::exit(Exit::Interrupted.code().into()),
+            }
+        }
+    }
+
+    /// Whether somebody wants to know how it is going, who is then to be told.
+    pub fn take_question(&self) -> bool {
+        // Nearly always nobody does, and a run looks often.
+        self.0.asked.load(Ordering::Relaxed) && self.0.asked.swap(false, Ordering::Relaxed)
     }
 
     /// Ends the program when it has not ended by itself.
@@ -73,15 +99,16 @@ impl Interrupt {
         if !self.wait(limited.unwrap_or(Duration::MAX)) {
             self.raise(Why::Deadline(limit));
         }
-        thread::sleep(LAST_WORDS);
+        std::thread::sleep(LAST_WORDS);
         let why = self.why().unwrap_or(Why::Signal);
         // Where standard error takes nothing either, the exit code alone tells.
-        thread::spawn(move || {
+        let tell = move || {
             output::note(format_args!(
                 "echo-client: {why}, and ended in the midst of a read or a write that does not return"
             ));
-        });
-        thread::sleep(LAST_WORDS / 10);
+        };
+        let _: Result<_, Failure> = start("last words", tell);
+        std::thread::sleep(LAST_WORDS / 10);
         std::process::exit(Exit::Bad.code().into());
     }
 

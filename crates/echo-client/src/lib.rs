@@ -13,6 +13,7 @@ pub mod output;
 pub mod ping;
 pub mod report;
 pub mod send;
+pub mod thread;
 pub mod wire;
 
 use echo_core::Failure;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use echo_core::Failure;
+use echo_core::{Failure, Patient};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::connection::cause;
@@ -43,7 +43,7 @@ pub fn survive_limits() {
 
 /// Writes bytes as they are, at once.
 pub fn bytes(bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = Patient(io::stdout().lock());
     stdout.write_all(bytes)?;
     stdout.flush()
 }
@@ -59,7 +59,7 @@ pub fn line(text: impl fmt::Display) -> io::Result<()> {
 
 /// Tells something beside the results, on standard error. Nobody is left to tell if that fails.
 pub fn note(text: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(Patient(io::stderr().lock()), "{text}");
 }
 
 /// Prints a report as its document, or as text where it `has_text`, and says what the program

@@ -1,23 +1,27 @@
-//! Writing to a stream that may have been left non-blocking.
+//! Reading and writing a stream that may have been left non-blocking.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// A stream that waits for room. A standard stream is shared with whoever started the program, and
+/// A stream that waits for room, or for something to read. A standard stream is shared with whoever started the program, and
 /// one that the other has made non-blocking fails when its reader is slow, instead of waiting.
 #[derive(Debug, Default)]
 pub struct Patient<W>(pub W);
 
-impl<W: Write + AsFd> Patient<W> {
-    fn wait<T>(&mut self, mut call: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
+impl<S: AsFd> Patient<S> {
+    fn wait<T>(
+        &mut self,
+        ready: PollFlags,
+        mut call: impl FnMut(&mut S) -> io::Result<T>,
+    ) -> io::Result<T> {
         loop {
             match call(&mut self.0) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let mut room = [PollFd::new(&self.0, PollFlags::OUT)];
+                    let mut stream = [PollFd::new(&self.0, ready)];
                     // An interruption only means that the call is tried sooner.
-                    let _: rustix::io::Result<usize> = poll(&mut room, None);
+                    let _: rustix::io::Result<usize> = poll(&mut stream, None);
                 }
                 outcome => return outcome,
             }
@@ -25,13 +29,19 @@ impl<W: Write + AsFd> Patient<W> {
     }
 }
 
+impl<R: Read + AsFd> Read for Patient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wait(PollFlags::IN, |stream| stream.read(buffer))
+    }
+}
+
 impl<W: Write + AsFd> Write for Patient<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wait(|stream| stream.write(bytes))
+        self.wait(PollFlags::OUT, |stream| stream.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.wait(W::flush)
+        self.wait(PollFlags::OUT, W::flush)
     }
 }
 

@@ -173,10 +173,12 @@ impl ConnectError {
     }
 
     /// No thread could be had for it.
-    pub(super) fn no_thread(subject: impl fmt::Display, error: &io::Error) -> Self {
-        let cause = format!("no thread can be started: {}", cause(error));
-        ConnectError::new(ErrorKind::Exhausted, subject, cause)
-            .advise("raise the limit of processes (ulimit -u)")
+    pub(super) fn no_thread(subject: impl fmt::Display, refused: &Failure) -> Self {
+        ConnectError {
+            kind: ErrorKind::Exhausted,
+            message: format!("{subject}: {refused}"),
+            remedy: None,
+        }
     }
 
     /// None of these addresses of `target` was to be had.

@@ -4,9 +4,11 @@ use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use echo_core::Failure;
 use echo_core::units::Timespan;
 
 use crate::interrupt::{Interrupt, Why};
+use crate::thread;
 
 /// Whether and when to try again, for those who wait for a server to come up.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Why work that was waited for has no result.
 pub(super) enum Stopped {
     Interrupted(Why),
-    NoThread(io::Error),
+    NoThread(Failure),
     Failed(io::Error),
 }
 
@@ -59,10 +61,7 @@ pub(super) fn within<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Stopped> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::Builder::new()
-        .name("resolve".into())
-        .spawn(move || sender.send(work()))
-        .map_err(Stopped::NoThread)?;
+    thread::start("resolve", move || sender.send(work())).map_err(Stopped::NoThread)?;
     let start = Instant::now();
     loop {
         let left = limit.0.saturating_sub(start.elapsed());

@@ -102,6 +102,9 @@ fn try_one(
         loop {
             match socket.read(&mut buffer) {
                 Err(error) if is_tick(&error) => {
+                    if interrupt.take_question() {
+                        output::note(format_args!("{peer}: no reply so far"));
+                    }
                     if start.elapsed() >= config.timeout.0 || interrupt.is_raised() {
                         return Ok(None);
                     }

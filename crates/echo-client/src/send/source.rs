@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Cursor, Read};
 
 use anyhow::anyhow;
-use echo_core::Failure;
 use echo_core::framing::{Decoder, FrameError, Framing};
+use echo_core::{Failure, Patient};
 
 use super::{Send, Trouble};
 use crate::connection::{Connect, ErrorKind, cause};
@@ -77,7 +77,11 @@ impl Source {
         }
         if config.message == "-" {
             let name = "standard input".to_owned();
-            return Ok(Source::stream(name, Box::new(io::stdin()), connect));
+            return Ok(Source::stream(
+                name,
+                Box::new(Patient(io::stdin())),
+                connect,
+            ));
         }
         let max = connect.max_frame.0;
         let len = config.message.len() as u64;

@@ -1,7 +1,7 @@
 //! Sends over a stream and receives at the same time, in constant memory.
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,10 +17,14 @@ use super::{End, Trouble};
 use crate::connection::{ErrorKind, TICK, cause};
 use crate::interrupt::{Interrupt, Why};
 use crate::report::{Fault, Report};
+use crate::{output, thread};
 
 /// A server that has returned everything and heard that nothing more comes should close. One
 /// that has not after this long never will; that is its own affair, for the echo is complete.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a sender that may wait for input is given to end.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// Not every server returns what it still holds once it hears that nothing more comes (`ncat -e`
 /// and `socat` do not), so the end waits for the echo. Others return everything only then: when
@@ -57,11 +61,11 @@ pub fn exchange(
         .context("cannot limit the time of a read")
         .map_err(Failure::bad)?;
     let (outgoing, in_flight) = (Arc::clone(&socket), Arc::clone(&window));
-    let sender = std::thread::Builder::new()
-        .name("sender".into())
-        .spawn(move || send(source, &outgoing, &in_flight, options.half_close))
-        .context("cannot start a thread")
-        .map_err(Failure::bad)?;
+    let (is_sending, has_sent) = mpsc::channel::<()>();
+    thread::start("sender", move || {
+        send(source, &outgoing, &in_flight, options.half_close);
+        drop((outgoing, is_sending));
+    })?;
     let mut receiver = Receiver {
         socket: &socket,
         window: &window,
@@ -81,11 +85,14 @@ pub fn exchange(
     window.close();
     // Whatever the sender waits for, it ends; that the socket may be gone already is no matter.
     let _ = socket.abandon();
-    // One that has not come to the end of the input may wait for a person to type.
-    if window.progress().is_complete {
-        // A sender that panicked has said so.
-        let _ = sender.join();
-    }
+    // It closes the socket, and tells of its calls. One that has not come to the end of the input
+    // may wait for a person to type, though.
+    let longest = match window.progress().is_complete {
+        true => GRACE,
+        false => PARTING,
+    };
+    // Nothing is ever sent: it has ended, or takes too long.
+    let _: Result<(), _> = has_sent.recv_timeout(longest);
     result
 }
 
@@ -169,6 +176,13 @@ impl Receiver<'_> {
             }
             if let Some(why) = interrupt.why() {
                 return self.interrupted(why, show);
+            }
+            if interrupt.take_question() {
+                let (peer, written) = (&self.peer, self.window.progress().written);
+                output::note(format_args!(
+                    "{peer}: {} of {written} bytes sent have come back identical so far",
+                    self.received
+                ));
             }
         }
     }

@@ -239,7 +239,12 @@ pub fn start(args: &[&str]) -> Running {
 impl Running {
     /// Sends it SIGINT, as ^C does.
     pub fn interrupt(&self) {
-        let kill = format!("kill -INT {}", self.child.id());
+        self.signal("INT");
+    }
+
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status();
         assert!(status.expect("sh runs").success());
     }
