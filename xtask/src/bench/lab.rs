@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::contender::{Contender, Running};
 use super::load::{Load, Outcome};
@@ -96,10 +96,14 @@ impl Lab {
         let ended = unix_ns();
         drop(beside);
         let (server_readings, load_readings) = (server_meter.stop(), load_meter.stop());
-        let stdout = finished?
-            .success()
-            .with_context(|| process::shown(&command))?;
-        let outcome = load.outcome(&stdout, ended)?;
+        let (finished, shown) = (finished?, process::shown(&command));
+        ensure!(
+            load.is_good(finished.status.code()),
+            "{shown}: {}: {}",
+            finished.status,
+            finished.stderr
+        );
+        let outcome = load.outcome(&finished.stdout, ended)?;
         let (from, to) = outcome.window;
         Ok(Sample {
             outcome,

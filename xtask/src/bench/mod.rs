@@ -24,6 +24,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::terminal::Terminal;
+use fact::Fact;
 use lab::Lab;
 use matrix::Row;
 use report::Report;
@@ -51,11 +52,24 @@ pub struct Options {
     markdown: Vec<PathBuf>,
 }
 
+/// What is no ratio of two servers.
+type Facts = fn(&Lab, &Options) -> Result<Vec<Fact>>;
+
+const FACTS: &[(&str, Facts)] = &[
+    ("idle", |lab, options| idle::measure(lab, options.quick)),
+    ("burst", |lab, options| {
+        Ok(vec![burst::measure(lab, options.rounds)?])
+    }),
+    ("generator", |lab, options| {
+        generator::measure(lab, options.rounds)
+    }),
+];
+
 /// The names of all parts.
 fn parts() -> Vec<&'static str> {
     let rows = matrix::ROWS.iter().map(|row| row.key);
-    rows.chain(["correct", "idle", "burst", "generator", "growth"])
-        .collect()
+    let facts = FACTS.iter().map(|(part, _)| *part);
+    rows.chain(facts).chain(["correct", "growth"]).collect()
 }
 
 impl Options {
@@ -88,27 +102,13 @@ pub fn run(mut options: Options) -> Result<()> {
         eprintln!("bench: who is correct");
         report.correct = correct::check_all(&lab);
     }
-    if options.wants("idle") {
-        eprintln!("bench: what idling costs");
-        let measured = idle::measure(&lab, options.quick);
-        report
-            .facts
-            .extend(report.failures.keep("idle", measured).unwrap_or_default());
-    }
-    if options.wants("burst") {
-        eprintln!("bench: what a burst loses");
-        let measured = burst::measure(&lab, options.rounds);
-        report.facts.extend(report.failures.keep("burst", measured));
-    }
-    if options.wants("generator") {
-        eprintln!("bench: what the load itself costs");
-        let measured = generator::measure(&lab, options.rounds);
-        report.facts.extend(
-            report
-                .failures
-                .keep("generator", measured)
-                .unwrap_or_default(),
-        );
+    for (part, measure) in FACTS {
+        if options.wants(part) {
+            eprintln!("bench: {part}");
+            let measured = measure(&lab, &options);
+            let facts = report.failures.keep(part, measured);
+            report.facts.extend(facts.unwrap_or_default());
+        }
     }
     if options.wants("growth") {
         eprintln!("bench: the cost of growth");

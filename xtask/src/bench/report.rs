@@ -104,7 +104,8 @@ impl Report {
     /// `summary`, or, where it has neither, the whole of it.
     pub fn page(&self, page: &str) -> String {
         let all = self.markdown();
-        let summary = self.summary().markdown();
+        // For readers who want to know no more than whether the targets are met.
+        let summary = self.targets().without(&["quartiles", " noise"]).markdown();
         let first = embed(page, "all", &all);
         let both = embed(first.as_deref().unwrap_or(page), "summary", &summary);
         both.or(first).unwrap_or_else(|| {
@@ -200,7 +201,6 @@ impl Report {
             "server",
             " is at",
             "against",
-            " at",
             " ratio",
             "quartiles",
             " noise",
@@ -210,41 +210,6 @@ impl Report {
         for measured in &self.rows {
             for comparison in measured.comparisons() {
                 table.row(target_row(measured, &comparison));
-            }
-        }
-        table
-    }
-
-    /// The targets once more, for readers who want to know no more than whether they are met.
-    fn summary(&self) -> Table {
-        let mut table = Table::new(&[
-            "work", "measure", "server", " is at", "against", " ratio", " target", "verdict",
-        ]);
-        for measured in &self.rows {
-            for comparison in measured.comparisons() {
-                let [
-                    work,
-                    measure,
-                    ours,
-                    at,
-                    against,
-                    against_at,
-                    ratio,
-                    _,
-                    _,
-                    target,
-                    verdict,
-                ] = target_row(measured, &comparison);
-                table.row([
-                    work,
-                    measure,
-                    ours,
-                    at,
-                    format!("{against}, {against_at}"),
-                    ratio,
-                    target,
-                    verdict,
-                ]);
             }
         }
         table
@@ -367,7 +332,7 @@ fn median(measured: &Measured, contender: Contender) -> Option<String> {
     ))
 }
 
-fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 11] {
+fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 10] {
     let figure = |contender| median(measured, contender).unwrap_or_default();
     let Spread { median, low, high } = comparison.ratio;
     [
@@ -375,8 +340,11 @@ fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 11] {
         measured.row.figure.name().to_owned(),
         comparison.ours.name().to_owned(),
         figure(comparison.ours),
-        comparison.against.name().to_owned(),
-        figure(comparison.against),
+        format!(
+            "{}, {}",
+            comparison.against.name(),
+            figure(comparison.against)
+        ),
         format!("{median:.2}x"),
         format!("{low:.2} to {high:.2}"),
         format!("{:.2}", comparison.noise),
