@@ -4,7 +4,9 @@
 mod bench;
 mod cargo;
 mod ci;
+mod coverage;
 mod demo;
+mod dist;
 mod examples;
 #[cfg(target_os = "linux")]
 mod proc;
@@ -52,6 +54,10 @@ enum Task {
     Soak(soak::Options),
     /// Play schedules drawn from a seed against the server's serving loop, and check every promise
     Simulate(simulate::Options),
+    /// Print which lines the tests execute
+    Coverage(coverage::Options),
+    /// Build a release twice, compare, and put all that belongs to it into target/dist
+    Dist,
     /// Everything a change must pass, or the checks that are named
     Ci(ci::Options),
 }
@@ -83,6 +89,8 @@ fn run(task: Task) -> Result<()> {
         #[cfg(target_os = "linux")]
         Task::Soak(options) => soak::run(&options),
         Task::Simulate(options) => simulate::run(&options),
+        Task::Coverage(options) => coverage::run(&options),
+        Task::Dist => dist::run(),
         Task::Ci(options) => ci::run(&options),
     }
 }

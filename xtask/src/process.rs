@@ -1,11 +1,12 @@
 //! Child processes that cannot outlive their owner, and whose every wait has a deadline.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fmt, thread};
+use std::{env, fmt, fs, thread};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use echo_core::Exit;
@@ -38,6 +39,30 @@ pub fn stop_in_order() -> Result<()> {
 /// Whether a signal has asked this task to stop.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// A directory of this task's own, removed when it is dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// An empty one.
+    pub fn new(task: &str) -> Result<Self> {
+        let path = env::temp_dir().join(format!("echo-{task}-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Scratch(path))
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system's own cleaning.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A running child. It is killed when this is dropped, during a panic too.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::process::{Finished, Process};
@@ -36,22 +36,23 @@ impl Server {
     /// # Errors
     /// [`Refused`] when it ends instead.
     pub fn start(command: &mut Command, limit: Duration) -> Result<Self> {
-        let mut process = Process::start(command)?;
-        let lines = match process.lines_before("ready", limit) {
-            Ok(lines) => lines,
-            Err(error) => {
-                let finished = process.wait(limit).map_err(|_| error)?;
-                return Err(Refused(finished).into());
-            }
+        Server::await_ready(Process::start(command)?, limit).or_else(|(process, error)| {
+            let finished = process.wait(limit).map_err(|_| error)?;
+            Err(Refused(finished).into())
+        })
+    }
+
+    /// The server that a process is once it is ready; otherwise what it still is.
+    pub fn await_ready(mut process: Process, limit: Duration) -> Result<Self, (Process, Error)> {
+        let address = |line: &String| match line.splitn(3, ' ').collect::<Vec<_>>()[..] {
+            ["listening", kind, address] => Ok((kind.to_owned(), address.to_owned())),
+            _ => bail!("expected \"listening KIND ADDRESS\" from the server, saw {line:?}"),
         };
-        let addresses = lines
-            .iter()
-            .map(|line| match line.splitn(3, ' ').collect::<Vec<_>>()[..] {
-                ["listening", kind, address] => Ok((kind.to_owned(), address.to_owned())),
-                _ => bail!("expected \"listening KIND ADDRESS\" from the server, saw {line:?}"),
-            })
-            .collect::<Result<_>>()?;
-        Ok(Server { process, addresses })
+        let lines = process.lines_before("ready", limit);
+        match lines.and_then(|lines| lines.iter().map(address).collect()) {
+            Ok(addresses) => Ok(Server { process, addresses }),
+            Err(error) => Err((process, error)),
+        }
     }
 
     /// The ready lines' addresses of a kind: `tcp`, `udp` or `unix`.

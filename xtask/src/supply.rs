@@ -50,7 +50,7 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Runs a tool that is silent unless something is wrong, and returns its last words on stderr.
+/// Runs a tool that says what is wrong on stderr, and returns the last line of what it prints.
 fn passes(command: &mut Command) -> Result<String> {
     let shown = process::shown(command);
     let output = command
@@ -58,7 +58,8 @@ fn passes(command: &mut Command) -> Result<String> {
         .with_context(|| format!("cannot run {shown}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{shown}:\n{said}");
-    Ok(said.lines().last().unwrap_or_default().to_owned())
+    let printed = String::from_utf8_lossy(&output.stdout);
+    Ok(printed.lines().last().unwrap_or_default().to_owned())
 }
 
 fn deny(args: &[&str]) -> Command {

@@ -1,15 +1,14 @@
 //! Where the demo plays: the programs, the server that runs, and what is told of them.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::cargo::Programs;
-use crate::process::{self, Process};
+use crate::process::{self, Process, Scratch};
 use crate::server::Server;
 use crate::terminal::{Style, Terminal};
 
@@ -20,7 +19,7 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 pub struct Stage {
     out: Terminal,
     programs: Programs,
-    dir: TempDir,
+    dir: Scratch,
     server: Option<Server>,
 }
 
@@ -30,7 +29,7 @@ impl Stage {
         Ok(Stage {
             out,
             programs,
-            dir: TempDir::new()?,
+            dir: Scratch::new("demo")?,
             server: None,
         })
     }
@@ -54,7 +53,7 @@ impl Stage {
 
     /// A path for the demo's own use, removed with the stage.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.0.join(name)
+        self.dir.path(name)
     }
 
     /// The server that every step but the first finds running.
@@ -119,21 +118,4 @@ impl Stage {
 /// Whether this machine has IPv6's loopback address.
 pub fn has_ipv6() -> bool {
     TcpListener::bind("[::1]:0").is_ok()
-}
-
-/// A directory of its own, removed when dropped.
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Result<Self> {
-        let path = env::temp_dir().join(format!("echo-demo-{}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(TempDir(path))
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(Path::new(&self.0));
-    }
 }

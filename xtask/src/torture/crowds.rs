@@ -1,14 +1,13 @@
 //! Crowds and shortages: resets, churn, slow readers, stops, and limits of the system.
 
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::victim::{self, Victim};
+use super::victim::Victim;
 use super::{Arena, Outcome};
 use crate::random::Random;
 use crate::traffic::{self, LIMIT, Pace, beside, spread};
@@ -22,15 +21,14 @@ const CHURN: u64 = 100_000;
 /// Threads that make connections come and go.
 const CHURNERS: u64 = 4;
 
-fn server(arena: &Arena, wrapper: &str, args: &[&str]) -> Command {
-    let mut all = vec!["--listen=0.0.0.0:0"];
-    all.extend(args);
-    victim::command(&arena.server, wrapper, &all)
+/// A server on all addresses, so that its clients may have many.
+fn server(arena: &Arena, wrapper: &str, args: &[&str]) -> Result<Victim> {
+    arena.victim(wrapper, &[&["--listen=0.0.0.0:0"], args].concat())
 }
 
 /// Peers that reset at any moment, beside one that must not notice.
 pub fn resets(arena: &mut Arena) -> Result<Outcome> {
-    let victim = Victim::start(&mut server(arena, "", &[]))?;
+    let victim = server(arena, "", &[])?;
     let mut random = arena.random.part(1);
     let block = random.bytes(100_000);
     let ((), pings) = beside(victim.tcp, arena.random.part(2), || {
@@ -46,7 +44,6 @@ pub fn resets(arena: &mut Arena) -> Result<Outcome> {
             traffic::reset(peer)
         })
     })?;
-    arena.tally.connections += RESETS;
     victim.balances(8 << 10)?;
     victim.stop()?;
     Ok(Outcome::Held(format!(
@@ -57,7 +54,7 @@ pub fn resets(arena: &mut Arena) -> Result<Outcome> {
 
 /// Connections that come, say something, and go.
 pub fn churn(arena: &mut Arena) -> Result<Outcome> {
-    let victim = Victim::start(&mut server(arena, "", &[]))?;
+    let victim = server(arena, "", &[])?;
     let start = Instant::now();
     thread::scope(|scope| -> Result<()> {
         let churners: Vec<_> = (0..CHURNERS)
@@ -73,8 +70,6 @@ pub fn churn(arena: &mut Arena) -> Result<Outcome> {
             .try_for_each(|thread| thread.join().expect("no client panics"))
     })?;
     let rate = CHURN as f64 / start.elapsed().as_secs_f64();
-    arena.tally.connections += CHURN;
-    arena.tally.bytes += CHURN * 32;
     victim.balances(8 << 10)?;
     victim.stop()?;
     Ok(Outcome::Held(format!(
@@ -100,7 +95,7 @@ pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
         pause: Duration::from_millis(15),
         patience: LIMIT,
     };
-    let victim = Victim::start(&mut server(arena, "", &["--workers=2"]))?;
+    let victim = server(arena, "", &["--workers=2"])?;
     let mut random = arena.random.part(1);
     let block = random.bytes(99_991);
     let messages: Vec<Vec<u8>> = (0..SLOW).map(|_| random.bytes(2_000_000)).collect();
@@ -128,8 +123,6 @@ pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
         grown < 8 << 10,
         "{STUCK} peers that never read cost {grown} KiB"
     );
-    arena.tally.connections += (STUCK + SLOW) as u64;
-    arena.tally.bytes += (SLOW * 2_000_000) as u64;
     victim.balances(8 << 10)?;
     victim.stop()?;
     Ok(Outcome::Held(format!(
@@ -141,10 +134,10 @@ pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
 /// The server stands still at random, and goes on as if nothing had been.
 pub fn stops(arena: &mut Arena) -> Result<Outcome> {
     const STOPS: usize = 20;
-    let victim = Victim::start(&mut server(arena, "", &[]))?;
+    let victim = server(arena, "", &[])?;
     let mut random = arena.random.part(1);
     let messages: Vec<Vec<u8>> = (0..8).map(|_| random.bytes(10_000_000)).collect();
-    let (back, pings) = beside(victim.tcp, arena.random.part(2), || {
+    let ((), pings) = beside(victim.tcp, arena.random.part(2), || {
         thread::scope(|scope| {
             let streams: Vec<_> = messages
                 .iter()
@@ -156,19 +149,17 @@ pub fn stops(arena: &mut Arena) -> Result<Outcome> {
                 thread::sleep(Duration::from_millis(random.below(60)));
                 victim.signal(Signal::SIGCONT)
             })?;
-            streams.into_iter().try_fold(0, |back, stream| {
+            streams.into_iter().try_for_each(|stream| {
                 let exchange = stream.join().expect("no client panics")?;
                 ensure!(
                     exchange.whole,
                     "{} of 10000000 bytes came back",
                     exchange.back
                 );
-                Ok(back + exchange.back as u64)
+                Ok(())
             })
         })
     })?;
-    arena.tally.connections += messages.len() as u64;
-    arena.tally.bytes += back;
     victim.balances(8 << 10)?;
     victim.stop()?;
     Ok(Outcome::Held(format!(
@@ -180,11 +171,7 @@ pub fn stops(arena: &mut Arena) -> Result<Outcome> {
 /// More peers than descriptors: it waits without work, and serves again within a second.
 pub fn few_descriptors(arena: &mut Arena) -> Result<Outcome> {
     let wrapper = "prlimit --nofile=32:32";
-    let victim = Victim::start(&mut server(
-        arena,
-        wrapper,
-        &["--max-connections=1000", "--workers=2"],
-    ))?;
+    let victim = server(arena, wrapper, &["--max-connections=1000", "--workers=2"])?;
     let crowd = (0..200)
         .map(|_| traffic::connect(victim.tcp))
         .collect::<Result<Vec<_>>>()?;
@@ -208,7 +195,6 @@ pub fn few_descriptors(arena: &mut Arena) -> Result<Outcome> {
     victim.serves(Duration::from_secs(1))?;
     victim.balances(4 << 10)?;
     victim.stop()?;
-    arena.tally.connections += 200;
     Ok(Outcome::Held(format!(
         "with 32 descriptors and 200 peers: {used:?} of CPU in 2 s, {complaints} complaints, back within a second"
     )))
@@ -218,7 +204,7 @@ pub fn few_descriptors(arena: &mut Arena) -> Result<Outcome> {
 pub fn little_memory(arena: &mut Arena) -> Result<Outcome> {
     // Beyond this the system gives it nothing, and it would be aborted.
     const CEILING: &str = "prlimit --data=67108864:67108864";
-    let victim = Victim::start(&mut server(arena, CEILING, &["--workers=2"]))?;
+    let victim = server(arena, CEILING, &["--workers=2"])?;
     let block = arena.random.bytes(99_991);
     let crowd = (0..100)
         .map(|_| traffic::connect(victim.tcp))
@@ -231,7 +217,6 @@ pub fn little_memory(arena: &mut Arena) -> Result<Outcome> {
     drop(crowd);
     victim.balances(32 << 10)?;
     victim.stop()?;
-    arena.tally.connections += 100;
     Ok(Outcome::Held(format!(
         "100 peers that never read cost {grown} KiB under a ceiling of 64 MiB"
     )))

@@ -4,6 +4,8 @@
 mod calls;
 mod crowds;
 mod plan;
+mod shortage;
+mod trial;
 pub mod victim;
 mod wire;
 
@@ -16,9 +18,11 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::cargo::{Profile, Programs, root};
+use crate::process::Scratch;
 use crate::random::Random;
 use crate::terminal::{Style, Terminal};
 use crate::traffic::LIMIT;
+use victim::Victim;
 
 /// Set in the process that runs in its own network namespace.
 const INSIDE: &str = "ECHO_TORTURE_INSIDE";
@@ -56,23 +60,12 @@ impl Options {
 struct Arena {
     server: PathBuf,
     client: PathBuf,
-    dir: PathBuf,
+    dir: Scratch,
     /// Whether this is a network that nobody else sees.
     own_network: bool,
     /// Whether every case is tried, or a sample of them.
     all: bool,
     random: Random,
-    tally: Tally,
-}
-
-/// What has been done so far.
-#[derive(Default)]
-struct Tally {
-    faults: u64,
-    connections: u64,
-    bytes: u64,
-    datagrams: u64,
-    packets: u64,
 }
 
 /// How a step ended, if it did not fail.
@@ -88,6 +81,7 @@ type Step = (&'static str, fn(&mut Arena) -> Result<Outcome>);
 
 const STEPS: &[Step] = &[
     ("system calls fail, in both programs", calls::fail),
+    ("too little of something", shortage::too_little),
     ("short reads and writes", wire::short_counts),
     ("a bad network", wire::weather),
     ("a network that parts", wire::partition),
@@ -114,21 +108,15 @@ pub fn run(options: &Options) -> Result<()> {
     )?;
     let seed = options.seed.unwrap_or_else(seed_of_now);
     let out = Terminal::stdout();
-    let dir = env::temp_dir().join(format!("echo-torture-{}", std::process::id()));
-    std::fs::create_dir(&dir)?;
     let mut arena = Arena {
         server: programs.path("echo-server")?.to_owned(),
         client: programs.path("echo-client")?.to_owned(),
-        dir,
+        dir: Scratch::new("torture")?,
         own_network: env::var_os(INSIDE).is_some(),
         all: options.all,
         random: Random::new(seed),
-        tally: Tally::default(),
     };
-    let outcome = rounds(&mut arena, out, seed, options);
-    // What cannot be removed is left to the system's own cleaning.
-    let _ = std::fs::remove_dir_all(&arena.dir);
-    outcome
+    rounds(&mut arena, out, seed, options)
 }
 
 fn rounds(arena: &mut Arena, out: Terminal, seed: u64, options: &Options) -> Result<()> {
@@ -142,7 +130,8 @@ fn rounds(arena: &mut Arena, out: Terminal, seed: u64, options: &Options) -> Res
         for (n, step) in (1..).zip(&asked) {
             // The first round is run whole, however long it takes.
             if steps >= asked.len() && start.elapsed() >= limit {
-                return summary(arena, out, steps, start.elapsed());
+                let text = format!("{steps} steps in {:.0} s", start.elapsed().as_secs_f64());
+                return out.line(out.paint(Style::Bold, text));
             }
             if n == 1 {
                 out.line(out.paint(Style::Bold, format_args!("seed {seed}")))?;
@@ -175,26 +164,10 @@ fn play(arena: &mut Arena, out: Terminal, step: &Step, seed: u64) -> Result<()> 
     ))
 }
 
-fn summary(arena: &Arena, out: Terminal, steps: usize, took: Duration) -> Result<()> {
-    let Tally {
-        faults,
-        connections,
-        bytes,
-        datagrams,
-        packets,
-    } = arena.tally;
-    let text = format!(
-        "{steps} steps in {:.0} s: {faults} system calls failed, {packets} packets struck; {connections} connections, {} MB and {datagrams} datagrams checked",
-        took.as_secs_f64(),
-        bytes / 1_000_000
-    );
-    out.line(out.paint(Style::Bold, text))
-}
-
 impl Arena {
-    /// A path for a step's own use.
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    /// Starts a server with these arguments, behind `wrapper`.
+    fn victim(&self, wrapper: &str, args: &[&str]) -> Result<Victim> {
+        Victim::start(&mut victim::command(&self.server, wrapper, args))
     }
 }
 

@@ -90,11 +90,7 @@ pub fn weather(arena: &mut Arena) -> Result<Outcome> {
         return Ok(Outcome::Skipped(why));
     }
     small_packets()?;
-    let victim = Victim::start(&mut victim::command(
-        &arena.server,
-        "",
-        &["--listen=127.0.0.1:0"],
-    ))?;
+    let victim = arena.victim("", &["--listen=127.0.0.1:0"])?;
     let (mut replies, mut packets) = (0, 0);
     for weather in WEATHERS {
         stormy(weather.rule)?;
@@ -117,7 +113,6 @@ pub fn weather(arena: &mut Arena) -> Result<Outcome> {
     }
     victim.stop()?;
     as_before()?;
-    arena.tally.packets += packets;
     Ok(Outcome::Held(format!(
         "{packets} packets struck in {} weathers: no byte was wrong, and TCP lost none where it can make up; {replies} datagrams came back",
         WEATHERS.len()
@@ -166,8 +161,6 @@ fn through(arena: &mut Arena, victim: &Victim, weather: &Weather) -> Result<u64>
             Err(error) if !weather.hidden_from_tcp && !error.is::<Differs>() => continue,
             Err(error) => return Err(error),
         };
-        arena.tally.connections += 1;
-        arena.tally.bytes += exchange.back as u64;
         ensure!(
             exchange.whole || !weather.hidden_from_tcp,
             "{} of {} bytes came back",
@@ -175,7 +168,6 @@ fn through(arena: &mut Arena, victim: &Victim, weather: &Weather) -> Result<u64>
             message.len()
         );
     }
-    arena.tally.datagrams += datagrams.len() as u64;
     Ok(replies)
 }
 
@@ -184,11 +176,7 @@ pub fn partition(arena: &mut Arena) -> Result<Outcome> {
     if let Some(why) = cannot(arena) {
         return Ok(Outcome::Skipped(why));
     }
-    let victim = Victim::start(&mut victim::command(
-        &arena.server,
-        "",
-        &["--listen=127.0.0.1:0"],
-    ))?;
+    let victim = arena.victim("", &["--listen=127.0.0.1:0"])?;
     let away = Duration::from_millis(300 + arena.random.below(500));
     let messages: Vec<Vec<u8>> = (0..4).map(|_| arena.random.bytes(40_000_000)).collect();
     let struck = thread::scope(|scope| -> Result<u64> {
@@ -207,13 +195,10 @@ pub fn partition(arena: &mut Arena) -> Result<Outcome> {
                 exchange.back,
                 message.len()
             );
-            arena.tally.connections += 1;
-            arena.tally.bytes += exchange.back as u64;
         }
         Ok(struck)
     })?;
     ensure!(struck > 0, "the network parted when nothing was on its way");
-    arena.tally.packets += struck;
     victim.balances(8 << 10)?;
     victim.stop()?;
     Ok(Outcome::Held(format!(
@@ -226,11 +211,7 @@ pub fn corruption(arena: &mut Arena) -> Result<Outcome> {
     if let Some(why) = cannot(arena) {
         return Ok(Outcome::Skipped(why));
     }
-    let victim = Victim::start(&mut victim::command(
-        &arena.server,
-        "",
-        &["--listen=127.0.0.1:0", "--max-frame=64k"],
-    ))?;
+    let victim = arena.victim("", &["--listen=127.0.0.1:0", "--max-frame=64k"])?;
     let port = victim.udp.port();
     let message = "x".repeat(100);
     let mut seen = 0;
@@ -244,7 +225,6 @@ pub fn corruption(arena: &mut Arena) -> Result<Outcome> {
             let finished = process::run(&mut client, LIMIT);
             let struck = calm()?;
             ensure!(struck > 0, "{rule}: no packet was changed");
-            arena.tally.packets += struck;
             let finished = finished.context(rule)?;
             let told = format!(
                 "{}{}",
@@ -293,7 +273,7 @@ pub fn short_counts(arena: &mut Arena) -> Result<Outcome> {
     for framing in ["raw", "lines", "length"] {
         let framing = format!("--framing={framing}");
         let args = ["--listen=127.0.0.1:0", &framing, "--workers=1"];
-        let victim = Victim::start(&mut victim::command(&arena.server, "", &args))?;
+        let victim = arena.victim("", &args)?;
         for _ in 0..6 {
             let len = arena.random.below(200_000) as usize;
             let message = victim::framed(&mut arena.random, &args, len);
@@ -304,8 +284,6 @@ pub fn short_counts(arena: &mut Arena) -> Result<Outcome> {
                 exchange.back,
                 message.len()
             );
-            arena.tally.connections += 1;
-            arena.tally.bytes += exchange.back as u64;
             held += 1;
         }
         victim.balances(8 << 10)?;

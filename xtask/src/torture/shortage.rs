@@ -1,0 +1,92 @@
+//! Programs with too little of something: of descriptors, threads, memory, room in files, or with
+//! standard streams that are closed, full or do not block.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use super::plan::{Lasting, PLANS};
+use super::trial::{self, Case};
+use super::{Arena, Outcome};
+use crate::process;
+use crate::traffic::LIMIT;
+
+/// Replaces a standard stream by one that is closed, full, or does not block; then runs a program.
+const STREAM: &str = "\
+import os, sys
+how, fd = sys.argv[1], int(sys.argv[2])
+if how == 'closed':
+    os.close(fd)
+elif how == 'nonblocking':
+    os.set_blocking(fd, False)
+else:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        while True: os.write(write, bytes(4096))
+    except BlockingIOError:
+        pass
+    os.set_blocking(write, True)
+    os.set_inheritable(read, True)
+    os.dup2(read if fd == 0 else write, fd)
+os.execvp(sys.argv[3], sys.argv[3:])
+";
+
+/// Limits of the system, each with the values that it is set to.
+const LIMITS: &[(&str, &[u64])] = &[
+    (
+        "nofile",
+        &[
+            3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 24, 28, 32,
+        ],
+    ),
+    ("nproc", &[1, 2, 3, 4, 5, 6]),
+    ("fsize", &[0, 1, 100, 4096, 65536]),
+    // With less, there is no room to say so.
+    ("data", &[16 << 20, 32 << 20]),
+];
+
+/// Whom `nproc` limits: not those who may administrate the system.
+const NOBODY: &str = "setpriv --reuid=54321 --clear-groups --bounding-set=-all --inh-caps=-all";
+
+/// Every plan under every shortage: it does its work, or says why not.
+pub fn too_little(arena: &mut Arena) -> Result<Outcome> {
+    let script = arena.dir.path("stream.py");
+    fs::write(&script, STREAM)?;
+    let mut wrappers = Vec::new();
+    for (limit, values) in LIMITS {
+        let who = if *limit == "nproc" && nix::unistd::geteuid().is_root() {
+            NOBODY
+        } else {
+            ""
+        };
+        let limited = |value| format!("{who} prlimit --{limit}={value}:{value}");
+        wrappers.extend(values.iter().map(limited));
+    }
+    for how in ["closed", "full", "nonblocking"] {
+        let stream = |fd| format!("python3 {} {how} {fd}", script.display());
+        wrappers.extend((0..3).map(stream));
+    }
+    wrappers.retain(|wrapper| runs(wrapper));
+    ensure!(!wrappers.is_empty(), "there is neither prlimit nor python3");
+    trial::play(arena, |_| {
+        let cases = PLANS.iter().flat_map(|plan| {
+            wrappers.iter().map(move |wrapper| Case {
+                plan,
+                wrapper: wrapper.clone(),
+                trouble: wrapper.clone(),
+                lasting: Lasting::ForEver,
+            })
+        });
+        Ok(cases.collect())
+    })
+}
+
+/// Whether this machine can make the shortage, of a program that needs nothing.
+fn runs(wrapper: &str) -> bool {
+    let mut words = wrapper.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    let finished = process::run(command.args(words).arg("true"), LIMIT);
+    finished.is_ok_and(|finished| finished.status.code() != Some(127))
+}
