@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Deserialize;
 
@@ -89,23 +89,48 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap:
     Ok((Cli::from_arg_matches(&matches)?, keys))
 }
 
-/// The same error, with a hint where a subcommand was given too late to be one.
+/// The same error, with the hint that helps: where a word is in the wrong place, how to write it.
 fn hinted(mut error: clap::Error) -> clap::Error {
-    let word = |kind| match error.get(kind) {
-        Some(ContextValue::String(word)) => Some(word.as_str()),
+    let words: Vec<_> = [
+        ContextKind::InvalidValue,
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+    ]
+    .into_iter()
+    .filter_map(|kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.clone()),
         _ => None,
-    };
+    })
+    .collect();
     let command = Cli::command();
-    let late = [ContextKind::InvalidValue, ContextKind::InvalidArg]
-        .into_iter()
-        .filter_map(word)
-        .find_map(|word| command.find_subcommand(word));
-    if let Some(late) = late {
-        let hint = format!("the subcommand goes first: echo-client {late} ...");
-        let hint = ContextValue::StyledStrs(vec![hint.into()]);
-        error.insert(ContextKind::Suggested, hint);
+    let hint = words.iter().find_map(|word| {
+        if let Some(late) = command.find_subcommand(word) {
+            return Some(format!("the subcommand goes first: echo-client {late} ..."));
+        }
+        if word.parse::<u16>().is_ok() && error.kind() != ErrorKind::ValueValidation {
+            return Some(format!("host and port are one word: HOST:{word}"));
+        }
+        let takes = |mode: &&clap::Command| mode.get_arguments().any(|flag| is(flag, word));
+        let mode = command.get_subcommands().find(takes)?;
+        Some(format!(
+            "it is a flag of {mode}: echo-client {mode} {word} ..."
+        ))
+    });
+    // Nobody who mistypes a flag means to send it.
+    let stale = matches!(error.get(ContextKind::Suggested), Some(ContextValue::StyledStrs(tips))
+        if tips.iter().any(|tip| tip.to_string().contains("as a value")));
+    if hint.is_some() || stale {
+        let hints = hint.into_iter().map(Into::into).collect();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(hints));
     }
     error
+}
+
+/// Whether this is how a flag is typed.
+fn is(flag: &clap::Arg, word: &str) -> bool {
+    let long = flag.get_long().map(|long| format!("--{long}"));
+    let short = flag.get_short().map(|short| format!("-{short}"));
+    [long, short].iter().flatten().any(|name| name == word)
 }
 
 #[cfg(test)]

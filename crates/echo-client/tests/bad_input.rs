@@ -71,6 +71,12 @@ fn what_cannot_be_meant_is_a_usage_error() {
     for (args, words) in [
         (&["127.0.0.1"][..], &["the port is missing"][..]),
         (&["::1:5346"], &["[::1]:5346"]),
+        (&["localhost"], &["write localhost:5346"]),
+        (&[":7"], &["write 127.0.0.1:7"]),
+        (&["7"], &["write 127.0.0.1:7"]),
+        (&["localhost", "7"], &["one word: HOST:7"]),
+        (&["ping", "localhost", "7"], &["one word: HOST:7"]),
+        (&["-c", "5", "localhost:7"], &["echo-client ping -c"]),
         (&["http://127.0.0.1:1"], &["tcp://"]),
         (&["127.0.0.1:0"], &["port 0"]),
         (&["-u", "tcp://127.0.0.1:5346"], &["tcp://", "--udp"]),
@@ -101,6 +107,15 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["-W", "1s", "bench"], &["the subcommand goes first"]),
     ] {
         run(args).failed(2, words);
+    }
+}
+
+#[test]
+fn nobody_is_told_to_send_a_flag_that_does_not_exist() {
+    for args in [&["-t"][..], &["ping", "-t"], &["bench", "--tcp"]] {
+        let ended = run(args);
+        ended.failed(2, &["unexpected argument"]);
+        assert!(!ended.stderr.contains("as a value"), "{ended:?}");
     }
 }
 

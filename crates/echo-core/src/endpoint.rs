@@ -185,15 +185,18 @@ fn host_and_port(address: &str) -> Result<(&str, u16), ParseEndpointError> {
             None => (address, None),
         },
     };
-    let port = port.ok_or_else(|| {
-        bad(format!(
-            "the port is missing; write HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}"
-        ))
+    let port = port.ok_or_else(|| match host.parse::<u16>() {
+        Ok(port) => bad(format!("the host is missing; write {DEFAULT_HOST}:{port}")),
+        _ if host.is_empty() => bad("nothing is named; write HOST:PORT"),
+        _ if host.contains(':') => bad(format!(
+            "the port is missing; write [{host}]:{DEFAULT_PORT}"
+        )),
+        _ => bad(format!("the port is missing; write {host}:{DEFAULT_PORT}")),
     })?;
     if host.is_empty() {
-        return Err(bad(
-            "the host is missing; write 127.0.0.1:PORT, or [::]:PORT to listen on every address",
-        ));
+        return Err(bad(format!(
+            "the host is missing; write {DEFAULT_HOST}:{port}, or [::]:{port} to listen on every address"
+        )));
     }
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/\\@?#".contains(c)) {
         return Err(bad(
