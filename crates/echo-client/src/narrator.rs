@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use echo_explain::{Call, Explain, Lang, Step, Story, Trouble, Witness};
+use echo_explain::{Audience, Call, Explain, Lang, Step, Story, Trouble, Witness};
 
 use crate::output;
 
@@ -92,6 +92,24 @@ impl Begun<'_> {
         let mut state = lock(state);
         let step = state.witness.step(self.time, socket, call(value), error);
         state.ended(self.number, Some(step));
+    }
+}
+
+impl Audience for Narrator {
+    type Begun<'a> = Begun<'a>;
+
+    fn begin(&self) -> Begun<'_> {
+        Narrator::begin(self)
+    }
+
+    fn ended<T: Copy + Default>(
+        &self,
+        begun: Begun<'_>,
+        socket: i32,
+        outcome: &io::Result<T>,
+        call: impl FnOnce(T) -> Call,
+    ) {
+        begun.ended(socket, outcome, call);
     }
 }
 

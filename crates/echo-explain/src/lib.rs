@@ -4,6 +4,7 @@
 //! steps into words. Steps can travel in between, as JSON.
 
 pub mod netstat;
+mod opening;
 mod story;
 mod telling;
 mod text;
@@ -17,6 +18,7 @@ use std::str::FromStr;
 use echo_core::address::End;
 use serde::{Deserialize, Serialize};
 
+pub use opening::{Audience, Opening, end};
 pub use story::Story;
 pub use telling::Telling;
 pub use text::{Lang, Texts, wrap};

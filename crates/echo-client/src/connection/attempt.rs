@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use echo_core::Address;
-use echo_explain::Call;
+use echo_explain::{Call, Opening};
 use rustix::event::PollFlags;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use super::opening::{Opening, Pending};
+use super::opening::{self, Pending};
 use super::{Connect, Connection, LocalAddress, Socket, cause, number};
 use crate::wire::echo;
 use crate::wire::message::Message;
@@ -251,7 +251,7 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
         Address::Udp(remote) => (remote, Type::DGRAM, Protocol::UDP),
         Address::Unix(path) => {
             let opening = Opening::new(&config.narrator, Domain::UNIX, Type::STREAM, None)?;
-            return opening.connect(SockAddr::unix(path)?);
+            return opening::connect(opening, &config.narrator, SockAddr::unix(path)?);
         }
     };
     let domain = Domain::for_address(*remote);
@@ -263,13 +263,13 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
             .socket()
             .set_reuse_address(is_stream && local.port() != 0)?;
         opening
-            .bind(local)
+            .bind(&local.into())
             .map_err(|error| not_ours(local, cause(&error)))?;
     }
     if is_stream {
         opening.socket().set_tcp_nodelay(true)?;
     }
-    opening.connect((*remote).into())
+    opening::connect(opening, &config.narrator, (*remote).into())
 }
 
 fn not_ours(local: SocketAddr, cause: impl std::fmt::Display) -> io::Error {

@@ -6,14 +6,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
-use echo_explain::{Call, Trouble};
+use echo_explain::{Audience, Call, Trouble};
 
 use super::channel::{Events, Level};
 use super::{Event, Kind};
 
 /// When a call began. Only where someone wants to know.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mark(Option<SystemTime>);
+pub struct Mark(Option<SystemTime>);
 
 impl Events {
     /// Now, for a call that is about to be made. One that waits for the other side counts from its
@@ -69,5 +69,23 @@ impl Events {
         let mut witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = Kind::Call(Box::new(witness.step(time, socket, call(), error)));
         self.put(Event { time, kind });
+    }
+}
+
+impl Audience for Events {
+    type Begun<'a> = Mark;
+
+    fn begin(&self) -> Mark {
+        self.mark()
+    }
+
+    fn ended<T: Copy + Default>(
+        &self,
+        begun: Mark,
+        socket: i32,
+        outcome: &io::Result<T>,
+        call: impl FnOnce(T) -> Call,
+    ) {
+        self.outcome(begun, &socket, outcome, call);
     }
 }

@@ -2,8 +2,26 @@
 
 pub(crate) mod datagram;
 pub(crate) mod listener;
-pub(crate) mod opening;
 pub(crate) mod pipe;
 #[cfg(test)]
 pub(crate) mod simulated;
 pub(crate) mod stream;
+
+use std::io;
+
+use echo_explain::Opening;
+use socket2::{Domain, Protocol, Type};
+
+use crate::event::Events;
+
+/// A new socket that does not block.
+pub(crate) fn open(
+    events: &Events,
+    domain: Domain,
+    kind: Type,
+    protocol: Option<Protocol>,
+) -> io::Result<Opening<'_, Events>> {
+    let opening = Opening::new(events, domain, kind, protocol)?;
+    opening.socket().set_nonblocking(true)?;
+    Ok(opening)
+}
