@@ -191,6 +191,57 @@ fn a_loop_between_two_servers_is_bounded_by_the_rate() {
     });
 }
 
+/// On loopback there is no rate, and what goes round there would take a core each.
+#[test]
+fn a_loop_between_two_servers_on_loopback_ends() {
+    in_own_network("a_loop_between_two_servers_on_loopback_ends", || {
+        if !has("python3") {
+            return;
+        }
+        let listen = ["--listen=udp://127.0.0.1:0", "--workers=1"];
+        let (one, other) = (Server::listening(&listen), Server::listening(&listen));
+        forge(one.udp(), other.udp());
+        eventually("one says that it goes round", || {
+            let mut servers = [&one, &other].into_iter();
+            servers.any(|server| server.told().contains("loop of replies"))
+        });
+        let before = delivered();
+        assert!(answers(&one, &client("127.0.0.1:0")));
+        assert_eq!(delivered() - before, 4, "nothing else is under way");
+    });
+}
+
+#[test]
+fn a_probe_that_fails_answers_nobody_and_is_not_remembered() {
+    in_own_network(
+        "a_probe_that_fails_answers_nobody_and_is_not_remembered",
+        || {
+            let mut command = common::after("ulimit -n 32");
+            command.args([
+                "--listen=127.0.0.1:0",
+                "--listen=udp://0.0.0.0:0",
+                "--workers=1",
+            ]);
+            let server = Server::run(command.arg("--max-connections=1000"));
+            let crowd: Vec<_> = (0..40).map(|_| common::connect(server.tcp())).collect();
+            server.says("Cannot accept");
+            let client = client("127.0.0.1:0");
+            let port = server.nth("udp", 1).port();
+            client.send_to(b"hello", ("127.0.0.9", port)).unwrap();
+            server.says("not answered");
+            drop(crowd);
+            client
+                .set_read_timeout(Some(Duration::from_millis(20)))
+                .unwrap();
+            eventually("it is answered again", || {
+                client.send_to(b"hello", ("127.0.0.9", port)).unwrap();
+                client.recv(&mut [0; 9]).is_ok()
+            });
+            server.stop();
+        },
+    );
+}
+
 /// Sends `count` datagrams in steps that the system's buffers hold, and counts the replies.
 fn replies(client: &UdpSocket, server: SocketAddr, count: usize) -> usize {
     let witness = UdpSocket::bind("127.0.0.1:0").unwrap();

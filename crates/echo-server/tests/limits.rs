@@ -242,3 +242,48 @@ fn a_low_soft_limit_is_raised() {
     }
     server.stop();
 }
+
+#[test]
+fn too_few_files_to_serve_anyone_are_an_error_at_the_start() {
+    let mut served = false;
+    for files in 8..24 {
+        let mut command = after(&format!("ulimit -n {files}"));
+        command.args(["--listen=127.0.0.1:0", "--workers=1"]);
+        let mut server = Server::launch(command.args(["--max-connections=1000", "-q"]));
+        let is_ready = server.is_ready();
+        assert!(is_ready || !served, "with {files}, but not with fewer");
+        served = is_ready;
+        if is_ready {
+            echo(connect(server.tcp()), b"hello");
+            server.stop();
+        } else {
+            let ended = server.end();
+            assert_eq!(ended.code, Some(1), "{files}: {ended:?}");
+            assert!(ended.stderr.contains("ulimit -n"), "{files}: {ended:?}");
+        }
+    }
+    assert!(served);
+}
+
+#[test]
+fn an_ipv6_network_has_its_share_whichever_address_it_comes_from() {
+    in_own_network(
+        "an_ipv6_network_has_its_share_whichever_address_it_comes_from",
+        || {
+            if !common::has_ipv6() {
+                return;
+            }
+            let server = Server::listening(&["--listen=tcp://[::]:0", "--max-per-ip=1"]);
+            for address in ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"] {
+                run(&format!("ip address add {address}/128 dev lo nodad"));
+            }
+            let at =
+                |host: &str| connect(SocketAddr::new(host.parse().unwrap(), server.tcp().port()));
+            let mut first = at("2001:db8::1");
+            echo(&mut first, b"in");
+            assert!(!kept(at("2001:db8::2")));
+            assert!(kept(at("2001:db8:0:1::1")));
+            server.stop();
+        },
+    );
+}

@@ -264,21 +264,24 @@ pub enum DropReason {
     NotUnicast,
     /// Its source has had its share of replies this second.
     Rate,
+    /// It has come again and again from there, as it does where a reply is answered.
+    Loop,
     /// A fault that was asked for.
     Fault,
     /// The server stopped before its answer was due.
     Shutdown,
-    /// The system could not send the reply.
+    /// The system could not send the reply, or say whether it may be sent.
     Failed(std::io::ErrorKind),
 }
 
 impl DropReason {
     /// The reasons as JSON and the texts name them.
-    pub const CODES: [&str; 7] = [
+    pub const CODES: [&str; 8] = [
         "service-port",
         "own-socket",
         "not-unicast",
         "rate",
+        "loop",
         "fault",
         "shutdown",
         "failed",
@@ -291,9 +294,10 @@ impl DropReason {
             DropReason::OwnSocket => 1,
             DropReason::NotUnicast => 2,
             DropReason::Rate => 3,
-            DropReason::Fault => 4,
-            DropReason::Shutdown => 5,
-            DropReason::Failed(_) => 6,
+            DropReason::Loop => 4,
+            DropReason::Fault => 5,
+            DropReason::Shutdown => 6,
+            DropReason::Failed(_) => 7,
         }
     }
 
@@ -361,6 +365,7 @@ impl fmt::Display for DropReason {
             DropReason::OwnSocket => f.write_str("its source is this server"),
             DropReason::NotUnicast => f.write_str("its source or destination is not unicast"),
             DropReason::Rate => f.write_str("over --udp-rate"),
+            DropReason::Loop => f.write_str("it comes again and again, as in a loop of replies"),
             DropReason::Fault => f.write_str("a fault that was asked for"),
             DropReason::Shutdown => f.write_str("the server stopped before its answer was due"),
             DropReason::Failed(kind) => write!(f, "the reply could not be sent: {kind}"),

@@ -94,6 +94,7 @@ pub(super) fn events() -> Vec<Kind> {
         DropReason::OwnSocket,
         DropReason::NotUnicast,
         DropReason::Rate,
+        DropReason::Loop,
         DropReason::Shutdown,
         DropReason::Failed(ErrorKind::Other),
     ];

@@ -11,11 +11,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use echo_core::endpoint::DEFAULT_PORT;
+use echo_explain::Opening;
 use socket2::{Domain, Protocol, Type};
 
 use crate::config::Config;
-use crate::event::{DropReason, Events};
-use crate::socket::opening::Opening;
+use crate::event::{DropReason, Events, unmapped};
+use crate::serve::limits::network;
+use crate::socket::open;
 
 /// Services live below this port (RFC 6335's system ports).
 const FIRST_USER_PORT: u16 = 1024;
@@ -23,9 +25,20 @@ const FIRST_USER_PORT: u16 = 1024;
 /// NFS: the one service above 1023 that RFC 4890's successors still single out as a loop partner.
 const NFS_PORT: u16 = 2049;
 
-/// Sources whose rate is followed. Two that share a slot share its allowance, so that a flood of
-/// forged sources costs no memory. 4,096 slots of 24 bytes are 96 KiB.
+/// Sources that are followed. Two that share a slot share its allowance, so that a flood of forged
+/// sources costs no memory. 4,096 slots of 80 and of 16 bytes are 384 KiB.
 const SLOTS: usize = 4096;
+
+/// The parts of a second in which replies are counted, and as many as any one second can touch.
+const PARTS: u64 = 16;
+const TOUCHED: usize = PARTS as usize + 1;
+
+/// Of this many datagrams that are the same, one gets no reply. Nothing else ends a loop with a
+/// server that answers as this one does; a client that repeats itself loses one in 65,536.
+const REPEATS: u32 = 1 << 16;
+
+/// After this many others, a datagram is not looked for any more: more than are under way in a loop.
+const OTHERS: u32 = 1024;
 
 /// Destination addresses whose kind is remembered: a machine has few, but all of 127.0.0.0/8 is
 /// its own.
@@ -36,17 +49,44 @@ pub(crate) struct Guard {
     own_ports: Vec<u16>,
     allow_any: bool,
     rate: u64,
-    slots: Option<Box<[Slot]>>,
+    recent: Option<Box<[Recent]>>,
+    repeats: Option<Box<[Repeats]>>,
     hasher: RandomState,
     events: Events,
+    start: Instant,
     destinations: HashMap<IpAddr, bool>,
 }
 
-/// One second's replies to one source.
-#[derive(Clone, Copy)]
-struct Slot {
-    since: Option<Instant>,
-    replies: u64,
+/// The replies to one source of late.
+#[derive(Clone, Copy, Default)]
+struct Recent {
+    /// The part of a second, from the guard's first on, of the last count.
+    part: u64,
+    counts: [u32; TOUCHED],
+}
+
+impl Recent {
+    /// How many more replies of `count` there may be: all of a second's at once, and in no second
+    /// more. For that, one that is always at its limit stays a seventeenth below it.
+    fn admit(&mut self, part: u64, count: u64, rate: u64) -> u64 {
+        let gone = (self.part + 1..=part).take(TOUCHED);
+        for part in gone {
+            self.counts[part as usize % TOUCHED] = 0;
+        }
+        self.part = part;
+        let sum: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
+        let allowed = count.min(rate.saturating_sub(sum));
+        self.counts[part as usize % TOUCHED] += allowed as u32;
+        allowed
+    }
+}
+
+/// How often one of a source's datagrams has come again.
+#[derive(Clone, Copy, Default)]
+struct Repeats {
+    datagram: u64,
+    count: u32,
+    others: u32,
 }
 
 impl Guard {
@@ -56,24 +96,28 @@ impl Guard {
             own_ports,
             allow_any: config.udp_allow_any,
             rate: config.udp_rate.into(),
-            slots: None,
+            recent: None,
+            start: Instant::now(),
+            repeats: None,
             hasher: RandomState::new(),
             events,
             destinations: HashMap::new(),
         }
     }
 
-    /// How many of `count` datagrams from `source` to `destination` may be answered: 1 to `count`.
+    /// How many of `count` datagrams from `source` to `destination`, the first of which is `bytes`,
+    /// may be answered: 1 to `count`. What cannot be found out is taken for the worst.
     pub(crate) fn admit(
         &mut self,
         source: SocketAddr,
         destination: Option<IpAddr>,
+        bytes: &[u8],
         count: u64,
         now: Instant,
     ) -> Result<u64, DropReason> {
         let ip = source.ip().to_canonical();
         let port = source.port();
-        if self.own_ports.contains(&port) && self.is_own(ip) {
+        if self.own_ports.contains(&port) && self.is_own(unmapped(source))? {
             return Err(DropReason::OwnSocket);
         }
         let service = port < FIRST_USER_PORT || port == NFS_PORT || port == DEFAULT_PORT;
@@ -81,86 +125,109 @@ impl Guard {
         if port == 0 || (!self.allow_any && (service || self.own_ports.contains(&port))) {
             return Err(DropReason::ServicePort);
         }
-        if !is_unicast(ip) || destination.is_some_and(|ip| !self.is_own_unicast(ip.to_canonical()))
+        let destination = destination.map(|ip| ip.to_canonical());
+        if !is_unicast(ip) || destination.is_some_and(|ip| !is_unicast(ip)) {
+            return Err(DropReason::NotUnicast);
+        }
+        if let Some(ip) = destination
+            && self.is_subnet_broadcast(ip)?
         {
             return Err(DropReason::NotUnicast);
         }
+        if self.goes_round(source, bytes, count) {
+            return Err(DropReason::Loop);
+        }
         self.allowance(ip, count, now)
+    }
+
+    /// Whether a datagram of this source has come so often that it must be going round.
+    fn goes_round(&mut self, source: SocketAddr, bytes: &[u8], count: u64) -> bool {
+        let slots = self
+            .repeats
+            .get_or_insert_with(|| vec![Repeats::default(); SLOTS].into());
+        let slot = &mut slots[self.hasher.hash_one(source) as usize % SLOTS];
+        // Both ends of a long one, where clients put what tells one from the other.
+        let end = bytes.len().saturating_sub(32);
+        let datagram = (bytes.len(), &bytes[..bytes.len().min(32)], &bytes[end..]);
+        let datagram = self.hasher.hash_one(datagram);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if slot.datagram == datagram {
+            (slot.count, slot.others) = (slot.count.saturating_add(count), 0);
+        } else {
+            slot.others = slot.others.saturating_add(count);
+        }
+        let goes_round = slot.datagram == datagram && slot.count >= REPEATS;
+        if goes_round || slot.others > OTHERS {
+            *slot = Repeats {
+                datagram,
+                ..Repeats::default()
+            };
+        }
+        goes_round
     }
 
     fn allowance(&mut self, ip: IpAddr, count: u64, now: Instant) -> Result<u64, DropReason> {
         if self.rate == 0 || ip.is_loopback() {
             return Ok(count);
         }
-        let empty = Slot {
-            since: None,
-            replies: 0,
-        };
-        let slots = self.slots.get_or_insert_with(|| vec![empty; SLOTS].into());
+        let slots = self
+            .recent
+            .get_or_insert_with(|| vec![Recent::default(); SLOTS].into());
         // Seeded, so that nobody can choose addresses that share a victim's slot.
-        let slot = &mut slots[self.hasher.hash_one(ip) as usize % SLOTS];
-        if slot
-            .since
-            .is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1))
-        {
-            *slot = Slot {
-                since: Some(now),
-                replies: 0,
-            };
-        }
-        let allowed = count.min(self.rate.saturating_sub(slot.replies));
-        slot.replies += allowed;
-        if allowed == 0 {
-            Err(DropReason::Rate)
-        } else {
-            Ok(allowed)
+        let slot = &mut slots[self.hasher.hash_one(network(ip)) as usize % SLOTS];
+        let part = (now - self.start).as_nanos() as u64 / (1_000_000_000 / PARTS);
+        let allowed = slot.admit(part, count, self.rate);
+        match allowed {
+            0 => Err(DropReason::Rate),
+            allowed => Ok(allowed),
         }
     }
 
-    /// Whether a datagram sent to `ip` was sent to this machine alone.
-    fn is_own_unicast(&mut self, ip: IpAddr) -> bool {
-        if !is_unicast(ip) {
-            return false;
-        }
-        if ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
-            return true;
-        }
-        if let Some(&known) = self.destinations.get(&ip) {
-            return known;
-        }
-        if self.destinations.len() >= MAX_DESTINATIONS {
-            self.destinations.clear();
-        }
-        let unicast = !self.is_subnet_broadcast(ip);
-        self.destinations.insert(ip, unicast);
-        unicast
-    }
-
-    /// Whether `ip` is an address of this machine, on which a packet to itself can claim to be
+    /// Whether this is an address of this machine, on which a packet to itself can claim to be
     /// from it.
-    fn is_own(&self, ip: IpAddr) -> bool {
-        let bind = || self.probe(ip).map(drop);
-        ip.is_loopback() || bind().is_ok()
+    fn is_own(&self, source: SocketAddr) -> Result<bool, DropReason> {
+        if source.ip().is_loopback() {
+            return Ok(true);
+        }
+        let mut address = source;
+        address.set_port(0);
+        match self.probe(address) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
+            Err(error) => Err(DropReason::Failed(error.kind())),
+        }
     }
 
     /// Only the system knows which address is its network's broadcast address: it refuses to
     /// connect to it. No packet is sent.
-    fn is_subnet_broadcast(&self, ip: IpAddr) -> bool {
-        if ip.is_ipv6() {
-            return false;
+    fn is_subnet_broadcast(&mut self, ip: IpAddr) -> Result<bool, DropReason> {
+        if ip.is_ipv6() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            return Ok(false);
+        }
+        if let Some(&known) = self.destinations.get(&ip) {
+            return Ok(known);
         }
         let connect = || {
-            let probe = self.probe(Ipv4Addr::UNSPECIFIED.into())?;
-            probe.connect(&SocketAddr::new(ip, NFS_PORT).into())
+            let probe = self.probe((Ipv4Addr::UNSPECIFIED, 0).into())?;
+            probe.connect(&SocketAddr::new(ip, NFS_PORT).into(), None)
         };
-        connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::PermissionDenied)
+        let broadcast = match connect() {
+            Ok(()) => false,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
+            // No answer, such as for want of descriptors: it is asked again.
+            Err(error) => return Err(DropReason::Failed(error.kind())),
+        };
+        if self.destinations.len() >= MAX_DESTINATIONS {
+            self.destinations.clear();
+        }
+        self.destinations.insert(ip, broadcast);
+        Ok(broadcast)
     }
 
-    /// A socket bound to `ip`, closed again when dropped.
-    fn probe(&self, ip: IpAddr) -> io::Result<Opening<'_>> {
-        let address = SocketAddr::new(ip, 0);
+    /// A socket bound to `address`, closed again when dropped.
+    fn probe(&self, address: SocketAddr) -> io::Result<Opening<'_, Events>> {
         let (domain, kind) = (Domain::for_address(address), Type::DGRAM);
-        let opening = Opening::new(&self.events, domain, kind, Some(Protocol::UDP))?;
+        let opening = open(&self.events, domain, kind, Some(Protocol::UDP))?;
         opening.bind(&address.into())?;
         Ok(opening)
     }
@@ -180,7 +247,13 @@ mod tests {
 
     fn admit(guard: &mut Guard, source: &str, destination: &str) -> Result<u64, DropReason> {
         let destination = Some(destination.parse().unwrap());
-        guard.admit(source.parse().unwrap(), destination, 1, Instant::now())
+        guard.admit(
+            source.parse().unwrap(),
+            destination,
+            b"x",
+            1,
+            Instant::now(),
+        )
     }
 
     #[test]
@@ -238,21 +311,56 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_rate_holds_for_each_source_and_second() {
+    fn limited() -> impl FnMut(&str, u64, u64) -> Result<u64, DropReason> {
         let mut guard = guard(Config {
-            udp_rate: 10,
+            udp_rate: 32,
             ..Config::default()
         });
         let start = Instant::now();
-        let mut admit = |source: &str, count, ms| {
+        move |source, count, ms| {
             let now = start + Duration::from_millis(ms);
-            guard.admit(source.parse().unwrap(), None, count, now)
+            guard.admit(source.parse().unwrap(), None, b"x", count, now)
+        }
+    }
+
+    #[test]
+    fn the_rate_holds_for_each_source_in_any_second() {
+        let mut admit = limited();
+        let replies: Vec<u64> = (0..50_000)
+            .map(|ms| admit("192.0.2.1:50000", 3, ms).unwrap_or(0))
+            .collect();
+        for second in replies.windows(1000) {
+            assert!(second.iter().sum::<u64>() <= 32);
+        }
+        let total: u64 = replies.iter().sum();
+        assert!((1490..=1600).contains(&total), "{total}");
+        assert_eq!(admit("192.0.2.1:50001", 1, 49_999), Err(DropReason::Rate));
+        assert_eq!(admit("127.0.0.1:50000", 1000, 49_999), Ok(1000));
+    }
+
+    #[test]
+    fn an_ipv6_network_has_one_rate_for_all_its_addresses() {
+        let mut admit = limited();
+        assert_eq!(admit("[2001:db8::1]:50000", 40, 0), Ok(32));
+        assert_eq!(admit("[2001:db8::2:2]:50000", 1, 0), Err(DropReason::Rate));
+        assert_eq!(admit("[2001:db8:0:1::2]:50000", 1, 0), Ok(1));
+    }
+
+    #[test]
+    fn what_goes_round_gets_no_reply_in_the_end() {
+        let mut guard = guard(Config::default());
+        let mut admit = |bytes: &[u8]| {
+            let (source, now) = ("127.0.0.1:50000".parse().unwrap(), Instant::now());
+            guard.admit(source, None, bytes, 1, now)
         };
-        assert_eq!(admit("192.0.2.1:50000", 8, 0), Ok(8));
-        assert_eq!(admit("192.0.2.1:50001", 8, 1), Ok(2));
-        assert_eq!(admit("192.0.2.1:50002", 1, 999), Err(DropReason::Rate));
-        assert_eq!(admit("192.0.2.1:50000", 1, 1000), Ok(1));
-        assert_eq!(admit("127.0.0.1:50000", 1000, 1000), Ok(1000));
+        // Three under way, of which each comes back as long as it is answered.
+        let mut under_way = vec![vec![1; 100], vec![2; 100], vec![3; 100]];
+        for _ in 0..10 * REPEATS {
+            under_way.retain(|datagram| admit(datagram).is_ok());
+        }
+        assert!(under_way.is_empty(), "{under_way:?}");
+        for number in 0..2 * REPEATS {
+            assert_eq!(admit(&number.to_be_bytes()), Ok(1));
+        }
     }
 }

@@ -1,21 +1,21 @@
 //! How many connections may be open, in all and from one address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::event::{Limit, PeerAddress, Stop};
 use crate::shutdown::Shutdown;
 use crate::socket::pipe::MAX_PIPES;
 
-/// Descriptors that are not connections: standard streams, listeners, a configuration file, and
-/// room to accept a connection that is then turned away.
-const RESERVE: usize = 48;
-
-/// Each worker has a poll instance, a waker, and pipes with two ends.
-const RESERVE_PER_WORKER: usize = 2 + 2 * MAX_PIPES;
+/// Descriptors that are opened now and then: a connection that is turned away, a socket to ask the
+/// system with, a list that it keeps.
+const SPARE: usize = 4;
 
 /// The caps, and what is open now. Shared by all workers.
 #[derive(Debug)]
@@ -39,24 +39,29 @@ pub(crate) struct Permit {
 }
 
 impl Limits {
-    pub(crate) fn new(config: &Config, shutdown: Shutdown) -> Arc<Self> {
+    /// The caps of a server that has opened all that it needs to start.
+    pub(crate) fn new(config: &Config, shutdown: Shutdown) -> io::Result<Arc<Self>> {
+        let (files, open) = (raise_open_files(), open_files());
+        let room = files.saturating_sub(open + SPARE);
+        if room == 0 {
+            return Err(io::Error::other(format!(
+                "of the {files} files that may be open, {open} are, and {SPARE} more are needed"
+            )));
+        }
+        // Pipes, with two ends each, are only there for speed.
+        let pipes = (2 * MAX_PIPES * config.loops()).min(room / 2);
         let max_connections = match config.max_connections {
-            0 => {
-                let reserve = RESERVE + config.workers.get() * RESERVE_PER_WORKER;
-                let files = raise_open_files();
-                // Where few files are allowed, half of them are for connections.
-                (files - reserve.min(files / 2)).max(1)
-            }
+            0 => room - pipes,
             max => max,
         };
-        Arc::new(Limits {
+        Ok(Arc::new(Limits {
             max_connections,
             max_per_ip: config.max_per_ip,
             left: config.total().map(|total| AtomicUsize::new(total.get())),
             open: AtomicUsize::new(0),
             per_ip: Mutex::default(),
             shutdown,
-        })
+        }))
     }
 
     /// Counts a connection in, until its permit is dropped.
@@ -93,10 +98,10 @@ impl Limits {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// The address a peer counts against, v4-mapped ones as IPv4; `None` where nothing is counted.
+    /// What a peer counts against; `None` where nothing is counted.
     fn counted(&self, peer: PeerAddress) -> Option<IpAddr> {
         match peer {
-            PeerAddress::Inet(address) if self.max_per_ip > 0 => Some(address.ip().to_canonical()),
+            PeerAddress::Inet(address) if self.max_per_ip > 0 => Some(network(address.ip())),
             _ => None,
         }
     }
@@ -121,17 +126,34 @@ impl Drop for Permit {
     }
 }
 
+/// Who is behind an address: itself, a v4-mapped one as IPv4. Whoever has one of IPv6 has the 2^64
+/// of its network; but the network of link-local ones is everybody's.
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_unicast_link_local() && !v6.is_loopback() => {
+            Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()
+        }
+        ip => ip,
+    }
+}
+
 /// Raises the soft open-file limit to the hard one, and returns it.
 fn raise_open_files() -> usize {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-    // A sandbox may forbid to ask; every system grants 256.
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((256, 256));
-    let files = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
+    let mut limit = getrlimit(Resource::Nofile);
+    let soft = std::mem::replace(&mut limit.current, limit.maximum);
+    let files = match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.maximum,
         Err(_) => soft,
     };
-    usize::try_from(files).unwrap_or(usize::MAX)
+    files.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
+}
+
+/// Descriptors that are open now.
+fn open_files() -> usize {
+    // Of which one is the list's. Where there is none: more than are ever needed to start.
+    std::fs::read_dir("/dev/fd").map_or(48, |list| list.count().saturating_sub(1))
 }
 
 #[cfg(test)]
@@ -143,7 +165,7 @@ mod tests {
     }
 
     fn limits(config: Config) -> Arc<Limits> {
-        Limits::new(&config, Shutdown::new())
+        Limits::new(&config, Shutdown::new()).unwrap()
     }
 
     #[test]

@@ -153,9 +153,11 @@ impl UdpEcho {
 
     fn echo(&mut self, turn: &mut UdpTurn<'_>, run: &Run) {
         let meta = &run.meta;
+        let bytes = turn.batch.bytes(run);
+        let one = &bytes[..bytes.len().min(meta.stride)];
         let admitted = self
             .guard
-            .admit(meta.addr, meta.dst_ip, run.count, turn.now);
+            .admit(meta.addr, meta.dst_ip, one, run.count, turn.now);
         let allowed = *admitted.as_ref().unwrap_or(&0);
         if allowed > 0 {
             let replies = turn.batch.bytes(run);
@@ -175,7 +177,9 @@ impl UdpEcho {
         let (meta, now) = (run.meta, Instant::now());
         let bytes = turn.batch.bytes(run).to_vec();
         for datagram in pieces(&bytes, meta.stride) {
-            let admitted = self.guard.admit(meta.addr, meta.dst_ip, 1, turn.now);
+            let admitted = self
+                .guard
+                .admit(meta.addr, meta.dst_ip, datagram, 1, turn.now);
             if let Err(why) = admitted {
                 self.dropped(turn, &meta, why, 1);
             } else if !faults.push(meta, datagram, now, turn.events) {
