@@ -50,18 +50,14 @@ impl Cli {
     ) -> Result<Layers, Failure> {
         let defaults = Config::default();
         let mut layers = Layers::defaults(&defaults).map_err(Failure::usage)?;
-        let file = self.config.clone().or_else(|| {
-            environment("ECHO_CONFIG")
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-        });
-        if let Some(path) = file {
+        if let Some(path) = self.file(&environment) {
             let settings: Settings = config::read_file(&path).map_err(Failure::usage)?;
             layers = layers
-                .over(Source::File(path), &settings)
+                .over(Source::File(path), &settings.spelled_out())
                 .map_err(Failure::usage)?;
         }
-        let keys: Vec<String> = layers.keys().map(str::to_owned).collect();
+        let keys = layers.keys().chain(["once"]).map(str::to_owned);
+        let keys: Vec<String> = keys.collect();
         for (variable, flag) in
             config::flags_from_environment(keys.iter().map(String::as_str), environment)
         {
@@ -76,12 +72,18 @@ impl Cli {
                 ))
             })?;
             layers = layers
-                .over(Source::Environment, &cli.settings)
+                .over(Source::Environment, &cli.settings.spelled_out())
                 .map_err(Failure::usage)?;
         }
         layers
             .over(Source::Flag, &self.flags())
             .map_err(Failure::usage)
+    }
+
+    /// The configuration file, where one is named.
+    pub fn file(&self, environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+        let named = || environment("ECHO_CONFIG").filter(|path| !path.is_empty());
+        self.config.clone().or_else(|| named().map(PathBuf::from))
     }
 
     fn flags(&self) -> Settings {
@@ -91,7 +93,7 @@ impl Cli {
         } else if self.quiet {
             settings.log_level = Some(Level::Off);
         }
-        settings
+        settings.spelled_out()
     }
 }
 
@@ -132,9 +134,23 @@ mod tests {
         let config: Config = cli.layers(environment).unwrap().resolve().unwrap();
         assert_eq!(config.workers.get(), 3);
         assert_eq!(config.drain.to_string(), "2s");
-        assert!(config.once);
+        assert_eq!(config.max_total, 1);
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.log_level, Level::Off);
+    }
+
+    #[test]
+    fn once_is_a_spelling_of_max_total() {
+        let total = |words: &str, once: &'static str| {
+            let cli = Cli::parse_from(words.split(' '));
+            let environment = |name: &str| (name == "ECHO_ONCE").then(|| once.into());
+            let layers = cli.layers(environment).unwrap();
+            layers.resolve::<Config>().unwrap().max_total
+        };
+        assert_eq!(total("echo-server", "1"), 1);
+        assert_eq!(total("echo-server --max-total=2", "1"), 2);
+        assert_eq!(total("echo-server --once=false", "1"), 0);
+        assert_eq!(total("echo-server --once", ""), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a server is told: as written ([`Settings`]) and as it will be ([`Config`]).
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use anyhow::anyhow;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use echo_core::config::switch;
+use echo_core::path::shown;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, FilePath, Framing, Whole};
 use echo_explain::{Explain, Lang};
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Level;
 use crate::fault::{Fault, Seed};
+use crate::file::is_same;
 use crate::log::Format;
 
 /// A server's effective configuration.
@@ -33,8 +36,6 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// How long to poll without sleeping after a wake-up that carried one event; 0 never does.
     pub spin: Timespan,
-    /// Serve one connection and stop; short for a `max_total` of 1.
-    pub once: bool,
     /// Serve this many connections in all and stop; 0: no limit.
     pub max_total: usize,
     /// Stop after this long; 0: never.
@@ -82,6 +83,9 @@ const MAX_BUFFER: u64 = 16 << 20;
 /// The longest spin: no machine takes nearly as long to wake.
 const MAX_SPIN: Timespan = Timespan(Duration::from_millis(10));
 
+/// Linux counts the seconds in 15 bits.
+const MAX_KEEPALIVE: Timespan = Timespan::from_secs(32_767);
+
 /// The most cores that Linux knows.
 const MAX_WORKERS: u64 = 8192;
 
@@ -95,12 +99,12 @@ impl Default for Config {
             buffer: Size(64 << 10),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             spin: Timespan(Duration::from_micros(100)),
-            once: false,
             max_total: 0,
             exit_after: Timespan::from_secs(0),
             exit_on_stdin_eof: false,
             ready_file: FilePath::default(),
-            drain: Timespan::from_secs(10),
+            // Containers are killed 10 s after they were asked to stop.
+            drain: Timespan::from_secs(8),
             max_connections: 0,
             max_per_ip: 0,
             idle_timeout: Timespan::from_secs(0),
@@ -140,11 +144,46 @@ impl Config {
                 self.spin
             )));
         }
+        if self.keepalive.0 > MAX_KEEPALIVE.0 {
+            return Err(Failure::usage(anyhow!(
+                "--keepalive {} is more than systems count; give at most {MAX_KEEPALIVE}, or 0 to \
+                 never probe",
+                self.keepalive
+            )));
+        }
         if (self.explain, self.log) == (Explain::Text, Format::Json) {
             return Err(Failure::usage(anyhow!(
                 "--explain tells calls in words, in place of the events that --log json writes; \
                  give --explain=json for calls as JSON lines, or leave one of the two out"
             )));
+        }
+        Ok(())
+    }
+
+    /// Refuses two settings that name one file: one of them would destroy the other. `file` is
+    /// that of the settings themselves.
+    ///
+    /// # Errors
+    /// A usage [`Failure`] that names both.
+    pub fn check_files(&self, file: Option<&Path>) -> Result<(), Failure> {
+        let listen = self.listen.iter().filter_map(|endpoint| match endpoint {
+            Endpoint::Unix(path) => Some(("--listen", &**path)),
+            Endpoint::Inet { .. } => None,
+        });
+        let named = [
+            ("--record", &*self.record),
+            ("--ready-file", &*self.ready_file),
+        ];
+        let settings = file.map(|path| ("--config", path));
+        let all: Vec<(&str, &Path)> = settings.into_iter().chain(named).chain(listen).collect();
+        for (at, (flag, path)) in all.iter().enumerate() {
+            let same = all[..at].iter().find(|(_, other)| is_same(path, other));
+            if let Some((other, _)) = same {
+                return Err(Failure::usage(anyhow!(
+                    "{other} and {flag} name one file, {}; give each its own",
+                    shown(*path)
+                )));
+            }
         }
         Ok(())
     }
@@ -172,7 +211,7 @@ impl Config {
 
     /// How many connections are served in all; `None`: no limit.
     pub fn total(&self) -> Option<NonZeroUsize> {
-        NonZeroUsize::new(if self.once { 1 } else { self.max_total })
+        NonZeroUsize::new(self.max_total)
     }
 }
 
@@ -202,7 +241,7 @@ pub struct Settings {
     /// After a lone request, poll this long before sleeping; 0 always sleeps [default: 100us]
     #[arg(long, value_name = "DURATION")]
     pub spin: Option<Timespan>,
-    /// Serve one connection and exit; the same as --max-total 1
+    /// Serve one connection and exit; the same as --max-total 1, and --once=false as --max-total 0
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "BOOL", value_parser = switch)]
     pub once: Option<bool>,
@@ -219,7 +258,7 @@ pub struct Settings {
     /// Once ready, put the ready lines into FILE, all at once
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<FilePath>,
-    /// When stopping, let connections that talk go on for at most this long [default: 10s]
+    /// When stopping, let connections that talk go on for at most this long [default: 8s]
     #[arg(long, value_name = "DURATION")]
     pub drain: Option<Timespan>,
     /// Hold at most this many connections; 0: what the open-file limit allows [default: 0]
@@ -270,6 +309,16 @@ pub struct Settings {
     /// Write every received chunk to FILE, with time, size and bytes, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub record: Option<FilePath>,
+}
+
+impl Settings {
+    /// With what is short for something else spelled out.
+    pub(crate) fn spelled_out(mut self) -> Self {
+        if let Some(once) = self.once.take() {
+            self.max_total = self.max_total.or(Some(Whole(once.into())));
+        }
+        self
+    }
 }
 
 impl FromStr for Level {

@@ -1,72 +1,66 @@
 //! What makes the program a good far end for a test: it says when it is ready, and ends by itself.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use echo_core::Failure;
 use echo_core::path::shown;
+use echo_core::{Failure, cause};
 
 use crate::config::Config;
 use crate::event::{Address, Stop};
+use crate::file::OwnFile;
 use crate::shutdown::Shutdown;
 use crate::thread;
 
-/// The file that tells those who cannot read our standard output where we listen.
+/// The file that tells those who cannot read our standard output where we listen. It goes when
+/// this is dropped.
 #[derive(Debug)]
-pub struct ReadyFile(Option<PathBuf>);
+pub struct ReadyFile(Option<(PathBuf, OwnFile, File)>);
 
 impl ReadyFile {
-    /// Takes the configured file. One of an earlier run would name a server that is gone, so it is
-    /// removed.
+    /// Writes `text` beside the configured file. That one stays as it is, so that a start which
+    /// fails has changed nothing.
     ///
     /// # Errors
-    /// A usage [`Failure`] when it is there to stay.
-    pub fn prepare(config: &Config) -> Result<Self, Failure> {
+    /// A usage [`Failure`] when the system does not allow it, or something else is in its place.
+    pub fn draft(config: &Config, text: &str) -> Result<Self, Failure> {
         if config.ready_file.is_none() {
             return Ok(ReadyFile(None));
         }
-        let path = &config.ready_file;
-        let removed = match fs::symlink_metadata(path) {
+        let path = &config.ready_file.0;
+        let free = match fs::symlink_metadata(path) {
             // A device or a link is put there by someone else, for something else.
             Ok(found) if !found.is_file() => {
                 Err(io::Error::other("it is there, and no plain file"))
             }
-            Ok(_) => fs::remove_file(path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            _ => Ok(()),
         };
-        removed.map_err(|error| refused(path, &error))?;
-        Ok(ReadyFile(Some(path.to_path_buf())))
+        let draft = free.and_then(|()| OwnFile::draft(path, text));
+        let (draft, file) = draft.map_err(|error| refused(path, &error))?;
+        Ok(ReadyFile(Some((path.clone(), draft, file))))
     }
 
-    /// Writes `text` beside it and renames that: whoever finds the file finds it whole.
+    /// Renames what was written: whoever finds the file finds it whole.
     ///
     /// # Errors
     /// A usage [`Failure`] when the system does not allow it.
-    pub fn write(&self, text: &str) -> Result<(), Failure> {
-        let Some(path) = &self.0 else { return Ok(()) };
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(format!(".{}", std::process::id()));
-        let draft = PathBuf::from(draft);
-        let written = fs::File::create_new(&draft)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .and_then(|()| fs::rename(&draft, path));
-        written.map_err(|error| {
-            // The draft is of no use to anyone; that it cannot be removed either changes nothing.
-            let _: io::Result<()> = fs::remove_file(&draft);
-            refused(path, &error)
-        })
+    pub fn publish(&mut self) -> Result<(), Failure> {
+        match &mut self.0 {
+            Some((path, draft, _)) => draft.rename(path).map_err(|error| refused(path, &error)),
+            None => Ok(()),
+        }
     }
 }
 
 fn refused(path: &Path, error: &io::Error) -> Failure {
     Failure::usage(anyhow!(
-        "cannot write the ready file {}: {error}; give a file in a directory you may write to with \
+        "cannot write the ready file {}: {}; give a file in a directory you may write to with \
          --ready-file",
-        shown(path)
+        shown(path),
+        cause(error)
     ))
 }
 
@@ -125,7 +119,7 @@ mod tests {
     #[test]
     fn time_that_is_up_is_a_failure_only_where_connections_were_waited_for() {
         let waits = Config {
-            once: true,
+            max_total: 1,
             ..Config::default()
         };
         assert!(verdict(&waits, Some(Stop::TimeUp)).is_err());

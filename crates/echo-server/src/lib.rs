@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod event;
 pub mod fault;
+mod file;
 pub mod fixture;
 pub mod log;
 mod serve;

@@ -45,6 +45,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
         return print(&layers.to_string()).map(|()| Exit::Success);
     }
     config.check()?;
+    config.check_files(cli.file(|name| std::env::var_os(name)).as_deref())?;
     let (events, reader) = Events::channel(config.level());
     let told = config.clone();
     let log = Log::start(move |stderr| {
@@ -56,41 +57,46 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     Ok(log.end(serve(config, events)))
 }
 
+/// Starts in an order in which a failure leaves nothing behind and nothing of others changed: what
+/// is bound, then files, then threads; only then is it said that the server is ready.
 fn serve(config: Config, events: Events) -> Result<(), Failure> {
-    let ready_file = ReadyFile::prepare(&config)?;
     let server = Server::bind_with(config.clone(), events)?;
+    let lines = fixture::ready_lines(&server.addresses());
+    let mut ready_file = ReadyFile::draft(&config, &lines)?;
     let shutdown = Shutdown::new();
     let interrupted = signals::hear(&shutdown, server.stats_teller())?;
-    let lines = fixture::ready_lines(&server.addresses());
-    let running = server.start(&shutdown)?;
+    fixture::stop_by_itself(&config, &shutdown)?;
     let fail = |shutdown: &Shutdown| {
         shutdown.request_for(Stop::Failed);
         shutdown.request_immediate();
     };
-    let (printed, ready) = channel();
+    let ((is_ready, ready), (printed, outcome)) = (channel(), channel());
     let stops = shutdown.clone();
     // Whoever does not read them must not keep the server from hearing that it should stop.
-    let told = ready_file
-        .write(&lines)
-        .and_then(|()| fixture::stop_by_itself(&config, &shutdown))
-        .and_then(|()| {
-            thread::start("ready", move || {
-                let outcome = print(&lines);
-                let failed = outcome.is_err();
-                // The end may have come before.
-                let _ = printed.send(outcome);
-                if failed {
-                    fail(&stops);
-                }
-            })
-        });
-    if told.is_err() {
-        fail(&shutdown);
+    thread::start("ready", move || {
+        if let Ok(()) = ready.recv() {
+            let outcome = print(&lines);
+            let failed = outcome.is_err();
+            // The end may have come before.
+            let _ = printed.send(outcome);
+            if failed {
+                fail(&stops);
+            }
+        }
+    })?;
+    let running = server.start(&shutdown)?;
+    let published = ready_file.publish();
+    match &published {
+        // It waits for this.
+        Ok(()) => drop(is_ready.send(())),
+        Err(_) => fail(&shutdown),
     }
-    let outcome = running.join();
-    told?;
-    ready.recv_timeout(LAST_WORDS).unwrap_or(Ok(()))?;
-    outcome?;
+    shutdown.wait();
+    drop(ready_file);
+    let served = running.join();
+    published?;
+    outcome.recv_timeout(LAST_WORDS).unwrap_or(Ok(()))?;
+    served?;
     interrupted.verdict()?;
     fixture::verdict(&config, shutdown.why())
 }

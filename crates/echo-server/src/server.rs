@@ -51,17 +51,24 @@ impl Server {
     /// See [`Server::bind`].
     pub fn bind_with(mut config: Config, mut events: Events) -> Result<Self, Failure> {
         config.check()?;
-        let record = match config.record.is_none() {
-            true => None,
-            false => Some(Arc::new(Record::create(&config.record)?)),
-        };
-        if let Some(record) = &record {
-            events = events.with_record(record.clone());
-        }
         let seed = config.seed.number();
         config.seed = Seed::Given(seed);
         let faults = Plan::new(seed, &config.fault);
         let bound = listener::bind_all(&config, &events)?;
+        // Only now is it clear that no other server has the file.
+        let record = match config.record.is_none() {
+            true => None,
+            false => match Record::open(&config.record) {
+                Ok(record) => Some(Arc::new(record)),
+                Err(failure) => {
+                    listener::close_all(bound, &events);
+                    return Err(failure);
+                }
+            },
+        };
+        if let Some(record) = &record {
+            events = events.with_record(record.clone());
+        }
         for local in bound.iter().map(|bound| &bound.address) {
             events.tell(|| Kind::Listening {
                 local: local.clone(),
@@ -197,7 +204,7 @@ impl Server {
             .into_iter()
             .unzip();
         let shared = Arc::new(Shared {
-            limits: Limits::new(&self.config, shutdown.clone()),
+            limits: Limits::new(&self.config, shutdown.clone())?,
             faults: self.faults,
             config: self.config,
             events: Events::clone(&self.events),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use mio::Waker;
 
@@ -18,6 +18,7 @@ struct Inner {
     immediate: AtomicBool,
     why: OnceLock<Stop>,
     wakers: Mutex<Vec<Arc<Waker>>>,
+    asked: Condvar,
 }
 
 impl Shutdown {
@@ -52,6 +53,13 @@ impl Shutdown {
             // A worker that cannot be woken has ended already.
             let _: io::Result<()> = waker.wake();
         }
+        self.0.asked.notify_all();
+    }
+
+    /// Waits until someone asks.
+    pub fn wait(&self) {
+        let asked = &self.0.asked;
+        drop(asked.wait_while(self.wakers(), |_| !self.is_requested()));
     }
 
     /// Whether someone has asked.

@@ -42,17 +42,205 @@ fn the_ready_file_appears_whole_with_the_resolved_addresses() {
 }
 
 #[test]
-fn a_ready_file_of_an_earlier_run_does_not_outlive_a_failed_start() {
+fn a_ready_file_goes_with_a_clean_stop_unless_it_is_anothers() {
     let path = TempPath::new("ready");
-    std::fs::write(&*path, "listening tcp 127.0.0.1:1\nready\n").unwrap();
-    let other = Server::start(&[]);
-    let taken = format!("--listen=tcp://{}", other.tcp());
-    common::fails(
-        program().args([&taken, "--ready-file", path.text()]),
-        1,
-        &["the port is in use"],
+    for replaced in [false, true] {
+        let server = Server::start(&["--ready-file", path.text(), "--drain=20s"]);
+        let mut talker = connect(server.tcp());
+        echo(&mut talker, b"hello");
+        if replaced {
+            std::fs::remove_file(&*path).unwrap();
+            std::fs::write(&*path, "another's").unwrap();
+        }
+        server.signal(rustix::process::Signal::TERM);
+        if !replaced {
+            eventually("it says no more that it is ready", || {
+                echo(&mut talker, b"while it drains");
+                !path.exists()
+            });
+        }
+        drop(talker);
+        assert_eq!(server.end().code, Some(0));
+        assert_eq!(path.exists(), replaced);
+    }
+}
+
+#[test]
+fn a_failed_start_changes_nothing_that_was_there() {
+    let dir = TempPath::new("ready");
+    let beside = |name: &str| dir.with_file_name(name).to_str().unwrap().to_owned();
+    let (record, socket) = (beside("record"), beside("e.sock"));
+    let listen = format!("--listen=unix:{socket}");
+    let files = ["--record", &record, "--ready-file", dir.text(), &listen];
+    let server = Server::start(&files);
+    let stream = connect(server.tcp());
+    echo(&stream, b"first");
+    let taken = format!("--listen={}", server.tcp());
+    let all = || {
+        let names = std::fs::read_dir(dir.parent().unwrap()).unwrap();
+        let mut names: Vec<_> = names.map(|name| name.unwrap().file_name()).collect();
+        names.sort();
+        (
+            names,
+            std::fs::read(&record).unwrap(),
+            std::fs::read(&*dir).unwrap(),
+        )
+    };
+    let before = all();
+    for _ in 0..2 {
+        common::fails(
+            program().args([&taken]).args(files),
+            1,
+            &["cannot listen on tcp", "in use"],
+        );
+        assert_eq!(all(), before);
+        let socket = [
+            "--listen=127.0.0.1:0",
+            "--record",
+            &record,
+            "--ready-file",
+            dir.text(),
+        ];
+        let served = ["another server listens there"];
+        common::fails(program().args(socket).arg(&listen), 1, &served);
+        assert_eq!(all(), before);
+    }
+    echo(
+        std::os::unix::net::UnixStream::connect(&socket).unwrap(),
+        b"still there",
     );
-    assert!(!path.exists());
+    echo(&stream, b"second");
+    server.stop();
+    let recorded = std::fs::read_to_string(&record).unwrap();
+    assert!(
+        !recorded.contains('\0') && recorded.lines().count() == 3,
+        "{recorded}"
+    );
+    assert_eq!(all_names(&dir), ["record"]);
+
+    // What was recorded stays when the same is started again.
+    let server = Server::start(&files);
+    echo(connect(server.tcp()), b"third");
+    server.stop();
+    assert_eq!(std::fs::read_to_string(&record).unwrap().lines().count(), 4);
+}
+
+fn all_names(path: &TempPath) -> Vec<String> {
+    let names = std::fs::read_dir(path.parent().unwrap()).unwrap();
+    names
+        .map(|name| name.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn what_an_earlier_process_left_behind_is_no_reason_not_to_start() {
+    let path = TempPath::new("ready");
+    // Of a shell and the server it becomes, the process's number is known before there is one.
+    let leave = format!(
+        "for n in 0 1 2; do echo x >{0}.$$-$n; done; echo x >{0}.$$",
+        path.text()
+    );
+    let mut command = common::after(&leave);
+    let server = Server::run(command.args(["--listen=127.0.0.1:0", "--ready-file", path.text()]));
+    assert!(
+        std::fs::read_to_string(&*path)
+            .unwrap()
+            .ends_with("ready\n")
+    );
+    server.stop();
+    assert_eq!(all_names(&path).len(), 4);
+}
+
+#[test]
+fn a_record_goes_through_no_link_that_others_may_have_put() {
+    let path = TempPath::new("record");
+    let target = path.with_extension("target");
+    std::fs::write(&target, "mine").unwrap();
+    std::os::unix::fs::symlink(&target, &*path).unwrap();
+    let arguments = ["--listen=127.0.0.1:0", "--record", path.text()];
+    let dir = path.parent().unwrap();
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(dir, mode).unwrap();
+    };
+    set_mode(0o1777);
+    common::fails(
+        program().args(arguments),
+        2,
+        &["cannot record to", "it is a link"],
+    );
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
+    set_mode(0o755);
+    let server = Server::run(program().args(arguments));
+    echo(connect(server.tcp()), b"hello");
+    server.stop();
+    assert!(
+        std::fs::read_to_string(&target)
+            .unwrap()
+            .starts_with("mine{")
+    );
+}
+
+#[test]
+fn two_settings_that_name_one_file_are_a_usage_error() {
+    let path = TempPath::new("x");
+    let dir = path.parent().unwrap().to_str().unwrap();
+    std::fs::write(&*path, "").unwrap();
+    let twice = format!("{dir}/./x");
+    std::os::unix::fs::symlink(&*path, path.with_file_name("link")).unwrap();
+    let link = format!("{dir}/link");
+    let unix = format!("unix:{dir}/new");
+    for (arguments, flags) in [
+        (
+            ["--record", path.text(), "--ready-file", &twice],
+            ["--record", "--ready-file"],
+        ),
+        (
+            ["--record", &link, "--ready-file", path.text()],
+            ["--record", "--ready-file"],
+        ),
+        (
+            ["--config", path.text(), "--record", &twice],
+            ["--config", "--record"],
+        ),
+        (
+            ["--listen", &unix, "--record", &unix[5..]],
+            ["--record", "--listen"],
+        ),
+        (
+            ["--listen", &unix, "--listen", &unix],
+            ["--listen and --listen", ""],
+        ),
+    ] {
+        let told = [flags[0], flags[1], "name one file"];
+        common::fails(program().args(arguments), 2, &told);
+    }
+}
+
+#[test]
+fn no_thread_is_no_ready() {
+    let path = TempPath::new("ready");
+    // Nobody else has processes of this number.
+    let user = "setpriv --reuid=54321 --clear-groups prlimit --nproc=";
+    if !common::has("setpriv") || !rustix::process::geteuid().is_root() {
+        return common::skip("the limit of processes does not bind this user");
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(path.parent().unwrap(), mode).unwrap();
+    for threads in 1..5 {
+        let mut command = common::wrapped(&format!("{user}{threads}"));
+        command.args(["--listen=127.0.0.1:0", "--workers=1", "--exit-after=1h"]);
+        command.args(["--ready-file", path.text()]);
+        // The log, signals, the time, and a worker: one too few of them each time.
+        let ended = Server::launch(&mut command).end();
+        assert_eq!(ended.code, Some(1), "{threads}: {ended:?}");
+        assert_eq!(ended.stdout, "", "{threads}");
+        assert!(
+            ended.stderr.contains("raise the limit of processes"),
+            "{ended:?}"
+        );
+        assert_eq!(all_names(&path).len(), 0, "{threads}");
+    }
 }
 
 #[test]

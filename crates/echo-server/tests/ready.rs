@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSoc
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 
-use common::{Server, TempPath, connect, echo, eventually, has_ipv6, program};
+use common::{Server, TempPath, connect, echo, eventually, has_ipv6, in_own_network, program};
 
 #[test]
 fn a_host_and_port_is_tcp_and_udp_with_one_number() {
@@ -112,6 +112,75 @@ fn ipv6_takes_ipv4_too_unless_that_is_listed() {
         }
     }
     panic!("no port was free");
+}
+
+/// What one socket takes is decided for each transport, by all that is listed.
+#[test]
+fn endpoints_on_one_port_share_its_addresses() {
+    in_own_network("endpoints_on_one_port_share_its_addresses", || {
+        if !has_ipv6() {
+            return;
+        }
+        let localhost: Vec<SocketAddr> = ("localhost", 4000).to_socket_addrs().unwrap().collect();
+        let both = "tcp [::]:4000|udp [::]:4000";
+        let v4 = "tcp 127.0.0.1:4000|udp 127.0.0.1:4000";
+        let v6 = "tcp [::1]:4000|udp [::1]:4000";
+        let lists = |ip: &str| {
+            localhost
+                .iter()
+                .any(|address| address.ip().to_string() == ip)
+        };
+        let named = |left_out: &str| {
+            let mut lines = vec![];
+            for (ip, text) in [("127.0.0.1", v4), ("::1", v6)] {
+                if lists(ip) && ip != left_out {
+                    lines.push(text.to_owned());
+                }
+            }
+            lines
+        };
+        for (listen, mut lines) in [
+            (
+                "[::]:4000,localhost:4000",
+                [vec![both.to_owned()], named("::1")].concat(),
+            ),
+            (
+                "localhost:4000,[::]:4000",
+                [named("::1"), vec![both.to_owned()]].concat(),
+            ),
+            (
+                "127.0.0.1:4000,localhost:4000",
+                [vec![v4.to_owned()], named("127.0.0.1")].concat(),
+            ),
+            (
+                "udp://[::]:4000,tcp://127.0.0.1:4000",
+                vec!["udp [::]:4000|tcp 127.0.0.1:4000".to_owned()],
+            ),
+        ] {
+            let server = Server::listening(&["--listen", listen]);
+            let mut ready: Vec<_> = server
+                .ready_lines()
+                .iter()
+                .map(|line| &line[10..])
+                .collect();
+            ready.sort();
+            let joined = lines.join("|");
+            let mut expected: Vec<_> = joined.split('|').collect();
+            expected.sort();
+            assert_eq!(ready, expected, "{listen}");
+            lines.clear();
+            for host in ["127.0.0.1", "::1"] {
+                let address = SocketAddr::new(host.parse().unwrap(), 4000);
+                let client = UdpSocket::bind((address.ip(), 0)).unwrap();
+                client.set_read_timeout(Some(common::LIMIT)).unwrap();
+                if listen.contains("[::]") || lists(host) {
+                    client.send_to(b"hello", address).unwrap();
+                    assert_eq!(client.recv(&mut [0; 9]).unwrap(), 5, "{listen}: {host}");
+                }
+            }
+            server.stop();
+        }
+    });
 }
 
 fn connectable(port: u16) -> bool {

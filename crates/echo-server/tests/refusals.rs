@@ -91,6 +91,84 @@ fn a_unix_socket_whose_server_hangs_is_not_waited_for() {
     );
 }
 
+/// A listener that has not come to listen yet refuses as one that is gone does.
+#[test]
+fn a_unix_socket_that_is_bound_and_does_not_listen_yet_is_not_taken_over() {
+    let path = TempPath::new("e.sock");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&socket2::SockAddr::unix(&*path).unwrap())
+        .unwrap();
+    let told = [path.text(), "another server listens there"];
+    fails(program().args(["--listen", &path.endpoint()]), 1, &told);
+    socket.listen(1).unwrap();
+    std::os::unix::net::UnixStream::connect(&*path).unwrap();
+    drop(socket);
+    Server::listening(&["--listen", &path.endpoint()]).stop();
+}
+
+#[test]
+fn a_file_beside_a_socket_that_is_no_lock_stays() {
+    let path = TempPath::new("e.sock");
+    let lock = format!("{}.lock", path.text());
+    std::fs::write(&lock, "keep").unwrap();
+    fails(
+        program().args(["--listen", &path.endpoint()]),
+        1,
+        &[path.text(), ".lock", "choose another path"],
+    );
+    assert_eq!(std::fs::read_to_string(&lock).unwrap(), "keep");
+    // One that was left behind is as good as none.
+    std::fs::write(&lock, "").unwrap();
+    Server::listening(&["--listen", &path.endpoint()]).stop();
+    assert!(!path.exists() && !std::path::Path::new(&lock).exists());
+}
+
+#[test]
+fn a_server_that_refuses_keeps_its_port() {
+    let server = Server::start(&["--fault=refuse"]);
+    let endpoint = format!("tcp://{}", server.tcp());
+    fails(
+        program().args(["--listen", &endpoint]),
+        1,
+        &["the port is in use"],
+    );
+    server.stop();
+}
+
+#[test]
+fn a_listen_that_fails_leaves_no_path_behind() {
+    if !has("strace") {
+        return;
+    }
+    let path = TempPath::new("e.sock");
+    let trace = "strace -f -qq -o /dev/null -e trace=listen -e inject=listen:error=ENOBUFS";
+    let told = [path.text(), "no buffer space available"];
+    fails(
+        wrapped(trace).args(["--listen", &path.endpoint()]),
+        1,
+        &told,
+    );
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn a_time_that_the_system_does_not_count_is_told_by_its_option() {
+    refused("--keepalive=10h").stderr(contains("--keepalive 10h").and(contains("at most 9h6m7s")));
+    let long = [
+        "--write-timeout=25d",
+        "--idle-timeout=60d",
+        "--drain=100d",
+        "--keepalive=9h",
+    ];
+    let server = Server::start(&[&long[..], &["--exit-after=200d", "--spin=0"]].concat());
+    common::echo(common::connect(server.tcp()), b"hello");
+    server.stop();
+}
+
 #[test]
 fn a_file_that_is_no_socket_stays() {
     let path = TempPath::new("precious.txt");

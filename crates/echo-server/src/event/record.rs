@@ -9,9 +9,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use anyhow::anyhow;
 use echo_core::path::shown;
 use echo_core::units::unix_ns;
-use echo_core::{Failure, Zoned};
+use echo_core::{Failure, Zoned, cause};
 
 use crate::event::{Chunk, Origin, PeerAddress, Stop, unmapped};
+use crate::file;
 use crate::shutdown::Shutdown;
 
 /// A file that is written a line at a time, each with one call: a reader never sees a part of one
@@ -25,12 +26,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Creates the file, or empties it.
-    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
-        let file = File::create(path).map_err(|error| {
+    /// Opens the file, or creates it. What it holds stays.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let file = file::append(path).map_err(|error| {
             Failure::usage(anyhow!(
-                "cannot record to {}: {error}; give another file with --record",
-                shown(path)
+                "cannot record to {}: {}; give another file with --record",
+                shown(path),
+                cause(&error)
             ))
         })?;
         Ok(Record {
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_stops_the_server_and_is_told() {
-        let record = Record::create(Path::new("/dev/full")).unwrap();
+        let record = Record::open(Path::new("/dev/full")).unwrap();
         let shutdown = Shutdown::new();
         record.stops(&shutdown);
         assert!(record.failure().is_none());

@@ -55,7 +55,8 @@ struct Door {
 
 enum StreamListener {
     Tcp(mio::net::TcpListener),
-    Unix(mio::net::UnixListener, SocketFile),
+    /// The file goes first: as long as the socket has it, no other can have its number.
+    Unix(Option<SocketFile>, mio::net::UnixListener),
 }
 
 impl StreamListener {
@@ -69,7 +70,7 @@ impl StreamListener {
                 let peer = PeerAddress::Inet(address);
                 (listener.as_raw_fd(), Stream::Tcp(stream), peer)
             }
-            StreamListener::Unix(listener, _) => {
+            StreamListener::Unix(_, listener) => {
                 let (stream, _) = listener.accept()?;
                 let peer = PeerAddress::Unix;
                 (listener.as_raw_fd(), Stream::Unix(stream), peer)
@@ -86,7 +87,10 @@ impl StreamListener {
     fn close(self, events: &Events) {
         match self {
             StreamListener::Tcp(listener) => events.close(listener),
-            StreamListener::Unix(listener, _file) => events.close(listener),
+            StreamListener::Unix(file, listener) => {
+                drop(file);
+                events.close(listener);
+            }
         }
     }
 
@@ -102,7 +106,7 @@ impl StreamListener {
         let mark = events.mark();
         let socket = match self {
             StreamListener::Tcp(listener) => SockRef::from(listener),
-            StreamListener::Unix(listener, _) => SockRef::from(listener),
+            StreamListener::Unix(_, listener) => SockRef::from(listener),
         };
         let outcome = socket.listen(backlog);
         events.outcome(mark, &*socket, &outcome, |()| Call::Listen { backlog });
@@ -129,9 +133,9 @@ impl Acceptor {
                     registry.register(&mut listener, token, Interest::READABLE)?;
                     StreamListener::Tcp(listener)
                 }
-                Listener::Unix(mut listener, file) => {
+                Listener::Unix(file, mut listener) => {
                     registry.register(&mut listener, token, Interest::READABLE)?;
-                    StreamListener::Unix(listener, file)
+                    StreamListener::Unix(file, listener)
                 }
                 Listener::Refusing(socket) => {
                     acceptor.refusing.push(socket);

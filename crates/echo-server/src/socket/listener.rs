@@ -1,24 +1,26 @@
 //! From endpoints to bound sockets, with their options.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_core::path::shown;
-use echo_core::{Endpoint, Failure, Transport, Zoned};
+use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::event::{Address, Events};
 use crate::fault::{self, Network};
-use crate::socket::datagram;
-use crate::socket::opening::Opening;
+use crate::file::{self, Lock, OwnFile};
+use crate::socket::{datagram, open};
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
 /// overflows; the system lowers this to its own limit (`net.core.somaxconn`, 4,096 on Linux).
@@ -30,7 +32,8 @@ const PORT_TRIES: usize = 32;
 /// A bound socket, not blocking.
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
-    Unix(mio::net::UnixListener, SocketFile),
+    /// The file goes first: as long as the socket has it, no other can have its number.
+    Unix(Option<SocketFile>, mio::net::UnixListener),
     Udp(UdpSocket),
     /// Bound, but not listening: the system refuses every connection.
     Refusing(Socket),
@@ -61,11 +64,14 @@ pub(crate) fn bind_all(config: &Config, events: &Events) -> Result<Vec<Bound>, F
     }
 }
 
-fn close_all(bound: Vec<Bound>, events: &Events) {
+pub(crate) fn close_all(bound: Vec<Bound>, events: &Events) {
     for socket in bound {
         match socket.listener {
             Listener::Tcp(listener) => events.close(listener),
-            Listener::Unix(listener, _file) => events.close(listener),
+            Listener::Unix(file, listener) => {
+                drop(file);
+                events.close(listener);
+            }
             Listener::Udp(socket) => events.close(socket),
             Listener::Refusing(socket) => events.close(socket),
         }
@@ -78,32 +84,89 @@ fn bind_each(config: &Config, events: &Events, bound: &mut Vec<Bound>) -> Result
             "nothing to listen on; give an endpoint with --listen"
         )));
     }
-    for endpoint in &config.listen {
-        match endpoint {
+    // What one socket takes depends on all the others.
+    let listen = config.listen.iter().map(Place::of);
+    let places = Places(listen.collect::<Result<_, _>>()?);
+    for place in &places.0 {
+        match place.endpoint {
             Endpoint::Unix(path) => {
                 bound.push(bind_unix(config, events, path).map_err(Failure::bad)?)
             }
+            Endpoint::Inet { .. } => bound.extend(bind_inet(config, events, place, &places)?),
+        }
+    }
+    Ok(())
+}
+
+/// An endpoint, and the addresses that its host has; a path has none.
+struct Place<'a> {
+    endpoint: &'a Endpoint,
+    transports: &'static [Transport],
+    addresses: Vec<SocketAddr>,
+    /// Whether the host is an address itself.
+    literal: bool,
+}
+
+struct Places<'a>(Vec<Place<'a>>);
+
+impl<'a> Place<'a> {
+    fn of(endpoint: &'a Endpoint) -> Result<Self, Failure> {
+        let (transport, host, port) = match endpoint {
             Endpoint::Inet {
                 transport,
                 host,
                 port,
-            } => {
-                let transports = match transport {
-                    Some(Transport::Tcp) => &[Transport::Tcp][..],
-                    Some(Transport::Udp) => &[Transport::Udp],
-                    None => &[Transport::Tcp, Transport::Udp],
-                };
-                bound.extend(bind_inet(
-                    config,
-                    events,
-                    endpoint,
-                    transports,
-                    (host, *port),
-                )?);
-            }
-        }
+            } => (transport, host, *port),
+            Endpoint::Unix(_) => (&None, &String::new(), 0),
+        };
+        let transports = match transport {
+            Some(Transport::Tcp) => &[Transport::Tcp][..],
+            Some(Transport::Udp) => &[Transport::Udp],
+            None => &[Transport::Tcp, Transport::Udp],
+        };
+        let addresses = match endpoint {
+            Endpoint::Unix(_) => Vec::new(),
+            Endpoint::Inet { .. } => resolve(host, port)
+                .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?,
+        };
+        let literal = host.contains(':') || host.parse::<IpAddr>().is_ok();
+        Ok(Place {
+            endpoint,
+            transports,
+            addresses,
+            literal,
+        })
     }
-    Ok(())
+}
+
+impl Places<'_> {
+    /// The addresses listed for sockets of this kind, by what holds of their place.
+    fn at(
+        &self,
+        transport: Transport,
+        port: u16,
+        which: fn(&Place<'_>) -> bool,
+    ) -> impl Iterator<Item = &SocketAddr> {
+        let same = move |place: &&Place<'_>| place.transports.contains(&transport) && which(place);
+        let places = self.0.iter().filter(same);
+        let addresses = places.flat_map(|place| &place.addresses);
+        addresses.filter(move |address| address.port() == port && port != 0)
+    }
+
+    /// `[::]` takes IPv4 too, unless an IPv4 endpoint on the same port is listed.
+    fn takes_ipv4(&self, transport: Transport, address: SocketAddr) -> bool {
+        let mut listed = self.at(transport, address.port(), |_| true);
+        address.ip().is_unspecified() && !listed.any(SocketAddr::is_ipv4)
+    }
+
+    /// Whether one of a name's addresses is listed by itself, or among all of its family.
+    fn lists(&self, transport: Transport, address: SocketAddr) -> bool {
+        let mut listed = self.at(transport, address.port(), |place| place.literal);
+        listed.any(|other| {
+            let all = other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4();
+            all || *other == address
+        })
+    }
 }
 
 /// Why one socket could not be bound.
@@ -143,9 +206,9 @@ impl fmt::Display for BindError {
                  [::] stand for all"
             ),
             _ if is_out_of_files(error) => {
-                write!(f, "{error}; raise the open-file limit (ulimit -n)")
+                write!(f, "{}; raise the open-file limit (ulimit -n)", cause(error))
             }
-            _ => write!(f, "{error}; choose another address with --listen"),
+            _ => write!(f, "{}; choose another address with --listen", cause(error)),
         }
     }
 }
@@ -163,19 +226,17 @@ fn is_out_of_files(error: &io::Error) -> bool {
 fn bind_inet(
     config: &Config,
     events: &Events,
-    endpoint: &Endpoint,
-    transports: &[Transport],
-    (host, port): (&str, u16),
+    place: &Place<'_>,
+    places: &Places<'_>,
 ) -> Result<Vec<Bound>, Failure> {
-    let addresses = resolve(host, port)
-        .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?;
+    let is_chosen = place.addresses.iter().all(|address| address.port() == 0);
     let mut tries = 0;
     loop {
         tries += 1;
-        match bind_addresses(config, events, transports, &addresses) {
+        match bind_addresses(config, events, place, places) {
             // The port that the first socket was given is taken for a later one.
             Err(e)
-                if port == 0
+                if is_chosen
                     && e.error.kind() == io::ErrorKind::AddrInUse
                     && tries < PORT_TRIES => {}
             outcome => return outcome.map_err(|error| Failure::bad(anyhow!("{error}"))),
@@ -183,44 +244,47 @@ fn bind_inet(
     }
 }
 
-/// Binds all transports on all addresses, with one port number for all.
+/// Binds all transports on all addresses of a place, with one port number for all.
 fn bind_addresses(
     config: &Config,
     events: &Events,
-    transports: &[Transport],
-    addresses: &[SocketAddr],
+    place: &Place<'_>,
+    places: &Places<'_>,
 ) -> Result<Vec<Bound>, BindError> {
     let mut bound: Vec<Bound> = Vec::new();
-    for &address in addresses {
-        for &transport in transports {
+    let mut missing = None;
+    for &address in &place.addresses {
+        for &transport in place.transports {
             let mut address = address;
             if let Some(first) = bound.first().and_then(|first| first.address.socket()) {
                 address.set_port(first.port());
             }
-            match bind_socket(config, events, transport, address) {
+            if !place.literal && places.lists(transport, address) {
+                continue;
+            }
+            let only_v6 = !places.takes_ipv4(transport, address);
+            let failed = |error| BindError {
+                transport,
+                address,
+                error,
+            };
+            match bind_socket(config, events, transport, address, only_v6).map_err(failed) {
                 Ok(socket) => bound.push(socket),
                 // A name may resolve to an address family that this machine does not run.
-                Err(error)
-                    if addresses.len() > 1 && error.kind() == io::ErrorKind::AddrNotAvailable => {}
+                Err(e) if !place.literal && e.error.kind() == io::ErrorKind::AddrNotAvailable => {
+                    missing = Some(e);
+                }
                 Err(error) => {
                     close_all(bound, events);
-                    return Err(BindError {
-                        transport,
-                        address,
-                        error,
-                    });
+                    return Err(error);
                 }
             }
         }
     }
-    if bound.is_empty() {
-        return Err(BindError {
-            transport: transports[0],
-            address: addresses[0],
-            error: io::ErrorKind::AddrNotAvailable.into(),
-        });
+    match missing {
+        Some(error) if bound.is_empty() => Err(error),
+        _ => Ok(bound),
     }
-    Ok(bound)
 }
 
 /// A host's addresses, each once.
@@ -250,14 +314,15 @@ fn bind_socket(
     events: &Events,
     transport: Transport,
     address: SocketAddr,
+    only_v6: bool,
 ) -> io::Result<Bound> {
     let (kind, protocol) = match transport {
         Transport::Tcp => (Type::STREAM, Protocol::TCP),
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
     };
-    let opening = Opening::new(events, Domain::for_address(address), kind, Some(protocol))?;
+    let opening = open(events, Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
-        opening.socket().set_only_v6(!takes_ipv4(config, address))?;
+        opening.socket().set_only_v6(only_v6)?;
     }
     match transport {
         Transport::Tcp => {
@@ -267,6 +332,8 @@ fn bind_socket(
             opening.bind(&address.into())?;
             set_stream_options(config, opening.socket())?;
             if fault::refuses_all(&config.fault) {
+                // Or another program that sets it could bind there too, and listen.
+                opening.socket().set_reuse_address(false)?;
                 return Ok(Bound {
                     address: Address::Tcp(local_address(opening.socket())?),
                     listener: Listener::Refusing(opening.ready()),
@@ -325,83 +392,68 @@ fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
     // silent peers, too: where it is set, Linux asks no more how many probes had no answer.
     #[cfg(target_os = "linux")]
     if config.write_timeout.0 > Duration::ZERO {
-        socket.set_tcp_user_timeout(Some((idle * 2).max(config.write_timeout.into())))?;
+        // In milliseconds, in 31 bits: some 24 days, after which a longer write timeout is ours alone.
+        let timeout = (idle * 2).max(config.write_timeout.into());
+        socket.set_tcp_user_timeout(Some(timeout.min(Duration::from_millis(i32::MAX as u64))))?;
     }
     Ok(())
 }
 
-/// `[::]` takes IPv4 too, unless an IPv4 endpoint on the same port is listed.
-fn takes_ipv4(config: &Config, address: SocketAddr) -> bool {
-    let listed = config.listen.iter().any(|endpoint| match endpoint {
-        Endpoint::Inet { host, port, .. } => {
-            *port == address.port() && *port != 0 && matches!(host.parse(), Ok(IpAddr::V4(_)))
-        }
-        Endpoint::Unix(_) => false,
-    });
-    address.ip().is_unspecified() && !listed
-}
-
-/// A Unix socket's file, removed when the server ends if it is still the same file.
+/// A Unix socket's file, and the right to it; nothing in the abstract namespace.
 pub(crate) struct SocketFile {
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    fn new(path: &Path) -> Self {
-        SocketFile {
-            path: path.to_owned(),
-            identity: identity(path),
-        }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            // Nothing is left to do if someone else removed it in between.
-            let _: io::Result<()> = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
+    // In this order: the right goes last.
+    _socket: OwnFile,
+    _right: Lock,
 }
 
 fn bind_unix(config: &Config, events: &Events, path: &Path) -> anyhow::Result<Bound> {
     let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", shown(path));
-    remove_stale(events, path).map_err(fail)?;
-    let listener = listen_unix(config, events, path).map_err(|error| {
+    let refused = |error: io::Error| {
         fail(match error.kind() {
             io::ErrorKind::NotFound => "its directory does not exist; create it first".to_owned(),
             io::ErrorKind::PermissionDenied => {
                 "permission denied; choose a directory you may write to".to_owned()
             }
-            io::ErrorKind::InvalidInput => {
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
                 "the path is too long for a socket (108 bytes on Linux); choose a shorter one"
                     .to_owned()
             }
-            _ => format!("{error}; choose another path"),
+            io::ErrorKind::AlreadyExists => {
+                "a file beside it, of its name and .lock, is no lock; choose another path"
+                    .to_owned()
+            }
+            _ => format!("{}; choose another path", cause(&error)),
         })
-    })?;
-    let file = SocketFile::new(path);
-    let listener = mio::net::UnixListener::from_std(listener);
+    };
+    let opening = open(events, Domain::UNIX, Type::STREAM, None).map_err(refused)?;
+    let address = SockAddr::unix(path).map_err(refused)?;
+    let file = if address.as_pathname().is_some() {
+        let right = Lock::take(path).map_err(refused)?;
+        let right = right.ok_or_else(|| fail(SERVED.to_owned()))?;
+        remove_stale(events, path).map_err(fail)?;
+        opening.bind(&address).map_err(refused)?;
+        Some(SocketFile {
+            _socket: OwnFile::at(path).map_err(refused)?,
+            _right: right,
+        })
+    } else {
+        opening.bind(&address).map_err(refused)?;
+        None
+    };
+    opening
+        .listen(backlog(config, Network::Unix))
+        .map_err(refused)?;
+    let listener = UnixListener::from(opening.ready());
     Ok(Bound {
         address: Address::Unix(path.to_owned()),
-        listener: Listener::Unix(listener, file),
+        listener: Listener::Unix(file, mio::net::UnixListener::from_std(listener)),
     })
 }
 
-fn listen_unix(config: &Config, events: &Events, path: &Path) -> io::Result<UnixListener> {
-    let opening = Opening::new(events, Domain::UNIX, Type::STREAM, None)?;
-    opening.bind(&SockAddr::unix(path)?)?;
-    opening.listen(backlog(config, Network::Unix))?;
-    Ok(opening.ready().into())
-}
+/// Why a path is not taken over.
+const SERVED: &str = "another server listens there; stop it, or choose another path";
 
-/// Removes a socket file that no server answers on; anything else that is in the way stays.
+/// Removes a socket file that no server has; anything else that is in the way stays.
 fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else {
         return Ok(());
@@ -411,15 +463,44 @@ fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
     }
     // Without waiting: a server that hangs has a full queue, and would be waited for for ever.
     let probe = || {
-        let probe = Opening::new(events, Domain::UNIX, Type::STREAM, None)?;
-        probe.connect(&SockAddr::unix(path)?)
+        let probe = open(events, Domain::UNIX, Type::STREAM, None)?;
+        probe.connect(&SockAddr::unix(path)?, None)
     };
     match probe() {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        // One that is bound and does not listen yet refuses, too.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_bound(path) => {
             std::fs::remove_file(path).map_err(|error| {
-                format!("the socket file left behind there cannot be removed: {error}")
+                let cause = cause(&error);
+                format!("the socket file left behind there cannot be removed: {cause}")
             })
         }
-        _ => Err("another server listens there; stop it, or choose another path".to_owned()),
+        _ => Err(SERVED.to_owned()),
     }
+}
+
+/// Whether the system lists a socket that may be bound to `path`: by the whole path or, where one
+/// was bound by a path from wherever its program was, by the name.
+fn is_bound(path: &Path) -> bool {
+    let table = std::fs::read("/proc/net/unix").unwrap_or_default();
+    table.split(|byte| *byte == b'\n').any(|line| {
+        // Seven columns before it, none of which has a slash.
+        let mut columns = line
+            .splitn(2, |byte| *byte == b':')
+            .nth(1)
+            .unwrap_or_default();
+        for _ in 0..6 {
+            columns = columns.trim_ascii_start();
+            let end = columns.iter().position(|byte| *byte == b' ');
+            columns = &columns[end.unwrap_or(columns.len())..];
+        }
+        let listed = Path::new(OsStr::from_bytes(
+            columns.strip_prefix(b" ").unwrap_or_default(),
+        ));
+        match listed.is_absolute() {
+            true => file::is_same(listed, path),
+            false => listed
+                .file_name()
+                .is_some_and(|name| Some(name) == path.file_name()),
+        }
+    })
 }

@@ -204,15 +204,23 @@ impl Server {
     }
 
     fn get_ready(&mut self) {
+        assert!(
+            self.is_ready(),
+            "it does not get ready: {:?}",
+            self.stderr.text()
+        );
+    }
+
+    /// Waits until it is ready, or has ended without.
+    pub fn is_ready(&mut self) -> bool {
         let lines = self.stdout.wait_for(|text| {
             let lines: Vec<String> = text.lines().map(str::to_owned).collect();
             (text.ends_with('\n') && lines.last()? == "ready").then_some(lines)
         });
-        let Some(mut lines) = lines else {
-            panic!("it does not get ready: {:?}", self.stderr.text());
-        };
+        let Some(mut lines) = lines else { return false };
         lines.pop();
         self.ready = lines;
+        true
     }
 
     /// The lines before `ready`.

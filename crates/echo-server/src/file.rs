@@ -1,0 +1,152 @@
+//! Files that a server makes. It takes and removes nothing that is another's.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::process::geteuid;
+
+/// A file that this process has made, removed with this unless another has taken its place. It must
+/// be open until then, or its number could be another's.
+#[derive(Debug)]
+pub(crate) struct OwnFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl OwnFile {
+    /// The file that is at `path` now.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        Ok(OwnFile {
+            path: path.to_owned(),
+            identity: identity(&fs::symlink_metadata(path)?),
+        })
+    }
+
+    /// A new file beside `path` with `text` in it. What an earlier process left behind under the
+    /// first name stays, and another name is found.
+    pub(crate) fn draft(path: &Path, text: &str) -> io::Result<(Self, File)> {
+        for number in 0.. {
+            let draft = suffixed(path, &format!(".{}-{number}", std::process::id()));
+            match File::create_new(&draft) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(mut file) => {
+                    let own = OwnFile::at(&draft)?;
+                    return file.write_all(text.as_bytes()).map(|()| (own, file));
+                }
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Has it take the place of whatever is at `path`.
+    pub(crate) fn rename(&mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        self.path = path.to_owned();
+        Ok(())
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
+            // Nothing is left to do if someone else removed it in between.
+            let _: io::Result<()> = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The right to a path, as long as this lives: a lock on `PATH.lock`, which the system gives back
+/// when a process ends in whatever way.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    // Removed before it is unlocked, so that nobody holds a lock on a file that is then removed.
+    _file: OwnFile,
+    _locked: File,
+}
+
+impl Lock {
+    /// Takes it; `None` where another process has.
+    pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
+        let path = suffixed(path, ".lock");
+        loop {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).mode(0o600);
+            options.custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK));
+            let file = options.open(&path)?;
+            let found = file.metadata()?;
+            if !found.is_file() || found.len() > 0 {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                outcome => outcome?,
+            }
+            // Its last holder may have removed it meanwhile: then it locks nothing.
+            if let Ok(own) = OwnFile::at(&path)
+                && own.identity == identity(&found)
+            {
+                return Ok(Some(Lock {
+                    _file: own,
+                    _locked: file,
+                }));
+            }
+        }
+    }
+}
+
+/// Opens a file to add to it. Where others may have put a link, none is followed.
+pub(crate) fn append(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    if !is_trusted(path) {
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+            let why = "it is a link, in a directory to which others may write";
+            return Err(io::Error::other(why));
+        }
+        options.custom_flags(flags(OFlags::NOFOLLOW));
+    }
+    options.open(path)
+}
+
+/// Whether only this user and the administrator can put files beside `path`.
+fn is_trusted(path: &Path) -> bool {
+    fs::metadata(directory(path)).is_ok_and(|directory| {
+        let owner = directory.uid();
+        directory.mode() & 0o022 == 0 && (owner == 0 || owner == geteuid().as_raw())
+    })
+}
+
+/// Whether both name one file, or will once it is there.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let found = |path| fs::metadata(path).ok().map(|found| identity(&found));
+    let place = |path| Some((found(directory(path))?, path.file_name()?));
+    place(one).is_some_and(|place_of_one| place(other) == Some(place_of_one))
+        || found(one).is_some_and(|one| found(other) == Some(one))
+}
+
+/// The directory of `path`.
+pub(crate) fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn identity(found: &fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// As std takes them.
+fn flags(flags: OFlags) -> i32 {
+    flags.bits() as i32
+}
