@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_explain::Opening;
@@ -209,7 +209,7 @@ impl Guard {
         }
         let connect = || {
             let probe = self.probe((Ipv4Addr::UNSPECIFIED, 0).into())?;
-            probe.connect(&SocketAddr::new(ip, NFS_PORT).into(), None)
+            probe.connect(&SocketAddr::new(ip, NFS_PORT).into())
         };
         let broadcast = match connect() {
             Ok(()) => false,
@@ -240,6 +240,7 @@ fn is_unicast(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn guard(config: Config) -> Guard {
         Guard::new(&config, vec![40_000], Events::off())

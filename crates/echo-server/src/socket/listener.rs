@@ -464,7 +464,7 @@ fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
     // Without waiting: a server that hangs has a full queue, and would be waited for for ever.
     let probe = || {
         let probe = open(events, Domain::UNIX, Type::STREAM, None)?;
-        probe.connect(&SockAddr::unix(path)?, None)
+        probe.connect(&SockAddr::unix(path)?)
     };
     match probe() {
         // One that is bound and does not listen yet refuses, too.
