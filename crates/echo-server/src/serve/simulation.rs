@@ -222,7 +222,7 @@ impl<'a> Simulation<'a> {
         let (poll, inbox) = poll_and_inbox(counters.clone()).unwrap();
         let shutdown = Shutdown::new();
         let shared = Arc::new(Shared {
-            limits: Limits::new(&config, shutdown.clone()),
+            limits: Limits::new(&config, shutdown.clone()).unwrap(),
             faults: Plan::new(setup.seed, fault.as_slice()),
             config,
             events,
