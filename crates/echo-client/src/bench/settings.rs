@@ -44,6 +44,12 @@ pub struct Bench {
     /// Threads that make the load
     #[arg(long, value_name = "N", default_value = "1", value_parser = whole::<usize>)]
     pub threads: usize,
+    /// Connect anew for each request, and time connecting too
+    #[arg(long)]
+    pub new_connection: bool,
+    /// Poll instead of sleeping while a reply is awaited: a core's work for the shortest times
+    #[arg(long)]
+    pub busy: bool,
     /// Do not compare what comes back with what was sent
     #[arg(long)]
     pub no_verify: bool,
@@ -51,9 +57,15 @@ pub struct Bench {
     /// and unsent
     #[arg(long, value_name = "CONDITIONS", help_heading = "Result")]
     pub fail_if: Option<Thresholds>,
+    /// Show the summary only, no progress
+    #[arg(short, long, help_heading = "Result")]
+    pub quiet: bool,
     /// Print the report as one JSON document
     #[arg(long, help_heading = "Result")]
     pub json: bool,
+    /// Print one JSON event a line as it happens, the document last, and nothing else
+    #[arg(long, help_heading = "Result")]
+    pub jsonl: bool,
     /// Write the report as a page for a browser, too
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub report: Option<FilePath>,
@@ -95,7 +107,10 @@ impl Bench {
     pub fn load(&self) -> Load {
         match self.rate {
             0.0 => Load::Closed {
-                in_flight: self.parallel as u64 * self.depth as u64,
+                in_flight: match self.new_connection {
+                    true => self.parallel as u64,
+                    false => self.parallel as u64 * self.depth as u64,
+                },
             },
             per_s => Load::Rate { per_s },
         }
@@ -124,6 +139,13 @@ impl Bench {
         }
         if self.span().is_some_and(|span| span.is_zero()) {
             return usage("--duration 0s measures nothing; give a longer one".into());
+        }
+        if self.json && self.jsonl {
+            return usage("--json contradicts --jsonl; leave one of them out".into());
+        }
+        if self.new_connection && connect.is_udp() {
+            let text = "--new-connection has nothing to connect over UDP; leave one of them out";
+            return usage(text.into());
         }
         self.check_size(connect).or_else(usage)
     }

@@ -1,69 +1,136 @@
-//! Opens all the connections of a run, many at a time.
+//! Opens connections: all those of a run at its start, many at a time, and later each anew that
+//! has failed, beside the worker that goes on with the others.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use crate::connection::{
-    Address, Connect, Connection, Socket, congestion_control, connect, connect_one,
-};
+use mio::Waker;
+
+use crate::connection::{Address, Connect, ConnectError, Connection, connect, connect_one};
 use crate::interrupt::Interrupt;
 use crate::report::Fault;
+use crate::thread::refused;
 
 /// Connection attempts at a time: over a path of 100 ms a thousand connections take three
 /// seconds, and no listener's backlog (128 by tradition) overflows.
 const AT_ONCE: usize = 32;
 
-/// The connections of a run.
-#[derive(Debug)]
-pub struct Dialed {
-    /// Whom they lead to: the first address of the target that took one.
-    pub address: Address,
-    /// All of them.
-    pub sockets: Vec<Socket>,
-}
-
-/// Opens `count` connections, all to the same address.
+/// Opens `count` connections, all to the same address: the first that takes one.
 ///
 /// # Errors
 /// The first one that fails, with its number.
-pub fn dial(config: &Connect, count: usize, interrupt: &Interrupt) -> Result<Dialed, Fault> {
-    let Connection { socket, remote, .. } = connect(config, interrupt)?;
-    let opened = Mutex::new(Ok(vec![socket]));
-    let next = AtomicUsize::new(2);
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(count - 1) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number > count {
-                        return;
-                    }
-                    let result = connect_one(config, &remote, interrupt);
-                    let mut opened = opened.lock().unwrap_or_else(|e| e.into_inner());
-                    match (result, &mut *opened) {
-                        (Ok(connection), Ok(sockets)) => sockets.push(connection.socket),
-                        (Err(error), Ok(_)) => {
-                            let text = format!("connection {number} of {count}: {error}");
-                            *opened = Err(Fault::new(error.kind, text));
-                            next.store(count + 1, Ordering::Relaxed);
-                        }
-                        _ => return,
-                    }
+pub fn dial(
+    config: &Connect,
+    count: usize,
+    interrupt: &Interrupt,
+) -> Result<Vec<Connection>, Fault> {
+    let first = connect(config, interrupt)?;
+    let remote = first.remote.clone();
+    let opened = Mutex::new((2, Ok(vec![first])));
+    let work = || {
+        loop {
+            let number = {
+                let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+                if opened.0 > count || opened.1.is_err() {
+                    return;
                 }
-            });
+                opened.0 += 1;
+                opened.0 - 1
+            };
+            let result = connect_one(config, &remote, interrupt);
+            let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+            match (result, &mut opened.1) {
+                (Ok(connection), Ok(connections)) => connections.push(connection),
+                (Err(error), all @ Ok(_)) => {
+                    let text = format!("connection {number} of {count}: {error}");
+                    *all = Err(Fault::new(error.kind, text));
+                }
+                _ => return,
+            }
         }
+    };
+    thread::scope(|scope| {
+        // Where the system refuses a thread, fewer do the work.
+        for _ in 1..AT_ONCE.min(count) {
+            let spawned = thread::Builder::new()
+                .name("dial".into())
+                .spawn_scoped(scope, work);
+            if spawned.is_err() {
+                break;
+            }
+        }
+        work();
     });
-    let sockets = opened.into_inner().unwrap_or_else(|e| e.into_inner())?;
-    Ok(Dialed {
-        address: remote,
-        sockets,
-    })
+    opened
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .1
 }
 
-impl Dialed {
-    /// The congestion control of the connections, where they have one.
-    pub fn congestion_control(&self) -> Option<String> {
-        congestion_control(self.sockets.first()?)
+/// Opens connections anew for one worker.
+#[derive(Debug)]
+pub struct Dialer {
+    connect: Connect,
+    address: Address,
+    interrupt: Interrupt,
+    waker: Option<Arc<Waker>>,
+    sender: Sender<Dialed>,
+    results: Receiver<Dialed>,
+}
+
+/// The number of a flow, and what came of its connection.
+pub type Dialed = (usize, Result<Connection, ConnectError>);
+
+impl Dialer {
+    /// One that connects to `address`, and wakes a worker when it has a result.
+    pub fn new(
+        connect: Connect,
+        address: Address,
+        interrupt: Interrupt,
+        waker: Option<Arc<Waker>>,
+    ) -> Self {
+        let (sender, results) = mpsc::channel();
+        Dialer {
+            connect,
+            address,
+            interrupt,
+            waker,
+            sender,
+            results,
+        }
+    }
+
+    /// Begins to connect flow `index`.
+    pub fn begin(&self, index: usize) {
+        let (connect, address) = (self.connect.clone(), self.address.clone());
+        let (interrupt, waker) = (self.interrupt.clone(), self.waker.clone());
+        let sender = self.sender.clone();
+        let work = move || {
+            let result = connect_one(&connect, &address, &interrupt);
+            // A worker that has ended needs neither.
+            let _ = sender.send((index, result));
+            if let Some(waker) = waker {
+                let _ = waker.wake();
+            }
+        };
+        let spawned = thread::Builder::new().name("dial".into()).spawn(work);
+        if let Err(error) = spawned {
+            let error = io::Error::other(refused(&error).error);
+            let result = Err(ConnectError::on(&self.address, &error));
+            let _ = self.sender.send((index, result));
+        }
+    }
+
+    /// The next result, if there is one.
+    pub fn result(&self) -> Option<Dialed> {
+        self.results.try_recv().ok()
+    }
+
+    /// The next result, waited for.
+    pub fn wait(&self, limit: Duration) -> Option<Dialed> {
+        self.results.recv_timeout(limit).ok()
     }
 }

@@ -1,58 +1,162 @@
-//! What the worker asks of a connection under load, and what it gives it to work with.
+//! One connection through all the sockets it has, and what its worker gives it to work with.
 
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::recorder::{Recorder, Request};
+use super::ledger::{Class, Entry, Ledger, Request};
+use super::recorder::Recorder;
+use super::sink::{Event, Sink, What};
 use super::socket::Socket;
-use crate::connection::{Address, ErrorKind, cause};
+use crate::connection::{ErrorKind, cause};
 use crate::report::Fault;
 
-/// One connection under load.
-pub trait Flow: fmt::Debug + Send {
-    /// Its socket, to be registered.
-    fn socket(&mut self) -> &mut Socket;
-
-    /// Requests whose replies are awaited.
-    fn in_flight(&self) -> usize;
-
+/// How requests go out and replies come in over one kind of socket.
+pub trait Transport: fmt::Debug + Send {
     /// Whether the system takes no more for now.
     fn is_blocked(&self) -> bool;
 
-    /// Adds a request, which leaves with the next [`Flow::flush`].
-    fn push(&mut self, request: Request, desk: &mut Desk);
+    /// Adds a request that the ledger has; it leaves with the next [`Transport::flush`]. Returns
+    /// its bytes on the wire.
+    fn push(&mut self) -> usize;
 
     /// Writes what the system takes.
-    fn flush(&mut self, desk: &mut Desk) -> Result<(), Fault>;
+    fn flush(&mut self, wire: &mut Wire<'_, '_>) -> Result<(), Fault>;
 
-    /// Reads what has come. `ended`: the other side sends no more.
-    fn read(&mut self, ended: bool, desk: &mut Desk) -> Result<(), Fault>;
+    /// Reads what has come. `ended`: the other side sends no more. Returns whether there may be
+    /// more to read at once: others must have their turn.
+    fn read(&mut self, ended: bool, wire: &mut Wire<'_, '_>) -> Result<bool, Fault>;
 
-    /// Gives up what has been awaited for `timeout` at `now`.
-    fn expire(&mut self, timeout: Duration, now: u64, desk: &mut Desk) -> Result<(), Fault>;
+    /// The socket is gone, and with it what was under way.
+    fn end(&mut self, ledger: &mut Ledger, context: &mut Context<'_>);
+}
 
-    /// Reads what is left, and counts what was not answered as lost.
-    fn close(&mut self, desk: &mut Desk);
+/// What a transport works on.
+pub struct Wire<'a, 'b> {
+    /// The socket.
+    pub socket: &'a mut Socket,
+    /// The requests.
+    pub ledger: &'a mut Ledger,
+    /// All else.
+    pub context: &'a mut Context<'b>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Flow {
+    /// Its requests.
+    pub ledger: Ledger,
+    /// How they travel.
+    pub transport: Box<dyn Transport>,
+    /// Whether there is a socket.
+    pub state: State,
+    /// Whether it waits for a request to be due.
+    pub is_idle: bool,
+    /// The number of the first request on this socket.
+    pub first: u64,
+    /// How long connecting took, until a reply has told.
+    pub connect: Option<Duration>,
+    /// Failures in a row.
+    failures: u32,
+    /// When the first of them was.
+    failing_since: u64,
+    /// Right replies until then.
+    answered: u64,
+}
+
+/// Whether a flow has a socket.
+#[derive(Debug)]
+pub enum State {
+    /// It has.
+    Open(Socket),
+    /// One is being opened.
+    Opening,
+    /// It has none, and gets one for a request that is due from this moment on.
+    Closed(u64),
+    /// It has been given up.
+    Dead,
+}
+
+/// A second attempt follows at once; then pauses double from the first to the last of these.
+const FIRST_PAUSE_NS: u64 = 10_000_000;
+const LONGEST_PAUSE_NS: u64 = 500_000_000;
+
+impl Flow {
+    /// A connection over `socket` that has carried nothing yet.
+    pub fn new(socket: Socket, transport: Box<dyn Transport>, timeout: u64) -> Self {
+        Flow {
+            ledger: Ledger::new(timeout),
+            transport,
+            state: State::Open(socket),
+            is_idle: true,
+            first: 1,
+            connect: None,
+            failures: 0,
+            failing_since: 0,
+            answered: 0,
+        }
+    }
+
+    /// What its transport works on, while there is a socket.
+    #[inline]
+    pub fn split<'a, 'b>(
+        &'a mut self,
+        context: &'a mut Context<'b>,
+    ) -> Option<(&'a mut dyn Transport, Wire<'a, 'b>)> {
+        let State::Open(socket) = &mut self.state else {
+            return None;
+        };
+        let wire = Wire {
+            socket,
+            ledger: &mut self.ledger,
+            context,
+        };
+        Some((&mut *self.transport, wire))
+    }
+
+    /// Enters a failure at `now`. Returns whether, with so much `patience`, the flow is given up.
+    pub fn failed(&mut self, now: u64, patience: Option<Duration>) -> bool {
+        let answered = self.ledger.answered();
+        if self.failures == 0 || answered > self.answered {
+            (self.failures, self.failing_since, self.answered) = (0, now, answered);
+        }
+        self.failures += 1;
+        let pause = match self.failures {
+            1 => 0,
+            n => FIRST_PAUSE_NS
+                .saturating_mul(1 << (n - 2).min(16))
+                .min(LONGEST_PAUSE_NS),
+        };
+        let failing = Duration::from_nanos(now - self.failing_since);
+        let is_dead = patience.is_some_and(|limit| answered == 0 || failing >= limit);
+        self.state = match is_dead {
+            true => State::Dead,
+            false => State::Closed(now + pause),
+        };
+        is_dead
+    }
 }
 
 /// What all connections of a worker share.
-#[derive(Debug)]
-pub struct Desk {
+pub struct Context<'a> {
     /// The time.
     pub clock: Clock,
     /// The books.
     pub recorder: Recorder,
+    /// Who is told what happens.
+    pub sink: &'a dyn Sink,
+    /// Whether of each reply too.
+    pub tells_each: bool,
     /// What has just been read.
     pub buffer: Box<[u8]>,
     /// What is about to be written, or is expected.
     pub scratch: Box<[u8]>,
     /// Whether replies are compared with what was sent.
     pub verify: bool,
-    /// Whom it talks to.
-    pub address: Address,
     /// The first reply that was wrong.
-    pub mismatch: Option<Fault>,
+    pub mismatch: Option<String>,
+    /// How long connecting took, for the next reply to tell.
+    pub connect: Option<Duration>,
 }
 
 /// The time since the run began.
@@ -67,21 +171,83 @@ impl Clock {
     }
 }
 
-impl Desk {
-    /// What ended a connection.
-    pub fn fault(&self, kind: ErrorKind, text: impl fmt::Display) -> Fault {
-        Fault::new(kind, format!("{}: {text}", self.address))
+impl Context<'_> {
+    /// Enters a reply of `bytes` bytes that came at `at`.
+    pub fn enter(&mut self, entry: Entry, at: u64, bytes: usize, detail: Option<String>) {
+        self.enter_together(entry, 1, at, bytes, detail);
     }
 
-    /// What a system error on a connection means.
-    pub fn broken(&self, error: &io::Error) -> Fault {
-        self.fault(ErrorKind::of(error), cause(error))
+    /// Enters the replies to `count` requests in turn, which were due and left together.
+    #[inline]
+    pub fn enter_together(
+        &mut self,
+        entry: Entry,
+        count: u64,
+        at: u64,
+        bytes: usize,
+        detail: Option<String>,
+    ) {
+        self.recorder.reply(&entry, count, at, bytes);
+        if self.tells_each {
+            let rtt = |request: Request| Duration::from_nanos(at.saturating_sub(request.sent));
+            for offset in 0..count {
+                self.sink.tell(event(What::Reply {
+                    class: entry.class.name(),
+                    answers: entry
+                        .answers
+                        .map(|(number, request)| (number + offset, rtt(request))),
+                    bytes,
+                    connect: self.connect.take(),
+                    detail: detail.clone(),
+                }));
+            }
+        }
+    }
+
+    /// Enters a stray that is wrong, as `told` says of the first.
+    pub fn wrong(&mut self, class: Class, at: u64, bytes: usize, told: impl fmt::Display) {
+        self.mismatch(told);
+        self.enter(Entry::stray(class), at, bytes, None);
     }
 
     /// Remembers the first wrong reply.
     pub fn mismatch(&mut self, text: impl fmt::Display) {
         if self.mismatch.is_none() {
-            self.mismatch = Some(self.fault(ErrorKind::Mismatch, text));
+            self.mismatch = Some(text.to_string());
         }
+    }
+
+    /// Tells that request `seq`, or a connection, has failed.
+    pub fn tell_error(&self, seq: Option<u64>, fault: &Fault) {
+        if self.tells_each {
+            self.sink.tell(event(What::Error {
+                seq,
+                kind: fault.kind,
+                detail: fault.message.clone(),
+            }));
+        }
+    }
+
+    /// A connection was opened between `ends`, which took so long.
+    pub fn connected(&mut self, elapsed: Duration, ends: String) {
+        self.recorder.connected(elapsed);
+        self.sink.tell(event(What::Connected(ends)));
+    }
+}
+
+/// Something that happens now.
+pub fn event(what: What) -> Event {
+    Event {
+        time: SystemTime::now(),
+        what,
+    }
+}
+
+/// What a system error on a connection means.
+pub fn broken(error: &io::Error, is_udp: bool) -> Fault {
+    match ErrorKind::of(error) {
+        // What ICMP says of a port on which nobody listens.
+        kind @ ErrorKind::Refused if is_udp => Fault::new(kind, "port unreachable"),
+        kind => Fault::new(kind, cause(error)),
     }
 }

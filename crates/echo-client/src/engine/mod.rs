@@ -1,14 +1,303 @@
-//! What makes load and measures it: one worker loop, a pacer that decides when to send, and the
-//! books.
+//! What sends requests and measures: one worker loop, a pacer that alone knows the rate, a ledger
+//! that says what each request has become, and the books.
 
+mod collector;
 mod cpu;
 mod datagrams;
-pub(crate) mod dial;
-pub(crate) mod drive;
+mod dial;
 mod flow;
+mod ledger;
+mod notes;
 mod pacer;
-pub(crate) mod recorder;
+mod pause;
+mod plan;
+mod recorder;
+mod sink;
 mod socket;
 mod stream;
 mod timer;
+mod wait;
 mod worker;
+
+use std::io;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use echo_core::units::unix_ns;
+
+pub use plan::{Pace, Plan};
+pub use recorder::Slice;
+pub use sink::{Event, Sink, SoFar, What};
+
+use crate::connection::{Address, Connection, ErrorKind, cause, congestion_control};
+use crate::interrupt::Interrupt;
+use crate::report::{Fault, Generator, Report};
+use crate::thread::refused;
+use crate::wire::echo;
+use crate::wire::message::Message;
+use collector::Collector;
+use datagrams::Datagrams;
+use flow::{Clock, Context, Flow, Transport, event};
+use pacer::{Bounds, Pacer};
+use recorder::{Recorder, Recording};
+use socket::Socket;
+use stream::Stream;
+use worker::{Ended, Worker};
+
+/// Reads of this size cost no more per byte than larger ones do. A datagram fits too.
+const BUFFER_LEN: usize = 64 << 10;
+/// A slice of the books: five a second look live to those who watch the progress.
+const SLICE: Duration = Duration::from_millis(200);
+/// How often those who watch are told: as often as an eye follows.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// Of a shorter time nobody says which share of a core was used.
+const SHORTEST_SHARE_NS: u64 = 100_000_000;
+
+/// Sends requests as `plan` says until it is done, or the user or the sink's end stops it. Fills
+/// the `report`, which says what is known before, with all that is known then.
+pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interrupt) -> Report {
+    let connections = match dial::dial(&plan.connect, plan.parallel, interrupt) {
+        Ok(connections) => connections,
+        Err(fault) => {
+            report.fault = Some(fault);
+            return report;
+        }
+    };
+    let address = connections[0].remote.clone();
+    report.target.found(&address);
+    report.environment.congestion_control = congestion_control(&connections[0].socket);
+    sink.tell(event(What::Start(report.target.clone())));
+    let run = Run {
+        plan,
+        address,
+        clock: Clock(Instant::now()),
+        recording: Recording {
+            measure_from: nanos(plan.warmup),
+            slice_ns: nanos(SLICE),
+            paced: matches!(plan.pace, Pace::Rate(_)),
+            connects: plan.new_connection,
+        },
+        threads: plan.threads.min(plan.parallel),
+        sink,
+        interrupt,
+        stop: AtomicBool::new(false),
+    };
+    report.started_unix_ns = unix_ns(SystemTime::now() + plan.warmup);
+    let mut collector = Collector::new(run.recording, plan.log);
+    match run.work(connections, |slices| run.collect(slices, &mut collector)) {
+        Ok(ended) => run.conclude(&mut report, ended, collector),
+        Err(error) => {
+            let text = format!("the run was cut short: {}", cause(&error));
+            report.fault = Some(Fault::new(ErrorKind::of(&error), text));
+        }
+    }
+    report
+}
+
+/// Everything that the threads of a run share.
+struct Run<'a> {
+    plan: &'a Plan,
+    address: Address,
+    clock: Clock,
+    recording: Recording,
+    threads: usize,
+    sink: &'a dyn Sink,
+    interrupt: &'a Interrupt,
+    stop: AtomicBool,
+}
+
+impl Run<'_> {
+    /// Runs a worker for each share of the connections while `collect` takes what they record.
+    fn work(
+        &self,
+        connections: Vec<Connection>,
+        collect: impl FnOnce(&Receiver<Slice>),
+    ) -> io::Result<Vec<Ended>> {
+        let mut shares: Vec<Vec<Connection>> = Vec::new();
+        shares.resize_with(self.threads, Vec::new);
+        for (i, connection) in connections.into_iter().enumerate() {
+            shares[i % self.threads].push(connection);
+        }
+        let (sender, slices) = mpsc::channel();
+        thread::scope(|scope| {
+            let mut workers = Vec::new();
+            for (index, share) in shares.into_iter().enumerate() {
+                let sender = sender.clone();
+                let work = move || {
+                    let ended = self
+                        .worker(index, share, sender)
+                        .and_then(|worker| worker.run());
+                    self.stop_all_after(ended)
+                };
+                let name = format!("load-{index}");
+                let spawned = thread::Builder::new().name(name).spawn_scoped(scope, work);
+                let spawned = spawned.map_err(|error| io::Error::other(refused(&error).error));
+                workers.push(self.stop_all_after(spawned)?);
+            }
+            drop(sender);
+            collect(&slices);
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    /// One worker's failure ends the run: what the others measure is not what was asked for.
+    fn stop_all_after<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn worker(
+        &self,
+        index: usize,
+        connections: Vec<Connection>,
+        sender: Sender<Slice>,
+    ) -> io::Result<Worker<'_>> {
+        let plan = self.plan;
+        let mut context = Context {
+            clock: self.clock,
+            recorder: Recorder::new(self.recording, sender),
+            sink: self.sink,
+            tells_each: self.sink.wants_each(),
+            buffer: vec![0; BUFFER_LEN].into(),
+            scratch: vec![0; BUFFER_LEN].into(),
+            verify: plan.verify,
+            mismatch: None,
+            connect: None,
+        };
+        let mut flows = Vec::new();
+        for connection in connections {
+            context.connected(connection.elapsed, connection.ends());
+            let socket = Socket::new(connection.socket)?;
+            let timeout = nanos(plan.connect.timeout.0);
+            let mut flow = Flow::new(socket, self.transport(), timeout);
+            flow.connect = plan.new_connection.then_some(connection.elapsed);
+            flows.push(flow);
+        }
+        let shared = (self.interrupt, &self.stop);
+        let pacer = self.pacer(index);
+        Worker::new(plan, &self.address, flows, pacer, context, shared)
+    }
+
+    fn transport(&self) -> Box<dyn Transport> {
+        let (token, size) = (echo::token(), self.plan.size);
+        match self.address {
+            Address::Udp(_) => Box::new(Datagrams::new(token, size)),
+            _ => {
+                let message = Message::new(token, size, self.plan.connect.framing);
+                Box::new(Stream::new(message))
+            }
+        }
+    }
+
+    fn pacer(&self, index: usize) -> Pacer {
+        let measure_from = self.recording.measure_from;
+        let threads = self.threads as u64;
+        let end = |span| measure_from.saturating_add(nanos(span));
+        // The first workers take what does not divide.
+        let share = |count| count / threads + u64::from((index as u64) < count % threads);
+        let bounds = Bounds {
+            measure_from,
+            end: self.plan.duration.map(end),
+            count: self.plan.count.map(share),
+        };
+        match self.plan.pace {
+            Pace::Closed => Pacer::closed(bounds),
+            Pace::Rate(per_s) => Pacer::rate(per_s, index, self.threads, bounds),
+            Pace::Interval(step) => Pacer::interval(nanos(step), bounds),
+        }
+    }
+
+    /// Takes the workers' books until the last of them has gone.
+    fn collect(&self, slices: &Receiver<Slice>, collector: &mut Collector) {
+        loop {
+            match slices.recv_timeout(INTERVAL) {
+                Ok(slice) => collector.take(&slice),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.sink.is_closed() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            let measured = self.clock.now().checked_sub(self.recording.measure_from);
+            let so_far = SoFar {
+                measured: measured.map(Duration::from_nanos),
+                total: &collector.total,
+            };
+            self.sink.so_far(so_far, self.interrupt.take_question());
+        }
+    }
+
+    fn conclude(&self, report: &mut Report, ended: Vec<Ended>, collector: Collector) {
+        let window = ended.iter().map(|e| e.window).max().unwrap_or(0);
+        report.elapsed = Duration::from_nanos(window);
+        let (total, seconds) = collector.finish(report.elapsed);
+        report.counts = total.counts;
+        report.rtt = total.rtt;
+        report.service = total.service;
+        report.connect = total.connect;
+        report.errors = total.errors;
+        report.seconds = match report.load {
+            Some(_) => seconds,
+            None => Vec::new(),
+        };
+        if let ([lone], 1) = (&ended[..], self.plan.parallel) {
+            report.jitter = lone.jitter;
+        }
+        report.notes = notes::notes(self.plan, report, &ended);
+        report.generator = report.load.map(|_| generator(&ended));
+        report.fault = self.fault(report, ended);
+    }
+
+    /// What made the run's answer bad, beyond what the counts say.
+    fn fault(&self, report: &Report, ended: Vec<Ended>) -> Option<Fault> {
+        let (mut wrong, mut fatal, mut last) = (None, None, None);
+        for one in ended {
+            wrong = wrong.or(one.mismatch);
+            fatal = fatal.or(one.fault);
+            last = last.or(one.last_error);
+        }
+        let wrong = wrong.map(|text| Fault::new(ErrorKind::Mismatch, text));
+        // Of a target that never answered, the reason is worth more than the count.
+        let last = last.filter(|_| report.counts.received == 0);
+        let found = wrong.or(fatal).or(last).map(|fault| Fault {
+            message: format!("{}: {}", self.address, fault.message),
+            ..fault
+        });
+        match (found, report.load) {
+            (None, Some(_)) if report.counts.sent == 0 => Some(notes::nothing(self.interrupt)),
+            (found, _) => found,
+        }
+    }
+}
+
+fn generator(ended: &[Ended]) -> Generator {
+    let long = |e: &&Ended| e.span >= SHORTEST_SHARE_NS;
+    let share = |part: Duration, e: &Ended| part.as_nanos() as f64 / e.span as f64;
+    let ran = ended.iter().filter(long).map(|e| share(e.cpu.ran, e));
+    let waiting = ended.iter().filter(long);
+    let waited = waiting.filter_map(|e| Some(share(e.cpu.waited?, e)));
+    Generator {
+        threads: ended.len(),
+        cpu_ns: ended.iter().map(|e| nanos(e.cpu.ran)).sum(),
+        busiest_share: ran.reduce(f64::max),
+        starved_share: waited.reduce(f64::max),
+        paused_ns: ended
+            .iter()
+            .map(|e| nanos(e.pauses.total))
+            .max()
+            .unwrap_or(0),
+    }
+}
+
+/// A span in nanoseconds; 584 years at most.
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

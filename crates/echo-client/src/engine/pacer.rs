@@ -1,23 +1,59 @@
 //! When requests are due. The worker asks; whether there is a rate is known only here.
 
 /// Says when one worker's requests are due, in nanoseconds since the run began.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pacer {
     pace: Pace,
     /// Requests before this moment warm up, and no budget is spent on them.
     measure_from: u64,
     /// No request is due from this moment on.
     end: u64,
-    /// Measured requests still to be made.
+    /// Measured requests to be made in all.
+    count: u64,
+    /// Those that are still to be made.
     budget: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Pace {
     /// As soon as a connection has room.
     Closed,
     /// The `next` request is due at `first + next * step`, whatever became of those before it.
     Rate { first: f64, step: f64, next: u64 },
+    /// The next request is due at `next`, and those after it in steps of `step`, unless it leaves
+    /// far too late.
+    Interval { step: u64, next: u64 },
+}
+
+/// A request that is due is sent late, but after a pause longer than this the missed ones of an
+/// interval are not made up for: a burst would measure itself.
+const CATCH_UP_NS: u64 = 100_000_000;
+/// Waits that differ by less than this share are counted together: as fine as a histogram is.
+const ALIKE: f64 = 0.001;
+
+/// Requests that were due and never left.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Unsent {
+    /// How many.
+    pub count: u64,
+    /// How long the first of them had waited in the end, in nanoseconds.
+    longest: f64,
+    /// How much less each one had waited than the one before.
+    step: f64,
+}
+
+impl Unsent {
+    /// How long they had waited, and how many of them that long; to within [`ALIKE`].
+    pub fn waits(self) -> impl Iterator<Item = (u64, u64)> {
+        let mut done = 0;
+        std::iter::from_fn(move || {
+            let left = self.count.checked_sub(done).filter(|&left| left > 0)?;
+            let waited = (self.longest - self.step * done as f64).max(0.0);
+            let alike = ((waited * ALIKE / self.step) as u64).clamp(1, left);
+            done += alike;
+            Some((waited as u64, alike))
+        })
+    }
 }
 
 /// The bounds of one worker's requests.
@@ -37,6 +73,11 @@ impl Pacer {
         Pacer::new(Pace::Closed, bounds)
     }
 
+    /// A request each `step` nanoseconds.
+    pub fn interval(step: u64, bounds: Bounds) -> Self {
+        Pacer::new(Pace::Interval { step, next: 0 }, bounds)
+    }
+
     /// Worker `index`'s share of `per_s` requests a second that `workers` make in turn.
     pub fn rate(per_s: f64, index: usize, workers: usize, bounds: Bounds) -> Self {
         let interval = 1e9 / per_s;
@@ -53,6 +94,7 @@ impl Pacer {
             pace,
             measure_from: bounds.measure_from,
             end: bounds.end.unwrap_or(u64::MAX),
+            count: bounds.count.unwrap_or(u64::MAX),
             budget: bounds.count.unwrap_or(u64::MAX),
         }
     }
@@ -72,8 +114,17 @@ impl Pacer {
                 return None;
             }
         }
-        if let Pace::Rate { next, .. } = &mut self.pace {
-            *next += 1;
+        match &mut self.pace {
+            Pace::Closed => {}
+            Pace::Rate { next, .. } => *next += 1,
+            Pace::Interval { step, next } => {
+                *next += *step;
+                if now.saturating_sub(*next) > CATCH_UP_NS {
+                    *next = now;
+                }
+                // A person who waits for the next one counts from when it leaves.
+                due = now;
+            }
         }
         if due >= self.measure_from {
             self.budget -= 1;
@@ -81,11 +132,11 @@ impl Pacer {
         Some(due)
     }
 
-    /// Whether a request is due by `now`.
+    /// Whether a request is due by `now`. One that was due before the end may still leave.
     #[inline]
     pub fn is_due(&self, now: u64) -> bool {
         let due = self.next_due().unwrap_or(now);
-        due <= now && now < self.end && self.budget > 0
+        due <= now && due < self.end && self.budget > 0
     }
 
     fn skip_warm_up(&mut self) {
@@ -102,6 +153,7 @@ impl Pacer {
             // 2^53 ns are 104 days: until then a sum of products stays exact to the nanosecond,
             // where a sum of steps would drift.
             Pace::Rate { first, step, next } => Some((first + step * next as f64) as u64),
+            Pace::Interval { next, .. } => Some(next),
         }
     }
 
@@ -116,23 +168,67 @@ impl Pacer {
         self.end
     }
 
-    /// Ends sending at `now`. Returns how many measured requests were due by then and not taken.
-    pub fn stop(&mut self, now: u64) -> u64 {
+    /// Where sending was to end: at `now` when all has been sent, or nobody has said where.
+    pub fn planned_end(&self, now: u64) -> u64 {
+        if self.budget == 0 {
+            return now;
+        }
+        let by_count = match self.pace {
+            Pace::Rate { first, step, .. } => (first + step * self.last() as f64) as u64,
+            _ => u64::MAX,
+        };
+        match by_count.min(self.end) {
+            u64::MAX => now,
+            end => end,
+        }
+    }
+
+    /// For how long sending was meant by `now`, from the end of warm-up on: the last interval
+    /// counts, or a single request would have no rate, and two the rate of one. A closed loop
+    /// whose number is out meant it until the last reply, at `last_reply`.
+    pub fn window(&self, now: u64, last_reply: u64) -> u64 {
+        let end = match self.pace {
+            _ if now >= self.end => self.end,
+            Pace::Closed => now.max(last_reply),
+            Pace::Interval { next, .. } => next.min(self.end),
+            Pace::Rate { step, next, .. } => {
+                let from = self.count_before(self.measure_from);
+                let due = next
+                    .max(self.count_before(now.saturating_add(1)))
+                    .min(self.last());
+                self.measure_from + (step * due.saturating_sub(from) as f64) as u64
+            }
+        };
+        end.saturating_sub(self.measure_from)
+    }
+
+    /// Ends sending at `now`. Returns the measured requests that were due by then and not taken.
+    pub fn stop(&mut self, now: u64) -> Unsent {
         self.end = self.end.min(now);
         let budget = std::mem::take(&mut self.budget);
-        let Pace::Rate { next, .. } = self.pace else {
-            return 0;
+        let Pace::Rate { first, step, next } = self.pace else {
+            return Unsent::default();
         };
         let from = self.count_before(self.measure_from).max(next);
         let unsent = self.count_before(self.end).saturating_sub(from);
-        unsent.min(budget)
+        Unsent {
+            count: unsent.min(budget),
+            longest: self.end as f64 - (first + step * from as f64),
+            step,
+        }
+    }
+
+    /// The number of a rate's requests, warm-up included, if a number ends it.
+    fn last(&self) -> u64 {
+        let warm_up = self.count_before(self.measure_from);
+        warm_up.saturating_add(self.count)
     }
 
     /// How many requests are due before `moment`, from the first on.
     fn count_before(&self, moment: u64) -> u64 {
         match self.pace {
-            Pace::Closed => 0,
             Pace::Rate { first, step, .. } => ((moment as f64 - first) / step).ceil() as u64,
+            _ => 0,
         }
     }
 }
@@ -169,6 +265,7 @@ mod tests {
         assert!(!pacer.is_finished(9));
         assert_eq!(pacer.take(10), None);
         assert!(pacer.is_finished(10));
+        assert_eq!(pacer.window(10, 12), 10);
     }
 
     #[test]
@@ -181,10 +278,11 @@ mod tests {
         // A second of silence: the three that were due meanwhile keep their times.
         let late: Vec<_> = (0..3).filter_map(|_| pacer.take(SECOND)).collect();
         assert_eq!(late, quarters[1..]);
-        // The end is the end, even for what was due before it.
+        // What was due before the end may leave after it; what is due then may not.
         assert!(pacer.is_due(SECOND) && !pacer.is_finished(SECOND));
-        assert!(!pacer.is_due(SECOND + 1) && pacer.is_finished(SECOND + 1));
-        assert_eq!((pacer.take(SECOND + 1), pacer.stop(SECOND + 1)), (None, 1));
+        assert!(pacer.is_due(SECOND + 1) && pacer.is_finished(SECOND + 1));
+        assert_eq!(pacer.take(2 * SECOND), Some(SECOND));
+        assert_eq!(pacer.take(2 * SECOND), None);
     }
 
     #[test]
@@ -237,23 +335,73 @@ mod tests {
         let mut pacer = Pacer::rate(1000.0, 0, 1, bounds(SECOND, Some(2 * SECOND), None));
         assert_eq!(pacer.take(SECOND / 2), Some(0));
         assert_eq!(pacer.take(SECOND), Some(SECOND));
-        assert_eq!(pacer.stop(2 * SECOND), 999);
+        assert_eq!(pacer.stop(2 * SECOND).count, 999);
     }
 
     #[test]
     fn what_was_due_and_never_left_is_counted() {
         let mut pacer = Pacer::rate(10.0, 0, 1, bounds(SECOND, Some(3 * SECOND), None));
         all(&mut pacer, SECOND / 100, 2 * SECOND);
-        assert_eq!(pacer.stop(5 * SECOND), 9);
+        assert_eq!(pacer.stop(5 * SECOND).count, 9);
         let mut interrupted = Pacer::rate(10.0, 0, 1, bounds(0, None, None));
-        assert_eq!(interrupted.stop(SECOND), 10);
+        assert_eq!(interrupted.stop(SECOND).count, 10);
         assert!(interrupted.is_finished(SECOND));
         assert_eq!(interrupted.take(SECOND), None);
         // However many they are, they are not counted one by one.
         let mut absurd = Pacer::rate(1e15, 0, 1, bounds(0, None, None));
-        assert_eq!(absurd.stop(SECOND), 1_000_000_000_000_000);
+        assert_eq!(absurd.stop(SECOND).count, 1_000_000_000_000_000);
         let mut closed = Pacer::closed(bounds(0, None, None));
-        assert_eq!(closed.stop(SECOND), 0);
+        assert_eq!(closed.stop(SECOND), Unsent::default());
         assert_eq!(closed.take(SECOND), None);
+    }
+
+    #[test]
+    fn what_never_left_has_waited_since_it_was_due() {
+        let mut pacer = Pacer::rate(10.0, 0, 1, bounds(0, Some(SECOND), None));
+        assert_eq!(pacer.take(0), Some(0));
+        let waits: Vec<_> = pacer.stop(SECOND).waits().collect();
+        let expected: Vec<_> = (1..10)
+            .rev()
+            .map(|tenths| (tenths * SECOND / 10, 1))
+            .collect();
+        assert_eq!(waits, expected);
+        // Very many are counted together, and none is left out.
+        let mut absurd = Pacer::rate(1e9, 0, 1, bounds(0, Some(SECOND), None));
+        let waits: Vec<_> = absurd.stop(SECOND).waits().collect();
+        assert!(waits.len() < 30_000, "{}", waits.len());
+        assert_eq!(waits.iter().map(|wait| wait.1).sum::<u64>(), SECOND);
+        assert_eq!(waits[0].0, SECOND);
+    }
+
+    #[test]
+    fn after_a_pause_an_interval_goes_on_without_a_burst() {
+        let mut pacer = Pacer::interval(SECOND / 5, bounds(0, None, Some(9)));
+        assert_eq!([pacer.take(0), pacer.take(0)], [Some(0), None]);
+        // A little late, and then in step again; far too late, and then anew from there.
+        let late = SECOND / 5 + 5;
+        assert_eq!([pacer.take(late), pacer.take(late)], [Some(late), None]);
+        assert_eq!(pacer.next_due(), Some(SECOND / 5 * 2));
+        assert_eq!(all(&mut pacer, SECOND, SECOND), [SECOND, SECOND]);
+        assert_eq!(pacer.next_due(), Some(SECOND / 5 * 6));
+    }
+
+    #[test]
+    fn the_window_is_the_one_in_which_sending_was_meant() {
+        let ms = SECOND / 1000;
+        // By time, whatever was sent and came back.
+        let timed = |per_s| Pacer::rate(per_s, 0, 1, bounds(SECOND, Some(5 * SECOND), None));
+        assert_eq!(timed(0.5).window(5 * SECOND, 9 * SECOND), 4 * SECOND);
+        // By number, the last interval included, and however late the last reply.
+        let mut counted = Pacer::rate(10.0, 0, 1, bounds(0, None, Some(5)));
+        all(&mut counted, ms, SECOND);
+        assert_eq!(counted.window(410 * ms, 3 * SECOND), SECOND / 2);
+        let mut single = Pacer::interval(SECOND, bounds(0, None, Some(1)));
+        single.take(0);
+        assert_eq!(single.window(ms, ms), SECOND);
+        // Until it was interrupted, what was due by then included.
+        assert_eq!(timed(10.0).window(SECOND + 250 * ms, 0), 300 * ms);
+        let mut closed = Pacer::closed(bounds(0, None, Some(1)));
+        closed.take(0);
+        assert_eq!(closed.window(ms, 3 * ms), 3 * ms);
     }
 }

@@ -1,74 +1,69 @@
 //! `ping`: requests at an interval, each reply classed and timed, and a summary that balances.
 
-mod book;
-mod link;
-mod session;
 mod settings;
-mod show;
 
-use std::io::{self, IsTerminal};
+use std::time::Duration;
 
-use anyhow::anyhow;
 use echo_core::Failure;
 
-use crate::connection::{Connect, cause, congestion_control, connect};
+use crate::connection::Connect;
+use crate::engine::{Pace, Plan};
 use crate::interrupt::Interrupt;
-use crate::output;
-use crate::report::{self, Mode, Report};
-use session::Session;
-use show::Show;
+use crate::measure::{self, Form, Results, Style};
+use crate::report::{Mode, Report};
 
 pub use settings::Ping;
+
+/// Requests that may be awaited at once: at a request a millisecond, those of a minute.
+const DEPTH: usize = 1 << 16;
 
 /// Pings, and reports what came of it.
 pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), Failure> {
     config.check(&connect)?;
-    let color = connect.color.enabled(io::stdout().is_terminal());
-    let mut show = Show::new(&config, color);
-    let mut report = measure(&connect, &config, &mut show, interrupt)?;
-    let cut = interrupt.why().filter(|_| config.has_end());
-    report.conclude(None, cut);
-    if config.jsonl {
-        show.document(&report::json(&report))?;
-        return report.outcome.failure().map_or(Ok(()), Err);
-    }
-    // Nothing was sent to nobody: the error says it all.
-    let has_text = !report.target.address.is_empty();
-    if has_text && !config.json {
-        output::line("").map_err(output::failure)?;
-    }
-    output::report(&report, config.json, has_text)
+    let known = Report::new(Mode::Ping, &connect, &config);
+    let busy = if config.busy { ", busy polling" } else { "" };
+    let headline = format!("{} bytes{busy}", config.size.0);
+    let style = Style {
+        form: match config {
+            Ping { jsonl: true, .. } => Form::Events,
+            Ping { json: true, .. } | Ping { quiet: true, .. } => Form::Nothing,
+            _ => Form::Text,
+        },
+        timestamps: config.timestamps,
+        headline: (!config.json && !config.jsonl).then_some(headline),
+        ..Style::default()
+    };
+    let results = Results {
+        fail_if: config.fail_if.clone(),
+        json: config.json,
+        page: config.report.clone(),
+        hdr: config.hdr.clone(),
+        has_end: config.has_end(),
+    };
+    measure::run(plan(connect, &config), known, style, &results, interrupt)
 }
 
-/// Runs, and puts everything that is known into a report.
-///
-/// # Errors
-/// What concerns this machine only; what concerns the target is in the report.
-fn measure(
-    options: &Connect,
-    config: &Ping,
-    show: &mut Show,
-    interrupt: &Interrupt,
-) -> Result<Report, Failure> {
-    let mut report = Report::new(Mode::Ping, options, config);
-    let connection = match connect(options, interrupt) {
-        Ok(connection) => connection,
-        Err(error) => {
-            report.fault = Some(error.into());
-            return Ok(report);
-        }
-    };
-    report.target.found(&connection.remote);
-    report.environment.congestion_control = congestion_control(&connection.socket);
-    show.start(&report.target, config)?;
-    let mut session = Session::new(options, config, connection.remote.clone(), show, interrupt);
-    session.adopt(connection).map_err(|error| {
-        Failure::bad(anyhow!(
-            "cannot set the socket's options: {}",
-            cause(&error)
-        ))
-    })?;
-    session.run()?;
-    session.finish(&mut report);
-    Ok(report)
+/// One connection, for as long as it is wanted, whatever happens to the server.
+fn plan(connect: Connect, config: &Ping) -> Plan {
+    let interval = config.interval.0;
+    let duration = config.duration.0;
+    Plan {
+        connect,
+        parallel: 1,
+        threads: 1,
+        depth: if interval.is_zero() { 1 } else { DEPTH },
+        size: config.size.0 as usize,
+        pace: match interval {
+            Duration::ZERO => Pace::Closed,
+            interval => Pace::Interval(interval),
+        },
+        duration: (!duration.is_zero()).then_some(duration),
+        count: (config.count > 0).then_some(config.count),
+        warmup: Duration::ZERO,
+        verify: true,
+        new_connection: config.new_connection,
+        busy: config.busy,
+        log: false,
+        patience: None,
+    }
 }

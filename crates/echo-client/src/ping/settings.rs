@@ -4,11 +4,12 @@ use anyhow::anyhow;
 use clap::Args;
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure};
+use echo_core::{Endpoint, Failure, FilePath};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Settings, defaults, whole};
 use crate::connection::Connect;
+use crate::report::Thresholds;
 
 /// The most a datagram over IPv4 holds, and `ping`'s limit too. A stream could carry more, but
 /// then one request and its echo no longer fit the buffers on the way.
@@ -44,11 +45,20 @@ pub struct Ping {
     #[arg(long)]
     pub busy: bool,
     /// Print one JSON document at the end, and nothing else
-    #[arg(long)]
+    #[arg(long, help_heading = "Result")]
     pub json: bool,
     /// Print one JSON event a line as it happens, the document last, and nothing else
-    #[arg(long)]
+    #[arg(long, help_heading = "Result")]
     pub jsonl: bool,
+    /// Fail when any of these holds: p99>2ms,loss>0.1%; also min, avg, max, mdev, rate and errors
+    #[arg(long, value_name = "CONDITIONS", help_heading = "Result")]
+    pub fail_if: Option<Thresholds>,
+    /// Write the report as a page for a browser, too
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub report: Option<FilePath>,
+    /// Write the round trips as an HdrHistogram log, too: logs of several machines can be merged
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub hdr: Option<FilePath>,
 }
 
 impl Default for Ping {

@@ -235,7 +235,7 @@ mod tests {
             errors: [(ErrorKind::NotFound, 3)].into(),
             fault: Some(Fault::new(ErrorKind::NotFound, "\u{e9}\"<&")),
             generator: Some(Generator {
-                busiest_share: 1.0 / 3.0,
+                busiest_share: Some(1.0 / 3.0),
                 ..Generator::default()
             }),
             seconds: vec![Second::default()],

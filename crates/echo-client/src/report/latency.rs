@@ -274,22 +274,25 @@ fn bounds(steps: &[u64], min: u64, max: u64) -> Vec<u64> {
 #[derive(Clone, Debug, Default)]
 pub struct Jitter {
     previous: Option<Duration>,
-    sum: Duration,
-    count: u32,
+    sum_ns: u128,
+    count: u64,
 }
 
 impl Jitter {
     /// Takes the next round trip.
     pub fn record(&mut self, rtt: Duration) {
         if let Some(previous) = self.previous.replace(rtt) {
-            self.sum += rtt.abs_diff(previous);
+            self.sum_ns += rtt.abs_diff(previous).as_nanos();
             self.count += 1;
         }
     }
 
     /// The mean so far; `None` before the second round trip.
     pub fn mean(&self) -> Option<Duration> {
-        (self.count > 0).then(|| self.sum / self.count)
+        let mean = self.sum_ns.checked_div(u128::from(self.count))?;
+        Some(Duration::from_nanos(
+            u64::try_from(mean).unwrap_or(u64::MAX),
+        ))
     }
 }
 

@@ -53,8 +53,8 @@ pub struct Report {
     pub environment: Environment,
     /// When measuring began, in nanoseconds since 1970.
     pub started_unix_ns: u64,
-    /// From the first measured request to the last reply, or to the end of sending when that was
-    /// later. Warm-up is no part of it.
+    /// For how long sending was meant, from the end of warm-up on: rates are per this. The last
+    /// interval counts, and replies that were waited for after it do not.
     #[serde(rename = "elapsed_ns", with = "document::nanos")]
     pub elapsed: Duration,
     /// How `bench` paced its requests.
@@ -66,7 +66,8 @@ pub struct Report {
     /// Connections and sockets that failed, by kind: could not be made, broke off, were given up
     /// or turned a datagram back. A request that merely got no reply is lost, and no error.
     pub errors: BTreeMap<ErrorKind, u64>,
-    /// Request to reply. With a rate, from the moment the request was *due*.
+    /// Request to reply. With a rate, from the moment the request was *due*; one that never left
+    /// counts with the time it had waited by the end.
     #[serde(skip)]
     pub rtt: Latency,
     /// With a rate: from the moment the request was really sent.
@@ -237,11 +238,14 @@ pub struct Generator {
     pub threads: usize,
     /// Their processor time while measuring, in nanoseconds.
     pub cpu_ns: u64,
-    /// The busiest thread's share of one core, 0 to 1.
-    pub busiest_share: f64,
+    /// The busiest thread's share of one core, 0 to 1; of a run that was long enough to tell.
+    pub busiest_share: Option<f64>,
     /// The largest share of its time that a thread was ready to run but had no core, where the
     /// system tells.
     pub starved_share: Option<f64>,
+    /// The longest time that a thread stood still in all: it was stopped, or had no core, for
+    /// over 10 ms at a time.
+    pub paused_ns: u64,
 }
 
 impl Report {

@@ -204,10 +204,11 @@ fn cost(generator: &Generator, report: &Report) -> Option<String> {
         threads => format!("the busiest of {threads} threads"),
     };
     let per_echo = format::time(report.cpu_per_echo()?);
-    let busy = generator.busiest_share * 100.0;
-    Some(format!(
-        "client CPU {per_echo}/echo, {threads} {busy:.0}% busy"
-    ))
+    let busy = match generator.busiest_share {
+        Some(share) => format!(", {threads} {:.0}% busy", share * 100.0),
+        None => String::new(),
+    };
+    Some(format!("client CPU {per_echo}/echo{busy}"))
 }
 
 /// The lines of one distribution; none when there are no samples.

@@ -9,8 +9,8 @@ use echo_core::framing::{Framing, HEADER_LEN};
 
 use super::Send;
 use super::source::Source;
-use crate::bench::progress::Progress;
 use crate::output;
+use crate::progress::Progress;
 
 /// A stream's part that is shown as text at most; of more, the number of bytes says enough.
 const SHOWN: usize = 1024;

@@ -181,11 +181,12 @@ fn books(page: &mut String, report: &Report) {
         rows.push((format!("connections failed: {kind}"), thousands(*count)));
     }
     if let Some(generator) = &report.generator {
-        let busy = Share(generator.busiest_share).to_string();
         rows.push(("client threads".into(), generator.threads.to_string()));
         let cost = report.cpu_per_echo();
         rows.extend(cost.map(|cost| ("client CPU per echo".into(), time(cost))));
-        rows.push(("busiest client thread".into(), format!("{busy} of a core")));
+        let busy = |share| format!("{} of a core", Share(share));
+        let busiest = generator.busiest_share.map(busy);
+        rows.extend(busiest.map(|busy| ("busiest client thread".into(), busy)));
     }
     page.push_str("<section><h2>Books</h2>\n");
     pairs(page, &rows);

@@ -1,0 +1,232 @@
+//! All workers' books, as they come in: merged into the whole, and into seconds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::recorder::{Recording, SECOND_NS, Slice};
+use crate::report::{Second, hdr};
+
+/// All workers' books, as they come in.
+#[derive(Debug)]
+pub struct Collector {
+    /// Everything so far.
+    pub total: Slice,
+    recording: Recording,
+    /// The seconds that every worker has passed.
+    seconds: Vec<Second>,
+    /// Seconds that some worker may still be in.
+    open: BTreeMap<u64, Slice>,
+    /// Whether the seconds keep their lines of the log.
+    has_log: bool,
+}
+
+impl Collector {
+    /// No books yet, of which a log is wanted or not.
+    pub fn new(recording: Recording, has_log: bool) -> Self {
+        Collector {
+            total: Slice::new(0, recording),
+            recording,
+            seconds: Vec::new(),
+            open: BTreeMap::new(),
+            has_log,
+        }
+    }
+
+    /// Takes a worker's slice.
+    pub fn take(&mut self, slice: &Slice) {
+        self.total.merge(slice);
+        // A worker hands a slice over within its longest sleep, far below a second.
+        while let Some(entry) = self.open.first_entry() {
+            if *entry.key() + 2 > slice.second {
+                break;
+            }
+            let whole = entry.remove();
+            self.close(&whole, SECOND_NS);
+        }
+        let earliest = self.seconds.last().map_or(0, |last| last.start_s + 1);
+        let second = slice.second.max(earliest);
+        let recording = self.recording;
+        self.open
+            .entry(second)
+            .or_insert_with(|| Slice::new(second, recording))
+            .merge(slice);
+    }
+
+    /// Closes the books of a run that measured for `elapsed`.
+    pub fn finish(mut self, elapsed: Duration) -> (Slice, Vec<Second>) {
+        while let Some((second, slice)) = self.open.pop_first() {
+            let begun = second * SECOND_NS;
+            let left = (elapsed.as_nanos() as u64).saturating_sub(begun);
+            // A log's interval has a length of a millisecond at least.
+            self.close(&slice, left.clamp(1_000_000, SECOND_NS));
+        }
+        (self.total, self.seconds)
+    }
+
+    fn close(&mut self, slice: &Slice, length: u64) {
+        let ns = |value: Option<Duration>| value.map(|value| value.as_nanos() as u64);
+        let start = Duration::from_secs(slice.second);
+        let length = Duration::from_nanos(length);
+        let log = || hdr::lines(start, length, &slice.rtt, slice.service.as_ref());
+        self.seconds.push(Second {
+            start_s: slice.second,
+            sent: slice.counts.sent,
+            echoes: slice.counts.unique,
+            lost: slice.counts.lost,
+            rtt_p50_ns: ns(slice.rtt.percentile(0.5)),
+            rtt_p99_ns: ns(slice.rtt.percentile(0.99)),
+            rtt_max_ns: ns(slice.rtt.max()),
+            errors: slice.errors.values().sum(),
+            log: if self.has_log { log() } else { Vec::new() },
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::{Class, Entry, Request};
+    use super::super::recorder::Recorder;
+    use super::*;
+    use std::sync::mpsc::{Receiver, channel};
+
+    const WARMUP: u64 = SECOND_NS / 2;
+    const RECORDING: Recording = Recording {
+        measure_from: WARMUP,
+        slice_ns: SECOND_NS / 5,
+        paced: true,
+        connects: false,
+    };
+
+    fn recorder(paced: bool) -> (Recorder, Receiver<Slice>) {
+        let (sender, receiver) = channel();
+        let recording = Recording { paced, ..RECORDING };
+        (Recorder::new(recording, sender), receiver)
+    }
+
+    fn request(due: u64) -> Request {
+        Request { due, sent: due }
+    }
+
+    fn answer(request: Request, class: Class) -> Entry {
+        Entry {
+            answers: Some((1, request)),
+            ..Entry::stray(class)
+        }
+    }
+
+    /// All that a recorder hands over, collected.
+    fn collected(recorder: Recorder, slices: &Receiver<Slice>) -> (Slice, Vec<Second>) {
+        let mut collector = Collector::new(RECORDING, false);
+        recorder.finish();
+        for slice in slices {
+            collector.take(&slice);
+        }
+        collector.finish(Duration::from_secs(9))
+    }
+
+    #[test]
+    fn whatever_comes_back_the_books_balance() {
+        let (mut recorder, slices) = recorder(false);
+        for due in (0..1000).map(|i| WARMUP + i) {
+            let request = request(due);
+            recorder.sent(request, 64);
+            let (right, stray) = match due % 7 {
+                0 => (None, None),
+                1 => (None, Some(answer(request, Class::Corrupt))),
+                2 => (Some(Class::Late), None),
+                3 => (Some(Class::Ok), Some(Entry::stray(Class::Duplicate))),
+                4 => (Some(Class::Ok), Some(Entry::stray(Class::Foreign))),
+                5 => (None, Some(Entry::stray(Class::Truncated))),
+                _ => (Some(Class::Reordered), None),
+            };
+            for entry in stray.into_iter().chain(right.map(|c| answer(request, c))) {
+                recorder.reply(&entry, 1, due + 9, 64);
+            }
+            if right.is_none() {
+                recorder.lost(request);
+            }
+        }
+        let (total, _) = collected(recorder, &slices);
+        assert!(total.counts.balance(), "{:?}", total.counts);
+        assert_eq!(total.counts.sent, 1000);
+        assert_eq!(total.rtt.count(), total.counts.unique);
+    }
+
+    #[test]
+    fn what_was_due_during_warm_up_is_not_recorded() {
+        let (mut recorder, slices) = recorder(false);
+        for due in [0, WARMUP - 1, WARMUP] {
+            recorder.sent(request(due), 64);
+            // The reply comes when measuring has begun; it is the request that counts.
+            recorder.reply(&answer(request(due), Class::Ok), 1, WARMUP + 10, 64);
+        }
+        recorder.lost(request(WARMUP - 1));
+        recorder.reply(&Entry::stray(Class::Foreign), 1, WARMUP - 1, 64);
+        let counts = collected(recorder, &slices).0.counts;
+        assert_eq!((counts.sent, counts.received, counts.lost), (1, 1, 0));
+    }
+
+    #[test]
+    fn latency_counts_from_when_it_was_due_and_service_from_when_it_left() {
+        let (mut recorder, slices) = recorder(true);
+        let late = Request {
+            due: WARMUP,
+            sent: WARMUP + 5_000_000,
+        };
+        recorder.sent(late, 64);
+        recorder.reply(&answer(late, Class::Ok), 1, WARMUP + 6_000_000, 64);
+        let (total, _) = collected(recorder, &slices);
+        assert_eq!(total.rtt.max(), Some(Duration::from_millis(6)));
+        let service = total.service.unwrap();
+        assert_eq!(service.max(), Some(Duration::from_millis(1)));
+        assert_eq!(total.counts.delayed, 1);
+    }
+
+    #[test]
+    fn the_seconds_of_several_workers_are_merged_not_averaged() {
+        let workers = [1, 2].map(|ms| (ms * 1_000_000, recorder(false)));
+        let (mut recorders, slices): (Vec<_>, Vec<_>) = workers
+            .into_iter()
+            .map(|(rtt, (recorder, slices))| ((rtt, recorder), slices))
+            .unzip();
+        let mut collector = Collector::new(RECORDING, false);
+        for now in (0..40).map(|tick| WARMUP + tick * SECOND_NS / 10) {
+            for (rtt, recorder) in &mut recorders {
+                recorder.advance(now);
+                recorder.sent(request(now), 64);
+                recorder.reply(&answer(request(now), Class::Ok), 1, now + *rtt, 64);
+            }
+            for slice in slices.iter().flat_map(Receiver::try_iter) {
+                collector.take(&slice);
+            }
+        }
+        for (_, recorder) in recorders {
+            recorder.finish();
+        }
+        for slice in slices.iter().flat_map(Receiver::try_iter) {
+            collector.take(&slice);
+        }
+        let (total, seconds) = collector.finish(Duration::from_secs(4));
+        assert_eq!(total.counts.unique, 80);
+        for (start_s, second) in (0..4).zip(&seconds) {
+            assert_eq!((second.start_s, second.echoes), (start_s, 20));
+            // Half of them took 1 ms, and half 2 ms: no mean is either.
+            let p50 = second.rtt_p50_ns.unwrap();
+            assert!(p50.abs_diff(1_000_000) <= 1_000, "{p50}");
+            assert_eq!(second.rtt_max_ns, Some(2_000_000));
+        }
+        assert_eq!(seconds.len(), 4);
+    }
+
+    #[test]
+    fn a_second_without_an_echo_is_shown_as_one() {
+        let (mut recorder, slices) = recorder(false);
+        recorder.sent(request(WARMUP), 64);
+        recorder.reply(&answer(request(WARMUP), Class::Ok), 1, WARMUP + 1, 64);
+        recorder.advance(WARMUP + 3 * SECOND_NS);
+        let (_, seconds) = collected(recorder, &slices);
+        let echoes: Vec<_> = seconds.iter().map(|s| (s.start_s, s.echoes)).collect();
+        assert_eq!(echoes, [(0, 1), (1, 0), (2, 0), (3, 0)]);
+        assert_eq!(seconds[1].rtt_max_ns, None);
+    }
+}

@@ -1,0 +1,424 @@
+//! What each request on one connection has become. Requests are numbered from 1, in the order in
+//! which they leave, across all the sockets that the connection has had.
+
+use std::collections::VecDeque;
+
+/// Unanswered requests that are remembered after their time was up, so that a late reply is told
+/// from a duplicate. At 24 bytes each, a connection that loses everything costs 100 KB.
+const REMEMBERED: usize = 4096;
+
+/// A request on its way. Times are in nanoseconds since the run began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// When it should have left: with a rate, latency counts from here.
+    pub due: u64,
+    /// When it left.
+    pub sent: u64,
+}
+
+/// What a reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The right bytes, in time, in order.
+    Ok,
+    /// Right, but after its time was up.
+    Late,
+    /// Right, but after the reply to a later request.
+    Reordered,
+    /// Another one to a request that had its reply.
+    Duplicate,
+    /// Wrong bytes.
+    Corrupt,
+    /// Cut short.
+    Truncated,
+    /// To none of the requests.
+    Foreign,
+}
+
+impl Class {
+    /// Its name in text and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Ok => "ok",
+            Class::Late => "late",
+            Class::Reordered => "reordered",
+            Class::Duplicate => "duplicate",
+            Class::Corrupt => "corrupt",
+            Class::Truncated => "truncated",
+            Class::Foreign => "foreign",
+        }
+    }
+
+    /// Whether it is the one reply that a request is owed.
+    pub const fn is_right(self) -> bool {
+        matches!(self, Class::Ok | Class::Late | Class::Reordered)
+    }
+}
+
+/// A reply, entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub class: Class,
+    /// The request it answers.
+    pub answers: Option<(u64, Request)>,
+    /// Whether a later request was answered before; a late reply mostly is that too.
+    pub reordered: bool,
+}
+
+impl Entry {
+    /// A reply of `class` to nobody knows which request.
+    pub const fn stray(class: Class) -> Self {
+        Entry {
+            class,
+            answers: None,
+            reordered: false,
+        }
+    }
+}
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub struct Ledger {
+    /// A request is given up so many nanoseconds after it left.
+    timeout: u64,
+    slots: VecDeque<Slot>,
+    /// The number of the oldest slot.
+    oldest: u64,
+    /// No request below this number is awaited.
+    frontier: u64,
+    awaited: usize,
+    /// The highest number that has been answered.
+    highest: u64,
+    /// Requests that were answered rightly.
+    answered: u64,
+    /// What has gone wrong since the last right reply.
+    misses: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    request: Request,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Awaited,
+    /// Its time is up, or it is known to have failed. An answer would be a late one.
+    GivenUp,
+    Answered,
+}
+
+impl Ledger {
+    /// A ledger without a request, which is given up `timeout` nanoseconds after it left.
+    pub fn new(timeout: u64) -> Self {
+        Ledger {
+            timeout,
+            slots: VecDeque::new(),
+            oldest: 1,
+            frontier: 1,
+            awaited: 0,
+            highest: 0,
+            answered: 0,
+            misses: 0,
+        }
+    }
+
+    /// The number of the next request.
+    pub fn next(&self) -> u64 {
+        self.oldest + self.slots.len() as u64
+    }
+
+    /// Enters the next request. Returns its number.
+    pub fn push(&mut self, request: Request) -> u64 {
+        self.slots.push_back(Slot {
+            request,
+            state: State::Awaited,
+        });
+        self.awaited += 1;
+        self.next() - 1
+    }
+
+    /// Requests whose replies are awaited.
+    pub fn awaited(&self) -> usize {
+        self.awaited
+    }
+
+    /// Requests that have had no right reply, on a stream: their echoes come in this order.
+    pub fn unanswered(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The number of the oldest request that is remembered.
+    pub fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
+    /// Requests that were answered rightly.
+    pub fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// How many requests have failed, and replies been wrong, since the last right reply.
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
+    /// Enters a whole reply to request `number` that came at `at`.
+    pub fn reply(&mut self, number: u64, at: u64) -> Entry {
+        // A number of the future is none of ours, whatever its token.
+        if number == 0 || number >= self.next() {
+            return Entry::stray(Class::Foreign);
+        }
+        let Some(slot) = self.slot(number) else {
+            return Entry::stray(Class::Duplicate);
+        };
+        let request = slot.request;
+        let state = std::mem::replace(&mut slot.state, State::Answered);
+        let reordered = number < self.highest;
+        let class = match state {
+            State::Answered => Class::Duplicate,
+            _ => self.right(number, request, state, at, 1),
+        };
+        Entry {
+            class,
+            answers: Some((number, request)),
+            reordered: reordered && class.is_right(),
+        }
+    }
+
+    /// Enters that the next echoes of a stream came at `at`: of as many requests as left together,
+    /// `most` at most. Returns how many they are.
+    pub fn reply_next(&mut self, most: u64, at: u64) -> Option<(Entry, u64)> {
+        let Slot { request, state } = *self.slots.front()?;
+        let alike = |slot: &&Slot| slot.request == request && slot.state == state;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let count = self.slots.iter().take(most).take_while(alike).count();
+        self.slots.drain(..count);
+        let number = self.oldest;
+        self.oldest += count as u64;
+        let class = self.right(self.oldest - 1, request, state, at, count);
+        let entry = Entry {
+            class,
+            answers: Some((number, request)),
+            reordered: false,
+        };
+        Some((entry, count as u64))
+    }
+
+    fn right(&mut self, number: u64, request: Request, was: State, at: u64, count: usize) -> Class {
+        if was == State::Awaited {
+            self.no_longer_awaited(count);
+        }
+        self.answered += count as u64;
+        self.misses = 0;
+        let in_order = number > self.highest;
+        self.highest = self.highest.max(number);
+        if was == State::GivenUp || at.saturating_sub(request.sent) > self.timeout {
+            Class::Late
+        } else if in_order {
+            Class::Ok
+        } else {
+            Class::Reordered
+        }
+    }
+
+    /// Enters that the next echo of a stream has come, and is wrong: its request will get no other.
+    pub fn wrong_next(&mut self) -> Option<(u64, Request)> {
+        let slot = self.slots.pop_front()?;
+        let number = self.oldest;
+        self.oldest += 1;
+        if slot.state == State::Awaited {
+            self.no_longer_awaited(1);
+        }
+        self.misses += 1;
+        Some((number, slot.request))
+    }
+
+    /// Enters that there is a new socket, on which nothing has gone wrong yet.
+    pub fn renewed(&mut self) {
+        self.misses = 0;
+    }
+
+    /// Enters something that answers no request rightly.
+    pub fn miss(&mut self) {
+        self.misses += 1;
+    }
+
+    /// When the next request will be given up.
+    pub fn next_expiry(&self) -> Option<u64> {
+        let index = (self.awaited > 0).then_some(self.frontier - self.oldest)?;
+        let slot = self.slots.get(usize::try_from(index).ok()?)?;
+        Some(slot.request.sent.saturating_add(self.timeout))
+    }
+
+    /// Gives up a request whose time is up by `now`, and says which: one at a time.
+    pub fn expire(&mut self, now: u64) -> Option<u64> {
+        match self.next_expiry() {
+            Some(expiry) if expiry <= now => self.give_up_oldest(),
+            _ => None,
+        }
+    }
+
+    /// Gives up the oldest request that is awaited, which is known to have failed.
+    pub fn give_up_oldest(&mut self) -> Option<u64> {
+        let number = (self.awaited > 0).then_some(self.frontier)?;
+        self.slot(number)?.state = State::GivenUp;
+        self.no_longer_awaited(1);
+        self.misses += 1;
+        Some(number)
+    }
+
+    /// Lets go of the oldest request when it is settled, or is one more than is remembered, and
+    /// returns it when it is lost by that.
+    pub fn forget(&mut self) -> Option<Request> {
+        loop {
+            let slot = self.slots.front()?;
+            let lost = match slot.state {
+                State::Answered => None,
+                State::GivenUp if self.slots.len() > REMEMBERED => Some(slot.request),
+                _ => return None,
+            };
+            self.slots.pop_front();
+            self.oldest += 1;
+            if lost.is_some() {
+                return lost;
+            }
+        }
+    }
+
+    /// Lets go of the oldest request, whatever it is, as no reply can come any more. Returns the
+    /// next that is lost by that, and its number unless it had been given up before.
+    pub fn abandon(&mut self) -> Option<(Option<u64>, Request)> {
+        loop {
+            let slot = self.slots.pop_front()?;
+            let number = self.oldest;
+            self.oldest += 1;
+            match slot.state {
+                State::Answered => {}
+                State::GivenUp => return Some((None, slot.request)),
+                State::Awaited => {
+                    self.no_longer_awaited(1);
+                    return Some((Some(number), slot.request));
+                }
+            }
+        }
+    }
+
+    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+        let index = usize::try_from(number.checked_sub(self.oldest)?).ok()?;
+        self.slots.get_mut(index)
+    }
+
+    fn no_longer_awaited(&mut self, count: usize) {
+        self.awaited -= count;
+        self.frontier = self.frontier.max(self.oldest);
+        while self
+            .slot(self.frontier)
+            .is_some_and(|slot| slot.state != State::Awaited)
+        {
+            self.frontier += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: u64 = 100;
+
+    fn ledger(requests: u64) -> Ledger {
+        let mut ledger = Ledger::new(TIMEOUT);
+        for _ in 0..requests {
+            ledger.push(Request { due: 0, sent: 0 });
+        }
+        ledger
+    }
+
+    fn classes(ledger: &mut Ledger, at: u64, numbers: &[u64]) -> Vec<Class> {
+        numbers
+            .iter()
+            .map(|&number| ledger.reply(number, at).class)
+            .collect()
+    }
+
+    fn lost(ledger: &mut Ledger) -> usize {
+        std::iter::from_fn(|| ledger.abandon()).count()
+    }
+
+    #[test]
+    fn every_reply_has_a_class() {
+        let mut ledger = ledger(6);
+        assert_eq!(
+            classes(&mut ledger, 1, &[1, 3, 2, 3, 0, 7]),
+            [
+                Class::Ok,
+                Class::Ok,
+                Class::Reordered,
+                Class::Duplicate,
+                Class::Foreign,
+                Class::Foreign,
+            ]
+        );
+        let expired: Vec<_> = std::iter::from_fn(|| ledger.expire(TIMEOUT)).collect();
+        assert_eq!((expired, ledger.awaited()), (vec![4, 5, 6], 0));
+        assert_eq!(ledger.misses(), 3);
+        assert_eq!(
+            classes(&mut ledger, TIMEOUT, &[5, 5]),
+            [Class::Late, Class::Duplicate]
+        );
+        assert_eq!((ledger.answered(), ledger.misses()), (4, 0));
+        assert_eq!(lost(&mut ledger), 2);
+    }
+
+    #[test]
+    fn a_reply_after_its_time_is_late_even_when_nobody_looked() {
+        for (at, class) in [(TIMEOUT, Class::Ok), (TIMEOUT + 1, Class::Late)] {
+            let mut datagrams = ledger(1);
+            assert_eq!(classes(&mut datagrams, at, &[1]), [class]);
+            let (entry, count) = ledger(1).reply_next(5, at).unwrap();
+            assert_eq!((entry.class, count), (class, 1));
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_nothing_is_forgotten_without_being_lost() {
+        let requests = REMEMBERED as u64 + 10;
+        let mut ledger = ledger(requests);
+        while ledger.expire(TIMEOUT).is_some() {}
+        let forgotten = std::iter::from_fn(|| ledger.forget()).count();
+        assert_eq!((forgotten, ledger.slots.len()), (10, REMEMBERED));
+        assert_eq!(
+            classes(&mut ledger, TIMEOUT, &[10, 11]),
+            [Class::Duplicate, Class::Late]
+        );
+        assert_eq!(lost(&mut ledger), REMEMBERED - 1);
+    }
+
+    #[test]
+    fn a_request_that_failed_is_not_awaited() {
+        let mut ledger = ledger(2);
+        assert_eq!(ledger.give_up_oldest(), Some(1));
+        assert_eq!((ledger.awaited(), ledger.next_expiry()), (1, Some(TIMEOUT)));
+        assert_eq!(ledger.reply(2, 1).class, Class::Ok);
+        assert_eq!(
+            (ledger.give_up_oldest(), ledger.next_expiry()),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn a_stream_answers_in_order_what_left_together_together() {
+        let mut ledger = ledger(3);
+        ledger.push(Request { due: 5, sent: 5 });
+        assert_eq!(ledger.reply_next(2, 9).unwrap().1, 2);
+        assert_eq!(ledger.wrong_next(), Some((3, Request { due: 0, sent: 0 })));
+        let (entry, count) = ledger.reply_next(9, 9).unwrap();
+        assert_eq!((entry.answers.unwrap().0, count), (4, 1));
+        assert_eq!((ledger.awaited(), ledger.unanswered()), (0, 0));
+        assert_eq!(ledger.reply_next(1, 9), None);
+        assert_eq!((ledger.answered(), ledger.next()), (3, 5));
+    }
+}

@@ -1,0 +1,81 @@
+//! What a reader should know of this side before blaming the server.
+
+use std::time::Duration;
+
+use super::generator;
+use super::plan::Plan;
+use super::worker::Ended;
+use crate::connection::ErrorKind;
+use crate::interrupt::Interrupt;
+use crate::report::{Fault, Report};
+
+/// From this share of a core on, a thread has no time left to be on time.
+const FULL: f64 = 0.95;
+/// From this share on, waiting for a core shows in the latencies.
+const STARVED: f64 = 0.05;
+
+/// From this share on, pauses of this side show in a 99th percentile.
+const PAUSED: f64 = 0.01;
+/// A pause that is worth telling, however long the run.
+const LONG: Duration = Duration::from_millis(100);
+
+/// What to know before trusting the figures.
+pub fn notes(plan: &Plan, report: &Report, ended: &[Ended]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if plan.busy {
+        let note = "busy polling: this side never slept while it awaited a reply";
+        notes.push(note.to_owned());
+    }
+    let generator = generator(ended);
+    let percent = |share: f64| (share * 100.0).round();
+    if let Some(busiest) = generator.busiest_share.filter(|&share| share >= FULL)
+        && report.load.is_some()
+    {
+        notes.push(format!(
+            "the generator is the bottleneck: a thread of it used {} % of a core; the server may \
+             be able to do more, so add --threads or machines",
+            percent(busiest)
+        ));
+    }
+    if let Some(starved) = generator.starved_share.filter(|&share| share >= STARVED) {
+        notes.push(format!(
+            "the generator waited for a core {} % of the time, and latencies include that; give \
+             it a core of its own",
+            percent(starved)
+        ));
+    }
+    if let Some(worst) = ended.iter().map(|e| e.pauses).max_by_key(|p| p.total)
+        && (worst.share() >= PAUSED || worst.longest >= LONG)
+    {
+        notes.push(format!(
+            "this side stood still itself for {} of {} ({} %), once for {}: it was stopped or had \
+             no core, and round trips of that time include it",
+            seconds(worst.total),
+            seconds(worst.span),
+            percent(worst.share()),
+            seconds(worst.longest)
+        ));
+    }
+    notes
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{:.3} s", span.as_secs_f64())
+}
+
+/// A run that says nothing about the server must not pass for a good one.
+pub fn nothing(interrupt: &Interrupt) -> Fault {
+    match interrupt.why() {
+        Some(why) => Fault::new(
+            ErrorKind::Interrupted,
+            format!(
+                "nothing was measured: {why} before the first measured request; let it run for \
+                 longer, or shorten --warmup"
+            ),
+        ),
+        None => Fault::new(
+            ErrorKind::Other,
+            "nothing was measured: no request was due while measuring; raise --rate or --duration",
+        ),
+    }
+}

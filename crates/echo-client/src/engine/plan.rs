@@ -1,0 +1,63 @@
+//! What a run is to do. It is resolved: it knows neither flags nor which command asked.
+
+use std::time::Duration;
+
+use crate::connection::Connect;
+use crate::wire::echo;
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to connect, and how.
+    pub connect: Connect,
+    /// Connections, or sockets.
+    pub parallel: usize,
+    /// Threads that make the load.
+    pub threads: usize,
+    /// Requests in flight on each connection.
+    pub depth: usize,
+    /// Bytes of a message, without its framing.
+    pub size: usize,
+    /// When requests are due.
+    pub pace: Pace,
+    /// How long to send for, unless a number or the user ends it.
+    pub duration: Option<Duration>,
+    /// How many requests to send.
+    pub count: Option<u64>,
+    /// Time before measuring.
+    pub warmup: Duration,
+    /// Compare what comes back with what was sent.
+    pub verify: bool,
+    /// A connection for each request.
+    pub new_connection: bool,
+    /// Never sleep while a reply is awaited.
+    pub busy: bool,
+    /// Keep each second's lines of an HdrHistogram log.
+    pub log: bool,
+    /// How long a connection that used to be answered is opened anew in vain before it is given
+    /// up; one that never was is given up at once. `None`: never.
+    pub patience: Option<Duration>,
+}
+
+/// When requests are due.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// As soon as a connection has room.
+    Closed,
+    /// So many a second, whatever became of those before: latency counts from when one was due.
+    Rate(f64),
+    /// This long after one another. After a pause the missed ones are not made up for.
+    Interval(Duration),
+}
+
+impl Plan {
+    /// Requests in flight on a connection at most. Datagrams too small for a number go one at a
+    /// time, and so do requests that have a connection of their own.
+    pub(super) fn room(&self) -> usize {
+        let is_told_apart = !self.connect.is_udp() || echo::is_numbered(self.size);
+        match self.new_connection || !is_told_apart {
+            true => 1,
+            false => self.depth,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What `ping` and `bench` share: a run on the engine, what it tells meanwhile, and its results.
+
+mod lines;
+
+use std::io::{self, IsTerminal};
+
+use echo_core::{Failure, FilePath};
+
+use crate::engine::{self, Plan};
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::report::{self, Files, Report, Thresholds};
+use lines::Lines;
+
+pub use lines::{Form, Style};
+
+/// Which results are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Results {
+    /// What the run must keep.
+    pub fail_if: Option<Thresholds>,
+    /// One document instead of text.
+    pub json: bool,
+    /// Where to write a page.
+    pub page: Option<FilePath>,
+    /// Where to write an HdrHistogram log.
+    pub hdr: Option<FilePath>,
+    /// Whether the run ends by itself, so that who stops it earlier cuts it short.
+    pub has_end: bool,
+}
+
+/// Runs `plan`, tells what happens in this `style`, and gives the `results` that are wanted.
+/// `known` is what the report says of the run before it begins.
+pub fn run(
+    mut plan: Plan,
+    known: Report,
+    mut style: Style,
+    results: &Results,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let files = Files::check(results.page.as_deref(), results.hdr.as_deref())?;
+    plan.log = files.has_log();
+    style.color = plan.connect.color.enabled(io::stdout().is_terminal());
+    style.verbose = plan.connect.verbose;
+    let (form, has_headline) = (style.form, style.headline.is_some());
+    let lines = Lines::start(style)?;
+    let mut report = engine::run(&plan, known, &lines, interrupt);
+    lines.finish()?;
+    let cut = interrupt.why().filter(|_| results.has_end);
+    report.conclude(results.fail_if.as_ref(), cut);
+    files.write(&mut report);
+    if form == Form::Events {
+        lines::summary(&report::json(&report)).map_err(output::failure)?;
+        return report.outcome.failure().map_or(Ok(()), Err);
+    }
+    // Where nothing was sent, the error says it all.
+    let has_text = report.counts.sent > 0;
+    if has_text && has_headline {
+        output::line("").map_err(output::failure)?;
+    }
+    output::report(&report, results.json, has_text)
+}
