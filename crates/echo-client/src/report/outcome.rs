@@ -90,6 +90,15 @@ impl Outcome {
         self.reasons.push(fault);
     }
 
+    /// Why it did not pass, in lines: a condition that is broken says that of itself.
+    pub fn told(&self, verdicts: &[Verdict]) -> Vec<String> {
+        let broken = verdicts.iter().filter(|verdict| verdict.failed);
+        let is_other = |reason: &&Fault| reason.kind != ErrorKind::Threshold;
+        let others = self.reasons.iter().filter(is_other);
+        let others = others.map(|reason| reason.message.clone());
+        broken.map(Verdict::to_string).chain(others).collect()
+    }
+
     /// What the program ends with, unless that is success.
     pub fn failure(&self) -> Option<Failure> {
         let exit = match self.exit_code {
@@ -248,16 +257,6 @@ impl Report {
             ),
         };
         first.unwrap_or_else(|| Fault::new(kind.unwrap_or(ErrorKind::Other), message))
-    }
-}
-
-impl Verdict {
-    /// The condition that was to hold, and whether it did, in a word.
-    pub(super) const fn word(&self) -> &'static str {
-        match self.failed {
-            true => "broken",
-            false => "held",
-        }
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 use echo_core::units::Timespan;
 
 use super::format::{self, Share};
-use super::{Bar, Counts, Ending, Generator, Latency, Load, PERCENTILES, Report};
-use crate::connection::ErrorKind;
+use super::{Bar, Counts, Generator, Latency, Load, PERCENTILES, Report};
 
 /// Rows of the histogram: what one screen has room for beside the rest.
 const ROWS: usize = 12;
@@ -270,23 +269,19 @@ fn drawn(share: f64, columns: usize) -> String {
     bar
 }
 
-/// How it ended, in the last lines, where a person looks. What is broken is a reason, told once.
+/// How it ended, in the last lines, where a person looks.
 fn outcome(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     for verdict in report.verdicts.iter().filter(|verdict| !verdict.failed) {
         writeln!(f, "{verdict}")?;
     }
-    let outcome = &report.outcome;
-    if outcome.reasons.is_empty() {
-        return writeln!(f, "{}", outcome.result.name());
+    let name = report.outcome.result.name();
+    let told = report.outcome.told(&report.verdicts);
+    match told.is_empty() {
+        true => writeln!(f, "{name}"),
+        false => told
+            .iter()
+            .try_for_each(|line| writeln!(f, "{name}: {line}")),
     }
-    for reason in &outcome.reasons {
-        let ending = match (outcome.result, reason.kind) {
-            (_, ErrorKind::Interrupted) => Ending::CutShort,
-            (ending, _) => ending,
-        };
-        writeln!(f, "{}: {}", ending.name(), reason.message)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -91,24 +91,18 @@ pub struct Verdict {
     pub failed: bool,
 }
 
-/// What is shown, and for a broken condition said: what should have been.
+/// What was to hold, whether it did, and what was measured.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Threshold {
-            metric,
-            comparison,
-            limit,
-        } = self.threshold;
-        let (symbol, limit) = (comparison.negated().symbol(), metric.typed(limit));
+        let Threshold { metric, limit, .. } = self.threshold;
         let measured = match self.measured {
             None => "nothing was measured".to_owned(),
             // What looks like the limit and is on the other side of it is shown to the last digit.
-            Some(value) if metric.shown(value) == metric.shown(self.threshold.limit) => {
-                metric.typed(value)
-            }
+            Some(value) if metric.shown(value) == metric.shown(limit) => metric.typed(value),
             Some(value) => metric.shown(value),
         };
-        write!(f, "{}: {metric} {symbol} {limit} ({measured})", self.word())
+        let word = if self.failed { "broken" } else { "held" };
+        write!(f, "{word}: {} ({measured})", self.threshold.kept())
     }
 }
 
@@ -143,6 +137,12 @@ impl Threshold {
             comparison: Comparison::Above,
             limit: 0.0,
         }
+    }
+
+    /// What a run that keeps it fulfils.
+    pub fn kept(self) -> impl fmt::Display {
+        let symbol = self.comparison.negated().symbol();
+        format!("{} {symbol} {}", self.metric, self.metric.typed(self.limit))
     }
 
     /// Applies it to a run.

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::add;
 use super::plot::{Axis, Escaped, Plot};
-use crate::report::format::{Share, nanos, short_time, thousands, time};
-use crate::report::{Latency, Report, Second};
+use crate::report::format::{self, Share, nanos, short_time, thousands, time};
+use crate::report::{Latency, Load, Metric, Report, Second};
 
 /// Bars of the histogram: on a phone each is still wide enough to be pointed at.
 const BARS: usize = 40;
 /// Points of the curve.
 const POINTS: u32 = 240;
+/// How many times more or less than the data is near.
+const NEAR: f64 = 4.0;
 /// Points along the time: as many as a wide screen can show apart.
 const MOMENTS: usize = 600;
 
@@ -24,7 +26,8 @@ pub fn percentiles(page: &mut String, report: &Report) {
     let all = curves.iter().flatten();
     let lowest = all.clone().filter_map(|l| l.min()).min();
     let highest = all.filter_map(|l| l.max()).max();
-    let mut plot = Plot::new(x, latency_axis(lowest, highest));
+    let limits = limits_of_latency(report);
+    let mut plot = Plot::new(x, latency_axis(lowest, highest, &limits));
     for (latency, class) in curves.iter().zip(["curve", "curve second"]) {
         let Some(latency) = latency else { continue };
         let points: Vec<_> = (0..=POINTS)
@@ -44,21 +47,21 @@ pub fn percentiles(page: &mut String, report: &Report) {
         );
         plot.spot(x(i), x(i + 1), &title);
     }
+    limits
+        .iter()
+        .for_each(|(_, limit)| plot.level("limit", *limit));
     page.push_str("<section><h2>Latency by percentile</h2>\n");
-    legend(page, report);
+    let curves = match report.service {
+        Some(_) => &[
+            ("", "from when a request was due"),
+            ("second", "from when it left"),
+        ][..],
+        None => &[("", "so many echoes came back within so long")],
+    };
+    legend(page, curves, None, &limits);
     page.push_str(&plot.draw("Curve of round-trip time by percentile; the table has its values"));
     percentile_table(page, report);
     page.push_str("</section>\n");
-}
-
-fn legend(page: &mut String, report: &Report) {
-    page.push_str(match report.service {
-        Some(_) => {
-            "<p class=\"legend\"><span>from when a request was due</span>\
-             <span class=\"second\">from when it left</span></p>\n"
-        }
-        None => "<p>So many echoes came back within so long.</p>\n",
-    });
 }
 
 fn percentile_table(page: &mut String, report: &Report) {
@@ -108,53 +111,137 @@ pub fn histogram(page: &mut String, rtt: &Latency) {
     page.push_str("</section>\n");
 }
 
-/// Throughput and latency second by second.
+/// Throughput, latency and what went wrong, second by second; of all that, one table.
 pub fn over_time(page: &mut String, report: &Report) {
-    let elapsed = report.elapsed.as_secs_f64();
-    let moments = moments(&report.seconds, elapsed);
+    let moments = moments(&report.seconds, report.elapsed.as_secs_f64());
     let end = moments.last().map_or(1.0, |moment| moment.to);
-    let seconds = |s: f64| format!("{s} s");
-    let fastest = moments.iter().map(|m| m.rate).fold(0.0, f64::max);
+    let time_axis = || Axis::span(end, |s| format!("{s} s"));
+    let mut rows = Vec::new();
+    page.push_str("<section class=\"row\"><h2>Over time</h2>\n<div class=\"plots\"><div>");
+
+    let offered = match report.load {
+        Some(Load::Rate { per_s }) => Some(per_s),
+        _ => None,
+    };
+    let limits = limits(report, |metric| metric == Metric::Rate);
+    let fastest = moments
+        .iter()
+        .map(|m| m.rate)
+        .chain(offered)
+        .fold(0.0, f64::max);
     let mut rate = Plot::new(
-        Axis::span(end, seconds),
+        time_axis(),
         Axis::linear(fastest, |rate| thousands(rate as u64)),
     );
     let points = steps(&moments, |moment| Some(moment.rate));
     rate.area("wash", &points);
     rate.curve("curve", &points);
+    offered
+        .into_iter()
+        .for_each(|per_s| rate.level("curve second", per_s));
+    limits
+        .iter()
+        .for_each(|(_, limit)| rate.level("limit", *limit));
+
+    let limits_of_latency = limits_of_latency(report);
     let latencies = || moments.iter().flat_map(|m| [m.p50, m.p99]).flatten();
+    let range = (latencies().min(), latencies().max());
     let mut latency = Plot::new(
-        Axis::span(end, seconds),
-        latency_axis(latencies().min(), latencies().max()),
+        time_axis(),
+        latency_axis(range.0, range.1, &limits_of_latency),
     );
-    latency.curve("curve", &steps(&moments, |m| m.p99.map(nanos)));
-    latency.curve("curve second", &steps(&moments, |m| m.p50.map(nanos)));
-    let mut rows = Vec::new();
+    let [p50, p99] = [
+        steps(&moments, |m| m.p50.map(nanos)),
+        steps(&moments, |m| m.p99.map(nanos)),
+    ];
+    latency.band("wash", &p50, &p99);
+    latency.curve("curve", &p99);
+    latency.curve("curve second", &p50);
+    limits_of_latency
+        .iter()
+        .for_each(|(_, limit)| latency.level("limit", *limit));
+
+    let bad = moments.iter().map(|m| m.lost + m.errors).max().unwrap_or(0);
+    let mut losses = Plot::new(
+        time_axis(),
+        Axis::linear(bad as f64, |count| thousands(count as u64)),
+    );
+    losses.area("wash", &steps(&moments, |moment| Some(moment.lost as f64)));
+    losses.curve("curve", &steps(&moments, |moment| Some(moment.lost as f64)));
+    losses.curve(
+        "curve second",
+        &steps(&moments, |moment| Some(moment.errors as f64)),
+    );
+
     for moment in &moments {
         let shown = |value: Option<Duration>| value.map_or("too few".to_owned(), time);
-        let per_s = thousands(moment.rate.round() as u64);
+        let (per_s, lost) = (format::rate(moment.rate), thousands(moment.lost));
+        let errors = thousands(moment.errors);
         let (p50, p99, max) = (shown(moment.p50), shown(moment.p99), shown(moment.max));
         let at = format!("{} s", moment.from);
-        rate.spot(
-            moment.from,
-            moment.to,
-            &format!("at {at}: {per_s} echoes/s"),
-        );
-        let title = format!("at {at}: p99 {p99}, median {p50}");
-        latency.spot(moment.from, moment.to, &title);
-        rows.push(vec![at, per_s, p50, p99, max, thousands(moment.errors)]);
+        let spot = |plot: &mut Plot, title: &str| {
+            plot.spot(moment.from, moment.to, &format!("at {at}: {title}"));
+        };
+        spot(&mut rate, &format!("{per_s} echoes/s"));
+        spot(&mut latency, &format!("p99 {p99}, median {p50}"));
+        spot(&mut losses, &format!("{lost} lost, {errors} errors"));
+        rows.push(vec![at, per_s, p50, p99, max, lost, errors]);
     }
-    page.push_str("<section><h2>Throughput over time</h2>\n<p>Echoes a second.</p>\n");
-    page.push_str(&rate.draw("Curve of echoes a second over time; the table has its values"));
-    let heads = ["From", "Echoes/s", "Median", "p99", "Longest", "Errors"];
-    table(page, &heads, &rows);
-    page.push_str(
-        "</section>\n<section><h2>Latency over time</h2>\n<p class=\"legend\">\
-         <span>99th percentile</span><span class=\"second\">median</span></p>\n",
+    legend(
+        page,
+        &[("", "echoes a second")],
+        offered.map(|per_s| format!("offered: {}/s", format::rate(per_s))),
+        &limits,
     );
+    page.push_str(&rate.draw("Curve of echoes a second over time; the table has its values"));
+    page.push_str("</div><div>");
+    let names = [("", "99th percentile"), ("second", "median")];
+    legend(page, &names, None, &limits_of_latency);
     page.push_str(&latency.draw("Curves of latency over time; the table has its values"));
+    if bad > 0 {
+        page.push_str("</div><div>");
+        let names = [("", "requests lost"), ("second", "errors")];
+        legend(page, &names, None, &[]);
+        page.push_str(&losses.draw("Losses and errors over time; the table has their values"));
+    }
+    page.push_str("</div></div>\n");
+    let heads = [
+        "From", "Echoes/s", "Median", "p99", "Longest", "Lost", "Errors",
+    ];
     table(page, &heads, &rows);
     page.push_str("</section>\n");
+}
+
+/// The thresholds about some figures: what has to hold, and where its line is.
+fn limits(report: &Report, is_meant: impl Fn(Metric) -> bool) -> Vec<(String, f64)> {
+    let thresholds = report.verdicts.iter().map(|verdict| verdict.threshold);
+    thresholds
+        .filter(|threshold| is_meant(threshold.metric))
+        .map(|threshold| (threshold.kept().to_string(), threshold.limit))
+        .collect()
+}
+
+fn limits_of_latency(report: &Report) -> Vec<(String, f64)> {
+    limits(report, |metric| metric.unit() == "ns")
+}
+
+fn legend(
+    page: &mut String,
+    curves: &[(&str, &str)],
+    second: Option<String>,
+    limits: &[(String, f64)],
+) {
+    let curves = curves.iter().map(|&(class, name)| (class, name.to_owned()));
+    let second = second.map(|name| ("second", name));
+    let limits = limits.iter().map(|(name, _)| ("limit", name.clone()));
+    page.push_str("<p class=\"legend\">");
+    for (class, name) in curves.chain(second).chain(limits) {
+        add(
+            page,
+            format_args!("<span class=\"{class}\">{}</span>", Escaped(&name)),
+        );
+    }
+    page.push_str("</p>\n");
 }
 
 /// A second, or several where there are too many to show.
@@ -165,6 +252,7 @@ struct Moment {
     p50: Option<Duration>,
     p99: Option<Duration>,
     max: Option<Duration>,
+    lost: u64,
     errors: u64,
 }
 
@@ -189,6 +277,7 @@ fn moments(seconds: &[Second], elapsed: f64) -> Vec<Moment> {
                 p50: worst(|second| second.rtt_p50_ns),
                 p99: worst(|second| second.rtt_p99_ns),
                 max: worst(|second| second.rtt_max_ns),
+                lost: group.iter().map(|second| second.lost).sum(),
                 errors: group.iter().map(|second| second.errors).sum(),
             }
         })
@@ -204,9 +293,17 @@ fn steps(moments: &[Moment], of: impl Fn(&Moment) -> Option<f64>) -> Vec<(f64, f
         .collect()
 }
 
-fn latency_axis(min: Option<Duration>, max: Option<Duration>) -> Axis {
+/// Round figures around the data, and around the thresholds that are near it: one that is far off
+/// would press all the rest into a line.
+fn latency_axis(min: Option<Duration>, max: Option<Duration>, limits: &[(String, f64)]) -> Axis {
     let bound = |value: Option<Duration>| value.map_or(1.0, nanos).max(1.0);
-    Axis::log(bound(min), bound(max), short_time)
+    let (mut low, mut high) = (bound(min), bound(max));
+    for &(_, limit) in limits {
+        if (low / NEAR..=high * NEAR).contains(&limit) {
+            (low, high) = (low.min(limit), high.max(limit));
+        }
+    }
+    Axis::log(low, high, short_time)
 }
 
 /// The values of a picture, for those who can't see it.

@@ -6,10 +6,11 @@ mod plot;
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde_json::Value;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
-use super::format::{Share, thousands, time};
-use super::{Ending, Load, Report};
+use super::format::{self, Share, thousands, time};
+use super::{Ending, Load, Mode, Report, json};
 use figures::{histogram, over_time, percentiles};
 use plot::Escaped;
 
@@ -34,7 +35,10 @@ pub fn html(report: &Report) -> String {
     header(&mut page, report);
     page.push_str("<main>\n");
     banner(&mut page, report);
-    tiles(&mut page, report);
+    let has_sent = report.counts.sent > 0;
+    if has_sent {
+        tiles(&mut page, report);
+    }
     told(&mut page, report);
     page.push_str("<div class=\"cards\">\n");
     if !report.rtt.is_empty() {
@@ -44,8 +48,10 @@ pub fn html(report: &Report) -> String {
     if !report.seconds.is_empty() {
         over_time(&mut page, report);
     }
-    books(&mut page, report);
-    configuration(&mut page, report);
+    if has_sent {
+        books(&mut page, report);
+    }
+    made(&mut page, report);
     page.push_str("</div>\n</main>\n");
     footer(&mut page, report);
     page
@@ -66,19 +72,23 @@ fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
 
 fn header(page: &mut String, report: &Report) {
     let target = &report.target;
+    let where_to = match target.address.as_str() {
+        address if address.is_empty() || address == target.name => target.transport.clone(),
+        address => format!("{address} over {}", target.transport),
+    };
     let how = match report.load {
         Some(Load::Closed { in_flight }) => format!("closed loop, {in_flight} in flight"),
         Some(Load::Rate { per_s }) => format!("{per_s} requests/s"),
+        None if report.mode == Mode::Send => "one message".to_owned(),
         None => "one at a time".to_owned(),
     };
     add(
         page,
         format_args!(
-            "<header><h1>{} {}</h1>\n<p>{} over {}, {}, {:.1} s, begun {}</p></header>\n",
+            "<header><h1>{} {}</h1>\n<p>{}, {}, {:.1} s, begun {}</p></header>\n",
             report.mode.name(),
             Escaped(&target.name),
-            Escaped(&target.address),
-            Escaped(&target.transport),
+            Escaped(&where_to),
             Escaped(&how),
             report.elapsed.as_secs_f64(),
             Escaped(
@@ -98,7 +108,7 @@ fn tiles(page: &mut String, report: &Report) {
         None => "<small>too few</small>".to_owned(),
     };
     let rtt = &report.rtt;
-    let rate = thousands(report.echoes_per_s().round() as u64);
+    let rate = format::rate(report.echoes_per_s());
     let bytes = report.received_bytes_per_s() / 1e6;
     let tiles = [
         ("Echoes", format!("{rate}<small>/s</small>")),
@@ -107,7 +117,10 @@ fn tiles(page: &mut String, report: &Report) {
         ("99th percentile", latency(rtt.percentile(0.99))),
         ("Longest", latency(rtt.max())),
         ("Loss", Share(report.counts.loss()).to_string()),
+        ("Unsent", thousands(report.counts.unsent)),
     ];
+    let has_rate = matches!(report.load, Some(Load::Rate { .. }));
+    let tiles = &tiles[..tiles.len() - usize::from(!has_rate)];
     page.push_str("<dl class=\"tiles\">\n");
     for (name, value) in tiles {
         add(
@@ -131,18 +144,16 @@ fn banner(page: &mut String, report: &Report) {
         page,
         format_args!("<section class=\"banner {class}\"><strong>{name}</strong>"),
     );
-    for reason in &outcome.reasons {
-        add(page, format_args!("<p>{}</p>", Escaped(&reason.message)));
+    for reason in outcome.told(&report.verdicts) {
+        add(page, format_args!("<p>{}</p>", Escaped(&reason)));
     }
     page.push_str("</section>\n");
 }
 
-/// What was judged, and what to bear in mind.
+/// What was kept, and what to bear in mind.
 fn told(page: &mut String, report: &Report) {
-    let verdicts = report.verdicts.iter().map(|verdict| {
-        let class = if verdict.failed { "bad" } else { "good" };
-        (class, verdict.to_string())
-    });
+    let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
+    let verdicts = held.map(|verdict| ("good", verdict.to_string()));
     let notes = report.notes.iter().map(|note| ("note", note.clone()));
     let items: Vec<_> = verdicts.chain(notes).collect();
     if items.is_empty() {
@@ -193,28 +204,38 @@ fn books(page: &mut String, report: &Report) {
     page.push_str("</section>\n");
 }
 
-fn configuration(page: &mut String, report: &Report) {
+/// The machine, the command to type again, and the document.
+fn made(page: &mut String, report: &Report) {
     let environment = &report.environment;
     let mut rows = vec![
+        ("machine".to_owned(), environment.hostname.clone()),
         ("kernel".to_owned(), environment.kernel.clone()),
         ("cores".to_owned(), environment.cores.to_string()),
     ];
-    if let Some(name) = &environment.congestion_control {
-        rows.push(("congestion control".to_owned(), name.clone()));
-    }
-    for (key, value) in &report.config {
-        let value = match value {
-            Value::Null => "none".to_owned(),
-            Value::String(text) if text.is_empty() => "none".to_owned(),
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.as_f64().map_or_else(String::new, |n| n.to_string()),
-            other => other.to_string(),
-        };
-        rows.push((key.clone(), value));
-    }
-    page.push_str("<section><h2>Configuration</h2>\n");
+    let congestion = environment.congestion_control.clone();
+    rows.extend(congestion.map(|name| ("congestion control".to_owned(), name)));
+    page.push_str("<section><h2>How it was measured</h2>\n");
+    let command: Vec<_> = report.command.iter().map(|word| quoted(word)).collect();
+    let command = command.join(" ");
+    add(page, format_args!("<pre>{}</pre>\n", Escaped(&command)));
     pairs(page, &rows);
-    page.push_str("</section>\n");
+    let document = STANDARD.encode(json(report));
+    add(
+        page,
+        format_args!(
+            "<p><a download=\"report.json\" href=\"data:application/json;base64,{document}\">\
+             The whole document, as JSON</a></p></section>\n"
+        ),
+    );
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_=./:,[]%+@".contains(c);
+    match word.chars().all(is_plain) && !word.is_empty() {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 fn footer(page: &mut String, report: &Report) {
@@ -266,6 +287,7 @@ mod tests {
                 start_s,
                 echoes: 400,
                 rtt_p99_ns: Some(990_000),
+                lost: start_s,
                 ..Second::default()
             })
             .collect();
@@ -276,9 +298,33 @@ mod tests {
     fn every_picture_has_its_table() {
         let page = html(&report());
         let count = |what: &str| page.matches(what).count();
-        assert_eq!(count("<svg"), 4);
-        assert_eq!(count("<details>"), 4);
-        assert_eq!(count("aria-label="), 4);
+        assert_eq!(count("<svg"), 5);
+        assert_eq!(count("<details>"), 3, "what is over time has one");
+        assert_eq!(count("aria-label="), 5);
+    }
+
+    #[test]
+    fn the_command_can_be_copied_and_the_document_downloaded() {
+        let mut report = report();
+        report.command = ["echo-client", "--fail-if=p99>2ms", "it's"]
+            .map(str::to_owned)
+            .into();
+        let page = html(&report);
+        let command = "echo-client &#39;--fail-if=p99&gt;2ms&#39; &#39;it&#39;\\&#39;&#39;s&#39;";
+        assert!(page.contains(&format!("<pre>{command}</pre>")), "{page}");
+        let (_, link) = page.split_once("data:application/json;base64,").unwrap();
+        let document = STANDARD.decode(link.split_once('"').unwrap().0).unwrap();
+        assert_eq!(String::from_utf8(document).unwrap(), json(&report));
+    }
+
+    #[test]
+    fn a_threshold_has_its_line_where_the_picture_is() {
+        let mut report = report();
+        let thresholds = "p99>2ms,max>1h,rate<100".parse().unwrap();
+        report.conclude(Some(&thresholds), None);
+        let page = html(&report);
+        assert_eq!(page.matches("<path class=\"limit\"").count(), 3);
+        assert!(page.contains("<span class=\"limit\">max &lt;= 1h</span>"));
     }
 
     #[test]

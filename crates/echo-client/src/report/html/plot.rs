@@ -166,6 +166,24 @@ impl Plot {
         ));
     }
 
+    /// The area between a lower and an upper curve.
+    pub fn band(&mut self, class: &str, lower: &[(f64, f64)], upper: &[(f64, f64)]) {
+        let back: Vec<_> = lower.iter().rev().copied().collect();
+        let path = self.path(&[upper, &back].concat());
+        self.mark(format_args!("<path class=\"{class}\" d=\"{path}Z\"/>"));
+    }
+
+    /// A line at one value, from edge to edge, if the picture shows that value.
+    pub fn level(&mut self, class: &str, value: f64) {
+        if !(self.y.from..=self.y.to).contains(&value) {
+            return;
+        }
+        let down = self.down(value);
+        self.mark(format_args!(
+            "<path class=\"{class}\" d=\"M0 {down:.1}H{FULL}\"/>"
+        ));
+    }
+
     /// A bar from `from` to `to`, as high as `value`; `title` shows when it is pointed at.
     pub fn bar(&mut self, from: f64, to: f64, value: f64, title: &str) {
         let (left, right) = (self.across(from), self.across(to));
