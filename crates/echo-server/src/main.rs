@@ -21,15 +21,16 @@ fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
         Ok(cli) => run(&cli),
         // Help and version are results.
-        Err(told) if !told.use_stderr() => {
-            print(&told.render().to_string()).map(|()| Exit::Success)
-        }
-        Err(error) => error.exit(),
+        Err(told) if !told.use_stderr() => print(&told.render().to_string()),
+        Err(error) => Log::start(move |stderr| {
+            // When standard error is gone too, the exit code still tells.
+            let _: io::Result<()> = stderr.during(|| error.print());
+        })
+        .map(|log| log.end(Ok(Exit::Usage))),
     };
     let exit = outcome.unwrap_or_else(|failure| match Log::start(|_| ()) {
         Ok(log) => log.end(Err(failure)),
         Err(_) => {
-            // When standard error is gone too, the exit code still tells.
             let _: io::Result<()> = writeln!(io::stderr(), "echo-server: {failure}");
             failure.exit
         }
@@ -42,7 +43,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     let layers = cli.layers(|name| std::env::var_os(name))?;
     let config: Config = layers.resolve().map_err(Failure::usage)?;
     if cli.print_config {
-        return print(&layers.to_string()).map(|()| Exit::Success);
+        return print(&layers.to_string());
     }
     config.check()?;
     config.check_files(cli.file(|name| std::env::var_os(name)).as_deref())?;
@@ -54,7 +55,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
         // Nobody is left to be told that standard error is closed.
         let _: io::Result<()> = log::write(&told, &reader, stderr, colour);
     })?;
-    Ok(log.end(serve(config, events)))
+    Ok(log.end(serve(config, events).map(|()| Exit::Success)))
 }
 
 /// Starts in an order in which a failure leaves nothing behind and nothing of others changed: what
@@ -95,19 +96,20 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
     drop(ready_file);
     let served = running.join();
     published?;
-    outcome.recv_timeout(LAST_WORDS).unwrap_or(Ok(()))?;
+    let printed = outcome.recv_timeout(LAST_WORDS);
+    printed.unwrap_or(Ok(Exit::Success))?;
     served?;
     interrupted.verdict()?;
     fixture::verdict(&config, shutdown.why())
 }
 
 /// Prints a result. A reader that has gone away is no error; a full disk is.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<Exit, Failure> {
     let mut out = Patient(io::stdout());
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::bad(anyhow!(
             "cannot write to standard output: {error}; redirect it to a place that takes it"
         ))),
-        _ => Ok(()),
+        _ => Ok(Exit::Success),
     }
 }

@@ -122,12 +122,10 @@ impl Server {
     /// # Errors
     /// A [`Failure`] when the system grants no threads or event queues.
     pub fn start(self, shutdown: &Shutdown) -> Result<Running, Failure> {
-        if let Some(record) = &self.record {
-            record.stops(shutdown);
-        }
+        let record = self.record.clone();
         let mut running = Running {
             events: self.events.clone(),
-            record: self.record.clone(),
+            record: record.clone(),
             totals: self.totals.clone(),
             shutdown: shutdown.clone(),
             threads: Vec::new(),
@@ -138,12 +136,12 @@ impl Server {
                 cause(&error)
             ))
         };
-        for (index, worker) in self
-            .workers(shutdown)
-            .map_err(|error| fail(error, "open files (ulimit -n)"))?
-            .into_iter()
-            .enumerate()
-        {
+        let workers = self.workers(shutdown);
+        let workers = workers.map_err(|error| fail(error, "open files (ulimit -n)"))?;
+        if let Some(record) = record {
+            record.start(shutdown)?;
+        }
+        for (index, worker) in workers.into_iter().enumerate() {
             let shutdown = shutdown.clone();
             let run = move || {
                 let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()))
@@ -261,6 +259,7 @@ impl Running {
                     .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
             })
             .collect();
+        let record = self.record.map(|record| record.end(&self.events.clock()));
         let why = self.shutdown.why().unwrap_or(Stop::Failed);
         let stats = self.totals.stats();
         self.events.tell(|| Kind::Stopped { why, stats });
@@ -268,9 +267,7 @@ impl Running {
             .into_iter()
             .collect::<io::Result<()>>()
             .map_err(|error| Failure::bad(anyhow!("serving failed: {error}")))?;
-        self.record
-            .and_then(|record| record.failure())
-            .map_or(Ok(()), Err)
+        record.unwrap_or(Ok(()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -10,27 +10,36 @@ use echo_core::{Exit, Failure, Patient};
 use echo_server::thread;
 
 /// How long the end waits for a standard stream that takes nothing any more.
-pub const LAST_WORDS: Duration = Duration::from_secs(1);
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How often as long it waits for a log that has not come to write, because the machine is busy.
-const TURNS: usize = 5;
+/// How often as long it waits for a log that goes on, or has not come to write, because the machine is
+/// busy.
+const TURNS: usize = 10;
 
-/// Standard error, and whether a write to it is under way.
+/// Standard error, and how often something began or ended to be written: while that is odd a write is
+/// under way.
 #[derive(Default)]
 pub struct Stderr {
-    writing: Arc<AtomicBool>,
+    writes: Arc<AtomicU64>,
+}
+
+impl Stderr {
+    /// Whatever `work` does, it writes to standard error.
+    pub fn during<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let done = work();
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        done
+    }
 }
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writing.store(true, Ordering::Relaxed);
-        let written = Patient(io::stderr()).write(bytes);
-        self.writing.store(false, Ordering::Relaxed);
-        written
+        self.during(|| Patient(io::stderr()).write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Patient(io::stderr()).flush()
+        self.during(|| Patient(io::stderr()).flush())
     }
 }
 
@@ -38,7 +47,7 @@ impl Write for Stderr {
 pub struct Log {
     last_words: Sender<String>,
     written: Receiver<()>,
-    writing: Arc<AtomicBool>,
+    writes: Arc<AtomicU64>,
 }
 
 impl Log {
@@ -50,7 +59,7 @@ impl Log {
         let (last_words, words) = channel::<String>();
         let (done, written) = channel::<()>();
         let mut stderr = Stderr::default();
-        let writing = stderr.writing.clone();
+        let writes = stderr.writes.clone();
         thread::start("log", move || {
             work(&mut stderr);
             for text in words {
@@ -62,14 +71,14 @@ impl Log {
         Ok(Log {
             last_words,
             written,
-            writing,
+            writes,
         })
     }
 
     /// Says why the program fails, if it does, and waits until everything is written.
-    pub fn end(self, outcome: Result<(), Failure>) -> Exit {
+    pub fn end(self, outcome: Result<Exit, Failure>) -> Exit {
         let exit = match outcome {
-            Ok(()) => Exit::Success,
+            Ok(exit) => exit,
             Err(failure) => {
                 // The log takes it as long as this is here.
                 let _ = self.last_words.send(format!("echo-server: {failure}\n"));
@@ -78,8 +87,9 @@ impl Log {
         };
         drop(self.last_words);
         for _ in 0..TURNS {
+            let before = self.writes.load(Ordering::Relaxed);
             let waited = self.written.recv_timeout(LAST_WORDS);
-            let stuck = self.writing.load(Ordering::Relaxed);
+            let stuck = before % 2 == 1 && before == self.writes.load(Ordering::Relaxed);
             if waited == Err(RecvTimeoutError::Disconnected) || stuck {
                 break;
             }

@@ -10,7 +10,7 @@ use echo_core::Clock;
 use echo_explain::Witness;
 use serde::{Deserialize, Serialize};
 
-use super::{Chunk, Event, Kind, Origin};
+use super::{Event, Kind, Origin};
 use crate::event::record::Record;
 
 /// How much is told.
@@ -33,7 +33,7 @@ pub enum Level {
 const QUEUE: usize = 4096;
 
 /// Where the workers tell what happened. Never blocks: a reader that is too slow loses events,
-/// and the loss is counted. Only a record, which must be whole, is waited for.
+/// and the loss is counted. Only a record, which is to be whole, is waited for, and not for long.
 #[derive(Clone, Debug)]
 pub struct Events {
     /// What the queue is told.
@@ -122,13 +122,8 @@ impl Events {
             return;
         }
         if let Some(record) = &self.record {
-            let time = self.clock.now();
             for bytes in pieces(bytes, size) {
-                record.write(&Chunk {
-                    time,
-                    origin,
-                    bytes,
-                });
+                record.add(origin, bytes, &self.clock);
             }
         }
         self.trace(|| origin.received(bytes.len(), size));

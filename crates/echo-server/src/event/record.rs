@@ -1,28 +1,75 @@
 //! The record: every received chunk as a line of JSON, so that a test can see how its client wrote.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
 use echo_core::path::shown;
 use echo_core::units::unix_ns;
-use echo_core::{Failure, Zoned, cause};
+use echo_core::{Clock, Failure, Patient, Zoned, cause};
 
 use crate::event::{Chunk, Origin, PeerAddress, Stop, unmapped};
 use crate::file;
 use crate::shutdown::Shutdown;
+use crate::thread;
+
+/// The most that waits to be written, in bytes, so that neither a file that stalls nor a pipe that
+/// nobody reads holds up the server or its memory.
+const QUEUE: usize = 8 << 20;
+
+/// What a chunk costs in the queue besides its bytes.
+const CHUNK_COST: usize = size_of::<Entry>();
+
+/// How long a peer waits for a record in which nothing is written meanwhile, and for one that is slow.
+const STALLED: Duration = Duration::from_millis(250);
+const SLOW: Duration = Duration::from_secs(2);
+
+/// How long the end waits for a file that takes nothing, and how often as long for one that is slow.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const TURNS: usize = 5;
 
 /// A file that is written a line at a time, each with one call: a reader never sees a part of one
-/// and can read while the server runs.
+/// and can read while the server runs. A thread of its own writes.
 #[derive(Debug)]
 pub(crate) struct Record {
     path: PathBuf,
-    file: Mutex<File>,
+    file: Mutex<Option<File>>,
+    queue: Mutex<Queue>,
+    /// The queue has something to write, or room again, or came to its end.
+    changed: Condvar,
     failed: OnceLock<io::Error>,
-    stops: OnceLock<Shutdown>,
+}
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    /// What they cost, in bytes; what is being written, too.
+    held: usize,
+    /// Since when it is full; until half of it is written.
+    full: Option<Instant>,
+    /// When something was last written.
+    progress: Option<Instant>,
+    /// Chunks that are missing since the last entry.
+    lost: u64,
+    /// And all in all.
+    missing: u64,
+    /// No more will come.
+    closed: bool,
+    /// All is written that ever will be.
+    over: bool,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Chunk(SystemTime, Origin, Box<[u8]>),
+    /// So many chunks are missing here.
+    Lost(SystemTime, u64),
 }
 
 impl Record {
@@ -37,39 +84,154 @@ impl Record {
         })?;
         Ok(Record {
             path: path.to_owned(),
-            file: Mutex::new(file),
+            file: Mutex::new(Some(file)),
+            queue: Mutex::default(),
+            changed: Condvar::new(),
             failed: OnceLock::new(),
-            stops: OnceLock::new(),
         })
     }
 
-    /// Stops the server when the file takes no more: half a record would be taken for a whole one.
-    pub(crate) fn stops(&self, shutdown: &Shutdown) {
-        self.stops.get_or_init(|| shutdown.clone());
-    }
-
-    /// Adds a chunk.
-    pub(crate) fn write(&self, chunk: &Chunk<'_>) {
-        if self.failed.get().is_some() {
-            return;
-        }
-        let line = line(chunk);
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = file.write_all(line.as_bytes()) {
-            self.failed.get_or_init(|| error);
-            if let Some(shutdown) = self.stops.get() {
+    /// Starts to write. Where the file takes no more the server stops: half a record would be taken for
+    /// a whole one.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the system grants no thread.
+    pub(crate) fn start(self: &Arc<Self>, shutdown: &Shutdown) -> Result<(), Failure> {
+        let (record, shutdown) = (self.clone(), shutdown.clone());
+        let file = self
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        thread::start("record", move || {
+            if let Some(Err(error)) = file.map(|file| record.write_to(file)) {
+                record.failed.get_or_init(|| error);
                 shutdown.request_for(Stop::RecordFailed);
             }
-        }
+            record.queue().over = true;
+            record.changed.notify_all();
+        })
     }
 
-    /// Why the record is not whole.
-    pub(crate) fn failure(&self) -> Option<Failure> {
-        let error = self.failed.get()?;
-        Some(Failure::bad(anyhow!(
-            "cannot record to {}: {error}; make room, or give another file with --record",
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a chunk. It is lost, and counted, where the file has taken nothing for too long.
+    pub(crate) fn add(&self, origin: Origin, bytes: &[u8], clock: &Clock) {
+        let cost = CHUNK_COST + bytes.len();
+        let mut queue = self.queue();
+        if queue.over {
+            return;
+        }
+        if queue.held > 0 && queue.held + cost > QUEUE {
+            queue.full.get_or_insert_with(Instant::now);
+        }
+        while let Some(since) = queue.full {
+            let last = queue.progress.max(Some(since)).unwrap_or(since);
+            if last.elapsed() > STALLED || since.elapsed() > SLOW {
+                queue.lost += 1;
+                queue.missing += 1;
+                return;
+            }
+            let waited = self.changed.wait_timeout(queue, STALLED);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if queue.over {
+                return;
+            }
+        }
+        // Under the lock, so that the lines are in the order of their times.
+        let time = clock.now();
+        queue.tell_lost(time);
+        queue.held += cost;
+        queue
+            .entries
+            .push_back(Entry::Chunk(time, origin, bytes.into()));
+        self.changed.notify_all();
+    }
+
+    fn write_to(&self, file: File) -> io::Result<()> {
+        let mut file = Patient(file);
+        while let Some(entry) = self.take() {
+            let cost = match entry {
+                Entry::Chunk(time, origin, bytes) => {
+                    let chunk = Chunk {
+                        time,
+                        origin,
+                        bytes: &bytes,
+                    };
+                    file.write_all(line(&chunk).as_bytes())?;
+                    CHUNK_COST + bytes.len()
+                }
+                Entry::Lost(time, chunks) => {
+                    let time = unix_ns(time);
+                    let line = format!("{{\"time_unix_ns\":{time},\"lost_chunks\":{chunks}}}\n");
+                    file.write_all(line.as_bytes())?;
+                    0
+                }
+            };
+            let mut queue = self.queue();
+            queue.held -= cost;
+            queue.progress = Some(Instant::now());
+            if queue.held <= QUEUE / 2 && queue.full.take().is_some() {
+                self.changed.notify_all();
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be written next; `None` at the end.
+    fn take(&self) -> Option<Entry> {
+        let waits = |queue: &mut Queue| queue.entries.is_empty() && !queue.closed;
+        let queue = self.changed.wait_while(self.queue(), waits);
+        queue
+            .unwrap_or_else(PoisonError::into_inner)
+            .entries
+            .pop_front()
+    }
+
+    /// Ends the record, once all is written or the file takes nothing any more.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why the record is not whole.
+    pub(crate) fn end(&self, clock: &Clock) -> Result<(), Failure> {
+        let mut queue = self.queue();
+        queue.tell_lost(clock.now());
+        queue.closed = true;
+        self.changed.notify_all();
+        for _ in 0..TURNS {
+            let held = queue.held;
+            let waited = self
+                .changed
+                .wait_timeout_while(queue, LAST_WORDS, |queue| !queue.over);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if queue.over || queue.held == held {
+                break;
+            }
+        }
+        let cause = match self.failed.get() {
+            Some(error) => cause(error),
+            None if !queue.over => "it takes nothing, and what is left is missing".to_owned(),
+            None if queue.missing > 0 => format!(
+                "{} chunks are missing, for it took nothing for too long",
+                queue.missing
+            ),
+            None => return Ok(()),
+        };
+        Err(Failure::bad(anyhow!(
+            "cannot record to {}: {cause}; make room, read it faster, or give another file with --record",
             shown(&self.path)
         )))
+    }
+}
+
+impl Queue {
+    /// Says where chunks are missing, if some are.
+    fn tell_lost(&mut self, time: SystemTime) {
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            self.entries.push_back(Entry::Lost(time, lost));
+        }
     }
 }
 
@@ -106,7 +268,7 @@ fn line(chunk: &Chunk<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     #[test]
     fn a_chunk_is_a_line_of_json_with_its_time_size_and_bytes() {
@@ -139,16 +301,12 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_stops_the_server_and_is_told() {
-        let record = Record::open(Path::new("/dev/full")).unwrap();
-        let shutdown = Shutdown::new();
-        record.stops(&shutdown);
-        assert!(record.failure().is_none());
-        record.write(&Chunk {
-            time: UNIX_EPOCH,
-            origin: Origin::Stream(1, PeerAddress::Unix),
-            bytes: b"x",
-        });
+        let record = Arc::new(Record::open(Path::new("/dev/full")).unwrap());
+        let (shutdown, clock) = (Shutdown::new(), Clock::new());
+        record.start(&shutdown).unwrap();
+        record.add(Origin::Stream(1, PeerAddress::Unix), b"x", &clock);
+        let failure = record.end(&clock).unwrap_err();
         assert_eq!(shutdown.why(), Some(Stop::RecordFailed));
-        assert!(record.failure().unwrap().to_string().contains("/dev/full"));
+        assert!(failure.to_string().contains("/dev/full"));
     }
 }
