@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
@@ -66,6 +67,19 @@ pub fn status(id: u32, name: &str) -> Result<u64> {
     value
         .and_then(|value| value.trim().trim_end_matches(" kB").parse().ok())
         .with_context(|| format!("/proc/{id}/status has no {name}"))
+}
+
+/// Whether it has a handler for a signal; `None` once it has ended.
+pub fn catches(id: u32, signal: Signal) -> Option<bool> {
+    let text = read(id, "status").ok()?;
+    if text.contains("State:\tZ") {
+        return None;
+    }
+    let caught = text
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:\t"))?;
+    let caught = u64::from_str_radix(caught, 16).ok()?;
+    Some(caught >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Memory that is this process's own: what would be free if it ended.

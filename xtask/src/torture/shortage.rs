@@ -18,6 +18,8 @@ import os, sys
 how, fd = sys.argv[1], int(sys.argv[2])
 if how == 'closed':
     os.close(fd)
+elif how == 'nospace':
+    os.dup2(os.open('/dev/full', os.O_RDWR), fd)
 elif how == 'nonblocking':
     os.set_blocking(fd, False)
 else:
@@ -64,7 +66,7 @@ pub fn too_little(arena: &mut Arena) -> Result<Outcome> {
         let limited = |value| format!("{who} prlimit --{limit}={value}:{value}");
         wrappers.extend(values.iter().map(limited));
     }
-    for how in ["closed", "full", "nonblocking"] {
+    for how in ["closed", "full", "nonblocking", "nospace"] {
         let stream = |fd| format!("python3 {} {how} {fd}", script.display());
         wrappers.extend((0..3).map(stream));
     }

@@ -16,7 +16,7 @@ use crate::process;
 const AT_ONCE: usize = 4;
 
 /// How long a sample is drawn for, unless all are asked for.
-const SAMPLE: Duration = Duration::from_secs(40);
+const SAMPLE: Duration = Duration::from_secs(30);
 
 /// Where strace logs, in a wrapper.
 pub const LOG: &str = "STRACE-LOG";
