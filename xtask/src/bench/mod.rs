@@ -44,9 +44,6 @@ pub struct Options {
     /// A first impression: three rounds of 300 ms, fewer connections
     #[arg(long, conflicts_with_all = ["rounds", "time"])]
     quick: bool,
-    /// Also write the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
     /// Also write the results as Markdown; a page with places marked for them keeps its own words
     #[arg(long, value_name = "FILE")]
     markdown: Vec<PathBuf>,
@@ -117,9 +114,6 @@ pub fn run(mut options: Options) -> Result<()> {
     }
 
     out.line(report.text())?;
-    if let Some(path) = options.json {
-        write(&path, &report.json())?;
-    }
     for path in options.markdown {
         // A page that is not there yet has no words of its own.
         let page = std::fs::read_to_string(&path).unwrap_or_default();

@@ -1,7 +1,6 @@
-//! Everything measured, as text, JSON and Markdown.
+//! Everything measured, as text and Markdown.
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
 
 use super::contender::{Contender, STREAM};
 use super::correct::Checked;
@@ -128,36 +127,6 @@ impl Report {
             text += "\n";
         }
         text.trim_end().to_owned() + "\n"
-    }
-
-    /// For programs.
-    pub fn json(&self) -> String {
-        let facts: serde_json::Map<_, _> = self
-            .machine
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), json!(value)))
-            .collect();
-        let document = json!({
-            "schema": 1,
-            "machine": facts,
-            "rows": self.rows.iter().map(row_json).collect::<Vec<_>>(),
-            "correct": self.correct.iter().map(|checked| json!({
-                "server": checked.contender.name(),
-                "half_close_error": checked.half_close.as_ref().err(),
-                "stalled_neighbour_error": checked.stalled_neighbour.as_ref().err(),
-            })).collect::<Vec<_>>(),
-            "facts": self.facts.iter().map(|fact| json!({
-                "work": fact.title, "measure": fact.measure, "value": fact.value,
-                "target": fact.target, "pass": fact.pass,
-            })).collect::<Vec<_>>(),
-            "growth": self.growth.iter().flat_map(|line| {
-                line.cells.iter().zip(SIZES).map(|(cell, size)| json!({
-                    "connections": line.connections, "message_bytes": size,
-                    "cpu_us": cell.cpu_us, "peak_kb": cell.peak_kb,
-                }))
-            }).collect::<Vec<_>>(),
-        });
-        format!("{document:#}\n")
     }
 
     /// Every table that has something in it, with its title and what must be said about it.
@@ -351,39 +320,4 @@ fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 10] {
         format!("{:.2}x", comparison.at_most),
         comparison.verdict().to_owned(),
     ]
-}
-
-fn row_json(measured: &Measured) -> Value {
-    let servers = measured
-        .series
-        .iter()
-        .map(|(contender, series)| match series {
-            Ok(series) => json!({
-                "server": contender.name(),
-                "version": contender.version().ok(),
-                "figures": series.figures,
-                "echoes_per_s": series.rates,
-            }),
-            Err(error) => json!({ "server": contender.name(), "error": error }),
-        });
-    let comparisons = measured.comparisons().into_iter().map(|comparison| {
-        json!({
-            "server": comparison.ours.name(),
-            "against": comparison.against.name(),
-            "ratio": comparison.ratio.median,
-            "ratio_low": comparison.ratio.low,
-            "ratio_high": comparison.ratio.high,
-            "noise": comparison.noise,
-            "target": comparison.at_most,
-            "verdict": comparison.verdict(),
-        })
-    });
-    json!({
-        "key": measured.row.key,
-        "work": measured.row.title,
-        "measure": measured.row.figure.name(),
-        "unit": measured.row.figure.unit(),
-        "servers": servers.collect::<Vec<_>>(),
-        "comparisons": comparisons.collect::<Vec<_>>(),
-    })
 }
