@@ -1,13 +1,13 @@
 //! One address that is tried: connected to, and asked for an echo where that is wanted.
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use echo_core::Address;
 use echo_explain::{Call, Opening};
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::opening::{self, Pending};
@@ -35,24 +35,16 @@ pub(super) struct Attempt<'a> {
     config: &'a Connect,
     ask: Ask,
     began: Instant,
+    /// How long connecting took.
     elapsed: Duration,
     stage: Stage<'a>,
 }
 
 enum Stage<'a> {
     Connecting(Pending<'a>),
-    Connected {
-        socket: Socket,
-        question: Vec<u8>,
-        /// So much of it has come back.
-        back: usize,
-    },
-}
-
-/// What has become of an attempt.
-pub(super) enum Progress<'a> {
-    Waiting(Box<Attempt<'a>>),
-    Taken(Connection),
+    /// What was asked, so far as it has not come back.
+    Asked(Socket, Vec<u8>),
+    Over,
 }
 
 impl<'a> Attempt<'a> {
@@ -61,87 +53,78 @@ impl<'a> Attempt<'a> {
         Ok(Attempt {
             address: address.clone(),
             config,
-            ask,
+            ask: match address {
+                Address::Udp(_) => ask,
+                _ if ask == Ask::Life => Ask::Nothing,
+                _ => ask,
+            },
             began,
             elapsed: Duration::ZERO,
             stage: Stage::Connecting(begin(config, address)?),
         })
     }
 
-    /// How long it has been under way.
-    pub(super) fn age(&self) -> Duration {
-        self.began.elapsed()
+    /// Whether it has an answer that need not come, and has not for this long.
+    pub(super) fn is_silent_for(&self, time: Duration) -> bool {
+        let is_asked = self.ask == Ask::Life && matches!(self.stage, Stage::Asked(..));
+        is_asked && self.began.elapsed() >= time
     }
 
-    /// Whether it waits for an answer that need not come.
-    pub(super) fn is_content_with_silence(&self) -> bool {
-        self.ask == Ask::Life && matches!(self.stage, Stage::Connected { .. })
-    }
-
-    /// What its socket waits for.
-    pub(super) fn interest(&self) -> PollFlags {
-        match &self.stage {
-            Stage::Connecting(_) if matches!(self.address, Address::Unix(_)) => PollFlags::empty(),
-            Stage::Connecting(_) => PollFlags::OUT,
-            Stage::Connected { .. } => PollFlags::IN,
+    /// Its socket, and what that waits for. One that connects to a path does not wait: it is tried
+    /// again.
+    pub(super) fn poll(&self) -> Option<PollFd<'_>> {
+        match (&self.stage, &self.address) {
+            (Stage::Connecting(_), Address::Unix(_)) | (Stage::Over, _) => None,
+            (Stage::Connecting(pending), _) => Some(PollFd::new(pending, PollFlags::OUT)),
+            (Stage::Asked(socket, _), _) => Some(PollFd::new(socket, PollFlags::IN)),
         }
     }
 
-    /// Goes on as far as it can.
-    pub(super) fn go_on(mut self, is_ready: bool) -> io::Result<Progress<'a>> {
-        match self.stage {
-            Stage::Connecting(mut pending) => match pending.is_connected(is_ready) {
-                Ok(false) => {
+    /// Goes on as far as it can. Returns the connection once it has done what it is asked for.
+    pub(super) fn go_on(&mut self, is_ready: bool) -> io::Result<Option<Connection>> {
+        match mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Connecting(mut pending) => {
+                let connected = pending.is_connected(is_ready);
+                if let Ok(false) = connected {
                     self.stage = Stage::Connecting(pending);
-                    Ok(self.waiting())
+                    return Ok(None);
                 }
-                outcome => {
-                    let socket = Socket::of(&self.address, pending.end(outcome.map(|_| ()))?);
-                    self.elapsed = self.began.elapsed();
-                    self.stage = Stage::Connected {
-                        socket: other_than_itself(self.config, &self.address, socket)?,
-                        question: Vec::new(),
-                        back: 0,
-                    };
-                    self.ask()
+                let socket = Socket::of(&self.address, pending.end(connected.map(|_| ()))?);
+                self.elapsed = self.began.elapsed();
+                let socket = other_than_itself(self.config, &self.address, socket)?;
+                match self.ask {
+                    Ask::Nothing => Ok(Some(self.taken(socket))),
+                    _ => self.ask(socket).map(|()| None),
                 }
-            },
-            Stage::Connected { .. } if is_ready => self.listen(),
-            Stage::Connected { .. } => Ok(self.waiting()),
+            }
+            Stage::Asked(socket, left) if is_ready => self.hear(socket, left),
+            stage => {
+                self.stage = stage;
+                Ok(None)
+            }
         }
     }
 
     /// Gives it up, for this reason.
     pub(super) fn give_up(self, error: io::Error) -> (Address, io::Error) {
         let error = match self.stage {
-            Stage::Connecting(pending) => match pending.end(Err(error)) {
-                Err(error) => error,
-                Ok(_) => unreachable!("it was given up"),
-            },
-            Stage::Connected { .. } => error,
+            Stage::Connecting(pending) => pending
+                .end(Err(error))
+                .map_or_else(|error| error, |_| unreachable!("it was given up")),
+            _ => error,
         };
         (self.address, error)
     }
 
-    /// Asks the question, unless nobody wants to know.
-    fn ask(mut self) -> io::Result<Progress<'a>> {
-        let is_udp = matches!(self.address, Address::Udp(_));
-        let Stage::Connected {
-            socket, question, ..
-        } = &mut self.stage
-        else {
-            return Ok(self.waiting());
-        };
-        if self.ask == Ask::Nothing || (self.ask == Ask::Life && !is_udp) {
-            return Ok(self.taken());
-        }
-        *question = match is_udp {
-            true => {
+    /// Asks for an echo.
+    fn ask(&mut self, socket: Socket) -> io::Result<()> {
+        let question = match self.address {
+            Address::Udp(_) => {
                 let mut datagram = vec![0; echo::HEADER_LEN];
                 echo::encode(echo::token(), 0, &mut datagram);
                 datagram
             }
-            false => {
+            _ => {
                 let max = usize::try_from(self.config.max_frame.0).unwrap_or(usize::MAX);
                 let len = max.saturating_sub(1).clamp(1, 8);
                 let message = Message::new(echo::token(), len, self.config.framing);
@@ -152,96 +135,64 @@ impl<'a> Attempt<'a> {
         };
         socket.set_nonblocking(true)?;
         let call = self.config.narrator.begin();
-        let outcome = (&*socket).write(question);
+        let outcome = (&socket).write(&question);
         let offered_bytes = question.len() as u64;
-        call.ended(number(socket), &outcome, |len| Call::Send {
+        call.ended(number(&socket), &outcome, |len| Call::Send {
             sent_bytes: len as u64,
             offered_bytes,
         });
         outcome?;
-        Ok(self.waiting())
+        self.stage = Stage::Asked(socket, question);
+        Ok(())
     }
 
-    /// Hears what comes back.
-    fn listen(mut self) -> io::Result<Progress<'a>> {
-        let Stage::Connected {
-            socket,
-            question,
-            back,
-        } = &mut self.stage
-        else {
-            return Ok(self.waiting());
-        };
+    /// Hears what comes back, of which this is `left`.
+    fn hear(&mut self, socket: Socket, mut left: Vec<u8>) -> io::Result<Option<Connection>> {
         let mut buffer = [0; 2 * echo::HEADER_LEN];
-        let outcome = (&*socket).read(&mut buffer);
+        let outcome = (&socket).read(&mut buffer);
         let call = self.config.narrator.begin();
-        call.ended(number(socket), &outcome, |len| Call::Receive {
+        call.ended(number(&socket), &outcome, |len| Call::Receive {
             received_bytes: len as u64,
             room_bytes: buffer.len() as u64,
         });
-        let answer = match outcome {
-            Ok(len) => &buffer[..len],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(self.waiting());
+        match outcome.map(|len| &buffer[..len]) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) => {}
+            Ok(answer) if let Address::Udp(_) = self.address => {
+                if answer == &left[..] || self.ask == Ask::Life {
+                    // On a socket of its own, the run sees no late copy of this.
+                    return open(self.config, &self.address).map(Some);
+                }
             }
-            Err(error) => return Err(error),
-        };
-        if let Address::Udp(_) = self.address {
-            let is_echo = answer == &question[..] || self.ask == Ask::Life;
-            return match is_echo {
-                // On a socket of its own, the run sees no late copy of this.
-                true => Ok(Progress::Taken(open(self.config, &self.address)?)),
-                false => Ok(self.waiting()),
-            };
-        }
-        if answer.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if !question[*back..].starts_with(answer) {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        *back += answer.len();
-        match *back == question.len() {
-            true => {
-                socket.set_nonblocking(false)?;
-                Ok(self.taken())
+            Ok([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(answer) if !left.starts_with(answer) => {
+                return Err(io::ErrorKind::InvalidData.into());
             }
-            false => Ok(self.waiting()),
+            Ok(answer) => {
+                left.drain(..answer.len());
+            }
         }
-    }
-
-    fn waiting(self) -> Progress<'a> {
-        Progress::Waiting(Box::new(self))
-    }
-
-    fn taken(self) -> Progress<'a> {
-        match self.stage {
-            Stage::Connected { socket, .. } => Progress::Taken(Connection {
-                socket,
-                remote: self.address,
-                elapsed: self.elapsed,
-            }),
-            Stage::Connecting(_) => self.waiting(),
+        if left.is_empty() {
+            socket.set_nonblocking(false)?;
+            return Ok(Some(self.taken(socket)));
         }
+        self.stage = Stage::Asked(socket, left);
+        Ok(None)
     }
-}
 
-impl AsFd for Attempt<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stage {
-            Stage::Connecting(pending) => pending.as_fd(),
-            Stage::Connected { socket, .. } => socket.as_fd(),
+    fn taken(&self, socket: Socket) -> Connection {
+        Connection {
+            socket,
+            remote: self.address.clone(),
+            elapsed: self.elapsed,
         }
     }
 }
 
 /// A socket to an address that needs no waiting: one for datagrams.
 pub(super) fn open(config: &Connect, address: &Address) -> io::Result<Connection> {
-    let attempt = Attempt::begin(config, address, Ask::Nothing)?;
-    match attempt.go_on(true)? {
-        Progress::Taken(connection) => Ok(connection),
-        Progress::Waiting(_) => Err(io::ErrorKind::WouldBlock.into()),
-    }
+    let connection = Attempt::begin(config, address, Ask::Nothing)?.go_on(true)?;
+    connection.ok_or_else(|| io::ErrorKind::WouldBlock.into())
 }
 
 /// Begins to connect to one address.
@@ -305,7 +256,7 @@ fn other_than_itself(config: &Connect, address: &Address, socket: Socket) -> io:
             true => Ok(()),
             false => Err(io::ErrorKind::ConnectionRefused.into()),
         };
-        selves.push(std::mem::replace(
+        selves.push(mem::replace(
             &mut socket,
             Socket::of(address, pending.end(outcome)?),
         ));

@@ -22,7 +22,7 @@ pub use socket::{Socket, congestion_control};
 
 use crate::interrupt::Interrupt;
 use attempt::Ask;
-use race::{Lost, race};
+use race::{Lost, go_on, race};
 use resolve::resolve;
 
 /// A socket and what it is connected to.
@@ -65,7 +65,8 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
 }
 
 /// Connects to the target once more, whose name is resolved anew. Where one of its addresses has
-/// been `silent`, those that follow it are tried first, and that one last.
+/// been `silent`, those that follow it are tried first, and that one last. This takes a quarter of
+/// a second for each that is silent, and `config.connect_timeout` at most.
 ///
 /// # Errors
 /// Why each of its addresses was not to be had.
@@ -74,7 +75,11 @@ pub fn reconnect(
     silent: Option<&Address>,
     interrupt: &Interrupt,
 ) -> Result<Connection, ConnectError> {
-    try_once(config, silent, Ask::Life, interrupt)
+    let connection = try_once(config, silent, Ask::Life, interrupt)?;
+    if let Some(silent) = silent.filter(|silent| **silent != connection.remote) {
+        go_on(silent, &connection);
+    }
+    Ok(connection)
 }
 
 /// Connects to one address, once.
@@ -261,6 +266,34 @@ mod tests {
             start.elapsed()
         );
         drop(queue);
+    }
+
+    #[test]
+    fn a_listener_on_a_path_whose_queue_is_full_is_waited_for() {
+        let directory = std::env::temp_dir().join(format!("echo-queue-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("full");
+        let full = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+        let full = full.unwrap();
+        full.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+        full.listen(0).unwrap();
+        let config = Connect {
+            connect_timeout: Timespan(Duration::from_millis(300)),
+            ..connect_config(&format!("unix:{}", path.display()))
+        };
+        let interrupt = Interrupt::default();
+        let queue = connect(&config, &interrupt).unwrap();
+        let error = connect(&config, &interrupt).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
+        assert!(
+            error.to_string().contains("no answer within 300ms"),
+            "{error}"
+        );
+        let connecting = std::thread::spawn(move || connect(&config, &interrupt));
+        full.accept().unwrap();
+        connecting.join().unwrap().unwrap();
+        drop(queue);
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]

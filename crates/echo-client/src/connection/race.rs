@@ -5,15 +5,20 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use echo_core::Address;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use echo_core::units::Timespan;
+use rustix::event::{Timespec, poll};
 
-use super::attempt::{Ask, Attempt, Progress, open};
+use super::attempt::{Ask, Attempt, open};
 use super::{Connect, Connection, TICK};
 use crate::interrupt::{Interrupt, Why};
+use crate::output;
 
 /// The time from one attempt to the next (RFC 8305, section 5), and how long a datagram's answer is
 /// waited for before silence counts: about a round trip around the globe.
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// How long the echo of a datagram is waited for: a round trip through a satellite and back.
+const REPLY: Duration = Duration::from_secs(1);
 
 /// Why no address was taken.
 pub(super) enum Lost {
@@ -31,7 +36,11 @@ pub(super) fn race(
     interrupt: &Interrupt,
 ) -> Result<Connection, Lost> {
     let start = Instant::now();
-    let limit = config.connect_timeout.0;
+    let limit = match ask {
+        // A datagram may be lost: better to ask again.
+        Ask::Echo if config.is_udp() => REPLY.min(config.connect_timeout.0),
+        _ => config.connect_timeout.0,
+    };
     let most = match config.deadline.0 {
         Duration::ZERO => limit,
         deadline => limit.min(deadline),
@@ -40,43 +49,43 @@ pub(super) fn race(
     let stagger = STAGGER.min(most / (2 * addresses.len().max(1)) as u32);
     let mut queue = alternating(addresses);
     let mut next = start;
-    let (mut attempts, mut failed, mut silent) = (Vec::new(), Vec::new(), None);
-    loop {
-        let mut left = TICK.min(limit.saturating_sub(start.elapsed()));
-        if attempts.is_empty() || Instant::now() >= next {
-            match queue
-                .pop_front()
-                .map(|address| (address, Attempt::begin(config, address, ask)))
-            {
-                Some((_, Ok(attempt))) => attempts.push(attempt),
-                Some((address, Err(error))) => failed.push((address.clone(), error)),
-                None if attempts.is_empty() => break,
-                None => {}
+    let mut attempts: Vec<Attempt<'_>> = Vec::new();
+    let (mut failed, mut silent) = (Vec::new(), None);
+    while !(queue.is_empty() && attempts.is_empty()) {
+        if (attempts.is_empty() || Instant::now() >= next)
+            && let Some(address) = queue.pop_front()
+        {
+            match Attempt::begin(config, address, ask) {
+                Ok(attempt) => attempts.push(attempt),
+                Err(error) => {
+                    failed.push((address.clone(), error));
+                    continue;
+                }
             }
             next = Instant::now() + stagger;
         }
+        let mut left = TICK.min(limit.saturating_sub(start.elapsed()));
         if !queue.is_empty() {
             left = left.min(next.saturating_duration_since(Instant::now()));
         }
-        let ready = wait(&attempts, left);
+        let mut ready = wait(&attempts, left).into_iter();
         let mut waiting = Vec::new();
-        let mut all = attempts.into_iter().zip(ready);
-        while let Some((attempt, is_ready)) = all.next() {
-            let address = attempt.address.clone();
-            match attempt.go_on(is_ready) {
-                Ok(Progress::Taken(connection)) => {
-                    waiting.extend(all.map(|(attempt, _)| attempt));
-                    give_up(waiting, "another address was faster");
+        let mut all = attempts.into_iter();
+        while let Some(mut attempt) = all.next() {
+            match attempt.go_on(ready.next() == Some(true)) {
+                Ok(Some(connection)) => {
+                    if let Some(silent) = silent {
+                        go_on(&silent, &connection);
+                    }
+                    give_up(waiting.into_iter().chain(all), "another address was faster");
                     return Ok(connection);
                 }
-                Ok(Progress::Waiting(attempt))
-                    if attempt.is_content_with_silence() && attempt.age() >= STAGGER =>
-                {
-                    silent.get_or_insert(address);
+                Ok(None) if attempt.is_silent_for(STAGGER) => {
+                    silent.get_or_insert(attempt.address);
                 }
-                Ok(Progress::Waiting(attempt)) => waiting.push(*attempt),
+                Ok(None) => waiting.push(attempt),
                 Err(error) => {
-                    failed.push((address, error));
+                    failed.push((attempt.address, error));
                     next = Instant::now();
                 }
             }
@@ -89,18 +98,15 @@ pub(super) fn race(
             return Err(Lost::Interrupted(why));
         }
         if start.elapsed() >= limit {
-            let text = format!("no answer within {}", config.connect_timeout);
-            let late = attempts.drain(..);
-            failed.extend(
-                late.map(|late| {
-                    late.give_up(io::Error::new(io::ErrorKind::TimedOut, text.clone()))
-                }),
-            );
+            let text = format!("no answer within {}", Timespan(limit));
+            let late = || io::Error::new(io::ErrorKind::TimedOut, text.clone());
+            failed.extend(attempts.drain(..).map(|attempt| attempt.give_up(late())));
         }
     }
-    match silent.map(|address| open(config, &address).map_err(|error| (address, error))) {
-        Some(Ok(connection)) => Ok(connection),
-        Some(Err(error)) => Err(Lost::Failed(vec![error])),
+    match silent {
+        Some(address) => {
+            open(config, &address).map_err(|error| Lost::Failed(vec![(address, error)]))
+        }
         None => Err(Lost::Failed(failed)),
     }
 }
@@ -123,19 +129,25 @@ fn alternating(addresses: &[Address]) -> VecDeque<&Address> {
 
 /// Waits until a socket is ready, `left` at most. Says of each whether it is.
 fn wait(attempts: &[Attempt<'_>], left: Duration) -> Vec<bool> {
-    let mut sockets: Vec<_> = attempts
-        .iter()
-        .map(|attempt| PollFd::new(attempt, attempt.interest()))
-        .collect();
+    let mut sockets: Vec<_> = attempts.iter().filter_map(Attempt::poll).collect();
     let left = Timespec::try_from(left).ok();
-    // An interruption only means that it is looked at sooner, and as for the rest: see `is_ready`.
+    // An interruption only means that it is looked at sooner.
     let _: rustix::io::Result<usize> = poll(&mut sockets, left.as_ref());
-    let is_ready = |socket: &PollFd<'_>| socket.revents().intersects(PollFlags::all());
-    sockets.iter().map(is_ready).collect()
+    let mut ready = sockets.iter().map(|socket| !socket.revents().is_empty());
+    let is_ready = |attempt: &Attempt<'_>| attempt.poll().is_some() && ready.next() == Some(true);
+    attempts.iter().map(is_ready).collect()
+}
+
+/// Says that an address was left for another: over UDP nothing else shows it.
+pub(super) fn go_on(silent: &Address, connection: &Connection) {
+    let remote = &connection.remote;
+    output::note(format_args!(
+        "{silent} does not answer; going on with {remote}"
+    ));
 }
 
 /// Ends attempts that nobody needs any more, and says why where calls are explained.
-fn give_up(attempts: Vec<Attempt<'_>>, why: &str) {
+fn give_up<'a>(attempts: impl IntoIterator<Item = Attempt<'a>>, why: &str) {
     for attempt in attempts {
         attempt.give_up(io::Error::other(why.to_owned()));
     }
