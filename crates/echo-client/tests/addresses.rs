@@ -157,6 +157,7 @@ fn each_error_is_told_by_its_own_cause() {
             &["invalid argument"],
         );
         run(&["127.0.0.2:7000"]).failed(3, &["host unreachable", "firewalls", "(ICMP)"]);
+        run(&["-B", "fe80::1", "[::1]:7"]).failed(3, &["fe80::1", "lacks its zone"]);
         run(&["[fe80::1%nowhere]:7"]).failed(3, &["no network \"nowhere\""]);
         std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
         fails("[::1]:7", &["[::1]:7", "IPv6"], &away[1..]);

@@ -10,6 +10,7 @@ use echo_explain::{Call, Opening};
 use rustix::event::{PollFd, PollFlags};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
+use super::error::lacks_zone;
 use super::opening::{self, Pending};
 use super::{Connect, Connection, LocalAddress, Socket, cause, number};
 use crate::wire::echo;
@@ -215,7 +216,10 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
             .set_reuse_address(is_stream && local.port() != 0)?;
         opening
             .bind(&local.into())
-            .map_err(|error| not_ours(local, cause(&error)))?;
+            .map_err(|error| match lacks_zone(&local) {
+                true => not_ours(local, "it lacks its zone, as in fe80::1%eth0"),
+                false => not_ours(local, cause(&error)),
+            })?;
     }
     if is_stream {
         opening.socket().set_tcp_nodelay(true)?;

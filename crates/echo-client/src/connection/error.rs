@@ -314,7 +314,7 @@ fn is_no_socket(path: &Path) -> bool {
 }
 
 /// Whether an address has a meaning on one link only, and does not say on which.
-fn lacks_zone(address: &SocketAddr) -> bool {
+pub(super) fn lacks_zone(address: &SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use echo_core::{Address, Endpoint, Zoned};
 
 use super::patience::{Stopped, within};
-use super::{Connect, ConnectError, ErrorKind, Family};
+use super::{Connect, ConnectError, ErrorKind, Family, cause};
 use crate::interrupt::Interrupt;
 
 /// All addresses of the target, of the wanted family, in the system's order.
@@ -60,7 +60,7 @@ fn look_up(
         Err(Stopped::Interrupted(why)) => Err(ConnectError::interrupted(subject, why)),
         Err(Stopped::NoThread(error)) => Err(ConnectError::no_thread(subject, &error)),
         Err(Stopped::Failed(error)) => {
-            let text = error.to_string();
+            let text = cause(&error);
             let text = text.trim_start_matches("failed to lookup address information: ");
             Err(ConnectError::new(ErrorKind::Dns, subject, text))
         }
