@@ -25,7 +25,8 @@ const QUEUE: usize = 8 << 20;
 /// What a chunk costs in the queue besides its bytes.
 const CHUNK_COST: usize = size_of::<Entry>();
 
-/// How long a peer waits for a record in which nothing is written meanwhile, and for one that is slow.
+/// How long a peer waits for its chunk to be written while nothing is, and at most. Then nobody waits
+/// any more until half of the queue is free.
 const STALLED: Duration = Duration::from_millis(250);
 const SLOW: Duration = Duration::from_secs(2);
 
@@ -40,7 +41,7 @@ pub(crate) struct Record {
     path: PathBuf,
     file: Mutex<Option<File>>,
     queue: Mutex<Queue>,
-    /// The queue has something to write, or room again, or came to its end.
+    /// Something came to the queue, was written, or is the last.
     changed: Condvar,
     failed: OnceLock<io::Error>,
 }
@@ -51,10 +52,13 @@ struct Queue {
     entries: VecDeque<Entry>,
     /// What they cost, in bytes; what is being written, too.
     held: usize,
-    /// Since when it is full; until half of it is written.
-    full: Option<Instant>,
+    /// Chunks that have been added, and those that have been written.
+    added: u64,
+    written: u64,
     /// When something was last written.
     progress: Option<Instant>,
+    /// The file takes nothing, or too little: nobody waits for it.
+    stalled: bool,
     /// Chunks that are missing since the last entry.
     lost: u64,
     /// And all in all.
@@ -117,7 +121,8 @@ impl Record {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a chunk. It is lost, and counted, where the file has taken nothing for too long.
+    /// Adds a chunk, and waits until it is written: whoever has its echo finds it in the record. Where
+    /// the file stalls nobody waits, and what the queue cannot hold is lost and counted.
     pub(crate) fn add(&self, origin: Origin, bytes: &[u8], clock: &Clock) {
         let cost = CHUNK_COST + bytes.len();
         let mut queue = self.queue();
@@ -125,29 +130,25 @@ impl Record {
             return;
         }
         if queue.held > 0 && queue.held + cost > QUEUE {
-            queue.full.get_or_insert_with(Instant::now);
-        }
-        while let Some(since) = queue.full {
-            let last = queue.progress.max(Some(since)).unwrap_or(since);
-            if last.elapsed() > STALLED || since.elapsed() > SLOW {
-                queue.lost += 1;
-                queue.missing += 1;
-                return;
-            }
-            let waited = self.changed.wait_timeout(queue, STALLED);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if queue.over {
-                return;
-            }
+            queue.lost += 1;
+            queue.missing += 1;
+            return;
         }
         // Under the lock, so that the lines are in the order of their times.
         let time = clock.now();
         queue.tell_lost(time);
         queue.held += cost;
-        queue
-            .entries
-            .push_back(Entry::Chunk(time, origin, bytes.into()));
+        queue.added += 1;
+        let (number, start) = (queue.added, Instant::now());
+        let chunk = Entry::Chunk(time, origin, bytes.into());
+        queue.entries.push_back(chunk);
         self.changed.notify_all();
+        while queue.written < number && !queue.stalled && !queue.over {
+            let waited = self.changed.wait_timeout(queue, STALLED);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let last = queue.progress.map_or(start, |at| at.max(start));
+            queue.stalled |= last.elapsed() > STALLED || start.elapsed() > SLOW;
+        }
     }
 
     fn write_to(&self, file: File) -> io::Result<()> {
@@ -172,10 +173,10 @@ impl Record {
             };
             let mut queue = self.queue();
             queue.held -= cost;
+            queue.written += u64::from(cost > 0);
             queue.progress = Some(Instant::now());
-            if queue.held <= QUEUE / 2 && queue.full.take().is_some() {
-                self.changed.notify_all();
-            }
+            queue.stalled &= queue.held > QUEUE / 2;
+            self.changed.notify_all();
         }
         Ok(())
     }
