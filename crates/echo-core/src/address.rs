@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Transport;
 use crate::path::{FilePath, of_socket, shown};
 use crate::zone::Zoned;
 
@@ -29,12 +30,12 @@ impl Address {
         }
     }
 
-    /// The transport's name: `tcp`, `udp` or `unix`.
-    pub fn transport(&self) -> &'static str {
+    /// What carries bytes there.
+    pub fn transport(&self) -> Transport {
         match self {
-            Address::Tcp(_) => "tcp",
-            Address::Udp(_) => "udp",
-            Address::Unix(_) => "unix",
+            Address::Tcp(_) => Transport::Tcp,
+            Address::Udp(_) => Transport::Udp,
+            Address::Unix(_) => Transport::Unix,
         }
     }
 }

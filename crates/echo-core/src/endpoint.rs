@@ -43,13 +43,16 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-/// An internet transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What carries bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// A byte stream (RFC 9293).
     Tcp,
     /// Datagrams (RFC 768).
     Udp,
+    /// A byte stream within one machine; an endpoint of it has a path.
+    Unix,
 }
 
 impl Endpoint {
@@ -74,6 +77,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
+            Transport::Unix => "unix",
         })
     }
 }

@@ -67,7 +67,7 @@ pub enum Call {
         /// What its addresses are.
         family: Family,
         /// How it carries bytes.
-        kind: Kind,
+        kind: SocketKind,
     },
     /// An address for it.
     Bind {
@@ -154,7 +154,7 @@ pub enum Family {
 
 /// How a socket carries bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum SocketKind {
     /// In a stream.
     #[serde(rename = "SOCK_STREAM")]
     Stream,
@@ -183,11 +183,11 @@ impl fmt::Display for Family {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for SocketKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Stream => "SOCK_STREAM",
-            Kind::Datagram => "SOCK_DGRAM",
+            SocketKind::Stream => "SOCK_STREAM",
+            SocketKind::Datagram => "SOCK_DGRAM",
         })
     }
 }

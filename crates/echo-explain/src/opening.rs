@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use echo_core::address::End;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{Call, Family, Kind};
+use crate::{Call, Family, SocketKind};
 
 /// Whom calls are told to.
 pub trait Audience {
@@ -56,8 +56,8 @@ impl<'a, A: Audience> Opening<'a, A> {
             _ => Family::Unix,
         };
         let kind = match kind {
-            Type::DGRAM => Kind::Datagram,
-            _ => Kind::Stream,
+            Type::DGRAM => SocketKind::Datagram,
+            _ => SocketKind::Stream,
         };
         audience.ended(begun, socket.as_raw_fd(), &Ok(()), |()| Call::Socket {
             family,

@@ -8,7 +8,7 @@ use super::text::{Lang, Texts};
 use echo_core::Zoned;
 use echo_core::address::End;
 
-use super::{Call, Family, Kind, Step, Trouble};
+use super::{Call, Family, SocketKind, Step, Trouble};
 
 /// One process's steps so far. What is told at length the first time is told in short after that.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Story {
 #[derive(Clone, Debug)]
 struct Socket {
     family: Family,
-    kind: Kind,
+    kind: SocketKind,
     name: &'static str,
     role: Role,
     local: Option<End>,
@@ -211,11 +211,11 @@ impl Story {
         }
     }
 
-    fn socket(&self, number: i32, family: Family, kind: Kind) -> String {
+    fn socket(&self, number: i32, family: Family, kind: SocketKind) -> String {
         let (key, ip) = match (family, kind) {
             (Family::Unix, _) => ("socket-unix", ""),
-            (_, Kind::Stream) => ("socket-tcp", family.ip()),
-            (_, Kind::Datagram) => ("socket-udp", family.ip()),
+            (_, SocketKind::Stream) => ("socket-tcp", family.ip()),
+            (_, SocketKind::Datagram) => ("socket-udp", family.ip()),
         };
         self.text(
             key,
@@ -223,7 +223,7 @@ impl Story {
         )
     }
 
-    fn bind(&self, kind: Kind, asked: &End, local: &End) -> String {
+    fn bind(&self, kind: SocketKind, asked: &End, local: &End) -> String {
         let End::Inet(address) = local else {
             return self.text("bind-unix", &[("local", local)]);
         };
@@ -242,7 +242,7 @@ impl Story {
         if asked.socket().is_some_and(|asked| asked.port() == 0) {
             add("bind-chosen", &[("port", &port)]);
         }
-        if kind == Kind::Datagram {
+        if kind == SocketKind::Datagram {
             add("bind-udp", &[]);
         }
         text
@@ -277,9 +277,9 @@ impl Story {
     fn connect(&self, socket: &Socket, local: &End, peer: &End, bound: bool) -> String {
         let key = match (local, socket.kind, bound) {
             (End::Unix(_), ..) => "connect-unix",
-            (_, Kind::Datagram, _) => "connect-udp",
-            (_, Kind::Stream, true) => "connect-bound",
-            (_, Kind::Stream, false) => "connect",
+            (_, SocketKind::Datagram, _) => "connect-udp",
+            (_, SocketKind::Stream, true) => "connect-bound",
+            (_, SocketKind::Stream, false) => "connect",
         };
         let port = local.socket().map_or(0, |local| local.port());
         self.text(key, &[("local", local), ("peer", peer), ("port", &port)])
@@ -295,15 +295,15 @@ impl Story {
             ("offered", &offered_bytes),
         ];
         match socket.kind {
-            Kind::Datagram => self.text("send-datagram", values),
-            Kind::Stream if sent < offered => self.text("send-part", values),
-            Kind::Stream => self.once("send", "send-again", values),
+            SocketKind::Datagram => self.text("send-datagram", values),
+            SocketKind::Stream if sent < offered => self.text("send-part", values),
+            SocketKind::Stream => self.once("send", "send-again", values),
         }
     }
 
     fn receive(&mut self, socket: &mut Socket, received: u64, room: u64) -> String {
         let bytes = self.bytes(received);
-        if socket.kind == Kind::Datagram {
+        if socket.kind == SocketKind::Datagram {
             return self.text("receive-datagram", &[("bytes", &bytes)]);
         }
         if received == 0 {
@@ -350,7 +350,7 @@ impl Story {
 
     fn close(&self, socket: &Socket) -> String {
         let key = match (socket.kind, socket.role, &socket.finished[..]) {
-            (Kind::Datagram, ..) => "close-udp",
+            (SocketKind::Datagram, ..) => "close-udp",
             (_, Role::Listening, _) => "close-listener",
             (_, Role::Fresh | Role::Bound, _) => "close-plain",
             _ if socket.broken || socket.family == Family::Unix => "close-plain",
@@ -370,13 +370,17 @@ impl Socket {
     fn new(call: &Call) -> Self {
         let (family, kind) = match call {
             Call::Socket { family, kind } => (*family, *kind),
-            Call::SendTo { .. } | Call::ReceiveFrom { .. } => (Family::Inet, Kind::Datagram),
-            _ => (Family::Inet, Kind::Stream),
+            Call::SendTo { .. } | Call::ReceiveFrom { .. } => (Family::Inet, SocketKind::Datagram),
+            _ => (Family::Inet, SocketKind::Stream),
         };
         Socket {
             family,
             kind,
-            name: if kind == Kind::Datagram { "u" } else { "s" },
+            name: if kind == SocketKind::Datagram {
+                "u"
+            } else {
+                "s"
+            },
             role: Role::Fresh,
             local: None,
             peer: None,

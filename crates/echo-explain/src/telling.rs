@@ -7,7 +7,7 @@ use echo_core::Zoned;
 use echo_core::address::End;
 use echo_core::escape::Escaped;
 
-use super::{Call, Family, Kind, Step};
+use super::{Call, Family, SocketKind, Step};
 use crate::netstat;
 
 /// A step in words.
@@ -66,7 +66,7 @@ impl Telling {
 }
 
 /// The line of Python.
-pub(super) fn python(name: &str, kind: Kind, call: &Call) -> String {
+pub(super) fn python(name: &str, kind: SocketKind, call: &Call) -> String {
     match call {
         Call::Socket { family, kind } => {
             format!("{name} = socket.socket(socket.{family}, socket.{kind})")
@@ -77,7 +77,7 @@ pub(super) fn python(name: &str, kind: Kind, call: &Call) -> String {
             format!("conn, addr = {name}.accept()  # addr: {}", tuple(peer))
         }
         Call::Connect { peer, .. } => format!("{name}.connect({})", tuple(peer)),
-        Call::Send { .. } if kind == Kind::Datagram => format!("{name}.send(data)"),
+        Call::Send { .. } if kind == SocketKind::Datagram => format!("{name}.send(data)"),
         Call::Send { .. } => format!("{name}.sendall(data)"),
         Call::Receive {
             received_bytes,
@@ -115,8 +115,8 @@ pub(super) fn system(step: &Step) -> String {
         Call::Socket { family, kind } => {
             let protocol = match (family, kind) {
                 (Family::Unix, _) => "0",
-                (_, Kind::Stream) => "IPPROTO_TCP",
-                (_, Kind::Datagram) => "IPPROTO_UDP",
+                (_, SocketKind::Stream) => "IPPROTO_TCP",
+                (_, SocketKind::Datagram) => "IPPROTO_UDP",
             };
             (
                 format!("socket({family}, {kind}, {protocol})"),

@@ -4,7 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Family, Kind};
+use super::{Call, Family, SocketKind};
 use echo_core::cause;
 
 /// Why a call failed.
@@ -94,7 +94,7 @@ impl TroubleKind {
     }
 
     /// The key of the text that says why `call` fails like this on such a socket, where one does.
-    pub(super) fn key(self, call: &Call, family: Family, kind: Kind) -> Option<&'static str> {
+    pub(super) fn key(self, call: &Call, family: Family, kind: SocketKind) -> Option<&'static str> {
         use TroubleKind::{
             BrokenPipe, InUse, NotAllowed, NotAvailable, NotConnected, NotFound, Other, Refused,
             Reset, TimedOut, Unreachable,
@@ -106,7 +106,7 @@ impl TroubleKind {
         let unix = family == Family::Unix;
         Some(match self {
             Refused if unix => "refused-unix",
-            Refused if kind == Kind::Datagram => "refused-udp",
+            Refused if kind == SocketKind::Datagram => "refused-udp",
             Refused => "refused-tcp",
             NotFound if binds => "no-directory",
             NotFound => "no-path",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::{Call, Kind, Step, Trouble};
+use super::{Call, SocketKind, Step, Trouble};
 use crate::netstat;
 use echo_core::units::unix_ns;
 
@@ -18,7 +18,7 @@ pub struct Witness {
 /// may be listed for another minute.
 #[derive(Clone, Debug)]
 struct Socket {
-    kind: Kind,
+    kind: SocketKind,
     local: Option<SocketAddr>,
     peer: Option<SocketAddr>,
 }
@@ -63,7 +63,7 @@ impl Witness {
         let looks = match call {
             Call::Bind { local, .. } => {
                 socket.local = local.socket();
-                socket.kind == Kind::Datagram
+                socket.kind == SocketKind::Datagram
             }
             Call::Connect { local, peer } => {
                 (socket.local, socket.peer) = (local.socket(), peer.socket());
@@ -83,7 +83,7 @@ impl Witness {
                 return Some(socket);
             }
             Call::Receive { received_bytes, .. } => {
-                *received_bytes == 0 && socket.kind == Kind::Stream
+                *received_bytes == 0 && socket.kind == SocketKind::Stream
             }
             Call::Listen { .. } | Call::Shutdown { .. } => true,
             _ => false,
@@ -96,8 +96,8 @@ impl Socket {
     /// Its row; empty when there is none. `None`: the system does not list such sockets, or not here.
     fn row(&self) -> Option<String> {
         let protocol = match self.kind {
-            Kind::Stream => "tcp",
-            Kind::Datagram => "udp",
+            SocketKind::Stream => "tcp",
+            SocketKind::Datagram => "udp",
         };
         let row = netstat::find(protocol, self.local?, self.peer).ok()?;
         match row {
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_connection_is_followed_from_listen_to_time_wait() {
         let mut witness = Witness::default();
-        let (family, kind) = (Family::Inet, Kind::Stream);
+        let (family, kind) = (Family::Inet, SocketKind::Stream);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
         let (asked, end) = (local.into(), local.into());

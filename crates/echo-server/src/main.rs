@@ -10,9 +10,11 @@ use std::sync::mpsc::channel;
 use anyhow::anyhow;
 use clap::Parser;
 use echo_core::{Exit, Failure, Patient};
+use echo_explain::Explain;
 use echo_server::cli::Cli;
 use echo_server::event::{Events, Stop};
 use echo_server::fixture::{self, ReadyFile};
+use echo_server::log::{Format, Style};
 use echo_server::{Config, Server, Shutdown, log, thread};
 use stderr::{LAST_WORDS, Log};
 
@@ -52,8 +54,16 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     let log = Log::start(move |stderr| {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = io::stderr().is_terminal() && !refused;
+        let style = match (told.explain, told.log) {
+            (Explain::Off, Format::Text) => Style::Text(told.log_level),
+            (Explain::Off, Format::Json) => Style::Json,
+            (explain, _) => {
+                let lang = told.lang.resolve(|name| std::env::var_os(name));
+                Style::Explained(explain, lang, colour)
+            }
+        };
         // Nobody is left to be told that standard error is closed.
-        let _: io::Result<()> = log::write(&told, &reader, stderr, colour);
+        let _: io::Result<()> = log::write(style, &reader, stderr);
     })?;
     Ok(log.end(serve(config, events).map(|()| Exit::Success)))
 }

@@ -19,8 +19,9 @@ use crate::serve::shared::Shared;
 use crate::serve::udp::UdpEcho;
 use crate::serve::worker::{self, Worker};
 use crate::shutdown::Shutdown;
+use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
-use crate::socket::listener::{self, Bound, Listener};
+use crate::socket::listener::{Bound, Listener};
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
 pub struct Server {
@@ -54,14 +55,14 @@ impl Server {
         let seed = config.seed.number();
         config.seed = Seed::Given(seed);
         let faults = Plan::new(seed, &config.fault);
-        let bound = listener::bind_all(&config, &events)?;
+        let bound = bind::bind_all(&config, &events)?;
         // Only now is it clear that no other server has the file.
         let record = match config.record.is_none() {
             true => None,
             false => match Record::open(&config.record) {
                 Ok(record) => Some(Arc::new(record)),
                 Err(failure) => {
-                    listener::close_all(bound, &events);
+                    bind::close_all(bound, &events);
                     return Err(failure);
                 }
             },

@@ -1,12 +1,31 @@
 //! The wish to stop, as a value passed to whoever must hear of it.
 
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use mio::Waker;
 
-use crate::event::Stop;
+/// Why a server stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The program that holds it asked; see [`Shutdown`] and
+    /// [`Handle`](crate::Handle).
+    Asked,
+    /// SIGINT, SIGTERM or SIGQUIT.
+    Signal,
+    /// Standard input ended, under `--exit-on-stdin-eof`.
+    StdinClosed,
+    /// The time of `--exit-after` is up.
+    TimeUp,
+    /// The connections of `--max-total`, or the one of `--once`, have been served.
+    Served,
+    /// The file of `--record` takes no more.
+    RecordFailed,
+    /// Starting failed, or an event loop.
+    Failed,
+}
 
 /// A request to stop that can be made from any thread, and is heard by every worker at once.
 #[derive(Clone, Debug, Default)]
@@ -84,5 +103,19 @@ impl Shutdown {
 
     fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Waker>>> {
         self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stop::Asked => "asked to",
+            Stop::Signal => "a signal asked for it",
+            Stop::StdinClosed => "standard input ended (--exit-on-stdin-eof)",
+            Stop::TimeUp => "the time of --exit-after is up",
+            Stop::Served => "served all the connections asked for (--once, --max-total)",
+            Stop::RecordFailed => "the record cannot be written (--record)",
+            Stop::Failed => "starting or serving failed",
+        })
     }
 }

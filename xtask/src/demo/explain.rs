@@ -5,7 +5,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use echo_core::endpoint::DEFAULT_PORT;
-use echo_explain::{Kind, Lang, Step, Story};
+use echo_explain::{Lang, SocketKind, Step, Story};
 use nix::sys::signal::Signal;
 
 use super::picture;
@@ -126,8 +126,8 @@ fn overview(out: Terminal, trace: &Trace) -> Result<()> {
             continue;
         };
         let (protocol, unit) = match socket.kind {
-            Kind::Stream => ("TCP", "read"),
-            Kind::Datagram => ("UDP", "datagram"),
+            SocketKind::Stream => ("TCP", "read"),
+            SocketKind::Datagram => ("UDP", "datagram"),
         };
         let came = |to_client: bool| {
             let sizes: Vec<u64> = trace.carried(index, to_client).collect();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use echo_core::address::End;
 use echo_core::escape::Escaped;
-use echo_explain::{Call, Kind, Lang, Texts};
+use echo_explain::{Call, Lang, SocketKind, Texts};
 
 use super::trace::{Arrow, Cargo, Role, Seen, Side, Socket, Trace};
 
@@ -337,23 +337,25 @@ fn state(seen: &Seen) -> &str {
 /// A socket in a process's box.
 fn ends(socket: &Socket) -> String {
     let protocol = match socket.kind {
-        Kind::Stream => "TCP",
-        Kind::Datagram => "UDP",
+        SocketKind::Stream => "TCP",
+        SocketKind::Datagram => "UDP",
     };
     let text = |end: &Option<End>| end.as_ref().map_or(String::new(), End::to_string);
     let (local, peer) = (text(&socket.local), text(&socket.peer));
     match (socket.role, socket.kind) {
-        (Role::Listening, Kind::Stream) => {
+        (Role::Listening, SocketKind::Stream) => {
             format!("{}  {protocol}  {local}  LISTEN", socket.number)
         }
-        (Role::Listening, Kind::Datagram) => format!("{}  {protocol}  {local}", socket.number),
+        (Role::Listening, SocketKind::Datagram) => {
+            format!("{}  {protocol}  {local}", socket.number)
+        }
         _ => format!("{}  {protocol}  {local} \u{2194} {peer}", socket.number),
     }
 }
 
 fn class(socket: &Socket) -> &'static str {
     match (socket.kind, socket.role) {
-        (Kind::Datagram, _) => "udp",
+        (SocketKind::Datagram, _) => "udp",
         (_, Role::Listening) => "listen",
         (_, Role::Talking) => "talk",
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use echo_core::address::End;
-use echo_explain::{Call, Kind, Step};
+use echo_explain::{Call, SocketKind, Step};
 
 /// Which program a call is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ pub struct Socket {
     /// Its number there.
     pub number: i32,
     /// How it carries bytes.
-    pub kind: Kind,
+    pub kind: SocketKind,
     /// What it is for.
     pub role: Role,
     /// This end.
@@ -120,7 +120,7 @@ impl Trace {
             None => {
                 let kind = match &seen.step.call {
                     Call::Socket { kind, .. } => *kind,
-                    _ => Kind::Stream,
+                    _ => SocketKind::Stream,
                 };
                 self.sockets.push(Socket {
                     side: seen.side,
@@ -165,8 +165,8 @@ impl Trace {
                     && sender.kind == receiver.kind;
                 let joined = sender.local == receiver.peer && receiver.local == sender.peer;
                 match sender.kind {
-                    Kind::Stream if meet && joined => arrows.extend(self.stream(from, to)),
-                    Kind::Datagram if meet => arrows.extend(self.datagrams(from, to)),
+                    SocketKind::Stream if meet && joined => arrows.extend(self.stream(from, to)),
+                    SocketKind::Datagram if meet => arrows.extend(self.datagrams(from, to)),
                     _ => {}
                 }
             }
@@ -291,7 +291,7 @@ pub mod sample {
     fn stream() -> Call {
         Call::Socket {
             family: Family::Inet,
-            kind: Kind::Stream,
+            kind: SocketKind::Stream,
         }
     }
 

@@ -22,7 +22,7 @@ fn end(text: &str) -> End {
     text.to_owned().into()
 }
 
-fn socket(kind: Kind) -> Call {
+fn socket(kind: SocketKind) -> Call {
     let family = Family::Inet;
     Call::Socket { family, kind }
 }
@@ -69,10 +69,10 @@ fn server() -> Vec<Step> {
         offered_bytes: 2,
     };
     vec![
-        step(3, socket(Kind::Stream)),
+        step(3, socket(SocketKind::Stream)),
         step(3, bind.clone()),
         step(3, Call::Listen { backlog: 4096 }),
-        step(4, socket(Kind::Datagram)),
+        step(4, socket(SocketKind::Datagram)),
         step(4, bind),
         step(3, accept(7)),
         step(7, receive(16, 16)),
@@ -103,10 +103,10 @@ fn client() -> Vec<Step> {
         ..step(3, connect.clone())
     };
     vec![
-        step(3, socket(Kind::Stream)),
+        step(3, socket(SocketKind::Stream)),
         refused,
         step(3, Call::Close),
-        step(3, socket(Kind::Stream)),
+        step(3, socket(SocketKind::Stream)),
         seen,
         step(3, send(19)),
         step(3, receive(16, 16)),
@@ -114,7 +114,7 @@ fn client() -> Vec<Step> {
         step(3, Call::Shutdown { both: false }),
         step(3, receive(0, 16)),
         step(3, Call::Close),
-        step(3, socket(Kind::Datagram)),
+        step(3, socket(SocketKind::Datagram)),
         step(3, connect),
         step(3, send(5)),
         step(3, receive(5, 65_535)),
@@ -146,7 +146,7 @@ fn every_value_finds_its_place_in_every_language() {
 }
 
 /// A call on a socket of its own, which fails.
-fn fails(lang: Lang, family: Family, kind: Kind, call: Call, error: ErrorKind) -> String {
+fn fails(lang: Lang, family: Family, kind: SocketKind, call: Call, error: ErrorKind) -> String {
     let made = step(3, Call::Socket { family, kind });
     let failed = Step {
         error: Some(trouble(error)),
@@ -169,7 +169,7 @@ fn every_failure_is_told_with_its_reason_in_every_language() {
     };
     let shutdown = || Call::Shutdown { both: true };
     let (inet, unix) = (Family::Inet, Family::Unix);
-    let (stream, datagram) = (Kind::Stream, Kind::Datagram);
+    let (stream, datagram) = (SocketKind::Stream, SocketKind::Datagram);
     for (family, kind, call, error, word) in [
         (inet, stream, connect(), ConnectionRefused, "(RST)"),
         (inet, datagram, receive(0, 9), ConnectionRefused, "ICMP"),
@@ -218,7 +218,7 @@ fn a_unix_socket_is_not_told_of_as_tcp() {
     let steps = [
         Call::Socket {
             family: Family::Unix,
-            kind: Kind::Stream,
+            kind: SocketKind::Stream,
         },
         Call::Connect { local, peer },
         send(5),

@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 pub use echo_core::Address;
-use echo_core::Zoned;
 use echo_core::address::End;
 use echo_core::framing::FrameError;
+use echo_core::{Transport, Zoned};
 use echo_explain::Step;
 
 pub use applied::Applied;
@@ -25,7 +25,7 @@ pub use channel::{EventReader, Events, Level};
 pub use flood::Datagrams;
 pub use stats::Stats;
 
-use crate::fault::Network;
+pub use crate::shutdown::Stop;
 
 /// The other end of a connection. A Unix peer has no address, only a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ pub enum Kind {
         /// What was done.
         what: Applied,
         /// To which kind of socket.
-        network: Network,
+        network: Transport,
         /// To which connection or, on UDP, source of datagrams; each is counted from 1.
         connection: ConnectionId,
         /// The other end, if it is known.
@@ -208,26 +208,6 @@ pub(crate) struct Chunk<'a> {
     pub(crate) origin: Origin,
     /// What.
     pub(crate) bytes: &'a [u8],
-}
-
-/// Why a server stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The program that holds it asked; see [`Shutdown`](crate::Shutdown) and
-    /// [`Handle`](crate::Handle).
-    Asked,
-    /// SIGINT, SIGTERM or SIGQUIT.
-    Signal,
-    /// Standard input ended, under `--exit-on-stdin-eof`.
-    StdinClosed,
-    /// The time of `--exit-after` is up.
-    TimeUp,
-    /// The connections of `--max-total`, or the one of `--once`, have been served.
-    Served,
-    /// The file of `--record` takes no more.
-    RecordFailed,
-    /// Starting failed, or an event loop.
-    Failed,
 }
 
 /// Why a connection ended.
@@ -370,20 +350,6 @@ impl fmt::Display for DropReason {
             DropReason::Shutdown => f.write_str("the server stopped before its answer was due"),
             DropReason::Failed(kind) => write!(f, "the reply could not be sent: {kind}"),
         }
-    }
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Stop::Asked => "asked to",
-            Stop::Signal => "a signal asked for it",
-            Stop::StdinClosed => "standard input ended (--exit-on-stdin-eof)",
-            Stop::TimeUp => "the time of --exit-after is up",
-            Stop::Served => "served all the connections asked for (--once, --max-total)",
-            Stop::RecordFailed => "the record cannot be written (--record)",
-            Stop::Failed => "starting or serving failed",
-        })
     }
 }
 

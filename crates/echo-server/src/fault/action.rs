@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use echo_core::Transport;
 use echo_core::units::{Size, Timespan};
-
-use super::Network;
 
 /// What happens. Listed in the order in which faults are applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,14 +135,14 @@ impl Action {
     }
 
     /// The kinds of socket on which it can happen.
-    pub(super) fn networks(&self) -> &'static [Network] {
+    pub(super) fn networks(&self) -> &'static [Transport] {
         match self {
-            Action::Reorder => &[Network::Udp],
+            Action::Reorder => &[Transport::Udp],
             // A Unix socket has no reset.
-            Action::Refuse | Action::ResetAfter(_) => &[Network::Tcp],
-            Action::Rate(_) => &[Network::Tcp, Network::Udp, Network::Unix],
-            action if action.is_per_message() => &[Network::Tcp, Network::Udp, Network::Unix],
-            _ => &[Network::Tcp, Network::Unix],
+            Action::Refuse | Action::ResetAfter(_) => &[Transport::Tcp],
+            Action::Rate(_) => &[Transport::Tcp, Transport::Udp, Transport::Unix],
+            action if action.is_per_message() => &[Transport::Tcp, Transport::Udp, Transport::Unix],
+            _ => &[Transport::Tcp, Transport::Unix],
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use quinn_udp::RecvMeta;
 
+use super::Action;
 use super::pace::time_for;
 use super::plan::{Plan, Script};
-use super::{Action, Network};
 use crate::event::Applied;
 use crate::event::{Events, PeerAddress, unmapped};
+use echo_core::Transport;
 
 /// The most that is held back of one socket, in bytes; nothing is received while it is.
 const HELD_MAX: usize = 1 << 20;
@@ -186,7 +187,7 @@ impl DatagramFaults {
         }
         self.numbered += 1;
         let peer = PeerAddress::Inet(unmapped(address));
-        let script = self.plan.script(Network::Udp, self.numbered, peer);
+        let script = self.plan.script(Transport::Udp, self.numbered, peer);
         let rate = script
             .iter()
             .flat_map(Script::whole)

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::text::{Bad, Text};
-use super::{Action, After, Corruption, Delay, Fault, HELD_MAX, Network, PeerFilter, Pick, Place};
+use super::{Action, After, Corruption, Delay, Fault, HELD_MAX, PeerFilter, Pick, Place};
+use echo_core::Transport;
 
 /// Every action with the forms in which it is written.
 const ACTIONS: &[(&str, &str)] = &[
@@ -262,11 +263,11 @@ fn missing(name: Text<'_>, form: &str) -> Bad {
     }
 }
 
-fn network(name: &str) -> Network {
+fn network(name: &str) -> Transport {
     match name {
-        "tcp" => Network::Tcp,
-        "udp" => Network::Udp,
-        _ => Network::Unix,
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        _ => Transport::Unix,
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use datagram::{DatagramFaults, Reply};
 #[cfg(test)]
 pub(crate) use dice::Dice;
 pub use grammar::ParseFaultError;
-pub use place::{Network, PeerFilter, Pick, Place, Share};
+pub use place::{PeerFilter, Pick, Place, Share};
 pub(crate) use plan::{Plan, backlog, refuses_all};
 pub use seed::Seed;
 pub(crate) use stream::{Due, Ending, StreamFaults};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use echo_core::Zoned;
+use echo_core::{Transport, Zoned};
 
 use crate::event::unmapped;
 
@@ -12,24 +12,13 @@ use crate::event::unmapped;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Only on this kind of socket.
-    pub network: Option<Network>,
+    pub network: Option<Transport>,
     /// Only for this peer.
     pub peer: Option<PeerFilter>,
     /// Only for these connections, counted from 1. On UDP, a source counts as a connection.
     pub connections: Pick,
     /// Only for these messages of each connection, counted from 1.
     pub messages: Pick,
-}
-
-/// A kind of socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
-    /// TCP connections.
-    Tcp,
-    /// UDP datagrams.
-    Udp,
-    /// Unix stream connections.
-    Unix,
 }
 
 /// A peer's address; port 0 and no zone stand for any.
@@ -53,7 +42,7 @@ pub struct Share(u32);
 
 impl Place {
     /// Whether it covers this connection or UDP source, leaving the share aside.
-    pub(super) fn covers(&self, network: Network, number: u64, peer: Option<SocketAddr>) -> bool {
+    pub(super) fn covers(&self, network: Transport, number: u64, peer: Option<SocketAddr>) -> bool {
         self.network.is_none_or(|only| only == network)
             && self.connections.bounds(number)
             && self
@@ -160,15 +149,5 @@ impl fmt::Display for Share {
             0 => write!(f, "{whole}%"),
             rest => write!(f, "{whole}.{}%", format!("{rest:04}").trim_end_matches('0')),
         }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Network::Tcp => "tcp",
-            Network::Udp => "udp",
-            Network::Unix => "unix",
-        })
     }
 }

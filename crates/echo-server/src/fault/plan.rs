@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
-use super::{Action, Corruption, Fault, Network, Pick};
+use super::{Action, Corruption, Fault, Pick};
 use crate::event::Applied;
 use crate::event::{Events, Kind, PeerAddress};
+use echo_core::Transport;
 
 /// All faults of a server, in the order in which they are applied.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Script {
     plan: Arc<Plan>,
     /// Places in the plan.
     chosen: Vec<usize>,
-    pub(super) network: Network,
+    pub(super) network: Transport,
     pub(super) number: u64,
     peer: PeerAddress,
 }
@@ -41,7 +42,7 @@ pub(super) struct Verdict {
 }
 
 /// The backlog of a listener on which connection `number`, and all after it, are left waiting.
-pub(crate) fn backlog(faults: &[Fault], network: Network, number: u64) -> Option<i32> {
+pub(crate) fn backlog(faults: &[Fault], network: Transport, number: u64) -> Option<i32> {
     faults.iter().find_map(|fault| match fault.action {
         Action::NoAccept(backlog) if fault.place.covers(network, number, None) => {
             Some(backlog.into())
@@ -73,7 +74,7 @@ impl Plan {
         for _ in 0..refusing {
             events.tell(|| Kind::Fault {
                 what: Applied::Refuse,
-                network: Network::Tcp,
+                network: Transport::Tcp,
                 connection: 1,
                 peer: None,
                 message: 0,
@@ -82,7 +83,7 @@ impl Plan {
     }
 
     /// Whether this connection is to be reset as soon as it is accepted.
-    pub(crate) fn refuses(&self, network: Network, number: u64, peer: PeerAddress) -> bool {
+    pub(crate) fn refuses(&self, network: Transport, number: u64, peer: PeerAddress) -> bool {
         (0..self.faults.len()).any(|at| {
             self.faults[at].1.action == Action::Refuse && self.chooses(at, network, number, peer)
         })
@@ -91,7 +92,7 @@ impl Plan {
     /// The faults for connection `number` of its kind; `None` when there are none.
     pub(super) fn script(
         self: &Arc<Self>,
-        network: Network,
+        network: Transport,
         number: u64,
         peer: PeerAddress,
     ) -> Option<Script> {
@@ -113,7 +114,7 @@ impl Plan {
         })
     }
 
-    fn chooses(&self, at: usize, network: Network, number: u64, peer: PeerAddress) -> bool {
+    fn chooses(&self, at: usize, network: Transport, number: u64, peer: PeerAddress) -> bool {
         let (index, Fault { action, place }) = &self.faults[at];
         action.networks().contains(&network)
             && place.covers(network, number, socket(peer))
@@ -267,20 +268,20 @@ mod tests {
             "refuse,conn=2",
         ]);
         let script = |network, number, from| plan.script(network, number, peer(from)).is_some();
-        assert!(!script(Network::Tcp, 2, "127.0.0.1:9"));
-        assert!(script(Network::Udp, 2, "127.0.0.1:9"));
-        assert!(script(Network::Tcp, 3, "127.0.0.1:9"));
-        assert!(script(Network::Tcp, 2, "[::ffff:192.0.2.1]:9"));
-        assert!(!script(Network::Tcp, 2, "192.0.2.2:9"));
-        assert!(plan.refuses(Network::Tcp, 2, peer("127.0.0.1:9")));
-        assert!(!plan.refuses(Network::Unix, 2, PeerAddress::Unix));
+        assert!(!script(Transport::Tcp, 2, "127.0.0.1:9"));
+        assert!(script(Transport::Udp, 2, "127.0.0.1:9"));
+        assert!(script(Transport::Tcp, 3, "127.0.0.1:9"));
+        assert!(script(Transport::Tcp, 2, "[::ffff:192.0.2.1]:9"));
+        assert!(!script(Transport::Tcp, 2, "192.0.2.2:9"));
+        assert!(plan.refuses(Transport::Tcp, 2, peer("127.0.0.1:9")));
+        assert!(!plan.refuses(Transport::Unix, 2, PeerAddress::Unix));
     }
 
     #[test]
     fn the_order_of_application_is_not_the_order_of_writing() {
         let fates = |specs: &[&str]| {
             let script = plan(specs)
-                .script(Network::Tcp, 1, PeerAddress::Unix)
+                .script(Transport::Tcp, 1, PeerAddress::Unix)
                 .unwrap();
             let mut bytes = b"message".to_vec();
             script.judge(1, &mut bytes, false, &Events::off());
@@ -303,7 +304,7 @@ mod tests {
     fn a_fault_that_is_added_changes_nothing_of_those_before_it() {
         let drops = |specs: &[&str]| -> Vec<u64> {
             let script = plan(specs)
-                .script(Network::Udp, 1, PeerAddress::Unix)
+                .script(Transport::Udp, 1, PeerAddress::Unix)
                 .unwrap();
             let verdict =
                 |message| script.judge(message, &mut b"x".to_vec(), false, &Events::off());

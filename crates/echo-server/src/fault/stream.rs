@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use echo_core::Framing;
+use echo_core::Transport;
 
 use super::pace::Pace;
 use super::plan::{Plan, Script};
-use super::{Action, After, HELD_MAX, Network};
+use super::{Action, After, HELD_MAX};
 use crate::event::Applied;
 use crate::event::{ConnectionId, Events, PeerAddress};
 
@@ -99,7 +100,7 @@ impl StreamFaults {
     /// The faults of a connection that was accepted at `now`; `None` when there are none.
     pub(crate) fn new(
         plan: &Arc<Plan>,
-        network: Network,
+        network: Transport,
         id: ConnectionId,
         peer: PeerAddress,
         framing: Framing,

@@ -12,12 +12,11 @@ use std::io::{self, Write};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
-use echo_explain::Explain;
+use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
 use crate::event::flood::earlier;
-use crate::event::{Event, EventReader};
+use crate::event::{Event, EventReader, Level};
 use explain::Explained;
 use json::Json;
 use text::Text;
@@ -33,25 +32,27 @@ pub enum Format {
     Json,
 }
 
-/// Writes every event to `out`, as `config` says, until the server is gone. `colour` only serves
-/// explanations. Where `out` takes nothing for a while (a full disk), what does not go is counted, and
+/// How events are told.
+#[derive(Clone, Copy, Debug)]
+pub enum Style {
+    /// In lines for people, up to a level.
+    Text(Level),
+    /// In JSON lines.
+    Json,
+    /// As explanations in a language, in colour or not.
+    Explained(Explain, Lang, bool),
+}
+
+/// Writes every event to `out` until the server is gone. Where `out` takes nothing for a while (a full disk), what does not go is counted, and
 /// told when it takes something again.
 ///
 /// # Errors
 /// The one of an `out` that is closed.
-pub fn write(
-    config: &Config,
-    events: &EventReader,
-    out: impl Write,
-    colour: bool,
-) -> io::Result<()> {
-    let render: &mut dyn Render = match (config.explain, config.log) {
-        (Explain::Off, Format::Text) => &mut Text::new(config.log_level, Instant::now()),
-        (Explain::Off, Format::Json) => &mut Json,
-        (explain, _) => {
-            let lang = config.lang.resolve(|name| std::env::var_os(name));
-            &mut Explained::new(explain, lang, colour)
-        }
+pub fn write(style: Style, events: &EventReader, out: impl Write) -> io::Result<()> {
+    let render: &mut dyn Render = match style {
+        Style::Text(level) => &mut Text::new(level, Instant::now()),
+        Style::Json => &mut Json,
+        Style::Explained(explain, lang, colour) => &mut Explained::new(explain, lang, colour),
     };
     tell(render, events, out)
 }

@@ -4,8 +4,8 @@ use crate::event::Applied;
 use crate::event::{
     Address, ConnectionId, Datagrams, DropReason, Kind, Limit, PeerAddress, Reason, Stats, Stop,
 };
-use crate::fault::Network;
 use echo_core::Clock;
+use echo_core::Transport;
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -102,14 +102,14 @@ pub(super) fn events() -> Vec<Kind> {
     kinds.push(Kind::Faults { count: 1, seed: 7 });
     kinds.extend(applied().map(|what| Kind::Fault {
         what,
-        network: Network::Tcp,
+        network: Transport::Tcp,
         connection: id,
         peer: Some(PeerAddress::Unix),
         message: 1,
     }));
     kinds.push(Kind::Fault {
         what: Applied::NoAccept,
-        network: Network::Unix,
+        network: Transport::Unix,
         connection: id,
         peer: None,
         message: 0,

@@ -1,23 +1,21 @@
 //! Accepting: one worker takes every connection and hands it to the one with the fewest.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echo_core::cause;
-use echo_explain::Call;
-use mio::{Interest, Registry, Token};
-use socket2::{SockRef, Socket};
+use mio::{Registry, Token};
+use socket2::Socket;
 
 use crate::event::Applied;
-use crate::event::{ConnectionId, Events, Kind, Mark, PeerAddress};
-use crate::fault::{self, Network, Plan};
+use crate::event::{ConnectionId, Events, Kind, PeerAddress};
+use crate::fault::{self, Plan};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::shared::Shared;
-use crate::socket::listener::{Listener, SocketFile};
+use crate::socket::listener::{Listener, StreamListener};
 use crate::socket::stream::Stream;
 
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
@@ -53,66 +51,6 @@ struct Door {
     paused: Option<Instant>,
 }
 
-enum StreamListener {
-    Tcp(mio::net::TcpListener),
-    /// The file goes first: as long as the socket has it, no other can have its number.
-    Unix(Option<SocketFile>, mio::net::UnixListener),
-}
-
-impl StreamListener {
-    fn accept(&self, events: &Events) -> io::Result<(Stream, PeerAddress)> {
-        let (number, stream, peer) = match self {
-            StreamListener::Tcp(listener) => {
-                let (stream, address) = listener.accept()?;
-                // Elsewhere accepted sockets inherit the listener's options.
-                #[cfg(not(target_os = "linux"))]
-                stream.set_nodelay(true)?;
-                let peer = PeerAddress::Inet(address);
-                (listener.as_raw_fd(), Stream::Tcp(stream), peer)
-            }
-            StreamListener::Unix(_, listener) => {
-                let (stream, _) = listener.accept()?;
-                let peer = PeerAddress::Unix;
-                (listener.as_raw_fd(), Stream::Unix(stream), peer)
-            }
-        };
-        events.call(Mark::default(), number, || Call::Accept {
-            accepted: stream.as_raw_fd(),
-            local: (&stream.local()).into(),
-            peer: peer.into(),
-        });
-        Ok((stream, peer))
-    }
-
-    fn close(self, events: &Events) {
-        match self {
-            StreamListener::Tcp(listener) => events.close(listener),
-            StreamListener::Unix(file, listener) => {
-                drop(file);
-                events.close(listener);
-            }
-        }
-    }
-
-    fn network(&self) -> Network {
-        match self {
-            StreamListener::Tcp(_) => Network::Tcp,
-            StreamListener::Unix(..) => Network::Unix,
-        }
-    }
-
-    /// How many connections the system holds ready from now on.
-    fn set_backlog(&self, backlog: i32, events: &Events) {
-        let mark = events.mark();
-        let socket = match self {
-            StreamListener::Tcp(listener) => SockRef::from(listener),
-            StreamListener::Unix(_, listener) => SockRef::from(listener),
-        };
-        let outcome = socket.listen(backlog);
-        events.outcome(mark, &*socket, &outcome, |()| Call::Listen { backlog });
-    }
-}
-
 impl Acceptor {
     /// Registers the stream listeners of `bound` with tokens from `first_token` on.
     pub(crate) fn new(
@@ -129,13 +67,9 @@ impl Acceptor {
         for listener in listeners {
             let token = Token(first_token + acceptor.doors.len());
             let listener = match listener {
-                Listener::Tcp(mut listener) => {
-                    registry.register(&mut listener, token, Interest::READABLE)?;
-                    StreamListener::Tcp(listener)
-                }
-                Listener::Unix(file, mut listener) => {
-                    registry.register(&mut listener, token, Interest::READABLE)?;
-                    StreamListener::Unix(file, listener)
+                Listener::Stream(mut listener) => {
+                    listener.register(registry, token)?;
+                    listener
                 }
                 Listener::Refusing(socket) => {
                     acceptor.refusing.push(socket);
@@ -216,7 +150,7 @@ impl Acceptor {
         stream: Stream,
         address: PeerAddress,
     ) -> Option<Accepted> {
-        let (id, network) = (self.next_id, stream.network());
+        let (id, network) = (self.next_id, stream.transport());
         let refuses = |plan: &Arc<Plan>| plan.refuses(network, id, address);
         if shared.faults.as_ref().is_some_and(refuses) {
             self.next_id += 1;
@@ -270,7 +204,7 @@ impl Acceptor {
 impl Door {
     /// Whether a fault has the next connection, and all after it, wait for ever.
     fn leaves_waiting(&mut self, shared: &Shared, connection: ConnectionId) -> bool {
-        let network = self.listener.network();
+        let network = self.listener.transport();
         let Some(backlog) = fault::backlog(&shared.config.fault, network, connection) else {
             return false;
         };

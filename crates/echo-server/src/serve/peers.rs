@@ -95,7 +95,7 @@ impl Peers {
             framing, max_frame, ..
         } = &self.shared.config;
         let faults = self.shared.faults.as_ref().and_then(|plan| {
-            let (network, now) = (accepted.stream.network(), (self.clock)());
+            let (network, now) = (accepted.stream.transport(), (self.clock)());
             let (id, address) = (accepted.id, accepted.address);
             StreamFaults::new(plan, network, id, address, *framing, now)
         });

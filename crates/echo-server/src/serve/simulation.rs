@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_core::Framing;
+use echo_core::Transport;
 use echo_core::units::{Size, Timespan};
 
 use super::acceptor::Acceptor;
@@ -20,7 +21,7 @@ use super::worker::poll_and_inbox;
 use crate::config::Config;
 use crate::event::stats::Counters;
 use crate::event::{EventReader, Events, Kind, Level, PeerAddress, Reason, Stop};
-use crate::fault::{Dice, Network, Plan};
+use crate::fault::{Dice, Plan};
 use crate::shutdown::Shutdown;
 use crate::socket::simulated::{Socket, Wire, whole_lines};
 use crate::socket::stream::Stream;
@@ -71,7 +72,7 @@ fn clock() -> Instant {
 #[derive(Debug)]
 struct Setup {
     seed: u64,
-    network: Network,
+    network: Transport,
     framing: Framing,
     max_frame: u64,
     buffer: u64,
@@ -115,7 +116,10 @@ fn schedule(seed: u64) -> (Setup, Vec<Step>) {
     let mut dice = Dice::new(seed, 1, 0, 0);
     let setup = Setup {
         seed,
-        network: choose(&mut dice, &[Network::Tcp, Network::Tcp, Network::Unix]),
+        network: choose(
+            &mut dice,
+            &[Transport::Tcp, Transport::Tcp, Transport::Unix],
+        ),
         framing: choose(&mut dice, &[Framing::Raw, Framing::Raw, Framing::Lines]),
         max_frame: choose(&mut dice, &[1 << 20, 1 << 20, SHORT]),
         buffer: choose(&mut dice, &[1, 7, 100, 4 << 10, 20 << 10, 64 << 10]),

@@ -4,7 +4,8 @@
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
-use crate::fault::{Dice, Network};
+use crate::fault::Dice;
+use echo_core::Transport;
 
 /// What every peer sends, over and over: lines of any length, that repeat at no power of two.
 static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -40,7 +41,7 @@ pub(crate) struct Socket(pub(crate) Arc<Mutex<Wire>>);
 /// A connection as its other end and the system see it.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    pub(crate) network: Network,
+    pub(crate) network: Transport,
     pub(crate) dice: Dice,
     /// Nothing may be read before all of the earlier is written.
     pub(crate) strict: bool,
@@ -77,7 +78,7 @@ pub(crate) struct Wire {
 }
 
 impl Socket {
-    pub(crate) fn new(network: Network, seed: u64, capacity: u64, strict: bool) -> Self {
+    pub(crate) fn new(network: Transport, seed: u64, capacity: u64, strict: bool) -> Self {
         Socket(Arc::new(Mutex::new(Wire {
             network,
             dice: Dice::new(seed, 0, 0, 0),
@@ -168,7 +169,7 @@ impl Wire {
         }
         let mut n = here.min(most as u64);
         // A short read leaves a TCP socket empty, but not a Unix one.
-        if self.network == Network::Unix && self.dice.below(4) == 0 {
+        if self.network == Transport::Unix && self.dice.below(4) == 0 {
             n = 1 + self.dice.below(n);
         }
         self.read += n;

@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, Shutdown};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
+use echo_core::Transport;
 use echo_explain::Call;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::event::{Address, Events, Mark};
-use crate::fault::Network;
 #[cfg(test)]
 use crate::socket::simulated::Socket;
 
@@ -113,10 +113,10 @@ impl Stream {
         }
     }
 
-    pub(crate) fn network(&self) -> Network {
+    pub(crate) fn transport(&self) -> Transport {
         match self {
-            Stream::Tcp(_) => Network::Tcp,
-            Stream::Unix(_) => Network::Unix,
+            Stream::Tcp(_) => Transport::Tcp,
+            Stream::Unix(_) => Transport::Unix,
             #[cfg(test)]
             Stream::Simulated(socket) => socket.wire().network,
         }
@@ -137,7 +137,7 @@ impl Stream {
     /// Whether a read that did not fill its buffer emptied the socket. On a Unix socket it may
     /// have stopped between two messages of different credentials.
     pub(crate) fn short_read_means_empty(&self) -> bool {
-        self.network() == Network::Tcp
+        self.transport() == Transport::Tcp
     }
 
     /// The descriptor, where bytes can be moved without a copy through user memory.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use echo_explain::{Call, Kind, Step};
+use echo_explain::{Call, SocketKind, Step};
 
 /// The program's words, before those of the one that is watched; the calls go to `file`.
 pub fn words(file: &Path) -> Vec<String> {
@@ -60,8 +60,8 @@ impl Calls {
                 Call::Socket { family, kind } => {
                     calls.make(number);
                     match kind {
-                        Kind::Datagram => datagrams.insert(number),
-                        Kind::Stream => datagrams.remove(&number),
+                        SocketKind::Datagram => datagrams.insert(number),
+                        SocketKind::Stream => datagrams.remove(&number),
                     };
                     format!("socket({family}, {kind}) = {number}")
                 }

@@ -42,9 +42,9 @@ fn any(dice: &mut Dice) -> Fault {
     let place = Place {
         network: [
             None,
-            Some(Network::Tcp),
-            Some(Network::Udp),
-            Some(Network::Unix),
+            Some(Transport::Tcp),
+            Some(Transport::Udp),
+            Some(Transport::Unix),
         ][dice.below(4) as usize],
         peer: match dice.below(4) {
             0 => Some(PeerFilter(SocketAddr::from(([192, 0, 2, bytes as u8], 0)))),

@@ -24,7 +24,7 @@ impl Bench {
         let plan = Plan::new(7, &faults).unwrap();
         let now = Instant::now();
         let (events, reader) = Events::channel(Level::Connections);
-        let new = StreamFaults::new(&plan, Network::Tcp, 1, PeerAddress::Unix, framing, now);
+        let new = StreamFaults::new(&plan, Transport::Tcp, 1, PeerAddress::Unix, framing, now);
         Bench {
             faults: new.expect("a fault applies"),
             events,

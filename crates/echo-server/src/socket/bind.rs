@@ -1,0 +1,367 @@
+//! From endpoints to bound sockets, with their options.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use echo_core::endpoint::DEFAULT_PORT;
+use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::config::Config;
+use crate::event::{Address, Events};
+use crate::fault;
+use crate::socket::listener::{Bound, Listener, StreamListener};
+use crate::socket::{datagram, open, unix};
+
+/// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
+/// overflows; the system lowers this to its own limit (`net.core.somaxconn`, 4,096 on Linux).
+const BACKLOG: i32 = 4096;
+
+/// How often port 0 is tried again when the port the system chose for TCP is taken for UDP.
+const PORT_TRIES: usize = 32;
+
+/// Binds every endpoint, or none.
+pub(crate) fn bind_all(config: &Config, events: &Events) -> Result<Vec<Bound>, Failure> {
+    let mut bound = Vec::new();
+    match bind_each(config, events, &mut bound) {
+        Ok(()) => Ok(bound),
+        Err(failure) => {
+            close_all(bound, events);
+            Err(failure)
+        }
+    }
+}
+
+/// Closes what was bound.
+pub(crate) fn close_all(bound: Vec<Bound>, events: &Events) {
+    for socket in bound {
+        socket.close(events);
+    }
+}
+
+fn bind_each(config: &Config, events: &Events, bound: &mut Vec<Bound>) -> Result<(), Failure> {
+    if config.listen.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "nothing to listen on; give an endpoint with --listen"
+        )));
+    }
+    // What one socket takes depends on all the others.
+    let listen = config.listen.iter().map(Place::of);
+    let places = Places(listen.collect::<Result<_, _>>()?);
+    for place in &places.0 {
+        match place.endpoint {
+            Endpoint::Unix(path) => bound.push(
+                unix::bind(path, backlog(config, Transport::Unix), events).map_err(Failure::bad)?,
+            ),
+            Endpoint::Inet { .. } => bound.extend(bind_inet(config, events, place, &places)?),
+        }
+    }
+    Ok(())
+}
+
+/// An endpoint, and the addresses that its host has; a path has none.
+struct Place<'a> {
+    endpoint: &'a Endpoint,
+    transports: &'static [Transport],
+    addresses: Vec<SocketAddr>,
+    /// Whether the host is an address itself.
+    literal: bool,
+}
+
+struct Places<'a>(Vec<Place<'a>>);
+
+impl<'a> Place<'a> {
+    fn of(endpoint: &'a Endpoint) -> Result<Self, Failure> {
+        let (transport, host, port) = match endpoint {
+            Endpoint::Inet {
+                transport,
+                host,
+                port,
+            } => (transport, host, *port),
+            Endpoint::Unix(_) => (&Some(Transport::Unix), &String::new(), 0),
+        };
+        let transports = match transport {
+            Some(Transport::Tcp) => &[Transport::Tcp][..],
+            Some(Transport::Udp) => &[Transport::Udp],
+            Some(Transport::Unix) => &[Transport::Unix],
+            None => &[Transport::Tcp, Transport::Udp],
+        };
+        let addresses = match endpoint {
+            Endpoint::Unix(_) => Vec::new(),
+            Endpoint::Inet { .. } => resolve(host, port)
+                .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?,
+        };
+        let literal = host.contains(':') || host.parse::<IpAddr>().is_ok();
+        Ok(Place {
+            endpoint,
+            transports,
+            addresses,
+            literal,
+        })
+    }
+}
+
+impl Places<'_> {
+    /// The addresses listed for sockets of this kind, by what holds of their place.
+    fn at(
+        &self,
+        transport: Transport,
+        port: u16,
+        which: fn(&Place<'_>) -> bool,
+    ) -> impl Iterator<Item = &SocketAddr> {
+        let same = move |place: &&Place<'_>| place.transports.contains(&transport) && which(place);
+        let places = self.0.iter().filter(same);
+        let addresses = places.flat_map(|place| &place.addresses);
+        addresses.filter(move |address| address.port() == port && port != 0)
+    }
+
+    /// `[::]` takes IPv4 too, unless an IPv4 endpoint on the same port is listed.
+    fn takes_ipv4(&self, transport: Transport, address: SocketAddr) -> bool {
+        let mut listed = self.at(transport, address.port(), |_| true);
+        address.ip().is_unspecified() && !listed.any(SocketAddr::is_ipv4)
+    }
+
+    /// Whether one of a name's addresses is listed by itself, or among all of its family.
+    fn lists(&self, transport: Transport, address: SocketAddr) -> bool {
+        let mut listed = self.at(transport, address.port(), |place| place.literal);
+        listed.any(|other| {
+            let all = other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4();
+            all || *other == address
+        })
+    }
+}
+
+/// Why one socket could not be bound.
+struct BindError {
+    transport: Transport,
+    address: SocketAddr,
+    error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BindError {
+            transport,
+            address,
+            error,
+        } = self;
+        write!(f, "cannot listen on {transport} {}: ", Zoned(*address))?;
+        match error.kind() {
+            io::ErrorKind::InvalidInput if is_without_zone(address) => write!(
+                f,
+                "such an address is another machine on each network; name this one's, as in \
+                 [fe80::1%eth0]:{DEFAULT_PORT}"
+            ),
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "the port is in use; stop the program that holds it (`ss -lnp` names it), or choose \
+                 another with --listen"
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another \
+                 with --listen"
+            ),
+            io::ErrorKind::AddrNotAvailable => write!(
+                f,
+                "this machine has no such address; `ip address` lists those it has, 0.0.0.0 and \
+                 [::] stand for all"
+            ),
+            _ if is_out_of_files(error) => {
+                write!(f, "{}; raise the open-file limit (ulimit -n)", cause(error))
+            }
+            _ => write!(f, "{}; choose another address with --listen", cause(error)),
+        }
+    }
+}
+
+fn is_without_zone(address: &SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    [Errno::MFILE, Errno::NFILE].contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
+}
+
+fn bind_inet(
+    config: &Config,
+    events: &Events,
+    place: &Place<'_>,
+    places: &Places<'_>,
+) -> Result<Vec<Bound>, Failure> {
+    let is_chosen = place.addresses.iter().all(|address| address.port() == 0);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match bind_addresses(config, events, place, places) {
+            // The port that the first socket was given is taken for a later one.
+            Err(e)
+                if is_chosen
+                    && e.error.kind() == io::ErrorKind::AddrInUse
+                    && tries < PORT_TRIES => {}
+            outcome => return outcome.map_err(|error| Failure::bad(anyhow!("{error}"))),
+        }
+    }
+}
+
+/// Binds all transports on all addresses of a place, with one port number for all.
+fn bind_addresses(
+    config: &Config,
+    events: &Events,
+    place: &Place<'_>,
+    places: &Places<'_>,
+) -> Result<Vec<Bound>, BindError> {
+    let mut bound: Vec<Bound> = Vec::new();
+    let mut missing = None;
+    for &address in &place.addresses {
+        for &transport in place.transports {
+            let mut address = address;
+            if let Some(first) = bound.first().and_then(|first| first.address.socket()) {
+                address.set_port(first.port());
+            }
+            if !place.literal && places.lists(transport, address) {
+                continue;
+            }
+            let only_v6 = !places.takes_ipv4(transport, address);
+            let failed = |error| BindError {
+                transport,
+                address,
+                error,
+            };
+            match bind_socket(config, events, transport, address, only_v6).map_err(failed) {
+                Ok(socket) => bound.push(socket),
+                // A name may resolve to an address family that this machine does not run.
+                Err(e) if !place.literal && e.error.kind() == io::ErrorKind::AddrNotAvailable => {
+                    missing = Some(e);
+                }
+                Err(error) => {
+                    close_all(bound, events);
+                    return Err(error);
+                }
+            }
+        }
+    }
+    match missing {
+        Some(error) if bound.is_empty() => Err(error),
+        _ => Ok(bound),
+    }
+}
+
+/// A host's addresses, each once.
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if host.contains(':') {
+        return Zoned::at(host, port).map(|Zoned(address)| vec![address]);
+    }
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        format!(
+            "{host:?} could not be resolved: {error}; check the spelling, or give an IP address"
+        )
+    })?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(format!("{host:?} has no address; give an IP address"));
+    }
+    Ok(addresses)
+}
+
+fn bind_socket(
+    config: &Config,
+    events: &Events,
+    transport: Transport,
+    address: SocketAddr,
+    only_v6: bool,
+) -> io::Result<Bound> {
+    let (kind, protocol) = match transport {
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+        Transport::Tcp | Transport::Unix => (Type::STREAM, Protocol::TCP),
+    };
+    let opening = open(events, Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        opening.socket().set_only_v6(only_v6)?;
+    }
+    match transport {
+        Transport::Tcp | Transport::Unix => {
+            // Lets a restarted server bind while old connections are in TIME_WAIT; two listeners
+            // still cannot share a port. Never set for UDP, where two sockets could.
+            opening.socket().set_reuse_address(true)?;
+            opening.bind(&address.into())?;
+            set_stream_options(config, opening.socket())?;
+            if fault::refuses_all(&config.fault) {
+                // Or another program that sets it could bind there too, and listen.
+                opening.socket().set_reuse_address(false)?;
+                return Ok(Bound {
+                    address: Address::Tcp(local_address(opening.socket())?),
+                    listener: Listener::Refusing(opening.ready()),
+                });
+            }
+            opening.listen(backlog(config, Transport::Tcp))?;
+            let listener = std::net::TcpListener::from(opening.ready());
+            Ok(Bound {
+                address: Address::Tcp(listener.local_addr()?),
+                listener: Listener::Stream(StreamListener::Tcp(mio::net::TcpListener::from_std(
+                    listener,
+                ))),
+            })
+        }
+        Transport::Udp => {
+            datagram::ask_for_room(opening.socket());
+            opening.bind(&address.into())?;
+            let socket = UdpSocket::from(opening.ready());
+            Ok(Bound {
+                address: Address::Udp(socket.local_addr()?),
+                listener: Listener::Udp(socket),
+            })
+        }
+    }
+}
+
+/// How many connections the system may hold ready: fewer where a fault leaves them waiting.
+fn backlog(config: &Config, transport: Transport) -> i32 {
+    fault::backlog(&config.fault, transport, 1).unwrap_or(BACKLOG)
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// The options of a connection, set once on the listener: accepted sockets inherit them.
+fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    // Urgent data is part of what the peer sent, and comes back in its place.
+    socket.set_out_of_band_inline(true)?;
+    let keepalive = Duration::from(config.keepalive);
+    if keepalive.is_zero() {
+        return Ok(());
+    }
+    // Probes start after the given time and take as long again: 4 of them, spread evenly. The
+    // system counts in whole seconds.
+    let idle = keepalive.max(Duration::from_secs(1));
+    let interval = (idle / 4).max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(interval)
+            .with_retries(4),
+    )?;
+    // The same bound for a peer that vanished while data was on its way to it, but never sooner
+    // than the write timeout: to the system, a peer that does not read looks the same. It holds for
+    // silent peers, too: where it is set, Linux asks no more how many probes had no answer.
+    #[cfg(target_os = "linux")]
+    if config.write_timeout.0 > Duration::ZERO {
+        // In milliseconds, in 31 bits: some 24 days, after which a longer write timeout is ours alone.
+        let timeout = (idle * 2).max(config.write_timeout.into());
+        socket.set_tcp_user_timeout(Some(timeout.min(Duration::from_millis(i32::MAX as u64))))?;
+    }
+    Ok(())
+}

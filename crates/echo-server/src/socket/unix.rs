@@ -1,0 +1,126 @@
+//! Listening on a path: whose it is, and what is left behind there.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use anyhow::anyhow;
+use echo_core::cause;
+use echo_core::path::shown;
+use socket2::{Domain, SockAddr, Type};
+
+use crate::event::{Address, Events};
+use crate::file::{self, Lock, OwnFile};
+use crate::socket::listener::{Bound, Listener, StreamListener};
+use crate::socket::open;
+
+/// A Unix socket's file, and the right to it; nothing in the abstract namespace.
+pub(crate) struct SocketFile {
+    // In this order: the right goes last.
+    _socket: OwnFile,
+    _right: Lock,
+}
+
+/// Binds a path, unless another has it.
+pub(super) fn bind(path: &Path, backlog: i32, events: &Events) -> anyhow::Result<Bound> {
+    let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", shown(path));
+    let refused = |error: io::Error| {
+        fail(match error.kind() {
+            io::ErrorKind::NotFound => "its directory does not exist; create it first".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                "permission denied; choose a directory you may write to".to_owned()
+            }
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
+                "the path is too long for a socket (108 bytes on Linux); choose a shorter one"
+                    .to_owned()
+            }
+            io::ErrorKind::AlreadyExists => {
+                "a file beside it, of its name and .lock, is no lock; choose another path"
+                    .to_owned()
+            }
+            _ => format!("{}; choose another path", cause(&error)),
+        })
+    };
+    let opening = open(events, Domain::UNIX, Type::STREAM, None).map_err(refused)?;
+    let address = SockAddr::unix(path).map_err(refused)?;
+    let file = if address.as_pathname().is_some() {
+        let right = Lock::take(path).map_err(refused)?;
+        let right = right.ok_or_else(|| fail(SERVED.to_owned()))?;
+        remove_stale(events, path).map_err(fail)?;
+        opening.bind(&address).map_err(refused)?;
+        Some(SocketFile {
+            _socket: OwnFile::at(path).map_err(refused)?,
+            _right: right,
+        })
+    } else {
+        opening.bind(&address).map_err(refused)?;
+        None
+    };
+    opening.listen(backlog).map_err(refused)?;
+    let listener = UnixListener::from(opening.ready());
+    Ok(Bound {
+        address: Address::Unix(path.to_owned()),
+        listener: Listener::Stream(StreamListener::Unix(
+            file,
+            mio::net::UnixListener::from_std(listener),
+        )),
+    })
+}
+
+/// Why a path is not taken over.
+const SERVED: &str = "another server listens there; stop it, or choose another path";
+
+/// Removes a socket file that no server has; anything else that is in the way stays.
+fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err("a file of that name exists and is no socket; choose another path".to_owned());
+    }
+    // Without waiting: a server that hangs has a full queue, and would be waited for for ever.
+    let probe = || {
+        let probe = open(events, Domain::UNIX, Type::STREAM, None)?;
+        probe.connect(&SockAddr::unix(path)?)
+    };
+    match probe() {
+        // One that is bound and does not listen yet refuses, too.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_bound(path) => {
+            std::fs::remove_file(path).map_err(|error| {
+                let cause = cause(&error);
+                format!("the socket file left behind there cannot be removed: {cause}")
+            })
+        }
+        _ => Err(SERVED.to_owned()),
+    }
+}
+
+/// Whether the system lists a socket that may be bound to `path`: by the whole path or, where one
+/// was bound by a path from wherever its program was, by the name.
+fn is_bound(path: &Path) -> bool {
+    let table = std::fs::read("/proc/net/unix").unwrap_or_default();
+    table.split(|byte| *byte == b'\n').any(|line| {
+        // Seven columns before it, none of which has a slash.
+        let mut columns = line
+            .splitn(2, |byte| *byte == b':')
+            .nth(1)
+            .unwrap_or_default();
+        for _ in 0..6 {
+            columns = columns.trim_ascii_start();
+            let end = columns.iter().position(|byte| *byte == b' ');
+            columns = &columns[end.unwrap_or(columns.len())..];
+        }
+        let listed = Path::new(OsStr::from_bytes(
+            columns.strip_prefix(b" ").unwrap_or_default(),
+        ));
+        match listed.is_absolute() {
+            true => file::is_same(listed, path),
+            false => listed
+                .file_name()
+                .is_some_and(|name| Some(name) == path.file_name()),
+        }
+    })
+}
