@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::escape::printable;
 use crate::path::{FilePath, of_socket, shown};
 
 /// The host both programs use when none is given.
@@ -193,9 +194,12 @@ fn host_and_port(address: &str) -> Result<(&str, u16), ParseEndpointError> {
         Ok(port) => bad(format!("the host is missing; write {DEFAULT_HOST}:{port}")),
         _ if host.is_empty() => bad("nothing is named; write HOST:PORT"),
         _ if host.contains(':') => bad(format!(
-            "the port is missing; write [{host}]:{DEFAULT_PORT}"
+            "the port is missing; write HOST:PORT, such as [{host}]:{DEFAULT_PORT}"
         )),
-        _ => bad(format!("the port is missing; write {host}:{DEFAULT_PORT}")),
+        _ => bad(format!(
+            "the port is missing; write HOST:PORT, such as {}:{DEFAULT_PORT}",
+            printable(host)
+        )),
     })?;
     if host.is_empty() {
         return Err(bad(format!(
