@@ -25,6 +25,10 @@ const MAX_BULK: u8 = 2 * BULK;
 /// Splicing less than this at a time costs more than copying it.
 const SPLICE_MIN: usize = 16 << 10;
 
+/// Reads that a pipe collects before it is emptied: a write of 64 KiB at a time would cost more than
+/// copying, too. Half of what a turn may read.
+const FILLS: u32 = 8;
+
 /// How long input is discarded after we ended a connection on our own account. Closing with input
 /// unread would send a reset, which may destroy at the peer what was echoed before.
 const LINGER: Duration = Duration::from_secs(1);
@@ -276,27 +280,34 @@ impl Peer {
             self.bulk = 0;
             return Ok(None);
         };
-        let outcome = pipe.fill(&self.stream, room);
-        turn.budget.spend(*outcome.as_ref().unwrap_or(&0));
-        let n = match outcome {
-            Ok(n) if n > 0 => n,
-            outcome => {
-                turn.pipes.put(pipe);
-                let flow = outcome.err().and_then(|error| unread(&error));
-                // Only a read can tell the end from a stop at urgent data.
-                if flow.is_none() {
-                    self.bulk = 0;
+        for _ in 0..FILLS {
+            let outcome = pipe.fill(&self.stream, room);
+            turn.budget.spend(*outcome.as_ref().unwrap_or(&0));
+            let n = match outcome {
+                Ok(n) if n > 0 => n,
+                // What stopped it will stop it again, once the pipe is empty.
+                _ if !pipe.is_empty() => break,
+                outcome => {
+                    turn.pipes.put(pipe);
+                    let flow = outcome.err().and_then(|error| unread(&error));
+                    // Only a read can tell the end from a stop at urgent data.
+                    if flow.is_none() {
+                        self.bulk = 0;
+                    }
+                    return Ok(flow);
                 }
-                return Ok(flow);
+            };
+            self.bulk = match n < SPLICE_MIN {
+                true => self.bulk - 1,
+                false => MAX_BULK,
+            };
+            self.count_received(turn, n);
+            let id = self.id;
+            turn.events.trace(|| Kind::Received { id, bytes: n });
+            if n < room || turn.budget.to_read(room) != Some(room) {
+                break;
             }
-        };
-        self.bulk = match n < SPLICE_MIN {
-            true => self.bulk - 1,
-            false => MAX_BULK,
-        };
-        self.count_received(turn, n);
-        let id = self.id;
-        turn.events.trace(|| Kind::Received { id, bytes: n });
+        }
         let flow = self.outbox.send_pipe(pipe, &mut self.stream, turn);
         flow.map(Some).map_err(|error| reason(&error))
     }

@@ -110,9 +110,14 @@ impl Socket {
     }
 
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.collect(buffer, 0)
+    }
+
+    /// Reads behind the first `held` bytes of `buffer`, which are to be written later.
+    pub(crate) fn collect(&self, buffer: &mut [u8], held: usize) -> io::Result<usize> {
         let mut wire = self.wire();
-        let (at, n) = (wire.read, wire.take_in(buffer.len())?);
-        let mut rest = buffer;
+        let mut rest = &mut buffer[held..];
+        let (at, n) = (wire.read, wire.take_in(rest.len(), held)?);
         for part in content(at, n) {
             let (here, after) = rest.split_at_mut(part.len());
             here.copy_from_slice(part);
@@ -152,11 +157,11 @@ impl Wire {
         }
     }
 
-    fn take_in(&mut self, most: usize) -> io::Result<usize> {
+    fn take_in(&mut self, most: usize, held: usize) -> io::Result<usize> {
         if self.refused && self.faithful {
             self.breaks("nothing is read while something is owed that found no room");
         }
-        if self.strict && self.written != self.read {
+        if self.strict && self.written + held as u64 != self.read {
             self.breaks("nothing is read while something is owed");
         }
         self.enter()?;
