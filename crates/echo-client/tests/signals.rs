@@ -1,4 +1,4 @@
-//! Signals and standard streams, as whoever starts the client leaves them.
+//! Signals, standard streams and limits, as whoever starts the client leaves them.
 
 mod common;
 
@@ -164,4 +164,30 @@ fn a_refused_thread_is_an_error_in_words() {
             assert!(start.elapsed() < Duration::from_secs(10));
         }
     }
+}
+
+#[test]
+fn too_few_descriptors_are_an_error_in_words() {
+    let echo = echo();
+    let mut codes = Vec::new();
+    for limit in 4..=12 {
+        let mut client = Command::new("prlimit");
+        client.arg(format!("--nofile={limit}"));
+        client.args([env!("CARGO_BIN_EXE_echo-client"), &echo.tcp]);
+        let output = client.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        codes.push(output.status.code());
+        if output.status.code() != Some(0) {
+            assert!(told.contains("ulimit -n"), "{limit}: {told}");
+            assert!(
+                !told.contains("TIME_WAIT") && !told.contains("route"),
+                "{told}"
+            );
+        }
+    }
+    assert!(
+        codes.contains(&Some(1)) && codes.contains(&Some(3)),
+        "{codes:?}"
+    );
+    assert_eq!(codes.last(), Some(&Some(0)), "{codes:?}");
 }

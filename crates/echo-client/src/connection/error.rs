@@ -125,7 +125,7 @@ impl ErrorKind {
             }
             ErrorKind::Exhausted => {
                 "close connections or wait for TIME_WAIT to pass, connect from another address with \
-                 --bind, or raise the limit (ulimit -n, net.ipv4.ip_local_port_range)"
+                 --bind, or raise the limit (net.ipv4.ip_local_port_range)"
             }
             ErrorKind::Local => {
                 "give an address of this machine and a free port, or leave --bind out"
@@ -260,6 +260,11 @@ impl Told {
             cause: cause.to_owned(),
             remedy,
         };
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        if let Some(Errno::MFILE | Errno::NFILE) = errno {
+            let remedy = "raise the limit of open files (ulimit -n), or open fewer";
+            return told(kind, &cause(error), remedy);
+        }
         let remote = match address {
             Address::Unix(path) if is_no_socket(path) => {
                 let remedy = "give the path of the socket that echo-server listens on";
@@ -272,7 +277,6 @@ impl Told {
             Address::Unix(_) => return told(kind, &cause(error), kind.remedy()),
             Address::Tcp(remote) | Address::Udp(remote) => remote,
         };
-        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         match (kind, errno) {
             (_, Some(Errno::INVAL)) if lacks_zone(remote) => told(
                 ErrorKind::Unreachable,
@@ -285,7 +289,15 @@ impl Told {
                 "turn it on, or give a name or an address of IPv4",
             ),
             // Where it is not for want of a port, a datagram would not find a way either.
-            (ErrorKind::Exhausted | ErrorKind::Unreachable, Some(errno)) if !has_route(remote) => {
+            (
+                _,
+                Some(
+                    errno @ (Errno::ADDRNOTAVAIL
+                    | Errno::NETUNREACH
+                    | Errno::HOSTUNREACH
+                    | Errno::NETDOWN),
+                ),
+            ) if !has_route(remote) => {
                 let cause = match errno {
                     Errno::ADDRNOTAVAIL => {
                         "this machine has no address to reach it from".to_owned()
