@@ -16,8 +16,8 @@ pub enum Load {
     /// The same from the plainest generator, which counts bytes whether or not they make a whole
     /// message.
     Plain(Shape),
-    /// Connect, one echo, close, on that many threads.
-    Churn { threads: usize },
+    /// Connect, one echo, close: our client, on as many connections at a time.
+    Churn(Shape),
     /// Datagrams from our client, a system call each.
     Datagrams(Shape),
     /// One message after another from `echo-client ping`.
@@ -74,11 +74,13 @@ impl Load {
     ) -> Result<Command> {
         let (mode, numbers) = match self {
             Load::Client(shape) => return client(ours, shape, &[], &address, time),
+            Load::Churn(shape) => {
+                return client(ours, shape, &["--new-connection"], &address, time);
+            }
             Load::Datagrams(shape) => return client(ours, shape, &["--udp"], &address, time),
             Load::Ping { size } => return ping(ours, size, "0", &address, time),
             Load::Beside => return ping(ours, 64, "1ms", &address, time),
             Load::Plain(s) => ("tcp", vec![s.connections, s.size, s.depth]),
-            Load::Churn { threads } => ("churn", vec![threads]),
             Load::Blocking { size } => ("blocking", vec![size]),
             Load::Trains { size, trains } => ("trains", vec![size, trains]),
         };
@@ -122,7 +124,11 @@ impl Load {
             number.with_context(|| format!("the load's report has no {key}"))
         };
         let (echoes, bytes, from, to) = match self {
-            Load::Client(_) | Load::Datagrams(_) | Load::Ping { .. } | Load::Beside => {
+            Load::Client(_)
+            | Load::Churn(_)
+            | Load::Datagrams(_)
+            | Load::Ping { .. }
+            | Load::Beside => {
                 let from = ended.saturating_sub(number("elapsed_ns")? as u128);
                 ("unique", "received_bytes", from, ended)
             }

@@ -128,7 +128,11 @@ pub const ROWS: &[Row] = &[
     Row {
         key: "churn",
         title: "connect, one echo, close",
-        load: Load::Churn { threads: 8 },
+        load: Load::Churn(Shape {
+            connections: 8,
+            size: 64,
+            depth: 1,
+        }),
         figure: Figure::PerConnection,
         targets: &[target(Echo, Mio, 1.05), target(EchoTold, Echo, 1.10)],
         others: &[],

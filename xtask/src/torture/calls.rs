@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::plan::{End, Ground, Lasting, PLANS, Plan};
+use super::plan::{Ground, Lasting, PLANS, Plan};
 use super::trial::{self, Case, LOG};
 use super::{Arena, Outcome, victim};
 
@@ -76,10 +76,8 @@ pub fn fail(arena: &mut Arena) -> Result<Outcome> {
 fn cases_of(ground: &Ground, plan: &'static Plan) -> Result<Vec<Case>> {
     let log = ground.path("strace");
     let wrapper = format!("strace -D -f -o {}", log.display());
-    match plan.play(ground, &wrapper, Lasting::Once)? {
-        End::Overcome => {}
-        end => bail!("without any failure: {end:?}"),
-    }
+    // A slow tracer may cost a datagram, which is told; what is called is seen all the same.
+    plan.play(ground, &wrapper, Lasting::Once)?;
     let counts = counts(&log)?;
     let mut cases = Vec::new();
     for (call, errors) in ERRORS.lines().filter_map(|line| line.split_once(' ')) {

@@ -300,7 +300,7 @@ pub fn judge(finished: &Finished, wrapper: &str) -> Result<End> {
         stdout,
         stderr,
     } = finished;
-    let in_words = !stderr.contains("panicked");
+    let in_words = !stderr.contains("panicked") && !stderr.contains("(os error");
     // Who cannot write cannot tell.
     let is_silent = stderr.is_empty() && stdout.is_empty() && !wrapper.contains("trace=write");
     // The failure met the pair of sockets that tells of signals, which cannot fail like this.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::event::{Limit, PeerAddress, Stop};
@@ -139,15 +139,14 @@ pub(crate) fn network(ip: IpAddr) -> IpAddr {
 
 /// Raises the soft open-file limit to the hard one, and returns it.
 fn raise_open_files() -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    let soft = std::mem::replace(&mut limit.current, limit.maximum);
-    let files = match setrlimit(Resource::Nofile, limit) {
-        Ok(()) => limit.maximum,
-        Err(_) => soft,
+    // A filter of system calls may refuse this, for which rustix has no error but a panic. What a
+    // system grants at the least is then taken for granted.
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1024;
     };
-    files.map_or(usize::MAX, |files| {
-        usize::try_from(files).unwrap_or(usize::MAX)
-    })
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let files = if raised.is_ok() { hard } else { soft };
+    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 /// Descriptors that are open now.

@@ -4,7 +4,6 @@
 //! the server's CPU can be read between the same two moments.
 
 mod blocking;
-mod churn;
 mod tcp;
 mod udp;
 
@@ -13,7 +12,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 const USAGE: &str = "usage: load tcp ADDRESS CONNECTIONS SIZE DEPTH MILLISECONDS
-       load churn ADDRESS THREADS MILLISECONDS
        load blocking ADDRESS SIZE MILLISECONDS
        load trains ADDRESS SIZE TRAINS MILLISECONDS";
 
@@ -61,7 +59,6 @@ fn parse(args: &[String]) -> Option<Run> {
                 millis(time),
             )
         }),
-        ("churn", &[threads, time]) => Box::new(move || churn::run(address, threads, millis(time))),
         ("blocking", &[size, time]) => Box::new(move || blocking::run(address, size, millis(time))),
         ("trains", &[size, trains, time]) => {
             Box::new(move || udp::trains(address, size, trains, millis(time)))
