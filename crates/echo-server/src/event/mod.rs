@@ -105,6 +105,8 @@ pub enum Kind {
         received: u64,
         /// Bytes sent back.
         sent: u64,
+        /// Time since it was accepted.
+        lasted: Duration,
     },
     /// Datagrams arrived from one source with one call.
     DatagramsReceived(Datagrams),

@@ -95,9 +95,11 @@ fn fields(kind: &Kind) -> Value {
             reason,
             received,
             sent,
+            lasted,
         } => json!({
             "connection": id, "peer": end(peer), "reason": code(reason),
             "detail": reason.to_string(), "received_bytes": received, "sent_bytes": sent,
+            "duration_ns": ns(*lasted),
         }),
         Kind::DatagramsReceived(sum) | Kind::DatagramsAnswered(sum) => {
             datagrams(sum, json!({ "received_bytes": sum.bytes }))
@@ -253,6 +255,7 @@ mod tests {
             reason: Reason::Frame(FrameError::TooLong { len: 9, max: 8 }),
             received: 9,
             sent: 0,
+            lasted: Duration::from_nanos(7),
         };
         assert_eq!(
             lines(vec![accepted, closed]),
@@ -260,7 +263,7 @@ mod tests {
                 "{\"time_unix_ns\":1700000000000000001,\"event\":\"accepted\",\"connection\":1,\
                  \"local\":\"127.0.0.1:5346\",\"peer\":\"127.0.0.1:53412\",\"transport\":\"tcp\"}\n",
                 "{\"time_unix_ns\":1700000000000000001,\"event\":\"closed\",\"connection\":1,\
-                 \"detail\":\"frame of 9 bytes or more is over the limit of 8\",\
+                 \"detail\":\"frame of 9 bytes or more is over the limit of 8\",\"duration_ns\":7,\
                  \"peer\":\"127.0.0.1:53412\",\"reason\":\"frame-too-long\",\"received_bytes\":9,\
                  \"sent_bytes\":0}\n",
             ]

@@ -32,6 +32,7 @@ pub(super) fn closed(id: ConnectionId, received: u64, sent: u64) -> Kind {
         reason,
         received,
         sent,
+        lasted: Duration::from_secs(1),
     }
 }
 
@@ -88,6 +89,7 @@ pub(super) fn events() -> Vec<Kind> {
         reason,
         received: 1,
         sent: 0,
+        lasted: Duration::ZERO,
     }));
     let reasons = [
         DropReason::ServicePort,

@@ -78,6 +78,7 @@ fn line(out: &mut String, event: &Event) {
             reason,
             received,
             sent,
+            lasted: _,
         } => writeln!(
             out,
             "Closed: {peer} (#{id}): received {}, sent {}: {reason}",
@@ -287,6 +288,7 @@ mod tests {
             },
             received: 0,
             sent: 0,
+            lasted: Duration::ZERO,
         });
         let text = written(Level::Connections, kinds);
         let last = text.lines().last().unwrap();

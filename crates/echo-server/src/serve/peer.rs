@@ -90,6 +90,8 @@ pub(crate) struct Peer {
     pub(crate) id: ConnectionId,
     pub(crate) address: PeerAddress,
     pub(crate) received: u64,
+    /// When it came.
+    pub(crate) since: Instant,
     /// When a byte last moved.
     active: Instant,
     /// This peer's deadline among the worker's timers.
@@ -135,6 +137,7 @@ impl Peer {
             id: accepted.id,
             address: accepted.address,
             received: 0,
+            since: now,
             active: now,
             armed: None,
             queued: false,

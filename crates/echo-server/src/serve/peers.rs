@@ -222,6 +222,7 @@ impl Peers {
         let load = &self.shared.inboxes[self.index].load;
         load.fetch_sub(1, Ordering::Relaxed);
         let (received, sent) = (peer.received, peer.outbox.sent());
+        let clock = self.clock;
         self.shared.events.close(peer.stream);
         self.shared.events.tell(|| Kind::Closed {
             id: peer.id,
@@ -229,6 +230,7 @@ impl Peers {
             reason,
             received,
             sent,
+            lasted: clock().saturating_duration_since(peer.since),
         });
         // Whoever comes into its place is told after it.
         drop(peer.permit);
