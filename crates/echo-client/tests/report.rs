@@ -5,7 +5,11 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Scratch, closed_port, echo, faulty, run, start, udp};
-use echo_client::report;
+use echo_client::connection::ErrorKind;
+use echo_client::interrupt::Why;
+use echo_client::report::{
+    self, Counts, Fault, Generator, Latency, Load, Mode, Report, Second, Text,
+};
 use serde_json::Value;
 
 /// Says where `document` is not as `schema` has it. A keyword that it does not know is an error
@@ -243,4 +247,82 @@ fn a_run_that_is_stopped_says_so_wherever_it_is_shown() {
     let page = std::fs::read_to_string(&page).expect("a page");
     let banner = page.find("<strong>CUT SHORT</strong>").expect("a banner");
     assert!(banner < page.find("<svg").expect("a picture"));
+}
+
+fn sample() -> Report {
+    let mut report = Report {
+        mode: Mode::Bench,
+        load: Some(Load::Rate { per_s: 0.1 + 0.2 }),
+        elapsed: Duration::from_nanos(2_500_000_001),
+        jitter: Some(Duration::from_nanos(7)),
+        service: Some(Latency::new()),
+        counts: Counts {
+            sent: 1000,
+            received: 999,
+            unique: 999,
+            lost: 1,
+            connections: 4,
+            ..Counts::default()
+        },
+        errors: [(ErrorKind::NotFound, 3)].into(),
+        fault: Some(Fault::new(ErrorKind::NotFound, "\u{e9}\"<&")),
+        generator: Some(Generator {
+            busiest_share: Some(1.0 / 3.0),
+            ..Generator::default()
+        }),
+        seconds: vec![Second::default()],
+        notes: vec!["a note".into()],
+        ..Report::default()
+    };
+    for ns in (0..999).map(|i| 12_345 + i * i * 977) {
+        report.rtt.record(Duration::from_nanos(ns));
+    }
+    report
+}
+
+#[test]
+fn what_is_written_reads_back_into_the_same_document_and_text() {
+    let mut failed = sample();
+    let thresholds = "p99>2ms,rate<3.3,loss>7%".parse().unwrap();
+    failed.conclude(Some(&thresholds), Some(Why::Signal));
+    let mut unknown = Report::default();
+    unknown.conclude(Some(&thresholds), None);
+    for report in [failed, unknown, Report::default()] {
+        let text = report::json(&report);
+        let read = report::read(&text).unwrap();
+        assert_eq!(report::json(&read), text);
+        assert_eq!(report::html(&read), report::html(&report));
+        assert_eq!(Text::new(&read).to_string(), Text::new(&report).to_string());
+    }
+}
+
+#[test]
+fn what_is_no_document_is_told() {
+    let text = report::json(&sample());
+    let other = text.replacen("\"schema\": 2", "\"schema\": 1", 1);
+    let count = text.replacen("\"rtt_samples\": 999", "\"rtt_samples\": 998", 1);
+    for (text, words) in [
+        ("{", "no JSON"),
+        ("{}", "schema is null"),
+        (&other, "schema is 1"),
+        (&count, "rtt_histogram is damaged: it has 999 samples"),
+        (
+            &text.replace("HISTFA", "HASTFA"),
+            "rtt_histogram is damaged",
+        ),
+    ] {
+        let error = report::read(text).expect_err(words);
+        assert!(format!("{error:#}").contains(words), "{error:#}");
+    }
+}
+
+#[test]
+fn a_figure_that_is_not_known_is_null_and_numbers_have_six_digits() {
+    let document: Value = serde_json::from_str(&report::json(&Report::default())).unwrap();
+    for key in ["rtt_min_ns", "rtt_p50_ns", "rtt_p99_ns", "rtt_p99_9_ns"] {
+        assert!(document.get(key).is_some_and(Value::is_null), "{key}");
+    }
+    let document: Value = serde_json::from_str(&report::json(&sample())).unwrap();
+    assert_eq!(document["echoes_per_s"], 399.6);
+    assert_eq!(document["loss_percent"], 0.1);
 }
