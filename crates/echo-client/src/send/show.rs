@@ -1,6 +1,7 @@
 //! Shows what comes back: as it is, or as a line of text in which nothing acts on a terminal.
 
 use std::fmt;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use echo_core::Failure;
@@ -38,6 +39,8 @@ pub struct Show {
     /// The result is a document.
     is_silent: bool,
     progress: Progress,
+    /// Some progress was shown, so that the end is told too.
+    is_slow: bool,
     start: Instant,
     /// How long a file is.
     total: Option<u64>,
@@ -58,8 +61,12 @@ impl Show {
             raw: config.raw,
             is_silent: config.json,
             progress: Progress::new(),
+            is_slow: false,
             start: Instant::now(),
-            total: source.len,
+            // Where the bytes themselves fill the terminal, nothing is to be seen between them.
+            total: source
+                .len
+                .filter(|_| !config.raw || !io::stdout().is_terminal()),
             is_stream: source.is_stream,
             headers: Headers::new(framing),
             is_identical: true,
@@ -90,7 +97,8 @@ impl Show {
 
     /// Ends what [`Show::progress`] tells, if it has told anything.
     pub fn sum_up(&mut self, received: u64, elapsed: Duration) {
-        if self.progress.clear() {
+        self.is_slow |= self.progress.clear();
+        if self.is_slow {
             output::note(Speed { received, elapsed });
         }
     }
@@ -162,6 +170,7 @@ impl Show {
         self.pending.clear();
         self.count = 0;
         self.has_shown = true;
+        self.is_slow |= self.progress.clear();
         output::line(line).map_err(output::failure)
     }
 }
