@@ -144,25 +144,22 @@ fn banner(page: &mut String, report: &Report) {
         page,
         format_args!("<section class=\"banner {class}\"><strong>{name}</strong>"),
     );
-    for reason in outcome.told(&report.verdicts) {
-        add(page, format_args!("<p>{}</p>", Escaped(&reason)));
+    let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
+    let held = held.map(ToString::to_string);
+    for line in outcome.told(&report.verdicts).into_iter().chain(held) {
+        add(page, format_args!("<p>{}</p>", Escaped(&line)));
     }
     page.push_str("</section>\n");
 }
 
-/// What was kept, and what to bear in mind.
+/// What to bear in mind.
 fn told(page: &mut String, report: &Report) {
-    let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
-    let verdicts = held.map(|verdict| ("good", verdict.to_string()));
-    let notes = report.notes.iter().map(|note| ("note", note.clone()));
-    let items: Vec<_> = verdicts.chain(notes).collect();
-    if items.is_empty() {
+    if report.notes.is_empty() {
         return;
     }
     page.push_str("<ul class=\"told\">\n");
-    for (class, text) in items {
-        let text = Escaped(&text);
-        add(page, format_args!("<li class=\"{class}\">{text}</li>\n"));
+    for note in &report.notes {
+        add(page, format_args!("<li>{}</li>\n", Escaped(note)));
     }
     page.push_str("</ul>\n");
 }
