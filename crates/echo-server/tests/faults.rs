@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
@@ -100,4 +100,33 @@ fn a_connection_that_a_fault_refuses_takes_no_place() {
         common::echo(common::connect(server.tcp()), b"hello");
         assert_eq!(server.end().code, Some(0), "{args:?}");
     }
+}
+
+/// With all of it read, no arrival has the server look at this peer again: room to write alone does.
+#[test]
+fn room_alone_has_what_a_fault_holds_sent() {
+    let server = common::Server::start(&["-v", "--log=json", "--fault=drop=0%"]);
+    let mut stream = common::connect(server.tcp());
+    let block = common::pattern(50_000, 1);
+    let told = |key: &str| -> usize {
+        let told = server.told();
+        let numbers = told.split(key).skip(1);
+        let ends = |rest: &str| rest[..rest.find([',', '}']).unwrap()].parse::<usize>();
+        numbers.map(|rest| ends(rest).unwrap()).sum()
+    };
+    // Until it has read what its socket does not take.
+    let mut blocks = 0;
+    while told("\"sent_bytes\":") == blocks * block.len() {
+        stream.write_all(&block).unwrap();
+        blocks += 1;
+        common::eventually("it is read", || {
+            told("\"received_bytes\":") == blocks * block.len()
+        });
+        // What is sent is told right behind; that it is not, nothing tells.
+        std::thread::sleep(std::time::Duration::from_millis(3));
+    }
+    let mut back = vec![0; blocks * block.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert!(back == block.repeat(blocks));
+    server.stop();
 }
