@@ -86,6 +86,33 @@ fn an_address_that_swallows_packets_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn a_service_that_moves_is_followed_by_its_name() {
+    in_own_network("a_service_that_moves_is_followed_by_its_name", || {
+        let _servers = [echo_on("127.0.0.2:7000"), echo_on("127.0.0.3:7000")];
+        names("");
+        for target in ["moving.test:7000", "udp://moving.test:7000"] {
+            std::fs::write("/etc/hosts", "127.0.0.2 moving.test\n").unwrap();
+            firewall("");
+            let flags = ["ping", "-c", "30", "-i", "50ms", "-W", "100ms"];
+            let mut client = start(&[&flags[..], &[target]].concat());
+            client.line();
+            client.line();
+            std::fs::write("/etc/hosts", "127.0.0.3 moving.test\n").unwrap();
+            firewall("ip daddr 127.0.0.2 drop");
+            let ended = client.end();
+            assert_eq!(ended.code, Some(1), "some are lost: {ended:?}");
+            let summary = ended.text().lines().find(|line| line.contains(" received"));
+            let words: Vec<_> = summary.unwrap().split(' ').collect();
+            let at = words.iter().position(|word| word.starts_with("received"));
+            let received: u32 = words[at.unwrap() - 1].parse().unwrap();
+            assert!(received >= 15, "{ended:?}");
+            let told = ended.stderr.contains("does not answer; going on with");
+            assert!(told, "{ended:?}");
+        }
+    });
+}
+
+#[test]
 fn waiting_ends_with_an_echo_and_not_with_a_connection() {
     for mode in MODES {
         // A proxy takes connections for a server that is not up yet, and closes them.

@@ -71,7 +71,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
     for (args, words) in [
         (&["127.0.0.1"][..], &["the port is missing"][..]),
         (&["::1:5346"], &["[::1]:5346"]),
-        (&["localhost"], &["write localhost:5346"]),
+        (&["localhost"], &["such as localhost:5346"]),
         (&[":7"], &["write 127.0.0.1:7"]),
         (&["7"], &["write 127.0.0.1:7"]),
         (&["localhost", "7"], &["one word: HOST:7"]),

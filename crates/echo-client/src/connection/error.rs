@@ -173,7 +173,7 @@ impl ConnectError {
     }
 
     /// No thread could be had for it.
-    pub(super) fn no_thread(subject: impl fmt::Display, refused: &Failure) -> Self {
+    pub fn no_thread(subject: impl fmt::Display, refused: &Failure) -> Self {
         ConnectError {
             kind: ErrorKind::Exhausted,
             message: format!("{subject}: {refused}"),

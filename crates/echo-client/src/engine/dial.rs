@@ -1,7 +1,6 @@
 //! Opens connections: all those of a run at its start, many at a time, and later each anew that
 //! has failed, beside the worker that goes on with the others.
 
-use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -9,10 +8,12 @@ use std::time::Duration;
 
 use mio::Waker;
 
-use crate::connection::{Address, Connect, ConnectError, Connection, connect, connect_one};
+use crate::connection::{
+    Address, Connect, ConnectError, Connection, connect, connect_one, reconnect,
+};
 use crate::interrupt::Interrupt;
 use crate::report::Fault;
-use crate::thread::refused;
+use crate::thread::start;
 
 /// Connection attempts at a time: over a path of 100 ms a thousand connections take three
 /// seconds, and no listener's backlog (128 by tradition) overflows.
@@ -74,7 +75,6 @@ pub fn dial(
 #[derive(Debug)]
 pub struct Dialer {
     connect: Connect,
-    address: Address,
     interrupt: Interrupt,
     waker: Option<Arc<Waker>>,
     sender: Sender<Dialed>,
@@ -85,17 +85,11 @@ pub struct Dialer {
 pub type Dialed = (usize, Result<Connection, ConnectError>);
 
 impl Dialer {
-    /// One that connects to `address`, and wakes a worker when it has a result.
-    pub fn new(
-        connect: Connect,
-        address: Address,
-        interrupt: Interrupt,
-        waker: Option<Arc<Waker>>,
-    ) -> Self {
+    /// One that wakes a worker when it has a result.
+    pub fn new(connect: Connect, interrupt: Interrupt, waker: Option<Arc<Waker>>) -> Self {
         let (sender, results) = mpsc::channel();
         Dialer {
             connect,
-            address,
             interrupt,
             waker,
             sender,
@@ -103,23 +97,21 @@ impl Dialer {
         }
     }
 
-    /// Begins to connect flow `index`.
-    pub fn begin(&self, index: usize) {
-        let (connect, address) = (self.connect.clone(), self.address.clone());
-        let (interrupt, waker) = (self.interrupt.clone(), self.waker.clone());
-        let sender = self.sender.clone();
-        let work = move || {
-            let result = connect_one(&connect, &address, &interrupt);
+    /// Begins to connect flow `index`, rather not to an address that has been `silent`.
+    pub fn begin(&self, index: usize, silent: Option<Address>) {
+        let (connect, interrupt) = (self.connect.clone(), self.interrupt.clone());
+        let (sender, waker) = (self.sender.clone(), self.waker.clone());
+        let started = start("dial", move || {
+            let result = reconnect(&connect, silent.as_ref(), &interrupt);
             // A worker that has ended needs neither.
             let _ = sender.send((index, result));
             if let Some(waker) = waker {
                 let _ = waker.wake();
             }
-        };
-        let spawned = thread::Builder::new().name("dial".into()).spawn(work);
-        if let Err(error) = spawned {
-            let error = io::Error::other(refused(&error).error);
-            let result = Err(ConnectError::on(&self.address, &error));
+        });
+        if let Err(refused) = started {
+            let subject = format!("cannot connect to {}", self.connect.target);
+            let result = Err(ConnectError::no_thread(subject, &refused));
             let _ = self.sender.send((index, result));
         }
     }

@@ -62,6 +62,8 @@ pub struct Worker<'a> {
     pub(super) flows: Vec<Flow>,
     wait: Wait,
     dialer: Dialer,
+    /// To where each flow leads, or led last.
+    remotes: Vec<Address>,
     /// Flows with room for a request, waiting for one to be due.
     idle: VecDeque<usize>,
     /// What is ready: told by the system, or not read to the end the last time.
@@ -101,9 +103,10 @@ impl<'a> Worker<'a> {
             }
         }
         let connect = plan.connect.clone();
-        let dialer = Dialer::new(connect, address.clone(), interrupt.clone(), wait.waker());
+        let dialer = Dialer::new(connect, interrupt.clone(), wait.waker());
         Ok(Worker {
             idle: (0..flows.len()).collect(),
+            remotes: vec![address.clone(); flows.len()],
             flows,
             wait,
             dialer,
@@ -327,7 +330,9 @@ impl<'a> Worker<'a> {
             State::Closed(from) if from > now => return,
             State::Closed(_) if self.pacer.is_due(now) => {
                 flow.state = State::Opening;
-                return self.dialer.begin(index);
+                let is_silent = flow.ledger.misses() >= IN_A_ROW;
+                let silent = is_silent.then(|| self.remotes[index].clone());
+                return self.dialer.begin(index, silent);
             }
             State::Closed(_) => return self.idle(index),
             State::Open(_) => {}
@@ -474,6 +479,7 @@ impl<'a> Worker<'a> {
 
     fn adopt(&mut self, index: usize, connection: Connection) -> io::Result<()> {
         let ends = connection.ends();
+        self.remotes[index] = connection.remote.clone();
         let mut socket = Socket::new(connection.socket)?;
         self.wait.register(&mut socket, index)?;
         self.context.connected(connection.elapsed, ends);
