@@ -46,7 +46,7 @@ enum Task {
     /// Measure the server beside its peers
     #[cfg(target_os = "linux")]
     Bench(bench::Options),
-    /// Do to the server what a bad day does, and check that nobody loses what they need not lose
+    /// Do to both programs what a bad day does, and check that nobody loses what they need not lose
     #[cfg(target_os = "linux")]
     Torture(torture::Options),
     /// Hold 10,000 connections for a while beside other work, and check that nothing grows

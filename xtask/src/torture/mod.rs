@@ -1,5 +1,6 @@
-//! `cargo xtask torture`: faults from outside. The server may lose the connection at hand, but no
-//! byte may be wrong, nobody else may notice, and nothing may be left behind.
+//! `cargo xtask torture`: faults from outside. A server may lose the connection at hand and a client
+//! its result, with its exit code and in words; but no byte may be wrong, nobody else may notice, and
+//! nothing may be left behind.
 
 mod calls;
 mod crowds;
