@@ -53,8 +53,8 @@ pub struct Bench {
     /// Do not compare what comes back with what was sent
     #[arg(long)]
     pub no_verify: bool,
-    /// Fail when any of these holds: p99>2ms,loss>0.1%; also min, avg, max, mdev, rate, errors
-    /// and unsent
+    /// Fail when any of these holds: p99>2ms,rate<1000 (also min, avg, max, mdev); these fail by
+    /// default: loss>0%,late>0%,errors>0,corrupt>0,unsent>0, each until a condition names it
     #[arg(long, value_name = "CONDITIONS", help_heading = "Result")]
     pub fail_if: Option<Thresholds>,
     /// Show the summary only, no progress

@@ -50,7 +50,8 @@ pub struct Ping {
     /// Print one JSON event a line as it happens, the document last, and nothing else
     #[arg(long, help_heading = "Result")]
     pub jsonl: bool,
-    /// Fail when any of these holds: p99>2ms,loss>0.1%; also min, avg, max, mdev, rate and errors
+    /// Fail when any of these holds: p99>2ms (also min, avg, max, mdev, rate); these fail by
+    /// default: loss>0%,late>0%,errors>0,corrupt>0, each until a condition names it
     #[arg(long, value_name = "CONDITIONS", help_heading = "Result")]
     pub fail_if: Option<Thresholds>,
     /// Write the report as a page for a browser, too
