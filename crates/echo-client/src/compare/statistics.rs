@@ -1,0 +1,344 @@
+//! Whether a difference is real: a ratio, how sure it is, and one word.
+//!
+//! A figure of several rounds is their middle: the mean of the logarithms of the fifth in the
+//! middle, which a few disturbed rounds cannot move. A ratio is the quotient of two such figures, so
+//! it always agrees with the figures beside it. Its 95 % interval comes from drawing the rounds
+//! again, with replacement, 10,000 times (Efron's percentile bootstrap). Rounds that were measured
+//! in turn are drawn in pairs, so that what a round has in common cancels out.
+//!
+//! The word follows from the interval alone. It leaves 1 out: `faster` or `slower`. It holds 1, and
+//! 5 % to neither side: `tie`. It holds 1 and 5 % as well: `unknown`. Noise at which a difference
+//! of 5 % is found in 19 runs of 20 is noise at which no difference is a tie in 18 of 20.
+
+use std::fmt;
+
+use echo_core::splitmix::{GAMMA, mix};
+
+/// Times that the rounds are drawn again.
+const RESAMPLES: usize = 10_000;
+/// The share of the rounds left out at each end. A fifth would do on a quiet machine; where one
+/// round in twenty is disturbed, fifteen drawn again hold too many of those too often.
+const TRIMMED: f64 = 0.4;
+/// From so many rounds on there is an interval: the extremes of five enclose the middle only 94
+/// times in 100 (1 - 2/2^5), and drawing them again knows no more than they do.
+pub const FEWEST_ROUNDS: usize = 6;
+/// The difference that must be told from none.
+const MATTERS: f64 = 1.05;
+/// Half an interval's width in standard errors, and how far a measured ratio strays at most in 19
+/// runs of 20: a difference as large as both together is found so often.
+const HALF_WIDTH: f64 = 1.96;
+const STRAY: f64 = 1.645;
+
+/// Which way a figure is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// A time, or a cost.
+    Less,
+    /// A rate.
+    More,
+}
+
+/// How the rounds of two targets belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// They were measured in turn: the first of one beside the first of the other.
+    InTurn,
+    /// They were measured at different times.
+    Apart,
+}
+
+/// One figure of a target against the same figure of another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// The quotient of the two.
+    pub ratio: f64,
+    /// Where it lies, with 95 % confidence; `None` of too few rounds.
+    pub interval: Option<[f64; 2]>,
+    /// Rounds it rests on.
+    pub rounds: usize,
+}
+
+/// What a ratio says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is better, and not by chance.
+    Faster,
+    /// It is worse, and not by chance.
+    Slower,
+    /// There is no difference of 5 %.
+    Tie,
+    /// The rounds differ too much among themselves to say.
+    TooNoisy {
+        /// So many rounds would find a difference of 5 % in 19 runs of 20.
+        needed: u64,
+    },
+    /// There are too few rounds to know how much they differ.
+    TooFew,
+}
+
+/// The middle of the rounds; `None` of none.
+pub fn figure(rounds: &[f64]) -> Option<f64> {
+    let mut logs = logs(rounds);
+    (!logs.is_empty()).then(|| middle(&mut logs).exp())
+}
+
+impl Ratio {
+    /// The figures `new` against the figures `base`, a figure a round; `None` where there are none
+    /// or, of rounds in turn, not as many of each.
+    pub fn of(new: &[f64], base: &[f64], pairing: Pairing, seed: u64) -> Option<Self> {
+        Ratio::drawn(new, base, pairing, seed, RESAMPLES)
+    }
+
+    fn drawn(
+        new: &[f64],
+        base: &[f64],
+        pairing: Pairing,
+        seed: u64,
+        resamples: usize,
+    ) -> Option<Self> {
+        let (new, base) = (logs(new), logs(base));
+        let rounds = new.len().min(base.len());
+        if rounds == 0 || (pairing == Pairing::InTurn && new.len() != base.len()) {
+            return None;
+        }
+        let mut dice = Dice(mix(seed));
+        let (mut again, mut base_again) = (new.clone(), base.clone());
+        let ratio = (middle(&mut again) - middle(&mut base_again)).exp();
+        let mut redraw = || {
+            for slot in 0..new.len() {
+                let drawn = dice.below(new.len());
+                again[slot] = new[drawn];
+                if pairing == Pairing::InTurn {
+                    base_again[slot] = base[drawn];
+                }
+            }
+            if pairing == Pairing::Apart {
+                base_again.fill_with(|| base[dice.below(base.len())]);
+            }
+            middle(&mut again) - middle(&mut base_again)
+        };
+        let interval = (rounds >= FEWEST_ROUNDS).then(|| {
+            let mut ratios: Vec<f64> = (0..resamples).map(|_| redraw()).collect();
+            ratios.sort_by(f64::total_cmp);
+            [0.025, 0.975].map(|share| ratios[(share * (resamples - 1) as f64) as usize].exp())
+        });
+        Some(Ratio {
+            ratio,
+            interval,
+            rounds,
+        })
+    }
+
+    /// What it says of the target whose figures are above the line.
+    pub fn verdict(&self, better: Better) -> Verdict {
+        let Some([low, high]) = self.interval else {
+            return Verdict::TooFew;
+        };
+        let (less, more) = match better {
+            Better::Less => (Verdict::Faster, Verdict::Slower),
+            Better::More => (Verdict::Slower, Verdict::Faster),
+        };
+        match () {
+            () if high < 1.0 => less,
+            () if low > 1.0 => more,
+            () if low > 1.0 / MATTERS && high < MATTERS => Verdict::Tie,
+            () => Verdict::TooNoisy {
+                needed: self.needed(low, high),
+            },
+        }
+    }
+
+    /// An interval shrinks with the root of the number of rounds.
+    fn needed(&self, low: f64, high: f64) -> u64 {
+        let half = (high / low).ln() / 2.0;
+        let wanted = MATTERS.ln() * HALF_WIDTH / (HALF_WIDTH + STRAY);
+        (self.rounds as f64 * (half / wanted).powi(2)).ceil() as u64
+    }
+}
+
+impl Verdict {
+    /// The one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Verdict::Faster => "faster",
+            Verdict::Slower => "slower",
+            Verdict::Tie => "tie",
+            Verdict::TooNoisy { .. } | Verdict::TooFew => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Verdict::TooNoisy { needed } => write!(f, " ({needed} rounds would tell 5 %)"),
+            Verdict::TooFew => write!(f, " (at least {FEWEST_ROUNDS} rounds can tell)"),
+            Verdict::Faster | Verdict::Slower | Verdict::Tie => Ok(()),
+        }
+    }
+}
+
+fn logs(figures: &[f64]) -> Vec<f64> {
+    figures.iter().map(|figure| figure.ln()).collect()
+}
+
+/// The trimmed mean of at least one value, which are left sorted.
+fn middle(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let trimmed = (values.len() as f64 * TRIMMED) as usize;
+    let kept = &values[trimmed..values.len() - trimmed];
+    kept.iter().sum::<f64>() / kept.len() as f64
+}
+
+/// Numbers that look random, the same ones for the same seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number below `bound`, which is above zero.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(GAMMA);
+        ((u128::from(mix(self.0)) * bound as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rounds as they come on a machine at work: each has a noise of its own, rounds share a slow
+    /// drift, and one in twenty is disturbed by something else.
+    struct Bench {
+        dice: Dice,
+        noise: f64,
+    }
+
+    impl Bench {
+        fn uniform(&mut self) -> f64 {
+            (self.dice.below(1 << 53) as f64 + 0.5) / (1u64 << 53) as f64
+        }
+
+        fn normal(&mut self) -> f64 {
+            // Box and Muller's.
+            let (radius, angle) = (self.uniform(), self.uniform());
+            (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+        }
+
+        /// Rounds of a target, and of another that takes `slower` times as long.
+        fn rounds(&mut self, rounds: usize, slower: f64) -> [Vec<f64>; 2] {
+            let mut drift = 0.0;
+            let sample = |bench: &mut Bench, drift: f64, factor: f64| {
+                let disturbed = if bench.uniform() < 0.05 { 0.3 } else { 0.0 };
+                100.0 * factor * (drift + disturbed + bench.noise * bench.normal()).exp()
+            };
+            let pairs = (0..rounds).map(|_| {
+                drift += self.noise / 2.0 * self.normal();
+                (sample(self, drift, 1.0), sample(self, drift, slower))
+            });
+            let (base, new) = pairs.unzip();
+            [base, new]
+        }
+
+        /// How often each word is said in 200 runs; as many draws are enough for shares of them.
+        fn words(&mut self, rounds: usize, slower: f64, pairing: Pairing) -> Words {
+            let words = (0..200).map(|seed| {
+                let [base, new] = self.rounds(rounds, slower);
+                let ratio = Ratio::drawn(&new, &base, pairing, seed, 200).unwrap();
+                ratio.verdict(Better::Less).word()
+            });
+            Words(words.collect())
+        }
+    }
+
+    struct Words(Vec<&'static str>);
+
+    impl Words {
+        fn share(&self, word: &str) -> f64 {
+            let said = self.0.iter().filter(|said| **said == word).count();
+            said as f64 / self.0.len() as f64
+        }
+    }
+
+    fn bench(noise: f64) -> Bench {
+        Bench {
+            dice: Dice(1),
+            noise,
+        }
+    }
+
+    #[test]
+    fn five_percent_are_found_and_the_same_is_a_tie() {
+        let same = bench(0.02).words(15, 1.0, Pairing::InTurn);
+        assert!(same.share("tie") >= 0.9, "{}", same.share("tie"));
+        let slower = bench(0.02).words(15, 1.05, Pairing::InTurn);
+        assert!(slower.share("slower") >= 0.95, "{}", slower.share("slower"));
+        let faster = bench(0.02).words(15, 1.0 / 1.05, Pairing::InTurn);
+        assert!(faster.share("faster") >= 0.95, "{}", faster.share("faster"));
+    }
+
+    #[test]
+    fn noise_is_called_unknown_and_hardly_ever_a_difference() {
+        for (rounds, noise) in [(FEWEST_ROUNDS, 0.02), (15, 0.1)] {
+            for pairing in [Pairing::InTurn, Pairing::Apart] {
+                let same = bench(noise).words(rounds, 1.0, pairing);
+                let wrong = same.share("faster") + same.share("slower");
+                assert!(wrong <= 0.08, "{rounds} rounds {pairing:?}: {wrong}");
+                let slower = bench(noise).words(rounds, 1.05, pairing);
+                assert!(slower.share("tie") <= 0.05, "{}", slower.share("tie"));
+                assert!(slower.share("faster") <= 0.05);
+            }
+        }
+        let same = bench(0.1).words(15, 1.0, Pairing::InTurn);
+        assert!(same.share("unknown") >= 0.9);
+    }
+
+    #[test]
+    fn as_many_rounds_as_are_said_to_be_needed_tell_five_percent() {
+        let [base, new] = bench(0.04).rounds(15, 1.0);
+        let ratio = Ratio::of(&new, &base, Pairing::InTurn, 1).unwrap();
+        let Verdict::TooNoisy { needed } = ratio.verdict(Better::Less) else {
+            panic!("{ratio:?} is no longer too noisy");
+        };
+        assert!((16..100).contains(&needed), "{needed}");
+        let slower = bench(0.04).words(needed as usize, 1.05, Pairing::InTurn);
+        let found = slower.share("slower");
+        assert!(found >= 0.9, "{needed} rounds: {found}");
+    }
+
+    #[test]
+    fn a_ratio_agrees_with_the_figures_beside_it() {
+        let [base, new] = bench(0.2).rounds(9, 1.4);
+        let ratio = Ratio::of(&new, &base, Pairing::InTurn, 1).unwrap();
+        let beside = figure(&new).unwrap() / figure(&base).unwrap();
+        assert!((ratio.ratio - beside).abs() < 1e-9);
+        let [low, high] = ratio.interval.unwrap();
+        assert!(low < ratio.ratio && ratio.ratio < high);
+        assert_eq!(Ratio::of(&new, &base, Pairing::InTurn, 1), Some(ratio));
+    }
+
+    #[test]
+    fn what_all_rounds_have_in_common_cancels_out() {
+        // Each round is twice as slow as the one before, for both.
+        let base: Vec<f64> = (0..15).map(|round| 2f64.powi(round)).collect();
+        let new: Vec<f64> = base.iter().map(|figure| figure * 1.01).collect();
+        let ratio = Ratio::of(&new, &base, Pairing::InTurn, 1).unwrap();
+        assert_eq!(ratio.verdict(Better::Less), Verdict::Slower);
+        assert_eq!(ratio.verdict(Better::More), Verdict::Faster);
+        let apart = Ratio::of(&new, &base, Pairing::Apart, 1).unwrap();
+        assert!(matches!(
+            apart.verdict(Better::Less),
+            Verdict::TooNoisy { .. }
+        ));
+    }
+
+    #[test]
+    fn nothing_is_said_of_too_few_rounds() {
+        let one = Ratio::of(&[2.0], &[1.0], Pairing::InTurn, 1).unwrap();
+        assert_eq!((one.ratio.round(), one.interval), (2.0, None));
+        assert_eq!(one.verdict(Better::Less), Verdict::TooFew);
+        assert_eq!(Ratio::of(&[], &[], Pairing::Apart, 1), None);
+        assert_eq!(Ratio::of(&[1.0, 2.0], &[1.0], Pairing::InTurn, 1), None);
+        let same = Ratio::of(&[3.0; 15], &[3.0; 15], Pairing::InTurn, 1).unwrap();
+        assert_eq!(same.verdict(Better::Less), Verdict::Tie);
+    }
+}
