@@ -1,6 +1,7 @@
 //! `bench`: load on an echo server, with latencies that survive scrutiny.
 
 mod settings;
+pub mod start;
 
 use std::time::Duration;
 
