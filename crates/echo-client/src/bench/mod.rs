@@ -1,6 +1,8 @@
 //! `bench`: load on an echo server, with latencies that survive scrutiny.
 
+mod search;
 mod settings;
+pub mod start;
 pub mod start;
 
 use std::time::Duration;
