@@ -8,8 +8,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Deserialize;
 
 use crate::bench::Bench;
+use crate::compare::Compare;
 use crate::config::{Keys, Settings, switches, typed};
 use crate::connection::Connect;
+use crate::merge::Merge;
 use crate::ping::Ping;
 use crate::send::Send;
 
@@ -38,7 +40,11 @@ pub enum Command {
     /// Sends requests at an interval, and measures loss, corruption and round trips
     Ping(Invocation<Ping>),
     /// Makes load, and measures how the server bears it
-    Bench(Invocation<Bench>),
+    Bench(Box<Invocation<Bench>>),
+    /// Holds saved runs against the first of them
+    Compare(Compare),
+    /// Adds up what several machines have measured at the same time
+    Merge(Merge),
 }
 
 /// One mode's options, with those that all modes share. The last of the same flag wins, so that an

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod engine;
 pub mod interrupt;
 pub mod measure;
+pub mod merge;
 pub mod narrator;
 pub mod output;
 pub mod ping;
@@ -35,7 +36,9 @@ pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
     match cli.command {
         None => mode(cli.send, keys, send::run),
         Some(Command::Ping(invocation)) => mode(invocation, keys, ping::run),
-        Some(Command::Bench(invocation)) => mode(invocation, keys, bench::run),
+        Some(Command::Bench(invocation)) => mode(*invocation, keys, bench::run),
+        Some(Command::Compare(config)) => compare::run(config),
+        Some(Command::Merge(config)) => merge::run(config),
     }
 }
 

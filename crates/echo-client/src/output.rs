@@ -9,7 +9,7 @@ use echo_core::{Failure, Patient};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::connection::cause;
-use crate::report::{self, Report, Text};
+use crate::report::{self, Outcome, Report, Text};
 
 /// Nobody reads standard output any more. The program ends in silence, as `head` expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,12 +73,17 @@ pub fn report(report: &Report, as_json: bool, has_text: bool) -> Result<(), Fail
         false if has_text => line(Text::to_fit(report)).map_err(failure)?,
         false => {}
     }
-    match report.outcome.failure() {
+    ended(&report.outcome, has_text && !as_json)
+}
+
+/// What the program ends with; a person who has just read why on a terminal is not told again.
+///
+/// # Errors
+/// The run is no success.
+pub fn ended(outcome: &Outcome, is_told: bool) -> Result<(), Failure> {
+    match outcome.failure() {
         None => Ok(()),
-        // A person has just read why.
-        Some(ended) if has_text && !as_json && io::stdout().is_terminal() => {
-            Err(Failure::new(ended.exit, Told))
-        }
+        Some(ended) if is_told && io::stdout().is_terminal() => Err(Failure::new(ended.exit, Told)),
         Some(ended) => Err(ended),
     }
 }

@@ -110,9 +110,13 @@ fn has_type(value: &Value, name: &str) -> bool {
     }
 }
 
-/// What is wrong with a document.
+/// What is wrong with a report.
 fn check(document: &Value) -> Vec<String> {
-    let schema = include_str!("../../../docs/report.schema.json");
+    check_as(include_str!("../../../docs/report.schema.json"), document)
+}
+
+/// Where a document is not as `schema` has it.
+fn check_as(schema: &str, document: &Value) -> Vec<String> {
     let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
     let mut found = Vec::new();
     errors(&schema, document, "", &mut found);
@@ -142,6 +146,26 @@ fn every_document_is_as_the_schema_says() {
             "bench", &lossy.udp, "-c", "9", "--warmup", "0", "-W", "50ms",
         ],
         &["bench", &closed],
+        &[
+            "bench",
+            &server.tcp,
+            "--rounds",
+            "3",
+            "-d",
+            "40ms",
+            "--warmup",
+            "0",
+        ],
+        &[
+            "bench",
+            &server.tcp,
+            "--find",
+            "p50<1h",
+            "-d",
+            "20ms",
+            "--warmup",
+            "0",
+        ],
         &["ping", &server.tcp, "-c", "3", "-i", "1ms"],
         &[
             "ping",
@@ -175,6 +199,33 @@ fn every_document_is_as_the_schema_says() {
             code != Some(0),
             "{ended:?}"
         );
+    }
+}
+
+#[test]
+fn a_comparison_is_as_its_schema_says_and_so_are_its_reports() {
+    let (one, other, closed) = (echo(), echo(), closed_port().to_string());
+    let short = ["-d", "40ms", "--warmup", "0", "--json"];
+    for args in [
+        &["bench", &one.tcp, &other.tcp, "--rounds", "6", "--control"][..],
+        &[
+            "bench", &one.tcp, &other.tcp, "--rounds", "1", "--label", "a",
+        ],
+        &["bench", &one.tcp, &closed, "--rounds", "2"],
+    ] {
+        let ended = run(&[args, &short].concat());
+        let document: Value = serde_json::from_str(ended.text()).expect("one document");
+        let schema = include_str!("../../../docs/comparison.schema.json");
+        assert_eq!(
+            check_as(schema, &document),
+            [""; 0],
+            "{args:?} printed {document:#}"
+        );
+        for report in document["targets"].as_array().expect("reports") {
+            assert_eq!(check(report), [""; 0], "{args:?} printed {report:#}");
+        }
+        let code = document["outcome"]["exit_code"].as_i64();
+        assert_eq!(code, ended.code.map(i64::from), "{ended:?}");
     }
 }
 

@@ -1,37 +1,57 @@
 //! `bench`: load on an echo server, with latencies that survive scrutiny.
 
+mod find;
+mod rounds;
 mod search;
 mod settings;
-pub mod start;
-pub mod start;
+mod start;
 
-use std::time::Duration;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
+use anyhow::anyhow;
 use echo_core::Failure;
 
+use crate::compare::statistics::Pairing;
+use crate::compare::{self, Comparison, Form};
 use crate::connection::Connect;
-use crate::engine::{Pace, Plan};
+use crate::engine::{self, Pace, Plan};
 use crate::interrupt::Interrupt;
-use crate::measure::{self, Form, Results, Style};
-use crate::report::{Mode, Report};
+use crate::measure::{self, Results, Style};
+use crate::output;
+use crate::report::{Files, Mode, Outcome, Report, Saved};
+use rounds::Watch;
+use start::Moment;
 
 pub use settings::Bench;
 
 /// A connection that fails is opened anew for so long, or for as long as `--wait` says: a server
 /// that restarts is back by then.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the time to begin is looked at: the user does not wait longer.
+const STEP: Duration = Duration::from_millis(100);
 
 /// Makes load, and reports what came of it.
 pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(), Failure> {
     config.check(&connect)?;
-    let known = Report {
-        load: Some(config.load()),
-        ..Report::new(Mode::Bench, &connect, &config)
-    };
+    let targets = config.targets(&connect)?;
+    let baseline = config.baseline.as_deref().map(baseline).transpose()?;
+    if let Some(moment) = config.start_at {
+        wait(moment, interrupt)?;
+    }
+    match (&config.find, &baseline, &targets[..]) {
+        (None, None, [target]) if config.rounds() == 1 => once(target, &config, interrupt),
+        _ => several(&targets, baseline, &config, interrupt),
+    }
+}
+
+/// One run, which tells what happens while it goes on.
+fn once(connect: &Connect, config: &Bench, interrupt: &Interrupt) -> Result<(), Failure> {
     let style = Style {
         form: match config.jsonl {
-            true => Form::Events,
-            false => Form::Nothing,
+            true => measure::Form::Events,
+            false => measure::Form::Nothing,
         },
         progress: !config.quiet,
         ..Style::default()
@@ -41,15 +61,125 @@ pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(),
         json: config.json,
         page: config.report.clone(),
         hdr: config.hdr.clone(),
+        csv: config.csv.clone(),
         has_end: true,
     };
-    measure::run(plan(connect, &config), known, style, &results, interrupt)
+    let known = known(connect, config);
+    measure::run(
+        plan(connect, config.pid.first().copied(), config),
+        known,
+        style,
+        &results,
+        interrupt,
+    )
 }
 
-fn plan(connect: Connect, config: &Bench) -> Plan {
+/// Runs one after the other, and what comes of them together.
+fn several(
+    targets: &[Connect],
+    baseline: Option<Report>,
+    config: &Bench,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let [page, rows] = [&config.report, &config.csv].map(Option::as_deref);
+    let files = Files::check(page, None, rows)?;
+    let watch = Watch::new(!config.quiet);
+    let mut reports = match &config.find {
+        Some(conditions) => {
+            vec![find::run(
+                &targets[0],
+                config,
+                conditions,
+                &watch,
+                interrupt,
+            )]
+        }
+        None => rounds::run(targets, config, &watch, interrupt),
+    };
+    watch.clear();
+    // A search has decided about each of its steps.
+    for report in reports.iter_mut().filter(|_| config.find.is_none()) {
+        report.conclude(config.fail_if.as_ref(), interrupt.why());
+    }
+    let pairing = match &baseline {
+        Some(_) => Pairing::Apart,
+        None => Pairing::InTurn,
+    };
+    reports.splice(0..0, baseline);
+    if let [report] = &mut reports[..] {
+        files.write(report);
+        // Where nothing was sent, the error says it all.
+        return output::report(report, config.json, report.counts.sent > 0);
+    }
+    let comparison = Comparison::of(reports, pairing, config.seed);
+    let mut comparison = comparison.map_err(Failure::usage)?;
+    comparison.judge(&config.fail_if.clone().unwrap_or_default());
+    let form = if config.json { Form::Json } else { Form::Text };
+    compare::show(comparison, form, &files)
+}
+
+/// The saved run that the target is held against.
+fn baseline(path: &Path) -> Result<Report, Failure> {
+    let saved = Saved::load(path).map_err(Failure::usage)?;
+    let mut base = saved
+        .into_iter()
+        .next()
+        .map(Saved::named)
+        .unwrap_or_default();
+    // How that one ended was told when it did.
+    base.outcome = Outcome::default();
+    base.verdicts.clear();
+    Ok(base)
+}
+
+/// Waits for the moment to begin.
+fn wait(moment: Moment, interrupt: &Interrupt) -> Result<(), Failure> {
+    let left = moment.time().duration_since(SystemTime::now());
+    let mut left = left.map_err(|_| {
+        Failure::bad(anyhow!(
+            "--start-at {moment} is in the past; allow every machine the time to get started"
+        ))
+    })?;
+    // The clock may be set meanwhile, and the user may have seen enough.
+    while !left.is_zero() && interrupt.why().is_none() {
+        thread::sleep(left.min(STEP));
+        left = moment
+            .time()
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// What is known of a run before it begins.
+fn known(connect: &Connect, config: &Bench) -> Report {
+    Report {
+        load: Some(config.load()),
+        label: config.label.clone(),
+        ..Report::new(Mode::Bench, connect, config)
+    }
+}
+
+/// One run of many.
+fn measure(
+    connect: &Connect,
+    pid: Option<u32>,
+    config: &Bench,
+    watch: &Watch,
+    interrupt: &Interrupt,
+) -> Report {
+    engine::run(
+        &plan(connect, pid, config),
+        known(connect, config),
+        watch,
+        interrupt,
+    )
+}
+
+fn plan(connect: &Connect, server: Option<u32>, config: &Bench) -> Plan {
     Plan {
         patience: Some(PATIENCE.max(connect.wait.0)),
-        connect,
+        connect: connect.clone(),
         parallel: config.parallel,
         threads: config.threads,
         depth: config.depth,
@@ -65,5 +195,6 @@ fn plan(connect: Connect, config: &Bench) -> Plan {
         new_connection: config.new_connection,
         busy: config.busy,
         log: false,
+        server,
     }
 }

@@ -6,11 +6,15 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Failure, FilePath, Framing};
+use echo_core::{Endpoint, Failure, FilePath, Framing};
 use serde::{Deserialize, Serialize};
 
+use super::find::Conditions;
+use super::start::Moment;
+use crate::compare::SEED;
 use crate::config::{Settings, defaults, whole};
 use crate::connection::Connect;
+use crate::engine::cpu::of_process;
 use crate::report::{Load, Thresholds};
 use crate::wire::echo::HEADER_LEN;
 
@@ -19,7 +23,37 @@ use crate::wire::echo::HEADER_LEN;
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Load")]
 pub struct Bench {
-    /// How long to measure [default: 10s, or without limit when --count is given]
+    /// More targets: all are measured in turn under the same load, and held against the first
+    #[arg(value_name = "TARGET", help_heading = "Comparison")]
+    pub against: Vec<Endpoint>,
+    /// Times that each target is measured [default: 15 for several targets, 1 for one]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, help_heading = "Comparison")]
+    pub rounds: Option<usize>,
+    /// Measure the first target against itself, too: the noise of this machine
+    #[arg(long, help_heading = "Comparison")]
+    pub control: bool,
+    /// Hold the target against a saved run, a document that --json has printed
+    #[arg(long, value_name = "FILE", help_heading = "Comparison")]
+    pub baseline: Option<FilePath>,
+    /// The process of each target's server, on this machine: its CPU time for an echo is a figure
+    #[arg(
+        long,
+        value_name = "PID",
+        value_delimiter = ',',
+        help_heading = "Comparison"
+    )]
+    pub pid: Vec<u32>,
+    /// What the order of the rounds is shuffled by
+    #[arg(long, value_name = "N", default_value = SEED, help_heading = "Comparison")]
+    pub seed: u64,
+    /// Look for the highest rate that keeps these: p99<5ms,loss=0
+    #[arg(long, value_name = "CONDITIONS")]
+    pub find: Option<Conditions>,
+    /// Begin at this moment, a time as 2026-01-31T23:59:59Z or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    pub start_at: Option<Moment>,
+    /// How long to measure [default: 10s, 1s for each round of several, or without limit when
+    /// --count is given]
     #[arg(short, long, value_name = "DURATION")]
     pub duration: Option<Timespan>,
     /// Stop after this many requests; 0 sets no limit
@@ -54,12 +88,16 @@ pub struct Bench {
     #[arg(long)]
     pub no_verify: bool,
     /// Fail when any of these holds: p99>2ms,rate<1000 (also min, avg, max, mdev); these fail by
-    /// default: loss>0%,late>0%,errors>0,corrupt>0,unsent>0, each until a condition names it
+    /// default: loss>0%,late>0%,errors>0,corrupt>0,unsent>0, each until a condition names it;
+    /// against another target or --baseline: p99>+10%,rate<-5%
     #[arg(long, value_name = "CONDITIONS", help_heading = "Result")]
     pub fail_if: Option<Thresholds>,
     /// Show the summary only, no progress
     #[arg(short, long, help_heading = "Result")]
     pub quiet: bool,
+    /// What to call the run where it is compared
+    #[arg(long, value_name = "NAME", help_heading = "Result")]
+    pub label: Option<String>,
     /// Print the report as one JSON document
     #[arg(long, help_heading = "Result")]
     pub json: bool,
@@ -69,6 +107,9 @@ pub struct Bench {
     /// Write the report as a page for a browser, too
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub report: Option<FilePath>,
+    /// Write a row for each second, for a spreadsheet, too
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub csv: Option<FilePath>,
     /// Write the latencies as an HdrHistogram log, too: logs of several machines can be merged
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub hdr: Option<FilePath>,
@@ -94,13 +135,48 @@ const RATE_HINT: &str = "write a number of requests a second, such as 1000 or 0.
 const MAX_DATAGRAM: u64 = 65_507;
 
 impl Bench {
-    /// How long to measure; `None` when only a number of requests ends it.
+    /// How long to measure at a time; `None` when only a number of requests ends it.
     pub fn span(&self) -> Option<Duration> {
         match self.duration {
             Some(duration) => Some(duration.0),
             None if self.count > 0 => None,
+            None if self.rounds() > 1 || self.find.is_some() => Some(Duration::from_secs(1)),
             None => Some(Duration::from_secs(10)),
         }
+    }
+
+    /// How often to measure.
+    pub fn rounds(&self) -> usize {
+        let is_compared = self.control || !self.against.is_empty();
+        self.rounds.unwrap_or(if is_compared { 15 } else { 1 })
+    }
+
+    /// All the targets, the first of which `connect` names; the last is the control where one is
+    /// wanted.
+    ///
+    /// # Errors
+    /// One is given twice, or contradicts what else is said of the connection.
+    pub fn targets(&self, connect: &Connect) -> Result<Vec<Connect>, Failure> {
+        let mut targets = vec![connect.clone()];
+        for target in &self.against {
+            let other = Connect {
+                target: target.clone(),
+                ..connect.clone()
+            };
+            let is_same =
+                |known: &Connect| known.target == other.target && known.is_udp() == other.is_udp();
+            if targets.iter().any(is_same) {
+                return Err(Failure::usage(anyhow!(
+                    "{target} is given twice; to measure a target against itself, add --control"
+                )));
+            }
+            other.check()?;
+            self.check_size(&other)
+                .map_err(|why| Failure::usage(anyhow!(why)))?;
+            targets.push(other);
+        }
+        targets.extend(self.control.then(|| connect.clone()));
+        Ok(targets)
     }
 
     /// How requests are paced.
@@ -137,6 +213,7 @@ impl Bench {
         if !is_possible(self.rate) {
             return usage(format!("--rate {}: {RATE_HINT}", self.rate));
         }
+        self.check_comparison().or_else(usage)?;
         if self.span().is_some_and(|span| span.is_zero()) {
             return usage("--duration 0s measures nothing; give a longer one".into());
         }
@@ -148,6 +225,68 @@ impl Bench {
             return usage(text.into());
         }
         self.check_size(connect).or_else(usage)
+    }
+
+    fn check_comparison(&self) -> Result<(), String> {
+        let several = self.control || !self.against.is_empty();
+        let count = 1 + self.against.len();
+        if !self.pid.is_empty() && self.pid.len() != count {
+            return Err(format!(
+                "--pid names {} processes of {count} targets; name one for each, in their order",
+                self.pid.len()
+            ));
+        }
+        if let Some(pid) = self.pid.iter().find(|pid| of_process(**pid).is_none()) {
+            return Err(format!(
+                "--pid {pid}: no process of this machine has that number, or its CPU time is not \
+                 told; name that of the server, or leave it out"
+            ));
+        }
+        let changes = self
+            .fail_if
+            .as_ref()
+            .and_then(|fail_if| fail_if.changes().next());
+        match changes {
+            Some(change) if !several && self.baseline.is_none() => {
+                return Err(format!(
+                    "--fail-if {change}: there is nothing to hold the run against; name a saved one \
+                     with --baseline, or another target"
+                ));
+            }
+            _ => {}
+        }
+        for (is_so, clash) in [
+            (
+                self.rounds == Some(0),
+                "--rounds 0 measures nothing; give at least 1",
+            ),
+            (
+                self.hdr.is_some() && self.rounds() > 1,
+                "--hdr is the log of a run at one time; leave it or the rounds out",
+            ),
+            (
+                self.control && self.baseline.is_some(),
+                "--control is measured against the target, --baseline is what that is measured \
+                 against; leave one of them out",
+            ),
+            (
+                self.find.is_some() && (several || self.rounds() > 1 || self.baseline.is_some()),
+                "--find looks at one target; leave out others, --rounds, --control and --baseline",
+            ),
+            (
+                self.find.is_some() && self.count > 0,
+                "--find chooses how many requests to send; leave --count out",
+            ),
+            (
+                self.find.is_some() && self.fail_if.is_some(),
+                "--find has conditions of its own; leave --fail-if out",
+            ),
+        ] {
+            if is_so {
+                return Err(clash.to_owned());
+            }
+        }
+        Ok(())
     }
 
     fn check_size(&self, connect: &Connect) -> Result<(), String> {

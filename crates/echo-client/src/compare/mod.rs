@@ -1,4 +1,110 @@
 //! `compare`: which is faster, and is that true.
 
+mod comparison;
+mod page;
 pub mod schedule;
 pub mod statistics;
+mod text;
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Args;
+use echo_core::Failure;
+
+use crate::output;
+use crate::report::{Files, Saved, Thresholds};
+use statistics::Pairing;
+
+pub use comparison::Comparison;
+pub use text::Text;
+
+/// The seed of a comparison, where none is given: the same rounds then give the same interval.
+pub const SEED: &str = "1";
+
+/// Holds saved runs against the first of them
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Documents that --json has printed, any number in a file; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Fail when a figure differs from the first run's by more: p99>+10%,rate<-5%
+    #[arg(long, value_name = "CONDITIONS")]
+    pub fail_if: Option<Thresholds>,
+    /// What the rounds are drawn by
+    #[arg(long, value_name = "N", default_value = SEED)]
+    pub seed: u64,
+    /// Print the comparison as one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Print the comparison as rows for a spreadsheet
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Write the comparison as a page for a browser, too
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// In which form a comparison is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For a person.
+    Text,
+    /// One document.
+    Json,
+    /// Rows for a spreadsheet.
+    Csv,
+}
+
+/// Reads the documents, and tells what they are against one another.
+///
+/// # Errors
+/// A document cannot be read, or cannot be compared (2); a condition is broken (1).
+pub fn run(config: Compare) -> Result<(), Failure> {
+    let files = Files::check(config.report.as_deref(), None, None)?;
+    let mut saved = Vec::new();
+    for file in &config.files {
+        saved.extend(Saved::load(file).map_err(Failure::usage)?);
+    }
+    let [first, others @ ..] = &saved[..] else {
+        return Err(Failure::usage(anyhow!("there is nothing to compare")));
+    };
+    if others.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "{} holds one run, and nothing to be held against it; name another file",
+            first.source
+        )));
+    }
+    let is_one = others
+        .iter()
+        .all(|other| (other.at, &other.source) == (first.at, &first.source));
+    let pairing = match first.compared == Some(true) && is_one {
+        true => Pairing::InTurn,
+        false => Pairing::Apart,
+    };
+    let targets = saved.into_iter().map(Saved::named).collect();
+    let mut comparison = Comparison::of(targets, pairing, config.seed).map_err(Failure::usage)?;
+    comparison.judge(&config.fail_if.unwrap_or_default());
+    let form = match (config.json, config.csv) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Csv,
+        _ => Form::Text,
+    };
+    show(comparison, form, &files)
+}
+
+/// Writes the files of a comparison, prints it, and says what the program ends with.
+///
+/// # Errors
+/// A target ended badly, or something cannot be written.
+pub fn show(mut comparison: Comparison, form: Form, files: &Files) -> Result<(), Failure> {
+    let page = page::html(&comparison);
+    files.write_all(&comparison.targets, &page, &mut comparison.outcome);
+    let text = match form {
+        Form::Text => Text(&comparison).to_string(),
+        Form::Json => comparison.json(),
+        Form::Csv => comparison.csv(),
+    };
+    output::line(text).map_err(output::failure)?;
+    output::ended(&comparison.outcome, form == Form::Text)
+}

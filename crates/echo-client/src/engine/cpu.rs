@@ -1,5 +1,6 @@
 //! What a thread has cost, and how long it was kept waiting for a core.
 
+use std::path::Path;
 use std::time::Duration;
 
 /// A thread's use of processor time so far.
@@ -14,7 +15,7 @@ pub struct Cpu {
 impl Cpu {
     /// The calling thread's use so far.
     pub fn of_thread() -> Self {
-        schedstat().unwrap_or_else(|| Cpu {
+        schedstat(Path::new("/proc/thread-self")).unwrap_or_else(|| Cpu {
             ran: clock(),
             waited: None,
         })
@@ -32,9 +33,17 @@ impl Cpu {
     }
 }
 
+/// The processor time of all the threads that a process has, where the system tells. What a thread
+/// has used that is no more is not in it.
+pub fn of_process(pid: u32) -> Option<Duration> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let ran = threads.filter_map(|thread| Some(schedstat(&thread.ok()?.path())?.ran));
+    Some(ran.sum())
+}
+
 /// Linux tells both: nanoseconds on a core, and nanoseconds on a run queue.
-fn schedstat() -> Option<Cpu> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+fn schedstat(thread: &Path) -> Option<Cpu> {
+    let text = std::fs::read_to_string(thread.join("schedstat")).ok()?;
     let mut fields = text.split_whitespace().map(str::parse);
     let mut next = || Some(Duration::from_nanos(fields.next()?.ok()?));
     Some(Cpu {
@@ -54,6 +63,17 @@ fn clock() -> Duration {
 mod tests {
     use super::*;
     use std::time::Instant;
+
+    #[test]
+    fn a_process_is_all_its_threads() {
+        if !Path::new("/proc/self/task").exists() {
+            eprintln!("skipped: this system does not tell what other processes use");
+            return;
+        }
+        let all = of_process(std::process::id()).unwrap();
+        assert!(all >= Cpu::of_thread().ran.min(all) && all > Duration::ZERO);
+        assert_eq!(of_process(u32::MAX), None);
+    }
 
     #[test]
     fn a_busy_thread_is_seen_to_be_busy() {

@@ -2,7 +2,7 @@
 //! that says what each request has become, and the books.
 
 mod collector;
-mod cpu;
+pub mod cpu;
 mod datagrams;
 mod dial;
 mod flow;
@@ -87,8 +87,16 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
     };
     report.started_unix_ns = unix_ns(SystemTime::now() + plan.warmup);
     let mut collector = Collector::new(run.recording, plan.log);
-    match run.work(connections, |slices| run.collect(slices, &mut collector)) {
-        Ok(ended) => run.conclude(&mut report, ended, collector),
+    let mut idle = None;
+    let worked = run.work(connections, |slices| {
+        idle = run.collect(slices, &mut collector);
+    });
+    match worked {
+        Ok(ended) => {
+            run.conclude(&mut report, ended, collector);
+            let used = idle.zip(run.server_cpu());
+            report.server_cpu_ns = used.map(|(before, after)| nanos(after.saturating_sub(before)));
+        }
         Err(error) => {
             let text = format!("the run was cut short: {}", cause(&error));
             report.fault = Some(Fault::new(ErrorKind::of(&error), text));
@@ -215,12 +223,21 @@ impl Run<'_> {
         }
     }
 
-    /// Takes the workers' books until the last of them has gone.
-    fn collect(&self, slices: &Receiver<Slice>, collector: &mut Collector) {
+    /// Takes the workers' books until the last of them has gone. Returns what the server had used
+    /// of its processor when measuring began.
+    fn collect(&self, slices: &Receiver<Slice>, collector: &mut Collector) -> Option<Duration> {
+        let mut idle = None;
         loop {
-            match slices.recv_timeout(INTERVAL) {
+            let warmup = self.recording.measure_from.checked_sub(self.clock.now());
+            let warmup = warmup
+                .map(Duration::from_nanos)
+                .filter(|left| !left.is_zero());
+            if warmup.is_none() && idle.is_none() {
+                idle = self.server_cpu();
+            }
+            match slices.recv_timeout(warmup.map_or(INTERVAL, |left| left.min(INTERVAL))) {
                 Ok(slice) => collector.take(&slice),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return idle,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if self.sink.is_closed() {
@@ -233,6 +250,10 @@ impl Run<'_> {
             };
             self.sink.so_far(so_far, self.interrupt.take_question());
         }
+    }
+
+    fn server_cpu(&self) -> Option<Duration> {
+        self.plan.server.and_then(cpu::of_process)
     }
 
     fn conclude(&self, report: &mut Report, ended: Vec<Ended>, collector: Collector) {

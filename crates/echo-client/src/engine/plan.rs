@@ -32,6 +32,8 @@ pub struct Plan {
     pub new_connection: bool,
     /// Never sleep while a reply is awaited.
     pub busy: bool,
+    /// The server's process, where it is on this machine and its processor time is wanted.
+    pub server: Option<u32>,
     /// Keep each second's lines of an HdrHistogram log.
     pub log: bool,
     /// How long a connection that used to be answered is opened anew in vain before it is given

@@ -25,6 +25,8 @@ pub struct Results {
     pub page: Option<FilePath>,
     /// Where to write an HdrHistogram log.
     pub hdr: Option<FilePath>,
+    /// Where to write a row for each second.
+    pub csv: Option<FilePath>,
     /// Whether the run ends by itself, so that who stops it earlier cuts it short.
     pub has_end: bool,
 }
@@ -38,7 +40,8 @@ pub fn run(
     results: &Results,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let files = Files::check(results.page.as_deref(), results.hdr.as_deref())?;
+    let [page, log, rows] = [&results.page, &results.hdr, &results.csv].map(Option::as_deref);
+    let files = Files::check(page, log, rows)?;
     plan.log = files.has_log();
     style.color = plan.connect.color.enabled(io::stdout().is_terminal());
     style.verbose = plan.connect.verbose;

@@ -38,6 +38,7 @@ pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), 
         json: config.json,
         page: config.report.clone(),
         hdr: config.hdr.clone(),
+        csv: None,
         has_end: config.has_end(),
     };
     measure::run(plan(connect, &config), known, style, &results, interrupt)
@@ -64,6 +65,7 @@ fn plan(connect: Connect, config: &Ping) -> Plan {
         new_connection: config.new_connection,
         busy: config.busy,
         log: false,
+        server: None,
         patience: None,
     }
 }

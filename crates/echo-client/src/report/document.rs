@@ -13,7 +13,7 @@ use super::format::significant;
 use super::{Bar, Fault, Latency, PERCENTILES, Report, Verdict};
 
 /// The version of the JSON document; it changes when a key's meaning does.
-const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 2;
 /// Bars of the histogram: fine enough to plot.
 const BARS: usize = 96;
 
@@ -25,21 +25,30 @@ pub fn json(report: &Report) -> String {
     text
 }
 
+/// The report as a part of a larger document.
+pub fn value(report: &Report) -> Value {
+    serde_json::to_value(Document::of(report)).expect("every key is a string")
+}
+
 /// The report that a document was made of.
 ///
 /// # Errors
 /// It is no JSON, of another version of the schema, or damaged.
 pub fn read(text: &str) -> Result<Report> {
-    let document: Value = serde_json::from_str(text).context("it is no JSON document")?;
+    from_value(&serde_json::from_str(text).context("it is no JSON document")?)
+}
+
+/// The same of a document that has been parsed.
+pub fn from_value(document: &Value) -> Result<Report> {
     let schema = &document["schema"];
     ensure!(
         *schema == SCHEMA,
         "its schema is {schema}, not {SCHEMA}; it is of another version of echo-client"
     );
-    let mut report = Report::deserialize(&document)?;
-    report.rtt = latency(&document, "rtt")?.unwrap_or_default();
-    report.service = latency(&document, "service")?;
-    report.connect = latency(&document, "connect")?;
+    let mut report = Report::deserialize(document)?;
+    report.rtt = latency(document, "rtt")?.unwrap_or_default();
+    report.service = latency(document, "service")?;
+    report.connect = latency(document, "connect")?;
     Ok(report)
 }
 
@@ -54,8 +63,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Fault>,
     loss_percent: f64,
-    echoes_per_s: f64,
-    received_bytes_per_s: f64,
+    echoes_per_s: Option<f64>,
+    received_bytes_per_s: Option<f64>,
     histogram: Vec<Bar>,
     #[serde(flatten)]
     rtt: Figures<'a>,
@@ -75,8 +84,8 @@ impl<'a> Document<'a> {
             report,
             error: report.outcome.reasons.first().filter(|_| has_failed),
             loss_percent: significant(report.counts.loss() * 100.0),
-            echoes_per_s: significant(report.echoes_per_s()),
-            received_bytes_per_s: significant(report.received_bytes_per_s()),
+            echoes_per_s: report.echoes_per_s().map(significant),
+            received_bytes_per_s: report.received_bytes_per_s().map(significant),
             histogram: report.rtt.bars(BARS),
             rtt: figures("rtt", &report.rtt),
             service: report.service.as_ref().map(|l| figures("service", l)),

@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use echo_core::Failure;
 use echo_core::path::shown;
 
-use super::{Fault, Report, hdr, html};
+use super::{Fault, Outcome, Report, csv, hdr, html};
 use crate::connection::{ErrorKind, cause};
 
 /// As many links as the system itself follows to a file.
@@ -22,6 +22,7 @@ const LINKS: usize = 40;
 pub struct Files {
     page: Option<Named>,
     log: Option<Named>,
+    rows: Option<Named>,
 }
 
 /// A file as it was named, and where it really is.
@@ -32,22 +33,32 @@ struct Named {
 }
 
 impl Files {
-    /// Sees to it that both can be written, so that this is known before the run; nothing that is
+    /// Sees to it that all can be written, so that this is known before the run; nothing that is
     /// there is touched.
     ///
     /// # Errors
     /// One cannot be written, or is named twice, or is where standard output goes.
-    pub fn check(page: Option<&Path>, log: Option<&Path>) -> Result<Self, Failure> {
+    pub fn check(
+        page: Option<&Path>,
+        log: Option<&Path>,
+        rows: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let named = |path: Option<&Path>| path.map(Named::find).transpose();
-        let (page, log) = (named(page)?, named(log)?);
-        if let (Some(page), Some(log)) = (&page, &log)
-            && page.is_same(log)
-        {
-            return Err(twice("--report and --hdr", &page.name));
+        let (page, log, rows) = (named(page)?, named(log)?, named(rows)?);
+        for (one, other, names) in [
+            (&page, &log, "--report and --hdr"),
+            (&page, &rows, "--report and --csv"),
+            (&log, &rows, "--hdr and --csv"),
+        ] {
+            if let (Some(one), Some(other)) = (one, other)
+                && one.is_same(other)
+            {
+                return Err(twice(names, &one.name));
+            }
         }
         let stdout = io::stdout().as_fd().try_clone_to_owned();
         let stdout = stdout.and_then(|stdout| File::from(stdout).metadata());
-        for file in [&page, &log].into_iter().flatten() {
+        for file in [&page, &log, &rows].into_iter().flatten() {
             let there = fs::metadata(&file.path);
             // A terminal and /dev/null take whatever comes, from anybody.
             if let (Ok(there), Ok(stdout)) = (there, &stdout)
@@ -59,7 +70,7 @@ impl Files {
             file.probe()
                 .map_err(|error| Failure::bad(anyhow!(file.unwritable(&error))))?;
         }
-        Ok(Files { page, log })
+        Ok(Files { page, log, rows })
     }
 
     /// Whether a log is wanted.
@@ -70,10 +81,24 @@ impl Files {
     /// Writes them. One that cannot be written is a failure of the run, and a part of its outcome.
     pub fn write(&self, report: &mut Report) {
         if let Some(file) = &self.log {
-            file.write(&hdr::log(report), report);
+            file.write(&hdr::log(report), &mut report.outcome);
+        }
+        if let Some(file) = &self.rows {
+            let rows = csv::csv(std::slice::from_ref(report));
+            file.write(rows.as_bytes(), &mut report.outcome);
         }
         if let Some(file) = &self.page {
-            file.write(html(report).as_bytes(), report);
+            file.write(html(report).as_bytes(), &mut report.outcome);
+        }
+    }
+
+    /// Writes them for several reports, which have a page together, and an outcome.
+    pub fn write_all(&self, reports: &[Report], page: &str, outcome: &mut Outcome) {
+        if let Some(file) = &self.rows {
+            file.write(csv::csv(reports).as_bytes(), outcome);
+        }
+        if let Some(file) = &self.page {
+            file.write(page.as_bytes(), outcome);
         }
     }
 }
@@ -145,10 +170,10 @@ impl Named {
         directory(&self.path).join(name)
     }
 
-    fn write(&self, bytes: &[u8], report: &mut Report) {
+    fn write(&self, bytes: &[u8], outcome: &mut Outcome) {
         if let Err(error) = self.replace(bytes) {
             let told = self.unwritable(&error);
-            report.outcome.fail(Fault::new(ErrorKind::File, told));
+            outcome.fail(Fault::new(ErrorKind::File, told));
         }
     }
 

@@ -1,13 +1,18 @@
 //! What a run found out, as data. Text, JSON and HTML only render it, so they cannot disagree.
 
 mod context;
-mod document;
+pub(crate) mod csv;
+mod curve;
+pub(crate) mod document;
 pub(crate) mod files;
-mod format;
+pub(crate) mod format;
 pub(crate) mod hdr;
-mod html;
+pub(crate) mod html;
 mod latency;
 mod outcome;
+mod round;
+mod saved;
+mod sum;
 mod text;
 mod threshold;
 
@@ -20,12 +25,18 @@ use serde::{Deserialize, Serialize};
 use crate::connection::{Connect, ErrorKind};
 
 pub use context::{Environment, Target};
+pub use curve::{Curve, Step};
 pub use document::{json, read};
 pub use files::Files;
+pub use format::{Share, significant};
 pub use html::html;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES, Percentile};
 pub use outcome::{Cut, Ending, Fault, Outcome};
+pub use round::{Figure, Round};
+pub use saved::Saved;
+pub use sum::Machine;
 pub use text::Text;
+pub(crate) use text::wrapped;
 pub use threshold::{Comparison, Metric, Threshold, Thresholds, Verdict};
 
 /// What one run found out, in whatever mode. Its JSON document has these keys, and more that
@@ -47,6 +58,9 @@ pub struct Report {
     pub command: Vec<String>,
     /// The effective configuration, keyed as the flags are.
     pub config: serde_json::Map<String, serde_json::Value>,
+    /// What the run is called, where it has a name of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Who was asked.
     pub target: Target,
     /// Where the figures come from.
@@ -81,8 +95,20 @@ pub struct Report {
     pub jitter: Option<Duration>,
     /// What the load cost this side.
     pub generator: Option<Generator>,
+    /// Processor time of the server while measuring, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_cpu_ns: Option<u64>,
     /// Second by second, for runs under load.
     pub seconds: Vec<Second>,
+    /// Round by round, where it was measured in several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<Round>,
+    /// The runs it is made of, where several machines made it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<Machine>,
+    /// The search for its rate, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve: Option<Curve>,
 }
 
 /// The command a report is about.
@@ -263,14 +289,19 @@ impl Report {
         }
     }
 
-    /// Right replies a second.
-    pub fn echoes_per_s(&self) -> f64 {
-        per_second(self.counts.unique, self.elapsed)
+    /// Right replies a second; `None` where there is no time in which all of them came.
+    pub fn echoes_per_s(&self) -> Option<f64> {
+        self.per_second(self.counts.unique)
     }
 
-    /// Bytes received a second.
-    pub fn received_bytes_per_s(&self) -> f64 {
-        per_second(self.counts.received_bytes, self.elapsed)
+    /// Bytes received a second, likewise.
+    pub fn received_bytes_per_s(&self) -> Option<f64> {
+        self.per_second(self.counts.received_bytes)
+    }
+
+    fn per_second(&self, count: u64) -> Option<f64> {
+        self.has_rate()
+            .then(|| count as f64 / self.elapsed.as_secs_f64())
     }
 
     /// Processor time of this side for an echo, where there were any.
@@ -284,14 +315,6 @@ impl Report {
     /// Errors of every kind.
     pub fn errors_in_all(&self) -> u64 {
         self.errors.values().sum()
-    }
-}
-
-fn per_second(count: u64, elapsed: Duration) -> f64 {
-    if elapsed.is_zero() {
-        0.0
-    } else {
-        count as f64 / elapsed.as_secs_f64()
     }
 }
 

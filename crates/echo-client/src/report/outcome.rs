@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use echo_core::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
-use super::threshold::{Metric, Thresholds};
+use super::threshold::{Metric, Threshold, Thresholds};
 use super::{Report, Verdict};
 use crate::connection::{ConnectError, ErrorKind};
 use crate::interrupt::Why;
@@ -93,7 +93,7 @@ impl Outcome {
     /// Why it did not pass, in lines: a condition that is broken says that of itself.
     pub fn told(&self, verdicts: &[Verdict]) -> Vec<String> {
         let broken = verdicts.iter().filter(|verdict| verdict.failed);
-        let is_other = |reason: &&Fault| reason.kind != ErrorKind::Threshold;
+        let is_other = |reason: &&Fault| verdicts.is_empty() || reason.kind != ErrorKind::Threshold;
         let others = self.reasons.iter().filter(is_other);
         let others = others.map(|reason| reason.message.clone());
         broken.map(Verdict::to_string).chain(others).collect()
@@ -158,6 +158,16 @@ impl Report {
             self.cut(&mut outcome, why);
         }
         self.outcome = outcome;
+    }
+
+    /// Judges one condition more, about a figure that is not of this run alone.
+    pub fn decide(&mut self, threshold: Threshold, measured: Option<f64>) {
+        let verdict = threshold.decide(measured);
+        if verdict.failed {
+            let message = format!("--fail-if: {verdict}");
+            self.outcome.fail(Fault::new(ErrorKind::Threshold, message));
+        }
+        self.verdicts.push(verdict);
     }
 
     /// A deadline is for the whole of a run; whoever interrupts one has seen enough.

@@ -59,7 +59,7 @@ impl fmt::Display for Text<'_> {
 }
 
 /// Writes a line on as many as it needs; those after the first are indented.
-fn wrapped(f: &mut fmt::Formatter<'_>, line: &str, columns: usize) -> fmt::Result {
+pub(crate) fn wrapped(f: &mut fmt::Formatter<'_>, line: &str, columns: usize) -> fmt::Result {
     if line.chars().count() <= columns {
         return writeln!(f, "{line}");
     }
@@ -108,6 +108,9 @@ impl fmt::Display for Lines<'_> {
         if report.rtt.count() >= SHAPELY {
             let room = columns.saturating_sub(LABEL_COLUMNS).min(BAR_COLUMNS);
             bars(f, &report.rtt.bars(ROWS), room)?;
+        }
+        if let Some(curve) = &report.curve {
+            write!(f, "{curve}")?;
         }
         for note in &report.notes {
             writeln!(f, "note: {note}")?;
@@ -184,16 +187,16 @@ fn classes(counts: &Counts) -> [(&'static str, u64); 6] {
 }
 
 fn throughput(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
-    write!(
-        f,
-        "{} echoes/s, {:.2} MB/s each way",
-        format::rate(report.echoes_per_s()),
-        report.received_bytes_per_s() / 1e6
-    )?;
-    if let Some(cost) = report.generator.as_ref().and_then(|g| cost(g, report)) {
-        write!(f, "; {cost}")?;
+    let mut told = Vec::new();
+    if let Some((echoes, bytes)) = report.echoes_per_s().zip(report.received_bytes_per_s()) {
+        let (echoes, megabytes) = (format::rate(echoes), bytes / 1e6);
+        told.push(format!("{echoes} echoes/s, {megabytes:.2} MB/s each way"));
     }
-    writeln!(f)
+    told.extend(report.generator.as_ref().and_then(|g| cost(g, report)));
+    match told.is_empty() {
+        true => Ok(()),
+        false => writeln!(f, "{}", told.join("; ")),
+    }
 }
 
 /// What the load cost this side. A cost per echo needs echoes, and a share of a core some time.

@@ -8,7 +8,7 @@ use echo_core::units::Timespan;
 use serde::{Deserialize, Serialize};
 
 use super::format::{self, Share};
-use super::{Latency, Report};
+use super::{Figure, Latency, Report};
 
 /// The conditions of `--fail-if`; the run fails when any of them holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,8 +22,11 @@ pub struct Threshold {
     pub metric: Metric,
     /// How.
     pub comparison: Comparison,
-    /// With what: nanoseconds, percent, echoes a second or a count, as the metric has it.
+    /// With what: nanoseconds, percent, echoes a second or a count, as the metric has it; of a
+    /// change, percent more than another run has.
     pub limit: f64,
+    /// Whether it is about how much another run is changed.
+    pub is_change: bool,
 }
 
 /// A figure that a condition can be about.
@@ -97,6 +100,7 @@ impl fmt::Display for Verdict {
         let Threshold { metric, limit, .. } = self.threshold;
         let measured = match self.measured {
             None => "nothing was measured".to_owned(),
+            Some(value) if self.threshold.is_change => format!("{value:+.3}%"),
             // What looks like the limit and is on the other side of it is shown to the last digit.
             Some(value) if metric.shown(value) == metric.shown(limit) => metric.typed(value),
             Some(value) => metric.shown(value),
@@ -121,33 +125,52 @@ impl Thresholds {
             .filter(|default| !self.0.iter().any(|own| own.metric == default.metric))
     }
 
-    /// Applies every condition to a run.
+    /// Applies to a run every condition about the run itself.
     pub fn judge(&self, report: &Report) -> Vec<Verdict> {
+        let own = self.0.iter().filter(|threshold| !threshold.is_change);
+        own.map(|threshold| threshold.judge(report)).collect()
+    }
+
+    /// The conditions about what has changed since another run.
+    pub fn changes(&self) -> impl Iterator<Item = Threshold> {
         self.0
             .iter()
-            .map(|threshold| threshold.judge(report))
-            .collect()
+            .copied()
+            .filter(|threshold| threshold.is_change)
     }
 }
 
 impl Threshold {
+    /// A value as it is typed.
+    fn typed(&self, value: f64) -> String {
+        match self.is_change {
+            true => format!("{value:+}%"),
+            false => self.metric.typed(value),
+        }
+    }
+
     const fn not_zero(metric: Metric) -> Self {
         Threshold {
             metric,
             comparison: Comparison::Above,
             limit: 0.0,
+            is_change: false,
         }
     }
 
     /// What a run that keeps it fulfils.
     pub fn kept(self) -> impl fmt::Display {
         let symbol = self.comparison.negated().symbol();
-        format!("{} {symbol} {}", self.metric, self.metric.typed(self.limit))
+        format!("{} {symbol} {}", self.metric, self.typed(self.limit))
     }
 
     /// Applies it to a run.
     pub fn judge(self, report: &Report) -> Verdict {
-        let measured = self.metric.of(report);
+        self.decide(self.metric.of(report))
+    }
+
+    /// Applies it to a figure; `None` where that is not known.
+    pub fn decide(self, measured: Option<f64>) -> Verdict {
         let holds = |measured: f64| match self.comparison {
             Comparison::Above => measured > self.limit,
             Comparison::AtLeast => measured >= self.limit,
@@ -180,7 +203,7 @@ impl Metric {
             }
             Metric::Loss => share(counts.lost),
             Metric::Late => share(counts.late),
-            Metric::Rate => Some(report.echoes_per_s()),
+            Metric::Rate => report.echoes_per_s(),
             Metric::Errors => Some(report.errors_in_all() as f64),
             Metric::Corrupt => Some(report.wrong() as f64),
             Metric::Unsent => Some(counts.unsent as f64),
@@ -214,6 +237,28 @@ impl Metric {
             "count" => format::thousands(value as u64),
             _ => format::short_time(value),
         }
+    }
+
+    /// The figure that a change can be about, which every round has.
+    pub fn figure(self) -> Option<Figure> {
+        match self {
+            Metric::Percentile(50.0) => Some(Figure::P50),
+            Metric::Percentile(99.0) => Some(Figure::P99),
+            Metric::Rate => Some(Figure::Rate),
+            _ => None,
+        }
+    }
+
+    fn change(self, text: &str) -> Result<f64, String> {
+        if self.figure().is_none() {
+            return Err(format!(
+                "{text} is a change, and those are of p50, p99 or rate; write {self}>0.1%"
+            ));
+        }
+        let percent = text.trim_end_matches('%').parse::<f64>().ok();
+        percent
+            .filter(|percent| percent.is_finite())
+            .ok_or_else(|| format!("{text:?} is no change; write {self}>+10%"))
     }
 
     fn limit(self, text: &str) -> Result<f64, String> {
@@ -302,10 +347,17 @@ impl FromStr for Threshold {
             .find_map(|comparison| Some((comparison, rest.strip_prefix(comparison.symbol())?)))
             .expect("it starts with one of them");
         let metric: Metric = metric.trim().parse()?;
+        let limit = limit.trim();
+        let is_change = limit.starts_with(['+', '-']) && limit.ends_with('%');
+        let limit = match is_change {
+            true => metric.change(limit)?,
+            false => metric.limit(limit)?,
+        };
         Ok(Threshold {
             metric,
             comparison,
-            limit: metric.limit(limit.trim())?,
+            limit,
+            is_change,
         })
     }
 }
@@ -338,7 +390,7 @@ impl fmt::Display for Metric {
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limit = self.metric.typed(self.limit);
+        let limit = self.typed(self.limit);
         write!(f, "{}{}{limit}", self.metric, self.comparison.symbol())
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::add;
 use super::plot::{Axis, Escaped, Plot};
-use crate::report::format::{self, Share, nanos, short_time, thousands, time};
-use crate::report::{Latency, Load, Metric, Report, Second};
+use crate::report::format::{self, Share, nanos, rate, short_time, thousands, time};
+use crate::report::{Curve, Latency, Load, Metric, Report, Second, Step};
 
 /// Bars of the histogram: on a phone each is still wide enough to be pointed at.
 const BARS: usize = 40;
@@ -30,11 +30,7 @@ pub fn percentiles(page: &mut String, report: &Report) {
     let mut plot = Plot::new(x, latency_axis(lowest, highest, &limits));
     for (latency, class) in curves.iter().zip(["curve", "curve second"]) {
         let Some(latency) = latency else { continue };
-        let points: Vec<_> = (0..=POINTS)
-            .map(|i| nines * f64::from(i) / f64::from(POINTS))
-            .map(|x| (x, nanos(latency.quantile(1.0 - 10f64.powf(-x)))))
-            .collect();
-        plot.curve(class, &points);
+        plot.curve(class, &quantiles(latency, nines));
     }
     let steps = 20;
     for i in 0..steps {
@@ -61,6 +57,79 @@ pub fn percentiles(page: &mut String, report: &Report) {
     legend(page, curves, None, &limits);
     page.push_str(&plot.draw("Curve of round-trip time by percentile; the table has its values"));
     percentile_table(page, report);
+    page.push_str("</section>\n");
+}
+
+/// The points of the curve, as far as so many nines.
+pub fn quantiles(latency: &Latency, nines: f64) -> Vec<(f64, f64)> {
+    (0..=POINTS)
+        .map(|i| nines * f64::from(i) / f64::from(POINTS))
+        .map(|x| (x, nanos(latency.quantile(1.0 - 10f64.powf(-x)))))
+        .collect()
+}
+
+/// Latency by the rate at which it was measured.
+pub fn by_rate(page: &mut String, curve: &Curve) {
+    let (Some(first), Some(last)) = (curve.steps.first(), curve.steps.last()) else {
+        return;
+    };
+    let span = |ns: Option<u64>| ns.map(Duration::from_nanos);
+    let latencies = || {
+        curve
+            .steps
+            .iter()
+            .flat_map(|s| [s.rtt_p50_ns, s.rtt_p99_ns])
+            .flatten()
+    };
+    let x = Axis::log(first.rate_per_s, last.rate_per_s, rate);
+    let mut plot = Plot::new(
+        x,
+        latency_axis(span(latencies().min()), span(latencies().max()), &[]),
+    );
+    for (class, of) in [
+        (
+            "curve",
+            (|step| step.rtt_p99_ns) as fn(&Step) -> Option<u64>,
+        ),
+        ("curve second", |step| step.rtt_p50_ns),
+    ] {
+        let points = curve
+            .steps
+            .iter()
+            .filter_map(|s| Some((s.rate_per_s, of(s)? as f64)));
+        plot.curve(class, &points.collect::<Vec<_>>());
+    }
+    let shown = |ns: Option<u64>| span(ns).map_or("too few".to_owned(), time);
+    let rows: Vec<_> = curve
+        .steps
+        .iter()
+        .map(|step| {
+            let kept = if step.kept { "kept" } else { "broken" };
+            let loss = Share(step.loss_percent / 100.0).to_string();
+            let (p50, p99) = (shown(step.rtt_p50_ns), shown(step.rtt_p99_ns));
+            vec![rate(step.rate_per_s), p50, p99, loss, kept.to_owned()]
+        })
+        .collect();
+    let told = |what: &str, per_s: Option<f64>| match per_s {
+        Some(per_s) => format!("{what} {} requests/s", rate(per_s)),
+        None => format!("{what} no rate"),
+    };
+    let (kept, knee) = (
+        told("kept up to", curve.kept_per_s),
+        told("the knee is at", curve.knee_per_s),
+    );
+    let said = format!("{}: {kept}; {knee}. {}", curve.condition, curve.limit);
+    page.push_str("<section><h2>Latency by rate</h2>\n");
+    add(page, format_args!("<p>{}</p>\n", Escaped(&said)));
+    page.push_str(
+        "<p class=\"legend\"><span>99th percentile</span><span class=\"second\">median</span></p>\n",
+    );
+    page.push_str(&plot.draw("Curves of latency by rate; the table has their values"));
+    table(
+        page,
+        &["Requests/s", "Median", "p99", "Loss", "Condition"],
+        &rows,
+    );
     page.push_str("</section>\n");
 }
 
@@ -295,7 +364,11 @@ fn steps(moments: &[Moment], of: impl Fn(&Moment) -> Option<f64>) -> Vec<(f64, f
 
 /// Round figures around the data, and around the thresholds that are near it: one that is far off
 /// would press all the rest into a line.
-fn latency_axis(min: Option<Duration>, max: Option<Duration>, limits: &[(String, f64)]) -> Axis {
+pub fn latency_axis(
+    min: Option<Duration>,
+    max: Option<Duration>,
+    limits: &[(String, f64)],
+) -> Axis {
     let bound = |value: Option<Duration>| value.map_or(1.0, nanos).max(1.0);
     let (mut low, mut high) = (bound(min), bound(max));
     for &(_, limit) in limits {
@@ -307,8 +380,15 @@ fn latency_axis(min: Option<Duration>, max: Option<Duration>, limits: &[(String,
 }
 
 /// The values of a picture, for those who can't see it.
-fn table(page: &mut String, heads: &[&str], rows: &[Vec<String>]) {
-    page.push_str("<details><summary>Table</summary><div class=\"wide\"><table><thead><tr>");
+pub fn table(page: &mut String, heads: &[&str], rows: &[Vec<String>]) {
+    page.push_str("<details><summary>Table</summary>");
+    cells(page, heads, rows);
+    page.push_str("</details>\n");
+}
+
+/// A table that is a picture of its own.
+pub fn cells(page: &mut String, heads: &[&str], rows: &[Vec<String>]) {
+    page.push_str("<div class=\"wide\"><table><thead><tr>");
     for head in heads {
         add(
             page,
@@ -323,5 +403,5 @@ fn table(page: &mut String, heads: &[&str], rows: &[Vec<String>]) {
         }
         page.push_str("</tr>\n");
     }
-    page.push_str("</tbody></table></div></details>\n");
+    page.push_str("</tbody></table></div>");
 }

@@ -11,14 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::format::{self, Share, thousands, time};
 use super::{Ending, Load, Mode, Report, json};
+pub(crate) use figures::{cells, latency_axis, quantiles, table};
 use figures::{histogram, over_time, percentiles};
-use plot::Escaped;
+pub(crate) use plot::{Axis, Escaped, Plot};
 
-/// The page.
-pub fn html(report: &Report) -> String {
+/// A page that has only begun.
+pub(crate) fn begin(title: &str) -> String {
     let mut page = String::with_capacity(64 << 10);
-    let name = Escaped(&report.target.name);
-    let mode = report.mode.name();
+    let title = Escaped(title);
     page.push_str("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     // The browser itself sees to it that nothing is loaded.
@@ -27,14 +27,24 @@ pub fn html(report: &Report) -> String {
          content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
          <link rel=\"icon\" href=\"data:,\">\n",
     );
-    add(&mut page, format_args!("<title>{mode} {name}</title>\n"));
+    add(&mut page, format_args!("<title>{title}</title>\n"));
     add(
         &mut page,
         format_args!("<style>\n{}</style>\n", include_str!("page.css")),
     );
+    page
+}
+
+/// The page.
+pub fn html(report: &Report) -> String {
+    let (mode, name) = (report.mode.name(), &report.target.name);
+    let mut page = begin(&format!("{mode} {name}"));
     header(&mut page, report);
     page.push_str("<main>\n");
-    banner(&mut page, report);
+    let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
+    let mut lines = report.outcome.told(&report.verdicts);
+    lines.extend(held.map(ToString::to_string));
+    banner(&mut page, report.outcome.result, &lines);
     let has_sent = report.counts.sent > 0;
     if has_sent {
         tiles(&mut page, report);
@@ -44,6 +54,9 @@ pub fn html(report: &Report) -> String {
     if !report.rtt.is_empty() {
         percentiles(&mut page, report);
         histogram(&mut page, &report.rtt);
+    }
+    if let Some(curve) = &report.curve {
+        figures::by_rate(&mut page, curve);
     }
     if !report.seconds.is_empty() {
         over_time(&mut page, report);
@@ -66,7 +79,7 @@ fn unit(text: &str) -> String {
 }
 
 /// Writing to a string cannot fail.
-fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
+pub(crate) fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = page.write_fmt(text);
 }
 
@@ -108,11 +121,18 @@ fn tiles(page: &mut String, report: &Report) {
         None => "<small>too few</small>".to_owned(),
     };
     let rtt = &report.rtt;
-    let rate = format::rate(report.echoes_per_s());
-    let bytes = report.received_bytes_per_s() / 1e6;
+    let none = || "<small>not at once</small>".to_owned();
+    let rate = report.echoes_per_s().map(format::rate);
+    let bytes = report.received_bytes_per_s().map(|per_s| per_s / 1e6);
     let tiles = [
-        ("Echoes", format!("{rate}<small>/s</small>")),
-        ("Each way", format!("{bytes:.2} <small>MB/s</small>")),
+        (
+            "Echoes",
+            rate.map_or_else(none, |rate| format!("{rate}<small>/s</small>")),
+        ),
+        (
+            "Each way",
+            bytes.map_or_else(none, |mb| format!("{mb:.2} <small>MB/s</small>")),
+        ),
         ("Median", latency(rtt.percentile(0.5))),
         ("99th percentile", latency(rtt.percentile(0.99))),
         ("Longest", latency(rtt.max())),
@@ -132,22 +152,19 @@ fn tiles(page: &mut String, report: &Report) {
 }
 
 /// How it ended, on top.
-fn banner(page: &mut String, report: &Report) {
-    let outcome = &report.outcome;
-    let class = match outcome.result {
+pub(crate) fn banner(page: &mut String, ending: Ending, lines: &[String]) {
+    let class = match ending {
         Ending::Passed => "good",
         Ending::Failed => "bad",
         Ending::CutShort => "note",
     };
-    let name = outcome.result.name();
+    let name = ending.name();
     add(
         page,
         format_args!("<section class=\"banner {class}\"><strong>{name}</strong>"),
     );
-    let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
-    let held = held.map(ToString::to_string);
-    for line in outcome.told(&report.verdicts).into_iter().chain(held) {
-        add(page, format_args!("<p>{}</p>", Escaped(&line)));
+    for line in lines {
+        add(page, format_args!("<p>{}</p>", Escaped(line)));
     }
     page.push_str("</section>\n");
 }
@@ -243,10 +260,15 @@ fn footer(page: &mut String, report: &Report) {
         }
         _ => "",
     };
+    end(page, closed);
+}
+
+/// Says what made the page, and more where there is more to say.
+pub(crate) fn end(page: &mut String, more: &str) {
     let version = env!("CARGO_PKG_VERSION");
     add(
         page,
-        format_args!("<footer>echo-client {version}.{closed}</footer>\n</html>\n"),
+        format_args!("<footer>echo-client {version}.{more}</footer>\n</html>\n"),
     );
 }
 

@@ -54,6 +54,44 @@ impl Axis {
         }
     }
 
+    /// Round figures around `min` to `max`, wherever zero is.
+    pub fn around(min: f64, max: f64, label: impl Fn(f64) -> String) -> Self {
+        let step = round_step(
+            ((max - min) / 5.0)
+                .max(max.abs() * 1e-3)
+                .max(f64::MIN_POSITIVE),
+        );
+        let (first, last) = ((min / step).floor(), (max / step).ceil());
+        let steps = (last - first).max(1.0);
+        let ticks = (0..=steps as usize).map(|i| Tick {
+            value: (first + i as f64) * step,
+            label: label((first + i as f64) * step),
+            is_minor: i % 2 == 1,
+        });
+        Axis {
+            from: first * step,
+            to: (first + steps) * step,
+            is_log: false,
+            ticks: ticks.collect(),
+        }
+    }
+
+    /// A row for each of the names, the first on top: row `i` is from `-i` down to `-i - 1`.
+    pub fn rows(names: impl IntoIterator<Item = String>) -> Self {
+        let ticks = names.into_iter().enumerate().map(|(i, label)| Tick {
+            value: -(i as f64) - 0.5,
+            label,
+            is_minor: false,
+        });
+        let ticks: Vec<Tick> = ticks.collect();
+        Axis {
+            from: -(ticks.len().max(1) as f64),
+            to: 0.0,
+            is_log: false,
+            ticks,
+        }
+    }
+
     /// From `min` to `max`, both above zero, each decade as long as the next.
     pub fn log(min: f64, max: f64, label: impl Fn(f64) -> String) -> Self {
         let low = min.log10().floor() as i32;
@@ -195,6 +233,14 @@ impl Plot {
             "<rect class=\"bar\" x=\"{x:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" \
              height=\"{height:.1}\"><title>{}</title></rect>",
             Escaped(title)
+        ));
+    }
+
+    /// An upright stroke at `x`, from `low` up to `high`.
+    pub fn stroke(&mut self, class: &str, x: f64, low: f64, high: f64) {
+        let (x, top, bottom) = (self.across(x), self.down(high), self.down(low));
+        self.mark(format_args!(
+            "<path class=\"{class}\" d=\"M{x:.1} {top:.1}V{bottom:.1}\"/>"
         ));
     }
 

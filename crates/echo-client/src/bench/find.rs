@@ -1,0 +1,192 @@
+//! `--find`: the highest rate that keeps a condition.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use echo_core::units::Timespan;
+use serde::{Deserialize, Serialize};
+
+use super::rounds::Watch;
+use super::search::{Search, knee};
+use super::{Bench, measure};
+use crate::connection::{Connect, ErrorKind};
+use crate::interrupt::Interrupt;
+use crate::report::{Curve, Fault, Metric, Outcome, Report, Step, Thresholds, significant};
+
+/// What a search begins with, unless `--rate` says so.
+const START: f64 = 1000.0;
+/// Samples beyond a percentile that make it worth believing.
+const BEYOND: f64 = 10.0;
+
+/// What has to be kept, such as `p99<5ms,loss=0`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Conditions {
+    text: String,
+    /// The same, said as what must not be.
+    broken: Thresholds,
+}
+
+impl Conditions {
+    /// How many samples its percentiles need; a loss is a share as well.
+    fn samples(&self) -> f64 {
+        let beyond = |metric| match metric {
+            Metric::Percentile(percent) => 1.0 - percent / 100.0,
+            Metric::Loss | Metric::Late => 0.1,
+            _ => 0.5,
+        };
+        let least = self
+            .broken
+            .0
+            .iter()
+            .map(|threshold| beyond(threshold.metric));
+        BEYOND / least.fold(0.5, f64::min)
+    }
+}
+
+impl FromStr for Conditions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let broken: Result<Vec<String>, String> = text.split(',').map(broken).collect();
+        Ok(Conditions {
+            broken: broken?.join(",").parse()?,
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// The opposite of a condition, which is what a run fails for.
+fn broken(condition: &str) -> Result<String, String> {
+    let at = condition.find(['<', '>', '=']).unwrap_or(condition.len());
+    let (figure, rest) = condition.split_at(at);
+    let opposites = [("<=", ">"), (">=", "<"), ("<", ">="), (">", "<=")];
+    for (comparison, opposite) in opposites {
+        if let Some(limit) = rest.strip_prefix(comparison) {
+            return Ok(format!("{figure}{opposite}{limit}"));
+        }
+    }
+    let percent = if matches!(figure.trim(), "loss" | "late") {
+        "%"
+    } else {
+        ""
+    };
+    match rest
+        .strip_prefix('=')
+        .map(|limit| limit.trim().trim_end_matches('%'))
+    {
+        Some("0") => Ok(format!("{figure}>0{percent}")),
+        Some(_) => Err(format!(
+            "{condition:?}: nothing but 0 is met exactly; write < or >"
+        )),
+        None => Ok(condition.to_owned()),
+    }
+}
+
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<Conditions> for String {
+    fn from(conditions: Conditions) -> Self {
+        conditions.text
+    }
+}
+
+impl TryFrom<String> for Conditions {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// Searches, and reports the run at the highest rate that kept the condition, with the curve; where
+/// none did, the first one.
+pub fn run(
+    connect: &Connect,
+    config: &Bench,
+    conditions: &Conditions,
+    watch: &Watch,
+    interrupt: &Interrupt,
+) -> Report {
+    let start = if config.rate > 0.0 {
+        config.rate
+    } else {
+        START
+    };
+    let mut search = Search::from(start);
+    let mut steps: Vec<Step> = Vec::new();
+    let mut best: Option<Report> = None;
+    let mut limit = "a higher one has no meaning".to_owned();
+    let mut cut = None;
+    let pid = config.pid.first().copied();
+    while let (Some(rate), None) = (search.next().map(significant), &cut) {
+        let mut config = Bench {
+            rate,
+            ..config.clone()
+        };
+        let enough = Duration::from_secs_f64(conditions.samples() / rate);
+        config.duration = Some(Timespan(
+            config.span().map_or(enough, |span| span.max(enough)),
+        ));
+        watch.say(format!("{rate:.0} requests/s: "));
+        let mut report = measure(connect, pid, &config, watch, interrupt);
+        report.conclude(Some(&conditions.broken), interrupt.why());
+        let outcome = report.outcome.clone();
+        let kept = outcome.exit_code == 0;
+        if !kept {
+            let why = outcome.reasons.iter().map(|reason| reason.message.as_str());
+            limit = why
+                .collect::<Vec<_>>()
+                .join("; ")
+                .replace("--fail-if: ", "");
+        }
+        if interrupt.why().is_some() || report.counts.received == 0 {
+            cut = Some(outcome);
+        } else {
+            steps.push(Step::of(rate, &report));
+            search.learn(rate, kept);
+            if !kept && report.is_generator_full() {
+                limit = format!("the generator is the limit, not the server: {limit}");
+                break;
+            }
+        }
+        if kept || best.is_none() {
+            best = Some(report);
+        }
+    }
+    steps.sort_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
+    let mut report = best.unwrap_or_default();
+    // What ended the search ended the run.
+    report.outcome = match (cut, search.kept) {
+        (Some(cut), _) => cut,
+        (None, Some(_)) => report.outcome,
+        (None, None) => {
+            let mut outcome = Outcome::default();
+            let message = format!("--find: {conditions} is kept at no rate; {limit}");
+            outcome.fail(Fault::new(ErrorKind::Threshold, message));
+            outcome
+        }
+    };
+    report.curve = Some(Curve {
+        condition: conditions.to_string(),
+        kept_per_s: search.kept,
+        knee_per_s: knee_of(&steps),
+        limit,
+        steps,
+    });
+    report
+}
+
+/// The rate from which on latency grows out of proportion.
+fn knee_of(steps: &[Step]) -> Option<f64> {
+    let points = steps
+        .iter()
+        .filter_map(|step| Some((step.rate_per_s, step.rtt_p50_ns? as f64)));
+    let points: Vec<(f64, f64)> = points.collect();
+    knee(&points).map(|at| points[at].0)
+}

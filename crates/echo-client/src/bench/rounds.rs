@@ -1,0 +1,118 @@
+//! Targets that are measured in turn, round by round, under the same load.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{Bench, known, measure};
+use crate::compare::schedule::schedule;
+use crate::connection::Connect;
+use crate::engine::{Event, Sink, SoFar};
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::progress::Progress;
+use crate::report::{Report, Round};
+
+/// Measures every target in each round, and reports each with its rounds; how they ended is not
+/// decided yet. What ends one of them early ends all: no round of the others would have a partner.
+pub fn run(
+    targets: &[Connect],
+    config: &Bench,
+    watch: &Watch,
+    interrupt: &Interrupt,
+) -> Vec<Report> {
+    let mut wholes: Vec<Report> = targets.iter().map(|target| known(target, config)).collect();
+    if config.control
+        && let Some(control) = wholes.last_mut()
+    {
+        control.label = Some("control".to_owned());
+    }
+    let rounds = schedule(targets.len(), config.rounds(), config.seed);
+    'rounds: for (number, order) in (1..).zip(&rounds) {
+        for &i in order {
+            // The control is the first target once more.
+            let pid = config.pid.get(i).or(config.pid.first()).copied();
+            let (count, name) = (rounds.len(), &wholes[i].target.name);
+            watch.say(format!("round {number} of {count}, {name}: "));
+            let one = measure(&targets[i], pid, config, watch, interrupt);
+            let is_whole = one.fault.is_none() && interrupt.why().is_none();
+            add(&mut wholes[i], one);
+            if !is_whole {
+                break 'rounds;
+            }
+        }
+    }
+    let whole = wholes.iter().map(|whole| whole.rounds.len()).min();
+    for target in &mut wholes {
+        target.rounds.truncate(whole.unwrap_or(0));
+    }
+    wholes
+}
+
+/// Adds one round of a target to what is known of it.
+fn add(whole: &mut Report, one: Report) {
+    if whole.rounds.is_empty() {
+        whole.started_unix_ns = one.started_unix_ns;
+        whole.target = one.target.clone();
+        whole.environment = one.environment.clone();
+    }
+    whole.add(&one);
+    whole.elapsed += one.elapsed;
+    let used = whole.server_cpu_ns.into_iter().chain(one.server_cpu_ns);
+    whole.server_cpu_ns = used.reduce(|sum, more| sum + more);
+    whole.rounds.push(Round::of(&one));
+    for note in one.notes {
+        // The same note of another round has other figures.
+        let gist = |note: &str| {
+            note.split(|c: char| c.is_ascii_digit())
+                .next()
+                .map(str::to_owned)
+        };
+        if !whole.notes.iter().any(|known| gist(known) == gist(&note)) {
+            whole.notes.push(note);
+        }
+    }
+    whole.fault = one.fault;
+}
+
+/// Shows a person how a run goes that is one of many.
+#[derive(Debug)]
+pub struct Watch(Mutex<(String, Option<Progress>)>);
+
+impl Watch {
+    /// Nothing goes on yet. Without progress it is told only to whoever asks.
+    pub fn new(progress: bool) -> Self {
+        Watch(Mutex::new((String::new(), progress.then(Progress::new))))
+    }
+
+    /// What the next run is.
+    pub fn say(&self, what: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = what;
+    }
+
+    /// Wipes the line.
+    pub fn clear(&self) {
+        let (_, progress) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.as_mut().map(Progress::clear);
+    }
+}
+
+impl Sink for Watch {
+    fn tell(&self, _: Event) {}
+
+    fn wants_each(&self) -> bool {
+        false
+    }
+
+    fn is_closed(&self) -> bool {
+        false
+    }
+
+    fn so_far(&self, so_far: SoFar<'_>, is_asked: bool) {
+        let (what, progress) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_asked {
+            progress.as_mut().map(Progress::clear);
+            output::note(format_args!("{what}{so_far}"));
+        } else if let Some(progress) = progress {
+            progress.show(format_args!("{what}{so_far}"));
+        }
+    }
+}

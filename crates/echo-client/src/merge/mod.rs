@@ -1,0 +1,153 @@
+//! `merge`: the documents of many machines as the one of the run that they made together.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use echo_core::Failure;
+use echo_core::units::Timespan;
+
+use crate::connection::ErrorKind;
+use crate::output;
+use crate::report::{Ending, Fault, Files, Load, Machine, Report, Saved, Share, Thresholds};
+
+/// Adds up what several machines have measured at the same time
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// Documents that --json has printed, any number in a file; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Fail where fewer documents than this have come
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    pub expect: usize,
+    /// Fail when any of these holds for the whole: p99>2ms,loss>0.1%
+    #[arg(long, value_name = "CONDITIONS")]
+    pub fail_if: Option<Thresholds>,
+    /// Print the whole as one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Write the whole as a page for a browser, too
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write a row for each second, for a spreadsheet, too
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+}
+
+/// Reads all the documents, and tells the whole of them.
+///
+/// # Errors
+/// A document cannot be read or merged (2); fewer came than were expected, or the whole is bad (1).
+pub fn run(config: Merge) -> Result<(), Failure> {
+    let files = Files::check(config.report.as_deref(), None, config.csv.as_deref())?;
+    let mut parts = Vec::new();
+    for file in &config.files {
+        parts.extend(Saved::load(file).map_err(Failure::usage)?);
+    }
+    let mut whole = merged(&parts).map_err(Failure::usage)?;
+    whole.conclude(config.fail_if.as_ref(), None);
+    for part in &parts {
+        inherit(&mut whole, &part.report);
+    }
+    if parts.len() < config.expect {
+        let (came, expected) = (parts.len(), config.expect);
+        let message = format!("{came} documents came where {expected} were expected");
+        whole.outcome.fail(Fault::new(ErrorKind::Other, message));
+    }
+    files.write(&mut whole);
+    output::report(&whole, config.json, true)
+}
+
+/// The whole of what the documents tell; how it ended is not decided yet.
+///
+/// # Errors
+/// They are not parts of one run: what they did differs, or one is there twice.
+pub fn merged(parts: &[Saved]) -> Result<Report> {
+    let Some(first) = parts.iter().min_by_key(|part| part.report.started_unix_ns) else {
+        bail!("there is nothing to merge");
+    };
+    let mut seen = BTreeSet::new();
+    for Saved { source, report, .. } in parts {
+        let transports = [report, &first.report].map(|report| &report.target.transport);
+        let difference = report.difference(&first.report).or_else(|| {
+            let [own, other] = transports;
+            (own != other).then(|| format!("one is over {own}, the other over {other}"))
+        });
+        if let Some(difference) = difference {
+            bail!(
+                "{source} cannot be merged with {}: {difference}",
+                first.source
+            );
+        }
+        let hostname = &report.environment.hostname;
+        if !seen.insert((hostname, report.started_unix_ns)) {
+            bail!("{source}: a run of {hostname} is there twice; give each document once");
+        }
+    }
+    let mut whole = first.report.without_figures();
+    for part in parts {
+        whole.add(&part.report);
+        whole.machines.extend(part.report.parts());
+        for note in &part.report.notes {
+            whole
+                .notes
+                .push(format!("{}: {note}", part.report.environment.hostname));
+        }
+    }
+    let ends = whole.machines.iter().map(Machine::end_unix_ns);
+    whole.elapsed = Duration::from_nanos(ends.max().unwrap_or(0) - whole.started_unix_ns);
+    whole.load = whole.load.map(|load| match load {
+        Load::Closed { in_flight } => Load::Closed {
+            in_flight: in_flight * parts.len() as u64,
+        },
+        Load::Rate { per_s } => Load::Rate {
+            per_s: per_s * parts.len() as f64,
+        },
+    });
+    let hosts: BTreeSet<_> = whole.machines.iter().map(|m| m.hostname.as_str()).collect();
+    whole.environment.hostname = hosts.into_iter().collect::<Vec<_>>().join(", ");
+    whole.notes.insert(0, alignment(&whole));
+    Ok(whole)
+}
+
+/// How far the parts were at one, which decides whether their counts make a rate.
+fn alignment(whole: &Report) -> String {
+    let starts = || whole.machines.iter().map(|machine| machine.started_unix_ns);
+    let spread = starts().max().unwrap_or(0) - starts().min().unwrap_or(0);
+    let spread = Timespan(Duration::from_micros(spread / 1_000));
+    let (runs, hosts) = (whole.machines.len(), &whole.environment.hostname);
+    let told = format!(
+        "{runs} runs on {hosts} began within {spread} of one another by their own clocks, and \
+         measured together {} of the time",
+        Share(whole.together())
+    );
+    match whole.has_rate() {
+        true => told,
+        false => {
+            format!("{told}: too little for a rate of the whole; begin at once with --start-at")
+        }
+    }
+}
+
+/// What went wrong with a part that the figures of the whole do not tell.
+fn inherit(whole: &mut Report, part: &Report) {
+    use ErrorKind::{Interrupted, Late, Lost, Mismatch, Threshold, Unsent};
+    for reason in &part.outcome.reasons {
+        let is_judged = matches!(reason.kind, Late | Lost | Mismatch | Threshold | Unsent)
+            || whole.errors.contains_key(&reason.kind);
+        let message = format!("{}: {}", part.environment.hostname, reason.message);
+        let fault = Fault::new(reason.kind, message);
+        match reason.kind {
+            _ if is_judged => {}
+            Interrupted if part.outcome.exit_code == 0 => {
+                whole.notes.push(fault.message);
+                if whole.outcome.result == Ending::Passed {
+                    whole.outcome.result = Ending::CutShort;
+                }
+            }
+            _ => whole.outcome.fail(fault),
+        }
+    }
+}

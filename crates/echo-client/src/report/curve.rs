@@ -1,0 +1,100 @@
+//! How latency grows with the rate: the steps of a search for the highest one that is kept.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Report;
+use super::format::{self, Share};
+
+/// What a search has found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// What was to be kept.
+    pub condition: String,
+    /// The highest rate that kept it; `None` where not even the lowest did.
+    pub kept_per_s: Option<f64>,
+    /// Where the curve bends, if it does.
+    pub knee_per_s: Option<f64>,
+    /// Why it was not kept at the next higher rate, or why none was tried.
+    pub limit: String,
+    /// What was tried, from the lowest rate to the highest.
+    pub steps: Vec<Step>,
+}
+
+/// One rate that was tried.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Requests that were due in a second.
+    pub rate_per_s: f64,
+    /// Right replies in a second.
+    pub echoes_per_s: Option<f64>,
+    /// Half of the round trips took at most this.
+    pub rtt_p50_ns: Option<u64>,
+    /// 99 of 100 took at most this.
+    pub rtt_p99_ns: Option<u64>,
+    /// The longest took this.
+    pub rtt_max_ns: Option<u64>,
+    /// Requests without a reply of their own.
+    pub loss_percent: f64,
+    /// Whether the condition was kept.
+    pub kept: bool,
+}
+
+impl Step {
+    /// What a run at a rate found out.
+    pub fn of(rate_per_s: f64, report: &Report) -> Self {
+        let ns = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_nanos() as u64);
+        Step {
+            rate_per_s,
+            echoes_per_s: report.echoes_per_s().map(format::significant),
+            rtt_p50_ns: ns(report.rtt.percentile(0.5)),
+            rtt_p99_ns: ns(report.rtt.percentile(0.99)),
+            rtt_max_ns: ns(report.rtt.max()),
+            loss_percent: format::significant(report.counts.loss() * 100.0),
+            kept: report.outcome.exit_code == 0,
+        }
+    }
+}
+
+/// A line for each step, the knee and the rate that was found marked.
+impl fmt::Display for Curve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::short_time(ns as f64));
+        writeln!(
+            f,
+            "   requests/s        p50        p99        max    loss  {}",
+            self.condition
+        )?;
+        for step in &self.steps {
+            let is = |rate: Option<f64>| rate == Some(step.rate_per_s);
+            let mark = match (is(self.kept_per_s), is(self.knee_per_s)) {
+                (true, true) => "kept  <- the highest, and the knee",
+                (true, false) => "kept  <- the highest",
+                (false, true) if step.kept => "kept  <- the knee",
+                (false, true) => "broken  <- the knee",
+                (false, false) if step.kept => "kept",
+                (false, false) => "broken",
+            };
+            writeln!(
+                f,
+                "{:>13} {:>10} {:>10} {:>10} {:>7}  {mark}",
+                format::rate(step.rate_per_s),
+                time(step.rtt_p50_ns),
+                time(step.rtt_p99_ns),
+                time(step.rtt_max_ns),
+                Share(step.loss_percent / 100.0).to_string(),
+            )?;
+        }
+        match self.kept_per_s {
+            Some(rate) => writeln!(
+                f,
+                "kept up to {} requests/s; {}",
+                format::rate(rate),
+                self.limit
+            ),
+            None => writeln!(f, "not kept at any rate"),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Documents that were saved: read back, however many a file holds.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use echo_core::path::shown;
+use serde_json::Value;
+
+use super::{Report, document};
+use crate::connection::cause;
+
+/// Far more than a thousand machines write; less than any machine has.
+const LONGEST: u64 = 256 << 20;
+/// What the client itself tells on standard error, which some collectors mix in.
+const TOLD: &str = "echo-client: ";
+
+/// A report, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// The file's name; `-` is standard input.
+    pub source: String,
+    /// Where in the file its document begins.
+    pub at: usize,
+    /// Whether that is a comparison; whether one of targets that were measured in turn.
+    pub compared: Option<bool>,
+    /// What is saved.
+    pub report: Report,
+}
+
+impl Saved {
+    /// All the reports in a file, or on standard input where `path` is `-`. A comparison holds one
+    /// for each of its targets.
+    ///
+    /// # Errors
+    /// The file cannot be read, holds nothing, or something that is no whole report: the error
+    /// names the place.
+    pub fn load(path: &Path) -> Result<Vec<Self>> {
+        let source = shown(path).to_string();
+        let text = read(path).map_err(|error| {
+            let cause = cause(&error);
+            anyhow!("cannot read {source}: {cause}; name a document that --json has printed")
+        })?;
+        let saved = all(&text, &source)?;
+        ensure!(
+            !saved.is_empty(),
+            "{source} holds no document; save one with --json"
+        );
+        Ok(saved)
+    }
+
+    /// The report; a run that has no name is called after its file.
+    pub fn named(self) -> Report {
+        let file = self.compared.is_none().then_some(self.source);
+        Report {
+            label: self.report.label.clone().or(file),
+            ..self.report
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    match path == Path::new("-") {
+        true => io::stdin().take(LONGEST + 1).read_to_end(&mut text)?,
+        false => File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?,
+    };
+    match text.len() as u64 > LONGEST {
+        true => Err(io::Error::other(format!(
+            "it is longer than {LONGEST} bytes"
+        ))),
+        false => Ok(text),
+    }
+}
+
+/// The reports in a text of concatenated documents.
+fn all(text: &[u8], source: &str) -> Result<Vec<Saved>> {
+    let mut saved = Vec::new();
+    let mut at = 0;
+    loop {
+        at += text[at..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count();
+        let rest = &text[at..];
+        if rest.is_empty() {
+            return Ok(saved);
+        }
+        if rest.starts_with(TOLD.as_bytes()) {
+            at += rest
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .unwrap_or(rest.len());
+            continue;
+        }
+        let mut documents = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
+        let document = documents
+            .next()
+            .transpose()
+            .context("it is no JSON document");
+        let read = document.and_then(|document| {
+            let document = document.context("it is no JSON document")?;
+            Ok((document["in_turn"].as_bool(), reports(&document)?))
+        });
+        let (compared, reports) =
+            read.with_context(|| format!("{source}: the document at byte {at} cannot be read"))?;
+        saved.extend(reports.into_iter().map(|report| Saved {
+            source: source.to_owned(),
+            at,
+            compared,
+            report,
+        }));
+        at += documents.byte_offset();
+    }
+}
+
+/// The report that a document is, or those it holds.
+fn reports(document: &Value) -> Result<Vec<Report>> {
+    match document["targets"].as_array() {
+        Some(targets) => targets.iter().map(document::from_value).collect(),
+        None => Ok(vec![document::from_value(document)?]),
+    }
+}

@@ -1,0 +1,216 @@
+//! Runs added up: counts and distributions exactly, seconds where they fell on the wall clock.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Generator, Latency, Report, Round, Second};
+
+/// Runs that overlap by less have no rate in common.
+const TOGETHER: f64 = 0.9;
+/// From this share of a core on, a thread has no time left to be on time.
+const FULL: f64 = 0.95;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// One of the runs that a merged report is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// What the machine is called.
+    pub hostname: String,
+    /// When it began to measure, by its own clock.
+    pub started_unix_ns: u64,
+    /// How long it measured.
+    pub elapsed_ns: u64,
+    /// Requests it sent.
+    pub sent: u64,
+    /// Right replies it got.
+    pub unique: u64,
+}
+
+impl Machine {
+    /// When it had measured.
+    pub fn end_unix_ns(&self) -> u64 {
+        self.started_unix_ns + self.elapsed_ns
+    }
+}
+
+impl Report {
+    /// The same run before anything was measured.
+    pub fn without_figures(&self) -> Self {
+        Report {
+            mode: self.mode,
+            label: self.label.clone(),
+            command: self.command.clone(),
+            config: self.config.clone(),
+            target: self.target.clone(),
+            environment: self.environment.clone(),
+            started_unix_ns: self.started_unix_ns,
+            load: self.load,
+            ..Report::default()
+        }
+    }
+
+    /// What was done otherwise in another run; `None` where the figures of both mean the same.
+    pub fn difference(&self, other: &Report) -> Option<String> {
+        if self.mode != other.mode {
+            let [own, other] = [self, other].map(|report| report.mode.name());
+            return Some(format!("one is of {own}, the other of {other}"));
+        }
+        for key in [
+            "rate",
+            "parallel",
+            "depth",
+            "size",
+            "framing",
+            "new-connection",
+        ] {
+            let [own, other] = [self, other].map(|report| report.config.get(key));
+            if own != other {
+                let [own, other] = [own, other].map(|v| v.unwrap_or(&Value::Null));
+                return Some(format!("one has --{key} {own}, the other {other}"));
+            }
+        }
+        let merged = [self, other].map(|report| report.parts().len());
+        (self.load != other.load).then(|| {
+            format!(
+                "{} runs made the load of one, {} that of the other",
+                merged[0], merged[1]
+            )
+        })
+    }
+
+    /// The runs that it is made of.
+    pub fn parts(&self) -> Vec<Machine> {
+        match self.machines.is_empty() {
+            false => self.machines.clone(),
+            true => vec![Machine {
+                hostname: self.environment.hostname.clone(),
+                started_unix_ns: self.started_unix_ns,
+                elapsed_ns: self.elapsed.as_nanos() as u64,
+                sent: self.counts.sent,
+                unique: self.counts.unique,
+            }],
+        }
+    }
+
+    /// Round by round; what was measured at once is one round.
+    pub fn as_rounds(&self) -> Vec<Round> {
+        match self.rounds.is_empty() {
+            false => self.rounds.clone(),
+            true => vec![Round::of(self)],
+        }
+    }
+
+    /// Adds what `other` found out. Its seconds go where they belong after the start of this one,
+    /// which is not later; nothing is said of the time that both took together.
+    pub fn add(&mut self, other: &Report) {
+        self.counts.add(&other.counts);
+        self.rtt.merge(&other.rtt);
+        merge(&mut self.service, other.service.as_ref());
+        merge(&mut self.connect, other.connect.as_ref());
+        for (&kind, count) in &other.errors {
+            *self.errors.entry(kind).or_default() += count;
+        }
+        self.generator = match (self.generator.take(), other.generator.clone()) {
+            (Some(own), Some(other)) => Some(own.and(&other)),
+            (own, other) => own.or(other),
+        };
+        // What differs from one run to another differs by more than jitter.
+        self.jitter = None;
+        let after = other.started_unix_ns.saturating_sub(self.started_unix_ns);
+        let after_s = (after + SECOND_NS / 2) / SECOND_NS;
+        let own = std::mem::take(&mut self.seconds);
+        let mut seconds: BTreeMap<u64, Second> = own.into_iter().map(|s| (s.start_s, s)).collect();
+        for second in &other.seconds {
+            let start_s = second.start_s + after_s;
+            let second = Second {
+                start_s,
+                ..second.clone()
+            };
+            match seconds.remove(&start_s) {
+                Some(own) => seconds.insert(start_s, own.and(&second)),
+                None => seconds.insert(start_s, second),
+            };
+        }
+        self.seconds = seconds.into_values().collect();
+    }
+
+    /// The share of the whole time in which all the machines measured; 1 of a single one.
+    pub fn together(&self) -> f64 {
+        let ends = self.machines.iter().map(Machine::end_unix_ns);
+        let starts = self.machines.iter().map(|m| m.started_unix_ns);
+        let (Some(first), Some(last)) = (starts.clone().min(), starts.max()) else {
+            return 1.0;
+        };
+        let (earliest, latest) = (ends.clone().min().unwrap_or(0), ends.max().unwrap_or(0));
+        match latest - first {
+            0 => 1.0,
+            whole => earliest.saturating_sub(last) as f64 / whole as f64,
+        }
+    }
+
+    /// Whether a thread that made the load had no time left.
+    pub fn is_generator_full(&self) -> bool {
+        let share = self
+            .generator
+            .as_ref()
+            .and_then(|generator| generator.busiest_share);
+        share.is_some_and(|share| share >= FULL)
+    }
+
+    /// Processor time of the server for an echo, where it is known.
+    pub fn server_cpu_per_echo_ns(&self) -> Option<f64> {
+        let echoes = (self.counts.unique > 0).then_some(self.counts.unique as f64)?;
+        Some(self.server_cpu_ns? as f64 / echoes)
+    }
+
+    /// Whether counts and time belong together, so that one by the other is a rate.
+    pub fn has_rate(&self) -> bool {
+        !self.elapsed.is_zero() && self.together() >= TOGETHER
+    }
+}
+
+fn merge(own: &mut Option<Latency>, other: Option<&Latency>) {
+    match (own, other) {
+        (Some(own), Some(other)) => own.merge(other),
+        (own, Some(other)) => *own = Some(other.clone()),
+        (_, None) => {}
+    }
+}
+
+impl Generator {
+    fn and(self, other: &Generator) -> Self {
+        let larger = |own: Option<f64>, other: Option<f64>| {
+            own.into_iter().chain(other).max_by(f64::total_cmp)
+        };
+        Generator {
+            threads: self.threads + other.threads,
+            cpu_ns: self.cpu_ns + other.cpu_ns,
+            busiest_share: larger(self.busiest_share, other.busiest_share),
+            starved_share: larger(self.starved_share, other.starved_share),
+            paused_ns: self.paused_ns.max(other.paused_ns),
+        }
+    }
+}
+
+impl Second {
+    /// Percentiles cannot be added; those of a second in which both echoed are not known.
+    fn and(self, other: &Second) -> Self {
+        let only = |own: Option<u64>, theirs: Option<u64>| match (self.echoes, other.echoes) {
+            (_, 0) => own,
+            (0, _) => theirs,
+            _ => None,
+        };
+        Second {
+            sent: self.sent + other.sent,
+            echoes: self.echoes + other.echoes,
+            lost: self.lost + other.lost,
+            rtt_p50_ns: only(self.rtt_p50_ns, other.rtt_p50_ns),
+            rtt_p99_ns: only(self.rtt_p99_ns, other.rtt_p99_ns),
+            rtt_max_ns: self.rtt_max_ns.max(other.rtt_max_ns),
+            errors: self.errors + other.errors,
+            ..self
+        }
+    }
+}
