@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -111,7 +111,7 @@ fn ends(child: &mut Child) -> Option<i32> {
 
 #[test]
 fn a_standard_error_that_does_not_block_is_waited_for() {
-    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
     let (mut child, tcp) = with_stderr(OwnedFd::from(theirs), &["--log=json", "-v"]);
     let tcp = tcp.parse().unwrap();
@@ -120,11 +120,19 @@ fn a_standard_error_that_does_not_block_is_waited_for() {
         let mut stream = connect(tcp);
         echo(&mut stream, &pattern(10, round));
     }
+    let (goes_on, went_on) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
-        let mut told = String::new();
-        ours.read_to_string(&mut told).unwrap();
+        let (mut told, mut last) = (String::new(), 0);
+        let mut lines = std::io::BufReader::new(ours);
+        while lines.read_line(&mut told).unwrap() > 0 && !told[last..].contains("\"lost\"") {
+            last = told.len();
+        }
+        goes_on.send(()).unwrap();
+        lines.read_to_string(&mut told).unwrap();
         told
     });
+    // It has caught up with what came too fast: there is room for the end.
+    went_on.recv_timeout(common::LIMIT).unwrap();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(ends(&mut child), Some(0));
     let told = reader.join().unwrap();
