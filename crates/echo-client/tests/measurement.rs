@@ -23,7 +23,8 @@ fn a_frozen_second_is_seen_whole_at_a_steady_rate() {
             }
         });
     });
-    let report = bench(0, &[&server, "--rate", "1000", "-d", "5s"]);
+    let args = ["--rate", "1000", "-d", "5s", "--fail-if", "unsent>1000"];
+    let report = bench(0, &[&[server.as_str()], &args[..]].concat());
     let [max, p90, service_p90, sent, unsent] = counts(
         &report,
         [
@@ -40,6 +41,138 @@ fn a_frozen_second_is_seen_whole_at_a_steady_rate() {
     assert_eq!(sent + unsent, 5000, "{report}");
     let delayed = report["delayed"].as_u64().unwrap();
     assert!((900..5000).contains(&delayed), "{report}");
+}
+
+#[test]
+fn what_never_left_because_the_server_froze_counts_from_when_it_was_due() {
+    // Frozen from about 0.5 s on, and until after the end.
+    let server = tcp(|_, stream| {
+        std::thread::spawn(move || {
+            let mut echoed = 0;
+            echo_stream(stream, |piece| {
+                let before = echoed;
+                echoed += piece.len() / 64;
+                if before < 500 && echoed >= 500 {
+                    std::thread::sleep(Duration::from_millis(1500));
+                }
+            });
+        });
+    });
+    let args = [&server, "-r", "1000", "-d", "1500ms"];
+    for (more, code) in [(&[][..], 1), (&["--fail-if", "unsent>1500"], 0)] {
+        let report = bench(code, &[&args[..], more].concat());
+        let [sent, unsent, p90, samples] =
+            counts(&report, ["sent", "unsent", "rtt_p90_ns", "rtt_samples"]);
+        assert_eq!((sent + unsent, samples), (1500, 1500), "{report}");
+        assert!(unsent >= 500, "{report}");
+        assert!(p90 >= 300_000_000, "{report}");
+    }
+}
+
+#[test]
+fn rates_are_per_the_time_in_which_sending_was_meant() {
+    let (server, slow) = (echo(), faulty(&["delay=700ms,msg=5"]));
+    for (args, elapsed_ms, rate) in [
+        (
+            &["bench", &server.tcp, "-r", "2", "-d", "1s"][..],
+            1000,
+            2.0,
+        ),
+        (&["bench", &server.tcp, "-r", "10", "-c", "5"], 500, 10.0),
+        (
+            &["bench", &slow.udp, "-r", "100", "-c", "20", "--depth", "64"],
+            200,
+            100.0,
+        ),
+        (&["ping", &server.tcp, "-c", "1"], 1000, 1.0),
+        (&["ping", &server.udp, "-c", "2", "-i", "100ms"], 200, 10.0),
+    ] {
+        let warmup = ["--warmup", "0"];
+        let more = if args[0] == "bench" { &warmup[..] } else { &[] };
+        let ended = run(&[args, &["--json"], more].concat());
+        let report: Value = serde_json::from_str(ended.text()).unwrap();
+        assert_eq!(
+            counts(&report, ["elapsed_ns"]),
+            [elapsed_ms * 1_000_000],
+            "{args:?}"
+        );
+        let told = report["echoes_per_s"].as_f64().unwrap();
+        assert!((told - rate).abs() < 1e-3, "{args:?}: {told}");
+    }
+    // Of a run so short nobody knows which share of a core it took.
+    let report = bench(0, &[&server.tcp, "-c", "1"]);
+    assert_eq!(report["generator"]["busiest_share"], Value::Null);
+}
+
+#[test]
+fn every_reply_is_judged_late_by_its_own_time() {
+    let slow = faulty(&["delay=80ms"]);
+    for args in [&["-c", "10"][..], &["-c", "10", "--depth", "4"]] {
+        let report = bench(1, &[&[&slow.udp, "-W", "60ms"], args].concat());
+        assert_eq!(counts(&report, ["late", "lost"]), [10, 0], "{report}");
+    }
+}
+
+#[test]
+fn who_stands_still_himself_says_so() {
+    let server = echo();
+    let mut client = start(&["ping", &server.udp, "-i", "10ms", "-c", "60"]);
+    client.line();
+    client.line();
+    client.signal("STOP");
+    std::thread::sleep(Duration::from_millis(300));
+    client.signal("CONT");
+    let ended = client.end();
+    assert!(
+        ended.text().contains("this side stood still itself"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn whoever_reads_the_lines_slowly_delays_no_request() {
+    let server = echo();
+    let client = start(&["ping", &server.udp, "-i", "1ms", "-c", "3000", "--jsonl"]);
+    // Nobody reads, and the pipe holds a few hundred lines.
+    let began = Instant::now();
+    while server.handle.stats().datagrams < 3000 {
+        assert!(began.elapsed() < common::DEADLINE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = client.end();
+    let replies = ended.text().matches("\"event\":\"reply\"").count();
+    assert_eq!((replies, ended.code), (3000, Some(0)));
+}
+
+#[test]
+fn what_this_sides_socket_drops_is_no_loss_of_the_path() {
+    let (asked, is_asked) = mpsc::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    let mut first = None;
+    let server = common::udp(move |number, request, reply| match number {
+        0 => first = Some(request.to_vec()),
+        _ => {
+            asked.send(()).unwrap();
+            may_go.recv().unwrap();
+            // Far more than its socket holds, and then the one that it waits for.
+            (0..3000).for_each(|_| reply(first.as_ref().unwrap()));
+            reply(request);
+            asked.send(()).unwrap();
+        }
+    });
+    let args = ["bench", &server, "-c", "2", "--depth", "2", "--json"];
+    let client = start(&[&args[..], &["--warmup", "0", "-W", "2s"]].concat());
+    is_asked.recv_timeout(common::DEADLINE).unwrap();
+    client.signal("STOP");
+    go.send(()).unwrap();
+    is_asked.recv_timeout(common::DEADLINE).unwrap();
+    client.signal("CONT");
+    let ended = client.end();
+    let report: Value = serde_json::from_str(ended.text()).unwrap();
+    let [lost, received, overflowed] = counts(&report, ["lost", "received", "overflowed"]);
+    assert_eq!((lost, received + overflowed), (1, 3001), "{report}");
+    assert_eq!(report["loss_percent"].as_f64(), Some(0.0), "{report}");
+    assert!(report["notes"].to_string().contains("rmem_max"), "{report}");
 }
 
 #[test]
@@ -170,10 +303,11 @@ fn the_log_holds_the_latencies_of_the_report() {
     let report = bench(0, &args);
     let text = std::fs::read(&log).unwrap();
     let mut total = [(); 2].map(|()| hdrhistogram::Histogram::<u64>::new(3).unwrap());
-    let mut intervals = 0;
+    let (mut intervals, mut lengths) = (0, Vec::new());
     for entry in IntervalLogIterator::new(&text) {
         if let LogEntry::Interval(interval) = entry.expect("a valid log") {
             intervals += 1;
+            lengths.push(interval.duration().as_millis());
             let bytes = base64(interval.encoded_histogram());
             let part: hdrhistogram::Histogram<u64> =
                 hdrhistogram::serialization::Deserializer::new()
@@ -188,6 +322,7 @@ fn the_log_holds_the_latencies_of_the_report() {
         intervals, 4,
         "two seconds, each with latency and service time"
     );
+    assert_eq!(lengths, [1000, 1000, 200, 200]);
     for (histogram, prefix) in total.iter().zip(["rtt", "service"]) {
         let figure = |name: &str| report[format!("{prefix}_{name}")].as_u64().unwrap();
         assert_eq!(histogram.len(), figure("samples"));

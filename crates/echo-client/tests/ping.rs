@@ -435,6 +435,66 @@ fn a_duration_ends_the_run_and_busy_polling_says_so() {
 }
 
 #[test]
+fn only_right_replies_keep_a_run_alive() {
+    // Every request is answered, and then again and again by a drip without end.
+    let dripping = udp(|_, request, reply| {
+        for _ in 0..600 {
+            reply(request);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let start = Instant::now();
+    let (document, code) = ping(&[&dripping, "-c", "1"]);
+    assert!(
+        start.elapsed() < Duration::from_millis(2500),
+        "{document:#}"
+    );
+    assert_eq!((&document["unique"], code), (&1.into(), Some(0)));
+    let silent = udp(|_, _, _| {});
+    let start = Instant::now();
+    run(&["ping", &silent, "-w", "300ms"]);
+    assert!(start.elapsed() < Duration::from_millis(800));
+}
+
+#[test]
+fn requests_leave_evenly_however_long_the_round_trip() {
+    let (sender, moments) = std::sync::mpsc::channel();
+    let silent = udp(move |_, _, _| {
+        let _ = sender.send(Instant::now());
+    });
+    run(&[
+        "ping", &silent, "-i", "2ms", "-c", "150", "-W", "400ms", "-q",
+    ]);
+    let moments: Vec<_> = moments.try_iter().collect();
+    let gaps = moments.windows(2).map(|pair| pair[1] - pair[0]);
+    let bursts = gaps.filter(|gap| *gap < Duration::from_micros(500)).count();
+    assert!(bursts < 40, "{bursts} of {} came in bursts", moments.len());
+}
+
+#[test]
+fn a_flow_that_is_dropped_on_the_way_gets_a_new_socket() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let target = format!("udp://{}", socket.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut buffer, mut first, mut answered) = ([0; 100], None, 0);
+        while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+            // The first flow is forgotten after two requests.
+            if *first.get_or_insert(peer) != peer || answered < 2 {
+                answered += 1;
+                let _ = socket.send_to(&buffer[..len], peer);
+            }
+        }
+    });
+    let (document, code) = ping(&[&target, "-c", "10", "-i", "0", "-W", "100ms"]);
+    assert_eq!(
+        (flaws(&document), code),
+        (vec![("lost", 3)], Some(1)),
+        "{document:#}"
+    );
+    assert_eq!(document["connections"], 2);
+}
+
+#[test]
 fn color_marks_what_is_not_well() {
     let silent = faulty(&["drop"]);
     let args = ["ping", &silent.udp, "-c", "1", "-W", "50ms", "--color"];

@@ -101,9 +101,10 @@ impl Transport for Datagrams {
 
     fn read(&mut self, _ended: bool, wire: &mut Wire<'_, '_>) -> Result<bool, Fault> {
         for _ in 0..TURN {
-            match wire.socket.read(&mut wire.context.buffer) {
-                Ok(n) => {
-                    let at = wire.context.clock.now();
+            match wire.socket.receive(&mut wire.context.buffer) {
+                Ok((n, age)) => {
+                    let now = wire.context.clock.now();
+                    let at = now.saturating_sub(age.as_nanos() as u64);
                     self.take(n, at, wire.ledger, wire.context);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),

@@ -7,6 +7,9 @@ use std::collections::VecDeque;
 /// from a duplicate. At 24 bytes each, a connection that loses everything costs 100 KB.
 const REMEMBERED: usize = 4096;
 
+/// Requests that leave within this part of the time-out are given up together.
+const TOGETHER: u64 = 10;
+
 /// A request on its way. Times are in nanoseconds since the run began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -94,6 +97,8 @@ pub struct Ledger {
     answered: u64,
     /// What has gone wrong since the last right reply.
     misses: u32,
+    /// When the last request left that counts as one of these.
+    missed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +127,7 @@ impl Ledger {
             highest: 0,
             answered: 0,
             misses: 0,
+            missed: 0,
         }
     }
 
@@ -261,12 +267,17 @@ impl Ledger {
         }
     }
 
-    /// Gives up the oldest request that is awaited, which is known to have failed.
+    /// Gives up the oldest request that is awaited, which is known to have failed. Those that left
+    /// at about the same time fail together: they are one miss.
     pub fn give_up_oldest(&mut self) -> Option<u64> {
         let number = (self.awaited > 0).then_some(self.frontier)?;
-        self.slot(number)?.state = State::GivenUp;
+        let slot = self.slot(number)?;
+        slot.state = State::GivenUp;
+        let sent = slot.request.sent;
         self.no_longer_awaited(1);
-        self.misses += 1;
+        if self.misses == 0 || sent.saturating_sub(self.missed) >= self.timeout / TOGETHER {
+            (self.misses, self.missed) = (self.misses + 1, sent);
+        }
         Some(number)
     }
 
@@ -364,7 +375,7 @@ mod tests {
         );
         let expired: Vec<_> = std::iter::from_fn(|| ledger.expire(TIMEOUT)).collect();
         assert_eq!((expired, ledger.awaited()), (vec![4, 5, 6], 0));
-        assert_eq!(ledger.misses(), 3);
+        assert_eq!(ledger.misses(), 1);
         assert_eq!(
             classes(&mut ledger, TIMEOUT, &[5, 5]),
             [Class::Late, Class::Duplicate]
@@ -420,5 +431,19 @@ mod tests {
         assert_eq!((ledger.awaited(), ledger.unanswered()), (0, 0));
         assert_eq!(ledger.reply_next(1, 9), None);
         assert_eq!((ledger.answered(), ledger.next()), (3, 5));
+    }
+
+    #[test]
+    fn what_left_together_is_missed_once() {
+        let mut ledger = ledger(64);
+        for sent in [TIMEOUT, 2 * TIMEOUT] {
+            ledger.push(Request { due: sent, sent });
+        }
+        let mut misses = Vec::new();
+        for now in [TIMEOUT, 2 * TIMEOUT, 3 * TIMEOUT] {
+            while ledger.expire(now).is_some() {}
+            misses.push(ledger.misses());
+        }
+        assert_eq!(misses, [1, 2, 3]);
     }
 }

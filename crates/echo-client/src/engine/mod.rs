@@ -184,6 +184,7 @@ impl Run<'_> {
         for connection in connections {
             context.connected(connection.elapsed, connection.ends());
             let socket = Socket::new(connection.socket)?;
+            socket.prepare(plan.window());
             let timeout = nanos(plan.connect.timeout.0);
             let mut flow = Flow::new(socket, self.transport(), timeout);
             flow.connect = plan.new_connection.then_some(connection.elapsed);

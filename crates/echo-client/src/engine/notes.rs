@@ -14,6 +14,8 @@ const FULL: f64 = 0.95;
 /// From this share on, waiting for a core shows in the latencies.
 const STARVED: f64 = 0.05;
 
+/// What a server answers one host in a second by default.
+const UDP_RATE: f64 = 10_000.0;
 /// From this share on, pauses of this side show in a 99th percentile.
 const PAUSED: f64 = 0.01;
 /// A pause that is worth telling, however long the run.
@@ -42,6 +44,21 @@ pub fn notes(plan: &Plan, report: &Report, ended: &[Ended]) -> Vec<String> {
             "the generator waited for a core {} % of the time, and latencies include that; give \
              it a core of its own",
             percent(starved)
+        ));
+    }
+    let counts = &report.counts;
+    if counts.overflowed > 0 {
+        notes.push(format!(
+            "{} replies came, and this side's own socket had no room for them: they are no loss of \
+             the path; lower --depth, or raise net.core.rmem_max",
+            counts.overflowed
+        ));
+    }
+    let per_s = counts.sent as f64 / report.elapsed.as_secs_f64().max(1e-9);
+    if plan.connect.is_udp() && counts.lost_on_the_way() > 0 && per_s > UDP_RATE {
+        notes.push(format!(
+            "echo-server answers {UDP_RATE} datagrams a second of a host unless its --udp-rate says \
+             otherwise, and {per_s:.0} were sent: that may be what was lost"
         ));
     }
     if let Some(worst) = ended.iter().map(|e| e.pauses).max_by_key(|p| p.total)

@@ -52,7 +52,16 @@ pub enum Pace {
     Interval(Duration),
 }
 
+/// The most that a socket's buffer is asked for.
+const MOST: usize = 64 << 20;
+
 impl Plan {
+    /// The memory that the system needs for the replies to all requests in flight on a socket: it
+    /// counts a datagram's own book-keeping, and pages rather than bytes.
+    pub(super) fn window(&self) -> usize {
+        self.room().saturating_mul(1024 + 2 * self.size).min(MOST)
+    }
+
     /// Requests in flight on a connection at most. Datagrams too small for a number go one at a
     /// time, and so do requests that have a connection of their own.
     pub(super) fn room(&self) -> usize {

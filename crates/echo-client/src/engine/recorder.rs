@@ -202,6 +202,11 @@ impl Recorder {
         self.slice.counts.lost += u64::from(self.measures(request));
     }
 
+    /// So many datagrams came that the socket had no room for.
+    pub fn overflowed(&mut self, count: u64) {
+        self.slice.counts.overflowed += count;
+    }
+
     /// Requests were due and never left. Their latency is the time they have waited at least: what
     /// a server that stands still at the end would hide otherwise.
     pub fn unsent(&mut self, unsent: Unsent) {

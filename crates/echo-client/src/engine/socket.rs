@@ -1,12 +1,20 @@
 //! A connected socket that never blocks, of any transport.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::{self, File};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::event::Source;
 use mio::net::{TcpStream, UdpSocket, UnixStream};
 use mio::{Interest, Registry, Token};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, cmsg_space, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
+};
+use nix::sys::time::TimeSpec;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::SockRef;
 
 use crate::connection;
 
@@ -55,6 +63,60 @@ impl Socket {
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (len, _) = recv(&*self, buffer, RecvFlags::empty())?;
         Ok(len)
+    }
+
+    /// Receives one datagram. Says how long ago it came, where the system has noted that: a wake-up
+    /// that is late is no part of its round trip.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Duration)> {
+        let mut control = [0; cmsg_space::<TimeSpec>()];
+        let mut buffers = [IoSliceMut::new(buffer)];
+        let fd = self.as_fd().as_raw_fd();
+        let message = recvmsg::<()>(fd, &mut buffers, Some(&mut control), MsgFlags::empty())?;
+        let stamp = message
+            .cmsgs()
+            .ok()
+            .into_iter()
+            .flatten()
+            .find_map(|one| match one {
+                ControlMessageOwned::ScmTimestampns(stamp) => {
+                    Some(UNIX_EPOCH + Duration::from(stamp))
+                }
+                _ => None,
+            });
+        let age = stamp.and_then(|stamp| SystemTime::now().duration_since(stamp).ok());
+        Ok((message.bytes, age.unwrap_or_default()))
+    }
+
+    /// Prepares a socket for datagrams: that the system notes when each comes, and has room for
+    /// `bytes` of them if it may.
+    pub fn prepare(&self, bytes: usize) {
+        if let Socket::Udp(_) = self {
+            // Without either the figures are less good, and no worse than they would be.
+            let _: nix::Result<()> = setsockopt(self, ReceiveTimestampns, &true);
+            let socket = SockRef::from(self);
+            if socket.recv_buffer_size().is_ok_and(|size| size < bytes) {
+                let _: io::Result<()> = socket.set_recv_buffer_size(bytes);
+            }
+        }
+    }
+
+    /// Datagrams that came for this socket and that it had no room for, as /proc/net tells.
+    pub fn overflowed(&self) -> u64 {
+        let file = self.as_fd().try_clone_to_owned().map(File::from);
+        let Ok(inode) = file.and_then(|file| Ok(file.metadata()?.ino().to_string())) else {
+            return 0;
+        };
+        let lists = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
+        let drops = |list: &&str| {
+            let text = fs::read_to_string(list).ok()?;
+            let mut rows = text
+                .lines()
+                .map(|row| row.split_whitespace().collect::<Vec<_>>());
+            // The tenth column is the inode, and the last one the drops.
+            let row = rows.find(|row| row.get(9) == Some(&inode.as_str()))?;
+            row.last()?.parse().ok()
+        };
+        lists.iter().find_map(drops).unwrap_or(0)
     }
 
     /// Writes bytes, or sends one datagram.

@@ -402,6 +402,11 @@ impl<'a> Worker<'a> {
             // A socket that has failed says so again, and what it says has been told.
             let _ = transport.read(false, &mut wire);
         }
+        if let State::Open(socket) = &flow.state
+            && self.is_udp
+        {
+            self.context.recorder.overflowed(socket.overflowed());
+        }
         flow.transport.end(&mut flow.ledger, &mut self.context);
         let mut told = false;
         while let Some((number, request)) = flow.ledger.abandon() {
@@ -481,6 +486,7 @@ impl<'a> Worker<'a> {
         let ends = connection.ends();
         self.remotes[index] = connection.remote.clone();
         let mut socket = Socket::new(connection.socket)?;
+        socket.prepare(self.plan.window());
         self.wait.register(&mut socket, index)?;
         self.context.connected(connection.elapsed, ends);
         let flow = &mut self.flows[index];
@@ -532,8 +538,16 @@ impl<'a> Worker<'a> {
                     }
                 }
             }
+            let mut lost = 0;
             while let Some((_, request)) = flow.ledger.abandon() {
                 self.context.recorder.lost(request);
+                lost += 1;
+            }
+            if let State::Open(socket) = &flow.state
+                && self.is_udp
+                && lost > 0
+            {
+                self.context.recorder.overflowed(socket.overflowed());
             }
         }
         let Context {

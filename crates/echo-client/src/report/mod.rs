@@ -167,6 +167,9 @@ pub struct Counts {
     pub unique: u64,
     /// Requests that never got one.
     pub lost: u64,
+    /// Datagrams that came, and that this side's own socket had no room for: of the lost ones,
+    /// those that the path has not lost.
+    pub overflowed: u64,
     /// Of the unique ones: those that came after their time was up.
     pub late: u64,
     /// Of the unique ones: those that came after the reply to a later request.
@@ -194,7 +197,12 @@ pub struct Counts {
 impl Counts {
     /// The share of requests that got no reply of their own, 0 to 1.
     pub fn loss(&self) -> f64 {
-        ratio(self.lost, self.sent)
+        ratio(self.lost_on_the_way(), self.sent)
+    }
+
+    /// Requests that got no reply, and not because this side had no room for it.
+    pub fn lost_on_the_way(&self) -> u64 {
+        self.lost.saturating_sub(self.overflowed)
     }
 
     /// Whether the books balance.
@@ -210,6 +218,7 @@ impl Counts {
         self.received += other.received;
         self.unique += other.unique;
         self.lost += other.lost;
+        self.overflowed += other.overflowed;
         self.late += other.late;
         self.reordered += other.reordered;
         self.duplicate += other.duplicate;

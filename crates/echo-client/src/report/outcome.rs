@@ -262,7 +262,7 @@ impl Report {
                 Some(ErrorKind::Lost),
                 format!(
                     "{} of {sent} requests to {name} had no right reply in time",
-                    counts.lost
+                    counts.lost_on_the_way()
                 ),
             ),
         };

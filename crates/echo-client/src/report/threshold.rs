@@ -201,7 +201,7 @@ impl Metric {
                 let quantile = |rtt: &Latency| rtt.quantile(percent / 100.0);
                 latency((!rtt.is_empty()).then(|| quantile(rtt)))
             }
-            Metric::Loss => share(counts.lost),
+            Metric::Loss => share(counts.lost_on_the_way()),
             Metric::Late => share(counts.late),
             Metric::Rate => report.echoes_per_s(),
             Metric::Errors => Some(report.errors_in_all() as f64),

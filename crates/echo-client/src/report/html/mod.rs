@@ -188,6 +188,7 @@ fn books(page: &mut String, report: &Report) {
         ("received", counts.received),
         ("right replies", counts.unique),
         ("lost", counts.lost),
+        ("of these, dropped by this side's socket", counts.overflowed),
         ("late", counts.late),
         ("reordered", counts.reordered),
         ("duplicate", counts.duplicate),
