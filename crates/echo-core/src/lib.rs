@@ -11,6 +11,7 @@ pub mod framing;
 pub mod path;
 mod patient;
 pub mod splitmix;
+pub mod statistics;
 pub mod units;
 mod whole;
 mod wish;

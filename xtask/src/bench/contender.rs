@@ -14,15 +14,13 @@ use crate::process::Process;
 use crate::server::Server;
 
 /// The longest that a server may take to listen.
-const START: Duration = Duration::from_secs(10);
+pub const START: Duration = Duration::from_secs(10);
 
 /// A server to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contender {
     /// Ours with events off, one worker.
     Echo,
-    /// The same once more: the difference is noise.
-    Control,
     /// Ours as it starts by default, but for the one worker.
     EchoTold,
     /// Ours with events off and a fault that never strikes: it copies what it would splice.
@@ -63,7 +61,6 @@ impl Contender {
     pub fn name(self) -> &'static str {
         match self {
             Echo => "echo-server -q",
-            Control => "echo-server -q again",
             EchoTold => "echo-server",
             EchoCopying => "echo-server -q, copying",
             Blocking => "blocking threads",
@@ -78,7 +75,7 @@ impl Contender {
 
     /// Whether it is this repository's server.
     pub fn is_ours(self) -> bool {
-        matches!(self, Echo | Control | EchoTold | EchoCopying)
+        matches!(self, Echo | EchoTold | EchoCopying)
     }
 
     /// What was built or found, or why there is none.
@@ -87,7 +84,7 @@ impl Contender {
             machine::version(program, flag).ok_or(format!("{program} is not on this machine"))
         };
         match self {
-            Echo | Control | EchoTold | EchoCopying => Ok(env!("CARGO_PKG_VERSION").to_owned()),
+            Echo | EchoTold | EchoCopying => Ok(env!("CARGO_PKG_VERSION").to_owned()),
             Blocking | UdpPlain => Ok("std".to_owned()),
             Mio => Ok(format!("mio {}", locked("mio"))),
             Tokio => Ok(format!("tokio {}", locked("tokio"))),
@@ -119,7 +116,7 @@ impl Contender {
     fn command(self, ours: &Programs, peers: &Programs) -> Result<(Command, Option<SocketAddr>)> {
         let peer = |name| Ok((peers.command(name)?, None));
         match self {
-            Echo | Control | EchoTold | EchoCopying => {
+            Echo | EchoTold | EchoCopying => {
                 let mut command = ours.command("echo-server")?;
                 command.args(["--listen", "127.0.0.1:0", "--workers", "1"]);
                 if self != EchoTold {

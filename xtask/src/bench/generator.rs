@@ -2,12 +2,13 @@
 //! it verifies every byte and records every latency.
 
 use anyhow::{Context, Result};
+use echo_core::statistics::{Pairing, Ratio, figure as middle};
 
 use super::contender::Contender;
 use super::fact::Fact;
 use super::lab::{Lab, Sample};
 use super::load::{Load, Shape};
-use super::stats::Spread;
+use super::matrix::{SEED, interval};
 
 /// Measures both generators in turn, `rounds` times each, against the same kind of server.
 pub fn measure(lab: &Lab, rounds: u32) -> Result<Vec<Fact>> {
@@ -66,17 +67,16 @@ fn compare(
         client.push(measured(ours)?);
         bare.push(measured(plain)?);
     }
-    let ratio = Spread::of_ratios(&client, &bare).context("nothing was measured")?;
-    let median = |figures: &[f64]| Spread::of(figures).map_or(0.0, |spread| spread.median);
-    let (client, bare) = (median(&client), median(&bare));
-    let Spread { median, low, high } = ratio;
+    let ratio = Ratio::of(&client, &bare, Pairing::InTurn, SEED).context("nothing was measured")?;
+    let [client, bare] = [client, bare].map(|figures| middle(&figures).unwrap_or(0.0));
     Ok(Fact {
         title: String::new(),
         measure: "",
         value: format!(
-            "{client:.2} us, the plainest {bare:.2} us: {median:.2}x ({low:.2} to {high:.2})"
+            "{client:.2} us, the plainest {bare:.2} us: {}",
+            interval(&ratio)
         ),
         target: format!("at most {at_most:.2}x"),
-        pass: median <= at_most,
+        pass: ratio.ratio <= at_most,
     })
 }

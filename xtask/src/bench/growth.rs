@@ -1,11 +1,11 @@
 //! The cost of growth: CPU per echo and memory as connections and messages grow.
 
 use anyhow::{Context, Result};
+use echo_core::statistics::figure as middle;
 
 use super::contender::Contender;
 use super::lab::Lab;
 use super::load::{Load, Shape};
-use super::stats::Spread;
 use crate::proc;
 
 /// Columns: bytes in a message.
@@ -60,9 +60,9 @@ fn cell(lab: &Lab, connections: usize, size: usize) -> Result<Cell> {
         costs.push(sample.server_cpu.as_secs_f64() * 1e6 / (sample.outcome.bytes / size as f64));
         peak_kb = peak_kb.max(proc::status(server.process.id(), "VmHWM")?);
     }
-    let cpu = Spread::of(&costs).context("nothing was measured")?;
+    let cpu = middle(&costs).context("nothing was measured")?;
     Ok(Cell {
-        cpu_us: cpu.median,
+        cpu_us: cpu,
         peak_kb,
     })
 }

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::contender::{Contender, Running};
+use super::contender::{Contender, Running, START};
 use super::load::{Load, Outcome};
 use super::machine::{self, Cores, on_core};
 use super::meter::{Meter, Scope, unix_ns};
 use crate::cargo::{Profile, Programs, root};
 use crate::process::{self, Process};
+use crate::server::Server;
+
+/// The longest that a comparison may take.
+const CLIENT: Duration = Duration::from_secs(1800);
 
 /// Everything built and ready to be measured.
 pub struct Lab {
@@ -68,6 +72,28 @@ impl Lab {
             contender.start(&self.ours, &self.peers)
         })
         .with_context(|| format!("cannot start {}", contender.name()))
+    }
+
+    /// Starts one of the peers, with words of its own, on the server's core.
+    pub fn start_peer(&self, name: &str, words: &[&str]) -> Result<Running> {
+        on_core(self.cores.map(|cores| cores.server), || {
+            let server = Server::start(self.peers.command(name)?.args(words), START)?;
+            Ok(Running {
+                address: server.ipv4("tcp")?,
+                process: server.process,
+                scope: Scope::Process,
+            })
+        })
+        .with_context(|| format!("cannot start {name}"))
+    }
+
+    /// What our client prints, on the load's core, when it has ended well.
+    pub fn client(&self, words: impl FnOnce(&mut Command)) -> Result<Vec<u8>> {
+        let mut command = self.ours.command("echo-client")?;
+        words(&mut command);
+        on_core(self.cores.map(|cores| cores.load), || {
+            process::run(&mut command, CLIENT)?.success()
+        })
     }
 
     /// Our own server, for what no other is asked.

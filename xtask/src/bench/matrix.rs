@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use echo_core::statistics::{Better, Pairing, Ratio, schedule};
 
 use super::contender::Contender::{self, *};
 use super::lab::{Lab, Sample};
 use super::load::{Load, Shape};
-use super::stats::Spread;
 
 /// One kind of work.
 pub struct Row {
@@ -231,13 +231,14 @@ pub struct Comparison {
     pub ours: Contender,
     /// The one it is held against.
     pub against: Contender,
-    /// The ratio of their figures, round by round.
-    pub ratio: Spread,
+    /// The ratio of their figures.
+    pub ratio: Ratio,
     /// The most it may be.
     pub at_most: f64,
-    /// How far from 1 the same server is from itself.
-    pub noise: f64,
 }
+
+/// What the rounds are shuffled and drawn again by: the same rounds give the same interval.
+pub const SEED: u64 = 1;
 
 impl Row {
     fn contenders(&self) -> Vec<Contender> {
@@ -245,10 +246,7 @@ impl Row {
             .targets
             .iter()
             .flat_map(|target| [target.ours, target.against]);
-        let mut all: Vec<_> = targets
-            .chain([Control])
-            .chain(self.others.iter().copied())
-            .collect();
+        let mut all: Vec<_> = targets.chain(self.others.iter().copied()).collect();
         all.sort();
         all.dedup();
         all
@@ -257,13 +255,13 @@ impl Row {
 
 /// Measures all of a row's servers in turn, `rounds` times.
 pub fn measure(lab: &Lab, row: &'static Row, rounds: u32) -> Result<Measured> {
-    let mut contenders = row.contenders();
+    let contenders = row.contenders();
     let mut series = BTreeMap::new();
     for &contender in &contenders {
         series.insert(contender, contender.version().map(|_| Series::default()));
     }
-    for _ in 0..rounds {
-        for contender in &contenders {
+    for order in schedule(contenders.len(), rounds as usize, SEED) {
+        for contender in order.into_iter().map(|i| &contenders[i]) {
             let Some(Ok(samples)) = series.get_mut(contender) else {
                 continue;
             };
@@ -283,8 +281,6 @@ pub fn measure(lab: &Lab, row: &'static Row, rounds: u32) -> Result<Measured> {
                 }
             }
         }
-        // Whoever comes first in a round comes last in the next.
-        contenders.rotate_left(1);
     }
     Ok(Measured { row, series })
 }
@@ -305,16 +301,14 @@ impl Measured {
     pub fn comparisons(&self) -> Vec<Comparison> {
         let ratio = |ours, against| {
             let (ours, against) = (self.samples(ours)?, self.samples(against)?);
-            Spread::of_ratios(&ours.figures, &against.figures)
+            Ratio::of(&ours.figures, &against.figures, Pairing::InTurn, SEED)
         };
-        let noise = ratio(Control, Echo).map_or(0.0, |spread| spread.noise());
         let reached = |target: &Target| {
             Some(Comparison {
                 ours: target.ours,
                 against: target.against,
                 ratio: ratio(target.ours, target.against)?,
                 at_most: target.at_most,
-                noise,
             })
         };
         self.row.targets.iter().filter_map(reached).collect()
@@ -322,15 +316,30 @@ impl Measured {
 }
 
 impl Comparison {
-    /// Whether the target was reached, and how surely.
-    pub fn verdict(&self) -> &'static str {
-        let median = self.ratio.median;
-        let tie = (median - 1.0).abs() <= self.noise;
-        match () {
-            () if median <= self.at_most && tie => "pass, a tie",
-            () if median <= self.at_most => "pass",
-            () if median - self.noise <= self.at_most => "miss, within noise",
-            () => "miss",
-        }
+    /// Whether the target was reached, and what the ratio says by itself.
+    pub fn verdict(&self) -> String {
+        let Ratio {
+            ratio, interval, ..
+        } = self.ratio;
+        let reached = if ratio <= self.at_most {
+            "pass"
+        } else {
+            "miss"
+        };
+        let is_sure =
+            interval.is_some_and(|[low, high]| high <= self.at_most || low > self.at_most);
+        let noise = if is_sure { "" } else { " within noise" };
+        format!(
+            "{reached}{noise}, {}",
+            self.ratio.verdict(Better::Less).word()
+        )
+    }
+}
+
+/// A ratio with its interval.
+pub fn interval(ratio: &Ratio) -> String {
+    match ratio.interval {
+        Some([low, high]) => format!("{:.2}x ({low:.2} to {high:.2})", ratio.ratio),
+        None => format!("{:.2}x", ratio.ratio),
     }
 }

@@ -14,8 +14,8 @@ mod machine;
 mod matrix;
 mod meter;
 mod report;
-mod stats;
 mod table;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Options {
     #[arg(value_name = "PART", value_parser = parts())]
     parts: Vec<String>,
     /// Times that every row is measured, all servers in turn each time
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Milliseconds that each load is measured for
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(200..=60_000))]
@@ -44,6 +44,9 @@ pub struct Options {
     /// A first impression: three rounds of 300 ms, fewer connections
     #[arg(long, conflicts_with_all = ["rounds", "time"])]
     quick: bool,
+    /// Only ask how often `echo-client bench` tells a server that is 5 % slower from one that is not
+    #[arg(long, conflicts_with_all = ["parts", "rounds", "time", "quick"])]
+    verdicts: bool,
     /// Also write the results as Markdown; a page with places marked for them keeps its own words
     #[arg(long, value_name = "FILE")]
     markdown: Vec<PathBuf>,
@@ -71,7 +74,8 @@ fn parts() -> Vec<&'static str> {
 
 impl Options {
     fn wants(&self, part: &str) -> bool {
-        self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part)
+        let is_meant = self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part);
+        is_meant && !self.verdicts
     }
 }
 
@@ -106,6 +110,10 @@ pub fn run(mut options: Options) -> Result<()> {
             let facts = report.failures.keep(part, measured);
             report.facts.extend(facts.unwrap_or_default());
         }
+    }
+    if options.verdicts {
+        let measured = report.failures.keep("verdicts", verdicts::measure(&lab));
+        report.facts.extend(measured.unwrap_or_default());
     }
     if options.wants("growth") {
         eprintln!("bench: the cost of growth");

@@ -9,17 +9,15 @@ use super::fact::Fact;
 use super::growth::{Line, SIZES};
 use super::lab::Lab;
 use super::machine;
-use super::matrix::{Comparison, Measured};
-use super::stats::Spread;
+use super::matrix::{Comparison, Measured, interval};
 use super::table::Table;
+use echo_core::statistics::figure;
 use echo_core::units::Size;
 
 const WORK_NOTE: &str = "50 x 64 B: fifty connections, messages of 64 bytes, one under way on each \
                          unless a depth is given; CPU is the server's.";
-const RATIO_NOTE: &str = "ratio: the median over the rounds of the two servers' figures in the \
-                          same round, with its quartiles.";
-const NOISE_NOTE: &str = "noise: how far the same server is from itself, measured as any other; a \
-                          difference within it is a tie.";
+const RATIO_NOTE: &str = "ratio: of the two figures, with its 95 % interval over the rounds, by the \
+                          same code as `echo-client bench A B`; a tie is no difference of 5 %.";
 const GROWTH_NOTE: &str = "server CPU per echo, and the most memory the server had; one message \
                            under way on each connection.";
 
@@ -104,7 +102,7 @@ impl Report {
     pub fn page(&self, page: &str) -> String {
         let all = self.markdown();
         // For readers who want to know no more than whether the targets are met.
-        let summary = self.targets().without(&["quartiles", " noise"]).markdown();
+        let summary = self.targets().markdown();
         let first = embed(page, "all", &all);
         let both = embed(first.as_deref().unwrap_or(page), "summary", &summary);
         both.or(first).unwrap_or_else(|| {
@@ -131,9 +129,7 @@ impl Report {
 
     /// Every table that has something in it, with its title and what must be said about it.
     fn sections(&self) -> Vec<(&'static str, Table, Vec<String>)> {
-        let mut target_notes = [WORK_NOTE, RATIO_NOTE, NOISE_NOTE]
-            .map(str::to_owned)
-            .to_vec();
+        let mut target_notes = [WORK_NOTE, RATIO_NOTE].map(str::to_owned).to_vec();
         target_notes.extend(self.losses());
         let sections = [
             ("Targets", self.targets(), target_notes),
@@ -155,7 +151,8 @@ impl Report {
     fn losses(&self) -> Vec<String> {
         let lossy = self.rows.iter().flat_map(|measured| {
             measured.series.iter().filter_map(|(contender, series)| {
-                let loss = Spread::of(&series.as_ref().ok()?.losses)?.median * 100.0;
+                let losses = &series.as_ref().ok()?.losses;
+                let loss = losses.iter().sum::<f64>() / losses.len() as f64 * 100.0;
                 let (name, title) = (contender.name(), measured.row.title);
                 (loss > 0.0).then(|| format!("{title}: {name} lost {loss:.2} %"))
             })
@@ -165,16 +162,7 @@ impl Report {
 
     fn targets(&self) -> Table {
         let mut table = Table::new(&[
-            "work",
-            "measure",
-            "server",
-            " is at",
-            "against",
-            " ratio",
-            "quartiles",
-            " noise",
-            " target",
-            "verdict",
+            "work", "measure", "server", " is at", "against", "ratio", " target", "verdict",
         ]);
         for measured in &self.rows {
             for comparison in measured.comparisons() {
@@ -223,11 +211,11 @@ impl Report {
                 Ok(version) => version,
                 Err(why) => format!("skipped: {why}"),
             };
-            let figure = |row: Option<&Measured>| {
-                row.and_then(|row| median(row, contender))
+            let told = |row: Option<&Measured>| {
+                row.and_then(|row| middle(row, contender))
                     .unwrap_or("-".to_owned())
             };
-            let rate = fifty.and_then(|row| Spread::of(&row.samples(contender)?.rates));
+            let rate = fifty.and_then(|row| figure(&row.samples(contender)?.rates));
             let checked = self
                 .correct
                 .iter()
@@ -240,9 +228,9 @@ impl Report {
             table.row([
                 contender.name().to_owned(),
                 version,
-                figure(ping_pong),
-                figure(fifty),
-                rate.map_or("-".to_owned(), |rate| format!("{:.0}", rate.median)),
+                told(ping_pong),
+                told(fifty),
+                rate.map_or("-".to_owned(), |rate| format!("{rate:.0}")),
                 verdict(checked.map(|checked| &checked.half_close)).to_owned(),
                 verdict(checked.map(|checked| &checked.stalled_neighbour)).to_owned(),
             ]);
@@ -290,20 +278,16 @@ impl Report {
     }
 }
 
-fn median(measured: &Measured, contender: Contender) -> Option<String> {
-    let spread = Spread::of(&measured.samples(contender)?.figures)?;
+fn middle(measured: &Measured, contender: Contender) -> Option<String> {
+    let value = figure(&measured.samples(contender)?.figures)?;
     // Three digits say all that the noise leaves.
-    let places = if spread.median < 10.0 { 2 } else { 1 };
-    Some(format!(
-        "{:.places$} {}",
-        spread.median,
-        measured.row.figure.unit()
-    ))
+    let places = if value < 10.0 { 2 } else { 1 };
+    let unit = measured.row.figure.unit();
+    Some(format!("{value:.places$} {unit}"))
 }
 
-fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 10] {
-    let figure = |contender| median(measured, contender).unwrap_or_default();
-    let Spread { median, low, high } = comparison.ratio;
+fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 8] {
+    let figure = |contender| middle(measured, contender).unwrap_or_default();
     [
         measured.row.title.to_owned(),
         measured.row.figure.name().to_owned(),
@@ -314,10 +298,8 @@ fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 10] {
             comparison.against.name(),
             figure(comparison.against)
         ),
-        format!("{median:.2}x"),
-        format!("{low:.2} to {high:.2}"),
-        format!("{:.2}", comparison.noise),
+        interval(&comparison.ratio),
         format!("{:.2}x", comparison.at_most),
-        comparison.verdict().to_owned(),
+        comparison.verdict(),
     ]
 }

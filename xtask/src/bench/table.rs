@@ -22,23 +22,6 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The same with fewer columns.
-    pub fn without(self, headings: &[&str]) -> Self {
-        let kept: Vec<bool> = self.heading.iter().map(|h| !headings.contains(h)).collect();
-        let thin = |row: Vec<String>| {
-            let cells = row.into_iter().zip(&kept).filter(|(_, kept)| **kept);
-            cells.map(|(cell, _)| cell).collect()
-        };
-        Table {
-            rows: self.rows.into_iter().map(thin).collect(),
-            heading: self
-                .heading
-                .into_iter()
-                .filter(|h| !headings.contains(h))
-                .collect(),
-        }
-    }
-
     /// Whether there is anything to show.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

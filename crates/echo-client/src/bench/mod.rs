@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
 use echo_core::Failure;
+use echo_core::statistics::Pairing;
 
-use crate::compare::statistics::Pairing;
 use crate::compare::{self, Comparison, Form};
 use crate::connection::Connect;
 use crate::engine::{self, Pace, Plan};

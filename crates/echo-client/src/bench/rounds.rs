@@ -2,8 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use echo_core::statistics::schedule;
+
 use super::{Bench, known, measure};
-use crate::compare::schedule::schedule;
 use crate::connection::Connect;
 use crate::engine::{Event, Sink, SoFar};
 use crate::interrupt::Interrupt;

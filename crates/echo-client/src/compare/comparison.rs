@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
+use echo_core::statistics::{self, Better, Pairing, Ratio, Verdict};
 
-use super::statistics::{self, Better, Pairing, Ratio, Verdict};
 use crate::report::{Ending, Fault, Figure, Outcome, Report, Round, Thresholds};
 
 /// Targets side by side.

@@ -2,8 +2,6 @@
 
 mod comparison;
 mod page;
-pub mod schedule;
-pub mod statistics;
 mod text;
 
 use std::path::PathBuf;
@@ -11,10 +9,10 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use echo_core::Failure;
+use echo_core::statistics::Pairing;
 
 use crate::output;
 use crate::report::{Files, Saved, Thresholds};
-use statistics::Pairing;
 
 pub use comparison::Comparison;
 pub use text::Text;

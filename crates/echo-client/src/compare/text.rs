@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use echo_core::statistics::{Pairing, Verdict};
 use serde_json::{Value, json};
 
 use super::comparison::{Cell, Comparison, Row};
-use super::statistics::{Pairing, Verdict};
 use crate::report::document::{self, SCHEMA};
 use crate::report::{csv, wrapped};
 
