@@ -50,6 +50,9 @@ pub struct Config {
     pub max_connections: usize,
     /// The most connections at once from one IP address; 0: no limit.
     pub max_per_ip: usize,
+    /// The most bytes that peers may hold together; 0, and never more than: three quarters of what the
+    /// system leaves.
+    pub max_memory: Size,
     /// Close a connection on which nothing arrived for this long; 0: never.
     pub idle_timeout: Timespan,
     /// Close a connection whose peer takes nothing for this long; 0: never.
@@ -107,6 +110,7 @@ impl Default for Config {
             drain: Timespan::from_secs(8),
             max_connections: 0,
             max_per_ip: 0,
+            max_memory: Size(0),
             idle_timeout: Timespan::from_secs(0),
             // Long enough for a person who looks at a paused client, short enough that a peer
             // that never reads does not hold its memory for ever.
@@ -267,6 +271,10 @@ pub struct Settings {
     /// Hold at most this many connections from one IP address; 0: no limit [default: 0]
     #[arg(long, value_name = "N")]
     pub max_per_ip: Option<Whole>,
+    /// Let peers hold at most this much together: over it the one that holds most is ended, and
+    /// where none holds any no more come in; 0, and never more than: three quarters of what the system leaves [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<Size>,
     /// Close a connection on which nothing arrives for this long; 0: never [default: 0s]
     #[arg(long, value_name = "DURATION")]
     pub idle_timeout: Option<Timespan>,

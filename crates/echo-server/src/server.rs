@@ -15,6 +15,7 @@ use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
 use crate::fault::{DatagramFaults, Plan, Seed};
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
+use crate::serve::memory;
 use crate::serve::shared::Shared;
 use crate::serve::udp::UdpEcho;
 use crate::serve::worker::{self, Worker};
@@ -203,7 +204,7 @@ impl Server {
             .into_iter()
             .unzip();
         let shared = Arc::new(Shared {
-            limits: Limits::new(&self.config, shutdown.clone())?,
+            limits: Limits::new(&self.config, memory::spare(), shutdown.clone())?,
             faults: self.faults,
             config: self.config,
             events: Events::clone(&self.events),

@@ -287,3 +287,90 @@ fn an_ipv6_network_has_its_share_whichever_address_it_comes_from() {
         },
     );
 }
+
+/// A frame of 1 MiB but for its last byte, which never comes.
+fn hold_most_of_a_frame(mut stream: &TcpStream) {
+    let frame = vec![0; 1 << 20];
+    let _ = stream.write_all(&(frame.len() as u32).to_be_bytes());
+    // It may be ended meanwhile.
+    let _ = stream.write_all(&frame[1..]);
+}
+
+#[test]
+fn over_max_memory_whoever_holds_most_is_ended_and_nobody_else() {
+    for workers in ["--workers=1", "--workers=2"] {
+        let args = [workers, "--framing=length", "--max-memory=4MiB"];
+        let server = Server::start(&args);
+        let account = Account::open(&server);
+        // Some on each worker, which also have a part of a frame held.
+        let mut small: Vec<TcpStream> = (0..6).map(|_| connect(server.tcp())).collect();
+        for stream in &mut small {
+            stream.write_all(b"\0\0\0\x03ab").unwrap();
+        }
+        let large: Vec<TcpStream> = (0..20).map(|_| connect(server.tcp())).collect();
+        large.iter().for_each(hold_most_of_a_frame);
+        server.says("it held the most when --max-memory was reached");
+        // What they may hold together, and as much again for what is on its way.
+        assert!(
+            account.grown_kib() < 10 << 10,
+            "{} KiB",
+            account.grown_kib()
+        );
+        for stream in &mut small {
+            stream.write_all(b"c").unwrap();
+            let mut back = [0; 7];
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(&back, b"\0\0\0\x03abc");
+        }
+        account.serves_within(Duration::from_secs(1));
+        drop((small, large));
+        account.balances(8 << 10);
+        server.stop();
+    }
+}
+
+#[test]
+fn what_faults_hold_counts_as_memory() {
+    let args = ["--workers=1", "--fault=delay=1h", "--max-memory=1MiB"];
+    let server = Server::start(&args);
+    let held: Vec<TcpStream> = (0..10).map(|_| connect(server.tcp())).collect();
+    for mut stream in &held {
+        let _ = stream.write_all(&pattern(200_000, 1));
+    }
+    server.says("it held the most when --max-memory was reached");
+    server.stop();
+}
+
+#[test]
+fn at_max_memory_nobody_else_comes_in() {
+    let server = Server::start(&["--max-memory=32KiB"]);
+    let mut held: Vec<TcpStream> = (0..32).map(|_| connect(server.tcp())).collect();
+    for stream in &mut held {
+        echo(stream, b"in");
+    }
+    assert!(!kept(connect(server.tcp())));
+    server.says("--max-memory 32KiB reached");
+    held.pop();
+    eventually("the place is free", || kept(connect(server.tcp())));
+    server.stop();
+}
+
+#[test]
+fn ninety_frames_of_a_mebibyte_do_not_end_a_server_that_may_have_64_mebibytes() {
+    // Nor where it is told that it may have more.
+    for (workers, budget) in [
+        ("--workers=1", "--max-memory=0"),
+        ("--workers=2", "--max-memory=1GiB"),
+    ] {
+        let mut command = after("ulimit -v 65536");
+        command.args(["--listen=127.0.0.1:0", "--framing=length", "--log=json"]);
+        let server = Server::run(command.args([workers, budget]));
+        for _ in 0..2 {
+            let crowd: Vec<TcpStream> = (0..90).map(|_| connect(server.tcp())).collect();
+            crowd.iter().for_each(hold_most_of_a_frame);
+            server.says("\"reason\":\"memory\"");
+            echo(connect(server.tcp()), b"\0\0\0\x05hello");
+        }
+        server.stop();
+    }
+}

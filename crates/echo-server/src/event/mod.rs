@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 pub use echo_core::Address;
 use echo_core::address::End;
 use echo_core::framing::FrameError;
+use echo_core::units::Size;
 use echo_core::{Transport, Zoned};
 use echo_explain::Step;
 
@@ -225,6 +226,8 @@ pub enum Reason {
     Idle,
     /// The peer took nothing for the write timeout.
     Unread,
+    /// Of all peers that held too much together, it held most.
+    Memory,
     /// The server stopped.
     Shutdown,
     /// The system failed the connection.
@@ -296,6 +299,8 @@ pub enum Limit {
     Connections(usize),
     /// `--max-per-ip`.
     PerIp(usize),
+    /// `--max-memory`, in bytes.
+    Memory(usize),
 }
 
 impl From<PeerAddress> for End {
@@ -332,6 +337,7 @@ impl fmt::Display for Reason {
             Reason::Frame(error) => write!(f, "{error}"),
             Reason::Idle => f.write_str("idle for too long"),
             Reason::Unread => f.write_str("the peer stopped reading"),
+            Reason::Memory => f.write_str("it held the most when --max-memory was reached"),
             Reason::Shutdown => f.write_str("the server is stopping"),
             Reason::Failed(kind) => write!(f, "{kind}"),
             Reason::Fault(name) => write!(f, "the fault {name}"),
@@ -360,6 +366,7 @@ impl fmt::Display for Limit {
         match self {
             Limit::Connections(max) => write!(f, "--max-connections {max} reached"),
             Limit::PerIp(max) => write!(f, "--max-per-ip {max} reached"),
+            Limit::Memory(max) => write!(f, "--max-memory {} reached", Size(*max as u64)),
         }
     }
 }

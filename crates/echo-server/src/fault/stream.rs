@@ -177,6 +177,11 @@ impl StreamFaults {
         self.input.is_empty() && self.held < HELD_MAX
     }
 
+    /// Bytes of memory that all this takes.
+    pub(crate) fn held(&self) -> usize {
+        self.held + self.input.capacity()
+    }
+
     /// Whether all that was read is answered, or never will be.
     pub(crate) fn is_empty(&self) -> bool {
         self.input.is_empty() && self.merging.is_empty() && self.queue.is_empty()

@@ -60,6 +60,7 @@ fn bad_end(reason: &Reason) -> Option<&'static str> {
         Reason::Frame(_) => "the peer broke the framing",
         Reason::Idle => "idle for too long",
         Reason::Unread => "the peer stopped reading",
+        Reason::Memory => "it held the most when --max-memory was reached",
         Reason::Shutdown => "the server is stopping",
         Reason::Failed(_) => "the system failed the connection",
         Reason::Fault(_) => "a fault that was asked for",

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::SystemTime;
 
 use echo_core::Zoned;
+use echo_core::units::Size;
 use echo_explain::{Explain, Lang, Step, Story};
 
 use super::Render;
@@ -67,6 +68,7 @@ fn beside(story: &Story, event: &Event) -> String {
             let limit = match limit {
                 Limit::Connections(max) => format!("--max-connections {max}"),
                 Limit::PerIp(max) => format!("--max-per-ip {max}"),
+                Limit::Memory(max) => format!("--max-memory {}", Size(*max as u64)),
             };
             let values: &[(_, &dyn Display)] = &[("peer", &name(story, peer)), ("limit", &limit)];
             story.aside("one-too-many", values)

@@ -80,6 +80,7 @@ fn fields(kind: &Kind) -> Value {
             let (limit, max) = match limit {
                 Limit::Connections(max) => ("max-connections", max),
                 Limit::PerIp(max) => ("max-per-ip", max),
+                Limit::Memory(max) => ("max-memory", max),
             };
             json!({
                 "transport": local.transport(), "local": address(local), "peer": end(peer),
@@ -208,6 +209,7 @@ fn code(reason: &Reason) -> &'static str {
         Reason::Frame(FrameError::Truncated { .. }) => "frame-truncated",
         Reason::Idle => "idle",
         Reason::Unread => "unread",
+        Reason::Memory => "memory",
         Reason::Shutdown => "shutdown",
         Reason::Failed(_) => "failed",
         Reason::Defect => "defect",

@@ -25,6 +25,8 @@ pub(crate) struct Inbox {
     pub(crate) waker: Arc<Waker>,
     /// Connections given to the worker that have not ended.
     pub(crate) load: AtomicUsize,
+    /// Bytes that the worker's peers hold, beyond what each costs.
+    pub(crate) held: AtomicUsize,
     /// `None` once the worker has ended.
     queue: Mutex<Option<Vec<Accepted>>>,
     pub(crate) counters: Arc<Counters>,
@@ -35,6 +37,7 @@ impl Inbox {
         Inbox {
             waker,
             load: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             queue: Mutex::new(Some(Vec::new())),
             counters,
         }

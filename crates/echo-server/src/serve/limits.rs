@@ -1,4 +1,4 @@
-//! How many connections may be open, in all and from one address.
+//! How many connections may be open, in all and from one address, and how much they may hold.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,6 +17,9 @@ use crate::socket::pipe::MAX_PIPES;
 /// system with, a list that it keeps.
 const SPARE: usize = 4;
 
+/// What a connection costs that holds nothing: it itself, in a list that doubles, and its deadline.
+const CONNECTION: usize = 1 << 10;
+
 /// The caps, and what is open now. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -26,6 +29,9 @@ pub(crate) struct Limits {
     left: Option<AtomicUsize>,
     open: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
+    max_memory: usize,
+    /// Bytes of all connections.
+    memory: AtomicUsize,
     /// Asked to stop once the last connection of `--max-total` has ended.
     shutdown: Shutdown,
 }
@@ -36,11 +42,13 @@ pub(crate) struct Permit {
     limits: Arc<Limits>,
     /// The address it counts against.
     ip: Option<IpAddr>,
+    /// Bytes that its connection holds, beyond what each costs.
+    held: usize,
 }
 
 impl Limits {
-    /// The caps of a server that has opened all that it needs to start.
-    pub(crate) fn new(config: &Config, shutdown: Shutdown) -> io::Result<Arc<Self>> {
+    /// The caps of a server that has opened all that it needs to start, and has `memory` bytes.
+    pub(crate) fn new(config: &Config, memory: u64, shutdown: Shutdown) -> io::Result<Arc<Self>> {
         let (files, open) = (raise_open_files(), open_files());
         let room = files.saturating_sub(open + SPARE);
         if room == 0 {
@@ -54,12 +62,20 @@ impl Limits {
             0 => room - pipes,
             max => max,
         };
+        // The rest is for all that is small, and could not be done without.
+        let most = memory / 4 * 3;
+        let max_memory = match config.max_memory.0 {
+            0 => most,
+            max => max.min(most),
+        };
         Ok(Arc::new(Limits {
             max_connections,
             max_per_ip: config.max_per_ip,
             left: config.total().map(|total| AtomicUsize::new(total.get())),
             open: AtomicUsize::new(0),
             per_ip: Mutex::default(),
+            max_memory: usize::try_from(max_memory).unwrap_or(usize::MAX),
+            memory: AtomicUsize::new(0),
             shutdown,
         }))
     }
@@ -69,6 +85,10 @@ impl Limits {
         // Only the acceptor adds, so this check and the addition cannot race.
         if self.open.load(Ordering::Relaxed) >= self.max_connections {
             return Err(Limit::Connections(self.max_connections));
+        }
+        // What others hold does not count: the largest of it is given up for whoever comes.
+        if (self.open() + 1) * CONNECTION > self.max_memory {
+            return Err(Limit::Memory(self.max_memory));
         }
         let ip = self.counted(peer);
         if let Some(ip) = ip {
@@ -80,11 +100,16 @@ impl Limits {
             *count += 1;
         }
         self.open.fetch_add(1, Ordering::Relaxed);
+        self.memory.fetch_add(CONNECTION, Ordering::Relaxed);
         if let Some(left) = &self.left {
             left.fetch_sub(1, Ordering::Release);
         }
         let limits = self.clone();
-        Ok(Permit { limits, ip })
+        Ok(Permit {
+            limits,
+            ip,
+            held: 0,
+        })
     }
 
     /// Whether the last connection of `--max-total` has been admitted.
@@ -98,6 +123,11 @@ impl Limits {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether connections hold more than they may.
+    pub(crate) fn is_over_memory(&self) -> bool {
+        self.memory.load(Ordering::Relaxed) > self.max_memory
+    }
+
     /// What a peer counts against; `None` where nothing is counted.
     fn counted(&self, peer: PeerAddress) -> Option<IpAddr> {
         match peer {
@@ -107,9 +137,28 @@ impl Limits {
     }
 }
 
+impl Permit {
+    /// Bytes that its connection holds, as was last noted.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Takes note of how many bytes its connection holds now.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        let memory = &self.limits.memory;
+        match bytes.checked_sub(self.held) {
+            Some(more) => memory.fetch_add(more, Ordering::Relaxed),
+            None => memory.fetch_sub(self.held - bytes, Ordering::Relaxed),
+        };
+        self.held = bytes;
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let limits = &self.limits;
+        let memory = CONNECTION + self.held;
+        limits.memory.fetch_sub(memory, Ordering::Relaxed);
         limits.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(ip) = self.ip {
             let mut per_ip = limits.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,7 +213,7 @@ mod tests {
     }
 
     fn limits(config: Config) -> Arc<Limits> {
-        Limits::new(&config, Shutdown::new()).unwrap()
+        Limits::new(&config, u64::MAX, Shutdown::new()).unwrap()
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod defect;
 pub(crate) mod guard;
 mod inbox;
 pub(crate) mod limits;
+pub(crate) mod memory;
 mod outbox;
 mod peer;
 mod peers;

@@ -75,6 +75,15 @@ impl Outbox {
         self.outlet.sent
     }
 
+    /// Bytes of memory that what is owed takes. What is in a pipe takes the system's.
+    pub(crate) fn held(&self) -> usize {
+        match &self.queue {
+            Queue::Bytes { bytes, .. } => bytes.capacity(),
+            Queue::Pipe(_) => 0,
+            Queue::Faults(faults) => faults.held(),
+        }
+    }
+
     /// What this peer waits for.
     pub(crate) fn owed(&self) -> Owed {
         match &self.queue {
@@ -110,25 +119,29 @@ impl Outbox {
         match &mut self.queue {
             Queue::Bytes { bytes: owed, .. } if owed.is_empty() => {
                 let taken = self.outlet.offer(bytes, stream, turn)?;
-                *owed = bytes[taken..].to_vec();
+                *owed = copy(&bytes[taken..])?;
                 Ok(self.flow())
             }
             _ => {
-                self.owe(bytes.to_vec(), turn);
+                self.owe(copy(bytes)?, turn)?;
                 self.flush(stream, turn)
             }
         }
     }
 
     /// Owes `bytes`, which the next [`Outbox::flush`] sends.
-    pub(crate) fn owe(&mut self, mut bytes: Vec<u8>, turn: &Turn<'_>) {
+    pub(crate) fn owe(&mut self, mut bytes: Vec<u8>, turn: &Turn<'_>) -> io::Result<()> {
         match &mut self.queue {
             _ if bytes.is_empty() => {}
             Queue::Bytes { bytes: owed, .. } if owed.is_empty() => *owed = bytes,
-            Queue::Bytes { bytes: owed, .. } => owed.append(&mut bytes),
+            Queue::Bytes { bytes: owed, .. } => {
+                owed.try_reserve(bytes.len())?;
+                owed.append(&mut bytes);
+            }
             Queue::Pipe(_) => unreachable!("nothing is read before a pipe is empty"),
             Queue::Faults(faults) => faults.push(&bytes, (turn.clock)(), turn.events),
         }
+        Ok(())
     }
 
     /// Owes what is in `pipe`, and sends what can be sent.
@@ -190,6 +203,14 @@ impl Outbox {
             faults.join(events);
         }
     }
+}
+
+/// A copy, where there is memory for one.
+fn copy(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
 }
 
 /// The way to the socket, where what it takes is counted.

@@ -181,6 +181,11 @@ impl Peer {
         next
     }
 
+    /// Bytes of memory that it holds, beyond what every peer costs.
+    pub(crate) fn held(&self) -> usize {
+        self.held.capacity() + self.outbox.held()
+    }
+
     /// Bytes that came and went.
     pub(crate) fn moved(&self) -> u64 {
         self.received + self.outbox.sent()
@@ -327,12 +332,12 @@ impl Peer {
         } else if self.held.is_empty() {
             self.send(complete, turn)?
         } else {
-            self.held.extend_from_slice(complete);
-            self.outbox.owe(std::mem::take(&mut self.held), turn);
+            self.hold(complete)?;
+            self.owe_held(turn)?;
             self.flush(turn)?
         };
         match error {
-            None => self.held.extend_from_slice(rest),
+            None => self.hold(rest)?,
             Some(error) => return self.finish_for(Reason::Frame(error), turn),
         }
         Ok(flow)
@@ -340,11 +345,10 @@ impl Peer {
 
     fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Flow, Reason> {
         turn.events.trace(|| Kind::PeerFinished { id: self.id });
-        let held = std::mem::take(&mut self.held);
         match self.decoder.as_ref().map(|decoder| decoder.finish()) {
             Some(Err(error)) => self.finish_for(Reason::Frame(error), turn),
             _ => {
-                self.outbox.owe(held, turn);
+                self.owe_held(turn)?;
                 self.finish_for(Reason::Finished, turn)
             }
         }
@@ -384,6 +388,19 @@ impl Peer {
             Ok(_) => Ok(Flow::Clear),
             Err(error) => unread(&error).ok_or(reason),
         }
+    }
+
+    /// Keeps a part of a frame until the rest of it comes.
+    fn hold(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        let room = self.held.try_reserve(bytes.len());
+        room.map_err(|error| reason(&error.into()))?;
+        self.held.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn owe_held(&mut self, turn: &mut Turn<'_>) -> Result<(), Reason> {
+        let owed = self.outbox.owe(std::mem::take(&mut self.held), turn);
+        owed.map_err(|error| reason(&error))
     }
 
     fn send(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<Flow, Reason> {

@@ -109,6 +109,7 @@ impl Peers {
             Ok(()) => self.arm(key),
             Err(error) => self.close(key, Reason::Failed(error.kind())),
         }
+        self.relieve();
     }
 
     /// Does what an event asks for. Returns what it was about.
@@ -153,13 +154,54 @@ impl Peers {
         // A defect that one peer's bytes bring out must not be the end of the others.
         let advance = AssertUnwindSafe(|| peer.advance(&mut self.buffer, &mut turn));
         match catch_unwind(advance).unwrap_or(Err(Reason::Defect)) {
-            Ok(Next::Event) => self.arm(key),
-            Ok(Next::Turn) => {
-                peer.queued = true;
-                self.again.push(key);
+            Ok(next) => {
+                if next == Next::Turn {
+                    peer.queued = true;
+                    self.again.push(key);
+                }
                 self.arm(key);
+                self.weigh(key);
             }
             Err(reason) => self.close(key, reason),
+        }
+    }
+
+    /// Takes note of what a peer holds after its turn: the same as before where all came back.
+    fn weigh(&mut self, key: usize) {
+        let peer = &mut self.slab[key];
+        let (before, held) = (peer.permit.held(), peer.held());
+        if held != before {
+            peer.permit.hold(held);
+            self.sum_up(before, held);
+            self.relieve();
+        }
+    }
+
+    fn sum_up(&self, before: usize, held: usize) {
+        let sum = &self.shared.inboxes[self.index].held;
+        // No other worker changes it.
+        sum.store(
+            sum.load(Ordering::Relaxed) - before + held,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// While peers hold more than they may, ends the one that holds most. Where that is likely
+    /// another worker's, because all of its peers hold more than ours, it is asked to do so.
+    pub(crate) fn relieve(&mut self) {
+        while self.shared.limits.is_over_memory() {
+            let held = |index: &usize| self.shared.inboxes[*index].held.load(Ordering::Relaxed);
+            let most = (0..self.shared.inboxes.len()).max_by_key(held);
+            if let Some(other) = most.filter(|most| *most != self.index) {
+                // Fails only when the worker is gone, and then it holds nothing.
+                let _: std::io::Result<()> = self.shared.inboxes[other].waker.wake();
+                return;
+            }
+            let peers = self.slab.iter().filter(|(_, peer)| peer.permit.held() > 0);
+            let Some((key, _)) = peers.max_by_key(|(_, peer)| peer.permit.held()) else {
+                return;
+            };
+            self.close(key, Reason::Memory);
         }
     }
 
@@ -221,6 +263,7 @@ impl Peers {
         self.counters.closed.add(1);
         let load = &self.shared.inboxes[self.index].load;
         load.fetch_sub(1, Ordering::Relaxed);
+        self.sum_up(peer.permit.held(), 0);
         let (received, sent) = (peer.received, peer.outbox.sent());
         let clock = self.clock;
         self.shared.events.close(peer.stream);

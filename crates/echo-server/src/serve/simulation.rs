@@ -83,6 +83,7 @@ struct Setup {
     max_connections: usize,
     total: usize,
     capacity: u64,
+    max_memory: u64,
 }
 
 /// One step of a schedule. Peers are counted from 0, and go round.
@@ -130,6 +131,7 @@ fn schedule(seed: u64) -> (Setup, Vec<Step>) {
         max_connections: choose(&mut dice, &[1, 2, 100, 100]),
         total: choose(&mut dice, &[0, 0, 1, 3]),
         capacity: choose(&mut dice, &[1, 100, 3_000, 50_000, 1 << 20]),
+        max_memory: choose(&mut dice, &[1 << 30, 1 << 30, 5_000, 50_000]),
     };
     // As much as takes few calls: where each moves a byte, only few.
     let least = setup.buffer.min(setup.capacity);
@@ -214,6 +216,7 @@ impl<'a> Simulation<'a> {
             write_timeout: ms(setup.write_ms),
             max_connections: setup.max_connections,
             max_total: setup.total,
+            max_memory: Size(setup.max_memory),
             ..Config::default()
         };
         let events = TOLD.with(|(events, reader)| {
@@ -226,7 +229,7 @@ impl<'a> Simulation<'a> {
         let (poll, inbox) = poll_and_inbox(counters.clone()).unwrap();
         let shutdown = Shutdown::new();
         let shared = Arc::new(Shared {
-            limits: Limits::new(&config, shutdown.clone()).unwrap(),
+            limits: Limits::new(&config, u64::MAX, shutdown.clone()).unwrap(),
             faults: Plan::new(setup.seed, fault.as_slice()),
             config,
             events,
@@ -428,6 +431,9 @@ impl<'a> Simulation<'a> {
         let open = self.others.iter().filter(open).count();
         match self.shared.limits.open() {
             counted if counted != open => Err(format!("{counted} places are taken by {open}")),
+            _ if self.shared.limits.is_over_memory() => {
+                Err("peers hold no more than they may".to_owned())
+            }
             _ if open > 0 && self.drain_until.is_some_and(|until| until < self.now) => {
                 Err("draining has an end".to_owned())
             }
@@ -442,6 +448,7 @@ impl<'a> Simulation<'a> {
         let late = self.drain_until.is_some_and(|until| until <= self.now);
         match reason {
             Reason::Defect => Err("it panicked"),
+            Reason::Memory if self.setup.max_memory == 1 << 30 => Err("there is memory"),
             Reason::Idle if owed => Err("it is owed an answer"),
             Reason::Unread if takes => Err("it takes what it is owed"),
             Reason::Shutdown if !late && owed && (takes || !wire.refused) => {
@@ -486,7 +493,8 @@ impl<'a> Simulation<'a> {
         let moved = (counted.received_bytes.get(), counted.sent_bytes.get());
         let held = counted.accepted.get() - counted.closed.get();
         let written: u64 = self.others.iter().map(|other| other.wire().written).sum();
-        let load = self.shared.inboxes[0].load.load(Ordering::Relaxed);
+        let inbox = &self.shared.inboxes[0];
+        let load = inbox.load.load(Ordering::Relaxed) + inbox.held.load(Ordering::Relaxed);
         let served = self.shared.limits.is_last_admitted();
         let why = self.shared.shutdown.why();
         if moved != (self.received, written) {

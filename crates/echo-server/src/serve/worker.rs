@@ -146,6 +146,7 @@ impl Worker {
                 for accepted in self.shared.inboxes[self.index].take() {
                     self.add(accepted);
                 }
+                self.peers.relieve();
             }
             Token(token) if token >= UDP => {
                 self.udp_again.push(token - UDP);
