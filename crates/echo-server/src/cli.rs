@@ -56,7 +56,8 @@ impl Cli {
                 .over(Source::File(path), &settings.spelled_out())
                 .map_err(Failure::usage)?;
         }
-        let keys = layers.keys().chain(["once"]).map(str::to_owned);
+        // What is short for another key is overridden by it, as in a file.
+        let keys = ["once"].into_iter().chain(layers.keys()).map(str::to_owned);
         let keys: Vec<String> = keys.collect();
         for (variable, flag) in
             config::flags_from_environment(keys.iter().map(String::as_str), environment)
@@ -143,7 +144,11 @@ mod tests {
     fn once_is_a_spelling_of_max_total() {
         let total = |words: &str, once: &'static str| {
             let cli = Cli::parse_from(words.split(' '));
-            let environment = |name: &str| (name == "ECHO_ONCE").then(|| once.into());
+            let environment = |name: &str| match name {
+                "ECHO_ONCE" => Some(once.into()),
+                "ECHO_MAX_TOTAL" if once == "true" => Some("3".into()),
+                _ => None,
+            };
             let layers = cli.layers(environment).unwrap();
             layers.resolve::<Config>().unwrap().max_total
         };
@@ -151,6 +156,7 @@ mod tests {
         assert_eq!(total("echo-server --max-total=2", "1"), 2);
         assert_eq!(total("echo-server --once=false", "1"), 0);
         assert_eq!(total("echo-server --once", ""), 1);
+        assert_eq!(total("echo-server", "true"), 3);
     }
 
     #[test]

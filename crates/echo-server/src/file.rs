@@ -98,18 +98,26 @@ impl Lock {
     }
 }
 
-/// Opens a file to add to it. Where others may have put a link, none is followed.
+/// Opens a file to add to it. Where others may have put a link, none is followed. Nothing is waited
+/// for: a pipe must have its reader.
 pub(crate) fn append(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
+    let mut how = OFlags::NONBLOCK;
     if !is_trusted(path) {
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
             let why = "it is a link, in a directory to which others may write";
             return Err(io::Error::other(why));
         }
-        options.custom_flags(flags(OFlags::NOFOLLOW));
+        how |= OFlags::NOFOLLOW;
     }
-    options.open(path)
+    let opened = options.custom_flags(flags(how)).open(path);
+    opened.map_err(|error| match rustix::io::Errno::from_io_error(&error) {
+        Some(rustix::io::Errno::NXIO) => {
+            io::Error::other("nobody reads it; start its reader first")
+        }
+        _ => error,
+    })
 }
 
 /// Whether only this user and the administrator can put files beside `path`.

@@ -6,10 +6,11 @@ mod stderr;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
 use clap::Parser;
-use echo_core::{Exit, Failure, Patient};
+use echo_core::{Exit, Failure, Patient, cause};
 use echo_explain::Explain;
 use echo_server::cli::Cli;
 use echo_server::event::{Events, Stop};
@@ -69,13 +70,17 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
 }
 
 /// Starts in an order in which a failure leaves nothing behind and nothing of others changed: what
-/// is bound, then files, then threads; only then is it said that the server is ready.
+/// is bound, then files, then threads; only then is it said that the server is ready. Signals are heard
+/// before all of it, or one that comes too soon would leave behind what there is by then.
 fn serve(config: Config, events: Events) -> Result<(), Failure> {
+    let shutdown = Shutdown::new();
+    let tell_stats = Arc::new(OnceLock::new());
+    let interrupted = signals::hear(&shutdown, tell_stats.clone())?;
     let server = Server::bind_with(config.clone(), events)?;
+    // Nobody else has set it.
+    let _ = tell_stats.set(server.stats_teller());
     let lines = fixture::ready_lines(&server.addresses());
     let mut ready_file = ReadyFile::draft(&config, &lines)?;
-    let shutdown = Shutdown::new();
-    let interrupted = signals::hear(&shutdown, server.stats_teller())?;
     fixture::stop_by_itself(&config, &shutdown)?;
     let fail = |shutdown: &Shutdown| {
         shutdown.request_for(Stop::Failed);
@@ -118,7 +123,8 @@ fn print(text: &str) -> Result<Exit, Failure> {
     let mut out = Patient(io::stdout());
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::bad(anyhow!(
-            "cannot write to standard output: {error}; redirect it to a place that takes it"
+            "cannot write to standard output: {}; redirect it to a place that takes it",
+            cause(&error)
         ))),
         _ => Ok(Exit::Success),
     }

@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// Tells of what has been done so far, whenever it is called, until the server has ended.
-    pub fn stats_teller(&self) -> impl Fn() + Send + 'static + use<> {
+    pub fn stats_teller(&self) -> impl Fn() + Send + Sync + 'static + use<> {
         let (events, totals) = (Arc::downgrade(&self.events), self.totals.clone());
         move || {
             if let Some(events) = events.upgrade() {
@@ -183,7 +183,7 @@ impl Server {
         let thread = thread::Builder::new()
             .name("echo-server".to_owned())
             .spawn(|| running.join())
-            .map_err(|error| Failure::bad(anyhow!("cannot start a thread: {error}")))?;
+            .map_err(|error| Failure::bad(anyhow!("cannot start a thread: {}", cause(&error))))?;
         Ok(Handle {
             addresses,
             events,
@@ -268,7 +268,7 @@ impl Running {
         outcomes
             .into_iter()
             .collect::<io::Result<()>>()
-            .map_err(|error| Failure::bad(anyhow!("serving failed: {error}")))?;
+            .map_err(|error| Failure::bad(anyhow!("serving failed: {}", cause(&error))))?;
         record.unwrap_or(Ok(()))
     }
 }

@@ -1,7 +1,7 @@
 //! The signals that the program hears.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -22,14 +22,14 @@ pub fn survive_limits() {
 }
 
 /// From now on the first SIGINT, SIGTERM or SIGQUIT asks the server to stop, and the second one ends
-/// it at once. SIGUSR1 has `tell_stats` called. A terminal that hangs up does nothing, and neither does
+/// it at once. SIGUSR1 has `tell_stats` called, once there is one. A terminal that hangs up does nothing, and neither does
 /// what the one who started us has ignored; what he has blocked is heard.
 ///
 /// # Errors
 /// A [`Failure`] when the system grants no descriptor or no thread.
 pub fn hear(
     shutdown: &Shutdown,
-    tell_stats: impl Fn() + Send + 'static,
+    tell_stats: Arc<OnceLock<impl Fn() + Send + Sync + 'static>>,
 ) -> Result<Interrupted, Failure> {
     let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1];
     let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
@@ -51,7 +51,7 @@ pub fn hear(
         for signal in signals.forever() {
             match signal {
                 SIGHUP => {}
-                SIGUSR1 => tell_stats(),
+                SIGUSR1 => tell_stats.get().into_iter().for_each(|tell| tell()),
                 signal => match wishes.hear(signal, Instant::now()) {
                     Wish::First => shutdown.request_for(Stop::Signal),
                     Wish::Same => {}

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Server, TempPath, connect, echo, eventually, exchange, pattern, program};
+use common::{Server, TempPath, connect, echo, eventually, exchange, fails, pattern, program};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -216,6 +216,14 @@ fn a_record_that_nobody_reads_freezes_nobody_and_is_told() {
     let mut held = [0; 24];
     fifo.read_exact(&mut held).unwrap();
     assert!(held.starts_with(b"{\"time_unix_ns\":"));
+}
+
+#[test]
+fn a_record_into_a_pipe_must_have_its_reader() {
+    let path = TempPath::new("fifo");
+    common::succeeds(Command::new("mkfifo").arg(&*path));
+    let record = ["--listen=127.0.0.1:0", "--record", path.text()];
+    fails(program().args(record), 2, &["nobody reads it", "first"]);
 }
 
 /// A reader that stands still for a while misses chunks, and finds where.

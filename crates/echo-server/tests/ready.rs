@@ -156,6 +156,11 @@ fn endpoints_on_one_port_share_its_addresses() {
                 "udp://[::]:4000,tcp://127.0.0.1:4000",
                 vec!["udp [::]:4000|tcp 127.0.0.1:4000".to_owned()],
             ),
+            ("[::ffff:127.0.0.1]:4000", vec![v4.to_owned()]),
+            (
+                "[::]:4000,[::ffff:127.0.0.1]:4000",
+                vec![both.to_owned(), v4.to_owned()],
+            ),
         ] {
             let server = Server::listening(&["--listen", listen]);
             let mut ready: Vec<_> = server
@@ -173,7 +178,10 @@ fn endpoints_on_one_port_share_its_addresses() {
                 let address = SocketAddr::new(host.parse().unwrap(), 4000);
                 let client = UdpSocket::bind((address.ip(), 0)).unwrap();
                 client.set_read_timeout(Some(common::LIMIT)).unwrap();
-                if listen.contains("[::]") || lists(host) {
+                if listen.contains("[::]")
+                    || host == "127.0.0.1"
+                    || lists(host) && listen.contains("localhost")
+                {
                     client.send_to(b"hello", address).unwrap();
                     assert_eq!(client.recv(&mut [0; 9]).unwrap(), 5, "{listen}: {host}");
                 }
@@ -248,7 +256,10 @@ fn a_full_standard_output_is_an_error() {
             stderr.contains("standard output") && stderr.contains("redirect"),
             "{stderr}"
         );
-        assert!(!stderr.contains("panicked"), "{stderr}");
+        assert!(
+            !stderr.contains("panicked") && !stderr.contains("os error"),
+            "{stderr}"
+        );
     }
 }
 

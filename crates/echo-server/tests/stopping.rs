@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::{Account, LIMIT, Server, TempPath, connect, echo, eventually, pattern};
+use common::{Account, LIMIT, Server, TempPath, connect, echo, eventually, pattern, program};
 use rustix::process::Signal;
 
 /// Waits until nobody can connect any more.
@@ -222,6 +222,24 @@ fn the_second_signal_ends_it_at_once_and_leaves_nothing_behind() {
     assert_eq!(server.end().code, Some(130));
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(!path.exists());
+}
+
+#[test]
+fn a_signal_that_comes_while_it_starts_leaves_nothing_behind() {
+    // So many that the first one is there well before the last.
+    let paths: Vec<TempPath> = (0..200).map(|n| TempPath::new(&format!("{n}"))).collect();
+    let listen: Vec<String> = paths.iter().map(TempPath::endpoint).collect();
+    let mut command = program();
+    command.args(["--listen", &listen.join(",")]);
+    let server = Server::launch(&mut command);
+    eventually("it takes the first path", || paths[0].exists());
+    server.signal(Signal::USR1);
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code, Some(0));
+    for path in paths {
+        let left = std::fs::read_dir(path.parent().unwrap()).unwrap();
+        assert_eq!(left.count(), 0);
+    }
 }
 
 /// `timeout` and `tini -g` signal the process and its group; so do a shell and its terminal.

@@ -11,7 +11,7 @@ use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
-use crate::event::{Address, Events};
+use crate::event::{Address, Events, unmapped};
 use crate::fault;
 use crate::socket::listener::{Bound, Listener, StreamListener};
 use crate::socket::{datagram, open, unix};
@@ -255,7 +255,7 @@ fn bind_addresses(
 /// A host's addresses, each once.
 fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if host.contains(':') {
-        return Zoned::at(host, port).map(|Zoned(address)| vec![address]);
+        return Zoned::at(host, port).map(|Zoned(address)| vec![unmapped(address)]);
     }
     let found = (host, port).to_socket_addrs().map_err(|error| {
         format!(
