@@ -305,7 +305,7 @@ fn sample() -> Report {
         mode: Mode::Bench,
         load: Some(Load::Rate { per_s: 0.1 + 0.2 }),
         elapsed: Duration::from_nanos(2_500_000_001),
-        jitter: Some(Duration::from_nanos(7)),
+        jitter_ns: Some(7),
         service: Some(Latency::new()),
         counts: Counts {
             sent: 1000,

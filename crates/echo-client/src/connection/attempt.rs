@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use echo_core::Address;
@@ -12,7 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::error::lacks_zone;
 use super::opening::{self, Pending};
-use super::{Connect, Connection, LocalAddress, Socket, cause, number};
+use super::{Connect, Connection, LocalAddress, Socket, cause, ends};
 use crate::wire::echo;
 use crate::wire::message::Message;
 
@@ -90,7 +91,7 @@ impl<'a> Attempt<'a> {
                     self.stage = Stage::Connecting(pending);
                     return Ok(None);
                 }
-                let socket = Socket::of(&self.address, pending.end(connected.map(|_| ()))?);
+                let socket = pending.end(connected.map(|_| ()))?;
                 self.elapsed = self.began.elapsed();
                 let socket = other_than_itself(self.config, &self.address, socket)?;
                 match self.ask {
@@ -138,7 +139,7 @@ impl<'a> Attempt<'a> {
         let call = self.config.narrator.begin();
         let outcome = (&socket).write(&question);
         let offered_bytes = question.len() as u64;
-        call.ended(number(&socket), &outcome, |len| Call::Send {
+        call.ended(socket.as_raw_fd(), &outcome, |len| Call::Send {
             sent_bytes: len as u64,
             offered_bytes,
         });
@@ -152,7 +153,7 @@ impl<'a> Attempt<'a> {
         let mut buffer = [0; 2 * echo::HEADER_LEN];
         let outcome = (&socket).read(&mut buffer);
         let call = self.config.narrator.begin();
-        call.ended(number(&socket), &outcome, |len| Call::Receive {
+        call.ended(socket.as_raw_fd(), &outcome, |len| Call::Receive {
             received_bytes: len as u64,
             room_bytes: buffer.len() as u64,
         });
@@ -236,16 +237,11 @@ fn not_ours(local: SocketAddr, cause: impl std::fmt::Display) -> io::Error {
 /// system chooses ports for clients, it may choose that one: what is sent then comes back, from
 /// nobody (RFC 9293, section 3.5, a simultaneous open with itself).
 fn other_than_itself(config: &Connect, address: &Address, socket: Socket) -> io::Result<Socket> {
-    let is_itself = |socket: &Socket| {
-        socket
-            .ends()
-            .map(|ends| ends.is_some_and(|(us, them)| us == them))
-    };
     // Kept open, so that their port is not chosen again.
     let mut selves = Vec::new();
     let mut socket = socket;
     for _ in 0..CHOICES {
-        if !is_itself(&socket)? {
+        if ends(&socket).is_none_or(|[us, them]| us != them) {
             return Ok(socket);
         }
         if let Some(LocalAddress(local)) = config.bind
@@ -260,10 +256,7 @@ fn other_than_itself(config: &Connect, address: &Address, socket: Socket) -> io:
             true => Ok(()),
             false => Err(io::ErrorKind::ConnectionRefused.into()),
         };
-        selves.push(mem::replace(
-            &mut socket,
-            Socket::of(address, pending.end(outcome)?),
-        ));
+        selves.push(mem::replace(&mut socket, pending.end(outcome)?));
     }
     Err(io::ErrorKind::ConnectionRefused.into())
 }

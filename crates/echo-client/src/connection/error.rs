@@ -85,31 +85,6 @@ impl ErrorKind {
         }
     }
 
-    /// The name in a JSON document.
-    pub const fn name(self) -> &'static str {
-        match self {
-            ErrorKind::Dns => "dns",
-            ErrorKind::Refused => "refused",
-            ErrorKind::Timeout => "timeout",
-            ErrorKind::Unreachable => "unreachable",
-            ErrorKind::Reset => "reset",
-            ErrorKind::Closed => "closed",
-            ErrorKind::Mismatch => "mismatch",
-            ErrorKind::Exhausted => "exhausted",
-            ErrorKind::Local => "local",
-            ErrorKind::NotFound => "not-found",
-            ErrorKind::Permission => "permission",
-            ErrorKind::Interrupted => "interrupted",
-            ErrorKind::Lost => "lost",
-            ErrorKind::Late => "late",
-            ErrorKind::Unsent => "unsent",
-            ErrorKind::Threshold => "threshold",
-            ErrorKind::File => "file",
-            ErrorKind::TooLarge => "too-large",
-            ErrorKind::Other => "other",
-        }
-    }
-
     /// What the user can do about it, when connecting.
     fn remedy(self) -> &'static str {
         match self {
@@ -142,9 +117,10 @@ impl ErrorKind {
     }
 }
 
+/// Its name in a JSON document.
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.serialize(f)
     }
 }
 

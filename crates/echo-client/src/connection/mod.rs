@@ -7,8 +7,8 @@ mod patience;
 mod race;
 mod resolve;
 mod settings;
-mod socket;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use echo_core::Zoned;
@@ -17,8 +17,7 @@ pub use error::{ConnectError, ErrorKind};
 use patience::Patience;
 pub use patience::TICK;
 pub use settings::{Color, Connect, Family, LocalAddress};
-pub(crate) use socket::number;
-pub use socket::{Socket, congestion_control};
+pub use socket2::Socket;
 
 use crate::interrupt::Interrupt;
 use attempt::Ask;
@@ -28,7 +27,8 @@ use resolve::resolve;
 /// A socket and what it is connected to.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket, blocking.
+    /// The socket, blocking. UDP is connected too: it then hears of ICMP errors, and from no one
+    /// else. A read receives one datagram, and a write sends one.
     pub socket: Socket,
     /// The server's end.
     pub remote: Address,
@@ -131,16 +131,35 @@ fn connect_any(
     })
 }
 
+/// Our end and the other, of a connected socket that has an address and a port.
+fn ends(socket: &Socket) -> Option<[SocketAddr; 2]> {
+    let (us, them) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
+    Some([us.as_socket()?, them.as_socket()?])
+}
+
 impl Connection {
     /// Both ends, as `tcp 127.0.0.1:40000 <-> 127.0.0.1:5346`.
     pub fn ends(&self) -> String {
-        let transport = self.remote.transport();
-        match self.socket.ends() {
-            Ok(Some((local, remote))) => {
+        match ends(&self.socket) {
+            Some([local, remote]) => {
+                let transport = self.remote.transport();
                 format!("{transport} {} <-> {}", Zoned(local), Zoned(remote))
             }
-            _ => self.remote.to_string(),
+            None => self.remote.to_string(),
         }
+    }
+
+    /// The congestion control of a TCP connection; `None` of anything else, and where the system
+    /// does not tell.
+    pub fn congestion_control(&self) -> Option<String> {
+        #[cfg(target_os = "linux")]
+        {
+            let name = self.socket.tcp_congestion().ok()?;
+            let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+            String::from_utf8(name[..end].to_vec()).ok()
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
     }
 }
 
@@ -149,7 +168,7 @@ mod tests {
     use super::*;
     use crate::interrupt::Why;
     use echo_core::units::Timespan;
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::TcpListener;
     use std::time::Instant;
 
     fn closed() -> SocketAddr {
@@ -242,33 +261,6 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_does_not_answer_holds_nobody_up() {
-        let (config, interrupt) = (connect_config("a.name:1"), Interrupt::default());
-        // A listener whose queue is full drops what else wants to connect, as a firewall does.
-        let full =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        full.bind(&any.into()).unwrap();
-        full.listen(0).unwrap();
-        let dead = full.local_addr().unwrap().as_socket().unwrap();
-        let queue: Vec<_> = (0..2)
-            .map(|_| attempt::open(&config, &Address::Tcp(dead)))
-            .collect();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let open = Address::Tcp(listener.local_addr().unwrap());
-        let addresses = [Address::Tcp(dead), Address::Tcp(dead), open.clone()];
-        let start = Instant::now();
-        let connection = connect_any(&config, &addresses, Ask::Nothing, &interrupt).unwrap();
-        assert_eq!(connection.remote, open);
-        assert!(
-            start.elapsed() < config.connect_timeout.0,
-            "{:?}",
-            start.elapsed()
-        );
-        drop(queue);
-    }
-
-    #[test]
     fn a_listener_on_a_path_whose_queue_is_full_is_waited_for() {
         let directory = std::env::temp_dir().join(format!("echo-queue-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
@@ -314,20 +306,5 @@ mod tests {
         let both = [addresses[0].clone(), addresses[0].clone()];
         let connection = connect_any(&config, &both, Ask::Life, &interrupt).unwrap();
         assert_eq!(connection.remote, addresses[0], "silence is no refusal");
-    }
-
-    #[test]
-    fn a_socket_is_never_connected_to_itself() {
-        let interrupt = Interrupt::default();
-        for scheme in ["tcp", "udp"] {
-            let at = closed();
-            let config = Connect {
-                bind: Some(at.to_string().parse().unwrap()),
-                ..connect_config(&format!("{scheme}://{at}"))
-            };
-            let error = connect(&config, &interrupt).unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Local, "{error}");
-            assert!(error.to_string().contains("the target itself"), "{error}");
-        }
     }
 }

@@ -1,13 +1,12 @@
 //! A socket on its way to being connected, each call told where it is made.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use echo_explain::{Call, Opening, end};
 use rustix::io::Errno;
 use socket2::{SockAddr, Socket};
 
-use super::number;
 use crate::narrator::{Begun, Narrator};
 
 /// Begins to connect a socket. From here on it does not block.
@@ -74,7 +73,7 @@ impl Pending<'_> {
     pub(super) fn end(self, outcome: io::Result<()>) -> io::Result<Socket> {
         let opening = &self.opening;
         self.call
-            .ended(number(opening.socket()), &outcome, |()| Call::Connect {
+            .ended(opening.socket().as_raw_fd(), &outcome, |()| Call::Connect {
                 local: opening.local(),
                 peer: end(&self.peer),
             });

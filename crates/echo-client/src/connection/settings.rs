@@ -245,29 +245,4 @@ mod tests {
             assert!(text.parse::<LocalAddress>().is_err(), "{text:?}");
         }
     }
-
-    #[test]
-    fn what_contradicts_itself_is_a_usage_error() {
-        let connect = |target: &str, udp| Connect {
-            target: target.parse().unwrap(),
-            udp,
-            ..Connect::default()
-        };
-        for (target, udp, word) in [
-            ("127.0.0.1:0", false, "port 0"),
-            ("tcp://127.0.0.1:7", true, "contradicts"),
-            ("unix:e.sock", true, "stream"),
-        ] {
-            let failure = connect(target, udp).check().unwrap_err();
-            assert_eq!(failure.exit, echo_core::Exit::Usage);
-            assert!(failure.to_string().contains(word), "{failure}");
-        }
-        assert!(connect("udp://127.0.0.1:7", true).check().is_ok());
-        assert!(connect("udp://127.0.0.1:7", false).is_udp());
-        let hasty = Connect {
-            timeout: Timespan::default(),
-            ..Connect::default()
-        };
-        assert!(hasty.check().unwrap_err().to_string().contains("--timeout"));
-    }
 }

@@ -32,7 +32,7 @@ pub use plan::{Pace, Plan};
 pub use recorder::Slice;
 pub use sink::{Event, Sink, SoFar, What};
 
-use crate::connection::{Address, Connection, ErrorKind, cause, congestion_control};
+use crate::connection::{Address, Connection, ErrorKind, cause};
 use crate::interrupt::Interrupt;
 use crate::report::{Fault, Generator, Report};
 use crate::thread::refused;
@@ -68,7 +68,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
     };
     let address = connections[0].remote.clone();
     report.target.found(&address);
-    report.environment.congestion_control = congestion_control(&connections[0].socket);
+    report.environment.congestion_control = connections[0].congestion_control();
     sink.tell(event(What::Start(report.target.clone())));
     let run = Run {
         plan,
@@ -271,7 +271,7 @@ impl Run<'_> {
             None => Vec::new(),
         };
         if let ([lone], 1) = (&ended[..], self.plan.parallel) {
-            report.jitter = lone.jitter;
+            report.jitter_ns = lone.jitter.map(|jitter| jitter.as_nanos() as u64);
         }
         report.notes = notes::notes(self.plan, report, &ended);
         report.generator = report.load.map(|_| generator(&ended));

@@ -6,56 +6,32 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mio::event::Source;
-use mio::net::{TcpStream, UdpSocket, UnixStream};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, cmsg_space, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
 };
 use nix::sys::time::TimeSpec;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use socket2::SockRef;
+use socket2::Type;
 
 use crate::connection;
 
 /// A connected socket; one system call a method.
 #[derive(Debug)]
-pub enum Socket {
-    /// A TCP stream.
-    Tcp(TcpStream),
-    /// Datagrams.
-    Udp(UdpSocket),
-    /// A Unix stream.
-    Unix(UnixStream),
-}
+pub struct Socket(connection::Socket);
 
 impl Socket {
     /// Takes over a blocking socket.
     pub fn new(socket: connection::Socket) -> io::Result<Self> {
-        Ok(match socket {
-            connection::Socket::Tcp(stream) => {
-                stream.set_nonblocking(true)?;
-                Socket::Tcp(TcpStream::from_std(stream))
-            }
-            connection::Socket::Udp(socket) => {
-                socket.set_nonblocking(true)?;
-                Socket::Udp(UdpSocket::from_std(socket))
-            }
-            connection::Socket::Unix(stream) => {
-                stream.set_nonblocking(true)?;
-                Socket::Unix(UnixStream::from_std(stream))
-            }
-        })
+        socket.set_nonblocking(true)?;
+        Ok(Socket(socket))
     }
 
     /// Has the poll tell, once for each change, when it can be read or written again.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let source: &mut dyn Source = match self {
-            Socket::Tcp(stream) => stream,
-            Socket::Udp(socket) => socket,
-            Socket::Unix(stream) => stream,
-        };
-        registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
+    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, interest)
     }
 
     /// Reads bytes, or receives one datagram.
@@ -70,7 +46,7 @@ impl Socket {
     pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Duration)> {
         let mut control = [0; cmsg_space::<TimeSpec>()];
         let mut buffers = [IoSliceMut::new(buffer)];
-        let fd = self.as_fd().as_raw_fd();
+        let fd = self.0.as_raw_fd();
         let message = recvmsg::<()>(fd, &mut buffers, Some(&mut control), MsgFlags::empty())?;
         let stamp = message
             .cmsgs()
@@ -90,10 +66,10 @@ impl Socket {
     /// Prepares a socket for datagrams: that the system notes when each comes, and has room for
     /// `bytes` of them if it may.
     pub fn prepare(&self, bytes: usize) {
-        if let Socket::Udp(_) = self {
+        let socket = &self.0;
+        if socket.r#type().is_ok_and(|kind| kind == Type::DGRAM) {
             // Without either the figures are less good, and no worse than they would be.
-            let _: nix::Result<()> = setsockopt(self, ReceiveTimestampns, &true);
-            let socket = SockRef::from(self);
+            let _: nix::Result<()> = setsockopt(socket, ReceiveTimestampns, &true);
             if socket.recv_buffer_size().is_ok_and(|size| size < bytes) {
                 let _: io::Result<()> = socket.set_recv_buffer_size(bytes);
             }
@@ -128,10 +104,6 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Socket::Tcp(stream) => stream.as_fd(),
-            Socket::Udp(socket) => socket.as_fd(),
-            Socket::Unix(stream) => stream.as_fd(),
-        }
+        self.0.as_fd()
     }
 }

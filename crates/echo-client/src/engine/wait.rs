@@ -62,7 +62,7 @@ impl Wait {
     }
 
     /// Includes the socket of flow `index`.
-    pub fn register(&self, socket: &mut Socket, index: usize) -> io::Result<()> {
+    pub fn register(&self, socket: &Socket, index: usize) -> io::Result<()> {
         match self {
             Wait::Lone => Ok(()),
             Wait::Many(many) => socket.register(many.poll.registry(), Token(index)),

@@ -485,9 +485,9 @@ impl<'a> Worker<'a> {
     fn adopt(&mut self, index: usize, connection: Connection) -> io::Result<()> {
         let ends = connection.ends();
         self.remotes[index] = connection.remote.clone();
-        let mut socket = Socket::new(connection.socket)?;
+        let socket = Socket::new(connection.socket)?;
         socket.prepare(self.plan.window());
-        self.wait.register(&mut socket, index)?;
+        self.wait.register(&socket, index)?;
         self.context.connected(connection.elapsed, ends);
         let flow = &mut self.flows[index];
         flow.connect = self.plan.new_connection.then_some(connection.elapsed);

@@ -111,7 +111,7 @@ impl Serialize for Figures<'_> {
             ("max", latency.max()),
             ("mdev", latency.mdev()),
         ];
-        let percentiles = PERCENTILES.map(|p| (p.name, latency.percentile(p.quantile)));
+        let percentiles = PERCENTILES.map(|(name, quantile)| (name, latency.percentile(quantile)));
         for (name, value) in spread.into_iter().chain(percentiles) {
             let key = format!("{prefix}_{}_ns", name.replace('.', "_"));
             map.serialize_entry(&key, &value.map(|value| value.as_nanos() as u64))?;
@@ -195,26 +195,5 @@ pub mod nanos {
     /// Reads it.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_nanos)
-    }
-}
-
-/// The same, where it may be unknown.
-pub mod maybe_nanos {
-    use super::*;
-
-    /// Writes it.
-    pub fn serialize<S: Serializer>(
-        span: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        span.map(|span| span.as_nanos() as u64)
-            .serialize(serializer)
-    }
-
-    /// Reads it.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_nanos))
     }
 }

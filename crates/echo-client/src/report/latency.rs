@@ -11,28 +11,9 @@ const HIGHEST_NS: u64 = 3_600 * 1_000_000_000;
 /// Significant decimal digits: a percentile is at most 0.1 % off.
 const DIGITS: u8 = 3;
 
-/// The percentiles a report shows.
-pub const PERCENTILES: [Percentile; 4] = [
-    Percentile::new("p50", 0.5),
-    Percentile::new("p90", 0.9),
-    Percentile::new("p99", 0.99),
-    Percentile::new("p99.9", 0.999),
-];
-
-/// A percentile and its name.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Percentile {
-    /// As people write it: `p99.9`.
-    pub name: &'static str,
-    /// As a share: 0.999.
-    pub quantile: f64,
-}
-
-impl Percentile {
-    const fn new(name: &'static str, quantile: f64) -> Self {
-        Percentile { name, quantile }
-    }
-}
+/// The percentiles a report shows: as people write them, and as shares.
+pub const PERCENTILES: [(&str, f64); 4] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
 /// A distribution of latencies. Merged, never averaged.
 #[derive(Clone, Debug, PartialEq)]
@@ -343,11 +324,11 @@ mod tests {
             / samples.len() as f64;
         assert!((ns(latency.avg()) - mean).abs() <= 1.0);
         assert!((ns(latency.mdev()) - variance.sqrt()).abs() <= 1.0);
-        for percentile in PERCENTILES {
-            let rank = (percentile.quantile * samples.len() as f64).ceil() as usize;
+        for (name, quantile) in PERCENTILES {
+            let rank = (quantile * samples.len() as f64).ceil() as usize;
             let exact = sorted[rank - 1] as f64;
-            let error = (ns(latency.percentile(percentile.quantile)) - exact).abs() / exact;
-            assert!(error <= 0.001, "{} is {error} off", percentile.name);
+            let error = (ns(latency.percentile(quantile)) - exact).abs() / exact;
+            assert!(error <= 0.001, "{name} is {error} off");
         }
     }
 
@@ -388,8 +369,8 @@ mod tests {
             let latency = latency(&samples(count));
             PERCENTILES
                 .iter()
-                .filter(|p| latency.percentile(p.quantile).is_some())
-                .map(|p| p.name)
+                .filter(|(_, quantile)| latency.percentile(*quantile).is_some())
+                .map(|(name, _)| *name)
                 .collect()
         };
         assert_eq!(shown(0), Vec::<&str>::new());

@@ -30,7 +30,7 @@ pub use document::{json, read};
 pub use files::Files;
 pub use format::{Share, significant};
 pub use html::html;
-pub use latency::{Bar, Jitter, Latency, PERCENTILES, Percentile};
+pub use latency::{Bar, Jitter, Latency, PERCENTILES};
 pub use outcome::{Cut, Ending, Fault, Outcome};
 pub use round::{Figure, Round};
 pub use saved::Saved;
@@ -91,8 +91,7 @@ pub struct Report {
     #[serde(skip)]
     pub connect: Option<Latency>,
     /// How much consecutive round trips differ.
-    #[serde(rename = "jitter_ns", with = "document::maybe_nanos", default)]
-    pub jitter: Option<Duration>,
+    pub jitter_ns: Option<u64>,
     /// What the load cost this side.
     pub generator: Option<Generator>,
     /// Processor time of the server while measuring, where it is known.

@@ -117,7 +117,7 @@ impl Report {
             (own, other) => own.or(other),
         };
         // What differs from one run to another differs by more than jitter.
-        self.jitter = None;
+        self.jitter_ns = None;
         let after = other.started_unix_ns.saturating_sub(self.started_unix_ns);
         let after_s = (after + SECOND_NS / 2) / SECOND_NS;
         let own = std::mem::take(&mut self.seconds);

@@ -102,8 +102,8 @@ impl fmt::Display for Lines<'_> {
         if let Some(service) = &report.service {
             figures(f, "service", service)?;
         }
-        if let Some(jitter) = report.jitter {
-            writeln!(f, "jitter = {:.3} ms", millis(jitter))?;
+        if let Some(jitter_ns) = report.jitter_ns {
+            writeln!(f, "jitter = {:.3} ms", jitter_ns as f64 / 1e6)?;
         }
         if report.rtt.count() >= SHAPELY {
             let room = columns.saturating_sub(LABEL_COLUMNS).min(BAR_COLUMNS);
@@ -224,7 +224,7 @@ fn figures(f: &mut fmt::Formatter<'_>, name: &str, latency: &Latency) -> fmt::Re
     writeln!(f, "{name} min/avg/max/mdev = {} ms", joined(&spread))?;
     let (names, values): (Vec<_>, Vec<_>) = PERCENTILES
         .iter()
-        .filter_map(|p| latency.percentile(p.quantile).map(|value| (p.name, value)))
+        .filter_map(|(name, quantile)| Some((*name, latency.percentile(*quantile)?)))
         .unzip();
     if names.is_empty() {
         return Ok(());
@@ -325,7 +325,7 @@ mod tests {
     fn the_summary_reads_as_pings_does() {
         let mut report = ping();
         report.target.transport = "tcp".into();
-        report.jitter = Some(Duration::from_micros(3));
+        report.jitter_ns = Some(3000);
         for us in [30, 40, 50, 60] {
             report.rtt.record(Duration::from_micros(us));
         }

@@ -18,7 +18,7 @@ use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
-use crate::connection::{self, Connect, ErrorKind, congestion_control};
+use crate::connection::{self, Connect, ErrorKind};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::Narrator;
 use crate::output;
@@ -173,7 +173,7 @@ fn exchange(
         output::note(format_args!("connected {}", connection.ends()));
     }
     report.target.found(&connection.remote);
-    report.environment.congestion_control = congestion_control(&connection.socket);
+    report.environment.congestion_control = connection.congestion_control();
     report.counts.connections = 1;
     let socket = Watched::new(connection.socket, &connect.narrator);
     let peer = connection.remote.to_string();

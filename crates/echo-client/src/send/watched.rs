@@ -2,12 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use echo_explain::Call;
 
-use crate::connection::{Socket, number};
+use crate::connection::Socket;
 use crate::narrator::Narrator;
 
 /// A socket, and who is told of what is done with it.
@@ -27,7 +28,7 @@ impl Watched {
     /// Watches `socket`.
     pub fn new(socket: Socket, narrator: &Narrator) -> Self {
         Watched {
-            number: number(&socket),
+            number: socket.as_raw_fd(),
             socket: Some(socket),
             narrator: narrator.clone(),
             finished: AtomicBool::new(false),
@@ -66,11 +67,8 @@ impl Watched {
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let call = self.narrator.begin();
         let outcome = self.socket().shutdown(how);
-        // Datagrams have no end to tell of: no call is made.
-        if !matches!(self.socket(), Socket::Udp(_)) {
-            let both = how == Shutdown::Both;
-            call.ended(self.number, &outcome, |()| Call::Shutdown { both });
-        }
+        let both = how == Shutdown::Both;
+        call.ended(self.number, &outcome, |()| Call::Shutdown { both });
         outcome
     }
 }
