@@ -267,9 +267,18 @@ impl Ledger {
         }
     }
 
+    /// Gives up the oldest request that is awaited, which was refused. Unlike those that fall silent
+    /// together, each that is refused is a miss: something on the way has answered.
+    pub fn refuse_oldest(&mut self) -> Option<u64> {
+        let misses = self.misses;
+        let number = self.give_up_oldest();
+        self.misses = misses + 1;
+        number
+    }
+
     /// Gives up the oldest request that is awaited, which is known to have failed. Those that left
     /// at about the same time fail together: they are one miss.
-    pub fn give_up_oldest(&mut self) -> Option<u64> {
+    fn give_up_oldest(&mut self) -> Option<u64> {
         let number = (self.awaited > 0).then_some(self.frontier)?;
         let slot = self.slot(number)?;
         slot.state = State::GivenUp;
@@ -431,6 +440,16 @@ mod tests {
         assert_eq!((ledger.awaited(), ledger.unanswered()), (0, 0));
         assert_eq!(ledger.reply_next(1, 9), None);
         assert_eq!((ledger.answered(), ledger.next()), (3, 5));
+    }
+
+    #[test]
+    fn each_that_is_refused_is_a_miss() {
+        let mut ledger = Ledger::new(100);
+        for _ in 0..3 {
+            ledger.push(Request { due: 0, sent: 0 });
+        }
+        let refused = [(); 3].map(|()| (ledger.refuse_oldest(), ledger.misses()));
+        assert_eq!(refused, [(Some(1), 1), (Some(2), 2), (Some(3), 3)]);
     }
 
     #[test]

@@ -382,7 +382,7 @@ impl<'a> Worker<'a> {
         if !is_answer || !goes_on || flow.ledger.misses() + 1 >= IN_A_ROW {
             return self.disconnect(index, fault);
         }
-        let seq = flow.ledger.give_up_oldest();
+        let seq = flow.ledger.refuse_oldest();
         self.context.tell_error(seq, fault);
         self.last_error = Some(fault.clone());
         // There may be more to read, of which no event will tell.
