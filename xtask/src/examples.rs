@@ -140,6 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn the_lines_of_rust_in_the_table_of_the_readme_are_those_of_the_sources() {
+        let text = read("README.md");
+        let rows = text.lines().filter(|row| row.contains(".rs) `"));
+        for row in rows {
+            let (path, code) = row.rsplit_once("](").unwrap().1.split_once(") `").unwrap();
+            let code = code.split('`').next().unwrap();
+            assert!(read(path).contains(code), "{path} does not have {code}");
+        }
+    }
+
+    #[test]
     fn every_link_between_documents_leads_somewhere() {
         for document in ["README.md", "docs/README.es.md", "docs/EVENTS.md"] {
             let text = read(document);
