@@ -32,6 +32,9 @@ pub struct Config {
     pub max_frame: Size,
     /// The most that one read of a stream takes, in bytes.
     pub buffer: Size,
+    /// The most bytes that the system holds in each direction of a TCP connection, as sent or not
+    /// yet read; 0: as many as it sees fit.
+    pub socket_buffer: Size,
     /// Threads, each with its own event loop.
     pub workers: NonZeroUsize,
     /// How long to poll without sleeping after a wake-up that carried one event; 0 never does.
@@ -100,6 +103,9 @@ impl Default for Config {
             max_frame: Size(1 << 20),
             // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
             buffer: Size(64 << 10),
+            // 1 MiB for a peer that never reads: as much again, each way, is for the system's own use.
+            // Enough for a gigabit a second over 2 ms, or for 100 megabits over 20.
+            socket_buffer: Size(256 << 10),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             spin: Timespan(Duration::from_micros(100)),
             max_total: 0,
@@ -239,6 +245,10 @@ pub struct Settings {
     /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
     #[arg(long, value_name = "SIZE")]
     pub buffer: Option<Size>,
+    /// Have the system hold at most this much of a TCP connection, each way; more is for long, fast
+    /// paths; 0: as much as it sees fit [default: 256KiB]
+    #[arg(long, value_name = "SIZE")]
+    pub socket_buffer: Option<Size>,
     /// Run this many event loops, each in a thread [default: one per core]
     #[arg(long, value_name = "N")]
     pub workers: Option<Whole<1, MAX_WORKERS>>,

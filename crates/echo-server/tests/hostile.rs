@@ -4,6 +4,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{
@@ -27,6 +28,33 @@ fn fifty_peers_that_never_read_cost_less_than_8_mib() {
         account.balances(4 << 10);
         server.stop();
     }
+}
+
+#[test]
+fn fifty_peers_that_never_read_cost_the_system_less_than_64_mib() {
+    if !common::has("ss") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let stuck: Vec<TcpStream> = (0..50).map(|_| connect(server.tcp())).collect();
+    fill_all(&stuck);
+    let mut ss = Command::new("ss");
+    ss.args(["-tmnH", "sport", "=", &server.tcp().port().to_string()]);
+    let told = String::from_utf8(ss.output().unwrap().stdout).unwrap();
+    // Received and not read, written and not taken, and reserved for either.
+    let sum = |key: char| -> u64 {
+        let sockets = told.split("skmem:(").skip(1);
+        let of_one = |socket: &str| {
+            let mut parts = socket.split([',', ')']);
+            parts.find_map(|part| part.strip_prefix(key)?.parse::<u64>().ok())
+        };
+        sockets.filter_map(of_one).sum()
+    };
+    let held = sum('r') + sum('w') + sum('f');
+    assert!(sum('r') > 1 << 20 && sum('w') > 1 << 20, "{told}");
+    assert!(held < 64 << 20, "{} KiB", held >> 10);
+    drop(stuck);
+    server.stop();
 }
 
 #[test]

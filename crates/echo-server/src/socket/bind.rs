@@ -340,6 +340,12 @@ fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     // Urgent data is part of what the peer sent, and comes back in its place.
     socket.set_out_of_band_inline(true)?;
+    // Before it listens: the scale of the window, which is agreed upon first, follows from it.
+    let buffer = config.socket_buffer.0.min(i32::MAX as u64) as usize;
+    if buffer > 0 {
+        socket.set_recv_buffer_size(buffer)?;
+        socket.set_send_buffer_size(buffer)?;
+    }
     let keepalive = Duration::from(config.keepalive);
     if keepalive.is_zero() {
         return Ok(());
