@@ -229,29 +229,6 @@ impl Decoder {
 mod tests {
     use super::*;
 
-    /// Feeds `chunks` and returns every byte reported complete, in order, with the first error.
-    fn feed<'a>(
-        framing: Framing,
-        max: u64,
-        chunks: impl IntoIterator<Item = &'a [u8]>,
-    ) -> (Vec<u8>, Option<FrameError>, Decoder) {
-        let mut decoder = Decoder::new(framing, max);
-        let (mut out, mut held) = (Vec::new(), Vec::new());
-        for chunk in chunks {
-            let Decoded { complete, error } = decoder.push(chunk);
-            if complete > 0 {
-                out.append(&mut held);
-                out.extend_from_slice(&chunk[..complete]);
-            }
-            if error.is_some() {
-                return (out, error, decoder);
-            }
-            held.extend_from_slice(&chunk[complete..]);
-            assert_eq!(decoder.held(), held.len() as u64);
-        }
-        (out, None, decoder)
-    }
-
     fn frame(framing: Framing, payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         framing.encode(payload, &mut out).unwrap();
@@ -264,95 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn every_split_point_gives_the_same_frames() {
-        for framing in Framing::ALL {
-            for len in 0..=64 {
-                let mut stream = frame(framing, &payload(len));
-                stream.extend(frame(framing, &payload(3)));
-                for split in 0..=stream.len() {
-                    let (head, tail) = stream.split_at(split);
-                    let (out, error, decoder) = feed(framing, 64 + 1, [head, tail]);
-                    assert_eq!(
-                        (out, error),
-                        (stream.clone(), None),
-                        "{framing} {len} {split}"
-                    );
-                    assert_eq!(decoder.finish(), Ok(()));
-                }
-                let (out, error, _) = feed(framing, 64 + 1, stream.chunks(1));
-                assert_eq!(
-                    (out, error),
-                    (stream.clone(), None),
-                    "{framing} {len} byte by byte"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn no_byte_of_an_incomplete_frame_is_complete() {
-        for framing in [Framing::Lines, Framing::Length] {
-            for len in 0..=64 {
-                let first = frame(framing, &payload(5));
-                let second = frame(framing, &payload(len));
-                for cut in 0..second.len() {
-                    let stream = [&first[..], &second[..cut]].concat();
-                    for split in 0..=stream.len() {
-                        let (head, tail) = stream.split_at(split);
-                        let (out, error, decoder) = feed(framing, 1 << 20, [head, tail]);
-                        assert_eq!((&out, error), (&first, None));
-                        assert_eq!(decoder.held(), cut as u64);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn frames_before_an_oversize_one_are_complete_at_every_split() {
-        for framing in [Framing::Lines, Framing::Length] {
-            let good = frame(framing, &payload(7));
-            let stream = [good.clone(), frame(framing, &payload(9))].concat();
-            for split in 0..=stream.len() {
-                let (head, tail) = stream.split_at(split);
-                let (out, error, _) = feed(framing, 8, [head, tail]);
-                assert_eq!(out, good, "{framing} {split}");
-                assert!(
-                    matches!(error, Some(FrameError::TooLong { max: 8, .. })),
-                    "{framing} {split}"
-                );
-            }
-            assert_eq!(feed(framing, 8, stream.chunks(1)).0, good);
-        }
-    }
-
-    #[test]
-    fn the_limit_itself_is_allowed() {
-        let line = frame(Framing::Lines, &payload(7));
-        assert_eq!(feed(Framing::Lines, 8, [&line[..]]).1, None);
-        let frame = frame(Framing::Length, &payload(8));
-        assert_eq!(feed(Framing::Length, 8, [&frame[..]]).1, None);
-    }
-
-    #[test]
     fn a_claim_of_four_gigabytes_is_refused_from_its_header() {
-        let (out, error, _) = feed(Framing::Length, 1 << 20, [&[0xff; 4][..]]);
-        let claimed = FrameError::TooLong {
-            len: u32::MAX.into(),
-            max: 1 << 20,
+        let (len, max) = (u32::MAX.into(), 1 << 20);
+        let refused = Decoded {
+            complete: 0,
+            error: Some(FrameError::TooLong { len, max }),
         };
-        assert_eq!((out, error), (vec![], Some(claimed)));
-    }
-
-    #[test]
-    fn only_length_minds_an_end_within_a_frame() {
-        for (framing, stream) in [(Framing::Raw, &b"abc"[..]), (Framing::Lines, b"a\nbc")] {
-            assert_eq!(feed(framing, 100, [stream]).2.finish(), Ok(()));
-        }
-        for (stream, held) in [(&b"\0\0"[..], 2), (b"\0\0\0\x02a", 5)] {
-            let end = feed(Framing::Length, 100, [stream]).2.finish();
-            assert_eq!(end, Err(FrameError::Truncated { held }));
-        }
+        assert_eq!(Decoder::new(Framing::Length, max).push(&[0xff; 4]), refused);
     }
 
     #[test]

@@ -136,7 +136,7 @@ pub enum Kind {
         /// What was done.
         what: Applied,
         /// To which kind of socket.
-        network: Transport,
+        transport: Transport,
         /// To which connection or, on UDP, source of datagrams; each is counted from 1.
         connection: ConnectionId,
         /// The other end, if it is known.

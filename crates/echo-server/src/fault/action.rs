@@ -6,7 +6,7 @@ use std::time::Duration;
 use echo_core::Transport;
 use echo_core::units::{Size, Timespan};
 
-/// What happens. Listed in the order in which faults are applied.
+/// What happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Connections are left waiting; the system holds this many, and one more on Linux.
@@ -98,28 +98,6 @@ impl Action {
         }
     }
 
-    /// Its place in the order of application.
-    pub(super) fn rank(&self) -> u8 {
-        match self {
-            Action::NoAccept(_) => 0,
-            Action::Refuse => 1,
-            Action::Stall => 2,
-            Action::Drop => 3,
-            Action::Corrupt(_) => 4,
-            Action::Truncate(_) => 5,
-            Action::Duplicate => 6,
-            Action::Reorder => 7,
-            Action::Delay(_) => 8,
-            Action::Merge(_) => 9,
-            Action::Split(_) => 10,
-            Action::Trickle(..) => 11,
-            Action::Rate(_) => 12,
-            Action::HalfCloseAfter(_) => 13,
-            Action::CloseAfter(_) => 14,
-            Action::ResetAfter(_) => 15,
-        }
-    }
-
     /// Whether it happens to single messages, not to a connection as a whole.
     pub(super) fn is_per_message(&self) -> bool {
         matches!(
@@ -135,7 +113,7 @@ impl Action {
     }
 
     /// The kinds of socket on which it can happen.
-    pub(super) fn networks(&self) -> &'static [Transport] {
+    pub(super) fn transports(&self) -> &'static [Transport] {
         match self {
             Action::Reorder => &[Transport::Udp],
             // A Unix socket has no reset.

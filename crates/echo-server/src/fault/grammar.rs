@@ -7,8 +7,8 @@ use super::text::{Bad, Text};
 use super::{Action, After, Corruption, Delay, Fault, HELD_MAX, PeerFilter, Pick, Place};
 use echo_core::Transport;
 
-/// Every action with the forms in which it is written.
-const ACTIONS: &[(&str, &str)] = &[
+/// Every action, in the order in which they are applied, with the forms in which it is written.
+pub(super) const ACTIONS: &[(&str, &str)] = &[
     ("no-accept", "no-accept, or no-accept=4 to let 4 wait"),
     (
         "refuse",
@@ -122,36 +122,23 @@ impl<'a> Draft<'a> {
                     return Err(value.bad(format_args!("{} takes no value", name.text)));
                 }
                 self.once("the kind of socket", name)?;
-                self.place.network = Some(network(name.text));
+                self.place.transport = Some(transport(name.text));
             }
             "peer" => {
                 self.once("peer", name)?;
                 let value = value.ok_or_else(|| missing(name, "peer=192.0.2.1"))?;
                 self.place.peer = Some(peer(value)?);
             }
-            "conn" => {
-                let value = value.ok_or_else(|| missing(name, "conn=3, conn=..3 or conn=20%"))?;
-                self.once(
-                    if value.share().is_some() {
-                        "conn=%"
-                    } else {
-                        "conn"
-                    },
-                    name,
-                )?;
-                pick(&mut self.place.connections, value)?;
-            }
-            "msg" => {
-                let value = value.ok_or_else(|| missing(name, "msg=3, msg=..3 or msg=20%"))?;
-                self.once(
-                    if value.share().is_some() {
-                        "msg=%"
-                    } else {
-                        "msg"
-                    },
-                    name,
-                )?;
-                pick(&mut self.place.messages, value)?;
+            "conn" | "msg" => {
+                let (pick, words) = match name.text {
+                    "conn" => (&mut self.place.connections, ["conn", "conn=%"]),
+                    _ => (&mut self.place.messages, ["msg", "msg=%"]),
+                };
+                let word = name.text;
+                let form = format!("{word}=3, {word}=..3 or {word}=20%");
+                let value = value.ok_or_else(|| missing(name, &form))?;
+                pick_from(pick, value)?;
+                self.once(words[usize::from(value.share().is_some())], name)?;
             }
             "" => return Err(name.bad("a word is missing; a fault is written as drop=20%,udp")),
             _ => self.act(name, value)?,
@@ -225,13 +212,17 @@ impl<'a> Draft<'a> {
             let found = self.seen.iter().find(|(word, _)| words.contains(word));
             found.map(|(_, at)| *at)
         };
-        if let Some(network) = place.network
-            && !action.networks().contains(&network)
+        if let Some(transport) = place.transport
+            && !action.transports().contains(&transport)
         {
-            let able: Vec<String> = action.networks().iter().map(ToString::to_string).collect();
+            let able: Vec<String> = action
+                .transports()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             let at = said(&["the kind of socket"]).unwrap_or(Text::new(0, spec));
             return Err(at.bad(format_args!(
-                "{name} cannot happen on {network}, only on {}",
+                "{name} cannot happen on {transport}, only on {}",
                 able.join(" and ")
             )));
         }
@@ -263,7 +254,7 @@ fn missing(name: Text<'_>, form: &str) -> Bad {
     }
 }
 
-fn network(name: &str) -> Transport {
+fn transport(name: &str) -> Transport {
     match name {
         "tcp" => Transport::Tcp,
         "udp" => Transport::Udp,
@@ -351,7 +342,7 @@ fn peer(value: Text<'_>) -> Result<PeerFilter, Bad> {
     value.value(|cause| format!("{cause}; {remedy}"))
 }
 
-fn pick(pick: &mut Pick, value: Text<'_>) -> Result<(), Bad> {
+fn pick_from(pick: &mut Pick, value: Text<'_>) -> Result<(), Bad> {
     if let Some(share) = value.share() {
         pick.share = share?;
         return Ok(());

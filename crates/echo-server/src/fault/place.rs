@@ -12,7 +12,7 @@ use crate::event::unmapped;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Only on this kind of socket.
-    pub network: Option<Transport>,
+    pub transport: Option<Transport>,
     /// Only for this peer.
     pub peer: Option<PeerFilter>,
     /// Only for these connections, counted from 1. On UDP, a source counts as a connection.
@@ -42,8 +42,13 @@ pub struct Share(u32);
 
 impl Place {
     /// Whether it covers this connection or UDP source, leaving the share aside.
-    pub(super) fn covers(&self, network: Transport, number: u64, peer: Option<SocketAddr>) -> bool {
-        self.network.is_none_or(|only| only == network)
+    pub(super) fn covers(
+        &self,
+        transport: Transport,
+        number: u64,
+        peer: Option<SocketAddr>,
+    ) -> bool {
+        self.transport.is_none_or(|only| only == transport)
             && self.connections.bounds(number)
             && self
                 .peer
@@ -115,8 +120,8 @@ impl Share {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(network) = self.network {
-            write!(f, ",{network}")?;
+        if let Some(transport) = self.transport {
+            write!(f, ",{transport}")?;
         }
         if let Some(peer) = self.peer {
             write!(f, ",peer={peer}")?;

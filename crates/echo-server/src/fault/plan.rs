@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::grammar::ACTIONS;
 use super::{Action, Corruption, Fault, Pick};
 use crate::event::Applied;
 use crate::event::{Events, Kind, PeerAddress};
@@ -24,7 +25,7 @@ pub(super) struct Script {
     plan: Arc<Plan>,
     /// Places in the plan.
     chosen: Vec<usize>,
-    pub(super) network: Transport,
+    pub(super) transport: Transport,
     pub(super) number: u64,
     peer: PeerAddress,
 }
@@ -42,9 +43,9 @@ pub(super) struct Verdict {
 }
 
 /// The backlog of a listener on which connection `number`, and all after it, are left waiting.
-pub(crate) fn backlog(faults: &[Fault], network: Transport, number: u64) -> Option<i32> {
+pub(crate) fn backlog(faults: &[Fault], transport: Transport, number: u64) -> Option<i32> {
     faults.iter().find_map(|fault| match fault.action {
-        Action::NoAccept(backlog) if fault.place.covers(network, number, None) => {
+        Action::NoAccept(backlog) if fault.place.covers(transport, number, None) => {
             Some(backlog.into())
         }
         _ => None,
@@ -62,7 +63,10 @@ impl Plan {
     /// `None` without faults: nothing then looks for any.
     pub(crate) fn new(seed: u64, faults: &[Fault]) -> Option<Arc<Self>> {
         let mut faults: Vec<(usize, Fault)> = faults.iter().cloned().enumerate().collect();
-        faults.sort_by_key(|(_, fault)| fault.action.rank());
+        faults.sort_by_key(|(_, fault)| {
+            let name = fault.action.name();
+            ACTIONS.iter().position(|(known, _)| *known == name)
+        });
         (!faults.is_empty()).then(|| Arc::new(Plan { seed, faults }))
     }
 
@@ -74,7 +78,7 @@ impl Plan {
         for _ in 0..refusing {
             events.tell(|| Kind::Fault {
                 what: Applied::Refuse,
-                network: Transport::Tcp,
+                transport: Transport::Tcp,
                 connection: 1,
                 peer: None,
                 message: 0,
@@ -83,16 +87,16 @@ impl Plan {
     }
 
     /// Whether this connection is to be reset as soon as it is accepted.
-    pub(crate) fn refuses(&self, network: Transport, number: u64, peer: PeerAddress) -> bool {
+    pub(crate) fn refuses(&self, transport: Transport, number: u64, peer: PeerAddress) -> bool {
         (0..self.faults.len()).any(|at| {
-            self.faults[at].1.action == Action::Refuse && self.chooses(at, network, number, peer)
+            self.faults[at].1.action == Action::Refuse && self.chooses(at, transport, number, peer)
         })
     }
 
     /// The faults for connection `number` of its kind; `None` when there are none.
     pub(super) fn script(
         self: &Arc<Self>,
-        network: Transport,
+        transport: Transport,
         number: u64,
         peer: PeerAddress,
     ) -> Option<Script> {
@@ -103,21 +107,21 @@ impl Plan {
                     Action::NoAccept(_) | Action::Refuse
                 )
             })
-            .filter(|&at| self.chooses(at, network, number, peer))
+            .filter(|&at| self.chooses(at, transport, number, peer))
             .collect();
         (!chosen.is_empty()).then(|| Script {
             plan: self.clone(),
             chosen,
-            network,
+            transport,
             number,
             peer,
         })
     }
 
-    fn chooses(&self, at: usize, network: Transport, number: u64, peer: PeerAddress) -> bool {
+    fn chooses(&self, at: usize, transport: Transport, number: u64, peer: PeerAddress) -> bool {
         let (index, Fault { action, place }) = &self.faults[at];
-        action.networks().contains(&network)
-            && place.covers(network, number, socket(peer))
+        action.transports().contains(&transport)
+            && place.covers(transport, number, socket(peer))
             && Dice::new(self.seed, *index, number, 0).hits(place.connections.share)
     }
 }
@@ -202,7 +206,7 @@ impl Script {
     pub(super) fn tell(&self, events: &Events, message: u64, what: Applied) {
         events.tell(|| Kind::Fault {
             what,
-            network: self.network,
+            transport: self.transport,
             connection: self.number,
             peer: Some(self.peer),
             message,
@@ -267,7 +271,7 @@ mod tests {
             "stall,peer=192.0.2.1",
             "refuse,conn=2",
         ]);
-        let script = |network, number, from| plan.script(network, number, peer(from)).is_some();
+        let script = |transport, number, from| plan.script(transport, number, peer(from)).is_some();
         assert!(!script(Transport::Tcp, 2, "127.0.0.1:9"));
         assert!(script(Transport::Udp, 2, "127.0.0.1:9"));
         assert!(script(Transport::Tcp, 3, "127.0.0.1:9"));

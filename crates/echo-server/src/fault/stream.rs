@@ -100,13 +100,13 @@ impl StreamFaults {
     /// The faults of a connection that was accepted at `now`; `None` when there are none.
     pub(crate) fn new(
         plan: &Arc<Plan>,
-        network: Transport,
+        transport: Transport,
         id: ConnectionId,
         peer: PeerAddress,
         framing: Framing,
         now: Instant,
     ) -> Option<Box<Self>> {
-        let script = plan.script(network, id, peer)?;
+        let script = plan.script(transport, id, peer)?;
         let mut faults = StreamFaults {
             script,
             framing,

@@ -97,7 +97,7 @@ fn beside(story: &Story, event: &Event) -> String {
         }
         Kind::Fault {
             what,
-            network,
+            transport,
             connection,
             peer,
             message,
@@ -110,7 +110,7 @@ fn beside(story: &Story, event: &Event) -> String {
             let peer = peer.map_or_else(String::new, |peer| name(story, &peer));
             let values: &[(_, &dyn Display)] = &[
                 ("what", what),
-                ("transport", network),
+                ("transport", transport),
                 ("connection", connection),
                 ("peer", &peer),
                 ("message", message),

@@ -116,14 +116,14 @@ fn fields(kind: &Kind) -> Value {
         Kind::Faults { count, seed } => json!({ "faults": count, "seed": seed }),
         Kind::Fault {
             what,
-            network,
+            transport,
             connection,
             peer,
             message,
         } => {
             let message = (*message > 0).then_some(*message);
             let mut fields = json!({
-                "fault": what.name(), "transport": network.to_string(), "connection": connection,
+                "fault": what.name(), "transport": transport.to_string(), "connection": connection,
                 "peer": peer.as_ref().map_or(Value::Null, end), "message": message,
             });
             for (key, value) in what.values() {

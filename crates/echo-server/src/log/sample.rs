@@ -104,14 +104,14 @@ pub(super) fn events() -> Vec<Kind> {
     kinds.push(Kind::Faults { count: 1, seed: 7 });
     kinds.extend(applied().map(|what| Kind::Fault {
         what,
-        network: Transport::Tcp,
+        transport: Transport::Tcp,
         connection: id,
         peer: Some(PeerAddress::Unix),
         message: 1,
     }));
     kinds.push(Kind::Fault {
         what: Applied::NoAccept,
-        network: Transport::Unix,
+        transport: Transport::Unix,
         connection: id,
         peer: None,
         message: 0,

@@ -131,26 +131,26 @@ fn line(out: &mut String, event: &Event) {
         ),
         Kind::Fault {
             what,
-            network,
+            transport,
             connection,
             peer: Some(peer),
             message,
         } => match message {
-            0 => writeln!(out, "Fault: {what}: {network} {peer} (#{connection})"),
+            0 => writeln!(out, "Fault: {what}: {transport} {peer} (#{connection})"),
             message => writeln!(
                 out,
-                "Fault: {what}: {network} message {message} from {peer} (#{connection})"
+                "Fault: {what}: {transport} message {message} from {peer} (#{connection})"
             ),
         },
         Kind::Fault {
             what,
-            network,
+            transport,
             connection,
             peer: None,
             ..
         } => writeln!(
             out,
-            "Fault: {what}: {network} connections from #{connection} on"
+            "Fault: {what}: {transport} connections from #{connection} on"
         ),
         Kind::AcceptFailed { error, retry_in } => writeln!(
             out,

@@ -150,8 +150,8 @@ impl Acceptor {
         stream: Stream,
         address: PeerAddress,
     ) -> Option<Accepted> {
-        let (id, network) = (self.next_id, stream.transport());
-        let refuses = |plan: &Arc<Plan>| plan.refuses(network, id, address);
+        let (id, transport) = (self.next_id, stream.transport());
+        let refuses = |plan: &Arc<Plan>| plan.refuses(transport, id, address);
         if shared.faults.as_ref().is_some_and(refuses) {
             self.next_id += 1;
             #[cfg(test)]
@@ -162,7 +162,7 @@ impl Acceptor {
             let _: io::Result<()> = stream.reset_on_close();
             shared.events.tell(|| Kind::Fault {
                 what: Applied::Refuse,
-                network,
+                transport,
                 connection: id,
                 peer: Some(address),
                 message: 0,
@@ -204,15 +204,15 @@ impl Acceptor {
 impl Door {
     /// Whether a fault has the next connection, and all after it, wait for ever.
     fn leaves_waiting(&mut self, shared: &Shared, connection: ConnectionId) -> bool {
-        let network = self.listener.transport();
-        let Some(backlog) = fault::backlog(&shared.config.fault, network, connection) else {
+        let transport = self.listener.transport();
+        let Some(backlog) = fault::backlog(&shared.config.fault, transport, connection) else {
             return false;
         };
         if !std::mem::replace(&mut self.closed, true) {
             self.listener.set_backlog(backlog, &shared.events);
             shared.events.tell(|| Kind::Fault {
                 what: Applied::NoAccept,
-                network,
+                transport,
                 connection,
                 peer: None,
                 message: 0,

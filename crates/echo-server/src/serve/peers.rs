@@ -95,9 +95,9 @@ impl Peers {
             framing, max_frame, ..
         } = &self.shared.config;
         let faults = self.shared.faults.as_ref().and_then(|plan| {
-            let (network, now) = (accepted.stream.transport(), (self.clock)());
+            let (transport, now) = (accepted.stream.transport(), (self.clock)());
             let (id, address) = (accepted.id, accepted.address);
-            StreamFaults::new(plan, network, id, address, *framing, now)
+            StreamFaults::new(plan, transport, id, address, *framing, now)
         });
         let decoder = match framing {
             Framing::Raw => None,

@@ -72,7 +72,7 @@ fn clock() -> Instant {
 #[derive(Debug)]
 struct Setup {
     seed: u64,
-    network: Transport,
+    transport: Transport,
     framing: Framing,
     max_frame: u64,
     buffer: u64,
@@ -117,7 +117,7 @@ fn schedule(seed: u64) -> (Setup, Vec<Step>) {
     let mut dice = Dice::new(seed, 1, 0, 0);
     let setup = Setup {
         seed,
-        network: choose(
+        transport: choose(
             &mut dice,
             &[Transport::Tcp, Transport::Tcp, Transport::Unix],
         ),
@@ -300,7 +300,7 @@ impl<'a> Simulation<'a> {
         let setup = self.setup;
         let strict = setup.framing == Framing::Raw && FAULTS[setup.fault].is_empty();
         let seed = setup.seed ^ self.others.len() as u64;
-        let socket = Socket::new(setup.network, seed, setup.capacity, strict);
+        let socket = Socket::new(setup.transport, seed, setup.capacity, strict);
         // What found no room may be due only later then, or never.
         let faithful = setup.fault < SLOW || (MERGE..CHANGING).contains(&setup.fault);
         socket.wire().faithful = faithful;

@@ -41,7 +41,7 @@ pub(crate) struct Socket(pub(crate) Arc<Mutex<Wire>>);
 /// A connection as its other end and the system see it.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    pub(crate) network: Transport,
+    pub(crate) transport: Transport,
     pub(crate) dice: Dice,
     /// Nothing may be read before all of the earlier is written.
     pub(crate) strict: bool,
@@ -78,9 +78,9 @@ pub(crate) struct Wire {
 }
 
 impl Socket {
-    pub(crate) fn new(network: Transport, seed: u64, capacity: u64, strict: bool) -> Self {
+    pub(crate) fn new(transport: Transport, seed: u64, capacity: u64, strict: bool) -> Self {
         Socket(Arc::new(Mutex::new(Wire {
-            network,
+            transport,
             dice: Dice::new(seed, 0, 0, 0),
             strict,
             faithful: true,
@@ -174,7 +174,7 @@ impl Wire {
         }
         let mut n = here.min(most as u64);
         // A short read leaves a TCP socket empty, but not a Unix one.
-        if self.network == Transport::Unix && self.dice.below(4) == 0 {
+        if self.transport == Transport::Unix && self.dice.below(4) == 0 {
             n = 1 + self.dice.below(n);
         }
         self.read += n;

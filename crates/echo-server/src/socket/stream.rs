@@ -118,7 +118,7 @@ impl Stream {
             Stream::Tcp(_) => Transport::Tcp,
             Stream::Unix(_) => Transport::Unix,
             #[cfg(test)]
-            Stream::Simulated(socket) => socket.wire().network,
+            Stream::Simulated(socket) => socket.wire().transport,
         }
     }
 

@@ -40,7 +40,7 @@ fn any(dice: &mut Dice) -> Fault {
         _ => Action::ResetAfter(after),
     };
     let place = Place {
-        network: [
+        transport: [
             None,
             Some(Transport::Tcp),
             Some(Transport::Udp),
