@@ -180,10 +180,7 @@ impl Server {
         let addresses = self.addresses();
         let totals = self.totals.clone();
         let running = self.start(&shutdown)?;
-        let thread = thread::Builder::new()
-            .name("echo-server".to_owned())
-            .spawn(|| running.join())
-            .map_err(|error| Failure::bad(anyhow!("cannot start a thread: {}", cause(&error))))?;
+        let thread = crate::thread::start("echo-server", || running.join())?;
         Ok(Handle {
             addresses,
             events,

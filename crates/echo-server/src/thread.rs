@@ -1,19 +1,25 @@
-//! Threads that run beside the server for as long as the process does.
+//! Threads, for which the system may have no room.
+
+use std::thread::JoinHandle;
 
 use anyhow::anyhow;
-use echo_core::Failure;
+use echo_core::{Failure, cause};
 
-/// Starts a thread that nobody waits for.
+/// Starts a thread, which ends with the process if nobody waits for it.
 ///
 /// # Errors
 /// A [`Failure`] when the system grants none; a plain `std::thread::spawn` would panic.
-pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+pub fn start<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Failure> {
     let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(work);
-    thread.map(drop).map_err(|error| {
+    thread.map_err(|error| {
         Failure::bad(anyhow!(
-            "cannot start a thread: {error}; raise the limit of processes (ulimit -u, or TasksMax= of a service)"
+            "cannot start a thread: {}; raise the limit of processes (ulimit -u, or TasksMax= of a service)",
+            cause(&error)
         ))
     })
 }

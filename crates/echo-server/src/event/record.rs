@@ -115,6 +115,7 @@ impl Record {
             record.queue().over = true;
             record.changed.notify_all();
         })
+        .map(drop)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

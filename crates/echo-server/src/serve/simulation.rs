@@ -1,6 +1,8 @@
 //! The serving loop on a clock and sockets of a test's own: schedules drawn from a seed, with every
 //! promise looked at after each step. See `cargo xtask simulate`.
 
+mod schedule;
+
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_core::Framing;
-use echo_core::Transport;
 use echo_core::units::{Size, Timespan};
 
 use super::acceptor::Acceptor;
@@ -18,6 +19,8 @@ use super::peer::Readiness;
 use super::peers::Peers;
 use super::shared::Shared;
 use super::worker::poll_and_inbox;
+use schedule::{CHANGING, FAULTS, MERGE, SHORT, SLOW, Setup, Step, schedule};
+
 use crate::config::Config;
 use crate::event::stats::Counters;
 use crate::event::{EventReader, Events, Kind, Level, PeerAddress, Reason, Stop};
@@ -25,35 +28,6 @@ use crate::fault::{Dice, Plan};
 use crate::shutdown::Shutdown;
 use crate::socket::simulated::{Socket, Wire, whole_lines};
 use crate::socket::stream::Stream;
-
-/// Faults that send everything back in the end, but for those from `CHANGING` on.
-const FAULTS: [&str; 18] = [
-    "",
-    "",
-    "drop=0%",
-    "delay=20ms",
-    "delay=1ms..90ms",
-    // From here on in small pieces, which makes much traffic long.
-    "trickle=1/0s",
-    "trickle=100/5ms",
-    "split=30",
-    "rate=100k",
-    "merge=50",
-    "refuse,conn=1",
-    "refuse,conn=2",
-    "close-after=500",
-    "close-after=30ms",
-    "reset-after=1k",
-    "reset-after=2s",
-    "half-close-after=300",
-    "stall",
-];
-const SLOW: usize = 5;
-const MERGE: usize = 9;
-const CHANGING: usize = 12;
-
-/// A limit of frames that some lines exceed.
-const SHORT: u64 = 60;
 
 /// Longer than anything takes that depends on no timeout.
 const SOON: Duration = Duration::from_secs(30);
@@ -66,103 +40,6 @@ thread_local! {
 
 fn clock() -> Instant {
     NOW.get().expect("a simulation sets the time")
-}
-
-/// What stays the same in one run.
-#[derive(Debug)]
-struct Setup {
-    seed: u64,
-    transport: Transport,
-    framing: Framing,
-    max_frame: u64,
-    buffer: u64,
-    idle_ms: u64,
-    write_ms: u64,
-    drain_ms: u64,
-    fault: usize,
-    max_connections: usize,
-    total: usize,
-    capacity: u64,
-    max_memory: u64,
-}
-
-/// One step of a schedule. Peers are counted from 0, and go round.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Connect,
-    /// So many bytes leave the peer.
-    Send(usize, u64),
-    /// It takes as many of what came back.
-    Take(usize, u64),
-    /// It finishes sending.
-    End(usize),
-    /// Every call fails from now on, as after a reset or on a path that is gone.
-    Fail(usize, bool),
-    /// The system tells of things that have not happened.
-    Spurious(usize),
-    /// The worker is given what there is to be told, or a part of it.
-    Poll,
-    /// So many milliseconds pass.
-    Wait(u64),
-    /// The server is asked to stop.
-    Drain,
-}
-
-fn choose<T: Copy>(dice: &mut Dice, among: &[T]) -> T {
-    among[dice.below(among.len() as u64) as usize]
-}
-
-/// The schedule of a seed.
-fn schedule(seed: u64) -> (Setup, Vec<Step>) {
-    let mut dice = Dice::new(seed, 1, 0, 0);
-    let setup = Setup {
-        seed,
-        transport: choose(
-            &mut dice,
-            &[Transport::Tcp, Transport::Tcp, Transport::Unix],
-        ),
-        framing: choose(&mut dice, &[Framing::Raw, Framing::Raw, Framing::Lines]),
-        max_frame: choose(&mut dice, &[1 << 20, 1 << 20, SHORT]),
-        buffer: choose(&mut dice, &[1, 7, 100, 4 << 10, 20 << 10, 64 << 10]),
-        idle_ms: choose(&mut dice, &[0, 0, 50, 1_000]),
-        write_ms: choose(&mut dice, &[0, 60_000, 60_000, 1_000]),
-        drain_ms: choose(&mut dice, &[10, 2_000, 20_000, 20_000]),
-        fault: dice.below(FAULTS.len() as u64) as usize,
-        max_connections: choose(&mut dice, &[1, 2, 100, 100]),
-        total: choose(&mut dice, &[0, 0, 1, 3]),
-        capacity: choose(&mut dice, &[1, 100, 3_000, 50_000, 1 << 20]),
-        max_memory: choose(&mut dice, &[1 << 30, 1 << 30, 5_000, 50_000]),
-    };
-    // As much as takes few calls: where each moves a byte, only few.
-    let least = setup.buffer.min(setup.capacity);
-    let most: &[u64] = match setup.fault {
-        _ if least == 1 => &[3, 20, 60],
-        SLOW.. => &[3, 70, 400],
-        _ if least < 1_000 => &[3, 70, 400],
-        2.. => &[3, 70, 900, 9_000],
-        _ => &[3, 70, 900, 9_000, 300_000],
-    };
-    let mut steps = vec![Step::Connect];
-    for _ in 0..10 + dice.below(50) {
-        let peer = dice.below(4) as usize;
-        let bytes = choose(&mut dice, most);
-        let bytes = 1 + dice.below(bytes);
-        steps.push(match dice.below(64) {
-            0..4 => Step::Connect,
-            4..22 => Step::Send(peer, bytes),
-            22..34 => Step::Take(peer, bytes),
-            34..36 => Step::End(peer),
-            36 => Step::Fail(peer, dice.below(2) == 0),
-            37..40 => Step::Spurious(peer),
-            40..52 => Step::Poll,
-            52..63 => {
-                let most = choose(&mut dice, &[3, 50, 400, 3_000]);
-                Step::Wait(dice.below(most))
-            }
-            _ => Step::Drain,
-        });
-    }
-    (setup, steps)
 }
 
 /// A connection from its other end.
