@@ -1,6 +1,7 @@
 //! The faults of one stream: what stands between its reading and its writing.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -157,14 +158,20 @@ impl StreamFaults {
     }
 
     /// Takes complete frames that were read; with raw framing, what one read returned.
-    pub(crate) fn push(&mut self, bytes: &[u8], now: Instant, events: &Events) {
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub(crate) fn push(&mut self, bytes: &[u8], now: Instant, events: &Events) -> io::Result<()> {
         for applied in self.untold.drain(..) {
             self.script.tell(events, 0, applied);
         }
         if !self.muted {
-            let taken = self.take_messages(bytes, now, events);
-            self.input.extend_from_slice(&bytes[taken..]);
+            let taken = self.take_messages(bytes, now, events)?;
+            let rest = &bytes[taken..];
+            self.input.try_reserve(rest.len())?;
+            self.input.extend_from_slice(rest);
         }
+        Ok(())
     }
 
     /// Takes note that nothing more will be pushed.
@@ -204,7 +211,10 @@ impl StreamFaults {
     }
 
     /// What is to be done now. Call it until there is nothing, or the socket is full.
-    pub(crate) fn due(&mut self, now: Instant, events: &Events) -> Due<'_> {
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(crate) fn due(&mut self, now: Instant, events: &Events) -> io::Result<Due<'_>> {
         let reached = |(_, after): &(Ending, After)| match *after {
             After::Bytes(bytes) => self.sent >= bytes,
             After::Messages(messages) => self.answered >= messages,
@@ -212,9 +222,9 @@ impl StreamFaults {
         };
         if let Some(first) = self.ends.iter().position(reached) {
             let (end, _) = self.ends.remove(first);
-            return self.end(end, events);
+            return Ok(self.end(end, events));
         }
-        self.make_room(now, events);
+        self.make_room(now, events)?;
         if self.finished && self.input.is_empty() {
             self.join(events);
         }
@@ -223,14 +233,14 @@ impl StreamFaults {
             After::Messages(_) | After::Time(_) => None,
         });
         let most = until_end.min().unwrap_or(u64::MAX);
-        match self.queue.front() {
+        Ok(match self.queue.front() {
             Some(chunk) if self.due_at(chunk) <= now => {
                 let rest = &chunk.bytes[chunk.sent..];
                 let piece = self.pace.piece(rest.len(), chunk.split);
                 Due::Bytes(&rest[..usize::try_from(most).unwrap_or(piece).min(piece)])
             }
             _ => Due::Nothing,
-        }
+        })
     }
 
     /// Takes note that the socket took `taken` bytes of what was due.
@@ -263,40 +273,44 @@ impl StreamFaults {
     }
 
     /// Takes the messages for which there is room. Returns their bytes.
-    fn take_messages(&mut self, bytes: &[u8], now: Instant, events: &Events) -> usize {
+    fn take_messages(&mut self, bytes: &[u8], now: Instant, events: &Events) -> io::Result<usize> {
         let mut taken = 0;
         for message in self.framing.frames(bytes) {
             if self.held >= HELD_MAX {
                 break;
             }
             taken += message.len();
-            self.message(message.to_vec(), now, events);
+            self.message(copies(message, 1)?, now, events)?;
         }
-        taken
+        Ok(taken)
     }
 
-    fn make_room(&mut self, now: Instant, events: &Events) {
+    fn make_room(&mut self, now: Instant, events: &Events) -> io::Result<()> {
         if !self.input.is_empty() && self.held < HELD_MAX {
             let mut input = std::mem::take(&mut self.input);
-            let taken = self.take_messages(&input, now, events);
+            let taken = self.take_messages(&input, now, events)?;
             input.drain(..taken);
             self.input = input;
         }
+        Ok(())
     }
 
-    fn message(&mut self, mut bytes: Vec<u8>, now: Instant, events: &Events) {
+    fn message(&mut self, mut bytes: Vec<u8>, now: Instant, events: &Events) -> io::Result<()> {
         self.messages += 1;
         let verdict = self.script.judge(self.messages, &mut bytes, false, events);
-        let mut bytes = bytes.repeat(verdict.copies);
+        if verdict.copies != 1 {
+            bytes = copies(&bytes, verdict.copies)?;
+        }
         if bytes.is_empty() {
             self.skip();
-            return;
+            return Ok(());
         }
         self.last_due = self.last_due.max(now + verdict.delay);
         self.held += bytes.len();
         match self.merge {
             Some(least) => {
                 self.merging_split = self.merging_split.or(verdict.split);
+                self.merging.try_reserve(bytes.len())?;
                 self.merging.append(&mut bytes);
                 if self.merging.len() >= least {
                     self.join(events);
@@ -304,6 +318,7 @@ impl StreamFaults {
             }
             None => self.enqueue(bytes, verdict.split),
         }
+        Ok(())
     }
 
     /// A message without an answer counts as answered once those before it are.
@@ -337,6 +352,14 @@ impl StreamFaults {
             message: self.messages,
         });
     }
+}
+
+/// `bytes` so many times, where there is memory for them.
+fn copies(bytes: &[u8], times: usize) -> io::Result<Vec<u8>> {
+    let mut copies = Vec::new();
+    copies.try_reserve_exact(bytes.len().saturating_mul(times))?;
+    (0..times).for_each(|_| copies.extend_from_slice(bytes));
+    Ok(copies)
 }
 
 #[cfg(test)]

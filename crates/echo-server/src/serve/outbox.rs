@@ -139,7 +139,7 @@ impl Outbox {
                 owed.append(&mut bytes);
             }
             Queue::Pipe(_) => unreachable!("nothing is read before a pipe is empty"),
-            Queue::Faults(faults) => faults.push(&bytes, (turn.clock)(), turn.events),
+            Queue::Faults(faults) => faults.push(&bytes, (turn.clock)(), turn.events)?,
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl Outlet {
         // What arrived during this turn came after its start, and must not leave too early.
         let now = (turn.clock)();
         loop {
-            match faults.due(now, turn.events) {
+            match faults.due(now, turn.events)? {
                 Due::Bytes(bytes) => {
                     let len = bytes.len();
                     let taken = self.offer(bytes, stream, turn)?;

@@ -38,7 +38,7 @@ impl Bench {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        self.faults.push(bytes, self.now, &self.events);
+        self.faults.push(bytes, self.now, &self.events).unwrap();
         self.settle(usize::MAX);
     }
 
@@ -46,7 +46,7 @@ impl Bench {
     fn settle(&mut self, mut room: usize) {
         loop {
             self.most_held = self.most_held.max(self.faults.held);
-            match self.faults.due(self.now, &self.events) {
+            match self.faults.due(self.now, &self.events).unwrap() {
                 Due::Bytes(bytes) => {
                     let len = bytes.len();
                     let taken = len.min(room);
