@@ -21,7 +21,7 @@ pub use socket2::Socket;
 
 use crate::interrupt::Interrupt;
 use attempt::Ask;
-use race::{Lost, go_on, race};
+use race::{go_on, race};
 use resolve::resolve;
 
 /// A socket and what it is connected to.
@@ -91,7 +91,7 @@ pub fn connect_one(
     address: &Address,
     interrupt: &Interrupt,
 ) -> Result<Connection, ConnectError> {
-    connect_any(
+    race(
         config,
         std::slice::from_ref(address),
         Ask::Nothing,
@@ -114,21 +114,7 @@ fn try_once(
         Ask::Life if addresses.len() == 1 => Ask::Nothing,
         ask => ask,
     };
-    connect_any(config, &addresses, ask, interrupt)
-}
-
-fn connect_any(
-    config: &Connect,
-    addresses: &[Address],
-    ask: Ask,
-    interrupt: &Interrupt,
-) -> Result<Connection, ConnectError> {
-    race(config, addresses, ask, interrupt).map_err(|lost| match lost {
-        Lost::Interrupted(why) => {
-            ConnectError::interrupted(format!("cannot connect to {}", config.target), why)
-        }
-        Lost::Failed(failed) => ConnectError::of(&config.target, &failed),
-    })
+    race(config, &addresses, ask, interrupt)
 }
 
 /// Our end and the other, of a connected socket that has an address and a port.
@@ -190,9 +176,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = Address::Tcp(listener.local_addr().unwrap());
         let addresses = [Address::Tcp(one), Address::Tcp(two), open.clone()];
-        let connection = connect_any(&config, &addresses, Ask::Nothing, &interrupt).unwrap();
+        let connection = race(&config, &addresses, Ask::Nothing, &interrupt).unwrap();
         assert_eq!(connection.remote, open);
-        let error = connect_any(&config, &addresses[..2], Ask::Nothing, &interrupt).unwrap_err();
+        let error = race(&config, &addresses[..2], Ask::Nothing, &interrupt).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused);
         let text = error.to_string();
         for part in [
@@ -239,9 +225,9 @@ mod tests {
         let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let silent = Address::Udp(server.local_addr().unwrap());
         let addresses = [Address::Udp(closed()), silent.clone()];
-        let connection = connect_any(&config, &addresses, Ask::Life, &interrupt).unwrap();
+        let connection = race(&config, &addresses, Ask::Life, &interrupt).unwrap();
         assert_eq!(connection.remote, silent);
-        let error = connect_any(&config, &addresses[..1], Ask::Life, &interrupt).unwrap_err();
+        let error = race(&config, &addresses[..1], Ask::Life, &interrupt).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused);
     }
 
@@ -300,11 +286,11 @@ mod tests {
             echo.send_to(&buffer[..len], peer).unwrap();
         });
         let addresses = [Address::Udp(silent_at), Address::Udp(at)];
-        let connection = connect_any(&config, &addresses, Ask::Life, &interrupt).unwrap();
+        let connection = race(&config, &addresses, Ask::Life, &interrupt).unwrap();
         assert_eq!(connection.remote, addresses[1]);
         server.join().unwrap();
         let both = [addresses[0].clone(), addresses[0].clone()];
-        let connection = connect_any(&config, &both, Ask::Life, &interrupt).unwrap();
+        let connection = race(&config, &both, Ask::Life, &interrupt).unwrap();
         assert_eq!(connection.remote, addresses[0], "silence is no refusal");
     }
 }

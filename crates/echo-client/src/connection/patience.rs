@@ -4,10 +4,10 @@ use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use echo_core::Failure;
 use echo_core::units::Timespan;
 
-use crate::interrupt::{Interrupt, Why};
+use super::ConnectError;
+use crate::interrupt::Interrupt;
 use crate::thread;
 
 /// Whether and when to try again, for those who wait for a server to come up.
@@ -46,37 +46,32 @@ impl Patience {
 /// A century: `Instant` cannot hold every span that a person can type.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Why work that was waited for has no result.
-pub(super) enum Stopped {
-    Interrupted(Why),
-    NoThread(Failure),
-    Failed(io::Error),
-}
-
 /// Does work that may block for longer than it should, in a thread that is left behind then:
 /// `getaddrinfo` knows no limit of time.
+///
+/// # Errors
+/// There is no thread for it, or somebody has asked to stop.
 pub(super) fn within<T: Send + 'static>(
+    subject: &str,
     limit: Timespan,
     interrupt: &Interrupt,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, Stopped> {
+) -> Result<io::Result<T>, ConnectError> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    thread::start("resolve", move || sender.send(work())).map_err(Stopped::NoThread)?;
+    thread::start("resolve", move || sender.send(work()))
+        .map_err(|refused| ConnectError::no_thread(subject, &refused))?;
     let start = Instant::now();
     loop {
         let left = limit.0.saturating_sub(start.elapsed());
         match receiver.recv_timeout(left.min(TICK)) {
-            Ok(result) => return result.map_err(Stopped::Failed),
+            Ok(result) => return Ok(result),
             Err(RecvTimeoutError::Timeout) if let Some(why) = interrupt.why() => {
-                return Err(Stopped::Interrupted(why));
+                return Err(ConnectError::interrupted(subject, why));
             }
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
             Err(_) => {
                 let text = format!("no answer within {limit}");
-                return Err(Stopped::Failed(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    text,
-                )));
+                return Ok(Err(io::Error::new(io::ErrorKind::TimedOut, text)));
             }
         }
     }
@@ -106,8 +101,8 @@ mod tests {
             let _ = held.recv();
             Ok(())
         };
-        let stopped = within(limit, &Interrupt::default(), work);
-        assert!(matches!(stopped, Err(Stopped::Failed(e)) if e.kind() == io::ErrorKind::TimedOut));
+        let result = within("it", limit, &Interrupt::default(), work).unwrap();
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(hold);
     }
 }

@@ -9,8 +9,8 @@ use echo_core::units::Timespan;
 use rustix::event::{Timespec, poll};
 
 use super::attempt::{Ask, Attempt, open};
-use super::{Connect, Connection, TICK};
-use crate::interrupt::{Interrupt, Why};
+use super::{Connect, ConnectError, Connection, TICK};
+use crate::interrupt::Interrupt;
 use crate::output;
 
 /// The time from one attempt to the next (RFC 8305, section 5), and how long a datagram's answer is
@@ -20,21 +20,17 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// How long the echo of a datagram is waited for: a round trip through a satellite and back.
 const REPLY: Duration = Duration::from_secs(1);
 
-/// Why no address was taken.
-pub(super) enum Lost {
-    Interrupted(Why),
-    /// Each address that was tried, and why it was not taken.
-    Failed(Vec<(Address, io::Error)>),
-}
-
 /// Connects to the first of `addresses` that does what it is asked for. All are tried within the
 /// limits of time that `config` sets.
+///
+/// # Errors
+/// Why each of them was not taken, or who stopped it.
 pub(super) fn race(
     config: &Connect,
     addresses: &[Address],
     ask: Ask,
     interrupt: &Interrupt,
-) -> Result<Connection, Lost> {
+) -> Result<Connection, ConnectError> {
     let start = Instant::now();
     let limit = match ask {
         // A datagram may be lost: better to ask again.
@@ -95,7 +91,8 @@ pub(super) fn race(
             && !attempts.is_empty()
         {
             give_up(attempts, "stopped");
-            return Err(Lost::Interrupted(why));
+            let subject = format!("cannot connect to {}", config.target);
+            return Err(ConnectError::interrupted(subject, why));
         }
         if start.elapsed() >= limit {
             let text = format!("no answer within {}", Timespan(limit));
@@ -104,10 +101,8 @@ pub(super) fn race(
         }
     }
     match silent {
-        Some(address) => {
-            open(config, &address).map_err(|error| Lost::Failed(vec![(address, error)]))
-        }
-        None => Err(Lost::Failed(failed)),
+        Some(address) => open(config, &address).map_err(|error| ConnectError::on(&address, &error)),
+        None => Err(ConnectError::of(&config.target, &failed)),
     }
 }
 

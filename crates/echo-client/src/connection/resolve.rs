@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use echo_core::{Address, Endpoint, Zoned};
 
-use super::patience::{Stopped, within};
+use super::patience::within;
 use super::{Connect, ConnectError, ErrorKind, Family, cause};
 use crate::interrupt::Interrupt;
 
@@ -55,16 +55,11 @@ fn look_up(
         Err(_) => {}
     }
     let looking = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
-    match within(config.connect_timeout, interrupt, looking) {
-        Ok(addresses) => Ok(addresses),
-        Err(Stopped::Interrupted(why)) => Err(ConnectError::interrupted(subject, why)),
-        Err(Stopped::NoThread(error)) => Err(ConnectError::no_thread(subject, &error)),
-        Err(Stopped::Failed(error)) => {
-            let text = cause(&error);
-            let text = text.trim_start_matches("failed to lookup address information: ");
-            Err(ConnectError::new(ErrorKind::Dns, subject, text))
-        }
-    }
+    within(&subject, config.connect_timeout, interrupt, looking)?.map_err(|error| {
+        let text = cause(&error);
+        let text = text.trim_start_matches("failed to lookup address information: ");
+        ConnectError::new(ErrorKind::Dns, &subject, text)
+    })
 }
 
 impl Connect {
