@@ -2,10 +2,8 @@
 
 use super::comparison::{Comparison, Row};
 use super::text::told;
-use crate::report::Latency;
-use crate::report::format::time;
 use crate::report::html::{
-    Axis, Escaped, Plot, add, banner, begin, cells, end, latency_axis, quantiles, table,
+    Axis, Escaped, Plot, add, banner, begin, by_percentile, cells, end, percentile_table, table,
 };
 
 /// Curves that can be told apart.
@@ -50,38 +48,26 @@ fn figures(page: &mut String, comparison: &Comparison) {
 }
 
 fn percentiles(page: &mut String, comparison: &Comparison) {
-    let latencies = || comparison.targets.iter().map(|target| &target.rtt);
-    let most = latencies().map(Latency::count).max().unwrap_or(0);
-    if most == 0 {
+    let latencies: Vec<_> = comparison
+        .targets
+        .iter()
+        .map(|target| &target.rtt)
+        .collect();
+    if latencies.iter().all(|latency| latency.is_empty()) {
         return;
     }
-    let nines = (most.max(10) as f64).log10();
-    let least = latencies().filter_map(Latency::min).min();
-    let longest = latencies().filter_map(Latency::max).max();
-    let mut plot = Plot::new(Axis::nines(nines), latency_axis(least, longest, &[]));
-    for (i, latency) in latencies()
-        .enumerate()
-        .filter(|(_, latency)| !latency.is_empty())
-    {
-        plot.curve(&colour("curve", i), &quantiles(latency, nines));
-    }
+    let curves = latencies.iter().enumerate();
+    let curves: Vec<_> = curves
+        .map(|(i, latency)| (colour("curve", i), *latency))
+        .collect();
+    let (plot, _) = by_percentile(&curves, &[]);
     page.push_str("<section><h2>Latency by percentile</h2>\n");
     legend(page, comparison);
     page.push_str(
         &plot.draw("Curves of round-trip time by percentile; the table has their values"),
     );
-    let heads = ["Percentile"]
-        .into_iter()
-        .chain(comparison.names.iter().map(String::as_str));
-    let rows = [50.0, 90.0, 99.0, 99.9, 99.99].map(|percent| {
-        let value = |latency: &Latency| latency.percentile(percent / 100.0);
-        let shown = |latency| value(latency).map_or("too few samples".to_owned(), time);
-        [format!("{percent} %")]
-            .into_iter()
-            .chain(latencies().map(shown))
-            .collect()
-    });
-    table(page, &heads.collect::<Vec<_>>(), &rows);
+    let names: Vec<_> = comparison.names.iter().map(String::as_str).collect();
+    percentile_table(page, &names, &latencies);
     page.push_str("</section>\n");
 }
 

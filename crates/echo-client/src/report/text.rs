@@ -1,6 +1,6 @@
 //! A report as text: the summary `ping` made familiar, with a histogram in bars.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use echo_core::units::Timespan;
@@ -51,7 +51,8 @@ impl<'a> Text<'a> {
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = Lines(self).to_string();
+        let mut lines = String::new();
+        self.lines(&mut lines)?;
         lines
             .lines()
             .try_for_each(|line| wrapped(f, line, self.columns))
@@ -80,16 +81,14 @@ pub(crate) fn wrapped(f: &mut fmt::Formatter<'_>, line: &str, columns: usize) ->
     writeln!(f)
 }
 
-/// The text, however wide.
-struct Lines<'a>(&'a Text<'a>);
-
-impl fmt::Display for Lines<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let &Text { report, columns } = self.0;
+impl Text<'_> {
+    /// The text, however wide.
+    fn lines(&self, f: &mut String) -> fmt::Result {
+        let &Text { report, columns } = self;
         let (target, mode) = (report.target.told(), report.mode.name());
         writeln!(f, "--- {target} {mode} statistics ---")?;
         if let Some(load) = report.load {
-            writeln!(f, "{}", LoadLine(load))?;
+            writeln!(f, "{}", paced(load))?;
         }
         books(f, report)?;
         if report.load.is_some() {
@@ -119,25 +118,19 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-struct LoadLine(Load);
-
-impl fmt::Display for LoadLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Load::Closed { in_flight } => write!(
-                f,
-                "closed loop, {in_flight} in flight: each request waits for a reply, so a slow server is asked less often"
-            ),
-            Load::Rate { per_s } => write!(
-                f,
-                "{per_s} requests/s: rtt counts from when a request was due, service from when it left"
-            ),
-        }
+fn paced(load: Load) -> String {
+    match load {
+        Load::Closed { in_flight } => format!(
+            "closed loop, {in_flight} in flight: each request waits for a reply, so a slow server is asked less often"
+        ),
+        Load::Rate { per_s } => format!(
+            "{per_s} requests/s: rtt counts from when a request was due, service from when it left"
+        ),
     }
 }
 
 /// What was sent and what became of it.
-fn books(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+fn books(f: &mut String, report: &Report) -> fmt::Result {
     let counts = &report.counts;
     writeln!(
         f,
@@ -186,7 +179,7 @@ fn classes(counts: &Counts) -> [(&'static str, u64); 6] {
     ]
 }
 
-fn throughput(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+fn throughput(f: &mut String, report: &Report) -> fmt::Result {
     let mut told = Vec::new();
     if let Some((echoes, bytes)) = report.echoes_per_s().zip(report.received_bytes_per_s()) {
         let (echoes, megabytes) = (format::rate(echoes), bytes / 1e6);
@@ -214,7 +207,7 @@ fn cost(generator: &Generator, report: &Report) -> Option<String> {
 }
 
 /// The lines of one distribution; none when there are no samples.
-fn figures(f: &mut fmt::Formatter<'_>, name: &str, latency: &Latency) -> fmt::Result {
+fn figures(f: &mut String, name: &str, latency: &Latency) -> fmt::Result {
     let (Some(min), Some(avg), Some(max), Some(mdev)) =
         (latency.min(), latency.avg(), latency.max(), latency.mdev())
     else {
@@ -244,7 +237,7 @@ fn millis(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e6
 }
 
-fn bars(f: &mut fmt::Formatter<'_>, bars: &[Bar], room: usize) -> fmt::Result {
+fn bars(f: &mut String, bars: &[Bar], room: usize) -> fmt::Result {
     let total: u64 = bars.iter().map(|bar| bar.count).sum();
     let tallest = bars.iter().map(|bar| bar.count).max().unwrap_or(0).max(1);
     let span = |ns| Timespan(Duration::from_nanos(ns)).to_string();
@@ -273,7 +266,7 @@ fn drawn(share: f64, columns: usize) -> String {
 }
 
 /// How it ended, in the last lines, where a person looks.
-fn outcome(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+fn outcome(f: &mut String, report: &Report) -> fmt::Result {
     for verdict in report.verdicts.iter().filter(|verdict| !verdict.failed) {
         writeln!(f, "{verdict}")?;
     }
@@ -366,7 +359,9 @@ mod tests {
                 report: &report,
                 columns,
             };
-            let (plain, text) = (Lines(&text).to_string(), text.to_string());
+            let mut plain = String::new();
+            text.lines(&mut plain).unwrap();
+            let text = text.to_string();
             let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest.is_some_and(|widest| widest <= columns), "{text}");
             assert!(plain.split_whitespace().eq(text.split_whitespace()));

@@ -19,19 +19,15 @@ const MOMENTS: usize = 600;
 /// The curve of latency by percentile, whose axis stretches towards the slowest.
 pub fn percentiles(page: &mut String, report: &Report) {
     let rtt = &report.rtt;
-    // Beyond this share there is only the one slowest sample.
-    let nines = (rtt.count().max(10) as f64).log10();
-    let x = Axis::nines(nines);
-    let curves = [Some(rtt), report.service.as_ref()];
-    let all = curves.iter().flatten();
-    let lowest = all.clone().filter_map(|l| l.min()).min();
-    let highest = all.filter_map(|l| l.max()).max();
     let limits = limits_of_latency(report);
-    let mut plot = Plot::new(x, latency_axis(lowest, highest, &limits));
-    for (latency, class) in curves.iter().zip(["curve", "curve second"]) {
-        let Some(latency) = latency else { continue };
-        plot.curve(class, &quantiles(latency, nines));
-    }
+    let mut all = vec![("curve".to_owned(), rtt)];
+    all.extend(
+        report
+            .service
+            .iter()
+            .map(|service| ("curve second".to_owned(), service)),
+    );
+    let (mut plot, nines) = by_percentile(&all, &limits);
     let steps = 20;
     for i in 0..steps {
         let x = |i: i32| nines * f64::from(i) / f64::from(steps);
@@ -56,16 +52,27 @@ pub fn percentiles(page: &mut String, report: &Report) {
     };
     legend(page, curves, None, &limits);
     page.push_str(&plot.draw("Curve of round-trip time by percentile; the table has its values"));
-    percentile_table(page, report);
+    let latencies: Vec<_> = all.iter().map(|(_, latency)| *latency).collect();
+    let names = ["Round trip", "Service"];
+    percentile_table(page, &names[..latencies.len()], &latencies);
     page.push_str("</section>\n");
 }
 
-/// The points of the curve, as far as so many nines.
-pub fn quantiles(latency: &Latency, nines: f64) -> Vec<(f64, f64)> {
-    (0..=POINTS)
-        .map(|i| nines * f64::from(i) / f64::from(POINTS))
-        .map(|x| (x, nanos(latency.quantile(1.0 - 10f64.powf(-x)))))
-        .collect()
+/// A curve for each distribution, of its style, and how many nines they stretch to.
+pub fn by_percentile(all: &[(String, &Latency)], limits: &[(String, f64)]) -> (Plot, f64) {
+    let latencies = || all.iter().map(|(_, latency)| *latency);
+    // Beyond this share there is only the one slowest sample.
+    let most = latencies().map(Latency::count).max().unwrap_or(0);
+    let nines = (most.max(10) as f64).log10();
+    let least = latencies().filter_map(Latency::min).min();
+    let longest = latencies().filter_map(Latency::max).max();
+    let mut plot = Plot::new(Axis::nines(nines), latency_axis(least, longest, limits));
+    for (class, latency) in all.iter().filter(|(_, latency)| !latency.is_empty()) {
+        let points = (0..=POINTS).map(|i| nines * f64::from(i) / f64::from(POINTS));
+        let points = points.map(|x| (x, nanos(latency.quantile(1.0 - 10f64.powf(-x)))));
+        plot.curve(class, &points.collect::<Vec<_>>());
+    }
+    (plot, nines)
 }
 
 /// Latency by the rate at which it was measured.
@@ -133,14 +140,13 @@ pub fn by_rate(page: &mut String, curve: &Curve) {
     page.push_str("</section>\n");
 }
 
-fn percentile_table(page: &mut String, report: &Report) {
-    let service = report.service.as_ref();
-    let mut heads = vec!["Percentile", "Round trip"];
-    heads.extend(service.map(|_| "Service"));
+/// The figures of each distribution, whose name is its head.
+pub fn percentile_table(page: &mut String, names: &[&str], latencies: &[&Latency]) {
+    let heads = [&["Percentile"], names].concat();
     let row = |name: &str, of: &dyn Fn(&Latency) -> Option<Duration>| {
-        let shown = |latency| of(latency).map_or("too few samples".to_owned(), time);
-        let mut cells = vec![name.to_owned(), shown(&report.rtt)];
-        cells.extend(service.map(shown));
+        let shown = |latency: &&Latency| of(latency).map_or("too few samples".to_owned(), time);
+        let mut cells = vec![name.to_owned()];
+        cells.extend(latencies.iter().map(shown));
         cells
     };
     let mut rows = vec![row("shortest", &Latency::min)];
@@ -162,7 +168,7 @@ pub fn histogram(page: &mut String, rtt: &Latency) {
     let share = |count: u64| count as f64 / rtt.count() as f64;
     let tallest = bars.iter().map(|bar| share(bar.count)).fold(0.0, f64::max);
     let x = Axis::log(first.from_ns.max(1) as f64, last.to_ns as f64, short_time);
-    let y = Axis::linear(tallest * 100.0, |percent| format!("{percent} %"));
+    let y = Axis::around(0.0, tallest * 100.0, |percent| format!("{percent} %"));
     let mut plot = Plot::new(x, y);
     let mut rows = Vec::new();
     for bar in &bars {
@@ -200,7 +206,7 @@ pub fn over_time(page: &mut String, report: &Report) {
         .fold(0.0, f64::max);
     let mut rate = Plot::new(
         time_axis(),
-        Axis::linear(fastest, |rate| thousands(rate as u64)),
+        Axis::around(0.0, fastest, |rate| thousands(rate as u64)),
     );
     let points = steps(&moments, |moment| Some(moment.rate));
     rate.area("wash", &points);
@@ -233,7 +239,7 @@ pub fn over_time(page: &mut String, report: &Report) {
     let bad = moments.iter().map(|m| m.lost + m.errors).max().unwrap_or(0);
     let mut losses = Plot::new(
         time_axis(),
-        Axis::linear(bad as f64, |count| thousands(count as u64)),
+        Axis::around(0.0, bad as f64, |count| thousands(count as u64)),
     );
     losses.area("wash", &steps(&moments, |moment| Some(moment.lost as f64)));
     losses.curve("curve", &steps(&moments, |moment| Some(moment.lost as f64)));
@@ -364,11 +370,7 @@ fn steps(moments: &[Moment], of: impl Fn(&Moment) -> Option<f64>) -> Vec<(f64, f
 
 /// Round figures around the data, and around the thresholds that are near it: one that is far off
 /// would press all the rest into a line.
-pub fn latency_axis(
-    min: Option<Duration>,
-    max: Option<Duration>,
-    limits: &[(String, f64)],
-) -> Axis {
+fn latency_axis(min: Option<Duration>, max: Option<Duration>, limits: &[(String, f64)]) -> Axis {
     let bound = |value: Option<Duration>| value.map_or(1.0, nanos).max(1.0);
     let (mut low, mut high) = (bound(min), bound(max));
     for &(_, limit) in limits {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::format::{self, Share, thousands, time};
 use super::{Ending, Load, Mode, Report, json};
-pub(crate) use figures::{cells, latency_axis, quantiles, table};
+pub(crate) use figures::{by_percentile, cells, percentile_table, table};
 use figures::{histogram, over_time, percentiles};
 pub(crate) use plot::{Axis, Escaped, Plot};
 

@@ -23,38 +23,24 @@ struct Tick {
 }
 
 impl Axis {
-    /// From zero to a round figure at or above `max`.
-    pub fn linear(max: f64, label: impl Fn(f64) -> String) -> Self {
-        let step = round_step(max.max(f64::MIN_POSITIVE) / 5.0);
-        let count = (max / step).ceil().max(1.0);
-        Axis::from_zero(step * count, step, label)
-    }
-
     /// From zero to `max` exactly, with ticks at round figures.
     pub fn span(max: f64, label: impl Fn(f64) -> String) -> Self {
         let step = round_step(max.max(f64::MIN_POSITIVE) / 6.0).max(1.0);
-        Axis::from_zero(max.max(1.0), step, label)
-    }
-
-    fn from_zero(to: f64, step: f64, label: impl Fn(f64) -> String) -> Self {
-        let ticks = (0..)
-            .map(|i| (i, f64::from(i) * step))
-            .take_while(|(_, value)| *value <= to * (1.0 + 1e-9))
-            .map(|(i, value)| Tick {
-                value,
-                label: label(value),
-                is_minor: i % 2 == 1,
-            })
-            .collect();
+        let to = max.max(1.0);
+        let ticks = (0..=(to / step * (1.0 + 1e-9)) as usize).map(|i| Tick {
+            value: i as f64 * step,
+            label: label(i as f64 * step),
+            is_minor: i % 2 == 1,
+        });
         Axis {
             from: 0.0,
             to,
             is_log: false,
-            ticks,
+            ticks: ticks.collect(),
         }
     }
 
-    /// Round figures around `min` to `max`, wherever zero is.
+    /// Round figures around `min` to `max`.
     pub fn around(min: f64, max: f64, label: impl Fn(f64) -> String) -> Self {
         let step = round_step(
             ((max - min) / 5.0)
@@ -354,10 +340,10 @@ mod tests {
     fn ticks_are_round_and_enclose_the_data() {
         let plain = |value: f64| value.to_string();
         assert_eq!(
-            values(&Axis::linear(9.0, plain)),
+            values(&Axis::around(0.0, 9.0, plain)),
             [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
         );
-        assert_eq!(values(&Axis::linear(0.0, plain)).len(), 2);
+        assert_eq!(values(&Axis::around(0.0, 0.0, plain)).len(), 2);
         assert_eq!(
             values(&Axis::log(30.0, 700.0, plain)),
             [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]
