@@ -193,6 +193,8 @@ fn a_file_that_cannot_be_written_is_known_before_the_run() {
     for (path, words) in [
         ("/nonexistent/file", "make the directory /nonexistent,"),
         (directory.as_str(), "name a file in it"),
+        ("", "give it a name"),
+        (&format!("{directory}/{}", "n".repeat(256)), "too long"),
     ] {
         for flag in ["--report", "--hdr"] {
             let ended = limited(":", &[&echo.tcp, flag, path]);
@@ -247,6 +249,20 @@ fn a_file_that_fails_does_not_take_the_result_or_what_was_there_along() {
         2,
         "no draft is left"
     );
+}
+
+#[test]
+fn a_file_may_have_the_longest_name_that_the_system_takes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let (echo, scratch) = (echo(), Scratch::new("long"));
+    for name in [&[b'n'; 255], &[0xff; 255]] {
+        let path = scratch.0.join(OsStr::from_bytes(name));
+        let mut client = command(&["ping", &echo.tcp, "-c", "1"]);
+        let output = client.arg("--report").arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(std::fs::read(&path).unwrap().starts_with(b"<!doctype"));
+    }
 }
 
 #[test]

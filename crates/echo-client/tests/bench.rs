@@ -276,6 +276,7 @@ fn what_makes_no_sense_is_exit_2() {
         (&["-r", "-1"], "requests a second"),
         (&["-r", "inf"], "requests a second"),
         (&["-r", "1e10"], "requests a second"),
+        (&["-s", "2GiB"], "1GiB at most"),
         (&["--fail-if", "p99"], "p99>2ms"),
     ] {
         run(&[&["bench"], args].concat()).failed(2, &[words]);

@@ -275,6 +275,17 @@ fn a_run_that_measured_nothing_is_no_success() {
     let ended = run(&[&["bench", &server.tcp], &idle[..]].concat());
     ended.failed(1, &["nothing was measured", "--rate"]);
     assert_eq!(ended.text(), "");
+
+    // Silence is no lack of requests.
+    let silent = tcp(|_, stream| {
+        std::thread::spawn(move || std::io::copy(&mut &stream, &mut std::io::sink()));
+    });
+    for pace in [&[][..], &["-r", "100"]] {
+        let bench = ["bench", &silent, "--warmup", "20ms", "-d", "50ms"];
+        let ended = run(&[&bench[..], &["-W", "300ms"], pace].concat());
+        ended.failed(1, &["nothing was measured", "were awaited"]);
+        assert!(!ended.stderr.contains("was due"), "{ended:?}");
+    }
 }
 
 #[test]

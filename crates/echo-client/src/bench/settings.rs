@@ -132,6 +132,8 @@ const MAX_DEPTH: usize = 1 << 16;
 const RATES: RangeInclusive<f64> = 1e-3..=1e9;
 const RATE_HINT: &str = "write a number of requests a second, such as 1000 or 0.5; 1e9 is the most";
 /// The most that fits into a datagram over IPv4.
+/// Of all that is longer nobody awaits the reply to a single message.
+const MAX_SIZE: Size = Size(1 << 30);
 const MAX_DATAGRAM: u64 = 65_507;
 
 impl Bench {
@@ -291,6 +293,12 @@ impl Bench {
 
     fn check_size(&self, connect: &Connect) -> Result<(), String> {
         let size = self.size.0;
+        if size > MAX_SIZE.0 {
+            return Err(format!(
+                "--size {}: a message has {MAX_SIZE} at most; send more of them",
+                self.size
+            ));
+        }
         if connect.is_udp() {
             let header = HEADER_LEN as u64;
             if connect.framing != Framing::Raw {

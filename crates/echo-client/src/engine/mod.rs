@@ -98,8 +98,14 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
             report.server_cpu_ns = used.map(|(before, after)| nanos(after.saturating_sub(before)));
         }
         Err(error) => {
-            let text = format!("the run was cut short: {}", cause(&error));
-            report.fault = Some(Fault::new(ErrorKind::of(&error), text));
+            let kind = ErrorKind::of(&error);
+            let mut text = format!("the run was cut short: {}", cause(&error));
+            if kind == ErrorKind::Exhausted {
+                text += "; raise the limit of open files (ulimit -n)";
+            }
+            report.fault = Some(Fault::new(kind, text));
+            // The target was reached: it is this side that cannot go on.
+            report.counts.connections = plan.parallel as u64;
         }
     }
     report
@@ -294,7 +300,10 @@ impl Run<'_> {
             ..fault
         });
         match (found, report.load) {
-            (None, Some(_)) if report.counts.sent == 0 => Some(notes::nothing(self.interrupt)),
+            (None, Some(_)) if report.counts.sent == 0 => {
+                let unsent = report.counts.unsent;
+                Some(notes::nothing(self.plan, unsent, self.interrupt))
+            }
             (found, _) => found,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::generator;
-use super::plan::Plan;
+use super::plan::{Pace, Plan};
 use super::worker::Ended;
 use crate::connection::ErrorKind;
 use crate::interrupt::Interrupt;
@@ -81,18 +81,26 @@ fn seconds(span: Duration) -> String {
 }
 
 /// A run that says nothing about the server must not pass for a good one.
-pub fn nothing(interrupt: &Interrupt) -> Fault {
-    match interrupt.why() {
-        Some(why) => Fault::new(
+pub fn nothing(plan: &Plan, unsent: u64, interrupt: &Interrupt) -> Fault {
+    let is_paced = !matches!(plan.pace, Pace::Closed);
+    let (kind, why) = match interrupt.why() {
+        Some(why) => (
             ErrorKind::Interrupted,
             format!(
-                "nothing was measured: {why} before the first measured request; let it run for \
-                 longer, or shorten --warmup"
+                "{why} before the first measured request; let it run for longer, or shorten \
+                 --warmup"
             ),
         ),
-        None => Fault::new(
+        None if is_paced && unsent == 0 => (
             ErrorKind::Other,
-            "nothing was measured: no request was due while measuring; raise --rate or --duration",
+            "no request was due while measuring; raise --rate or --duration".to_owned(),
         ),
-    }
+        None => (
+            ErrorKind::Timeout,
+            "the replies to requests of the warm-up were awaited all the time; look at the server \
+             with ping, or raise --duration"
+                .to_owned(),
+        ),
+    };
+    Fault::new(kind, format!("nothing was measured: {why}"))
 }

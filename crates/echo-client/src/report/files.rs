@@ -156,18 +156,25 @@ impl Named {
             Ok(data) if !data.is_file() => return Ok(()),
             // That it may be replaced does not mean that it may be changed.
             Ok(_) => File::options().append(true).open(&self.path).map(drop)?,
+            Err(_) if self.path.file_name().is_none() => {
+                return Err(io::ErrorKind::InvalidFilename.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return Err(error),
             Err(_) => {}
         }
-        let draft = self.draft();
-        File::create_new(&draft)?;
+        let (draft, _) = self.draft()?;
         fs::remove_file(&draft)
     }
 
-    /// Where it is written until it is whole: beside, since only there it can be renamed.
-    fn draft(&self) -> PathBuf {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!(".{name}.{}", std::process::id());
-        directory(&self.path).join(name)
+    /// Begins the file that is written until it is whole: beside, since only there it can be
+    /// renamed, and by a short name, since its own may be as long as the system takes.
+    fn draft(&self) -> io::Result<(PathBuf, File)> {
+        let name = format!(".echo-client.{}", std::process::id());
+        let draft = directory(&self.path).join(name);
+        // One may be left of a program that was killed, and had the same number.
+        let _ = fs::remove_file(&draft);
+        let file = File::create_new(&draft)?;
+        Ok((draft, file))
     }
 
     fn write(&self, bytes: &[u8], outcome: &mut Outcome) {
@@ -184,8 +191,7 @@ impl Named {
                 .open(&self.path)?
                 .write_all(bytes);
         }
-        let draft = self.draft();
-        let mut file = File::create_new(&draft)?;
+        let (draft, mut file) = self.draft()?;
         let written = file.write_all(bytes).and_then(|()| {
             if let Ok(there) = fs::metadata(&self.path) {
                 file.set_permissions(there.permissions())?;
@@ -207,6 +213,7 @@ impl Named {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room".to_owned(),
             io::ErrorKind::FileTooLarge => "raise the limit (ulimit -f)".to_owned(),
             io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+            io::ErrorKind::InvalidFilename => "give it a name".to_owned(),
             _ => "check its permissions".to_owned(),
         };
         let (name, cause) = (shown(&self.name), cause(error));

@@ -251,10 +251,16 @@ impl Report {
                 None,
                 Some(ErrorKind::Unsent),
                 format!(
-                    "{} of {} requests were due and never left, for the replies to others were \
-                     awaited; add --depth or --parallel, or lower --rate",
+                    "{} of {} requests were due and never left, for {}",
                     counts.unsent,
-                    sent + counts.unsent
+                    sent + counts.unsent,
+                    match self.errors_in_all() {
+                        0 => {
+                            "the replies to others were awaited; add --depth or --parallel, or \
+                             lower --rate"
+                        }
+                        _ => "connections had failed",
+                    }
                 ),
             ),
             _ => (
