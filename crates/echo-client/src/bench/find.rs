@@ -7,11 +7,11 @@ use std::time::Duration;
 use echo_core::units::Timespan;
 use serde::{Deserialize, Serialize};
 
-use super::rounds::Watch;
 use super::search::{Search, knee};
 use super::{Bench, measure};
 use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
+use crate::measure::Watch;
 use crate::report::{Curve, Fault, Metric, Outcome, Report, Step, Thresholds, significant};
 
 /// What a search begins with, unless `--rate` says so.

@@ -18,10 +18,9 @@ use crate::compare::{self, Comparison, Form};
 use crate::connection::Connect;
 use crate::engine::{self, Pace, Plan};
 use crate::interrupt::Interrupt;
-use crate::measure::{self, Results, Style};
+use crate::measure::{self, Results, Style, Watch};
 use crate::output;
 use crate::report::{Files, Mode, Outcome, Report, Saved};
-use rounds::Watch;
 use start::Moment;
 
 pub use settings::Bench;

@@ -1,15 +1,11 @@
 //! Targets that are measured in turn, round by round, under the same load.
 
-use std::sync::{Mutex, PoisonError};
-
 use echo_core::statistics::schedule;
 
 use super::{Bench, known, measure};
 use crate::connection::Connect;
-use crate::engine::{Event, Sink, SoFar};
 use crate::interrupt::Interrupt;
-use crate::output;
-use crate::progress::Progress;
+use crate::measure::Watch;
 use crate::report::{Report, Round};
 
 /// Measures every target in each round, and reports each with its rounds; how they ended is not
@@ -72,48 +68,4 @@ fn add(whole: &mut Report, one: Report) {
         }
     }
     whole.fault = one.fault;
-}
-
-/// Shows a person how a run goes that is one of many.
-#[derive(Debug)]
-pub struct Watch(Mutex<(String, Option<Progress>)>);
-
-impl Watch {
-    /// Nothing goes on yet. Without progress it is told only to whoever asks.
-    pub fn new(progress: bool) -> Self {
-        Watch(Mutex::new((String::new(), progress.then(Progress::new))))
-    }
-
-    /// What the next run is.
-    pub fn say(&self, what: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = what;
-    }
-
-    /// Wipes the line.
-    pub fn clear(&self) {
-        let (_, progress) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.as_mut().map(Progress::clear);
-    }
-}
-
-impl Sink for Watch {
-    fn tell(&self, _: Event) {}
-
-    fn wants_each(&self) -> bool {
-        false
-    }
-
-    fn is_closed(&self) -> bool {
-        false
-    }
-
-    fn so_far(&self, so_far: SoFar<'_>, is_asked: bool) {
-        let (what, progress) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_asked {
-            progress.as_mut().map(Progress::clear);
-            output::note(format_args!("{what}{so_far}"));
-        } else if let Some(progress) = progress {
-            progress.show(format_args!("{what}{so_far}"));
-        }
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::ledger::{Class, Entry, Ledger, Request};
+use super::ledger::{Class, Entry, Ledger};
+use super::nanos;
 use super::recorder::Recorder;
 use super::sink::{Event, Sink, What};
 use super::socket::Socket;
@@ -189,15 +190,14 @@ impl Context<'_> {
     ) {
         self.recorder.reply(&entry, count, at, bytes);
         if self.tells_each {
-            let rtt = |request: Request| Duration::from_nanos(at.saturating_sub(request.sent));
+            let (first, request) = entry.answers.unzip();
             for offset in 0..count {
-                self.sink.tell(event(What::Reply {
-                    class: entry.class.name(),
-                    answers: entry
-                        .answers
-                        .map(|(number, request)| (number + offset, rtt(request))),
+                self.sink.tell(Event::now(What::Reply {
+                    seq: first.map(|number| number + offset),
+                    class: entry.class,
                     bytes,
-                    connect: self.connect.take(),
+                    rtt_ns: request.map(|request| at.saturating_sub(request.sent)),
+                    connect_ns: self.connect.take().map(nanos),
                     detail: detail.clone(),
                 }));
             }
@@ -220,7 +220,7 @@ impl Context<'_> {
     /// Tells that request `seq`, or a connection, has failed.
     pub fn tell_error(&self, seq: Option<u64>, fault: &Fault) {
         if self.tells_each {
-            self.sink.tell(event(What::Error {
+            self.sink.tell(Event::now(What::Error {
                 seq,
                 kind: fault.kind,
                 detail: fault.message.clone(),
@@ -231,15 +231,7 @@ impl Context<'_> {
     /// A connection was opened between `ends`, which took so long.
     pub fn connected(&mut self, elapsed: Duration, ends: String) {
         self.recorder.connected(elapsed);
-        self.sink.tell(event(What::Connected(ends)));
-    }
-}
-
-/// Something that happens now.
-pub fn event(what: What) -> Event {
-    Event {
-        time: SystemTime::now(),
-        what,
+        self.sink.tell(Event::now(What::Connected(ends)));
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use serde::Serialize;
+
 /// Unanswered requests that are remembered after their time was up, so that a late reply is told
 /// from a duplicate. At 24 bytes each, a connection that loses everything costs 100 KB.
 const REMEMBERED: usize = 4096;
@@ -20,7 +22,8 @@ pub struct Request {
 }
 
 /// What a reply is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Class {
     /// The right bytes, in time, in order.
     Ok,

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use echo_core::units::unix_ns;
 
+pub use ledger::Class;
 pub use plan::{Pace, Plan};
 pub use recorder::Slice;
 pub use sink::{Event, Sink, SoFar, What};
@@ -40,7 +41,7 @@ use crate::wire::echo;
 use crate::wire::message::Message;
 use collector::Collector;
 use datagrams::Datagrams;
-use flow::{Clock, Context, Flow, Transport, event};
+use flow::{Clock, Context, Flow, Transport};
 use pacer::{Bounds, Pacer};
 use recorder::{Recorder, Recording};
 use socket::Socket;
@@ -69,7 +70,8 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
     let address = connections[0].remote.clone();
     report.target.found(&address);
     report.environment.congestion_control = connections[0].congestion_control();
-    sink.tell(event(What::Start(report.target.clone())));
+    let target = report.target.clone();
+    sink.tell(Event::now(What::Start { target }));
     let run = Run {
         plan,
         address,

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use echo_core::units::unix_ns;
+use serde::Serialize;
+
+use super::ledger::Class;
 use super::recorder::Slice;
 use crate::connection::ErrorKind;
 use crate::report::Target;
@@ -9,50 +13,77 @@ use crate::report::Target;
 /// Who is told. A worker calls it between one request and the next, so it must not block.
 pub trait Sink: Sync {
     /// Something has happened.
-    fn tell(&self, event: Event);
+    fn tell(&self, _: Event) {}
 
     /// Whether to be told of each reply and each loss, which costs time.
-    fn wants_each(&self) -> bool;
+    fn wants_each(&self) -> bool {
+        false
+    }
 
     /// Whether nobody listens any more, so that the run may end.
-    fn is_closed(&self) -> bool;
+    fn is_closed(&self) -> bool {
+        false
+    }
 
     /// How it is going: some ten times a second, and when somebody has asked.
     fn so_far(&self, so_far: SoFar<'_>, is_asked: bool);
 }
 
-/// Something that happened.
-#[derive(Clone, Debug)]
+/// Something that happened. Serialized it is a line of `--jsonl`.
+#[derive(Clone, Debug, Serialize)]
 pub struct Event {
-    /// When.
-    pub time: SystemTime,
     /// What.
+    #[serde(flatten)]
     pub what: What,
+    /// When, in nanoseconds since 1970.
+    pub time_unix_ns: u64,
+}
+
+impl Event {
+    /// Something that happens now.
+    pub fn now(what: What) -> Self {
+        Event {
+            what,
+            time_unix_ns: unix_ns(SystemTime::now()),
+        }
+    }
 }
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
 pub enum What {
     /// The target has been found.
-    Start(Target),
+    Start {
+        /// What it is.
+        target: Target,
+    },
     /// A connection was opened, with these ends.
+    #[serde(skip)]
     Connected(String),
     /// Something came back.
     Reply {
-        /// What it is: a name of [`super::ledger::Class`].
-        class: &'static str,
-        /// The request it answers, and the time since that was sent.
-        answers: Option<(u64, Duration)>,
+        /// The request it answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        /// What it is.
+        class: Class,
         /// How many bytes.
         bytes: usize,
-        /// How long connecting took, of the first reply on a connection of its own.
-        connect: Option<Duration>,
+        /// The time since that request was sent, in nanoseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rtt_ns: Option<u64>,
+        /// How long connecting took, of the first reply on a connection of its own, in nanoseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        connect_ns: Option<u64>,
         /// What is wrong with it, where more can be said than the class does.
+        #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
     /// A request got no reply, or a connection failed.
     Error {
         /// The request.
+        #[serde(skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
         /// Why.
         kind: ErrorKind,

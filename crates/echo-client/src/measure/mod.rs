@@ -1,6 +1,7 @@
 //! What `ping` and `bench` share: a run on the engine, what it tells meanwhile, and its results.
 
 mod lines;
+mod watch;
 
 use std::io::{self, IsTerminal};
 
@@ -13,6 +14,7 @@ use crate::report::{self, Files, Report, Thresholds};
 use lines::Lines;
 
 pub use lines::{Form, Style};
+pub use watch::Watch;
 
 /// Which results are wanted.
 #[derive(Clone, Debug, Default)]

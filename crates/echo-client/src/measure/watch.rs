@@ -1,0 +1,82 @@
+//! How a run goes, for the person who waits for it: a line that overwrites itself, and an answer to
+//! whoever asks.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::engine::{Sink, SoFar};
+use crate::output;
+use crate::progress::Progress;
+
+/// Shows how a run goes.
+#[derive(Debug)]
+pub struct Watch(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Which of several runs it is.
+    what: String,
+    progress: Option<Progress>,
+}
+
+impl Watch {
+    /// Nothing goes on yet. Without progress it is told only to whoever asks.
+    pub fn new(progress: bool) -> Self {
+        Watch(Mutex::new(State {
+            what: String::new(),
+            progress: progress.then(Progress::new),
+        }))
+    }
+
+    /// What the next run is.
+    pub fn say(&self, what: String) {
+        self.state().what = what;
+    }
+
+    /// Wipes the line.
+    pub fn clear(&self) {
+        self.state().progress.as_mut().map(Progress::clear);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Watch {
+    fn so_far(&self, so_far: SoFar<'_>, is_asked: bool) {
+        if is_asked {
+            self.clear();
+            let (what, counts) = (self.state().what.clone(), so_far.total.counts);
+            output::note(format_args!(
+                "{what}{} sent, {} received, {} lost; {so_far}",
+                counts.sent, counts.received, counts.lost
+            ));
+        } else {
+            let State { what, progress } = &mut *self.state();
+            if let Some(progress) = progress {
+                progress.show(format_args!("{what}{so_far}"));
+            }
+        }
+    }
+}
+
+/// What the line says: the time measured, the rate, the latency and the errors so far.
+impl fmt::Display for SoFar<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(measured) = self.measured else {
+            return f.write_str("warming up");
+        };
+        let echoes = self.total.counts.unique;
+        let rate = echoes as f64 / measured.as_secs_f64().max(1e-3);
+        write!(f, "{:.1} s  {rate:.0} echoes/s", measured.as_secs_f64())?;
+        if let Some(p99) = self.total.rtt.percentile(0.99) {
+            write!(f, "  p99 {:.3} ms", p99.as_secs_f64() * 1e3)?;
+        }
+        let errors: u64 = self.total.errors.values().sum();
+        if errors > 0 {
+            write!(f, "  {errors} errors")?;
+        }
+        Ok(())
+    }
+}
