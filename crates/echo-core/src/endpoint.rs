@@ -6,8 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::as_text;
 use crate::escape::printable;
 use crate::path::{FilePath, of_socket, shown};
 
@@ -27,8 +28,7 @@ pub const DEFAULT_PORT: u16 = 5346;
 /// assert_eq!(endpoint, Endpoint::inet(Some(Transport::Udp), "::1", 7));
 /// assert_eq!(endpoint.to_string(), "udp://[::1]:7");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// An internet host and port.
     Inet {
@@ -221,20 +221,7 @@ fn host_and_port(address: &str) -> Result<(&str, u16), ParseEndpointError> {
     Ok((host, port))
 }
 
-impl From<Endpoint> for String {
-    fn from(endpoint: Endpoint) -> Self {
-        endpoint.to_string()
-    }
-}
-
-impl TryFrom<String> for Endpoint {
-    type Error = ParseEndpointError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-            .map_err(|error| bad(format!("invalid endpoint {text:?}: {error}")))
-    }
-}
+as_text!(Endpoint);
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ pub mod path;
 mod patient;
 pub mod splitmix;
 pub mod statistics;
+pub mod text;
 pub mod units;
 mod whole;
 mod wish;

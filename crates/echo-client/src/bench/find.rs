@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use echo_core::as_text;
 use echo_core::units::Timespan;
-use serde::{Deserialize, Serialize};
 
 use super::search::{Search, knee};
 use super::{Bench, measure};
@@ -20,8 +20,7 @@ const START: f64 = 1000.0;
 const BEYOND: f64 = 10.0;
 
 /// What has to be kept, such as `p99<5ms,loss=0`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Conditions {
     text: String,
     /// The same, said as what must not be.
@@ -90,19 +89,7 @@ impl fmt::Display for Conditions {
     }
 }
 
-impl From<Conditions> for String {
-    fn from(conditions: Conditions) -> Self {
-        conditions.text
-    }
-}
-
-impl TryFrom<String> for Conditions {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+as_text!(Conditions);
 
 /// Searches, and reports the run at the highest rate that kept the condition, with the curve; where
 /// none did, the first one.

@@ -7,7 +7,6 @@ mod settings;
 mod start;
 
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
@@ -28,7 +27,7 @@ pub use settings::Bench;
 /// A connection that fails is opened anew for so long, or for as long as `--wait` says: a server
 /// that restarts is back by then.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the time to begin is looked at: the user does not wait longer.
+/// How often the clock is looked at before the time to begin.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Makes load, and reports what came of it.
@@ -131,22 +130,18 @@ fn baseline(path: &Path) -> Result<Report, Failure> {
     Ok(base)
 }
 
-/// Waits for the moment to begin.
+/// Waits for the moment to begin, or until the user has seen enough.
 fn wait(moment: Moment, interrupt: &Interrupt) -> Result<(), Failure> {
-    let left = moment.time().duration_since(SystemTime::now());
-    let mut left = left.map_err(|_| {
-        Failure::bad(anyhow!(
+    // The clock may be set meanwhile.
+    let left = || moment.time().duration_since(SystemTime::now());
+    if left().is_err() {
+        return Err(Failure::bad(anyhow!(
             "--start-at {moment} is in the past; allow every machine the time to get started"
-        ))
-    })?;
-    // The clock may be set meanwhile, and the user may have seen enough.
-    while !left.is_zero() && interrupt.why().is_none() {
-        thread::sleep(left.min(STEP));
-        left = moment
-            .time()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
+        )));
     }
+    while let Ok(left) = left()
+        && !interrupt.wait(left.min(STEP))
+    {}
     Ok(())
 }
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use echo_core::as_text;
+use toml::value::{Date, Datetime, Offset};
 
 /// A moment, in nanoseconds since 1970: `2026-01-31T23:59:59Z` (RFC 3339), or seconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
 impl Moment {
@@ -42,19 +42,7 @@ impl fmt::Display for Moment {
     }
 }
 
-impl From<Moment> for String {
-    fn from(moment: Moment) -> Self {
-        moment.to_string()
-    }
-}
-
-impl TryFrom<String> for Moment {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+as_text!(Moment);
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -72,61 +60,27 @@ fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
 }
 
+/// TOML's dates are those of RFC 3339. A leap second is the first of the next minute.
 fn rfc3339(text: &str) -> Option<u64> {
-    let number = |range: std::ops::Range<usize>| digits(text.get(range)?)?.parse::<i64>().ok();
-    let separators = [(4, "-"), (7, "-"), (10, "Tt "), (13, ":"), (16, ":")];
-    let is_separated = |&(at, any): &(usize, &str)| {
-        text.get(at..at + 1)
-            .is_some_and(|found| any.contains(found))
+    let Datetime { date, time, offset } = text.parse().ok()?;
+    let (date, time) = (date?, time?);
+    let east = match offset? {
+        Offset::Z => 0,
+        Offset::Custom { minutes } => i64::from(minutes),
     };
-    if !separators.iter().all(is_separated) {
-        return None;
-    }
-    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    let (hour, minute) = (number(11..13)?, number(14..16)?);
-    let zone_at = 17 + text.get(17..)?.find(['Z', 'z', '+', '-'])?;
-    let (second, zone) = text.get(17..)?.split_at(zone_at - 17);
-    let east = match zone {
-        "Z" | "z" => 0,
-        _ => {
-            let (hours, minutes) = zone[1..].split_once(':')?;
-            let (hours, minutes) = (digits(hours)?, digits(minutes)?);
-            let east = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
-            if zone.starts_with('-') { -east } else { east }
-        }
-    };
-    // A leap second is the last of its minute.
-    let in_range = (1..=12).contains(&month)
-        && (1..=days_in(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && east.abs() < 24 * 60
-        && second.find('.').unwrap_or(second.len()) == 2
-        && second < "61";
-    if !in_range {
-        return None;
-    }
-    let minutes = (days(year, month, day) * 24 + hour) * 60 + minute - east;
-    let minutes = u64::try_from(minutes).ok()?;
-    seconds(second)?.checked_add(minutes.checked_mul(60 * SECOND)?)
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    let (next_year, next) = if month == 12 {
-        (year + 1, 1)
-    } else {
-        (year, month + 1)
-    };
-    days(next_year, next, 1) - days(year, month, 1)
+    let hours = days(date) * 24 + i64::from(time.hour);
+    let minutes = u64::try_from(hours * 60 + i64::from(time.minute) - east).ok()?;
+    let nanos = u64::from(time.second?) * SECOND + u64::from(time.nanosecond.unwrap_or(0));
+    minutes.checked_mul(60 * SECOND)?.checked_add(nanos)
 }
 
 /// Days since 1970, counted in years that start in March, so that the leap day comes last (Hinnant,
 /// "chrono-compatible low-level date algorithms").
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
+fn days(date: Date) -> i64 {
+    let [year, month, day] = [date.year, date.month.into(), date.day.into()].map(i64::from);
+    let (year, month) = match month {
+        1 | 2 => (year - 1, month + 9),
+        _ => (year, month - 3),
     };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468

@@ -9,7 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, Transport, Zoned};
+use echo_core::{Endpoint, Failure, Transport, Zoned, as_text};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
@@ -107,8 +107,7 @@ pub enum Color {
 }
 
 /// A local address to connect from; port 0 lets the system choose one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalAddress(pub SocketAddr);
 
 impl Default for Connect {
@@ -217,20 +216,7 @@ impl fmt::Display for LocalAddress {
     }
 }
 
-impl From<LocalAddress> for String {
-    fn from(address: LocalAddress) -> Self {
-        address.to_string()
-    }
-}
-
-impl TryFrom<String> for LocalAddress {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-            .map_err(|error| format!("invalid address {text:?}: {error}"))
-    }
-}
+as_text!(LocalAddress);
 
 #[cfg(test)]
 mod tests {

@@ -4,15 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use echo_core::as_text;
 use echo_core::units::Timespan;
-use serde::{Deserialize, Serialize};
 
 use super::format::{self, Share};
 use super::{Figure, Latency, Report};
 
 /// The conditions of `--fail-if`; the run fails when any of them holds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thresholds(pub Vec<Threshold>);
 
 /// One condition, such as `p99>2ms`.
@@ -404,16 +403,4 @@ impl fmt::Display for Thresholds {
     }
 }
 
-impl From<Thresholds> for String {
-    fn from(thresholds: Thresholds) -> Self {
-        thresholds.to_string()
-    }
-}
-
-impl TryFrom<String> for Thresholds {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+as_text!(Thresholds);
