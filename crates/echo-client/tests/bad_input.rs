@@ -101,6 +101,12 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["bench", "--fail-if", "p99>2"], &["write p99>2ms"]),
         (&["ping", "-s", "65508"], &["65507"]),
         (&["ping", "-s", "0"], &["--size 0"]),
+        (&["ping", "-u", "-s", "65508"], &["0 to 65507"]),
+        (&["ping", "-s", "9GiB"], &["there is bench"]),
+        (
+            &["ping", "--framing=length", "--max-frame=64", "-s", "65"],
+            &["--max-frame"],
+        ),
         (&["ping", "--json", "--jsonl"], &["--jsonl"]),
         (&["ping", "-u", "--new-connection"], &["--new-connection"]),
         (&["-u", "ping"], &["the subcommand goes first", "ping ..."]),

@@ -15,6 +15,7 @@ use crate::compare::SEED;
 use crate::config::{Settings, defaults, whole};
 use crate::connection::Connect;
 use crate::engine::cpu::of_process;
+use crate::measure::check_size;
 use crate::report::{Load, Thresholds};
 use crate::wire::echo::HEADER_LEN;
 
@@ -131,10 +132,8 @@ const MAX_DEPTH: usize = 1 << 16;
 /// which is as fine as the clock. 0 sets none.
 const RATES: RangeInclusive<f64> = 1e-3..=1e9;
 const RATE_HINT: &str = "write a number of requests a second, such as 1000 or 0.5; 1e9 is the most";
-/// The most that fits into a datagram over IPv4.
 /// Of all that is longer nobody awaits the reply to a single message.
 const MAX_SIZE: Size = Size(1 << 30);
-const MAX_DATAGRAM: u64 = 65_507;
 
 impl Bench {
     /// How long to measure at a time; `None` when only a number of requests ends it.
@@ -292,42 +291,17 @@ impl Bench {
     }
 
     fn check_size(&self, connect: &Connect) -> Result<(), String> {
-        let size = self.size.0;
-        if size > MAX_SIZE.0 {
+        if self.size.0 > MAX_SIZE.0 {
             return Err(format!(
                 "--size {}: a message has {MAX_SIZE} at most; send more of them",
                 self.size
             ));
         }
-        if connect.is_udp() {
-            let header = HEADER_LEN as u64;
-            if connect.framing != Framing::Raw {
-                return Err("a datagram is a frame already; leave --framing out".into());
-            }
-            return match (header..=MAX_DATAGRAM).contains(&size) {
-                true => Ok(()),
-                false => Err(format!(
-                    "--size {size}: a datagram that can be told apart has {header} to \
-                     {MAX_DATAGRAM} bytes"
-                )),
-            };
+        if connect.is_udp() && connect.framing != Framing::Raw {
+            return Err("a datagram is a frame already; leave --framing out".into());
         }
-        if connect.framing == Framing::Raw {
-            return match size {
-                0 => Err("--size 0: nothing would come back; give at least 1, or a framing".into()),
-                _ => Ok(()),
-            };
-        }
-        // The line end counts, as it does for the server.
-        let frame = size + u64::from(connect.framing == Framing::Lines);
-        if frame > connect.max_frame.0 {
-            return Err(format!(
-                "--size {size}: a frame may have {} bytes; raise --max-frame, here and at the \
-                 server",
-                connect.max_frame
-            ));
-        }
-        Ok(())
+        // Many are under way at once, and told apart by their headers.
+        check_size(connect, self.size, HEADER_LEN as u64)
     }
 }
 

@@ -5,8 +5,10 @@ mod watch;
 
 use std::io::{self, IsTerminal};
 
-use echo_core::{Failure, FilePath};
+use echo_core::units::Size;
+use echo_core::{Failure, FilePath, Framing};
 
+use crate::connection::Connect;
 use crate::engine::{self, Plan};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -15,6 +17,34 @@ use lines::Lines;
 
 pub use lines::{Form, Style};
 pub use watch::Watch;
+
+/// The most that fits into a datagram over IPv4.
+pub const MAX_DATAGRAM: u64 = 65_507;
+
+/// Refuses a size that cannot be sent, such as that of a datagram below `least`.
+pub fn check_size(connect: &Connect, size: Size, least: u64) -> Result<(), String> {
+    if connect.is_udp() {
+        return match (least..=MAX_DATAGRAM).contains(&size.0) {
+            true => Ok(()),
+            false => Err(format!(
+                "--size {size}: a datagram here has {least} to {MAX_DATAGRAM} bytes"
+            )),
+        };
+    }
+    let (framing, max) = (connect.framing, connect.max_frame);
+    // The line end counts, as it does for the server.
+    let frame = size.0.saturating_add(u64::from(framing == Framing::Lines));
+    match framing {
+        Framing::Raw if size.0 == 0 => Err(
+            "--size 0 sends nothing over a stream; give at least 1, or --udp, or a --framing"
+                .into(),
+        ),
+        Framing::Lines | Framing::Length if frame > max.0 => Err(format!(
+            "--size {size}: a frame may have {max} bytes; raise --max-frame, here and at the server"
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// Which results are wanted.
 #[derive(Clone, Debug, Default)]

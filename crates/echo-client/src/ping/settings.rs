@@ -2,18 +2,18 @@
 
 use anyhow::anyhow;
 use clap::Args;
-use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, FilePath};
+use echo_core::{Failure, FilePath};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Settings, defaults, whole};
 use crate::connection::Connect;
+use crate::measure::{MAX_DATAGRAM, check_size};
 use crate::report::Thresholds;
 
-/// The most a datagram over IPv4 holds, and `ping`'s limit too. A stream could carry more, but
-/// then one request and its echo no longer fit the buffers on the way.
-const MAX_SIZE: u64 = 65_507;
+/// A stream could carry more than a datagram, but then one request and its echo no longer fit the
+/// buffers on the way.
+const MAX_SIZE: u64 = MAX_DATAGRAM;
 
 /// What is sent, when, and how it is told.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
@@ -81,63 +81,17 @@ impl Ping {
     /// Refuses what cannot be sent.
     pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
         let size = self.size;
-        let is_stream = !connect.is_udp();
-        let is_framed = is_stream && connect.framing != Framing::Raw;
-        let fault = if size.0 > MAX_SIZE && is_stream {
-            format!("--size {size}: ping sends {MAX_SIZE} bytes at most; for more there is bench")
+        let fault = if let Err(fault) = check_size(connect, size, 0) {
+            fault
         } else if size.0 > MAX_SIZE {
-            format!("--size {size}: at most {MAX_SIZE} bytes fit a datagram; send less")
-        } else if size.0 == 0 && is_stream && !is_framed {
-            "--size 0 sends nothing over a stream; give at least 1, or --udp, or a --framing"
-                .to_owned()
-        } else if is_framed && size.0 >= connect.max_frame.0 {
-            let max = connect.max_frame;
-            format!("--size {size} makes frames over --max-frame {max}; send less, or raise it")
+            format!("--size {size}: ping sends {MAX_SIZE} bytes at most; for more there is bench")
         } else if self.json && self.jsonl {
             "--json contradicts --jsonl; leave one of them out".to_owned()
-        } else if self.new_connection
-            && matches!(connect.target, Endpoint::Inet { .. })
-            && !is_stream
-        {
+        } else if self.new_connection && connect.is_udp() {
             "--new-connection has nothing to connect over UDP; leave one of them out".to_owned()
         } else {
             return Ok(());
         };
         Err(Failure::usage(anyhow!(fault)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_cannot_be_sent_is_a_usage_error() {
-        let udp = Connect {
-            udp: true,
-            ..Connect::default()
-        };
-        let framed = Connect {
-            framing: Framing::Length,
-            max_frame: Size(64),
-            ..Connect::default()
-        };
-        let size = |bytes| Ping {
-            size: Size(bytes),
-            ..Ping::default()
-        };
-        for (ping, connect, word) in [
-            (size(65_508), &udp, "65507 bytes fit a datagram"),
-            (size(9 << 30), &Connect::default(), "there is bench"),
-            (size(0), &Connect::default(), "--size 0"),
-            (size(65), &framed, "--max-frame"),
-        ] {
-            let failure = ping.check(connect).unwrap_err();
-            assert_eq!(failure.exit, echo_core::Exit::Usage);
-            assert!(failure.to_string().contains(word), "{failure}");
-        }
-        assert!(size(0).check(&udp).is_ok());
-        assert!(size(65_507).check(&udp).is_ok());
-        assert!(size(0).check(&framed).is_ok());
     }
 }
