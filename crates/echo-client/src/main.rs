@@ -16,7 +16,6 @@ fn main() -> ExitCode {
     };
     let exit = match outcome {
         Ok(()) => Exit::Success,
-        Err(failure) if failure.error.is::<output::Closed>() => Exit::Success,
         Err(failure) if failure.error.is::<output::Told>() => failure.exit,
         Err(failure) => {
             output::note(format_args!("echo-client: {failure}"));

@@ -5,25 +5,14 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use echo_core::{Failure, Patient};
+use echo_core::{Exit, Failure, Patient};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::connection::cause;
 use crate::report::{self, Outcome, Report, Text};
 
-/// Nobody reads standard output any more. The program ends in silence, as `head` expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("standard output is closed")
-    }
-}
-
-impl std::error::Error for Closed {}
-
-/// Why the program fails has been told already.
+/// The program ends in silence: why it fails has been told already, or nobody reads standard
+/// output any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told;
 
@@ -91,7 +80,8 @@ pub fn ended(outcome: &Outcome, is_told: bool) -> Result<(), Failure> {
 /// What a failed write to standard output means for the program.
 pub fn failure(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Failure::bad(Closed);
+        // It is no fault to have read enough, as `head` does.
+        return Failure::new(Exit::Success, Told);
     }
     Failure::bad(anyhow!(
         "cannot write to standard output: {}; make room, or write elsewhere",
