@@ -153,20 +153,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_during_warm_up_is_not_recorded() {
-        let (mut recorder, slices) = recorder(false);
-        for due in [0, WARMUP - 1, WARMUP] {
-            recorder.sent(request(due), 64);
-            // The reply comes when measuring has begun; it is the request that counts.
-            recorder.reply(&answer(request(due), Class::Ok), 1, WARMUP + 10, 64);
-        }
-        recorder.lost(request(WARMUP - 1));
-        recorder.reply(&Entry::stray(Class::Foreign), 1, WARMUP - 1, 64);
-        let counts = collected(recorder, &slices).0.counts;
-        assert_eq!((counts.sent, counts.received, counts.lost), (1, 1, 0));
-    }
-
-    #[test]
     fn latency_counts_from_when_it_was_due_and_service_from_when_it_left() {
         let (mut recorder, slices) = recorder(true);
         let late = Request {

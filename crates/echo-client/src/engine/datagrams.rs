@@ -92,7 +92,6 @@ impl Transport for Datagrams {
             match wire.socket.write(datagram) {
                 Ok(_) => self.unsent -= 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(&error, true)),
             }
         }

@@ -12,6 +12,7 @@ use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, cmsg_space, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
 };
 use nix::sys::time::TimeSpec;
+use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Type;
 
@@ -34,16 +35,20 @@ impl Socket {
         registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, interest)
     }
 
+    fn is_datagram(&self) -> bool {
+        self.0.r#type().is_ok_and(|kind| kind == Type::DGRAM)
+    }
+
     /// Reads bytes, or receives one datagram.
     #[inline]
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (len, _) = recv(&*self, buffer, RecvFlags::empty())?;
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (len, _) = retry_on_intr(|| recv(self, &mut *buffer, RecvFlags::empty()))?;
         Ok(len)
     }
 
     /// Receives one datagram. Says how long ago it came, where the system has noted that: a wake-up
     /// that is late is no part of its round trip.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Duration)> {
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Duration)> {
         let mut control = [0; cmsg_space::<TimeSpec>()];
         let mut buffers = [IoSliceMut::new(buffer)];
         let fd = self.0.as_raw_fd();
@@ -66,8 +71,8 @@ impl Socket {
     /// Prepares a socket for datagrams: that the system notes when each comes, and has room for
     /// `bytes` of them if it may.
     pub fn prepare(&self, bytes: usize) {
-        let socket = &self.0;
-        if socket.r#type().is_ok_and(|kind| kind == Type::DGRAM) {
+        if self.is_datagram() {
+            let socket = &self.0;
             // Without either the figures are less good, and no worse than they would be.
             let _: nix::Result<()> = setsockopt(socket, ReceiveTimestampns, &true);
             if socket.recv_buffer_size().is_ok_and(|size| size < bytes) {
@@ -78,6 +83,9 @@ impl Socket {
 
     /// Datagrams that came for this socket and that it had no room for, as /proc/net tells.
     pub fn overflowed(&self) -> u64 {
+        if !self.is_datagram() {
+            return 0;
+        }
         let file = self.as_fd().try_clone_to_owned().map(File::from);
         let Ok(inode) = file.and_then(|file| Ok(file.metadata()?.ino().to_string())) else {
             return 0;
@@ -97,8 +105,8 @@ impl Socket {
 
     /// Writes bytes, or sends one datagram.
     #[inline]
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(send(&*self, bytes, SendFlags::empty())?)
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(retry_on_intr(|| send(self, bytes, SendFlags::empty()))?)
     }
 }
 

@@ -171,7 +171,6 @@ impl Transport for Stream {
                     self.written = written % self.wire_len;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(&error, false)),
             }
         }
@@ -186,7 +185,6 @@ impl Transport for Stream {
                 Ok(0) => return Err(Fault::new(ErrorKind::Closed, CLOSED)),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(broken(&error, false)),
             };
             self.take(n, wire)?;

@@ -73,7 +73,6 @@ pub struct Worker<'a> {
     plan: &'a Plan,
     depth: usize,
     is_udp: bool,
-    timeout_ns: u64,
     measure_from: u64,
     interrupt: &'a Interrupt,
     stop: &'a AtomicBool,
@@ -115,7 +114,6 @@ impl<'a> Worker<'a> {
             plan,
             depth: plan.room(),
             is_udp: matches!(address, Address::Udp(_)),
-            timeout_ns: nanos(plan.connect.timeout.0),
             measure_from: nanos(plan.warmup),
             context,
             interrupt,
@@ -188,7 +186,7 @@ impl<'a> Worker<'a> {
         }
         self.why = self.why.or_else(|| self.interrupt.why());
         // What is sent after this look is not given up before that much time has passed.
-        let mut next = now + TICK_NS.min(self.timeout_ns);
+        let mut next = now + TICK_NS.min(nanos(self.plan.connect.timeout.0));
         for index in 0..self.flows.len() {
             self.expire(index, now);
             let flow = &mut self.flows[index];
@@ -402,9 +400,7 @@ impl<'a> Worker<'a> {
             // A socket that has failed says so again, and what it says has been told.
             let _ = transport.read(false, &mut wire);
         }
-        if let State::Open(socket) = &flow.state
-            && self.is_udp
-        {
+        if let State::Open(socket) = &flow.state {
             self.context.recorder.overflowed(socket.overflowed());
         }
         flow.transport.end(&mut flow.ledger, &mut self.context);
@@ -544,7 +540,6 @@ impl<'a> Worker<'a> {
                 lost += 1;
             }
             if let State::Open(socket) = &flow.state
-                && self.is_udp
                 && lost > 0
             {
                 self.context.recorder.overflowed(socket.overflowed());

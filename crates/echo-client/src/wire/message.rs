@@ -99,21 +99,6 @@ mod tests {
     }
 
     #[test]
-    fn any_part_is_the_same_as_within_the_whole() {
-        for framing in Framing::ALL {
-            let message = Message::new(7, 37, framing);
-            let bytes = whole(&message, 3);
-            for from in 0..bytes.len() {
-                for to in from..=bytes.len() {
-                    let mut part = vec![0; to - from];
-                    message.fill(3, from, &mut part);
-                    assert_eq!(part, bytes[from..to], "{framing} {from}..{to}");
-                }
-            }
-        }
-    }
-
-    #[test]
     fn no_two_messages_are_alike() {
         let message = Message::new(1, 64, Framing::Raw);
         assert_ne!(whole(&message, 0), whole(&message, 1));
@@ -126,8 +111,8 @@ mod tests {
     #[test]
     fn a_stream_is_its_messages_end_to_end() {
         for framing in Framing::ALL {
-            let message = Message::new(7, 5, framing);
-            let bytes: Vec<u8> = (3..9).flat_map(|number| whole(&message, number)).collect();
+            let message = Message::new(7, 21, framing);
+            let bytes: Vec<u8> = (3..6).flat_map(|number| whole(&message, number)).collect();
             for from in 0..message.wire_len() {
                 for to in from..=bytes.len() {
                     let mut part = vec![0; to - from];
