@@ -35,17 +35,24 @@ pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(),
     config.check(&connect)?;
     let targets = config.targets(&connect)?;
     let baseline = config.baseline.as_deref().map(baseline).transpose()?;
+    let [page, log, rows] = [&config.report, &config.hdr, &config.csv].map(Option::as_deref);
+    let files = Files::check(page, log, rows)?;
     if let Some(moment) = config.start_at {
         wait(moment, interrupt)?;
     }
     match (&config.find, &baseline, &targets[..]) {
-        (None, None, [target]) if config.rounds() == 1 => once(target, &config, interrupt),
-        _ => several(&targets, baseline, &config, interrupt),
+        (None, None, [target]) if config.rounds() == 1 => once(target, &config, files, interrupt),
+        _ => several(&targets, baseline, &config, &files, interrupt),
     }
 }
 
 /// One run, which tells what happens while it goes on.
-fn once(connect: &Connect, config: &Bench, interrupt: &Interrupt) -> Result<(), Failure> {
+fn once(
+    connect: &Connect,
+    config: &Bench,
+    files: Files,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     let style = Style {
         form: match config.jsonl {
             true => measure::Form::Events,
@@ -57,19 +64,11 @@ fn once(connect: &Connect, config: &Bench, interrupt: &Interrupt) -> Result<(), 
     let results = Results {
         fail_if: config.fail_if.clone(),
         json: config.json,
-        page: config.report.clone(),
-        hdr: config.hdr.clone(),
-        csv: config.csv.clone(),
+        files,
         has_end: true,
     };
-    let known = known(connect, config);
-    measure::run(
-        plan(connect, config.pid.first().copied(), config),
-        known,
-        style,
-        &results,
-        interrupt,
-    )
+    let plan = plan(connect, config.pid.first().copied(), config);
+    measure::run(&plan, known(connect, config), style, &results, interrupt)
 }
 
 /// Runs one after the other, and what comes of them together.
@@ -77,10 +76,9 @@ fn several(
     targets: &[Connect],
     baseline: Option<Report>,
     config: &Bench,
+    files: &Files,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let [page, rows] = [&config.report, &config.csv].map(Option::as_deref);
-    let files = Files::check(page, None, rows)?;
     let watch = Watch::new(!config.quiet);
     let mut reports = match &config.find {
         Some(conditions) => {
@@ -113,7 +111,7 @@ fn several(
     let mut comparison = comparison.map_err(Failure::usage)?;
     comparison.judge(&config.fail_if.clone().unwrap_or_default());
     let form = if config.json { Form::Json } else { Form::Text };
-    compare::show(comparison, form, &files)
+    compare::show(comparison, form, files)
 }
 
 /// The saved run that the target is held against.
@@ -188,7 +186,7 @@ fn plan(connect: &Connect, server: Option<u32>, config: &Bench) -> Plan {
         verify: !config.no_verify,
         new_connection: config.new_connection,
         busy: config.busy,
-        log: false,
+        log: config.hdr.is_some(),
         server,
     }
 }

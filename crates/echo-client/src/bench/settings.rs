@@ -262,8 +262,8 @@ impl Bench {
                 "--rounds 0 measures nothing; give at least 1",
             ),
             (
-                self.hdr.is_some() && self.rounds() > 1,
-                "--hdr is the log of a run at one time; leave it or the rounds out",
+                self.hdr.is_some() && (self.rounds() > 1 || self.baseline.is_some()),
+                "--hdr is the log of a run at one time; leave it, or --baseline and the rounds, out",
             ),
             (
                 self.control && self.baseline.is_some(),

@@ -6,7 +6,7 @@ mod watch;
 use std::io::{self, IsTerminal};
 
 use echo_core::units::Size;
-use echo_core::{Failure, FilePath, Framing};
+use echo_core::{Failure, Framing};
 
 use crate::connection::Connect;
 use crate::engine::{self, Plan};
@@ -47,18 +47,14 @@ pub fn check_size(connect: &Connect, size: Size, least: u64) -> Result<(), Strin
 }
 
 /// Which results are wanted.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Results {
     /// What the run must keep.
     pub fail_if: Option<Thresholds>,
     /// One document instead of text.
     pub json: bool,
-    /// Where to write a page.
-    pub page: Option<FilePath>,
-    /// Where to write an HdrHistogram log.
-    pub hdr: Option<FilePath>,
-    /// Where to write a row for each second.
-    pub csv: Option<FilePath>,
+    /// Where to write more.
+    pub files: Files,
     /// Whether the run ends by itself, so that who stops it earlier cuts it short.
     pub has_end: bool,
 }
@@ -66,24 +62,21 @@ pub struct Results {
 /// Runs `plan`, tells what happens in this `style`, and gives the `results` that are wanted.
 /// `known` is what the report says of the run before it begins.
 pub fn run(
-    mut plan: Plan,
+    plan: &Plan,
     known: Report,
     mut style: Style,
     results: &Results,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let [page, log, rows] = [&results.page, &results.hdr, &results.csv].map(Option::as_deref);
-    let files = Files::check(page, log, rows)?;
-    plan.log = files.has_log();
     style.color = plan.connect.color.enabled(io::stdout().is_terminal());
     style.verbose = plan.connect.verbose;
     let (form, has_headline) = (style.form, style.headline.is_some());
     let lines = Lines::start(style)?;
-    let mut report = engine::run(&plan, known, &lines, interrupt);
+    let mut report = engine::run(plan, known, &lines, interrupt);
     lines.finish()?;
     let cut = interrupt.why().filter(|_| results.has_end);
     report.conclude(results.fail_if.as_ref(), cut);
-    files.write(&mut report);
+    results.files.write(&mut report);
     if form == Form::Events {
         lines::summary(&report::json(&report)).map_err(output::failure)?;
         return report.outcome.failure().map_or(Ok(()), Err);

@@ -10,7 +10,7 @@ use crate::connection::Connect;
 use crate::engine::{Pace, Plan};
 use crate::interrupt::Interrupt;
 use crate::measure::{self, Form, Results, Style};
-use crate::report::{Mode, Report};
+use crate::report::{Files, Mode, Report};
 
 pub use settings::Ping;
 
@@ -36,12 +36,10 @@ pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), 
     let results = Results {
         fail_if: config.fail_if.clone(),
         json: config.json,
-        page: config.report.clone(),
-        hdr: config.hdr.clone(),
-        csv: None,
+        files: Files::check(config.report.as_deref(), config.hdr.as_deref(), None)?,
         has_end: config.has_end(),
     };
-    measure::run(plan(connect, &config), known, style, &results, interrupt)
+    measure::run(&plan(connect, &config), known, style, &results, interrupt)
 }
 
 /// One connection, for as long as it is wanted, whatever happens to the server.
@@ -64,7 +62,7 @@ fn plan(connect: Connect, config: &Ping) -> Plan {
         verify: true,
         new_connection: config.new_connection,
         busy: config.busy,
-        log: false,
+        log: config.hdr.is_some(),
         server: None,
         patience: None,
     }

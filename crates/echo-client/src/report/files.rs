@@ -73,11 +73,6 @@ impl Files {
         Ok(Files { page, log, rows })
     }
 
-    /// Whether a log is wanted.
-    pub fn has_log(&self) -> bool {
-        self.log.is_some()
-    }
-
     /// Writes them. One that cannot be written is a failure of the run, and a part of its outcome.
     pub fn write(&self, report: &mut Report) {
         if let Some(file) = &self.log {
