@@ -92,7 +92,6 @@ mod tests {
     const WARMUP: u64 = SECOND_NS / 2;
     const RECORDING: Recording = Recording {
         measure_from: WARMUP,
-        slice_ns: SECOND_NS / 5,
         paced: true,
         connects: false,
     };

@@ -1,8 +1,10 @@
 //! Opens connections: all those of a run at its start, many at a time, and later each anew that
 //! has failed, beside the worker that goes on with the others.
 
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ const AT_ONCE: usize = 32;
 /// Opens `count` connections, all to the same address: the first that takes one.
 ///
 /// # Errors
-/// The first one that fails, with its number.
+/// One that fails, with its number.
 pub fn dial(
     config: &Connect,
     count: usize,
@@ -30,45 +32,38 @@ pub fn dial(
 ) -> Result<Vec<Connection>, Fault> {
     let first = connect(config, interrupt)?;
     let remote = first.remote.clone();
-    let opened = Mutex::new((2, Ok(vec![first])));
+    let next = AtomicUsize::new(2);
     let work = || {
+        let mut opened = Vec::new();
         loop {
-            let number = {
-                let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
-                if opened.0 > count || opened.1.is_err() {
-                    return;
-                }
-                opened.0 += 1;
-                opened.0 - 1
-            };
-            let result = connect_one(config, &remote, interrupt);
-            let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
-            match (result, &mut opened.1) {
-                (Ok(connection), Ok(connections)) => connections.push(connection),
-                (Err(error), all @ Ok(_)) => {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number > count {
+                return Ok(opened);
+            }
+            match connect_one(config, &remote, interrupt) {
+                Ok(connection) => opened.push(connection),
+                Err(error) => {
+                    // Nobody begins another.
+                    next.store(count + 1, Ordering::Relaxed);
                     let text = format!("connection {number} of {count}: {error}");
-                    *all = Err(Fault::new(error.kind, text));
+                    return Err(Fault::new(error.kind, text));
                 }
-                _ => return,
             }
         }
     };
     thread::scope(|scope| {
+        let dial = || thread::Builder::new().name("dial".into());
         // Where the system refuses a thread, fewer do the work.
-        for _ in 1..AT_ONCE.min(count) {
-            let spawned = thread::Builder::new()
-                .name("dial".into())
-                .spawn_scoped(scope, work);
-            if spawned.is_err() {
-                break;
-            }
+        let others: Vec<_> = (1..AT_ONCE.min(count))
+            .map_while(|_| dial().spawn_scoped(scope, work).ok())
+            .collect();
+        let mut opened = vec![first];
+        opened.extend(work()?);
+        for other in others {
+            opened.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic))?);
         }
-        work();
-    });
-    opened
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .1
+        Ok(opened)
+    })
 }
 
 /// Opens connections anew for one worker.

@@ -235,12 +235,7 @@ impl Ledger {
 
     /// Enters that the next echo of a stream has come, and is wrong: its request will get no other.
     pub fn wrong_next(&mut self) -> Option<(u64, Request)> {
-        let slot = self.slots.pop_front()?;
-        let number = self.oldest;
-        self.oldest += 1;
-        if slot.state == State::Awaited {
-            self.no_longer_awaited(1);
-        }
+        let (number, slot) = self.pop()?;
         self.misses += 1;
         Some((number, slot.request))
     }
@@ -303,8 +298,7 @@ impl Ledger {
                 State::GivenUp if self.slots.len() > REMEMBERED => Some(slot.request),
                 _ => return None,
             };
-            self.slots.pop_front();
-            self.oldest += 1;
+            self.pop();
             if lost.is_some() {
                 return lost;
             }
@@ -315,18 +309,23 @@ impl Ledger {
     /// next that is lost by that, and its number unless it had been given up before.
     pub fn abandon(&mut self) -> Option<(Option<u64>, Request)> {
         loop {
-            let slot = self.slots.pop_front()?;
-            let number = self.oldest;
-            self.oldest += 1;
+            let (number, slot) = self.pop()?;
             match slot.state {
                 State::Answered => {}
                 State::GivenUp => return Some((None, slot.request)),
-                State::Awaited => {
-                    self.no_longer_awaited(1);
-                    return Some((Some(number), slot.request));
-                }
+                State::Awaited => return Some((Some(number), slot.request)),
             }
         }
+    }
+
+    /// Lets go of the oldest slot, and says which number it had.
+    fn pop(&mut self) -> Option<(u64, Slot)> {
+        let slot = self.slots.pop_front()?;
+        self.oldest += 1;
+        if slot.state == State::Awaited {
+            self.no_longer_awaited(1);
+        }
+        Some((self.oldest - 1, slot))
     }
 
     fn slot(&mut self, number: u64) -> Option<&mut Slot> {

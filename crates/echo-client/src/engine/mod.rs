@@ -50,8 +50,6 @@ use worker::{Ended, Worker};
 
 /// Reads of this size cost no more per byte than larger ones do. A datagram fits too.
 const BUFFER_LEN: usize = 64 << 10;
-/// A slice of the books: five a second look live to those who watch the progress.
-const SLICE: Duration = Duration::from_millis(200);
 /// How often those who watch are told: as often as an eye follows.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// Of a shorter time nobody says which share of a core was used.
@@ -78,7 +76,6 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
         clock: Clock(Instant::now()),
         recording: Recording {
             measure_from: nanos(plan.warmup),
-            slice_ns: nanos(SLICE),
             paced: matches!(plan.pace, Pace::Rate(_)),
             connects: plan.new_connection,
         },

@@ -15,14 +15,14 @@ use crate::report::{Counts, Jitter, Latency};
 /// A request left on time within this: the step of the system's coarsest timer.
 const ON_TIME_NS: u64 = 1_000_000;
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
+/// A slice of the books: five a second look live to those who watch the progress.
+const SLICE_NS: u64 = SECOND_NS / 5;
 
 /// How a worker records.
 #[derive(Clone, Copy, Debug)]
 pub struct Recording {
     /// Requests due before this moment warm up; they are not recorded.
     pub measure_from: u64,
-    /// The length of a slice; it divides a second.
-    pub slice_ns: u64,
     /// Whether there is a rate, so that service time differs from latency.
     pub paced: bool,
     /// Whether connecting is timed.
@@ -78,9 +78,12 @@ impl Slice {
 pub struct Recorder {
     recording: Recording,
     slice: Slice,
-    slice_end: u64,
-    last_reply: u64,
-    slowest: u64,
+    /// When the current slice ends.
+    pub slice_end: u64,
+    /// When the last right reply came, or measuring began.
+    pub last_reply: u64,
+    /// The longest time from a request to its reply.
+    pub slowest: u64,
     jitter: Jitter,
     collector: Sender<Slice>,
 }
@@ -91,7 +94,7 @@ impl Recorder {
         Recorder {
             recording,
             slice: Slice::new(0, recording),
-            slice_end: recording.measure_from.saturating_add(recording.slice_ns),
+            slice_end: recording.measure_from.saturating_add(SLICE_NS),
             last_reply: recording.measure_from,
             slowest: 0,
             jitter: Jitter::default(),
@@ -103,28 +106,13 @@ impl Recorder {
     pub fn advance(&mut self, now: u64) {
         while now >= self.slice_end {
             let start = self.slice_end - self.recording.measure_from;
-            self.slice_end += self.recording.slice_ns;
+            self.slice_end += SLICE_NS;
             let next = Slice::new(start / SECOND_NS, self.recording);
             // Nobody collects any more when the run has failed elsewhere.
             let _ = self
                 .collector
                 .send(std::mem::replace(&mut self.slice, next));
         }
-    }
-
-    /// When the current slice ends.
-    pub fn slice_end(&self) -> u64 {
-        self.slice_end
-    }
-
-    /// When the last right reply came, or measuring began.
-    pub fn last_reply(&self) -> u64 {
-        self.last_reply
-    }
-
-    /// The longest time from a request to its reply.
-    pub fn slowest(&self) -> u64 {
-        self.slowest
     }
 
     /// How much round trips differ from one to the next.

@@ -155,7 +155,7 @@ impl<'a> Worker<'a> {
         let meant = self.pacer.clone();
         self.context.recorder.unsent(self.pacer.stop(until));
         self.drain(now)?;
-        let window = meant.window(until, self.context.recorder.last_reply());
+        let window = meant.window(until, self.context.recorder.last_reply);
         Ok(self.close(window, span, cpu))
     }
 
@@ -201,7 +201,7 @@ impl<'a> Worker<'a> {
         let moments = [
             measure_from,
             self.pacer.end(),
-            self.context.recorder.slice_end(),
+            self.context.recorder.slice_end,
         ];
         self.next_look = moments
             .into_iter()
@@ -508,9 +508,9 @@ impl<'a> Worker<'a> {
             };
             let recorder = &self.context.recorder;
             let stragglers = match self.is_udp && self.why.is_none() {
-                true if recorder.slowest() > 0 => {
-                    let twice = recorder.slowest().saturating_mul(2);
-                    recorder.last_reply() + twice.clamp(STRAGGLERS_NS, PARTING_NS)
+                true if recorder.slowest > 0 => {
+                    let twice = recorder.slowest.saturating_mul(2);
+                    recorder.last_reply + twice.clamp(STRAGGLERS_NS, PARTING_NS)
                 }
                 _ => 0,
             };
