@@ -278,6 +278,7 @@ fn what_makes_no_sense_is_exit_2() {
         (&["-r", "1e10"], "requests a second"),
         (&["-s", "2GiB"], "1GiB at most"),
         (&["--fail-if", "p99"], "p99>2ms"),
+        (&["--baseline", "x", "--hdr", "y"], "--hdr is the log"),
     ] {
         run(&[&["bench"], args].concat()).failed(2, &[words]);
     }

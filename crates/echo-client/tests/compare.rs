@@ -250,6 +250,8 @@ fn the_processor_time_of_a_server_is_a_figure_where_its_process_is_named() {
 fn a_search_finds_where_it_bends() {
     // One request at a time, each of which takes 2 ms: some 400 in a second.
     let slow = faulty(&["delay=2ms"]);
+    let files = Scratch::new("search");
+    let log = files.0.join("log").display().to_string();
     let args = [
         "bench",
         &slow.tcp,
@@ -260,7 +262,12 @@ fn a_search_finds_where_it_bends() {
         "-d",
         "200ms",
     ];
-    let told = document(&run(&[&args[..], &["--warmup", "0", "--json"]].concat()), 0);
+    let told = document(
+        &run(&[&args[..], &["--warmup", "0", "--json", "--hdr", &log]].concat()),
+        0,
+    );
+    let logged = std::fs::read_to_string(&log).expect("a log");
+    assert!(logged.contains("HISTFAAA"), "{logged}");
     let curve = &told["curve"];
     let found = curve["kept_per_s"].as_f64().expect("a rate");
     // Where the machine is busy, it may be less.
