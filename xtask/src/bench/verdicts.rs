@@ -40,7 +40,14 @@ pub fn measure(lab: &Lab) -> Result<Vec<Fact>> {
             "--seed",
             &seed,
         ];
-        let told = bench(lab, &[&base, &slower], &flags)?;
+        let told = match bench(lab, &[&base, &slower], &flags) {
+            Ok(told) => told,
+            // No answer is no right one.
+            Err(error) => {
+                eprintln!("bench: {error:#}");
+                continue;
+            }
+        };
         for figure in told["figures"].as_array().context("no figures")? {
             let [name, target, verdict] =
                 ["figure", "target", "verdict"].map(|key| figure[key].as_str().unwrap_or_default());

@@ -3,7 +3,7 @@
 use echo_core::statistics::schedule;
 
 use super::{Bench, known, measure};
-use crate::connection::Connect;
+use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::measure::Watch;
 use crate::report::{Report, Round};
@@ -30,9 +30,10 @@ pub fn run(
             let (count, name) = (rounds.len(), &wholes[i].target.name);
             watch.say(format!("round {number} of {count}, {name}: "));
             let one = measure(&targets[i], pid, config, watch, interrupt);
-            let is_whole = one.fault.is_none() && interrupt.why().is_none();
+            // A target that stood still for all of a round is no reason to give the others up.
+            let is_over = interrupt.why().is_some() || !(one.fault.is_none() || is_empty(&one));
             add(&mut wholes[i], one);
-            if !is_whole {
+            if is_over {
                 break 'rounds;
             }
         }
@@ -44,6 +45,12 @@ pub fn run(
     wholes
 }
 
+/// Whether nothing is wrong with a round but that nothing was measured in it.
+fn is_empty(round: &Report) -> bool {
+    let fault = round.fault.as_ref().map(|fault| fault.kind);
+    fault == Some(ErrorKind::Other) && round.counts.sent == 0 && round.counts.connections > 0
+}
+
 /// Adds one round of a target to what is known of it.
 fn add(whole: &mut Report, one: Report) {
     if whole.rounds.is_empty() {
@@ -52,6 +59,7 @@ fn add(whole: &mut Report, one: Report) {
         whole.environment = one.environment.clone();
     }
     whole.add(&one);
+    let is_empty = is_empty(&one);
     whole.elapsed += one.elapsed;
     let used = whole.server_cpu_ns.into_iter().chain(one.server_cpu_ns);
     whole.server_cpu_ns = used.reduce(|sum, more| sum + more);
@@ -67,5 +75,8 @@ fn add(whole: &mut Report, one: Report) {
             whole.notes.push(note);
         }
     }
-    whole.fault = one.fault;
+    // What is empty is so until something is measured.
+    if whole.counts.sent == 0 || !is_empty {
+        whole.fault = one.fault;
+    }
 }
