@@ -7,6 +7,9 @@ use serde_json::Value;
 
 /// Short rounds: what is tested is what is said of them, not how well they measure.
 const SHORT: [&str; 6] = ["--duration", "60ms", "--warmup", "0", "--rounds", "6"];
+/// Rounds so long, and a server so slow, that no stall of a busy machine looks like it.
+const LONG: [&str; 6] = ["--duration", "250ms", "--warmup", "0", "--rounds", "6"];
+const SLOW: &[&str] = &["delay=30ms"];
 
 #[track_caller]
 fn document(ended: &Ended, code: i32) -> Value {
@@ -27,9 +30,9 @@ fn cell<'a>(document: &'a Value, figure: &str, target: &str) -> &'a Value {
 
 #[test]
 fn the_slower_of_two_servers_is_named_with_every_round() {
-    let (fast, slow) = (echo(), faulty(&["delay=2ms"]));
+    let (fast, slow) = (echo(), faulty(SLOW));
     let targets = ["bench", &fast.tcp, &slow.tcp, "--json"];
-    let told = document(&run(&[&targets[..], &SHORT].concat()), 0);
+    let told = document(&run(&[&targets[..], &LONG].concat()), 0);
     assert_eq!(told["mode"], "compare");
     for (figure, is_more) in [("p50", true), ("rate", false)] {
         let cell = cell(&told, figure, &slow.tcp);
@@ -58,14 +61,14 @@ fn the_slower_of_two_servers_is_named_with_every_round() {
 
 #[test]
 fn text_page_and_rows_say_the_same_as_the_document() {
-    let (one, other) = (echo(), faulty(&["delay=2ms"]));
+    let (one, other) = (echo(), faulty(SLOW));
     let files = Scratch::new("comparison");
     let [saved, page, seconds] =
         ["saved.json", "page.html", "seconds.csv"].map(|name| files.file(name, b""));
     let targets = [
         "bench", &one.tcp, &other.tcp, "--json", "--report", &page, "--csv", &seconds,
     ];
-    let ended = run(&[&targets[..], &SHORT].concat());
+    let ended = run(&[&targets[..], &LONG].concat());
     let told = document(&ended, 0);
     std::fs::write(&saved, &ended.stdout).unwrap();
 
@@ -170,6 +173,7 @@ fn what_cannot_be_compared_is_refused() {
         saved("large.json", &["--size", "1k"]),
     );
     run(&["compare", &small, &large]).failed(2, &["cannot be compared", "--size"]);
+    run(&["compare", &small, &small, "--fail-if", "p50>1ns"]).failed(1, &["p50 <= 1ns"]);
     run(&["compare", &small]).failed(2, &["small.json", "nothing to be held against it"]);
     run(&["compare", &small, "/nowhere.json"]).failed(2, &["/nowhere.json", "no such file"]);
 
@@ -191,6 +195,8 @@ fn what_cannot_be_compared_is_refused() {
     let twice = ["bench", &echo.tcp, &echo.tcp];
     run(&twice).failed(2, &["twice", "--control"]);
     run(&["bench", &echo.tcp, "--fail-if", "p99>+10%"]).failed(2, &["+10%", "--baseline"]);
+    run(&["bench", &echo.tcp, "--rounds", "2", "--jsonl"]).failed(2, &["--jsonl"]);
+    run(&["bench", &echo.tcp, "--baseline", &small, "--hdr", "x"]).failed(2, &["--hdr"]);
     run(&["bench", &echo.tcp, "--rounds", "0"]).failed(2, &["--rounds"]);
     run(&["bench", &echo.tcp, "--baseline", &large, "-d", "30ms"]).failed(2, &["--size"]);
 }

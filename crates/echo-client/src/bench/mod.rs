@@ -40,9 +40,9 @@ pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(),
     if let Some(moment) = config.start_at {
         wait(moment, interrupt)?;
     }
-    match (&config.find, &baseline, &targets[..]) {
-        (None, None, [target]) if config.rounds() == 1 => once(target, &config, files, interrupt),
-        _ => several(&targets, baseline, &config, &files, interrupt),
+    match config.is_one_run() {
+        true => once(&connect, &config, files, interrupt),
+        false => several(&targets, baseline, &config, &files, interrupt),
     }
 }
 

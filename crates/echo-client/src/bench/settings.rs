@@ -152,6 +152,15 @@ impl Bench {
         self.rounds.unwrap_or(if is_compared { 15 } else { 1 })
     }
 
+    /// Whether one run is all there is to do.
+    pub fn is_one_run(&self) -> bool {
+        self.rounds() == 1
+            && self.against.is_empty()
+            && !self.control
+            && self.baseline.is_none()
+            && self.find.is_none()
+    }
+
     /// All the targets, the first of which `connect` names; the last is the control where one is
     /// wanted.
     ///
@@ -262,8 +271,12 @@ impl Bench {
                 "--rounds 0 measures nothing; give at least 1",
             ),
             (
-                self.hdr.is_some() && (self.rounds() > 1 || self.baseline.is_some()),
-                "--hdr is the log of a run at one time; leave it, or --baseline and the rounds, out",
+                self.hdr.is_some() && self.find.is_none() && !self.is_one_run(),
+                "--hdr is the log of one run; leave out other targets, --rounds and --baseline",
+            ),
+            (
+                self.jsonl && !self.is_one_run(),
+                "--jsonl tells of one run; leave out other targets, --rounds, --baseline and --find",
             ),
             (
                 self.control && self.baseline.is_some(),

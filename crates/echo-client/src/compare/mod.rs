@@ -12,7 +12,7 @@ use echo_core::Failure;
 use echo_core::statistics::Pairing;
 
 use crate::output;
-use crate::report::{Files, Saved, Thresholds};
+use crate::report::{Files, Report, Saved, Thresholds};
 
 pub use comparison::Comparison;
 pub use text::Text;
@@ -80,9 +80,15 @@ pub fn run(config: Compare) -> Result<(), Failure> {
         true => Pairing::InTurn,
         false => Pairing::Apart,
     };
-    let targets = saved.into_iter().map(Saved::named).collect();
+    let thresholds = config.fail_if.unwrap_or_default();
+    let mut targets: Vec<Report> = saved.into_iter().map(Saved::named).collect();
+    for target in &mut targets[1..] {
+        for threshold in thresholds.own() {
+            target.decide(threshold, threshold.metric.of(target));
+        }
+    }
     let mut comparison = Comparison::of(targets, pairing, config.seed).map_err(Failure::usage)?;
-    comparison.judge(&config.fail_if.unwrap_or_default());
+    comparison.judge(&thresholds);
     let form = match (config.json, config.csv) {
         (true, _) => Form::Json,
         (_, true) => Form::Csv,

@@ -126,8 +126,15 @@ impl Thresholds {
 
     /// Applies to a run every condition about the run itself.
     pub fn judge(&self, report: &Report) -> Vec<Verdict> {
-        let own = self.0.iter().filter(|threshold| !threshold.is_change);
-        own.map(|threshold| threshold.judge(report)).collect()
+        self.own()
+            .map(|threshold| threshold.judge(report))
+            .collect()
+    }
+
+    /// The conditions about a run itself.
+    pub fn own(&self) -> impl Iterator<Item = Threshold> {
+        let conditions = self.0.iter().copied();
+        conditions.filter(|threshold| !threshold.is_change)
     }
 
     /// The conditions about what has changed since another run.
