@@ -100,11 +100,11 @@ fn text_page_and_rows_say_the_same_as_the_document() {
 
 #[test]
 fn single_runs_have_a_ratio_and_no_verdict() {
-    let (one, other) = (echo(), faulty(&["delay=2ms"]));
+    let (one, other) = (echo(), faulty(SLOW));
     let files = Scratch::new("single");
     let saved = [(&one, "one"), (&other, "other")].map(|(echo, label)| {
         let ended = run(&[
-            "bench", &echo.tcp, "--json", "-d", "100ms", "--warmup", "0", "--label", label,
+            "bench", &echo.tcp, "--json", "-c", "20", "--warmup", "0", "--label", label,
         ]);
         files.file(label, &ended.stdout)
     });
@@ -124,9 +124,9 @@ fn single_runs_have_a_ratio_and_no_verdict() {
 
 #[test]
 fn a_baseline_gates_a_run() {
-    let (fast, slow) = (echo(), faulty(&["delay=5ms"]));
+    let (fast, slow) = (echo(), faulty(SLOW));
     let files = Scratch::new("baseline");
-    let short = ["--json", "-d", "100ms", "--warmup", "0"];
+    let short = ["--json", "-c", "20", "--warmup", "0"];
     let saved = run(&[&["bench", &fast.tcp][..], &short].concat());
     let base = files.file("base.json", &saved.stdout);
     let gated = |target: &str, condition: &str| {
