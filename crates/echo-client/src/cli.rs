@@ -87,12 +87,34 @@ pub struct File {
 /// version too.
 pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap::Error> {
     let mut command = switches(Cli::command());
-    let matches = command.try_get_matches_from_mut(words).map_err(hinted)?;
+    let words: Vec<OsString> = words.collect();
+    let matches = command
+        .try_get_matches_from_mut(&words)
+        .map_err(|error| hinted(named(error, &words)))?;
     let keys = match matches.subcommand() {
         Some((name, matches)) => typed(matches, command.find_subcommand(name).unwrap_or(&command)),
         None => typed(&matches, &command),
     };
     Ok((Cli::from_arg_matches(&matches)?, keys))
+}
+
+/// The same error, of a subcommand that came too late and by its name: clap takes it for the target,
+/// and the word after it for a subcommand.
+fn named(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    let command = Cli::command();
+    let is_mode = |word: &&str| command.find_subcommand(word).is_some();
+    let late = words
+        .iter()
+        .skip(1)
+        .filter_map(|word| word.to_str())
+        .find(is_mode);
+    if let (Some(late), Some(ContextValue::String(_))) =
+        (late, error.get(ContextKind::InvalidSubcommand))
+    {
+        let late = ContextValue::String(late.to_owned());
+        error.insert(ContextKind::InvalidSubcommand, late);
+    }
+    error
 }
 
 /// The same error, with the hint that helps: where a word is in the wrong place, how to write it.
@@ -125,9 +147,12 @@ fn hinted(mut error: clap::Error) -> clap::Error {
     // Nobody who mistypes a flag means to send it.
     let stale = matches!(error.get(ContextKind::Suggested), Some(ContextValue::StyledStrs(tips))
         if tips.iter().any(|tip| tip.to_string().contains("as a value")));
-    if hint.is_some() || stale {
-        let hints = hint.into_iter().map(Into::into).collect();
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(hints));
+    if stale {
+        error.remove(ContextKind::Suggested);
+    }
+    if let Some(hint) = hint {
+        let hints = ContextValue::StyledStrs(vec![hint.into()]);
+        error.insert(ContextKind::Suggested, hints);
     }
     error
 }

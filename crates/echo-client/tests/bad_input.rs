@@ -111,6 +111,10 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["ping", "-u", "--new-connection"], &["--new-connection"]),
         (&["-u", "ping"], &["the subcommand goes first", "ping ..."]),
         (&["-W", "1s", "bench"], &["the subcommand goes first"]),
+        (
+            &["-u", "ping", "127.0.0.1:5346", "-c1"],
+            &["the subcommand 'ping'", "the subcommand goes first"],
+        ),
     ] {
         run(args).failed(2, words);
     }
@@ -122,6 +126,7 @@ fn nobody_is_told_to_send_a_flag_that_does_not_exist() {
         let ended = run(args);
         ended.failed(2, &["unexpected argument"]);
         assert!(!ended.stderr.contains("as a value"), "{ended:?}");
+        assert!(!ended.stderr.contains("\n\n\n"), "{ended:?}");
     }
 }
 
