@@ -61,6 +61,9 @@ impl Step {
 /// A line for each step, the knee and the rate that was found marked.
 impl fmt::Display for Curve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.steps.is_empty() {
+            return writeln!(f, "{}: no rate was tried to its end", self.condition);
+        }
         let time = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::short_time(ns as f64));
         writeln!(
             f,
@@ -94,7 +97,22 @@ impl fmt::Display for Curve {
                 format::rate(rate),
                 self.limit
             ),
-            None => writeln!(f, "not kept at any rate"),
+            None => writeln!(f, "not kept at any rate that was tried"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_cut_short_in_its_first_step_does_not_say_that_nothing_was_kept() {
+        let curve = Curve {
+            condition: "p99<5ms".to_owned(),
+            ..Curve::default()
+        };
+        let told = curve.to_string();
+        assert_eq!(told, "p99<5ms: no rate was tried to its end\n");
     }
 }
