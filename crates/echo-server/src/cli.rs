@@ -16,11 +16,11 @@ use crate::event::Level;
 #[command(
     name = "echo-server",
     version,
-    after_help = "Every option but --config can be set in the configuration file (`max-frame = \"1MiB\"`)\n\
-                  and in the environment (ECHO_MAX_FRAME=1MiB). Flags win over the environment,\n\
-                  the environment over the file.\n\n\
-                  Exit codes: 0 stopped as asked, 1 cannot listen or --exit-after was too early,\n\
-                  2 usage or configuration, 130 second interrupt."
+    after_help = "Every option but --config can be set in the configuration file \
+                  (max-frame = \"1MiB\") and in the environment (ECHO_MAX_FRAME=1MiB). Flags win over \
+                  the environment, the environment over the file.\n\n\
+                  Exit codes: 0 stopped as asked; 1 cannot listen, --exit-after was too early, or the \
+                  record is incomplete; 2 usage or configuration; 130 interrupted twice."
 )]
 pub struct Cli {
     #[command(flatten)]
