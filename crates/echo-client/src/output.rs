@@ -1,15 +1,12 @@
 //! Standard output: results only, a closed pipe is silent, a full disk is an error.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use echo_core::{Exit, Failure, Patient};
+use echo_core::{Exit, Failure, Patient, cause};
 use signal_hook::consts::SIGXFSZ;
-
-use crate::connection::cause;
-use crate::report::{self, Outcome, Report, Text};
 
 /// The program ends in silence: why it fails has been told already, or nobody reads standard
 /// output any more.
@@ -49,32 +46,6 @@ pub fn line(text: impl fmt::Display) -> io::Result<()> {
 /// Tells something beside the results, on standard error. Nobody is left to tell if that fails.
 pub fn note(text: impl fmt::Display) {
     let _ = writeln!(Patient(io::stderr().lock()), "{text}");
-}
-
-/// Prints a report as its document, or as text where it `has_text`, and says what the program
-/// ends with.
-///
-/// # Errors
-/// The run is no success, or standard output cannot be written.
-pub fn report(report: &Report, as_json: bool, has_text: bool) -> Result<(), Failure> {
-    match as_json {
-        true => line(report::json(report)).map_err(failure)?,
-        false if has_text => line(Text::to_fit(report)).map_err(failure)?,
-        false => {}
-    }
-    ended(&report.outcome, has_text && !as_json)
-}
-
-/// What the program ends with; a person who has just read why on a terminal is not told again.
-///
-/// # Errors
-/// The run is no success.
-pub fn ended(outcome: &Outcome, is_told: bool) -> Result<(), Failure> {
-    match outcome.failure() {
-        None => Ok(()),
-        Some(ended) if is_told && io::stdout().is_terminal() => Err(Failure::new(ended.exit, Told)),
-        Some(ended) => Err(ended),
-    }
 }
 
 /// What a failed write to standard output means for the program.

@@ -18,8 +18,7 @@ use crate::connection::Connect;
 use crate::engine::{self, Pace, Plan};
 use crate::interrupt::Interrupt;
 use crate::measure::{self, Results, Style, Watch};
-use crate::output;
-use crate::report::{Files, Mode, Outcome, Report, Saved};
+use crate::report::{self, Files, Mode, Outcome, Report, Saved};
 use start::Moment;
 
 pub use settings::Bench;
@@ -105,7 +104,7 @@ fn several(
     if let [report] = &mut reports[..] {
         files.write(report);
         // Where nothing was sent, the error says it all.
-        return output::report(report, config.json, report.counts.sent > 0);
+        return report::print(report, config.json, report.counts.sent > 0);
     }
     let comparison = Comparison::of(reports, pairing, config.seed);
     let mut comparison = comparison.map_err(Failure::usage)?;

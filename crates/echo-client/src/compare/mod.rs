@@ -12,7 +12,7 @@ use echo_core::Failure;
 use echo_core::statistics::Pairing;
 
 use crate::output;
-use crate::report::{Files, Report, Saved, Thresholds};
+use crate::report::{self, Files, Report, Saved, Thresholds};
 
 pub use comparison::Comparison;
 pub use text::Text;
@@ -110,5 +110,5 @@ pub fn show(mut comparison: Comparison, form: Form, files: &Files) -> Result<(),
         Form::Csv => comparison.csv(),
     };
     output::line(text).map_err(output::failure)?;
-    output::ended(&comparison.outcome, form == Form::Text)
+    report::ended(&comparison.outcome, form == Form::Text)
 }

@@ -68,7 +68,10 @@ impl ErrorKind {
             Io::HostUnreachable | Io::NetworkUnreachable | Io::NetworkDown => {
                 ErrorKind::Unreachable
             }
-            Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe => ErrorKind::Reset,
+            // A connection that was reset right after it was made is not connected.
+            Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::NotConnected => {
+                ErrorKind::Reset
+            }
             // On connect this says that every local port to that server is taken.
             Io::AddrNotAvailable | Io::OutOfMemory => ErrorKind::Exhausted,
             Io::AddrInUse => ErrorKind::Local,

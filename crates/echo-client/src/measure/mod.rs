@@ -86,5 +86,5 @@ pub fn run(
     if has_text && has_headline {
         output::line("").map_err(output::failure)?;
     }
-    output::report(&report, results.json, has_text)
+    report::print(&report, results.json, has_text)
 }

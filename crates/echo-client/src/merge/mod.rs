@@ -10,8 +10,7 @@ use echo_core::Failure;
 use echo_core::units::Timespan;
 
 use crate::connection::ErrorKind;
-use crate::output;
-use crate::report::{Ending, Fault, Files, Load, Machine, Report, Saved, Share, Thresholds};
+use crate::report::{self, Ending, Fault, Files, Load, Machine, Report, Saved, Share, Thresholds};
 
 /// Adds up what several machines have measured at the same time
 #[derive(Debug, Args)]
@@ -57,7 +56,7 @@ pub fn run(config: Merge) -> Result<(), Failure> {
         whole.outcome.fail(Fault::new(ErrorKind::Other, message));
     }
     files.write(&mut whole);
-    output::report(&whole, config.json, true)
+    report::print(&whole, config.json, true)
 }
 
 /// The whole of what the documents tell; how it ended is not decided yet.

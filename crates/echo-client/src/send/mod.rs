@@ -22,7 +22,7 @@ use crate::connection::{self, Connect, ErrorKind};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::Narrator;
 use crate::output;
-use crate::report::{Fault, Mode, Report, Thresholds};
+use crate::report::{self, Fault, Mode, Report, Thresholds};
 use show::Show;
 use source::Source;
 use watched::Watched;
@@ -149,7 +149,7 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
     count(&mut report, is_text);
     report.conclude(config.fail_if.as_ref(), stopped);
     // In text the echo itself is the result.
-    output::report(&report, config.json, false)
+    report::print(&report, config.json, false)
 }
 
 fn exchange(
