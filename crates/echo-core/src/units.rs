@@ -140,7 +140,10 @@ impl FromStr for Size {
             ))
         };
         let (number, unit) = Decimal::split(text).map_err(fail)?;
-        let scale = size_unit(unit).ok_or_else(|| fail(&format!("{unit:?} is no unit of size")))?;
+        let scale = size_unit(unit).ok_or_else(|| {
+            let meant = if unit == "m" { ", M is" } else { "" };
+            fail(&format!("{unit:?} is no unit of size{meant}"))
+        })?;
         number
             .times(scale)
             .and_then(|bytes| u64::try_from(bytes).ok())
@@ -333,5 +336,7 @@ mod tests {
             let error = text.parse::<Size>().unwrap_err().to_string();
             assert!(error.contains("64k"), "{text:?} gave {error:?}");
         }
+        let minutes = "64m".parse::<Size>().unwrap_err().to_string();
+        assert!(minutes.contains("M is"), "{minutes:?}");
     }
 }
