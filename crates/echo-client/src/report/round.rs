@@ -115,6 +115,9 @@ impl Figure {
         } else {
             ""
         };
+        if self == Figure::Rate && value >= 999.5 {
+            return format!("{} echoes/s", thousands(value.round() as u64));
+        }
         let (scaled, unit) = match self {
             Figure::Rate => (value, "echoes/s"),
             _ if value >= 999.95e6 => (value / 1e9, "s"),
