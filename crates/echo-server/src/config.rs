@@ -232,7 +232,8 @@ pub struct Settings {
     /// Listen here; may be given several times [default: 127.0.0.1:5346]
     ///
     /// `HOST:PORT` is TCP and UDP; `tcp://HOST:PORT`, `udp://HOST:PORT` and `unix:PATH` are one
-    /// of a kind. Port 0 lets the system choose. `[::]:PORT` takes IPv4 too.
+    /// of a kind, and `unix:@NAME` is in Linux's abstract namespace. Port 0 lets the system choose.
+    /// `[::]:PORT` takes IPv4 too.
     #[arg(long, value_name = "ENDPOINT", value_delimiter = ',',
           value_parser = OsStringValueParser::new().try_map(Endpoint::try_from))]
     pub listen: Option<Vec<Endpoint>>,

@@ -20,7 +20,7 @@ use crate::narrator::Narrator;
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Connection")]
 pub struct Connect {
-    /// HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
+    /// HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unix:@NAME
     #[arg(default_value_t, value_parser = OsStringValueParser::new().try_map(Endpoint::try_from))]
     pub target: Endpoint,
     /// Send datagrams over UDP instead of a TCP stream
