@@ -24,6 +24,10 @@ pub fn play(stage: &mut Stage, out: Terminal, lang: Lang, picture: Option<PathBu
     tell(out, &trace, lang)?;
     overview(out, &trace)?;
     let path = picture.unwrap_or_else(|| root().join("target/demo.svg"));
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)
+            .with_context(|| format!("cannot make the directory {}", dir.display()))?;
+    }
     fs::write(&path, picture::draw(&trace, MESSAGE, lang))
         .with_context(|| format!("cannot write the picture {}", path.display()))?;
     out.line(format!("  The picture of this run: {}", shown(&path)))?;
@@ -95,7 +99,7 @@ fn tell(out: Terminal, trace: &Trace, lang: Lang) -> Result<()> {
     let start = trace.rows.first().map_or(0, |seen| seen.step.time_unix_ns);
     out.line("")?;
     for line in stories[0].1.intro().lines() {
-        out.line(format!("  {line}"))?;
+        out.line(line)?;
     }
     for (number, seen) in (1..).zip(&trace.rows) {
         let story = stories.iter_mut().find(|(side, _)| *side == seen.side);
