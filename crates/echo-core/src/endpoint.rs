@@ -163,6 +163,9 @@ fn unix(path: FilePath) -> Result<Endpoint, ParseEndpointError> {
     if path.is_none() {
         return Err(bad("the path is missing; write unix:PATH"));
     }
+    if path.as_os_str() == "@" {
+        return Err(bad("the name is missing; write unix:@NAME"));
+    }
     if path.as_os_str().as_bytes().contains(&0) {
         return Err(bad("a path cannot hold a zero byte"));
     }
@@ -263,6 +266,7 @@ mod tests {
             ("local host:1", "no host name has"),
             ("http://localhost:1", "tcp://"),
             ("unix:", "unix:PATH"),
+            ("unix:@", "unix:@NAME"),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(remedy), "{text:?} gave {error:?}");

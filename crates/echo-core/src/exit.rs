@@ -1,7 +1,9 @@
 //! The exit codes both programs promise, and the error that carries one.
 
-use std::fmt;
 use std::process::ExitCode;
+use std::{fmt, io};
+
+use crate::cause;
 
 /// How a program ended, as its caller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +75,32 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
+        let links = self
+            .error
+            .chain()
+            .map(|link| match link.downcast_ref::<io::Error>() {
+                // Without the number that std appends.
+                Some(error) => cause(error),
+                None => link.to_string(),
+            });
+        f.write_str(&links.collect::<Vec<_>>().join(": "))
     }
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_without_the_numbers_of_the_system() {
+        let refused: io::Result<()> = Err(io::Error::from_raw_os_error(24));
+        let failure = Failure::bad(refused.context("cannot open it").unwrap_err());
+        let told = failure.to_string();
+        assert!(told.starts_with("cannot open it: "), "{told}");
+        assert!(!told.contains("os error"), "{told}");
+    }
+}

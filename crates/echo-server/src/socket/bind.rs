@@ -259,7 +259,8 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     }
     let found = (host, port).to_socket_addrs().map_err(|error| {
         format!(
-            "{host:?} could not be resolved: {error}; check the spelling, or give an IP address"
+            "{host:?} could not be resolved: {}; check the spelling, or give an IP address",
+            cause(&error)
         )
     })?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
