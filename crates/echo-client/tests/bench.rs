@@ -159,6 +159,20 @@ fn a_server_that_dies_for_good_ends_the_run() {
 }
 
 #[test]
+fn a_run_ends_though_its_time_is_up_before_each_connection_had_its_turn() {
+    let server = echo_on("127.0.0.1:0");
+    let address = server.addresses()[0].socket().unwrap().to_string();
+    for duration in ["4ms", "6ms", "8ms", "10ms", "12ms", "16ms", "24ms"] {
+        // Whether anything was measured is up to the machine.
+        let code = run(&[
+            "bench", &address, "-P", "400", "--warmup", "0", "-d", duration,
+        ])
+        .code;
+        assert!(code == Some(0) || code == Some(1), "{duration}: {code:?}");
+    }
+}
+
+#[test]
 fn a_server_that_restarts_is_found_again() {
     for options in [&["-r", "500"][..], &["-P", "3"], &["-P", "2", "-u"]] {
         let first = echo_on("127.0.0.1:0");

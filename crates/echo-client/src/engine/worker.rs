@@ -135,7 +135,7 @@ impl<'a> Worker<'a> {
         loop {
             let now = self.context.clock.now();
             self.look_around(now);
-            self.serve_idle(now);
+            self.serve_idle();
             let now = self.context.clock.now();
             if self.is_over(now) {
                 break;
@@ -234,13 +234,19 @@ impl<'a> Worker<'a> {
     }
 
     /// Gives the requests that are due to the flows that wait for them, in turn.
-    fn serve_idle(&mut self, now: u64) {
-        while self.pacer.is_due(now) {
+    fn serve_idle(&mut self) {
+        loop {
+            // Each at its own time: by that of the first, requests would stay due after the end,
+            // and the flows that wait for them would be asked for ever.
+            let now = self.context.clock.now();
+            if !self.pacer.is_due(now) {
+                return;
+            }
             let Some(index) = self.idle.pop_front() else {
                 return;
             };
             self.flows[index].is_idle = false;
-            self.fill(index);
+            self.fill_at(index, now);
         }
     }
 
@@ -312,7 +318,10 @@ impl<'a> Worker<'a> {
 
     /// Gives a connection as many requests as it has room for and are due, or opens it first.
     fn fill(&mut self, index: usize) {
-        let now = self.context.clock.now();
+        self.fill_at(index, self.context.clock.now());
+    }
+
+    fn fill_at(&mut self, index: usize, now: u64) {
         let flow = &mut self.flows[index];
         if self.plan.new_connection && flow.ledger.next() > flow.first {
             if flow.ledger.awaited() > 0 {
