@@ -49,7 +49,8 @@ impl Options {
     /// A run of two minutes, as a change must pass.
     pub fn short() -> Self {
         Options {
-            seed: None,
+            // The same sample each time: what it says depends on the change alone.
+            seed: Some(5346),
             minutes: 2.0,
             all: false,
             only: String::new(),
