@@ -108,8 +108,14 @@ proptest! {
         prop_assert!(!text.chars().any(char::is_control), "{text:?}");
         prop_assert_eq!(FilePath::from_text(&text), path);
         let typed = OsString::from_vec([b"unix:", &bytes[..]].concat());
-        let endpoint = Endpoint::try_from(typed).unwrap();
-        prop_assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+        // The abstract namespace has no name that is empty.
+        match (Endpoint::try_from(typed), &bytes[..]) {
+            (Err(_), b"@") => {}
+            (endpoint, _) => {
+                let endpoint = endpoint.unwrap();
+                prop_assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+            }
+        }
     }
 
     #[test]
