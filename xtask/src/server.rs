@@ -91,7 +91,8 @@ impl Server {
 
     /// The error of one that has ended, with exit code 1, though it was ready once.
     pub fn refused(self) -> Option<anyhow::Error> {
-        let finished = self.process.wait(Duration::ZERO).ok()?;
+        // It may have given back its memory, and not have ended yet.
+        let finished = self.process.wait(Duration::from_secs(1)).ok()?;
         let told = finished.status.code() == Some(1);
         told.then(|| Refused(finished).into())
     }
