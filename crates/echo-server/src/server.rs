@@ -23,6 +23,7 @@ use crate::shutdown::Shutdown;
 use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::listener::{Bound, Listener};
+use crate::thread::STACK;
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
 pub struct Server {
@@ -154,6 +155,7 @@ impl Server {
             };
             match thread::Builder::new()
                 .name(format!("worker-{index}"))
+                .stack_size(STACK)
                 .spawn(run)
             {
                 Ok(thread) => running.threads.push(thread),

@@ -5,6 +5,9 @@ use std::thread::JoinHandle;
 use anyhow::anyhow;
 use echo_core::{Failure, cause};
 
+/// Bytes of address space for the stack of each thread.
+pub const STACK: usize = 1 << 20;
+
 /// Starts a thread, which ends with the process if nobody waits for it.
 ///
 /// # Errors
@@ -15,6 +18,7 @@ pub fn start<T: Send + 'static>(
 ) -> Result<JoinHandle<T>, Failure> {
     let thread = std::thread::Builder::new()
         .name(name.to_owned())
+        .stack_size(STACK)
         .spawn(work);
     thread.map_err(|error| {
         Failure::bad(anyhow!(

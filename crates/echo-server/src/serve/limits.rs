@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::event::{Limit, PeerAddress, Stop};
 use crate::shutdown::Shutdown;
 use crate::socket::pipe::MAX_PIPES;
+use crate::thread::STACK;
 
 /// Descriptors that are opened now and then: a connection that is turned away, a socket to ask the
 /// system with, a list that it keeps.
@@ -19,6 +20,9 @@ const SPARE: usize = 4;
 
 /// What a connection costs that holds nothing: it itself, in a list that doubles, and its deadline.
 const CONNECTION: usize = 1 << 10;
+
+/// Threads that start beside the workers: of signals, the log and the record.
+const OTHER_THREADS: u64 = 3;
 
 /// The caps, and what is open now. Shared by all workers.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(crate) struct Limits {
     max_memory: usize,
     /// Bytes of all connections.
     memory: AtomicUsize,
+    /// How many those may be: `max_memory`, or less until what the system refused is made up for.
+    bound: AtomicUsize,
     /// Asked to stop once the last connection of `--max-total` has ended.
     shutdown: Shutdown,
 }
@@ -63,19 +69,22 @@ impl Limits {
             max => max,
         };
         // The rest is for all that is small, and could not be done without.
-        let most = memory / 4 * 3;
+        let stacks = (config.loops() as u64 + OTHER_THREADS) * STACK as u64;
+        let most = memory.saturating_sub(stacks) / 4 * 3;
         let max_memory = match config.max_memory.0 {
             0 => most,
             max => max.min(most),
         };
+        let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
         Ok(Arc::new(Limits {
             max_connections,
             max_per_ip: config.max_per_ip,
             left: config.total().map(|total| AtomicUsize::new(total.get())),
             open: AtomicUsize::new(0),
             per_ip: Mutex::default(),
-            max_memory: usize::try_from(max_memory).unwrap_or(usize::MAX),
+            max_memory,
             memory: AtomicUsize::new(0),
+            bound: AtomicUsize::new(max_memory),
             shutdown,
         }))
     }
@@ -123,9 +132,24 @@ impl Limits {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Whether connections hold more than they may.
-    pub(crate) fn is_over_memory(&self) -> bool {
-        self.memory.load(Ordering::Relaxed) > self.max_memory
+    /// How many bytes connections hold beyond what they may.
+    pub(crate) fn excess_memory(&self) -> Option<usize> {
+        let (held, bound) = (&self.memory, &self.bound);
+        let excess = held
+            .load(Ordering::Relaxed)
+            .checked_sub(bound.load(Ordering::Relaxed));
+        let excess = excess.filter(|bytes| *bytes > 0);
+        if excess.is_none() {
+            bound.store(self.max_memory, Ordering::Relaxed);
+        }
+        excess
+    }
+
+    /// Has a quarter of what is held given up, because the system gave no more: what is small and
+    /// could not be done without would find nothing next.
+    pub(crate) fn give_up_a_quarter(&self) {
+        let memory = self.memory.load(Ordering::Relaxed);
+        self.bound.store(memory / 4 * 3, Ordering::Relaxed);
     }
 
     /// What a peer counts against; `None` where nothing is counted.

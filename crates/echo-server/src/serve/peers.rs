@@ -1,5 +1,6 @@
 //! The peers of one worker: their turns and their deadlines, from hand-over to close.
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -162,7 +163,13 @@ impl Peers {
                 self.arm(key);
                 self.weigh(key);
             }
-            Err(reason) => self.close(key, reason),
+            Err(reason) => {
+                if reason == Reason::Failed(ErrorKind::OutOfMemory) {
+                    self.shared.limits.give_up_a_quarter();
+                }
+                self.close(key, reason);
+                self.relieve();
+            }
         }
     }
 
@@ -187,12 +194,15 @@ impl Peers {
     }
 
     /// While peers hold more than they may, ends the one that holds most. Where that is likely
-    /// another worker's, because all of its peers hold more than ours, it is asked to do so.
+    /// another worker's, because all of its peers hold more than ours, it is asked to do so; but
+    /// on a busy machine it may get no time, while ours, which hold nearly as much, take more.
     pub(crate) fn relieve(&mut self) {
-        while self.shared.limits.is_over_memory() {
-            let held = |index: &usize| self.shared.inboxes[*index].held.load(Ordering::Relaxed);
-            let most = (0..self.shared.inboxes.len()).max_by_key(held);
-            if let Some(other) = most.filter(|most| *most != self.index) {
+        while let Some(excess) = self.shared.limits.excess_memory() {
+            let sum = |index: usize| self.shared.inboxes[index].held.load(Ordering::Relaxed);
+            let most = (0..self.shared.inboxes.len()).max_by_key(|index| sum(*index));
+            if let Some(other) = most.filter(|most| *most != self.index)
+                && (excess < sum(other) / 8 || sum(self.index) < sum(other) / 2)
+            {
                 // Fails only when the worker is gone, and then it holds nothing.
                 let _: std::io::Result<()> = self.shared.inboxes[other].waker.wake();
                 return;

@@ -308,7 +308,7 @@ impl<'a> Simulation<'a> {
         let open = self.others.iter().filter(open).count();
         match self.shared.limits.open() {
             counted if counted != open => Err(format!("{counted} places are taken by {open}")),
-            _ if self.shared.limits.is_over_memory() => {
+            _ if self.shared.limits.excess_memory().is_some() => {
                 Err("peers hold no more than they may".to_owned())
             }
             _ if open > 0 && self.drain_until.is_some_and(|until| until < self.now) => {
