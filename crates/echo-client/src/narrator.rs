@@ -1,11 +1,10 @@
-//! Tells each socket call, for `--explain`, in the order in which they began.
+//! Tells each socket call, for `--explain`, once it has ended.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use echo_explain::{Audience, Call, Explain, Lang, Step, Story, Trouble, Witness};
+use echo_explain::{Audience, Call, Explain, Lang, Story, Trouble, Witness};
 
 use crate::output;
 
@@ -19,21 +18,6 @@ struct State {
     story: Story,
     explain: Explain,
     colour: bool,
-    /// Calls that have begun and have not been told, in order. A reader may return before the
-    /// writer whose bytes it returns: its call then waits here.
-    calls: VecDeque<Option<Ended>>,
-    /// The number of the first of them.
-    first: usize,
-}
-
-/// What came of a call that has ended. `None`: nothing worth telling.
-type Ended = Option<Step>;
-
-/// A call that has begun.
-pub struct Begun<'a> {
-    state: Option<&'a Mutex<State>>,
-    number: usize,
-    time: SystemTime,
 }
 
 impl Narrator {
@@ -51,122 +35,43 @@ impl Narrator {
             story,
             explain,
             colour,
-            calls: VecDeque::new(),
-            first: 0,
         }))))
-    }
-
-    /// A call begins now. One that waits for the other side is taken to begin when that has come:
-    /// what it waited for came before.
-    pub fn begin(&self) -> Begun<'_> {
-        let state = self.0.as_deref();
-        let number = state.map_or(0, |state| {
-            let mut state = lock(state);
-            state.calls.push_back(None);
-            state.first + state.calls.len() - 1
-        });
-        Begun {
-            state,
-            number,
-            time: SystemTime::now(),
-        }
     }
 }
 
-impl Begun<'_> {
-    /// The call was made on `socket`. `call` gets what it returned; one that only ran into its
-    /// limit of time is not told.
-    pub fn ended<T: Copy + Default>(
-        self,
+impl Audience for Narrator {
+    type Begun = SystemTime;
+
+    /// A call begins now. One that waits for the other side is taken to begin when that has come:
+    /// what it waited for came before.
+    fn begin(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// One that only found nothing to do is not told.
+    fn ended<T: Copy + Default>(
+        &self,
+        begun: SystemTime,
         socket: i32,
         outcome: &io::Result<T>,
         call: impl FnOnce(T) -> Call,
     ) {
         use io::ErrorKind::{Interrupted, WouldBlock};
-        let Some(state) = self.state else { return };
+        let Some(state) = &self.0 else { return };
         let (value, error) = match outcome {
             Ok(value) => (*value, None),
             Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => return,
             Err(error) => (T::default(), Some(Trouble::of(error))),
         };
-        let mut state = lock(state);
-        let step = state.witness.step(self.time, socket, call(value), error);
-        state.ended(self.number, Some(step));
-    }
-}
-
-impl Audience for Narrator {
-    type Begun<'a> = Begun<'a>;
-
-    fn begin(&self) -> Begun<'_> {
-        Narrator::begin(self)
-    }
-
-    fn ended<T: Copy + Default>(
-        &self,
-        begun: Begun<'_>,
-        socket: i32,
-        outcome: &io::Result<T>,
-        call: impl FnOnce(T) -> Call,
-    ) {
-        begun.ended(socket, outcome, call);
-    }
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if let Some(state) = self.state {
-            lock(state).ended(self.number, None);
-        }
-    }
-}
-
-impl State {
-    /// Takes note of an end, of which only the first counts, and tells what is next.
-    fn ended(&mut self, number: usize, ended: Ended) {
-        let waiting = number.checked_sub(self.first);
-        if let Some(slot) = waiting.and_then(|at| self.calls.get_mut(at)) {
-            slot.get_or_insert(ended);
-        }
-        while let Some(Some(_)) = self.calls.front() {
-            self.first += 1;
-            if let Some(Some(Some(step))) = self.calls.pop_front() {
-                self.tell(&step);
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = state.witness.step(begun, socket, call(value), error);
+        output::note(match state.explain {
+            // A step has no map whose keys are not text, which is all that JSON cannot hold.
+            Explain::Json => serde_json::to_string(&step).unwrap_or_default(),
+            _ => {
+                let telling = state.story.tell(&step);
+                telling.paragraph(state.colour)
             }
-        }
-    }
-
-    fn tell(&mut self, step: &Step) {
-        match self.explain {
-            Explain::Json => {
-                // A step has no map whose keys are not text, which is all that JSON cannot hold.
-                output::note(serde_json::to_string(step).unwrap_or_default());
-            }
-            _ => output::note(self.story.tell(step).paragraph(self.colour)),
-        }
-    }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calls_are_told_in_the_order_in_which_they_began() {
-        let narrator = Narrator::new(Explain::Json, Lang::En, false);
-        let (first, second, third) = (narrator.begin(), narrator.begin(), narrator.begin());
-        let waiting = || lock(narrator.0.as_deref().unwrap()).calls.len();
-        third.ended(3, &Ok(()), |()| Call::Close);
-        assert_eq!(waiting(), 3);
-        first.ended(3, &Err::<(), _>(io::ErrorKind::WouldBlock.into()), |()| {
-            Call::Close
         });
-        assert_eq!(waiting(), 2, "what came to nothing holds nobody up");
-        drop(second);
-        assert_eq!(waiting(), 0);
     }
 }

@@ -14,17 +14,15 @@ use crate::{Call, Family, SocketKind};
 /// Whom calls are told to.
 pub trait Audience {
     /// A call that has begun.
-    type Begun<'a>
-    where
-        Self: 'a;
+    type Begun;
 
     /// A call begins now.
-    fn begin(&self) -> Self::Begun<'_>;
+    fn begin(&self) -> Self::Begun;
 
     /// It was made on `socket`, and `call` gets what it returned.
     fn ended<T: Copy + Default>(
         &self,
-        begun: Self::Begun<'_>,
+        begun: Self::Begun,
         socket: i32,
         outcome: &io::Result<T>,
         call: impl FnOnce(T) -> Call,
@@ -118,7 +116,7 @@ impl<'a, A: Audience> Opening<'a, A> {
         self.socket.take().expect("it is here until it is ready")
     }
 
-    fn ended(&self, begun: A::Begun<'_>, outcome: &io::Result<()>, call: impl FnOnce() -> Call) {
+    fn ended(&self, begun: A::Begun, outcome: &io::Result<()>, call: impl FnOnce() -> Call) {
         let socket = self.socket().as_raw_fd();
         self.audience.ended(begun, socket, outcome, |()| call());
     }

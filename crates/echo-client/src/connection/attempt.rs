@@ -3,17 +3,16 @@
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use echo_core::Address;
-use echo_explain::{Call, Opening};
+use echo_explain::Opening;
 use rustix::event::{PollFd, PollFlags};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::error::lacks_zone;
 use super::opening::{self, Pending};
-use super::{Connect, Connection, LocalAddress, Socket, cause, ends};
+use super::{Connect, Connection, LocalAddress, Watched, cause, ends};
 use crate::wire::echo;
 use crate::wire::message::Message;
 
@@ -45,7 +44,7 @@ pub(super) struct Attempt<'a> {
 enum Stage<'a> {
     Connecting(Pending<'a>),
     /// What was asked, so far as it has not come back.
-    Asked(Socket, Vec<u8>),
+    Asked(Watched, Vec<u8>),
     Over,
 }
 
@@ -119,7 +118,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Asks for an echo.
-    fn ask(&mut self, socket: Socket) -> io::Result<()> {
+    fn ask(&mut self, mut socket: Watched) -> io::Result<()> {
         let question = match self.address {
             Address::Udp(_) => {
                 let mut datagram = vec![0; echo::HEADER_LEN];
@@ -135,29 +134,15 @@ impl<'a> Attempt<'a> {
                 bytes
             }
         };
-        socket.set_nonblocking(true)?;
-        let call = self.config.narrator.begin();
-        let outcome = (&socket).write(&question);
-        let offered_bytes = question.len() as u64;
-        call.ended(socket.as_raw_fd(), &outcome, |len| Call::Send {
-            sent_bytes: len as u64,
-            offered_bytes,
-        });
-        outcome?;
+        socket.write_all(&question)?;
         self.stage = Stage::Asked(socket, question);
         Ok(())
     }
 
     /// Hears what comes back, of which this is `left`.
-    fn hear(&mut self, socket: Socket, mut left: Vec<u8>) -> io::Result<Option<Connection>> {
+    fn hear(&mut self, mut socket: Watched, mut left: Vec<u8>) -> io::Result<Option<Connection>> {
         let mut buffer = [0; 2 * echo::HEADER_LEN];
-        let outcome = (&socket).read(&mut buffer);
-        let call = self.config.narrator.begin();
-        call.ended(socket.as_raw_fd(), &outcome, |len| Call::Receive {
-            received_bytes: len as u64,
-            room_bytes: buffer.len() as u64,
-        });
-        match outcome.map(|len| &buffer[..len]) {
+        match socket.read(&mut buffer).map(|len| &buffer[..len]) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             Err(_) => {}
             Ok(answer) if let Address::Udp(_) = self.address => {
@@ -175,14 +160,13 @@ impl<'a> Attempt<'a> {
             }
         }
         if left.is_empty() {
-            socket.set_nonblocking(false)?;
             return Ok(Some(self.taken(socket)));
         }
         self.stage = Stage::Asked(socket, left);
         Ok(None)
     }
 
-    fn taken(&self, socket: Socket) -> Connection {
+    fn taken(&self, socket: Watched) -> Connection {
         Connection {
             socket,
             remote: self.address.clone(),
@@ -236,12 +220,12 @@ fn not_ours(local: SocketAddr, cause: impl std::fmt::Display) -> io::Error {
 /// `socket`, or one that is not connected to itself. Where nobody listens on a port from which the
 /// system chooses ports for clients, it may choose that one: what is sent then comes back, from
 /// nobody (RFC 9293, section 3.5, a simultaneous open with itself).
-fn other_than_itself(config: &Connect, address: &Address, socket: Socket) -> io::Result<Socket> {
+fn other_than_itself(config: &Connect, address: &Address, socket: Watched) -> io::Result<Watched> {
     // Kept open, so that their port is not chosen again.
     let mut selves = Vec::new();
     let mut socket = socket;
     for _ in 0..CHOICES {
-        if ends(&socket).is_none_or(|[us, them]| us != them) {
+        if ends(socket.socket()).is_none_or(|[us, them]| us != them) {
             return Ok(socket);
         }
         if let Some(LocalAddress(local)) = config.bind

@@ -7,6 +7,7 @@ mod patience;
 mod race;
 mod resolve;
 mod settings;
+mod watched;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,8 +17,10 @@ pub use echo_core::{Address, cause};
 pub use error::{ConnectError, ErrorKind};
 use patience::Patience;
 pub use patience::TICK;
+use rustix::event::{PollFd, Timespec, poll};
 pub use settings::{Color, Connect, Family, LocalAddress};
-pub use socket2::Socket;
+use socket2::Socket;
+pub use watched::Watched;
 
 use crate::interrupt::Interrupt;
 use attempt::Ask;
@@ -27,9 +30,9 @@ use resolve::resolve;
 /// A socket and what it is connected to.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket, blocking. UDP is connected too: it then hears of ICMP errors, and from no one
+    /// The socket, which does not block. UDP is connected too: it then hears of ICMP errors, and from no one
     /// else. A read receives one datagram, and a write sends one.
-    pub socket: Socket,
+    pub socket: Watched,
     /// The server's end.
     pub remote: Address,
     /// How long connecting took: one round trip for TCP.
@@ -117,6 +120,13 @@ fn try_once(
     race(config, &addresses, ask, interrupt)
 }
 
+/// Waits until one of these is ready, for `limit` at most. What interrupts it only means that who
+/// waits looks sooner.
+pub fn wait(sockets: &mut [PollFd<'_>], limit: Duration) {
+    let limit = Timespec::try_from(limit).ok();
+    let _: rustix::io::Result<usize> = poll(sockets, limit.as_ref());
+}
+
 /// Our end and the other, of a connected socket that has an address and a port.
 fn ends(socket: &Socket) -> Option<[SocketAddr; 2]> {
     let (us, them) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
@@ -126,7 +136,7 @@ fn ends(socket: &Socket) -> Option<[SocketAddr; 2]> {
 impl Connection {
     /// Both ends, as `tcp 127.0.0.1:40000 <-> 127.0.0.1:5346`.
     pub fn ends(&self) -> String {
-        match ends(&self.socket) {
+        match ends(self.socket.socket()) {
             Some([local, remote]) => {
                 let transport = self.remote.transport();
                 format!("{transport} {} <-> {}", Zoned(local), Zoned(remote))
@@ -140,7 +150,7 @@ impl Connection {
     pub fn congestion_control(&self) -> Option<String> {
         #[cfg(target_os = "linux")]
         {
-            let name = self.socket.tcp_congestion().ok()?;
+            let name = self.socket.socket().tcp_congestion().ok()?;
             let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
             String::from_utf8(name[..end].to_vec()).ok()
         }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::SystemTime;
 
-use echo_explain::{Call, Opening, end};
+use echo_explain::{Audience, Call, Opening, end};
 use rustix::io::Errno;
-use socket2::{SockAddr, Socket};
+use socket2::SockAddr;
 
-use crate::narrator::{Begun, Narrator};
+use super::Watched;
+use crate::narrator::Narrator;
 
 /// Begins to connect a socket. From here on it does not block.
 pub(super) fn connect<'a>(
@@ -17,7 +19,8 @@ pub(super) fn connect<'a>(
 ) -> io::Result<Pending<'a>> {
     opening.socket().set_nonblocking(true)?;
     let mut pending = Pending {
-        call: narrator.begin(),
+        begun: narrator.begin(),
+        narrator,
         opening,
         peer,
         is_connected: false,
@@ -33,7 +36,8 @@ pub(super) fn connect<'a>(
 /// A socket that is being connected.
 pub(super) struct Pending<'a> {
     opening: Opening<'a, Narrator>,
-    call: Begun<'a>,
+    narrator: &'a Narrator,
+    begun: SystemTime,
     peer: SockAddr,
     is_connected: bool,
 }
@@ -68,18 +72,17 @@ impl Pending<'_> {
         Ok(self.is_connected)
     }
 
-    /// Tells what came of it, and returns the socket, which blocks again; unless it is connected,
-    /// it is closed.
-    pub(super) fn end(self, outcome: io::Result<()>) -> io::Result<Socket> {
+    /// Tells what came of it, and returns the socket; unless it is connected, it is closed.
+    pub(super) fn end(self, outcome: io::Result<()>) -> io::Result<Watched> {
         let opening = &self.opening;
-        self.call
-            .ended(opening.socket().as_raw_fd(), &outcome, |()| Call::Connect {
+        let number = opening.socket().as_raw_fd();
+        self.narrator
+            .ended(self.begun, number, &outcome, |()| Call::Connect {
                 local: opening.local(),
                 peer: end(&self.peer),
             });
         outcome?;
-        opening.socket().set_nonblocking(false)?;
-        Ok(self.opening.ready())
+        Ok(Watched::new(self.opening.ready(), self.narrator))
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use echo_core::Address;
 use echo_core::units::Timespan;
-use rustix::event::{Timespec, poll};
 
 use super::attempt::{Ask, Attempt, open};
 use super::{Connect, ConnectError, Connection, TICK};
@@ -125,9 +124,7 @@ fn alternating(addresses: &[Address]) -> VecDeque<&Address> {
 /// Waits until a socket is ready, `left` at most. Says of each whether it is.
 fn wait(attempts: &[Attempt<'_>], left: Duration) -> Vec<bool> {
     let mut sockets: Vec<_> = attempts.iter().filter_map(Attempt::poll).collect();
-    let left = Timespec::try_from(left).ok();
-    // An interruption only means that it is looked at sooner.
-    let _: rustix::io::Result<usize> = poll(&mut sockets, left.as_ref());
+    super::wait(&mut sockets, left);
     let mut ready = sockets.iter().map(|socket| !socket.revents().is_empty());
     let is_ready = |attempt: &Attempt<'_>| attempt.poll().is_some() && ready.next() == Some(true);
     attempts.iter().map(is_ready).collect()

@@ -188,7 +188,7 @@ impl Run<'_> {
         let mut flows = Vec::new();
         for connection in connections {
             context.connected(connection.elapsed, connection.ends());
-            let socket = Socket::new(connection.socket)?;
+            let socket = Socket::new(connection.socket);
             socket.prepare(plan.window());
             let timeout = nanos(plan.connect.timeout.0);
             let mut flow = Flow::new(socket, self.transport(), timeout);

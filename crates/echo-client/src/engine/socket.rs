@@ -16,17 +16,16 @@ use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Type;
 
-use crate::connection;
+use crate::connection::Watched;
 
 /// A connected socket; one system call a method.
 #[derive(Debug)]
-pub struct Socket(connection::Socket);
+pub struct Socket(socket2::Socket);
 
 impl Socket {
-    /// Takes over a blocking socket.
-    pub fn new(socket: connection::Socket) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        Ok(Socket(socket))
+    /// Takes over a connection's socket.
+    pub fn new(socket: Watched) -> Self {
+        Socket(socket.into_inner())
     }
 
     /// Has the poll tell, once for each change, when it can be read or written again.

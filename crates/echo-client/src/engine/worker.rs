@@ -490,7 +490,7 @@ impl<'a> Worker<'a> {
     fn adopt(&mut self, index: usize, connection: Connection) -> io::Result<()> {
         let ends = connection.ends();
         self.remotes[index] = connection.remote.clone();
-        let socket = Socket::new(connection.socket)?;
+        let socket = Socket::new(connection.socket);
         socket.prepare(self.plan.window());
         self.wait.register(&socket, index)?;
         self.context.connected(connection.elapsed, ends);

@@ -5,7 +5,6 @@ mod difference;
 mod show;
 mod source;
 mod stream;
-mod watched;
 mod window;
 
 use std::io::IsTerminal;
@@ -18,14 +17,13 @@ use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
-use crate::connection::{self, Connect, ErrorKind};
+use crate::connection::{self, Connect, Connection, ErrorKind};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::Narrator;
 use crate::output;
 use crate::report::{self, Fault, Mode, Report, Thresholds};
 use show::Show;
 use source::Source;
-use watched::Watched;
 
 /// What is sent when nothing else is given: the tutorial's message.
 pub const DEFAULT_MESSAGE: &str = "Hello world! This is an echo server made with Rust.";
@@ -169,15 +167,20 @@ fn exchange(
         return datagram::exchange(connect, source, show, report, interrupt);
     }
     let connection = connection::connect(connect, interrupt).map_err(Fault::from)?;
+    connected(&connection, connect, report);
+    let peer = connection.remote.to_string();
+    let socket = connection.socket;
+    stream::exchange(socket, peer, options, source, show, report, interrupt)
+}
+
+/// There is a connection.
+fn connected(connection: &Connection, connect: &Connect, report: &mut Report) {
     if connect.verbose {
         output::note(format_args!("connected {}", connection.ends()));
     }
     report.target.found(&connection.remote);
     report.environment.congestion_control = connection.congestion_control();
     report.counts.connections = 1;
-    let socket = Watched::new(connection.socket, &connect.narrator);
-    let peer = connection.remote.to_string();
-    stream::exchange(socket, peer, options, source, show, report, interrupt)
 }
 
 /// Counts the whole as one request, of which a text's round trip is known: a stream's would be

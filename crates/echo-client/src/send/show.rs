@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::Failure;
 use echo_core::escape::Escaped;
-use echo_core::framing::{Framing, HEADER_LEN};
+use echo_core::framing::Framing;
 
 use super::Send;
 use super::source::Source;
@@ -45,7 +45,7 @@ pub struct Show {
     /// How long a file is.
     total: Option<u64>,
     is_stream: bool,
-    headers: Headers,
+    has_headers: bool,
     /// Nothing that differs from what was sent has been taken.
     is_identical: bool,
     /// The start of what has not been shown yet, and how many bytes that is.
@@ -68,7 +68,7 @@ impl Show {
                 .len
                 .filter(|_| !config.raw || !io::stdout().is_terminal()),
             is_stream: source.is_stream,
-            headers: Headers::new(framing),
+            has_headers: framing == Framing::Length,
             is_identical: true,
             pending: Vec::new(),
             count: 0,
@@ -76,12 +76,21 @@ impl Show {
         }
     }
 
-    /// Takes the next bytes of the echo, which are what was sent, headers included.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut rest = bytes;
-        while let Some(payload) = self.headers.next(&mut rest) {
-            self.payload(payload)?;
+    /// Takes the next payload of the echo, which is what was sent.
+    pub fn take(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        if self.is_silent {
+            return Ok(());
         }
+        if self.raw {
+            return output::bytes(payload).map_err(output::failure);
+        }
+        self.count += payload.len() as u64;
+        let room = match self.is_stream {
+            true => SHOWN.saturating_sub(self.pending.len()),
+            false => payload.len(),
+        };
+        self.pending
+            .extend_from_slice(&payload[..room.min(payload.len())]);
         Ok(())
     }
 
@@ -107,27 +116,10 @@ impl Show {
     /// from there on, since nobody knows what is payload.
     pub fn unexpected(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.is_identical = false;
-        if self.headers.framing != Framing::Length {
-            self.payload(bytes)?;
+        if !self.has_headers {
+            self.take(bytes)?;
         }
         self.end_early()
-    }
-
-    fn payload(&mut self, payload: &[u8]) -> Result<(), Failure> {
-        if self.is_silent {
-            return Ok(());
-        }
-        if self.raw {
-            return output::bytes(payload).map_err(output::failure);
-        }
-        self.count += payload.len() as u64;
-        let room = match self.is_stream {
-            true => SHOWN.saturating_sub(self.pending.len()),
-            false => payload.len(),
-        };
-        self.pending
-            .extend_from_slice(&payload[..room.min(payload.len())]);
-        Ok(())
     }
 
     /// Nothing is on its way: shows a stream's echo so far, for those who type.
@@ -172,70 +164,5 @@ impl Show {
         self.has_shown = true;
         self.is_slow |= self.progress.clear();
         output::line(line).map_err(output::failure)
-    }
-}
-
-/// Strips the headers of `length` from a stream of frames that are known to be well formed.
-struct Headers {
-    framing: Framing,
-    header: [u8; HEADER_LEN],
-    held: usize,
-    payload_left: usize,
-}
-
-impl Headers {
-    fn new(framing: Framing) -> Self {
-        Headers {
-            framing,
-            header: [0; HEADER_LEN],
-            held: 0,
-            payload_left: 0,
-        }
-    }
-
-    /// The next payload bytes at the front of `rest`, which moves on past them.
-    fn next<'a>(&mut self, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-        if self.framing != Framing::Length {
-            let all = std::mem::take(rest);
-            return (!all.is_empty()).then_some(all);
-        }
-        while self.payload_left == 0 {
-            let (&byte, after) = rest.split_first()?;
-            *rest = after;
-            self.header[self.held] = byte;
-            self.held += 1;
-            if self.held == HEADER_LEN {
-                self.held = 0;
-                self.payload_left = u32::from_be_bytes(self.header) as usize;
-            }
-        }
-        let len = self.payload_left.min(rest.len());
-        let (payload, after) = rest.split_at(len);
-        *rest = after;
-        self.payload_left -= len;
-        (len > 0).then_some(payload)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_stripped_at_every_split_point() {
-        let mut frames = Vec::new();
-        for payload in [&b"ab"[..], b"", b"cde"] {
-            Framing::Length.encode(payload, &mut frames).unwrap();
-        }
-        for split in 0..=frames.len() {
-            let mut headers = Headers::new(Framing::Length);
-            let mut payload = Vec::new();
-            for mut part in [&frames[..split], &frames[split..]] {
-                while let Some(bytes) = headers.next(&mut part) {
-                    payload.extend_from_slice(bytes);
-                }
-            }
-            assert_eq!(payload, b"abcde", "split at {split}");
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! What is sent, cut into frames as it is read.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 
 use anyhow::anyhow;
 use echo_core::framing::{Decoder, FrameError, Framing};
@@ -23,112 +24,136 @@ pub struct Source {
     pub is_stream: bool,
     /// How long a file is.
     pub len: Option<u64>,
-    reader: Box<dyn Read + std::marker::Send>,
+    /// A text that has not been sent.
+    text: Option<Vec<u8>>,
+    /// What is not read to its end.
+    file: Option<Patient<File>>,
     framing: Framing,
-    chunk: usize,
     decoder: Decoder,
+    buffer: Vec<u8>,
     /// Where the next piece starts in the stream of sent bytes.
     offset: u64,
     /// Where the last complete frame ends.
     complete: u64,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Nothing has been read yet of a text, which makes a frame even when it is empty.
-    Fresh,
-    Reading,
-    Ended,
 }
 
 /// Bytes to send, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Piece {
-    /// The bytes, with a length header where the framing has one.
+    /// The bytes, framed.
     pub bytes: Vec<u8>,
+    /// How many of them come before the payload: a length, or the line end that the input lacked.
+    pub header: usize,
     /// Once the server has these, it owes the echo of everything up to this offset: a server
     /// that frames holds an incomplete line back.
     pub due: u64,
-    /// Whether this is the line end that the input lacked.
-    pub is_padding: bool,
 }
 
 impl Source {
     /// Opens what `config` says to send. A file that cannot be read is a usage error.
     pub fn open(config: &Send, connect: &Connect) -> Result<Self, Failure> {
+        let mut source = Source::empty(connect);
         if !config.file.is_none() {
             let name = config.file.to_string();
-            let file = File::open(&config.file)
-                .and_then(|file| match file.metadata()?.is_dir() {
-                    true => Err(io::ErrorKind::IsADirectory.into()),
-                    false => Ok(file),
-                })
-                .map_err(|error| {
-                    let cause = cause(&error);
-                    Failure::usage(anyhow!("cannot read {name}: {cause}; check --file"))
-                })?;
-            // What is no regular file says nothing of its length.
-            let data = file.metadata().ok().filter(|data| data.is_file());
-            return Ok(Source {
-                len: data.map(|data| data.len()),
-                ..Source::stream(name, Box::new(file), connect)
+            let file = File::open(&config.file).and_then(|file| Ok((file.metadata()?, file)));
+            let file = file.and_then(|(data, file)| match data.is_dir() {
+                true => Err(io::ErrorKind::IsADirectory.into()),
+                false => Ok((data, file)),
             });
+            let (data, file) = file.map_err(|error| {
+                let cause = cause(&error);
+                Failure::usage(anyhow!("cannot read {name}: {cause}; check --file"))
+            })?;
+            // What is no regular file says nothing of its length.
+            source.len = data.is_file().then_some(data.len());
+            (source.name, source.file) = (name, Some(Patient(file)));
+        } else if config.message == "-" {
+            source.name = "standard input".to_owned();
+            // Not buffered, for a poll does not know of what a buffer holds.
+            let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
+                let cause = cause(&error);
+                Failure::bad(anyhow!(
+                    "cannot read standard input: {cause}; raise the limit of open files (ulimit -n)"
+                ))
+            })?;
+            source.file = Some(Patient(stdin.into()));
+        } else {
+            let (len, max) = (config.message.len() as u64, connect.max_frame.0);
+            if connect.framing == Framing::Length && len > max {
+                return Err(Failure::usage(too_long(FrameError::TooLong { len, max })));
+            }
+            source.text = Some(config.message.clone().into_bytes());
         }
-        if config.message == "-" {
-            let name = "standard input".to_owned();
-            return Ok(Source::stream(
-                name,
-                Box::new(Patient(io::stdin())),
-                connect,
-            ));
-        }
-        let max = connect.max_frame.0;
-        let len = config.message.len() as u64;
-        if connect.framing == Framing::Length && len > max {
-            return Err(Failure::usage(too_long(FrameError::TooLong { len, max })));
-        }
-        let mut source = Source::stream(
-            "the message".to_owned(),
-            Box::new(Cursor::new(config.message.clone().into_bytes())),
-            connect,
-        );
-        source.is_stream = false;
-        source.state = State::Fresh;
-        // One text is one frame, however long.
-        source.chunk = config.message.len().max(1);
+        source.is_stream = source.text.is_none();
         Ok(source)
     }
 
-    fn stream(name: String, reader: Box<dyn Read + std::marker::Send>, connect: &Connect) -> Self {
+    fn empty(connect: &Connect) -> Self {
         let max = connect.max_frame.0;
         let chunk = match connect.framing {
             Framing::Length => CHUNK.min(usize::try_from(max).unwrap_or(CHUNK)).max(1),
             _ => CHUNK,
         };
         Source {
-            name,
+            name: "the message".to_owned(),
             is_stream: true,
             len: None,
-            reader,
+            text: None,
+            file: None,
             framing: connect.framing,
-            chunk,
             decoder: Decoder::new(connect.framing, max),
+            buffer: vec![0; chunk],
             offset: 0,
             complete: 0,
-            state: State::Reading,
         }
     }
 
-    /// The next bytes to send, or `None` at the end. Waits for input no longer than it must: what
-    /// one read returns is sent at once.
+    /// What to wait for before [`Source::next`]; `None` where it has the next piece at hand.
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref().map(|Patient(file)| file)
+    }
+
+    /// The next bytes to send, or `None` at the end: what one read returns.
     pub fn next(&mut self) -> Result<Option<Piece>, Trouble> {
-        if self.state == State::Ended {
+        let (payload, is_text) = match self.text.take() {
+            // One text is one frame, however long, and even when it is empty.
+            Some(text) => (text, true),
+            None => (self.read()?, false),
+        };
+        let is_unfinished = self.framing == Framing::Lines && self.decoder.held() > 0;
+        if payload.is_empty() && !is_text && !is_unfinished {
             return Ok(None);
         }
-        let mut bytes = vec![0; self.chunk];
+        let len = payload.len();
+        let mut bytes = Vec::new();
+        match self.framing {
+            Framing::Raw | Framing::Lines if len > 0 => bytes = payload,
+            framing => framing
+                .encode(&payload, &mut bytes)
+                .map_err(|error| Failure::usage(too_long(error)))?,
+        }
+        let decoded = self.decoder.push(&bytes);
+        if let Some(error) = decoded.error {
+            return Err(Failure::usage(too_long(error)).into());
+        }
+        if decoded.complete > 0 {
+            self.complete = self.offset + decoded.complete as u64;
+        }
+        self.offset += bytes.len() as u64;
+        Ok(Some(Piece {
+            header: bytes.len() - len,
+            bytes,
+            due: self.complete,
+        }))
+    }
+
+    /// What a read returns; nothing at the end.
+    fn read(&mut self) -> Result<Vec<u8>, Fault> {
+        let Some(file) = &mut self.file else {
+            return Ok(Vec::new());
+        };
         let read = loop {
-            match self.reader.read(&mut bytes) {
+            match file.read(&mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result,
             }
@@ -137,40 +162,10 @@ impl Source {
             let message = format!("cannot read {}: {}", self.name, cause(&error));
             Fault::new(ErrorKind::File, message)
         })?;
-        bytes.truncate(len);
-        let fresh = std::mem::replace(&mut self.state, State::Reading) == State::Fresh;
         if len == 0 {
-            self.state = State::Ended;
-            let unfinished = self.framing == Framing::Lines && self.decoder.held() > 0;
-            if !unfinished && !fresh {
-                return Ok(None);
-            }
+            self.file = None;
         }
-        let mut framed = Vec::new();
-        match self.framing {
-            Framing::Lines if len > 0 => framed = bytes,
-            framing => framing
-                .encode(&bytes, &mut framed)
-                .map_err(|error| Failure::usage(too_long(error)))?,
-        }
-        let is_padding = len == 0 && self.framing == Framing::Lines;
-        Ok(Some(self.piece(framed, is_padding)?))
-    }
-
-    fn piece(&mut self, bytes: Vec<u8>, is_padding: bool) -> Result<Piece, Failure> {
-        let decoded = self.decoder.push(&bytes);
-        if let Some(error) = decoded.error {
-            return Err(Failure::usage(too_long(error)));
-        }
-        if decoded.complete > 0 {
-            self.complete = self.offset + decoded.complete as u64;
-        }
-        self.offset += bytes.len() as u64;
-        Ok(Piece {
-            bytes,
-            due: self.complete,
-            is_padding,
-        })
+        Ok(self.buffer[..len].to_vec())
     }
 }
 
@@ -184,6 +179,7 @@ fn too_long(error: FrameError) -> anyhow::Error {
 mod tests {
     use super::*;
     use echo_core::units::Size;
+    use std::os::fd::OwnedFd;
 
     fn pieces(text: &str, stream: bool, framing: Framing, max: u64) -> Result<Vec<Piece>, Trouble> {
         let connect = Connect {
@@ -192,8 +188,12 @@ mod tests {
             ..Connect::default()
         };
         let mut source = if stream {
-            let reader = Box::new(Cursor::new(text.as_bytes().to_vec()));
-            Source::stream("test".into(), reader, &connect)
+            let (file, mut writer) = std::io::pipe().unwrap();
+            std::io::Write::write_all(&mut writer, text.as_bytes()).unwrap();
+            Source {
+                file: Some(Patient(File::from(OwnedFd::from(file)))),
+                ..Source::empty(&connect)
+            }
         } else {
             let config = Send {
                 message: text.into(),
@@ -251,10 +251,10 @@ mod tests {
     fn an_incomplete_line_is_not_due_before_its_end() {
         let lines = pieces("a\nbc", true, Framing::Lines, 100).unwrap();
         assert_eq!(lines.len(), 2);
-        assert_eq!((lines[0].due, lines[0].is_padding), (2, false));
+        assert_eq!((lines[0].due, lines[0].header), (2, 0));
         assert_eq!(
-            (&lines[1].bytes[..], lines[1].due, lines[1].is_padding),
-            (&b"\n"[..], 5, true)
+            (&lines[1].bytes[..], lines[1].due, lines[1].header),
+            (&b"\n"[..], 5, 1)
         );
     }
 

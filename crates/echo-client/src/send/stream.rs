@@ -1,30 +1,24 @@
 //! Sends over a stream and receives at the same time, in constant memory.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use echo_core::Failure;
 use echo_core::units::Timespan;
+use rustix::event::{PollFd, PollFlags};
 
 use super::difference;
 use super::show::Show;
 use super::source::Source;
-use super::watched::Watched;
 use super::window::Window;
 use super::{End, Trouble};
-use crate::connection::{ErrorKind, TICK, cause};
+use crate::connection::{ErrorKind, TICK, Watched, cause, wait};
 use crate::interrupt::{Interrupt, Why};
+use crate::output;
 use crate::report::{Fault, Report};
-use crate::{output, thread};
 
 /// A server that has returned everything and heard that nothing more comes should close. One
 /// that has not after this long never will; that is its own affair, for the echo is complete.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// How long a sender that may wait for input is given to end.
-const PARTING: Duration = Duration::from_millis(100);
 
 /// Not every server returns what it still holds once it hears that nothing more comes (`ncat -e`
 /// and `socat` do not), so the end waits for the echo. Others return everything only then: when
@@ -54,103 +48,38 @@ pub fn exchange(
     interrupt: &Interrupt,
 ) -> Result<End, Trouble> {
     let start = Instant::now();
-    let socket = Arc::new(socket);
-    let window = Arc::new(Window::default());
-    socket
-        .set_read_timeout(Some(TICK.min(options.timeout.0)))
-        .context("cannot limit the time of a read")
-        .map_err(Failure::bad)?;
-    let (outgoing, in_flight) = (Arc::clone(&socket), Arc::clone(&window));
-    let (is_sending, has_sent) = mpsc::channel::<()>();
-    thread::start("sender", move || {
-        send(source, &outgoing, &in_flight, options.half_close);
-        drop((outgoing, is_sending));
-    })?;
-    let mut receiver = Receiver {
-        socket: &socket,
-        window: &window,
+    let mut exchange = Exchange {
+        socket,
         peer,
-        timeout: options.timeout,
-        buffer: options.buffer,
-        received: 0,
+        options,
+        source,
+        show,
+        window: Window::default(),
+        trouble: None,
+        broken: None,
         written: 0,
         last_byte: start,
         last_progress: start,
         urged: false,
     };
-    let result = receiver.run(show, interrupt);
-    report.elapsed = receiver.last_byte - start;
-    report.counts.sent_bytes = window.progress().written;
-    report.counts.received_bytes = receiver.received;
-    window.close();
-    // Whatever the sender waits for, it ends; that the socket may be gone already is no matter.
-    let _ = socket.abandon();
-    // It closes the socket, and tells of its calls. One that has not come to the end of the input
-    // may wait for a person to type, though.
-    let longest = match window.progress().is_complete {
-        true => GRACE,
-        false => PARTING,
-    };
-    // Nothing is ever sent: it has ended, or takes too long.
-    let _: Result<(), _> = has_sent.recv_timeout(longest);
+    let result = exchange.run(interrupt);
+    report.elapsed = exchange.last_byte - start;
+    report.counts.sent_bytes = exchange.window.written;
+    report.counts.received_bytes = exchange.window.received;
     result
 }
 
-fn send(mut source: Source, socket: &Watched, window: &Window, half_close: bool) {
-    loop {
-        match source.next() {
-            Ok(Some(piece)) => {
-                // Into the window first: the echo may be back before `write` returns.
-                if !window.push(&piece) {
-                    return;
-                }
-                if let Err(error) = write(&piece.bytes, socket, window) {
-                    return window.break_off(broken(&error));
-                }
-            }
-            Ok(None) => {
-                let is_all_back = window.end();
-                if half_close || is_all_back {
-                    end_sending(socket);
-                }
-                return;
-            }
-            Err(trouble) => {
-                window.fail(trouble);
-                return end_sending(socket);
-            }
-        }
-    }
-}
-
-/// Tells the server that nothing more comes. This fails only on a connection that is gone, which
-/// the next read tells as well.
-fn end_sending(socket: &Watched) {
-    let _ = socket.finish();
-}
-
-fn write(mut bytes: &[u8], mut socket: &Watched, window: &Window) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match socket.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(len) => {
-                window.written(len);
-                bytes = &bytes[len..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-struct Receiver<'a> {
-    socket: &'a Watched,
-    window: &'a Window,
+struct Exchange<'a> {
+    socket: Watched,
     peer: String,
-    timeout: Timespan,
-    buffer: usize,
-    received: u64,
+    options: Options,
+    source: Source,
+    show: &'a mut Show,
+    window: Window,
+    /// Why nothing more can be sent, though there is more.
+    trouble: Option<Trouble>,
+    /// Why the connection takes no more.
+    broken: Option<Fault>,
     /// What had been written when progress was last looked at.
     written: u64,
     last_byte: Instant,
@@ -159,94 +88,141 @@ struct Receiver<'a> {
     urged: bool,
 }
 
-impl Receiver<'_> {
-    fn run(&mut self, show: &mut Show, interrupt: &Interrupt) -> Result<End, Trouble> {
-        let mut buffer = vec![0; self.buffer];
+impl Exchange<'_> {
+    fn run(&mut self, interrupt: &Interrupt) -> Result<End, Trouble> {
+        let mut buffer = vec![0; self.options.buffer];
         loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return self.ended(show, closed()),
-                Ok(len) => self.take(&buffer[..len], show)?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_tick(&error) => {
-                    if let Some(end) = self.idle(show)? {
-                        return Ok(end);
-                    }
+            let (may_read, may_send) = self.wait();
+            if may_send {
+                self.send();
+            }
+            if may_read {
+                match self.socket.read(&mut buffer) {
+                    Ok(0) => return self.ended(closed()),
+                    Ok(len) => self.take(&buffer[..len])?,
+                    Err(error) if is_for_now(&error) => {}
+                    Err(error) => return self.ended(broken(error)),
                 }
-                Err(error) => return self.ended(show, broken(&error)),
+            } else if !may_send && let Some(end) = self.idle()? {
+                return Ok(end);
             }
             if let Some(why) = interrupt.why() {
-                return self.interrupted(why, show);
+                return self.interrupted(why);
             }
             if interrupt.take_question() {
-                let (peer, written) = (&self.peer, self.window.progress().written);
                 output::note(format_args!(
-                    "{peer}: {} of {written} bytes sent have come back identical so far",
-                    self.received
+                    "{}: {} of {} bytes sent have come back identical so far",
+                    self.peer, self.window.received, self.window.written
                 ));
             }
         }
     }
 
-    fn take(&mut self, bytes: &[u8], show: &mut Show) -> Result<(), Trouble> {
-        let comparison = self.window.compare(bytes);
-        let (same, rest) = bytes.split_at(comparison.same);
-        let payload = match self.window.progress().padding {
-            Some(start) => {
-                let left = start.saturating_sub(self.received);
-                &same[..same.len().min(usize::try_from(left).unwrap_or(usize::MAX))]
-            }
-            None => same,
+    /// Waits until there is something to be read, or to be sent. Says whether that is so.
+    fn wait(&self) -> (bool, bool) {
+        let is_full = !self.window.outgoing().is_empty();
+        let is_over = self.broken.is_some() || self.trouble.is_some();
+        let wants_input =
+            !is_over && !is_full && !self.window.is_complete && self.window.has_room();
+        let mut events = PollFlags::IN;
+        events.set(PollFlags::OUT, is_full && self.broken.is_none());
+        let input = self.source.file().filter(|_| wants_input);
+        let mut fds = vec![PollFd::new(&self.socket, events)];
+        fds.extend(input.map(|file| PollFd::new(file, PollFlags::IN)));
+        let is_at_hand = wants_input && input.is_none();
+        let limit = match is_at_hand {
+            true => Duration::ZERO,
+            false => TICK.min(self.options.timeout.0),
         };
-        show.take(payload)?;
-        self.received += same.len() as u64;
-        show.progress(self.received);
+        wait(&mut fds, limit);
+        let socket = fds[0].revents();
+        let has_input = fds.get(1).is_some_and(|input| !input.revents().is_empty());
+        (
+            socket.intersects(!PollFlags::OUT),
+            is_at_hand || has_input || socket.contains(PollFlags::OUT),
+        )
+    }
+
+    /// Reads what is to be sent, unless that waits, and sends it.
+    fn send(&mut self) {
+        if self.window.outgoing().is_empty() {
+            match self.source.next() {
+                Ok(Some(piece)) => self.window.push(piece),
+                Ok(None) => {
+                    self.window.is_complete = true;
+                    if self.options.half_close || self.window.is_all_back() {
+                        self.socket.finish();
+                    }
+                }
+                Err(trouble) => {
+                    self.trouble = Some(trouble);
+                    self.socket.finish();
+                }
+            }
+        }
+        if !self.window.outgoing().is_empty() {
+            match self.socket.write(self.window.outgoing()) {
+                Ok(len) => self.window.wrote(len),
+                Err(error) if is_for_now(&error) => {}
+                Err(error) => self.broken = Some(broken(error)),
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let show = &mut *self.show;
+        let same = self.window.take(bytes, |payload| show.take(payload))?;
+        self.show.progress(self.window.received);
         self.last_byte = Instant::now();
         self.last_progress = self.last_byte;
+        let rest = &bytes[same..];
         if rest.is_empty() {
-            if self.is_all_back() {
-                end_sending(self.socket);
+            if self.window.is_all_back() {
+                self.socket.finish();
             }
             return Ok(());
         }
-        show.unexpected(rest)?;
-        let (offset, expected) = (self.received, comparison.expected);
-        self.received += rest.len() as u64;
+        self.show.unexpected(rest)?;
+        let (offset, expected) = (self.window.received, self.window.expected());
+        self.window.received += rest.len() as u64;
         Err(difference::differs(&self.peer, offset, &expected, rest).into())
     }
 
     /// Nothing came for a while. Says whether the exchange is over by that.
-    fn idle(&mut self, show: &mut Show) -> Result<Option<End>, Trouble> {
-        if let Some(trouble) = self.window.trouble() {
+    fn idle(&mut self) -> Result<Option<End>, Trouble> {
+        if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
-        if let Some(how) = self.window.broken() {
-            return self.ended(show, how).map(Some);
+        if let Some(how) = self.broken.take() {
+            return self.ended(how).map(Some);
         }
-        let progress = self.window.progress();
-        if self.is_all_back() {
-            return match self.last_progress.elapsed() >= GRACE.min(self.timeout.0) {
-                true => Ok(Some(End::whole(show)?)),
+        let (window, timeout) = (&self.window, self.options.timeout);
+        let (received, written) = (window.received, window.written);
+        let quiet = self.last_progress.elapsed();
+        if window.is_all_back() {
+            return match quiet >= GRACE.min(timeout.0) {
+                true => Ok(Some(End::whole(self.show)?)),
                 false => Ok(None),
             };
         }
-        let is_all_sent = progress.is_complete && progress.written == progress.pushed;
-        if is_all_sent && !self.urged && self.last_progress.elapsed() >= self.timeout.0 / QUIET {
+        let is_all_sent = window.is_complete && written == window.pushed;
+        if is_all_sent && !self.urged && quiet >= timeout.0 / QUIET {
             self.urged = true;
-            end_sending(self.socket);
+            self.socket.finish();
         }
-        let owes = self.received < progress.due || progress.written < progress.pushed;
+        let owes = received < window.due || written < window.pushed;
         if !owes {
-            show.pause()?;
+            self.show.pause()?;
         }
-        if !owes || progress.written != self.written {
-            self.written = progress.written;
+        if !owes || written != self.written {
+            self.written = written;
             self.last_progress = Instant::now();
-        } else if self.last_progress.elapsed() >= self.timeout.0 {
-            show.end_early()?;
+        } else if quiet >= timeout.0 {
+            self.show.end_early()?;
             let message = format!(
-                "{}: no progress for {}: {} of {} bytes sent came back; is it an echo server, \
-                 with the same --framing? Allow more time with --timeout",
-                self.peer, self.timeout, self.received, progress.written
+                "{}: no progress for {timeout}: {received} of {written} bytes sent came back; is \
+                 it an echo server, with the same --framing? Allow more time with --timeout",
+                self.peer
             );
             return Err(Fault::new(ErrorKind::Timeout, message).into());
         }
@@ -255,51 +231,44 @@ impl Receiver<'_> {
 
     /// The connection is over. That is well when everything is back: whether it then ends in an
     /// orderly way or in a reset says nothing about the echo.
-    fn ended(&mut self, show: &mut Show, how: Fault) -> Result<End, Trouble> {
-        if self.is_all_back() {
-            return End::whole(show);
+    fn ended(&mut self, how: Fault) -> Result<End, Trouble> {
+        if self.window.is_all_back() {
+            return End::whole(self.show);
         }
-        show.end_early()?;
-        if let Some(trouble) = self.window.trouble() {
+        self.show.end_early()?;
+        if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
+        let (received, pushed) = (self.window.received, self.window.pushed);
         if self.urged {
             let message = format!(
                 "{}: nothing came back for {}, and when told that nothing more would be sent, the \
-                 server gave no more than {} of {} bytes ({}); is it an echo server, with the \
-                 same --framing? Allow more time with --timeout",
+                 server gave no more than {received} of {pushed} bytes ({}); is it an echo server, \
+                 with the same --framing? Allow more time with --timeout",
                 self.peer,
-                Timespan(self.timeout.0 / QUIET),
-                self.received,
-                self.window.progress().pushed,
+                Timespan(self.options.timeout.0 / QUIET),
                 how.message,
             );
             return Err(Fault::new(ErrorKind::Timeout, message).into());
         }
-        let expected = self.window.compare(b"").expected;
-        let pushed = self.window.progress().pushed;
-        Err(difference::short(&self.peer, self.received, pushed, &expected, &how).into())
-    }
-
-    fn is_all_back(&self) -> bool {
-        let progress = self.window.progress();
-        progress.is_complete && self.received == progress.pushed
+        let expected = self.window.expected();
+        Err(difference::short(&self.peer, received, pushed, &expected, &how).into())
     }
 
     /// Whoever asks to stop may do so between two messages; a deadline is for the whole.
-    fn interrupted(&mut self, why: Why, show: &mut Show) -> Result<End, Trouble> {
-        if self.is_all_back() {
-            return End::whole(show);
+    fn interrupted(&mut self, why: Why) -> Result<End, Trouble> {
+        let window = &self.window;
+        if window.is_all_back() {
+            return End::whole(self.show);
         }
-        let progress = self.window.progress();
-        if why == Why::Signal && self.received >= progress.due {
-            show.end()?;
+        if why == Why::Signal && window.received >= window.due {
+            self.show.end()?;
             return Ok(End::Stopped(why));
         }
-        show.end_early()?;
+        self.show.end_early()?;
         let message = format!(
             "{}: {why}: {} of {} bytes sent had come back identical",
-            self.peer, self.received, progress.written
+            self.peer, window.received, window.written
         );
         Err(Fault::new(ErrorKind::Interrupted, message).into())
     }
@@ -309,12 +278,12 @@ fn closed() -> Fault {
     Fault::new(ErrorKind::Closed, "the server closed the connection")
 }
 
-fn broken(error: &io::Error) -> Fault {
-    Fault::new(ErrorKind::of(error), cause(error))
+fn broken(error: io::Error) -> Fault {
+    Fault::new(ErrorKind::of(&error), cause(&error))
 }
 
-/// Whether a read only ran into its limit of time. `TimedOut` is the connection's own end: TCP has
-/// given up.
-fn is_tick(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
+/// Whether it may go otherwise the next time.
+pub fn is_for_now(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
 }

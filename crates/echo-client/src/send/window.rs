@@ -1,142 +1,113 @@
 //! What has been sent and has not come back yet: the bytes that the next ones received must equal.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::Trouble;
+use echo_core::Failure;
+
 use super::source::Piece;
-use crate::report::Fault;
 
 /// More than the kernels of both ends hold for one connection (Linux allows 4 MiB to send and
 /// 6 MiB to receive, each way, by default), so that only a server that stores what it should
 /// return makes the sender wait.
 const LIMIT: usize = 32 << 20;
 
-/// The sender's and the receiver's common knowledge.
-#[derive(Default)]
+/// How many bytes of context a difference shows.
+pub const CONTEXT: usize = 16;
+
+/// Pieces on their way, and how far all of them are, in bytes since the start.
+#[derive(Debug, Default)]
 pub struct Window {
-    state: Mutex<State>,
-    room: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    in_flight: VecDeque<u8>,
-    progress: Progress,
-    trouble: Option<Trouble>,
-    broken: Option<Fault>,
-    closed: bool,
-}
-
-/// How far the sender is, in bytes since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+    pieces: VecDeque<Piece>,
+    /// How much of the first of them is back.
+    returned: usize,
+    /// How much of the last of them has not been given to the system.
+    unwritten: usize,
+    /// The memory that they take.
+    held: usize,
     /// Read from the source, framed.
     pub pushed: u64,
     /// The server owes the echo of everything up to here, once it has it.
     pub due: u64,
     /// Given to the system.
     pub written: u64,
-    /// Where the line end starts that was added to the input.
-    pub padding: Option<u64>,
+    /// Come back, and the same.
+    pub received: u64,
     /// Whether everything has been pushed.
     pub is_complete: bool,
 }
 
-/// How received bytes compare with those in flight.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Comparison {
-    /// So many are the same; they are no longer in flight.
-    pub same: usize,
-    /// What should have come next, in part. Empty: nothing should have.
-    pub expected: Vec<u8>,
-}
-
 impl Window {
-    /// Adds what is about to be sent. Waits for room; false when nobody receives any more.
-    pub fn push(&self, piece: &Piece) -> bool {
-        let len = piece.bytes.len();
-        let mut state = self
-            .room
-            .wait_while(self.lock(), |state| {
-                let held = state.in_flight.len();
-                !state.closed && held > 0 && held + len > LIMIT
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        state.in_flight.extend(&piece.bytes);
-        if piece.is_padding {
-            state.progress.padding = Some(state.progress.pushed);
+    /// Adds what is to be sent next; what was added before is written by now.
+    pub fn push(&mut self, piece: Piece) {
+        self.unwritten = piece.bytes.len();
+        self.pushed += self.unwritten as u64;
+        self.due = piece.due;
+        self.held += memory(&piece);
+        self.pieces.push_back(piece);
+    }
+
+    /// Whether there is room for more.
+    pub fn has_room(&self) -> bool {
+        self.held < LIMIT
+    }
+
+    /// What is to be written.
+    pub fn outgoing(&self) -> &[u8] {
+        let last = self.pieces.back();
+        last.map_or(&[], |last| &last.bytes[last.bytes.len() - self.unwritten..])
+    }
+
+    /// The system has taken `len` bytes of that.
+    pub fn wrote(&mut self, len: usize) {
+        self.unwritten -= len;
+        self.written += len as u64;
+    }
+
+    /// Takes what has come back, as far as it is what was sent, and gives `show` the payload of
+    /// that. Returns how many bytes are the same.
+    pub fn take(
+        &mut self,
+        received: &[u8],
+        mut show: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<usize, Failure> {
+        let mut rest = received;
+        while let Some(piece) = self.pieces.front() {
+            let unwritten = if self.pieces.len() == 1 {
+                self.unwritten
+            } else {
+                0
+            };
+            let (from, end) = (self.returned, piece.bytes.len() - unwritten);
+            let same = common_prefix(&piece.bytes[from..end], rest);
+            self.returned += same;
+            self.received += same as u64;
+            rest = &rest[same..];
+            show(&piece.bytes[from.max(piece.header).min(self.returned)..self.returned])?;
+            if self.returned < piece.bytes.len() {
+                break;
+            }
+            self.held -= memory(piece);
+            self.returned = 0;
+            self.pieces.pop_front();
         }
-        state.progress.pushed += len as u64;
-        state.progress.due = piece.due;
-        !state.closed
+        Ok(received.len() - rest.len())
     }
 
-    /// Tells that the system has taken `len` bytes more.
-    pub fn written(&self, len: usize) {
-        self.lock().progress.written += len as u64;
+    /// What should come next, in part. Empty: nothing should.
+    pub fn expected(&self) -> Vec<u8> {
+        let bytes = self.pieces.iter().flat_map(|piece| &piece.bytes);
+        bytes.skip(self.returned).take(CONTEXT).copied().collect()
     }
 
-    /// Tells that there is nothing more to send. Returns whether all of it is back already.
-    pub fn end(&self) -> bool {
-        let mut state = self.lock();
-        state.progress.is_complete = true;
-        state.in_flight.is_empty()
-    }
-
-    /// Tells why nothing more can be sent, though there is more.
-    pub fn fail(&self, trouble: Trouble) {
-        self.lock().trouble = Some(trouble);
-    }
-
-    /// Tells that the connection takes no more, and why.
-    pub fn break_off(&self, how: Fault) {
-        self.lock().broken = Some(how);
-    }
-
-    /// Why nothing more can be sent; told once.
-    pub fn trouble(&self) -> Option<Trouble> {
-        self.lock().trouble.take()
-    }
-
-    /// Why the connection takes no more.
-    pub fn broken(&self) -> Option<Fault> {
-        self.lock().broken.clone()
-    }
-
-    /// Takes received bytes off the window, as far as they are the same.
-    pub fn compare(&self, received: &[u8]) -> Comparison {
-        let mut state = self.lock();
-        let (front, back) = state.in_flight.as_slices();
-        let mut same = common_prefix(front, received);
-        if same == front.len() {
-            same += common_prefix(back, &received[same..]);
-        }
-        state.in_flight.drain(..same);
-        let expected = state.in_flight.iter().take(CONTEXT).copied().collect();
-        drop(state);
-        self.room.notify_one();
-        Comparison { same, expected }
-    }
-
-    /// How far the sender is.
-    pub fn progress(&self) -> Progress {
-        self.lock().progress
-    }
-
-    /// Lets a sender that waits for room go: nobody receives any more.
-    pub fn close(&self) {
-        self.lock().closed = true;
-        self.room.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether everything is back.
+    pub fn is_all_back(&self) -> bool {
+        self.is_complete && self.received == self.pushed
     }
 }
 
-/// How many bytes of context a difference shows.
-pub const CONTEXT: usize = 16;
+fn memory(piece: &Piece) -> usize {
+    size_of::<Piece>() + piece.bytes.len()
+}
 
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     let len = a.len().min(b.len());
@@ -150,33 +121,37 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn window(pieces: &[&[u8]]) -> Window {
-        let window = Window::default();
+    /// A window of these bytes, of which each piece begins with a header of two; all are written
+    /// but the last `unwritten`.
+    fn window(pieces: &[&[u8]], unwritten: usize) -> Window {
+        let mut window = Window::default();
         for bytes in pieces {
-            let bytes = bytes.to_vec();
-            assert!(window.push(&Piece {
-                bytes,
-                ..Piece::default()
-            }));
+            window.wrote(window.unwritten);
+            window.push(Piece {
+                bytes: bytes.to_vec(),
+                header: 2,
+                due: 0,
+            });
         }
+        window.wrote(window.unwritten - unwritten);
         window
     }
 
     #[test]
     fn what_comes_back_leaves_the_window_however_it_is_cut() {
-        let text = b"abcdefghij";
-        for (sent, read) in (1..=10).flat_map(|s| (1..=10).map(move |r| (s, r))) {
-            let window = window(&text.chunks(sent).collect::<Vec<_>>());
-            for chunk in text.chunks(read) {
-                assert_eq!(window.compare(chunk).same, chunk.len());
+        for read in 1..=10 {
+            let mut window = window(&[b"..abc", b"..", b"..d"], 0);
+            let mut shown = Vec::new();
+            for chunk in b"..abc....d".chunks(read) {
+                let show = |payload: &[u8]| {
+                    shown.extend_from_slice(payload);
+                    Ok(())
+                };
+                assert_eq!(window.take(chunk, show).unwrap(), chunk.len());
             }
-            assert_eq!(
-                window.compare(b"x"),
-                Comparison {
-                    same: 0,
-                    expected: vec![]
-                }
-            );
+            assert_eq!((&shown[..], window.held), (&b"abcd"[..], 0));
+            assert_eq!(window.take(b"x", |_| Ok(())).unwrap(), 0);
+            assert_eq!((window.expected(), window.received), (vec![], 10));
         }
     }
 
@@ -186,24 +161,20 @@ mod tests {
         for at in 0..text.len() {
             let mut wrong = *text;
             wrong[at] ^= 0x20;
-            let comparison = window(&[&text[..4], &text[4..]]).compare(&wrong);
-            assert_eq!(comparison.same, at);
-            assert_eq!(comparison.expected, &text[at..]);
+            let mut window = window(&[&text[..4], &text[4..]], 0);
+            assert_eq!(window.take(&wrong, |_| Ok(())).unwrap(), at);
+            assert_eq!(window.expected(), &text[at..]);
         }
     }
 
     #[test]
-    fn a_sender_that_waits_for_room_goes_when_nobody_receives() {
-        let window = window(&[&vec![0; LIMIT]]);
-        std::thread::scope(|scope| {
-            let sender = scope.spawn(|| {
-                window.push(&Piece {
-                    bytes: vec![1],
-                    ..Piece::default()
-                })
-            });
-            window.close();
-            assert!(!sender.join().unwrap());
-        });
+    fn what_has_not_been_sent_cannot_come_back() {
+        let mut window = window(&[b"abcdef", b"ghij"], 3);
+        assert_eq!(window.outgoing(), b"hij");
+        assert_eq!(window.take(b"abcdefghij", |_| Ok(())).unwrap(), 7);
+        assert_eq!(window.expected(), b"hij");
+        window.wrote(3);
+        assert_eq!(window.take(b"hij", |_| Ok(())).unwrap(), 3);
+        assert_eq!((window.written, window.outgoing()), (10, &b""[..]));
     }
 }

@@ -73,7 +73,7 @@ impl Events {
 }
 
 impl Audience for Events {
-    type Begun<'a> = Mark;
+    type Begun = Mark;
 
     fn begin(&self) -> Mark {
         self.mark()
