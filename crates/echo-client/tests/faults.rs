@@ -14,7 +14,7 @@ fn told(echo: &Echo) -> HashMap<&'static str, u64> {
     assert_eq!(echo.handle.events().take_missed(), 0);
     while let Some(event) = echo.handle.events().try_next() {
         if let Kind::Fault { what, .. } = event.kind {
-            *counts.entry(what.name()).or_default() += 1;
+            *counts.entry(what.name).or_default() += 1;
         }
     }
     counts

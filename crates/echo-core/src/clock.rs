@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::units::unix_ns;
+use crate::units::{ns, unix_ns};
 
 /// A clock; its clones, in whichever thread, show the same time.
 #[derive(Clone, Debug)]
@@ -56,10 +56,6 @@ impl Clock {
         let ns = origin.saturating_add(ns(moment.saturating_duration_since(self.start)));
         UNIX_EPOCH + Duration::from_nanos(ns)
     }
-}
-
-fn ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -75,11 +75,7 @@ impl Default for Endpoint {
 
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-            Transport::Unix => "unix",
-        })
+        self.serialize(f)
     }
 }
 

@@ -59,8 +59,12 @@ impl From<Timespan> for Duration {
 
 /// Nanoseconds since 1970, as events are stamped; until the year 2554 they fit.
 pub fn unix_ns(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    ns(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A length of time in nanoseconds: up to 584 years.
+pub fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const SECOND: u128 = 1_000_000_000;

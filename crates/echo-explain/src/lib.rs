@@ -175,20 +175,13 @@ impl Family {
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Family::Inet => "AF_INET",
-            Family::Inet6 => "AF_INET6",
-            Family::Unix => "AF_UNIX",
-        })
+        self.serialize(f)
     }
 }
 
 impl fmt::Display for SocketKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SocketKind::Stream => "SOCK_STREAM",
-            SocketKind::Datagram => "SOCK_DGRAM",
-        })
+        self.serialize(f)
     }
 }
 

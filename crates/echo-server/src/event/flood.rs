@@ -3,18 +3,25 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::event::{DropReason, Events, Kind, Level};
+use serde::Serialize;
+
+use crate::event::{DropReason, Events, Kind, Level, fields};
 
 /// Datagrams between one socket and one peer, or the sum of several peers'.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "transport", rename = "udp")]
 pub struct Datagrams {
     /// The socket; where they were sent to or are sent from.
+    #[serde(serialize_with = "fields::address")]
     pub local: SocketAddr,
     /// The other end; of a sum, the last one's.
+    #[serde(serialize_with = "fields::address")]
     pub peer: SocketAddr,
     /// How many.
+    #[serde(rename = "datagrams")]
     pub count: u64,
-    /// Their bytes.
+    /// Their bytes, which each event names by what became of them.
+    #[serde(skip)]
     pub bytes: u64,
 }
 
@@ -58,7 +65,7 @@ impl Held {
         }
         events.tell(|| match why {
             None => Kind::DatagramsAnswered(sum),
-            Some(reason) => Kind::DatagramsDropped(reason, sum),
+            Some(reason) => Kind::DatagramsDropped { reason, sum },
         });
         *self = Held {
             told: Some(now),
@@ -135,6 +142,10 @@ mod tests {
                 bytes,
             }
         };
+        let dropped = |reason, count| Kind::DatagramsDropped {
+            reason,
+            sum: one(count),
+        };
         let mut flood = Flood::default();
         let told = || std::iter::from_fn(|| reader.try_next()).map(|event| event.kind);
         flood.answered(at(0), &events, one(1));
@@ -143,8 +154,8 @@ mod tests {
         flood.dropped(at(100), &events, DropReason::Fault, one(9));
         let first = [
             Kind::DatagramsAnswered(one(1)),
-            Kind::DatagramsDropped(DropReason::Rate, one(2)),
-            Kind::DatagramsDropped(DropReason::ServicePort, one(3)),
+            dropped(DropReason::Rate, 2),
+            dropped(DropReason::ServicePort, 3),
         ];
         assert!(told().eq(first));
         assert_eq!(flood.deadline(), None);
@@ -159,8 +170,8 @@ mod tests {
         assert_eq!(flood.deadline(), Some(at(1100)));
         flood.flush(at(1100), &events);
         let sums: Vec<_> = told().collect();
-        assert!(sums.contains(&Kind::DatagramsDropped(DropReason::Rate, one(8))));
-        assert!(sums.contains(&Kind::DatagramsDropped(DropReason::ServicePort, one(10))));
+        assert!(sums.contains(&dropped(DropReason::Rate, 8)));
+        assert!(sums.contains(&dropped(DropReason::ServicePort, 10)));
         assert_eq!((sums.len(), flood.deadline()), (2, None));
     }
 }

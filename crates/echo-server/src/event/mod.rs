@@ -3,6 +3,7 @@
 mod applied;
 mod calls;
 mod channel;
+mod fields;
 pub(crate) mod flood;
 pub(crate) mod record;
 pub(crate) mod stats;
@@ -18,8 +19,9 @@ use echo_core::framing::FrameError;
 use echo_core::units::Size;
 use echo_core::{Transport, Zoned};
 use echo_explain::Step;
+use serde::{Serialize, Serializer};
 
-pub use applied::Applied;
+pub use applied::{Applied, Done};
 pub(crate) use calls::Mark;
 pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
@@ -49,19 +51,23 @@ pub struct Event {
 /// A connection's number, counted from 1 over the life of the server.
 pub type ConnectionId = u64;
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq)]
+/// What happened. As JSON it has the keys of docs/EVENTS.md, which are a contract.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Kind {
     /// A socket is bound, and peers can reach it.
     Listening {
         /// The address it got.
+        #[serde(flatten, serialize_with = "fields::local")]
         local: Address,
     },
     /// A connection was accepted.
     Accepted {
         /// Its number.
+        #[serde(rename = "connection")]
         id: ConnectionId,
         /// This end.
+        #[serde(flatten, serialize_with = "fields::local")]
         local: Address,
         /// The other end.
         peer: PeerAddress,
@@ -69,64 +75,87 @@ pub enum Kind {
     /// A connection was closed at once, because it was over a limit.
     Refused {
         /// This end.
+        #[serde(flatten, serialize_with = "fields::local")]
         local: Address,
         /// The other end.
         peer: PeerAddress,
         /// The limit, and how to raise it.
+        #[serde(flatten)]
         limit: Limit,
     },
     /// Bytes arrived.
     Received {
         /// The connection.
+        #[serde(rename = "connection")]
         id: ConnectionId,
         /// How many.
+        #[serde(rename = "received_bytes")]
         bytes: usize,
     },
     /// Bytes were handed to the system to be sent.
     Sent {
         /// The connection.
+        #[serde(rename = "connection")]
         id: ConnectionId,
         /// How many.
+        #[serde(rename = "sent_bytes")]
         bytes: usize,
     },
     /// The peer said that it sends no more; what it sent may still be on its way back.
     PeerFinished {
         /// The connection.
+        #[serde(rename = "connection")]
         id: ConnectionId,
     },
     /// A connection ended.
     Closed {
         /// Its number.
+        #[serde(rename = "connection")]
         id: ConnectionId,
         /// The other end.
         peer: PeerAddress,
         /// Why.
+        #[serde(flatten, serialize_with = "fields::reasoned")]
         reason: Reason,
         /// Bytes received.
+        #[serde(rename = "received_bytes")]
         received: u64,
         /// Bytes sent back.
+        #[serde(rename = "sent_bytes")]
         sent: u64,
         /// Time since it was accepted.
+        #[serde(rename = "duration_ns", serialize_with = "fields::ns")]
         lasted: Duration,
     },
     /// Datagrams arrived from one source with one call.
-    DatagramsReceived(Datagrams),
+    DatagramsReceived(#[serde(serialize_with = "fields::received")] Datagrams),
     /// Datagrams were sent to one source with one call.
-    DatagramsSent(Datagrams),
+    DatagramsSent(#[serde(serialize_with = "fields::sent")] Datagrams),
     /// Datagrams were answered since the last such event.
-    DatagramsAnswered(Datagrams),
+    #[serde(rename = "datagrams")]
+    DatagramsAnswered(#[serde(serialize_with = "fields::received")] Datagrams),
     /// Datagrams were not answered since the last such event, for this reason.
-    DatagramsDropped(DropReason, Datagrams),
+    DatagramsDropped {
+        /// Why.
+        #[serde(flatten, serialize_with = "fields::reasoned")]
+        reason: DropReason,
+        /// Which.
+        #[serde(flatten)]
+        sum: Datagrams,
+    },
     /// The system dropped datagrams before they could be received: its buffer was full.
     DatagramsOverflowed {
         /// The socket.
-        local: SocketAddr,
+        #[serde(flatten, serialize_with = "fields::local")]
+        local: Address,
         /// How many since the last such event.
+        #[serde(rename = "datagrams")]
         count: u64,
     },
     /// Faults are configured.
     Faults {
         /// How many.
+        #[serde(rename = "faults")]
         count: usize,
         /// The seed with which they can be repeated.
         seed: u64,
@@ -134,6 +163,7 @@ pub enum Kind {
     /// A fault was applied.
     Fault {
         /// What was done.
+        #[serde(flatten)]
         what: Applied,
         /// To which kind of socket.
         transport: Transport,
@@ -141,34 +171,41 @@ pub enum Kind {
         connection: ConnectionId,
         /// The other end, if it is known.
         peer: Option<PeerAddress>,
-        /// The message, counted from 1; 0 when the connection as a whole is meant.
-        message: u64,
+        /// The message, counted from 1; `None` when the connection as a whole is meant.
+        message: Option<u64>,
     },
     /// Connections cannot be accepted for now.
     AcceptFailed {
         /// What the system said.
+        #[serde(rename = "detail")]
         error: String,
         /// When it is tried again.
+        #[serde(rename = "retry_in_ns", serialize_with = "fields::ns")]
         retry_in: Duration,
     },
     /// Stopping: no new connections; those that talk go on until they are done or time is up.
     Draining {
         /// Why.
+        #[serde(rename = "reason")]
         why: Stop,
         /// Connections still open.
         connections: usize,
         /// At most this long.
+        #[serde(rename = "at_most_ns", serialize_with = "fields::ns")]
         at_most: Duration,
     },
-    /// A call to the system about a socket, for `--explain`.
+    /// A call to the system about a socket, for `--explain`, which has a form of its own.
+    #[serde(skip)]
     Call(Box<Step>),
     /// Someone asked what has been done so far.
     Stats(Stats),
     /// Everything is closed. The last event.
     Stopped {
         /// Why.
+        #[serde(flatten, serialize_with = "fields::reasoned")]
         why: Stop,
         /// What has been done.
+        #[serde(flatten)]
         stats: Stats,
     },
 }
@@ -202,26 +239,14 @@ impl Origin {
     }
 }
 
-/// Bytes as they were received: by one read, or in one datagram.
-#[derive(Debug)]
-pub(crate) struct Chunk<'a> {
-    /// When.
-    pub(crate) time: SystemTime,
-    /// From where.
-    pub(crate) origin: Origin,
-    /// What.
-    pub(crate) bytes: &'a [u8],
-}
-
 /// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The peer finished sending, and all of it was sent back.
     Finished,
     /// The peer reset the connection.
     Reset,
-    /// The peer broke the framing.
-    Frame(FrameError),
     /// Nothing arrived for the idle timeout.
     Idle,
     /// The peer took nothing for the write timeout.
@@ -231,11 +256,14 @@ pub enum Reason {
     /// The server stopped.
     Shutdown,
     /// The system failed the connection.
-    Failed(std::io::ErrorKind),
+    Failed(#[serde(skip)] std::io::ErrorKind),
     /// A fault ended it; the name is the fault's.
-    Fault(&'static str),
+    Fault(#[serde(skip)] &'static str),
     /// Serving it hit a defect of this server, which ended nothing else.
     Defect,
+    /// The peer broke the framing.
+    #[serde(untagged, serialize_with = "fields::frame")]
+    Frame(FrameError),
 }
 
 /// Why a datagram got no reply.
@@ -292,15 +320,45 @@ impl DropReason {
     }
 }
 
+impl Serialize for DropReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
 /// Which cap refused a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", content = "max")]
 pub enum Limit {
     /// `--max-connections`.
+    #[serde(rename = "max-connections")]
     Connections(usize),
     /// `--max-per-ip`.
+    #[serde(rename = "max-per-ip")]
     PerIp(usize),
     /// `--max-memory`, in bytes.
+    #[serde(rename = "max-memory")]
     Memory(usize),
+}
+
+/// The IP address and port; one on a Unix socket has neither.
+impl Serialize for PeerAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            PeerAddress::Inet(address) => fields::address(address, serializer),
+            PeerAddress::Unix => serializer.serialize_none(),
+        }
+    }
+}
+
+impl PeerAddress {
+    /// The IP address and port.
+    pub fn socket(self) -> Option<SocketAddr> {
+        match self {
+            PeerAddress::Inet(address) => Some(address),
+            PeerAddress::Unix => None,
+        }
+    }
 }
 
 impl From<PeerAddress> for End {
@@ -361,12 +419,13 @@ impl fmt::Display for DropReason {
     }
 }
 
+/// As it is given on a command line.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Limit::Connections(max) => write!(f, "--max-connections {max} reached"),
-            Limit::PerIp(max) => write!(f, "--max-per-ip {max} reached"),
-            Limit::Memory(max) => write!(f, "--max-memory {} reached", Size(*max as u64)),
+            Limit::Connections(max) => write!(f, "--max-connections {max}"),
+            Limit::PerIp(max) => write!(f, "--max-per-ip {max}"),
+            Limit::Memory(max) => write!(f, "--max-memory {}", Size(*max as u64)),
         }
     }
 }

@@ -13,7 +13,7 @@ use echo_core::path::shown;
 use echo_core::units::unix_ns;
 use echo_core::{Clock, Failure, Patient, Zoned, cause};
 
-use crate::event::{Chunk, Origin, PeerAddress, Stop, unmapped};
+use crate::event::{Origin, PeerAddress, Stop, unmapped};
 use crate::file;
 use crate::shutdown::Shutdown;
 use crate::thread;
@@ -157,12 +157,7 @@ impl Record {
         while let Some(entry) = self.take() {
             let cost = match entry {
                 Entry::Chunk(time, origin, bytes) => {
-                    let chunk = Chunk {
-                        time,
-                        origin,
-                        bytes: &bytes,
-                    };
-                    file.write_all(line(&chunk).as_bytes())?;
+                    file.write_all(line(time, origin, &bytes).as_bytes())?;
                     CHUNK_COST + bytes.len()
                 }
                 Entry::Lost(time, chunks) => {
@@ -238,9 +233,9 @@ impl Queue {
 }
 
 /// Built by hand: the bytes can be many, and their hexadecimal form needs no escaping.
-fn line(chunk: &Chunk<'_>) -> String {
-    let mut line = format!("{{\"time_unix_ns\":{}", unix_ns(chunk.time));
-    let ends = match chunk.origin {
+fn line(time: SystemTime, origin: Origin, bytes: &[u8]) -> String {
+    let mut line = format!("{{\"time_unix_ns\":{}", unix_ns(time));
+    let ends = match origin {
         Origin::Stream(id, PeerAddress::Inet(peer)) => format!(
             ",\"transport\":\"tcp\",\"connection\":{id},\"peer\":\"{}\"",
             Zoned(unmapped(peer))
@@ -255,11 +250,11 @@ fn line(chunk: &Chunk<'_>) -> String {
         ),
     };
     line.push_str(&ends);
-    line.reserve(chunk.bytes.len() * 2 + 64);
+    line.reserve(bytes.len() * 2 + 64);
     // Writing to a string cannot fail.
-    let _ = write!(line, ",\"received_bytes\":{},\"hex\":\"", chunk.bytes.len());
+    let _ = write!(line, ",\"received_bytes\":{},\"hex\":\"", bytes.len());
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in chunk.bytes {
+    for byte in bytes {
         line.push(DIGITS[usize::from(byte >> 4)].into());
         line.push(DIGITS[usize::from(byte & 15)].into());
     }
@@ -276,25 +271,16 @@ mod tests {
     fn a_chunk_is_a_line_of_json_with_its_time_size_and_bytes() {
         let time = UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_001);
         let peer = "[::ffff:127.0.0.1]:53412".parse().unwrap();
-        let chunk = Chunk {
-            time,
-            origin: Origin::Stream(3, PeerAddress::Inet(peer)),
-            bytes: b"\x00hi\xff",
-        };
+        let origin = Origin::Stream(3, PeerAddress::Inet(peer));
         assert_eq!(
-            line(&chunk),
+            line(time, origin, b"\x00hi\xff"),
             "{\"time_unix_ns\":1700000000000000001,\"transport\":\"tcp\",\"connection\":3,\
              \"peer\":\"127.0.0.1:53412\",\"received_bytes\":4,\"hex\":\"006869ff\"}\n"
         );
         let local = "127.0.0.1:5346".parse().unwrap();
         let origin = Origin::Datagram { local, peer };
-        let bytes = b"";
         assert_eq!(
-            line(&Chunk {
-                time,
-                origin,
-                bytes
-            }),
+            line(time, origin, b""),
             "{\"time_unix_ns\":1700000000000000001,\"transport\":\"udp\",\"local\":\"127.0.0.1:5346\",\
              \"peer\":\"127.0.0.1:53412\",\"received_bytes\":0,\"hex\":\"\"}\n"
         );

@@ -5,23 +5,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use echo_core::Clock;
+use echo_core::units::unix_ns;
+use serde::{Serialize, Serializer};
 
 use crate::event::DropReason;
 
 /// Totals since the server was bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// When it was bound.
+    #[serde(rename = "since_unix_ns", serialize_with = "since")]
     pub since: SystemTime,
     /// When these were its totals.
+    #[serde(skip)]
     pub until: SystemTime,
     /// Connections accepted.
+    #[serde(rename = "connections")]
     pub accepted: u64,
+    /// Connections open now.
+    #[serde(rename = "open_connections")]
+    pub open: u64,
     /// Connections closed at once because of a limit.
+    #[serde(rename = "refused_connections")]
     pub refused: u64,
-    /// Connections that have ended.
-    pub closed: u64,
     /// Bytes received on connections.
     pub received_bytes: u64,
     /// Bytes sent on connections.
@@ -29,16 +36,19 @@ pub struct Stats {
     /// Datagrams received.
     pub datagrams: u64,
     /// Datagrams that got no reply, by reason: in the order of [`DropReason::CODES`].
+    #[serde(rename = "datagrams_dropped", serialize_with = "by_reason")]
     pub dropped: [u64; DropReason::CODES.len()],
     /// Datagrams that the system dropped before they could be received, as of the last second.
+    #[serde(rename = "datagrams_overflowed")]
     pub overflowed: u64,
 }
 
-impl Stats {
-    /// Connections open now.
-    pub fn open(&self) -> u64 {
-        self.accepted.saturating_sub(self.closed)
-    }
+fn since<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(unix_ns(*time))
+}
+
+fn by_reason<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(DropReason::CODES.into_iter().zip(counts))
 }
 
 /// A counter that one thread writes and any may read: no locked instruction on the way of a byte.
@@ -93,12 +103,13 @@ impl Totals {
             let counts = self.counters.iter();
             counts.map(|counters| of(counters).get()).sum()
         };
+        let accepted = sum(|all| &all.accepted);
         Stats {
             since: self.since,
             until: self.clock.now(),
-            accepted: sum(|all| &all.accepted),
+            accepted,
+            open: accepted.saturating_sub(sum(|all| &all.closed)),
             refused: sum(|all| &all.refused),
-            closed: sum(|all| &all.closed),
             received_bytes: sum(|all| &all.received_bytes),
             sent_bytes: sum(|all| &all.sent_bytes),
             datagrams: sum(|all| &all.datagrams),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use echo_core::Transport;
 use echo_core::units::{Size, Timespan};
 
+use crate::event::{Applied, Done};
+
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -35,12 +37,19 @@ pub enum Action {
     Trickle(usize, Duration),
     /// Answers come at this many bytes a second.
     Rate(u64),
-    /// Our side of the connection is closed; what arrives is read on and never answered.
-    HalfCloseAfter(After),
-    /// The connection is closed.
-    CloseAfter(After),
-    /// The connection is reset.
-    ResetAfter(After),
+    /// The connection is ended.
+    End(Ending, After),
+}
+
+/// How a connection is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Our side only; what arrives is read on and never answered.
+    HalfClose,
+    /// As after a normal exchange.
+    Close,
+    /// With a reset.
+    Reset,
 }
 
 /// What is changed in a message.
@@ -92,10 +101,14 @@ impl Action {
             Action::Split(_) => "split",
             Action::Trickle(..) => "trickle",
             Action::Rate(_) => "rate",
-            Action::HalfCloseAfter(_) => "half-close-after",
-            Action::CloseAfter(_) => "close-after",
-            Action::ResetAfter(_) => "reset-after",
+            Action::End(ending, _) => ending.name(),
         }
+    }
+
+    /// That it happened, as events tell it.
+    pub(super) fn applied(&self, done: Done) -> Applied {
+        let name = self.name();
+        Applied { name, done }
     }
 
     /// Whether it happens to single messages, not to a connection as a whole.
@@ -117,10 +130,21 @@ impl Action {
         match self {
             Action::Reorder => &[Transport::Udp],
             // A Unix socket has no reset.
-            Action::Refuse | Action::ResetAfter(_) => &[Transport::Tcp],
+            Action::Refuse | Action::End(Ending::Reset, _) => &[Transport::Tcp],
             Action::Rate(_) => &[Transport::Tcp, Transport::Udp, Transport::Unix],
             action if action.is_per_message() => &[Transport::Tcp, Transport::Udp, Transport::Unix],
             _ => &[Transport::Tcp, Transport::Unix],
+        }
+    }
+}
+
+impl Ending {
+    /// The name of the fault that ends a connection so.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Ending::HalfClose => "half-close-after",
+            Ending::Close => "close-after",
+            Ending::Reset => "reset-after",
         }
     }
 }
@@ -137,9 +161,7 @@ impl fmt::Display for Action {
             Action::Trickle(bytes, every) => {
                 write!(f, "={}/{}", Size(*bytes as u64), Timespan(*every))
             }
-            Action::HalfCloseAfter(after)
-            | Action::CloseAfter(after)
-            | Action::ResetAfter(after) => write!(f, "={after}"),
+            Action::End(_, after) => write!(f, "={after}"),
             Action::Refuse
             | Action::Stall
             | Action::Drop

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use quinn_udp::RecvMeta;
 
-use super::Action;
 use super::pace::time_for;
 use super::plan::{Plan, Script};
-use crate::event::Applied;
-use crate::event::{Events, PeerAddress, unmapped};
+use super::{Action, Delay};
+use crate::event::{Done, Events, PeerAddress, unmapped};
 use echo_core::Transport;
 
 /// The most that is held back of one socket, in bytes; nothing is received while it is.
@@ -92,7 +91,7 @@ impl DatagramFaults {
     /// Takes a datagram that would be answered. Returns whether it will be.
     pub(crate) fn push(
         &mut self,
-        mut meta: RecvMeta,
+        meta: RecvMeta,
         datagram: &[u8],
         now: Instant,
         events: &Events,
@@ -104,44 +103,52 @@ impl DatagramFaults {
         self.received += 1;
         source.seen = self.received;
         source.messages += 1;
-        let mut bytes = datagram.to_vec();
+        let mut reply = Reply {
+            meta,
+            bytes: datagram.to_vec(),
+            extra: false,
+            waiting: None,
+        };
         let Some(script) = &source.script else {
-            meta.stride = bytes.len();
-            self.queue.add(now, meta, bytes, false, None);
+            reply.meta.stride = datagram.len();
+            self.queue.insert(now, reply);
             return true;
         };
         let waits = source.waiting.is_some_and(|key| self.queue.has(key));
-        let verdict = script.judge(source.messages, &mut bytes, !waits, events);
+        let verdict = script.judge(source.messages, &mut reply.bytes, !waits, events);
+        let len = reply.bytes.len();
         if verdict.copies == 0 {
             return false;
         }
         let mut at = now + verdict.delay;
         if let Some(rate) = source.rate {
             if source.arrived.is_none() {
-                script.tell(events, 0, Applied::Rate);
+                script.tell(events, None, &Action::Rate(rate), Done::Plainly);
             }
             at = source.arrived.map_or(at, |arrived| arrived.max(at));
-            source.arrived = Some(at + time_for(bytes.len() * verdict.copies, rate));
+            source.arrived = Some(at + time_for(len * verdict.copies, rate));
         }
-        meta.stride = verdict.split.unwrap_or(bytes.len());
+        reply.meta.stride = verdict.split.unwrap_or(len);
         if verdict.overtaken {
-            let until = at + OVERTAKEN_WITHIN;
-            let key = self
-                .queue
-                .add(until, meta, bytes, false, Some(source.messages));
-            source.waiting = Some(key);
+            reply.waiting = Some(source.messages);
+            source.waiting = Some(self.queue.insert(at + OVERTAKEN_WITHIN, reply));
             return true;
         }
         for _ in 1..verdict.copies {
-            self.queue.add(at, meta, bytes.clone(), true, None);
+            let (bytes, extra) = (reply.bytes.clone(), true);
+            self.queue.insert(
+                at,
+                Reply {
+                    bytes,
+                    extra,
+                    ..reply
+                },
+            );
         }
-        self.queue.add(at, meta, bytes, false, None);
-        if let Some(message) = source
-            .waiting
-            .take()
-            .and_then(|key| self.queue.free(key, at))
-        {
-            script.tell(events, message, Applied::Reorder);
+        self.queue.insert(at, reply);
+        let waited = source.waiting.take();
+        if let Some(message) = waited.and_then(|key| self.queue.free(key, at)) {
+            script.tell(events, Some(message), &Action::Reorder, Done::Plainly);
         }
         true
     }
@@ -170,7 +177,9 @@ impl DatagramFaults {
             && let Some(source) = self.sources.get(&reply.meta.addr)
             && let Some(script) = &source.script
         {
-            script.tell(events, message, Applied::Delay(OVERTAKEN_WITHIN));
+            let by = OVERTAKEN_WITHIN;
+            let late = Action::Delay(Delay::Fixed(by));
+            script.tell(events, Some(message), &late, Done::Delayed { by });
         }
         Some(reply)
     }
@@ -210,23 +219,6 @@ impl DatagramFaults {
 }
 
 impl Queue {
-    fn add(
-        &mut self,
-        at: Instant,
-        meta: RecvMeta,
-        bytes: Vec<u8>,
-        extra: bool,
-        waiting: Option<u64>,
-    ) -> Key {
-        let reply = Reply {
-            meta,
-            bytes,
-            extra,
-            waiting,
-        };
-        self.insert(at, reply)
-    }
-
     fn insert(&mut self, at: Instant, reply: Reply) -> Key {
         let key = (at, self.numbered);
         self.numbered += 1;
@@ -311,7 +303,7 @@ mod tests {
         fn told(&self, name: &str) -> Vec<u64> {
             std::iter::from_fn(|| self.reader.try_next())
                 .filter_map(|event| match event.kind {
-                    Kind::Fault { what, message, .. } => (what.name() == name).then_some(message),
+                    Kind::Fault { what, message, .. } if what.name == name => message,
                     _ => None,
                 })
                 .collect()

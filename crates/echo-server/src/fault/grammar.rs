@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::text::{Bad, Text};
-use super::{Action, After, Corruption, Delay, Fault, HELD_MAX, PeerFilter, Pick, Place};
+use super::{Action, After, Corruption, Delay, Ending, Fault, HELD_MAX, PeerFilter, Pick, Place};
 use echo_core::Transport;
 
 /// Every action, in the order in which they are applied, with the forms in which it is written.
@@ -291,9 +291,9 @@ fn with_value(name: &str, value: Text<'_>, form: &str) -> Result<Action, Bad> {
             Action::Trickle(bytes.size(1, HELD_MAX as u64)? as usize, every.time()?)
         }
         "rate" => Action::Rate(value.before("/s").unwrap_or(value).size(1, u64::MAX)?),
-        "half-close-after" => Action::HalfCloseAfter(after(value)?),
-        "close-after" => Action::CloseAfter(after(value)?),
-        _ => Action::ResetAfter(after(value)?),
+        "half-close-after" => Action::End(Ending::HalfClose, after(value)?),
+        "close-after" => Action::End(Ending::Close, after(value)?),
+        _ => Action::End(Ending::Reset, after(value)?),
     })
 }
 

@@ -16,15 +16,15 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-pub use action::{Action, After, Corruption, Delay};
+pub use action::{Action, After, Corruption, Delay, Ending};
 pub(crate) use datagram::{DatagramFaults, Reply};
 #[cfg(test)]
 pub(crate) use dice::Dice;
 pub use grammar::ParseFaultError;
 pub use place::{PeerFilter, Pick, Place, Share};
-pub(crate) use plan::{Plan, backlog, refuses_all};
+pub(crate) use plan::{Plan, backlog, refuses_all, tell_from};
 pub use seed::Seed;
-pub(crate) use stream::{Due, Ending, StreamFaults};
+pub(crate) use stream::{Due, StreamFaults};
 
 /// The most that may be held back of one connection, in bytes; nothing more is read while it is.
 pub const HELD_MAX: usize = 256 << 10;

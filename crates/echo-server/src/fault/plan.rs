@@ -1,14 +1,12 @@
 //! Which faults apply to what: the configuration, made ready to be asked.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
 use super::grammar::ACTIONS;
 use super::{Action, Corruption, Fault, Pick};
-use crate::event::Applied;
-use crate::event::{Events, Kind, PeerAddress};
+use crate::event::{Applied, Done, Events, Kind, PeerAddress};
 use echo_core::Transport;
 
 /// All faults of a server, in the order in which they are applied.
@@ -76,21 +74,26 @@ impl Plan {
         let seed = self.seed;
         events.tell(|| Kind::Faults { count, seed });
         for _ in 0..refusing {
-            events.tell(|| Kind::Fault {
-                what: Applied::Refuse,
-                transport: Transport::Tcp,
-                connection: 1,
-                peer: None,
-                message: 0,
-            });
+            tell_from(1, Transport::Tcp, &Action::Refuse, events);
         }
     }
 
-    /// Whether this connection is to be reset as soon as it is accepted.
-    pub(crate) fn refuses(&self, transport: Transport, number: u64, peer: PeerAddress) -> bool {
-        (0..self.faults.len()).any(|at| {
+    /// Whether this connection is to be reset as soon as it is accepted, which is then told.
+    pub(crate) fn refuses(
+        &self,
+        transport: Transport,
+        number: u64,
+        peer: PeerAddress,
+        events: &Events,
+    ) -> bool {
+        let refuses = (0..self.faults.len()).any(|at| {
             self.faults[at].1.action == Action::Refuse && self.chooses(at, transport, number, peer)
-        })
+        });
+        if refuses {
+            let what = Action::Refuse.applied(Done::Plainly);
+            tell(events, what, transport, number, Some(peer), None);
+        }
+        refuses
     }
 
     /// The faults for connection `number` of its kind; `None` when there are none.
@@ -121,7 +124,7 @@ impl Plan {
     fn chooses(&self, at: usize, transport: Transport, number: u64, peer: PeerAddress) -> bool {
         let (index, Fault { action, place }) = &self.faults[at];
         action.transports().contains(&transport)
-            && place.covers(transport, number, socket(peer))
+            && place.covers(transport, number, peer.socket())
             && Dice::new(self.seed, *index, number, 0).hits(place.connections.share)
     }
 }
@@ -149,9 +152,9 @@ impl Script {
         };
         let mut intact = true;
         for (action, mut dice) in self.choosing(message) {
-            let applied = match *action {
+            let done = match *action {
                 Action::Drop => {
-                    self.tell(events, message, Applied::Drop);
+                    self.tell(events, Some(message), action, Done::Plainly);
                     return Verdict::default();
                 }
                 Action::Corrupt(corruption) if intact && !bytes.is_empty() => {
@@ -161,12 +164,12 @@ impl Script {
                 Action::Truncate(to) if intact && bytes.len() as u64 > to => {
                     intact = false;
                     bytes.truncate(to as usize);
-                    Applied::Truncate { to: bytes.len() }
+                    Done::Truncated { to: bytes.len() }
                 }
                 Action::Duplicate if intact => {
                     intact = false;
                     verdict.copies = 2;
-                    Applied::Duplicate
+                    Done::Plainly
                 }
                 Action::Reorder if intact && may_be_overtaken => {
                     intact = false;
@@ -174,18 +177,18 @@ impl Script {
                     continue;
                 }
                 Action::Delay(delay) => {
-                    let delay = dice.delay(delay);
-                    verdict.delay += delay;
-                    Applied::Delay(delay)
+                    let by = dice.delay(delay);
+                    verdict.delay += by;
+                    Done::Delayed { by }
                 }
                 Action::Split(size) if verdict.split.is_none() && bytes.len() > size => {
                     verdict.split = Some(size);
                     let pieces = bytes.len().div_ceil(size);
-                    Applied::Split { pieces }
+                    Done::Split { pieces }
                 }
                 _ => continue,
             };
-            self.tell(events, message, applied);
+            self.tell(events, Some(message), action, done);
         }
         verdict
     }
@@ -202,33 +205,44 @@ impl Script {
         })
     }
 
-    /// Tells that a fault was applied to a message, or (0) to the connection.
-    pub(super) fn tell(&self, events: &Events, message: u64, what: Applied) {
-        events.tell(|| Kind::Fault {
-            what,
-            transport: self.transport,
-            connection: self.number,
-            peer: Some(self.peer),
-            message,
-        });
+    /// Tells that a fault was applied to a message, or to the connection.
+    pub(super) fn tell(&self, events: &Events, message: Option<u64>, action: &Action, done: Done) {
+        let (what, peer) = (action.applied(done), Some(self.peer));
+        tell(events, what, self.transport, self.number, peer, message);
     }
 }
 
-fn socket(peer: PeerAddress) -> Option<SocketAddr> {
-    match peer {
-        PeerAddress::Inet(socket) => Some(socket),
-        PeerAddress::Unix => None,
-    }
+/// Tells that a fault is applied to all connections from `number` on.
+pub(crate) fn tell_from(number: u64, transport: Transport, action: &Action, events: &Events) {
+    let what = action.applied(Done::Plainly);
+    tell(events, what, transport, number, None, None);
 }
 
-fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Dice) -> Applied {
+fn tell(
+    events: &Events,
+    what: Applied,
+    transport: Transport,
+    connection: u64,
+    peer: Option<PeerAddress>,
+    message: Option<u64>,
+) {
+    events.tell(|| Kind::Fault {
+        what,
+        transport,
+        connection,
+        peer,
+        message,
+    });
+}
+
+fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Dice) -> Done {
     let len = bytes.len() as u64;
     let count = match corruption {
         Corruption::Bit => {
             let bit = dice.below(len * 8);
             let offset = (bit / 8) as usize;
             bytes[offset] ^= 1 << (bit % 8);
-            return Applied::Corrupt { offset, bytes: 1 };
+            return Done::Corrupted { offset, bytes: 1 };
         }
         Corruption::Bytes(count) => count.min(len),
     };
@@ -242,7 +256,7 @@ fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Dice) -> Applied
             left -= 1;
         }
     }
-    Applied::Corrupt {
+    Done::Corrupted {
         offset: first.unwrap_or(0),
         bytes: count as usize,
     }
@@ -277,8 +291,9 @@ mod tests {
         assert!(script(Transport::Tcp, 3, "127.0.0.1:9"));
         assert!(script(Transport::Tcp, 2, "[::ffff:192.0.2.1]:9"));
         assert!(!script(Transport::Tcp, 2, "192.0.2.2:9"));
-        assert!(plan.refuses(Transport::Tcp, 2, peer("127.0.0.1:9")));
-        assert!(!plan.refuses(Transport::Unix, 2, PeerAddress::Unix));
+        let off = &Events::off();
+        assert!(plan.refuses(Transport::Tcp, 2, peer("127.0.0.1:9"), off));
+        assert!(!plan.refuses(Transport::Unix, 2, PeerAddress::Unix, off));
     }
 
     #[test]
@@ -338,7 +353,7 @@ mod tests {
             assert_eq!(differing.len(), count);
             assert_eq!(
                 applied,
-                Applied::Corrupt {
+                Done::Corrupted {
                     offset,
                     bytes: count
                 }

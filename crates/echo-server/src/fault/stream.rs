@@ -10,9 +10,8 @@ use echo_core::Transport;
 
 use super::pace::Pace;
 use super::plan::{Plan, Script};
-use super::{Action, After, HELD_MAX};
-use crate::event::Applied;
-use crate::event::{ConnectionId, Events, PeerAddress};
+use super::{Action, After, Ending, HELD_MAX};
+use crate::event::{ConnectionId, Done, Events, PeerAddress};
 
 /// What a chunk costs besides its bytes: itself, and what the allocator adds.
 const CHUNK_COST: usize = size_of::<Chunk>() + 16;
@@ -26,7 +25,7 @@ pub(crate) struct StreamFaults {
     pace: Pace,
     ends: Vec<(Ending, After)>,
     /// What concerns the whole connection, and is told once it makes a difference.
-    untold: Vec<Applied>,
+    untold: Vec<Action>,
     accepted: Instant,
     /// Nothing is answered any more.
     muted: bool,
@@ -71,32 +70,6 @@ pub(crate) enum Due<'a> {
     Nothing,
 }
 
-/// How a connection is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Our side only.
-    HalfClose,
-    /// As after a normal exchange.
-    Close,
-    /// With a reset.
-    Reset,
-}
-
-impl Ending {
-    /// The name of the fault that ends a connection so.
-    pub(crate) fn name(self) -> &'static str {
-        self.applied().name()
-    }
-
-    fn applied(self) -> Applied {
-        match self {
-            Ending::HalfClose => Applied::HalfClose,
-            Ending::Close => Applied::Close,
-            Ending::Reset => Applied::Reset,
-        }
-    }
-}
-
 impl StreamFaults {
     /// The faults of a connection that was accepted at `now`; `None` when there are none.
     pub(crate) fn new(
@@ -136,24 +109,22 @@ impl StreamFaults {
     fn set_up(&mut self) {
         for action in self.script.whole() {
             match *action {
-                Action::Stall if !self.muted => {
-                    self.muted = true;
-                    self.untold.push(Applied::Stall);
-                }
-                Action::Merge(bytes) => self.merge = self.merge.or(Some(bytes)),
+                Action::Stall if !self.muted => self.muted = true,
                 Action::Trickle(bytes, pause) if self.pace.trickle.is_none() => {
                     self.pace.trickle = Some((bytes, pause));
-                    self.untold.push(Applied::Trickle);
                 }
-                Action::Rate(rate) if self.pace.rate.is_none() => {
-                    self.pace.rate = Some(rate);
-                    self.untold.push(Applied::Rate);
+                Action::Rate(rate) if self.pace.rate.is_none() => self.pace.rate = Some(rate),
+                Action::Merge(bytes) => {
+                    self.merge = self.merge.or(Some(bytes));
+                    continue;
                 }
-                Action::HalfCloseAfter(after) => self.ends.push((Ending::HalfClose, after)),
-                Action::CloseAfter(after) => self.ends.push((Ending::Close, after)),
-                Action::ResetAfter(after) => self.ends.push((Ending::Reset, after)),
-                _ => {}
+                Action::End(ending, after) => {
+                    self.ends.push((ending, after));
+                    continue;
+                }
+                _ => continue,
             }
+            self.untold.push(action.clone());
         }
     }
 
@@ -162,8 +133,8 @@ impl StreamFaults {
     /// # Errors
     /// There is no memory for them.
     pub(crate) fn push(&mut self, bytes: &[u8], now: Instant, events: &Events) -> io::Result<()> {
-        for applied in self.untold.drain(..) {
-            self.script.tell(events, 0, applied);
+        for action in self.untold.drain(..) {
+            self.script.tell(events, None, &action, Done::Plainly);
         }
         if !self.muted {
             let taken = self.take_messages(bytes, now, events)?;
@@ -221,8 +192,11 @@ impl StreamFaults {
             After::Time(time) => now >= self.accepted + time,
         };
         if let Some(first) = self.ends.iter().position(reached) {
-            let (end, _) = self.ends.remove(first);
-            return Ok(self.end(end, events));
+            let (end, after) = self.ends.remove(first);
+            let action = Action::End(end, after);
+            self.script.tell(events, None, &action, Done::Plainly);
+            self.give_up();
+            return Ok(Due::End(end));
         }
         self.make_room(now, events)?;
         if self.finished && self.input.is_empty() {
@@ -262,14 +236,13 @@ impl StreamFaults {
         self.pace.next().map_or(chunk.at, |next| next.max(chunk.at))
     }
 
-    fn end(&mut self, end: Ending, events: &Events) -> Due<'static> {
-        self.script.tell(events, 0, end.applied());
+    /// Answers nothing any more.
+    fn give_up(&mut self) {
         self.muted = true;
         self.input = Vec::new();
         self.merging = Vec::new();
         self.queue = VecDeque::new();
         self.held = 0;
-        Due::End(end)
     }
 
     /// Takes the messages for which there is room. Returns their bytes.
@@ -334,8 +307,10 @@ impl StreamFaults {
     pub(crate) fn join(&mut self, events: &Events) {
         if !self.merging.is_empty() {
             let bytes = std::mem::take(&mut self.merging);
-            let merged = Applied::Merge { bytes: bytes.len() };
-            self.script.tell(events, self.messages, merged);
+            let (merge, len) = (Action::Merge(bytes.len()), bytes.len());
+            let merged = Done::Merged { bytes: len };
+            self.script
+                .tell(events, Some(self.messages), &merge, merged);
             let split = self.merging_split.take();
             self.enqueue(bytes, split);
         }

@@ -1,7 +1,7 @@
 //! More lines about connections than a person can read, summed up.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
 use super::count::{Count, bytes};
@@ -31,8 +31,8 @@ struct Connections {
     closed: u64,
     received: u64,
     sent: u64,
-    /// The ends that no peer wanted, by kind.
-    bad: BTreeMap<&'static str, u64>,
+    /// The ends that no peer wanted, by kind: how many, and why the first of them.
+    bad: Vec<(u64, Reason)>,
 }
 
 impl fmt::Display for Connections {
@@ -48,24 +48,8 @@ impl fmt::Display for Connections {
         )?;
         self.bad
             .iter()
-            .try_for_each(|(kind, count)| write!(f, "; {count} times: {kind}"))
+            .try_for_each(|(count, reason)| write!(f, "; {count} times: {reason}"))
     }
-}
-
-/// A connection's end, less its particulars; `None` for the one that is as it should be.
-fn bad_end(reason: &Reason) -> Option<&'static str> {
-    Some(match reason {
-        Reason::Finished => return None,
-        Reason::Reset => "the peer reset the connection",
-        Reason::Frame(_) => "the peer broke the framing",
-        Reason::Idle => "idle for too long",
-        Reason::Unread => "the peer stopped reading",
-        Reason::Memory => "it held the most when --max-memory was reached",
-        Reason::Shutdown => "the server is stopping",
-        Reason::Failed(_) => "the system failed the connection",
-        Reason::Fault(_) => "a fault that was asked for",
-        Reason::Defect => "a defect of this server",
-    })
 }
 
 impl Digest {
@@ -124,8 +108,13 @@ impl Digest {
                 self.sum.closed += 1;
                 self.sum.received += received;
                 self.sum.sent += sent;
-                if let Some(kind) = bad_end(reason) {
-                    *self.sum.bad.entry(kind).or_default() += 1;
+                if *reason != Reason::Finished {
+                    let kind = discriminant(reason);
+                    let bad = &mut self.sum.bad;
+                    match bad.iter_mut().find(|(_, one)| discriminant(one) == kind) {
+                        Some((count, _)) => *count += 1,
+                        None => bad.push((1, *reason)),
+                    }
                 }
             }
             _ => {}

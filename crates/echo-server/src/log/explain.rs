@@ -4,11 +4,10 @@ use std::fmt::Display;
 use std::time::SystemTime;
 
 use echo_core::Zoned;
-use echo_core::units::Size;
 use echo_explain::{Explain, Lang, Step, Story};
 
 use super::Render;
-use crate::event::{DropReason, Event, Kind, Limit, PeerAddress};
+use crate::event::{DropReason, Event, Kind, PeerAddress};
 
 /// Each call, and what stands beside it.
 pub(super) struct Explained {
@@ -65,15 +64,10 @@ fn beside(story: &Story, event: &Event) -> String {
     let text = match &event.kind {
         Kind::Draining { .. } => story.aside("stopping", &[]),
         Kind::Refused { peer, limit, .. } => {
-            let limit = match limit {
-                Limit::Connections(max) => format!("--max-connections {max}"),
-                Limit::PerIp(max) => format!("--max-per-ip {max}"),
-                Limit::Memory(max) => format!("--max-memory {}", Size(*max as u64)),
-            };
-            let values: &[(_, &dyn Display)] = &[("peer", &name(story, peer)), ("limit", &limit)];
+            let values: &[(_, &dyn Display)] = &[("peer", &name(story, peer)), ("limit", limit)];
             story.aside("one-too-many", values)
         }
-        Kind::DatagramsDropped(reason, sum) => {
+        Kind::DatagramsDropped { reason, sum } => {
             let error = match reason {
                 DropReason::Failed(kind) => kind.to_string(),
                 _ => String::new(),
@@ -104,7 +98,7 @@ fn beside(story: &Story, event: &Event) -> String {
         } => {
             let key = match (peer, message) {
                 (None, _) => "fault-from-now",
-                (_, 0) => "fault-connection",
+                (_, None) => "fault-connection",
                 _ => "fault-message",
             };
             let peer = peer.map_or_else(String::new, |peer| name(story, &peer));
@@ -113,7 +107,7 @@ fn beside(story: &Story, event: &Event) -> String {
                 ("transport", transport),
                 ("connection", connection),
                 ("peer", &peer),
-                ("message", message),
+                ("message", &message.unwrap_or_default()),
             ];
             story.aside(key, values)
         }
@@ -146,7 +140,7 @@ mod tests {
             sample::events().into_iter().map(one).collect::<Vec<_>>()
         });
         let told = english.iter().filter(|text| !text.is_empty()).count();
-        assert!(told >= 2 + 5 + 1 + 17, "{told}");
+        assert!(told >= 2 + 5 + 1 + 8, "{told}");
         for (english, spanish) in english.iter().zip(&spanish) {
             assert_eq!(english.is_empty(), spanish.is_empty(), "{english}");
             for text in [english, spanish] {

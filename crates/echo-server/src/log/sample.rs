@@ -1,8 +1,8 @@
 //! One of each event, for the renderers' tests.
 
-use crate::event::Applied;
 use crate::event::{
-    Address, ConnectionId, Datagrams, DropReason, Kind, Limit, PeerAddress, Reason, Stats, Stop,
+    Address, Applied, ConnectionId, Datagrams, Done, DropReason, Kind, Limit, PeerAddress, Reason,
+    Stats, Stop,
 };
 use echo_core::Clock;
 use echo_core::Transport;
@@ -61,7 +61,10 @@ pub(super) fn events() -> Vec<Kind> {
         Kind::DatagramsAnswered(sum),
         Kind::DatagramsReceived(sum),
         Kind::DatagramsSent(sum),
-        Kind::DatagramsOverflowed { local, count: 3 },
+        Kind::DatagramsOverflowed {
+            local: Address::Udp(local),
+            count: 3,
+        },
         Kind::Stats(stats()),
     ];
     kinds.extend(
@@ -100,22 +103,33 @@ pub(super) fn events() -> Vec<Kind> {
         DropReason::Shutdown,
         DropReason::Failed(ErrorKind::Other),
     ];
-    kinds.extend(reasons.map(|reason| Kind::DatagramsDropped(reason, sum)));
+    kinds.extend(reasons.map(|reason| Kind::DatagramsDropped { reason, sum }));
     kinds.push(Kind::Faults { count: 1, seed: 7 });
-    kinds.extend(applied().map(|what| Kind::Fault {
-        what,
-        transport: Transport::Tcp,
-        connection: id,
-        peer: Some(PeerAddress::Unix),
-        message: 1,
-    }));
-    kinds.push(Kind::Fault {
-        what: Applied::NoAccept,
+    let peer = Some(PeerAddress::Unix);
+    let fault = |name, done, peer, message| Kind::Fault {
+        what: Applied { name, done },
         transport: Transport::Unix,
         connection: id,
-        peer: None,
-        message: 0,
-    });
+        peer,
+        message,
+    };
+    kinds.extend([
+        fault("no-accept", Done::Plainly, None, None),
+        fault("stall", Done::Plainly, peer, None),
+    ]);
+    let (offset, bytes, pieces) = (3, 1, 2);
+    let by = Duration::from_millis(50);
+    kinds.extend(
+        [
+            ("drop", Done::Plainly),
+            ("corrupt", Done::Corrupted { offset, bytes }),
+            ("truncate", Done::Truncated { to: 4 }),
+            ("delay", Done::Delayed { by }),
+            ("merge", Done::Merged { bytes }),
+            ("split", Done::Split { pieces }),
+        ]
+        .map(|(name, done)| fault(name, done, peer, Some(1))),
+    );
     let stops = [
         Stop::Asked,
         Stop::Signal,
@@ -139,27 +153,4 @@ pub(super) fn events() -> Vec<Kind> {
 
 pub(super) fn stats() -> Stats {
     crate::event::stats::Totals::new(1, Clock::new()).stats()
-}
-
-fn applied() -> [Applied; 15] {
-    [
-        Applied::Refuse,
-        Applied::Stall,
-        Applied::Drop,
-        Applied::Corrupt {
-            offset: 3,
-            bytes: 1,
-        },
-        Applied::Truncate { to: 4 },
-        Applied::Duplicate,
-        Applied::Reorder,
-        Applied::Delay(Duration::from_millis(50)),
-        Applied::Merge { bytes: 9 },
-        Applied::Split { pieces: 2 },
-        Applied::Trickle,
-        Applied::Rate,
-        Applied::HalfClose,
-        Applied::Close,
-        Applied::Reset,
-    ]
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use echo_core::Zoned;
+use echo_core::address::End;
 use echo_core::units::Timespan;
 
 use super::Render;
@@ -66,7 +67,7 @@ fn line(out: &mut String, event: &Event) {
         // The ready line has said so, on standard output; explanations tell of calls.
         Kind::Listening { .. } | Kind::Call(_) => Ok(()),
         Kind::Accepted { id, peer, .. } => writeln!(out, "Connected by: {peer} (#{id})"),
-        Kind::Refused { peer, limit, .. } => writeln!(out, "Refused: {peer}: {limit}"),
+        Kind::Refused { peer, limit, .. } => writeln!(out, "Refused: {peer}: {limit} reached"),
         Kind::Received { id, bytes: n } => {
             writeln!(out, "  #{id} received {}", bytes(*n as u64))
         }
@@ -104,14 +105,14 @@ fn line(out: &mut String, event: &Event) {
             bytes(sum.bytes),
             Zoned(sum.peer)
         ),
-        Kind::DatagramsDropped(reason, sum) if sum.count == 1 => {
+        Kind::DatagramsDropped { reason, sum } if sum.count == 1 => {
             writeln!(
                 out,
                 "Datagram from {} not answered: {reason}",
                 Zoned(sum.peer)
             )
         }
-        Kind::DatagramsDropped(reason, sum) => writeln!(
+        Kind::DatagramsDropped { reason, sum } => writeln!(
             out,
             "Datagrams not answered: {}; the last from {}: {reason}",
             sum.count,
@@ -122,7 +123,7 @@ fn line(out: &mut String, event: &Event) {
             "The system dropped {} to {}: they came faster than this server reads them, which is \
              no loss of the path. A larger net.core.rmem_max (4 MiB are asked for) holds longer bursts",
             Count(*count, "datagram"),
-            Zoned(*local)
+            End::from(local)
         ),
         Kind::Faults { count, seed } => writeln!(
             out,
@@ -136,8 +137,8 @@ fn line(out: &mut String, event: &Event) {
             peer: Some(peer),
             message,
         } => match message {
-            0 => writeln!(out, "Fault: {what}: {transport} {peer} (#{connection})"),
-            message => writeln!(
+            None => writeln!(out, "Fault: {what}: {transport} {peer} (#{connection})"),
+            Some(message) => writeln!(
                 out,
                 "Fault: {what}: {transport} message {message} from {peer} (#{connection})"
             ),
@@ -189,7 +190,7 @@ fn totals(stats: &Stats) -> String {
     let mut text = format!(
         "{} ({} open, {} refused), received {}, sent {}; {}",
         Count(stats.accepted, "connection"),
-        stats.open(),
+        stats.open,
         stats.refused,
         bytes(stats.received_bytes),
         bytes(stats.sent_bytes),

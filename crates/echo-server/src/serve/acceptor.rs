@@ -8,9 +8,8 @@ use echo_core::cause;
 use mio::{Registry, Token};
 use socket2::Socket;
 
-use crate::event::Applied;
 use crate::event::{ConnectionId, Events, Kind, PeerAddress};
-use crate::fault::{self, Plan};
+use crate::fault::{self, Action, Plan};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
@@ -151,7 +150,7 @@ impl Acceptor {
         address: PeerAddress,
     ) -> Option<Accepted> {
         let (id, transport) = (self.next_id, stream.transport());
-        let refuses = |plan: &Arc<Plan>| plan.refuses(transport, id, address);
+        let refuses = |plan: &Arc<Plan>| plan.refuses(transport, id, address, &shared.events);
         if shared.faults.as_ref().is_some_and(refuses) {
             self.next_id += 1;
             #[cfg(test)]
@@ -160,13 +159,6 @@ impl Acceptor {
             }
             // Without it the peer sees the end all the same.
             let _: io::Result<()> = stream.reset_on_close();
-            shared.events.tell(|| Kind::Fault {
-                what: Applied::Refuse,
-                transport,
-                connection: id,
-                peer: Some(address),
-                message: 0,
-            });
         } else {
             match shared.limits.admit(address) {
                 Ok(permit) => {
@@ -210,13 +202,7 @@ impl Door {
         };
         if !std::mem::replace(&mut self.closed, true) {
             self.listener.set_backlog(backlog, &shared.events);
-            shared.events.tell(|| Kind::Fault {
-                what: Applied::NoAccept,
-                transport,
-                connection,
-                peer: None,
-                message: 0,
-            });
+            fault::tell_from(connection, transport, &Action::NoAccept(0), &shared.events);
         }
         true
     }

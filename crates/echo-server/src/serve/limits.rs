@@ -154,10 +154,8 @@ impl Limits {
 
     /// What a peer counts against; `None` where nothing is counted.
     fn counted(&self, peer: PeerAddress) -> Option<IpAddr> {
-        match peer {
-            PeerAddress::Inet(address) if self.max_per_ip > 0 => Some(network(address.ip())),
-            _ => None,
-        }
+        let address = peer.socket().filter(|_| self.max_per_ip > 0)?;
+        Some(network(address.ip()))
     }
 }
 

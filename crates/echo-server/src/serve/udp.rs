@@ -7,7 +7,7 @@ use quinn_udp::RecvMeta;
 
 use crate::event::flood::{Flood, earlier};
 use crate::event::stats::Counters;
-use crate::event::{Datagrams, DropReason, Events, Kind, pieces, unmapped};
+use crate::event::{Address, Datagrams, DropReason, Events, Kind, pieces, unmapped};
 use crate::fault::{DatagramFaults, Reply};
 use crate::serve::guard::Guard;
 use crate::socket::datagram::{BATCH, Batch, DatagramSocket, Run, Sent};
@@ -99,7 +99,7 @@ impl UdpEcho {
             let count = self.socket.overflowed();
             if count > 0 {
                 counters.overflowed.add(count);
-                let local = self.socket.local();
+                let local = Address::Udp(self.socket.local());
                 events.tell(|| Kind::DatagramsOverflowed { local, count });
             }
         }

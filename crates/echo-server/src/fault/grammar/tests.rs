@@ -35,9 +35,9 @@ fn any(dice: &mut Dice) -> Fault {
         10 => Action::Split(bytes as usize),
         11 => Action::Trickle(bytes as usize, time),
         12 => Action::Rate(bytes),
-        13 => Action::HalfCloseAfter(after),
-        14 => Action::CloseAfter(after),
-        _ => Action::ResetAfter(after),
+        13 => Action::End(Ending::HalfClose, after),
+        14 => Action::End(Ending::Close, after),
+        _ => Action::End(Ending::Reset, after),
     };
     let place = Place {
         transport: [

@@ -82,7 +82,7 @@ impl Bench {
     fn told(&self) -> Vec<(&'static str, u64)> {
         std::iter::from_fn(|| self.reader.try_next())
             .filter_map(|event| match event.kind {
-                Kind::Fault { what, message, .. } => Some((what.name(), message)),
+                Kind::Fault { what, message, .. } => Some((what.name, message.unwrap_or(0))),
                 _ => None,
             })
             .collect()

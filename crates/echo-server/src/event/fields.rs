@@ -1,0 +1,87 @@
+//! What an event's fields are as JSON, where that is not what they are.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use echo_core::framing::FrameError;
+use echo_core::path::shown;
+use echo_core::{Transport, Zoned, units};
+use serde::{Serialize, Serializer};
+
+use super::{Address, Datagrams, unmapped};
+
+/// An IPv4 address of an IPv6 socket is shown as the IPv4 address it is.
+pub(super) fn address<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&Zoned(unmapped(*address)))
+}
+
+/// This end, with its transport.
+pub(super) fn local<S: Serializer>(local: &Address, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Local {
+        transport: Transport,
+        local: String,
+    }
+    Local {
+        transport: local.transport(),
+        local: match local {
+            Address::Tcp(address) | Address::Udp(address) => Zoned(unmapped(*address)).to_string(),
+            Address::Unix(path) => shown(path).to_string(),
+        },
+    }
+    .serialize(to)
+}
+
+/// In nanoseconds.
+pub(super) fn ns<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(units::ns(*time))
+}
+
+/// Why, by its name and in words.
+pub(super) fn reasoned<T, S>(reason: &T, to: S) -> Result<S::Ok, S::Error>
+where
+    T: Serialize + Display,
+    S: Serializer,
+{
+    #[derive(Serialize)]
+    struct Reasoned<'a, T> {
+        reason: &'a T,
+        detail: String,
+    }
+    let detail = reason.to_string();
+    Reasoned { reason, detail }.serialize(to)
+}
+
+pub(super) fn frame<S: Serializer>(error: &FrameError, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match error {
+        FrameError::TooLong { .. } => "frame-too-long",
+        FrameError::Truncated { .. } => "frame-truncated",
+    })
+}
+
+pub(super) fn received<S: Serializer>(sum: &Datagrams, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Received<'a> {
+        #[serde(flatten)]
+        sum: &'a Datagrams,
+        received_bytes: u64,
+    }
+    let received_bytes = sum.bytes;
+    Received {
+        sum,
+        received_bytes,
+    }
+    .serialize(to)
+}
+
+pub(super) fn sent<S: Serializer>(sum: &Datagrams, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Sent<'a> {
+        #[serde(flatten)]
+        sum: &'a Datagrams,
+        sent_bytes: u64,
+    }
+    let sent_bytes = sum.bytes;
+    Sent { sum, sent_bytes }.serialize(to)
+}
