@@ -212,6 +212,15 @@ fn a_comparison_is_as_its_schema_says_and_so_are_its_reports() {
             "bench", &one.tcp, &other.tcp, "--rounds", "1", "--label", "a",
         ],
         &["bench", &one.tcp, &closed, "--rounds", "2"],
+        &[
+            "bench",
+            &one.tcp,
+            &other.tcp,
+            "--rounds",
+            "6",
+            "--fail-if",
+            "rate<-99%,p50>+9999%",
+        ],
     ] {
         let ended = run(&[args, &short].concat());
         let document: Value = serde_json::from_str(ended.text()).expect("one document");

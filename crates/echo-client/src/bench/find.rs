@@ -12,7 +12,9 @@ use super::{Bench, measure};
 use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::measure::Watch;
-use crate::report::{Curve, Fault, Metric, Outcome, Report, Step, Thresholds, significant};
+use crate::report::{
+    Curve, Fault, Metric, Outcome, Report, Step, Threshold, Thresholds, significant,
+};
 
 /// What a search begins with, unless `--rate` says so.
 const START: f64 = 1000.0;
@@ -48,38 +50,24 @@ impl FromStr for Conditions {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let broken: Result<Vec<String>, String> = text.split(',').map(broken).collect();
+        let broken: Result<_, String> = text.split(',').map(broken).collect();
         Ok(Conditions {
-            broken: broken?.join(",").parse()?,
+            broken: Thresholds(broken?),
             text: text.to_owned(),
         })
     }
 }
 
 /// The opposite of a condition, which is what a run fails for.
-fn broken(condition: &str) -> Result<String, String> {
-    let at = condition.find(['<', '>', '=']).unwrap_or(condition.len());
-    let (figure, rest) = condition.split_at(at);
-    let opposites = [("<=", ">"), (">=", "<"), ("<", ">="), (">", "<=")];
-    for (comparison, opposite) in opposites {
-        if let Some(limit) = rest.strip_prefix(comparison) {
-            return Ok(format!("{figure}{opposite}{limit}"));
-        }
-    }
-    let percent = if matches!(figure.trim(), "loss" | "late") {
-        "%"
-    } else {
-        ""
-    };
-    match rest
-        .strip_prefix('=')
-        .map(|limit| limit.trim().trim_end_matches('%'))
-    {
-        Some("0") => Ok(format!("{figure}>0{percent}")),
-        Some(_) => Err(format!(
-            "{condition:?}: nothing but 0 is met exactly; write < or >"
-        )),
-        None => Ok(condition.to_owned()),
+fn broken(condition: &str) -> Result<Threshold, String> {
+    match condition.split_once('=') {
+        Some((figure, limit)) if !figure.ends_with(['<', '>']) => match limit.trim() {
+            "0" | "0%" => figure.trim().parse().map(Threshold::not_zero),
+            _ => Err(format!(
+                "{condition:?}: nothing but 0 is met exactly; write < or >"
+            )),
+        },
+        _ => condition.trim().parse().map(Threshold::negated),
     }
 }
 

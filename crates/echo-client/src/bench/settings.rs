@@ -88,8 +88,8 @@ pub struct Bench {
     /// Do not compare what comes back with what was sent
     #[arg(long)]
     pub no_verify: bool,
-    /// Fail when any of these holds: p99>2ms,rate<1000 (also min, avg, max, mdev); these fail by
-    /// default: loss>0%,late>0%,errors>0,corrupt>0,unsent>0, each until a condition names it;
+    /// Fail when any of these holds: p99>2ms,rate<1000 (also min, avg, max, mdev, server-cpu); these
+    /// fail by default: loss>0%,late>0%,errors>0,corrupt>0,unsent>0, each until a condition names it;
     /// against another target or --baseline: p99>+10%,rate<-5%
     #[arg(long, value_name = "CONDITIONS", help_heading = "Result")]
     pub fail_if: Option<Thresholds>,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
-use echo_core::statistics::{self, Better, Pairing, Ratio, Verdict};
+use echo_core::statistics::{self, Pairing, Ratio, Verdict};
 
-use crate::report::{Ending, Fault, Figure, Outcome, Report, Round, Thresholds};
+use crate::report::{Ending, Fault, Metric, Outcome, Report, Round, Thresholds};
 
 /// Targets side by side.
 #[derive(Clone, Debug)]
@@ -16,30 +16,25 @@ pub struct Comparison {
     pub targets: Vec<Report>,
     /// How their rounds belong together.
     pub pairing: Pairing,
-    /// The figures that all of them have.
-    pub rows: Vec<Row>,
+    /// Whatever all of them have, of each target after the other.
+    pub figures: Vec<Figure>,
     /// How all of it ended, once it has been judged.
     pub outcome: Outcome,
 }
 
-/// One figure of all targets.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// Which.
-    pub figure: Figure,
-    /// What each target has of it.
-    pub cells: Vec<Cell>,
-}
-
 /// One figure of one target.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
+pub struct Figure {
+    /// Which.
+    pub metric: Metric,
+    /// The place of the target among all.
+    pub target: usize,
     /// The middle of the rounds.
     pub value: f64,
     /// Round by round.
     pub rounds: Vec<f64>,
-    /// Against the first target; of that itself, nothing.
-    pub ratio: Option<Ratio>,
+    /// Against the first target, and what that says; of that itself, nothing.
+    pub ratio: Option<(Ratio, Verdict)>,
 }
 
 impl Comparison {
@@ -58,13 +53,12 @@ impl Comparison {
             }
         }
         let rounds: Vec<Vec<Round>> = targets.iter().map(Report::as_rounds).collect();
-        let row = |figure| Row::of(figure, &rounds, pairing, seed);
-        let rows = Figure::ALL.into_iter().filter_map(row).collect();
+        let figures = Metric::COMPARED.map(|metric| figures(metric, &rounds, pairing, seed));
         Ok(Comparison {
             names,
             targets,
             pairing,
-            rows,
+            figures: figures.into_iter().flatten().flatten().collect(),
             outcome: Outcome::default(),
         })
     }
@@ -73,13 +67,13 @@ impl Comparison {
     /// from the first's, and decides how all of it ended.
     pub fn judge(&mut self, thresholds: &Thresholds) {
         for threshold in thresholds.changes() {
-            let row = self
-                .rows
-                .iter()
-                .find(|row| Some(row.figure) == threshold.metric.figure());
             for (i, target) in self.targets.iter_mut().enumerate().skip(1) {
-                let ratio = row.and_then(|row| row.cells[i].ratio);
-                target.decide(threshold, ratio.map(|ratio| (ratio.ratio - 1.0) * 100.0));
+                let is_meant = |f: &&Figure| f.metric == threshold.metric && f.target == i;
+                let ratio = self.figures.iter().find(is_meant).and_then(|f| f.ratio);
+                target.decide(
+                    threshold,
+                    ratio.map(|(ratio, _)| (ratio.ratio - 1.0) * 100.0),
+                );
             }
         }
         self.conclude();
@@ -103,50 +97,41 @@ impl Comparison {
     }
 }
 
-impl Row {
-    /// `None` where a target has no such figure.
-    fn of(figure: Figure, rounds: &[Vec<Round>], pairing: Pairing, seed: u64) -> Option<Self> {
-        let count = rounds.iter().map(Vec::len).min()?;
-        // A round in turn that lacks the figure of one target says nothing of the others either.
-        let is_whole = |round: &usize| {
-            let mut of_all = rounds.iter().map(|rounds| figure.of(&rounds[*round]));
-            of_all.all(|figure| figure.is_some())
+/// One figure of every target; `None` where one of them does not have it.
+fn figures(
+    metric: Metric,
+    rounds: &[Vec<Round>],
+    pairing: Pairing,
+    seed: u64,
+) -> Option<Vec<Figure>> {
+    // A round in turn that lacks the figure of one target says nothing of the others either.
+    let is_whole = |i: usize| {
+        let mut of_all = rounds.iter().map(|rounds| rounds.get(i));
+        of_all.all(|round| round.and_then(|round| metric.of_round(round)).is_some())
+    };
+    let series = |rounds: &[Round]| -> Vec<f64> {
+        let rounds = rounds.iter().enumerate();
+        let known = rounds.filter(|(i, _)| pairing == Pairing::Apart || is_whole(*i));
+        known
+            .filter_map(|(_, round)| metric.of_round(round))
+            .collect()
+    };
+    let base = series(rounds.first()?);
+    let figure = |(target, of_target): (usize, &Vec<Round>)| {
+        let rounds = series(of_target);
+        let ratio = match target {
+            0 => None,
+            _ => Some(Ratio::of(&rounds, &base, pairing, seed)?),
         };
-        let whole: Vec<usize> = (0..count).filter(is_whole).collect();
-        let series: Vec<Vec<f64>> = rounds
-            .iter()
-            .map(|rounds| match pairing {
-                Pairing::InTurn => whole
-                    .iter()
-                    .filter_map(|i| figure.of(&rounds[*i]))
-                    .collect(),
-                Pairing::Apart => rounds.iter().filter_map(|r| figure.of(r)).collect(),
-            })
-            .collect();
-        let base = series.first()?.clone();
-        let cells = series.into_iter().enumerate().map(|(i, rounds)| {
-            let ratio = match i {
-                0 => None,
-                _ => Some(Ratio::of(&rounds, &base, pairing, seed)?),
-            };
-            Some(Cell {
-                value: statistics::figure(&rounds)?,
-                rounds,
-                ratio,
-            })
-        });
-        let cells = cells.collect::<Option<_>>()?;
-        Some(Row { figure, cells })
-    }
-
-    /// What the ratio of a cell says.
-    pub fn verdict(&self, cell: &Cell) -> Option<Verdict> {
-        let better = match self.figure.is_gain() {
-            true => Better::More,
-            false => Better::Less,
-        };
-        cell.ratio.map(|ratio| ratio.verdict(better))
-    }
+        Some(Figure {
+            metric,
+            target,
+            value: statistics::figure(&rounds)?,
+            rounds,
+            ratio: ratio.map(|ratio| (ratio, ratio.verdict(metric.better()))),
+        })
+    };
+    rounds.iter().enumerate().map(figure).collect()
 }
 
 /// What the targets are called: a label, else the target; numbered where two are called alike.
@@ -155,7 +140,7 @@ fn names(targets: &[Report]) -> Vec<String> {
     targets
         .iter()
         .map(|report| {
-            let name = report.label.as_deref().unwrap_or(&report.target.name);
+            let name = report.name();
             let times = seen.entry(name).or_default();
             *times += 1;
             match *times {

@@ -15,7 +15,6 @@ use crate::output;
 use crate::report::{self, Files, Report, Saved, Thresholds};
 
 pub use comparison::Comparison;
-pub use text::Text;
 
 /// The seed of a comparison, where none is given: the same rounds then give the same interval.
 pub const SEED: &str = "1";
@@ -105,7 +104,7 @@ pub fn show(mut comparison: Comparison, form: Form, files: &Files) -> Result<(),
     let page = page::html(&comparison);
     files.write_all(&comparison.targets, &page, &mut comparison.outcome);
     let text = match form {
-        Form::Text => Text(&comparison).to_string(),
+        Form::Text => comparison.to_string(),
         Form::Json => comparison.json(),
         Form::Csv => comparison.csv(),
     };

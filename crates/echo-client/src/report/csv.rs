@@ -1,38 +1,47 @@
-//! A run second by second, as rows for a spreadsheet (RFC 4180).
+//! Rows for a spreadsheet (RFC 4180).
 
-use std::borrow::Cow;
+use serde_json::{Value, json};
 
-use super::{Report, Second};
+use super::Report;
 
 /// A row for each second of each of the reports.
 pub fn csv(reports: &[Report]) -> String {
-    let mut text =
-        "target,start_s,sent,echoes,lost,errors,rtt_p50_ns,rtt_p99_ns,rtt_max_ns\n".to_owned();
-    for report in reports {
-        let name = quoted(report.label.as_deref().unwrap_or(&report.target.name));
-        for second in &report.seconds {
-            let Second {
-                start_s,
-                sent,
-                echoes,
-                lost,
-                errors,
-                ..
-            } = second;
-            let known = |ns: Option<u64>| ns.map_or(String::new(), |ns| ns.to_string());
-            let [p50, p99, max] =
-                [second.rtt_p50_ns, second.rtt_p99_ns, second.rtt_max_ns].map(known);
-            text +=
-                &format!("{name},{start_s},{sent},{echoes},{lost},{errors},{p50},{p99},{max}\n");
-        }
-    }
-    text
+    let columns = [
+        "target",
+        "start_s",
+        "sent",
+        "echoes",
+        "lost",
+        "errors",
+        "rtt_p50_ns",
+        "rtt_p99_ns",
+        "rtt_max_ns",
+    ];
+    let seconds = reports.iter().flat_map(|report| {
+        report.seconds.iter().map(|second| {
+            let mut row = json!(second);
+            row["target"] = report.name().into();
+            row
+        })
+    });
+    rows(&columns, seconds)
 }
 
-/// A text as one field.
-pub fn quoted(text: &str) -> Cow<'_, str> {
-    match text.contains([',', '"', '\r', '\n']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")).into(),
-        false => text.into(),
-    }
+/// What objects have under some keys; of a list, how long it is.
+pub fn rows(columns: &[&str], objects: impl Iterator<Item = Value>) -> String {
+    let field = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::Array(list) => list.len().to_string(),
+        Value::String(text) if !text.contains([',', '"', '\r', '\n']) => text.clone(),
+        Value::String(text) => format!("\"{}\"", text.replace('"', "\"\"")),
+        other => other.to_string(),
+    };
+    let row = |object: Value| {
+        let fields: Vec<_> = columns
+            .iter()
+            .map(|column| field(&object[*column]))
+            .collect();
+        fields.join(",") + "\n"
+    };
+    columns.join(",") + "\n" + &objects.map(row).collect::<String>()
 }

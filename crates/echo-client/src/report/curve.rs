@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Report;
 use super::format::{self, Share};
+use super::{Report, Table};
 
 /// What a search has found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,47 +58,58 @@ impl Step {
     }
 }
 
-/// A line for each step, the knee and the rate that was found marked.
-impl fmt::Display for Curve {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.steps.is_empty() {
-            return writeln!(f, "{}: no rate was tried to its end", self.condition);
-        }
+impl Curve {
+    /// A row for each step, the knee and the rate that was found marked.
+    pub fn table(&self) -> Table {
+        let heads = ["requests/s", "p50", "p99", "max", "loss", &self.condition];
         let time = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::short_time(ns as f64));
-        writeln!(
-            f,
-            "   requests/s        p50        p99        max    loss  {}",
-            self.condition
-        )?;
-        for step in &self.steps {
-            let is = |rate: Option<f64>| rate == Some(step.rate_per_s);
-            let mark = match (is(self.kept_per_s), is(self.knee_per_s)) {
-                (true, true) => "kept  <- the highest, and the knee",
-                (true, false) => "kept  <- the highest",
-                (false, true) if step.kept => "kept  <- the knee",
-                (false, true) => "broken  <- the knee",
-                (false, false) if step.kept => "kept",
-                (false, false) => "broken",
-            };
-            writeln!(
-                f,
-                "{:>13} {:>10} {:>10} {:>10} {:>7}  {mark}",
+        let row = |step: &Step| {
+            let mut mark = if step.kept { "kept" } else { "broken" }.to_owned();
+            for (rate, what) in [
+                (self.kept_per_s, "  <- the highest"),
+                (self.knee_per_s, "  <- the knee"),
+            ] {
+                mark += if rate == Some(step.rate_per_s) {
+                    what
+                } else {
+                    ""
+                };
+            }
+            vec![
                 format::rate(step.rate_per_s),
                 time(step.rtt_p50_ns),
                 time(step.rtt_p99_ns),
                 time(step.rtt_max_ns),
                 Share(step.loss_percent / 100.0).to_string(),
-            )?;
+                mark,
+            ]
+        };
+        Table {
+            rows: self.steps.iter().map(row).collect(),
+            ..Table::new(&heads)
         }
+    }
+
+    /// What has been found, in a sentence.
+    pub fn found(&self) -> String {
         match self.kept_per_s {
-            Some(rate) => writeln!(
-                f,
+            _ if self.steps.is_empty() => "no rate was tried to its end".to_owned(),
+            None => "not kept at any rate that was tried".to_owned(),
+            Some(kept) => format!(
                 "kept up to {} requests/s; {}",
-                format::rate(rate),
+                format::rate(kept),
                 self.limit
             ),
-            None => writeln!(f, "not kept at any rate that was tried"),
         }
+    }
+}
+
+impl fmt::Display for Curve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.steps.is_empty() {
+            write!(f, "{}", self.table())?;
+        }
+        writeln!(f, "{}: {}", self.condition, self.found())
     }
 }
 

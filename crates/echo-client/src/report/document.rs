@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::format::significant;
-use super::{Bar, Fault, Latency, PERCENTILES, Report, Verdict};
+use super::{Bar, Fault, Latency, PERCENTILES, Report};
 
 /// The version of the JSON document; it changes when a key's meaning does.
 pub const SCHEMA: u32 = 2;
@@ -144,43 +144,6 @@ fn latency(document: &Value, prefix: &str) -> Result<Option<Latency>> {
         damaged()
     );
     Ok(Some(latency))
-}
-
-#[derive(Serialize, Deserialize)]
-struct VerdictKeys {
-    condition: String,
-    figure: String,
-    unit: String,
-    limit: f64,
-    measured: Option<f64>,
-    failed: bool,
-}
-
-impl Serialize for Verdict {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let threshold = self.threshold;
-        let keys = VerdictKeys {
-            condition: threshold.to_string(),
-            figure: threshold.metric.to_string(),
-            unit: threshold.metric.unit().to_owned(),
-            limit: threshold.limit,
-            measured: self.measured,
-            failed: self.failed,
-        };
-        keys.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Verdict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let keys = VerdictKeys::deserialize(deserializer)?;
-        let threshold = keys.condition.parse().map_err(serde::de::Error::custom)?;
-        Ok(Verdict {
-            threshold,
-            measured: keys.measured,
-            failed: keys.failed,
-        })
-    }
 }
 
 /// A duration as a number of nanoseconds.

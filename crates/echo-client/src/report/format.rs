@@ -15,24 +15,31 @@ pub fn time(duration: Duration) -> String {
 
 /// Nanoseconds to three digits.
 pub fn short_time(ns: f64) -> String {
+    time_to(ns, 3)
+}
+
+/// Nanoseconds to so many digits.
+pub fn time_to(ns: f64, digits: i32) -> String {
     let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs")];
+    // What rounds up to the next unit is shown in that.
+    let rounds_up = 1.0 - 0.5 * 10f64.powi(-digits);
     let (scale, unit) = units
         .into_iter()
-        // What rounds up to the next unit is shown in that.
-        .find(|(scale, _)| ns >= *scale * 0.9995)
+        .find(|(scale, _)| ns >= scale * rounds_up)
         .unwrap_or((1.0, "ns"));
-    let value = ns / scale;
-    let decimals = match value {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        _ => 2,
-    };
-    let text = format!("{value:.decimals$}");
+    let text = to_digits(ns / scale, digits);
     let text = match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.'),
         false => &text,
     };
     format!("{text} {unit}")
+}
+
+/// A value of at least 1 with so many digits, where it has fewer before the point.
+fn to_digits(value: f64, digits: i32) -> String {
+    let before = value.abs().max(1.0).log10().floor() as i32 + 1;
+    let decimals = (digits - before).max(0) as usize;
+    format!("{value:.decimals$}")
 }
 
 /// A count with its thousands set apart.
@@ -50,10 +57,22 @@ pub fn thousands(count: u64) -> String {
 
 /// A rate to three digits at least.
 pub fn rate(per_s: f64) -> String {
-    match per_s {
-        r if r >= 100.0 => thousands(r.round() as u64),
-        r if r >= 10.0 => format!("{r:.1}"),
-        r => format!("{r:.2}"),
+    rate_to(per_s, 3)
+}
+
+/// A rate to so many digits at least.
+pub fn rate_to(per_s: f64, digits: i32) -> String {
+    match per_s.round() {
+        whole if whole >= 10f64.powi(digits - 1) => thousands(whole as u64),
+        _ => to_digits(per_s, digits),
+    }
+}
+
+/// A round value as an axis shows it.
+pub fn round(value: f64) -> String {
+    match value >= 1000.0 {
+        true => thousands(value as u64),
+        false => significant(value).to_string(),
     }
 }
 

@@ -9,13 +9,16 @@ pub(crate) mod format;
 pub(crate) mod hdr;
 pub(crate) mod html;
 mod latency;
+mod metric;
 mod outcome;
 mod print;
 mod round;
 mod saved;
 mod sum;
+mod table;
 mod text;
 mod threshold;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -32,14 +35,17 @@ pub use files::Files;
 pub use format::{Share, significant};
 pub use html::html;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES};
+pub use metric::Metric;
 pub use outcome::{Cut, Ending, Fault, Outcome};
 pub use print::{ended, print};
-pub use round::{Figure, Round};
+pub use round::Round;
 pub use saved::Saved;
 pub use sum::Machine;
+pub use table::Table;
 pub use text::Text;
 pub(crate) use text::wrapped;
-pub use threshold::{Comparison, Metric, Threshold, Thresholds, Verdict};
+pub use threshold::{Comparison, Threshold, Thresholds, Verdict};
+pub use unit::Unit;
 
 /// What one run found out, in whatever mode. Its JSON document has these keys, and more that
 /// follow from them.
@@ -297,6 +303,11 @@ impl Report {
             started_unix_ns: unix_ns(SystemTime::now()),
             ..Report::default()
         }
+    }
+
+    /// What the run is called: its label, or else its target.
+    pub fn name(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.target.name)
     }
 
     /// Right replies a second; `None` where there is no time in which all of them came.

@@ -4,8 +4,7 @@ use anyhow::anyhow;
 use echo_core::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
-use super::threshold::{Metric, Threshold, Thresholds};
-use super::{Report, Verdict};
+use super::{Metric, Report, Threshold, Thresholds, Verdict};
 use crate::connection::{ConnectError, ErrorKind};
 use crate::interrupt::Why;
 
@@ -114,7 +113,7 @@ impl Outcome {
 impl Report {
     /// Decides how the run ended; `why` says what stopped it before its own end, if anything did.
     ///
-    /// A run fails for what [`Thresholds::of_every_run`] says. A threshold takes the place of the
+    /// A run fails for what [`Thresholds::unnamed`] says. A threshold takes the place of the
     /// one about the same figure, and decides that alone.
     pub fn conclude(&mut self, thresholds: Option<&Thresholds>, why: Option<Why>) {
         let none = Thresholds::default();
@@ -138,7 +137,7 @@ impl Report {
                 for default in thresholds.unnamed() {
                     let Verdict {
                         measured, failed, ..
-                    } = default.judge(self);
+                    } = default.decide(default.metric.of(self));
                     // Of a run that sent nothing there is no loss to tell, and where something
                     // else went wrong it may well follow from that.
                     let has_cause = default.metric == Metric::Loss && !outcome.reasons.is_empty();

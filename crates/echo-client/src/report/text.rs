@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use echo_core::units::Timespan;
+use echo_explain::wrap;
 
 use super::format::{self, Share};
 use super::{Bar, Counts, Generator, Latency, Load, PERCENTILES, Report};
@@ -20,6 +21,8 @@ const SHAPELY: u64 = 10;
 const COLUMNS: usize = 80;
 /// Narrower than this, a line of figures is broken anyway.
 const LEAST_COLUMNS: usize = 40;
+/// Before a line that goes on with another.
+const INDENT: &str = "  ";
 
 /// Shows a report as text.
 pub struct Text<'a> {
@@ -55,30 +58,16 @@ impl fmt::Display for Text<'_> {
         self.lines(&mut lines)?;
         lines
             .lines()
-            .try_for_each(|line| wrapped(f, line, self.columns))
+            .try_for_each(|line| writeln!(f, "{}", wrapped(line, self.columns)))
     }
 }
 
-/// Writes a line on as many as it needs; those after the first are indented.
-pub(crate) fn wrapped(f: &mut fmt::Formatter<'_>, line: &str, columns: usize) -> fmt::Result {
-    if line.chars().count() <= columns {
-        return writeln!(f, "{line}");
+/// A line on as many as it needs; those after the first are indented.
+pub(crate) fn wrapped(line: &str, columns: usize) -> String {
+    match line.chars().count() <= columns {
+        true => line.to_owned(),
+        false => wrap(line, columns - INDENT.len()).join(&format!("\n{INDENT}")),
     }
-    let mut used = 0;
-    for word in line.split(' ') {
-        let len = word.chars().count();
-        if used > 0 && used + 1 + len > columns {
-            write!(f, "\n  {word}")?;
-            used = 2 + len;
-        } else if used > 0 {
-            write!(f, " {word}")?;
-            used += 1 + len;
-        } else {
-            write!(f, "{word}")?;
-            used = len;
-        }
-    }
-    writeln!(f)
 }
 
 impl Text<'_> {

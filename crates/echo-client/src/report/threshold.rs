@@ -2,72 +2,30 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use echo_core::as_text;
-use echo_core::units::Timespan;
+use serde::{Deserialize, Serialize};
 
-use super::format::{self, Share};
-use super::{Figure, Latency, Report};
+use super::{Metric, Report, Unit, significant};
 
 /// The conditions of `--fail-if`; the run fails when any of them holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thresholds(pub Vec<Threshold>);
 
 /// One condition, such as `p99>2ms`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Keys", try_from = "Keys")]
 pub struct Threshold {
     /// What is compared.
     pub metric: Metric,
     /// How.
     pub comparison: Comparison,
-    /// With what: nanoseconds, percent, echoes a second or a count, as the metric has it; of a
-    /// change, percent more than another run has.
+    /// With what.
     pub limit: f64,
-    /// Whether it is about how much another run is changed.
-    pub is_change: bool,
+    /// In what that is counted: as the metric is, unless it is about how much that has changed
+    /// since another run.
+    pub unit: Unit,
 }
-
-/// A figure that a condition can be about.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Metric {
-    /// The shortest round trip.
-    Min,
-    /// The mean round trip.
-    Avg,
-    /// The longest round trip.
-    Max,
-    /// The round trips' deviation.
-    Mdev,
-    /// A percentile of the round trips, 0 to 100.
-    Percentile(f64),
-    /// Requests without a reply of their own, in percent of those sent.
-    Loss,
-    /// Right replies that came after their time was up, in percent of the requests sent.
-    Late,
-    /// Right replies a second.
-    Rate,
-    /// Errors of every kind: connections that failed.
-    Errors,
-    /// Replies that are not what was sent.
-    Corrupt,
-    /// Requests that were due and never left.
-    Unsent,
-}
-
-/// The metrics that have one name.
-const NAMES: [(&str, Metric); 10] = [
-    ("min", Metric::Min),
-    ("avg", Metric::Avg),
-    ("max", Metric::Max),
-    ("mdev", Metric::Mdev),
-    ("loss", Metric::Loss),
-    ("late", Metric::Late),
-    ("rate", Metric::Rate),
-    ("errors", Metric::Errors),
-    ("corrupt", Metric::Corrupt),
-    ("unsent", Metric::Unsent),
-];
 
 /// How a figure is compared with its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +41,10 @@ pub enum Comparison {
 }
 
 /// One condition, applied to a run.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The condition.
+    #[serde(flatten)]
     pub threshold: Threshold,
     /// What was measured, in the unit of the limit; `None` when the run has no such figure.
     pub measured: Option<f64>,
@@ -96,13 +55,13 @@ pub struct Verdict {
 /// What was to hold, whether it did, and what was measured.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Threshold { metric, limit, .. } = self.threshold;
+        let Threshold { unit, limit, .. } = self.threshold;
+        let shown = |value| unit.shown(value, 3);
         let measured = match self.measured {
             None => "nothing was measured".to_owned(),
-            Some(value) if self.threshold.is_change => format!("{value:+.3}%"),
             // What looks like the limit and is on the other side of it is shown to the last digit.
-            Some(value) if metric.shown(value) == metric.shown(limit) => metric.typed(value),
-            Some(value) => metric.shown(value),
+            Some(value) if shown(value) == shown(limit) => unit.typed(value),
+            Some(value) => shown(value),
         };
         let word = if self.failed { "broken" } else { "held" };
         write!(f, "{word}: {} ({measured})", self.threshold.kept())
@@ -111,68 +70,54 @@ impl fmt::Display for Verdict {
 
 impl Thresholds {
     /// What every run fails for, unless a condition names the same figure.
-    pub fn of_every_run() -> impl Iterator<Item = Threshold> {
-        use Metric::{Corrupt, Errors, Late, Loss, Unsent};
-        [Errors, Corrupt, Loss, Late, Unsent]
-            .map(Threshold::not_zero)
-            .into_iter()
-    }
-
-    /// Those of them that no condition names.
     pub fn unnamed(&self) -> impl Iterator<Item = Threshold> {
-        Thresholds::of_every_run()
-            .filter(|default| !self.0.iter().any(|own| own.metric == default.metric))
+        use Metric::{Corrupt, Errors, Late, Loss, Unsent};
+        let is_named = |metric: &Metric| self.0.iter().any(|own| own.metric == *metric);
+        let metrics = [Errors, Corrupt, Loss, Late, Unsent].into_iter();
+        metrics
+            .filter(move |metric| !is_named(metric))
+            .map(Threshold::not_zero)
     }
 
     /// Applies to a run every condition about the run itself.
     pub fn judge(&self, report: &Report) -> Vec<Verdict> {
         self.own()
-            .map(|threshold| threshold.judge(report))
+            .map(|own| own.decide(own.metric.of(report)))
             .collect()
     }
 
     /// The conditions about a run itself.
     pub fn own(&self) -> impl Iterator<Item = Threshold> {
-        let conditions = self.0.iter().copied();
-        conditions.filter(|threshold| !threshold.is_change)
+        self.0.iter().copied().filter(|own| !own.is_change())
     }
 
     /// The conditions about what has changed since another run.
     pub fn changes(&self) -> impl Iterator<Item = Threshold> {
-        self.0
-            .iter()
-            .copied()
-            .filter(|threshold| threshold.is_change)
+        self.0.iter().copied().filter(Threshold::is_change)
     }
 }
 
 impl Threshold {
-    /// A value as it is typed.
-    fn typed(&self, value: f64) -> String {
-        match self.is_change {
-            true => format!("{value:+}%"),
-            false => self.metric.typed(value),
-        }
-    }
-
-    const fn not_zero(metric: Metric) -> Self {
+    /// Any at all is too much.
+    pub const fn not_zero(metric: Metric) -> Self {
         Threshold {
             metric,
             comparison: Comparison::Above,
             limit: 0.0,
-            is_change: false,
+            unit: metric.unit(),
         }
+    }
+
+    /// The one that is broken where this is kept.
+    pub fn negated(self) -> Self {
+        let comparison = self.comparison.negated();
+        Threshold { comparison, ..self }
     }
 
     /// What a run that keeps it fulfils.
     pub fn kept(self) -> impl fmt::Display {
         let symbol = self.comparison.negated().symbol();
-        format!("{} {symbol} {}", self.metric, self.typed(self.limit))
-    }
-
-    /// Applies it to a run.
-    pub fn judge(self, report: &Report) -> Verdict {
-        self.decide(self.metric.of(report))
+        format!("{} {symbol} {}", self.metric, self.unit.typed(self.limit))
     }
 
     /// Applies it to a figure; `None` where that is not known.
@@ -185,115 +130,18 @@ impl Threshold {
         };
         Verdict {
             threshold: self,
-            measured: measured.map(format::significant),
+            measured: measured.map(significant),
             failed: measured.is_none_or(holds),
         }
     }
-}
 
-impl Metric {
-    /// The figure of a run, in nanoseconds, percent, echoes a second or a count.
-    pub fn of(self, report: &Report) -> Option<f64> {
-        let (rtt, counts) = (&report.rtt, &report.counts);
-        let latency = |value: Option<Duration>| value.map(format::nanos);
-        let share = |count: u64| (counts.sent > 0).then(|| count as f64 / counts.sent as f64 * 1e2);
-        match self {
-            Metric::Min => latency(rtt.min()),
-            Metric::Avg => latency(rtt.avg()),
-            Metric::Max => latency(rtt.max()),
-            Metric::Mdev => latency(rtt.mdev()),
-            // Of few samples this is the maximum: the strictest reading there is.
-            Metric::Percentile(percent) => {
-                let quantile = |rtt: &Latency| rtt.quantile(percent / 100.0);
-                latency((!rtt.is_empty()).then(|| quantile(rtt)))
-            }
-            Metric::Loss => share(counts.lost_on_the_way()),
-            Metric::Late => share(counts.late),
-            Metric::Rate => report.echoes_per_s(),
-            Metric::Errors => Some(report.errors_in_all() as f64),
-            Metric::Corrupt => Some(report.wrong() as f64),
-            Metric::Unsent => Some(counts.unsent as f64),
-        }
-    }
-
-    /// The unit of its values, for a program.
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Metric::Loss | Metric::Late => "percent",
-            Metric::Rate => "per_s",
-            Metric::Errors | Metric::Corrupt | Metric::Unsent => "count",
-            _ => "ns",
-        }
-    }
-
-    /// A value as it is typed, to its last digit.
-    fn typed(self, value: f64) -> String {
-        match self.unit() {
-            "percent" => format!("{value}%"),
-            "ns" => Timespan(Duration::from_nanos(value as u64)).to_string(),
-            _ => value.to_string(),
-        }
-    }
-
-    /// A value as people read it.
-    fn shown(self, value: f64) -> String {
-        match self.unit() {
-            "percent" => Share(value / 100.0).to_string(),
-            "per_s" => format!("{}/s", format::rate(value)),
-            "count" => format::thousands(value as u64),
-            _ => format::short_time(value),
-        }
-    }
-
-    /// The figure that a change can be about, which every round has.
-    pub fn figure(self) -> Option<Figure> {
-        match self {
-            Metric::Percentile(50.0) => Some(Figure::P50),
-            Metric::Percentile(99.0) => Some(Figure::P99),
-            Metric::Rate => Some(Figure::Rate),
-            _ => None,
-        }
-    }
-
-    fn change(self, text: &str) -> Result<f64, String> {
-        if self.figure().is_none() {
-            return Err(format!(
-                "{text} is a change, and those are of p50, p99 or rate; write {self}>0.1%"
-            ));
-        }
-        let percent = text.trim_end_matches('%').parse::<f64>().ok();
-        percent
-            .filter(|percent| percent.is_finite())
-            .ok_or_else(|| format!("{text:?} is no change; write {self}>+10%"))
-    }
-
-    fn limit(self, text: &str) -> Result<f64, String> {
-        let number = |text: &str, example: &str| {
-            text.parse::<f64>()
-                .ok()
-                .filter(|value| value.is_finite() && *value >= 0.0)
-                .ok_or_else(|| format!("{text:?} is no limit for it; write {example}"))
-        };
-        match self.unit() {
-            "percent" => match text.strip_suffix('%') {
-                Some(percent) => number(percent, &format!("{self}>0.1%")),
-                None => Err(format!("{text:?} has no percent sign; write {self}>0.1%")),
-            },
-            "per_s" => number(text, "rate<1000 (echoes a second)"),
-            "count" => number(text, &format!("{self}>0")),
-            // Bare seconds are what nobody means.
-            _ if text.ends_with(|c: char| c.is_ascii_digit() || c == '.') => {
-                Err(format!("{text:?} has no unit; write {self}>{text}ms"))
-            }
-            _ => text
-                .parse::<Timespan>()
-                .map(|span| format::nanos(span.0))
-                .map_err(|error| error.to_string()),
-        }
+    fn is_change(&self) -> bool {
+        self.unit == Unit::Change
     }
 }
 
 impl Comparison {
+    /// Where one begins like another, the longer one is first.
     const ALL: [Comparison; 4] = [
         Comparison::AtLeast,
         Comparison::AtMost,
@@ -322,24 +170,6 @@ impl Comparison {
     }
 }
 
-impl FromStr for Metric {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(&(_, metric)) = NAMES.iter().find(|(name, _)| *name == text) {
-            return Ok(metric);
-        }
-        text.strip_prefix('p')
-            .and_then(|percent| percent.parse().ok())
-            .filter(|percent| *percent > 0.0 && *percent < 100.0)
-            .map(Metric::Percentile)
-            .ok_or_else(|| {
-                let names = NAMES.map(|(name, _)| name).join(", ");
-                format!("{text:?} is no figure of a run; name p99 or one of {names}")
-            })
-    }
-}
-
 impl FromStr for Threshold {
     type Err = String;
 
@@ -355,15 +185,22 @@ impl FromStr for Threshold {
         let metric: Metric = metric.trim().parse()?;
         let limit = limit.trim();
         let is_change = limit.starts_with(['+', '-']) && limit.ends_with('%');
-        let limit = match is_change {
-            true => metric.change(limit)?,
-            false => metric.limit(limit)?,
+        if is_change && !Metric::COMPARED.contains(&metric) {
+            let compared = Metric::COMPARED.map(|metric| metric.to_string()).join(", ");
+            return Err(format!(
+                "{limit} is a change, and those are of {compared}; write {metric}>0.1%"
+            ));
+        }
+        let unit = if is_change {
+            Unit::Change
+        } else {
+            metric.unit()
         };
         Ok(Threshold {
             metric,
             comparison,
-            limit,
-            is_change,
+            limit: unit.limit(&metric.to_string(), limit)?,
+            unit,
         })
     }
 }
@@ -372,42 +209,51 @@ impl FromStr for Thresholds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.trim().is_empty() {
-            return Err(
-                "nothing would be checked; write FIGURE>LIMIT, for example p99>2ms".to_owned(),
-            );
-        }
-        text.split(',')
-            .map(|condition| condition.trim().parse())
-            .collect::<Result<_, _>>()
-            .map(Thresholds)
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self, NAMES.iter().find(|(_, metric)| metric == self)) {
-            (_, Some((name, _))) => f.write_str(name),
-            (Metric::Percentile(percent), _) => write!(f, "p{percent}"),
-            _ => Ok(()),
-        }
+        let conditions = text.split(',').map(|condition| condition.trim().parse());
+        conditions.collect::<Result<_, _>>().map(Thresholds)
     }
 }
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limit = self.typed(self.limit);
-        write!(f, "{}{}{limit}", self.metric, self.comparison.symbol())
+        let (symbol, limit) = (self.comparison.symbol(), self.unit.typed(self.limit));
+        write!(f, "{}{symbol}{limit}", self.metric)
     }
 }
 
 impl fmt::Display for Thresholds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, threshold) in self.0.iter().enumerate() {
-            write!(f, "{}{threshold}", if i == 0 { "" } else { "," })?;
-        }
-        Ok(())
+        let conditions: Vec<_> = self.0.iter().map(Threshold::to_string).collect();
+        f.write_str(&conditions.join(","))
     }
 }
 
 as_text!(Thresholds);
+
+/// A condition in a document: whole, for it to be read again, and taken apart.
+#[derive(Serialize, Deserialize)]
+struct Keys {
+    condition: String,
+    figure: Metric,
+    unit: String,
+    limit: f64,
+}
+
+impl From<Threshold> for Keys {
+    fn from(threshold: Threshold) -> Self {
+        Keys {
+            condition: threshold.to_string(),
+            figure: threshold.metric,
+            unit: threshold.unit.name().to_owned(),
+            limit: threshold.limit,
+        }
+    }
+}
+
+impl TryFrom<Keys> for Threshold {
+    type Error = String;
+
+    fn try_from(keys: Keys) -> Result<Self, Self::Error> {
+        keys.condition.parse()
+    }
+}

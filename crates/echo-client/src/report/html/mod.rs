@@ -3,91 +3,117 @@
 mod figures;
 mod plot;
 
-use std::fmt::Write;
 use std::time::Duration;
 
+use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::format::{self, Share, thousands, time};
-use super::{Ending, Load, Mode, Report, json};
-pub(crate) use figures::{by_percentile, cells, percentile_table, table};
-use figures::{histogram, over_time, percentiles};
-pub(crate) use plot::{Axis, Escaped, Plot};
+use super::{Load, Mode, Outcome, Report, Table, json};
+pub(crate) use figures::by_percentile;
+pub(crate) use plot::{Axis, Plot};
 
-/// A page that has only begun.
-pub(crate) fn begin(title: &str) -> String {
-    let mut page = String::with_capacity(64 << 10);
-    let title = Escaped(title);
-    page.push_str("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
-    page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    // The browser itself sees to it that nothing is loaded.
-    page.push_str(
-        "<meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
-         <link rel=\"icon\" href=\"data:,\">\n",
-    );
-    add(&mut page, format_args!("<title>{title}</title>\n"));
-    add(
-        &mut page,
-        format_args!("<style>\n{}</style>\n", include_str!("page.css")),
-    );
-    page
+/// What a page shows, from top to bottom.
+#[derive(Template)]
+#[template(path = "page.html")]
+pub(crate) struct Page<'a> {
+    /// What the window is called.
+    pub title: String,
+    /// What was done, to whom.
+    pub heading: String,
+    /// How, and when.
+    pub about: String,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// Why, in lines.
+    pub reasons: Vec<String>,
+    /// The most important figures: name, value and unit.
+    pub tiles: Vec<(&'static str, String, String)>,
+    /// What to bear in mind.
+    pub notes: &'a [String],
+    /// All else.
+    pub cards: Vec<Card>,
+    /// The document that the page is made of.
+    pub document: String,
+    /// What remains to be said.
+    pub footer: &'static str,
 }
 
-/// The page.
+/// A part of a page: pictures with the table of their values, or a table alone.
+#[derive(Default)]
+pub(crate) struct Card {
+    pub heading: String,
+    pub text: String,
+    /// What can be typed again.
+    pub command: String,
+    pub plots: Vec<Plot>,
+    pub table: Table,
+}
+
+impl Page<'_> {
+    /// The page as HTML.
+    pub fn html(&self) -> String {
+        // Only a value's own formatting can fail, and that of texts and numbers does not.
+        self.render().unwrap_or_default()
+    }
+
+    fn encoded(&self) -> String {
+        STANDARD.encode(&self.document)
+    }
+
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+}
+
+/// The page of a report.
 pub fn html(report: &Report) -> String {
     let (mode, name) = (report.mode.name(), &report.target.name);
-    let mut page = begin(&format!("{mode} {name}"));
-    header(&mut page, report);
-    page.push_str("<main>\n");
     let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
-    let mut lines = report.outcome.told(&report.verdicts);
-    lines.extend(held.map(ToString::to_string));
-    banner(&mut page, report.outcome.result, &lines);
+    let mut reasons = report.outcome.told(&report.verdicts);
+    reasons.extend(held.map(ToString::to_string));
     let has_sent = report.counts.sent > 0;
-    if has_sent {
-        tiles(&mut page, report);
-    }
-    told(&mut page, report);
-    page.push_str("<div class=\"cards\">\n");
+    let mut cards = Vec::new();
     if !report.rtt.is_empty() {
-        percentiles(&mut page, report);
-        histogram(&mut page, &report.rtt);
+        cards.extend([
+            figures::percentiles(report),
+            figures::histogram(&report.rtt),
+        ]);
     }
-    if let Some(curve) = &report.curve {
-        figures::by_rate(&mut page, curve);
-    }
+    cards.extend(report.curve.as_ref().map(figures::by_rate));
     if !report.seconds.is_empty() {
-        over_time(&mut page, report);
+        cards.push(figures::over_time(report));
     }
-    if has_sent {
-        books(&mut page, report);
-    }
-    made(&mut page, report);
-    page.push_str("</div>\n</main>\n");
-    footer(&mut page, report);
-    page
+    cards.extend(has_sent.then(|| books(report)));
+    cards.push(made(report));
+    let page = Page {
+        title: format!("{mode} {name}"),
+        heading: format!("{mode} {name}"),
+        about: about(report),
+        outcome: &report.outcome,
+        reasons,
+        tiles: if has_sent { tiles(report) } else { Vec::new() },
+        notes: &report.notes,
+        cards,
+        document: json(report),
+        footer: match report.load {
+            Some(Load::Closed { .. }) => {
+                " In a closed loop each request waits for a reply: a slow server is asked less \
+                 often, so its slow moments are under-represented."
+            }
+            _ => "",
+        },
+    };
+    page.html()
 }
 
-/// A figure whose unit stands back.
-fn unit(text: &str) -> String {
-    match text.split_once(' ') {
-        Some((value, unit)) => format!("{value} <small>{unit}</small>"),
-        None => text.to_owned(),
-    }
-}
-
-/// Writing to a string cannot fail.
-pub(crate) fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
-    let _ = page.write_fmt(text);
-}
-
-fn header(page: &mut String, report: &Report) {
+fn about(report: &Report) -> String {
     let target = &report.target;
+    let transport = &target.transport;
     let where_to = match target.address.as_str() {
-        address if address.is_empty() || address == target.name => target.transport.clone(),
-        address => format!("{address} over {}", target.transport),
+        address if address.is_empty() || address == target.name => transport.clone(),
+        address => format!("{address} over {transport}"),
     };
     let how = match report.load {
         Some(Load::Closed { in_flight }) => format!("closed loop, {in_flight} in flight"),
@@ -95,95 +121,45 @@ fn header(page: &mut String, report: &Report) {
         None if report.mode == Mode::Send => "one message".to_owned(),
         None => "one at a time".to_owned(),
     };
-    add(
-        page,
-        format_args!(
-            "<header><h1>{} {}</h1>\n<p>{}, {}, {:.1} s, begun {}</p></header>\n",
-            report.mode.name(),
-            Escaped(&target.name),
-            Escaped(&where_to),
-            Escaped(&how),
-            report.elapsed.as_secs_f64(),
-            Escaped(
-                &report
-                    .environment
-                    .started
-                    .replace('T', " ")
-                    .replace('Z', " UTC")
-            )
-        ),
-    );
+    let elapsed = report.elapsed.as_secs_f64();
+    let begun = report.environment.started.replace('T', " ");
+    let begun = begun.replace('Z', " UTC");
+    format!("{where_to}, {how}, {elapsed:.1} s, begun {begun}")
 }
 
-fn tiles(page: &mut String, report: &Report) {
-    let latency = |value: Option<Duration>| match value {
-        Some(value) => unit(&time(value)),
-        None => "<small>too few</small>".to_owned(),
-    };
+fn tiles(report: &Report) -> Vec<(&'static str, String, String)> {
+    let latency = |value: Option<Duration>| value.map_or(" too few".to_owned(), time);
+    let rate = |value: Option<String>| value.unwrap_or(" not at once".to_owned());
     let rtt = &report.rtt;
-    let none = || "<small>not at once</small>".to_owned();
-    let rate = report.echoes_per_s().map(format::rate);
-    let bytes = report.received_bytes_per_s().map(|per_s| per_s / 1e6);
-    let tiles = [
+    let echoes = report.echoes_per_s();
+    let bytes = report.received_bytes_per_s();
+    let mut tiles = vec![
         (
             "Echoes",
-            rate.map_or_else(none, |rate| format!("{rate}<small>/s</small>")),
+            rate(echoes.map(|r| format!("{} /s", format::rate(r)))),
         ),
         (
             "Each way",
-            bytes.map_or_else(none, |mb| format!("{mb:.2} <small>MB/s</small>")),
+            rate(bytes.map(|r| format!("{:.2} MB/s", r / 1e6))),
         ),
         ("Median", latency(rtt.percentile(0.5))),
         ("99th percentile", latency(rtt.percentile(0.99))),
         ("Longest", latency(rtt.max())),
         ("Loss", Share(report.counts.loss()).to_string()),
-        ("Unsent", thousands(report.counts.unsent)),
     ];
-    let has_rate = matches!(report.load, Some(Load::Rate { .. }));
-    let tiles = &tiles[..tiles.len() - usize::from(!has_rate)];
-    page.push_str("<dl class=\"tiles\">\n");
-    for (name, value) in tiles {
-        add(
-            page,
-            format_args!("<div><dt>{name}</dt><dd>{value}</dd></div>\n"),
-        );
+    if let Some(Load::Rate { .. }) = report.load {
+        tiles.push(("Unsent", thousands(report.counts.unsent)));
     }
-    page.push_str("</dl>\n");
-}
-
-/// How it ended, on top.
-pub(crate) fn banner(page: &mut String, ending: Ending, lines: &[String]) {
-    let class = match ending {
-        Ending::Passed => "good",
-        Ending::Failed => "bad",
-        Ending::CutShort => "note",
+    let parts = |(name, text): (&'static str, String)| match text.split_once(' ') {
+        Some((value, unit)) => (name, value.to_owned(), format!(" {unit}")),
+        None => (name, text, String::new()),
     };
-    let name = ending.name();
-    add(
-        page,
-        format_args!("<section class=\"banner {class}\"><strong>{name}</strong>"),
-    );
-    for line in lines {
-        add(page, format_args!("<p>{}</p>", Escaped(line)));
-    }
-    page.push_str("</section>\n");
+    tiles.into_iter().map(parts).collect()
 }
 
-/// What to bear in mind.
-fn told(page: &mut String, report: &Report) {
-    if report.notes.is_empty() {
-        return;
-    }
-    page.push_str("<ul class=\"told\">\n");
-    for note in &report.notes {
-        add(page, format_args!("<li>{}</li>\n", Escaped(note)));
-    }
-    page.push_str("</ul>\n");
-}
-
-fn books(page: &mut String, report: &Report) {
+fn books(report: &Report) -> Card {
     let counts = &report.counts;
-    let mut rows: Vec<(String, String)> = [
+    let counted = [
         ("sent", counts.sent),
         ("received", counts.received),
         ("right replies", counts.unique),
@@ -200,48 +176,44 @@ fn books(page: &mut String, report: &Report) {
         ("connections", counts.connections),
         ("bytes sent", counts.sent_bytes),
         ("bytes received", counts.received_bytes),
-    ]
-    .map(|(name, count)| (name.to_owned(), thousands(count)))
-    .into();
-    for (kind, count) in &report.errors {
-        rows.push((format!("connections failed: {kind}"), thousands(*count)));
-    }
+    ];
+    let mut pairs: Vec<_> = counted
+        .map(|(name, count)| (name.to_owned(), thousands(count)))
+        .into();
+    let failed = report.errors.iter();
+    pairs.extend(failed.map(|(kind, n)| (format!("connections failed: {kind}"), thousands(*n))));
     if let Some(generator) = &report.generator {
-        rows.push(("client threads".into(), generator.threads.to_string()));
+        pairs.push(("client threads".into(), generator.threads.to_string()));
         let cost = report.cpu_per_echo();
-        rows.extend(cost.map(|cost| ("client CPU per echo".into(), time(cost))));
+        pairs.extend(cost.map(|cost| ("client CPU per echo".into(), time(cost))));
         let busy = |share| format!("{} of a core", Share(share));
         let busiest = generator.busiest_share.map(busy);
-        rows.extend(busiest.map(|busy| ("busiest client thread".into(), busy)));
+        pairs.extend(busiest.map(|busy| ("busiest client thread".into(), busy)));
     }
-    page.push_str("<section><h2>Books</h2>\n");
-    pairs(page, &rows);
-    page.push_str("</section>\n");
+    Card {
+        heading: "Books".into(),
+        table: Table::pairs(pairs),
+        ..Card::default()
+    }
 }
 
-/// The machine, the command to type again, and the document.
-fn made(page: &mut String, report: &Report) {
+/// The machine, and the command to type again.
+fn made(report: &Report) -> Card {
     let environment = &report.environment;
-    let mut rows = vec![
+    let mut pairs = vec![
         ("machine".to_owned(), environment.hostname.clone()),
         ("kernel".to_owned(), environment.kernel.clone()),
         ("cores".to_owned(), environment.cores.to_string()),
     ];
     let congestion = environment.congestion_control.clone();
-    rows.extend(congestion.map(|name| ("congestion control".to_owned(), name)));
-    page.push_str("<section><h2>How it was measured</h2>\n");
-    let command: Vec<_> = report.command.iter().map(|word| quoted(word)).collect();
-    let command = command.join(" ");
-    add(page, format_args!("<pre>{}</pre>\n", Escaped(&command)));
-    pairs(page, &rows);
-    let document = STANDARD.encode(json(report));
-    add(
-        page,
-        format_args!(
-            "<p><a download=\"report.json\" href=\"data:application/json;base64,{document}\">\
-             The whole document, as JSON</a></p></section>\n"
-        ),
-    );
+    pairs.extend(congestion.map(|name| ("congestion control".to_owned(), name)));
+    let words: Vec<_> = report.command.iter().map(|word| quoted(word)).collect();
+    Card {
+        heading: "How it was measured".into(),
+        command: words.join(" "),
+        table: Table::pairs(pairs),
+        ..Card::default()
+    }
 }
 
 /// A word as a shell takes it.
@@ -251,38 +223,6 @@ fn quoted(word: &str) -> String {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
-}
-
-fn footer(page: &mut String, report: &Report) {
-    let closed = match report.load {
-        Some(Load::Closed { .. }) => {
-            " In a closed loop each request waits for a reply: a slow server is asked less often, \
-             so its slow moments are under-represented."
-        }
-        _ => "",
-    };
-    end(page, closed);
-}
-
-/// Says what made the page, and more where there is more to say.
-pub(crate) fn end(page: &mut String, more: &str) {
-    let version = env!("CARGO_PKG_VERSION");
-    add(
-        page,
-        format_args!("<footer>echo-client {version}.{more}</footer>\n</html>\n"),
-    );
-}
-
-fn pairs(page: &mut String, rows: &[(String, String)]) {
-    page.push_str("<table class=\"pairs\"><tbody>\n");
-    for (name, value) in rows {
-        let (name, value) = (Escaped(name), Escaped(value));
-        add(
-            page,
-            format_args!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>\n"),
-        );
-    }
-    page.push_str("</tbody></table>\n");
 }
 
 #[cfg(test)]
@@ -330,8 +270,8 @@ mod tests {
             .map(str::to_owned)
             .into();
         let page = html(&report);
-        let command = "echo-client &#39;--fail-if=p99&gt;2ms&#39; &#39;it&#39;\\&#39;&#39;s&#39;";
-        assert!(page.contains(&format!("<pre>{command}</pre>")), "{page}");
+        let command = "echo-client &#39;--fail-if=p99&#62;2ms&#39; &#39;it&#39;\\&#39;&#39;s&#39;";
+        assert!(page.contains(&format!("<pre>{command}</pre>")));
         let (_, link) = page.split_once("data:application/json;base64,").unwrap();
         let document = STANDARD.decode(link.split_once('"').unwrap().0).unwrap();
         assert_eq!(String::from_utf8(document).unwrap(), json(&report));
@@ -344,7 +284,7 @@ mod tests {
         report.conclude(Some(&thresholds), None);
         let page = html(&report);
         assert_eq!(page.matches("<path class=\"limit\"").count(), 3);
-        assert!(page.contains("<span class=\"limit\">max &lt;= 1h</span>"));
+        assert!(page.contains("<span class=\"limit\">max &#60;= 1h</span>"));
     }
 
     #[test]
@@ -355,7 +295,7 @@ mod tests {
         ] {
             let inside = page
                 .replace("http-equiv", "")
-                .replace("&quot;&gt;&lt;img src=x", "");
+                .replace("&#34;&#62;&#60;img src=x", "");
             assert!(!inside.contains(outside), "{outside} is in the page");
         }
     }

@@ -1,0 +1,148 @@
+//! The figures of a run that conditions and comparisons are about.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use echo_core::as_text;
+use echo_core::statistics::Better;
+
+use super::{Report, Round, Unit, format};
+
+/// A figure of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Metric {
+    /// The shortest round trip.
+    Min,
+    /// The mean round trip.
+    Avg,
+    /// The longest round trip.
+    Max,
+    /// The round trips' deviation.
+    Mdev,
+    /// A percentile of the round trips, 0 to 100.
+    Percentile(f64),
+    /// Requests without a reply of their own, in percent of those sent.
+    Loss,
+    /// Right replies that came after their time was up, in percent of the requests sent.
+    Late,
+    /// Right replies a second.
+    Rate,
+    /// Errors of every kind: connections that failed.
+    Errors,
+    /// Replies that are not what was sent.
+    Corrupt,
+    /// Requests that were due and never left.
+    Unsent,
+    /// Processor time of the server for an echo.
+    ServerCpu,
+}
+
+/// The metrics that have one name.
+const NAMES: [(&str, Metric); 11] = [
+    ("min", Metric::Min),
+    ("avg", Metric::Avg),
+    ("max", Metric::Max),
+    ("mdev", Metric::Mdev),
+    ("loss", Metric::Loss),
+    ("late", Metric::Late),
+    ("rate", Metric::Rate),
+    ("errors", Metric::Errors),
+    ("corrupt", Metric::Corrupt),
+    ("unsent", Metric::Unsent),
+    ("server-cpu", Metric::ServerCpu),
+];
+
+impl Metric {
+    /// Those that targets are compared by, in the order of a table: every round has them.
+    pub const COMPARED: [Metric; 4] = [
+        Metric::Percentile(50.0),
+        Metric::Percentile(99.0),
+        Metric::Rate,
+        Metric::ServerCpu,
+    ];
+
+    /// The figure of a run, in its unit; `None` where that is not known.
+    pub fn of(self, report: &Report) -> Option<f64> {
+        let (rtt, counts) = (&report.rtt, &report.counts);
+        let latency = |value: Option<Duration>| value.map(format::nanos);
+        let share = |count: u64| (counts.sent > 0).then(|| count as f64 / counts.sent as f64 * 1e2);
+        match self {
+            Metric::Min => latency(rtt.min()),
+            Metric::Avg => latency(rtt.avg()),
+            Metric::Max => latency(rtt.max()),
+            Metric::Mdev => latency(rtt.mdev()),
+            // Of few samples this is the maximum: the strictest reading there is.
+            Metric::Percentile(percent) => {
+                latency((!rtt.is_empty()).then(|| rtt.quantile(percent / 100.0)))
+            }
+            Metric::Loss => share(counts.lost_on_the_way()),
+            Metric::Late => share(counts.late),
+            Metric::Rate => report.echoes_per_s(),
+            Metric::Errors => Some(report.errors_in_all() as f64),
+            Metric::Corrupt => Some(report.wrong() as f64),
+            Metric::Unsent => Some(counts.unsent as f64),
+            Metric::ServerCpu => report.server_cpu_per_echo_ns(),
+        }
+    }
+
+    /// What a round has of it. Nothing at all is no figure: it has no ratio to anything.
+    pub fn of_round(self, round: &Round) -> Option<f64> {
+        let figure = match self {
+            Metric::Percentile(50.0) => round.rtt_p50_ns.map(|ns| ns as f64),
+            Metric::Percentile(99.0) => round.rtt_p99_ns.map(|ns| ns as f64),
+            Metric::Rate => round.echoes_per_s,
+            Metric::ServerCpu => round.server_cpu_per_echo_ns,
+            _ => None,
+        };
+        figure.filter(|figure| *figure > 0.0)
+    }
+
+    /// In what it is counted.
+    pub const fn unit(self) -> Unit {
+        match self {
+            Metric::Loss | Metric::Late => Unit::Percent,
+            Metric::Rate => Unit::Rate,
+            Metric::Errors | Metric::Corrupt | Metric::Unsent => Unit::Count,
+            _ => Unit::Time,
+        }
+    }
+
+    /// Which way it is better.
+    pub const fn better(self) -> Better {
+        match self {
+            Metric::Rate => Better::More,
+            _ => Better::Less,
+        }
+    }
+}
+
+impl FromStr for Metric {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(&(_, metric)) = NAMES.iter().find(|(name, _)| *name == text) {
+            return Ok(metric);
+        }
+        text.strip_prefix('p')
+            .and_then(|percent| percent.parse().ok())
+            .filter(|percent| *percent > 0.0 && *percent < 100.0)
+            .map(Metric::Percentile)
+            .ok_or_else(|| {
+                let names = NAMES.map(|(name, _)| name).join(", ");
+                format!("{text:?} is no figure of a run; name p99 or one of {names}")
+            })
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, NAMES.iter().find(|(_, metric)| metric == self)) {
+            (_, Some((name, _))) => f.write_str(name),
+            (Metric::Percentile(percent), _) => write!(f, "p{percent}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+as_text!(Metric);
