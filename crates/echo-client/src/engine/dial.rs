@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
 
 use mio::Waker;
 
@@ -71,7 +70,7 @@ pub fn dial(
 pub struct Dialer {
     connect: Connect,
     interrupt: Interrupt,
-    waker: Option<Arc<Waker>>,
+    waker: Arc<Waker>,
     sender: Sender<Dialed>,
     results: Receiver<Dialed>,
 }
@@ -81,7 +80,7 @@ pub type Dialed = (usize, Result<Connection, ConnectError>);
 
 impl Dialer {
     /// One that wakes a worker when it has a result.
-    pub fn new(connect: Connect, interrupt: Interrupt, waker: Option<Arc<Waker>>) -> Self {
+    pub fn new(connect: Connect, interrupt: Interrupt, waker: Arc<Waker>) -> Self {
         let (sender, results) = mpsc::channel();
         Dialer {
             connect,
@@ -100,9 +99,7 @@ impl Dialer {
             let result = reconnect(&connect, silent.as_ref(), &interrupt);
             // A worker that has ended needs neither.
             let _ = sender.send((index, result));
-            if let Some(waker) = waker {
-                let _ = waker.wake();
-            }
+            let _ = waker.wake();
         });
         if let Err(refused) = started {
             let subject = format!("cannot connect to {}", self.connect.target);
@@ -114,10 +111,5 @@ impl Dialer {
     /// The next result, if there is one.
     pub fn result(&self) -> Option<Dialed> {
         self.results.try_recv().ok()
-    }
-
-    /// The next result, waited for.
-    pub fn wait(&self, limit: Duration) -> Option<Dialed> {
-        self.results.recv_timeout(limit).ok()
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{Class, Entry, Ledger};
 use super::nanos;
+use super::plan::Plan;
 use super::recorder::Recorder;
 use super::sink::{Event, Sink, What};
 use super::socket::Socket;
-use crate::connection::{ErrorKind, cause};
+use crate::connection::{Address, Connection, ErrorKind, cause};
 use crate::report::Fault;
 
 /// How requests go out and replies come in over one kind of socket.
@@ -51,6 +52,8 @@ pub struct Flow {
     pub transport: Box<dyn Transport>,
     /// Whether there is a socket.
     pub state: State,
+    /// To where it leads, or led last.
+    pub remote: Address,
     /// Whether it waits for a request to be due.
     pub is_idle: bool,
     /// The number of the first request on this socket.
@@ -83,12 +86,13 @@ const FIRST_PAUSE_NS: u64 = 10_000_000;
 const LONGEST_PAUSE_NS: u64 = 500_000_000;
 
 impl Flow {
-    /// A connection over `socket` that has carried nothing yet.
-    pub fn new(socket: Socket, transport: Box<dyn Transport>, timeout: u64) -> Self {
+    /// A connection to `remote` that is yet to be made.
+    pub fn new(remote: Address, transport: Box<dyn Transport>, timeout: u64) -> Self {
         Flow {
             ledger: Ledger::new(timeout),
             transport,
-            state: State::Open(socket),
+            state: State::Opening,
+            remote,
             is_idle: true,
             first: 1,
             connect: None,
@@ -115,26 +119,99 @@ impl Flow {
         Some((&mut *self.transport, wire))
     }
 
-    /// Enters a failure at `now`. Returns whether, with so much `patience`, the flow is given up.
-    pub fn failed(&mut self, now: u64, patience: Option<Duration>) -> bool {
-        let answered = self.ledger.answered();
+    /// Goes on over a connection that has just been made.
+    pub fn open(&mut self, connection: Connection, context: &mut Context<'_>) {
+        context.connected(connection.elapsed, connection.ends());
+        let is_told = context.plan.new_connection;
+        self.connect = is_told.then_some(connection.elapsed);
+        self.first = self.ledger.next();
+        self.ledger.renewed();
+        self.remote = connection.remote;
+        self.state = State::Open(Socket::new(connection.socket, context.plan.window()));
+    }
+
+    /// Reads up to `turns` times what has come by the end.
+    pub fn read_out(&mut self, turns: usize, context: &mut Context<'_>) {
+        if let Some((transport, mut wire)) = self.split(context) {
+            // What fails now has been told, or need not be.
+            for _ in 0..turns {
+                if !matches!(transport.read(false, &mut wire), Ok(true)) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Enters that no reply can come any more: what is under way is lost, because of `fault` where
+    /// there is one. Returns whether that has been told of a request.
+    pub fn abandon(&mut self, fault: Option<&Fault>, context: &mut Context<'_>) -> bool {
+        let (mut is_lossy, mut is_told) = (false, false);
+        while let Some((number, request)) = self.ledger.abandon() {
+            context.recorder.lost(request);
+            is_lossy = true;
+            if let (Some(_), Some(fault)) = (number, fault) {
+                context.tell_error(number, fault);
+                is_told = true;
+            }
+        }
+        if let State::Open(socket) = &self.state
+            && is_lossy
+        {
+            context.recorder.overflowed(socket.overflowed());
+        }
+        is_told
+    }
+
+    /// Closes a connection that has done what it was for.
+    pub fn hang_up(&mut self, context: &mut Context<'_>) {
+        self.transport.end(&mut self.ledger, context);
+        self.abandon(None, context);
+        self.state = State::Closed(context.clock.now());
+    }
+
+    /// Closes the connection, or gives up making it, because of `fault`: what was under way has
+    /// failed. Decides whether and when there is another one.
+    pub fn fail(&mut self, fault: &Fault, context: &mut Context<'_>) {
+        if fault.kind != ErrorKind::Mismatch {
+            // A socket that has failed may hold replies nevertheless.
+            self.read_out(1, context);
+        }
+        self.transport.end(&mut self.ledger, context);
+        let is_told = self.abandon(Some(fault), context);
+        if is_told || fault.kind != ErrorKind::Timeout {
+            context.last_error = Some(fault.clone());
+        }
+        // Without a request under way the end of a connection is no loss, but it is news.
+        if !is_told && fault.kind != ErrorKind::Timeout {
+            context.tell_error(None, fault);
+        }
+        let (now, answered) = (context.clock.now(), self.ledger.answered());
         if self.failures == 0 || answered > self.answered {
             (self.failures, self.failing_since, self.answered) = (0, now, answered);
         }
         self.failures += 1;
-        let pause = match self.failures {
-            1 => 0,
-            n => FIRST_PAUSE_NS
-                .saturating_mul(1 << (n - 2).min(16))
-                .min(LONGEST_PAUSE_NS),
-        };
         let failing = Duration::from_nanos(now - self.failing_since);
-        let is_dead = patience.is_some_and(|limit| answered == 0 || failing >= limit);
-        self.state = match is_dead {
-            true => State::Dead,
-            false => State::Closed(now + pause),
+        let is_given_up = |limit| match fault.kind {
+            // A stream that lies under load is no server to go on with.
+            ErrorKind::Mismatch => true,
+            _ => answered == 0 || failing >= limit,
         };
-        is_dead
+        if !context.plan.patience.is_some_and(is_given_up) {
+            let pause = match self.failures {
+                1 => 0,
+                n => FIRST_PAUSE_NS
+                    .saturating_mul(1 << (n - 2).min(16))
+                    .min(LONGEST_PAUSE_NS),
+            };
+            self.state = State::Closed(now + pause);
+            return;
+        }
+        self.state = State::Dead;
+        if fault.kind == ErrorKind::Timeout {
+            // Silence is a failure only once it has been the end of a connection.
+            context.recorder.failed(fault.kind);
+        }
+        context.fault.get_or_insert_with(|| fault.clone());
     }
 }
 
@@ -152,10 +229,14 @@ pub struct Context<'a> {
     pub buffer: Box<[u8]>,
     /// What is about to be written, or is expected.
     pub scratch: Box<[u8]>,
-    /// Whether replies are compared with what was sent.
-    pub verify: bool,
+    /// What is to be done.
+    pub plan: &'a Plan,
     /// The first reply that was wrong.
     pub mismatch: Option<String>,
+    /// Why a connection was given up for good: the first one.
+    pub fault: Option<Fault>,
+    /// The last thing that went wrong with a request, or a connection.
+    pub last_error: Option<Fault>,
     /// How long connecting took, for the next reply to tell.
     pub connect: Option<Duration>,
 }

@@ -15,14 +15,13 @@ mod recorder;
 mod sink;
 mod socket;
 mod stream;
-mod timer;
 mod wait;
 mod worker;
 
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,10 +40,8 @@ use crate::wire::echo;
 use crate::wire::message::Message;
 use collector::Collector;
 use datagrams::Datagrams;
-use flow::{Clock, Context, Flow, Transport};
-use pacer::{Bounds, Pacer};
-use recorder::{Recorder, Recording};
-use socket::Socket;
+use flow::{Clock, Transport};
+use recorder::Recording;
 use stream::Stream;
 use worker::{Ended, Worker};
 
@@ -140,10 +137,8 @@ impl Run<'_> {
             for (index, share) in shares.into_iter().enumerate() {
                 let sender = sender.clone();
                 let work = move || {
-                    let ended = self
-                        .worker(index, share, sender)
-                        .and_then(|worker| worker.run());
-                    self.stop_all_after(ended)
+                    let worker = Worker::new(self, index, share, sender);
+                    self.stop_all_after(worker.and_then(Worker::run))
                 };
                 let name = format!("load-{index}");
                 let spawned = thread::Builder::new().name(name).spawn_scoped(scope, work);
@@ -167,39 +162,6 @@ impl Run<'_> {
         result
     }
 
-    fn worker(
-        &self,
-        index: usize,
-        connections: Vec<Connection>,
-        sender: Sender<Slice>,
-    ) -> io::Result<Worker<'_>> {
-        let plan = self.plan;
-        let mut context = Context {
-            clock: self.clock,
-            recorder: Recorder::new(self.recording, sender),
-            sink: self.sink,
-            tells_each: self.sink.wants_each(),
-            buffer: vec![0; BUFFER_LEN].into(),
-            scratch: vec![0; BUFFER_LEN].into(),
-            verify: plan.verify,
-            mismatch: None,
-            connect: None,
-        };
-        let mut flows = Vec::new();
-        for connection in connections {
-            context.connected(connection.elapsed, connection.ends());
-            let socket = Socket::new(connection.socket);
-            socket.prepare(plan.window());
-            let timeout = nanos(plan.connect.timeout.0);
-            let mut flow = Flow::new(socket, self.transport(), timeout);
-            flow.connect = plan.new_connection.then_some(connection.elapsed);
-            flows.push(flow);
-        }
-        let shared = (self.interrupt, &self.stop);
-        let pacer = self.pacer(index);
-        Worker::new(plan, &self.address, flows, pacer, context, shared)
-    }
-
     fn transport(&self) -> Box<dyn Transport> {
         let (token, size) = (echo::token(), self.plan.size);
         match self.address {
@@ -208,24 +170,6 @@ impl Run<'_> {
                 let message = Message::new(token, size, self.plan.connect.framing);
                 Box::new(Stream::new(message))
             }
-        }
-    }
-
-    fn pacer(&self, index: usize) -> Pacer {
-        let measure_from = self.recording.measure_from;
-        let threads = self.threads as u64;
-        let end = |span| measure_from.saturating_add(nanos(span));
-        // The first workers take what does not divide.
-        let share = |count| count / threads + u64::from((index as u64) < count % threads);
-        let bounds = Bounds {
-            measure_from,
-            end: self.plan.duration.map(end),
-            count: self.plan.count.map(share),
-        };
-        match self.plan.pace {
-            Pace::Closed => Pacer::closed(bounds),
-            Pace::Rate(per_s) => Pacer::rate(per_s, index, self.threads, bounds),
-            Pace::Interval(step) => Pacer::interval(nanos(step), bounds),
         }
     }
 

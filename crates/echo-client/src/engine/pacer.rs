@@ -1,5 +1,8 @@
 //! When requests are due. The worker asks; whether there is a rate is known only here.
 
+use super::nanos;
+use super::plan::{self, Plan};
+
 /// Says when one worker's requests are due, in nanoseconds since the run began.
 #[derive(Clone, Debug)]
 pub struct Pacer {
@@ -56,46 +59,36 @@ impl Unsent {
     }
 }
 
-/// The bounds of one worker's requests.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// When warm-up ends.
-    pub measure_from: u64,
-    /// When sending ends, if time ends it.
-    pub end: Option<u64>,
-    /// How many requests are measured, if a number ends it.
-    pub count: Option<u64>,
-}
-
 impl Pacer {
-    /// Requests as soon as there is room for one.
-    pub fn closed(bounds: Bounds) -> Self {
-        Pacer::new(Pace::Closed, bounds)
-    }
-
-    /// A request each `step` nanoseconds.
-    pub fn interval(step: u64, bounds: Bounds) -> Self {
-        Pacer::new(Pace::Interval { step, next: 0 }, bounds)
-    }
-
-    /// Worker `index`'s share of `per_s` requests a second that `workers` make in turn.
-    pub fn rate(per_s: f64, index: usize, workers: usize, bounds: Bounds) -> Self {
-        let interval = 1e9 / per_s;
-        let pace = Pace::Rate {
-            first: interval * index as f64,
-            step: interval * workers as f64,
-            next: 0,
+    /// Worker `index`'s share of the requests of a plan that `workers` make in turn.
+    pub fn new(plan: &Plan, index: usize, workers: usize) -> Self {
+        let measure_from = nanos(plan.warmup);
+        let pace = match plan.pace {
+            plan::Pace::Closed => Pace::Closed,
+            plan::Pace::Interval(step) => Pace::Interval {
+                step: nanos(step),
+                next: 0,
+            },
+            plan::Pace::Rate(per_s) => {
+                let interval = 1e9 / per_s;
+                Pace::Rate {
+                    first: interval * index as f64,
+                    step: interval * workers as f64,
+                    next: 0,
+                }
+            }
         };
-        Pacer::new(pace, bounds)
-    }
-
-    fn new(pace: Pace, bounds: Bounds) -> Self {
+        let (index, workers) = (index as u64, workers as u64);
+        // The first workers take what does not divide.
+        let share = |count| count / workers + u64::from(index < count % workers);
+        let end = |span| measure_from.saturating_add(nanos(span));
+        let count = plan.count.map_or(u64::MAX, share);
         Pacer {
             pace,
-            measure_from: bounds.measure_from,
-            end: bounds.end.unwrap_or(u64::MAX),
-            count: bounds.count.unwrap_or(u64::MAX),
-            budget: bounds.count.unwrap_or(u64::MAX),
+            measure_from,
+            end: plan.duration.map_or(u64::MAX, end),
+            count,
+            budget: count,
         }
     }
 
@@ -236,15 +229,41 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::Connect;
+    use std::time::Duration;
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn bounds(measure_from: u64, end: Option<u64>, count: Option<u64>) -> Bounds {
-        Bounds {
-            measure_from,
-            end,
+    /// When warm-up ends, when sending does, and after how many requests.
+    type Bounds = (u64, Option<u64>, Option<u64>);
+
+    fn pacer(pace: plan::Pace, index: usize, workers: usize, bounds: Bounds) -> Pacer {
+        let (measure_from, end, count) = bounds;
+        let plan = Plan {
+            pace,
+            warmup: Duration::from_nanos(measure_from),
+            duration: end.map(|end| Duration::from_nanos(end - measure_from)),
             count,
-        }
+            ..Plan::new(Connect::default())
+        };
+        Pacer::new(&plan, index, workers)
+    }
+
+    fn closed(bounds: Bounds) -> Pacer {
+        pacer(plan::Pace::Closed, 0, 1, bounds)
+    }
+
+    fn rate(per_s: f64, index: usize, workers: usize, bounds: Bounds) -> Pacer {
+        pacer(plan::Pace::Rate(per_s), index, workers, bounds)
+    }
+
+    fn interval(step: u64, bounds: Bounds) -> Pacer {
+        pacer(
+            plan::Pace::Interval(Duration::from_nanos(step)),
+            0,
+            1,
+            bounds,
+        )
     }
 
     /// Every request a pacer gives to one who asks all the time, in steps of `step`.
@@ -256,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_closed_loop_is_due_whenever_there_is_room() {
-        let mut pacer = Pacer::closed(bounds(0, Some(10), None));
+        let mut pacer = closed((0, Some(10), None));
         assert_eq!(
             [pacer.take(3), pacer.take(3), pacer.take(9)],
             [Some(3), Some(3), Some(9)]
@@ -270,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_due_at_equal_steps_however_late_one_asks() {
-        let mut pacer = Pacer::rate(4.0, 0, 1, bounds(0, Some(SECOND + 1), None));
+        let mut pacer = rate(4.0, 0, 1, (0, Some(SECOND + 1), None));
         let quarters = [0, SECOND / 4, SECOND / 2, SECOND / 4 * 3];
         assert_eq!(pacer.take(0), Some(0));
         assert_eq!(pacer.take(0), None);
@@ -289,20 +308,10 @@ mod tests {
     fn workers_share_a_rate_evenly() {
         let end = Some(SECOND);
         let mut together: Vec<u64> = (0..3)
-            .flat_map(|i| {
-                all(
-                    &mut Pacer::rate(300.0, i, 3, bounds(0, end, None)),
-                    1_000_000,
-                    SECOND,
-                )
-            })
+            .flat_map(|i| all(&mut rate(300.0, i, 3, (0, end, None)), 1_000_000, SECOND))
             .collect();
         together.sort_unstable();
-        let alone = all(
-            &mut Pacer::rate(300.0, 0, 1, bounds(0, end, None)),
-            1_000_000,
-            SECOND,
-        );
+        let alone = all(&mut rate(300.0, 0, 1, (0, end, None)), 1_000_000, SECOND);
         assert_eq!(together.len(), 300);
         assert!(
             together
@@ -315,7 +324,7 @@ mod tests {
     #[test]
     fn a_rate_does_not_drift_in_a_day() {
         let day = 86_400 * SECOND;
-        let mut pacer = Pacer::rate(3.0, 0, 1, bounds(0, None, None));
+        let mut pacer = rate(3.0, 0, 1, (0, None, None));
         if let Pace::Rate { next, .. } = &mut pacer.pace {
             *next = 3 * 86_400;
         }
@@ -324,7 +333,7 @@ mod tests {
 
     #[test]
     fn warm_up_costs_no_budget() {
-        let mut pacer = Pacer::rate(10.0, 0, 1, bounds(SECOND, None, Some(5)));
+        let mut pacer = rate(10.0, 0, 1, (SECOND, None, Some(5)));
         let due = all(&mut pacer, SECOND / 100, 10 * SECOND);
         assert_eq!(due.len(), 10 + 5);
         assert!(pacer.is_finished(0));
@@ -332,7 +341,7 @@ mod tests {
 
     #[test]
     fn what_warm_up_left_undone_does_not_delay_what_is_measured() {
-        let mut pacer = Pacer::rate(1000.0, 0, 1, bounds(SECOND, Some(2 * SECOND), None));
+        let mut pacer = rate(1000.0, 0, 1, (SECOND, Some(2 * SECOND), None));
         assert_eq!(pacer.take(SECOND / 2), Some(0));
         assert_eq!(pacer.take(SECOND), Some(SECOND));
         assert_eq!(pacer.stop(2 * SECOND).count, 999);
@@ -340,24 +349,24 @@ mod tests {
 
     #[test]
     fn what_was_due_and_never_left_is_counted() {
-        let mut pacer = Pacer::rate(10.0, 0, 1, bounds(SECOND, Some(3 * SECOND), None));
+        let mut pacer = rate(10.0, 0, 1, (SECOND, Some(3 * SECOND), None));
         all(&mut pacer, SECOND / 100, 2 * SECOND);
         assert_eq!(pacer.stop(5 * SECOND).count, 9);
-        let mut interrupted = Pacer::rate(10.0, 0, 1, bounds(0, None, None));
+        let mut interrupted = rate(10.0, 0, 1, (0, None, None));
         assert_eq!(interrupted.stop(SECOND).count, 10);
         assert!(interrupted.is_finished(SECOND));
         assert_eq!(interrupted.take(SECOND), None);
         // However many they are, they are not counted one by one.
-        let mut absurd = Pacer::rate(1e15, 0, 1, bounds(0, None, None));
+        let mut absurd = rate(1e15, 0, 1, (0, None, None));
         assert_eq!(absurd.stop(SECOND).count, 1_000_000_000_000_000);
-        let mut closed = Pacer::closed(bounds(0, None, None));
+        let mut closed = closed((0, None, None));
         assert_eq!(closed.stop(SECOND), Unsent::default());
         assert_eq!(closed.take(SECOND), None);
     }
 
     #[test]
     fn what_never_left_has_waited_since_it_was_due() {
-        let mut pacer = Pacer::rate(10.0, 0, 1, bounds(0, Some(SECOND), None));
+        let mut pacer = rate(10.0, 0, 1, (0, Some(SECOND), None));
         assert_eq!(pacer.take(0), Some(0));
         let waits: Vec<_> = pacer.stop(SECOND).waits().collect();
         let expected: Vec<_> = (1..10)
@@ -366,7 +375,7 @@ mod tests {
             .collect();
         assert_eq!(waits, expected);
         // Very many are counted together, and none is left out.
-        let mut absurd = Pacer::rate(1e9, 0, 1, bounds(0, Some(SECOND), None));
+        let mut absurd = rate(1e9, 0, 1, (0, Some(SECOND), None));
         let waits: Vec<_> = absurd.stop(SECOND).waits().collect();
         assert!(waits.len() < 30_000, "{}", waits.len());
         assert_eq!(waits.iter().map(|wait| wait.1).sum::<u64>(), SECOND);
@@ -375,7 +384,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_an_interval_goes_on_without_a_burst() {
-        let mut pacer = Pacer::interval(SECOND / 5, bounds(0, None, Some(9)));
+        let mut pacer = interval(SECOND / 5, (0, None, Some(9)));
         assert_eq!([pacer.take(0), pacer.take(0)], [Some(0), None]);
         // A little late, and then in step again; far too late, and then anew from there.
         let late = SECOND / 5 + 5;
@@ -389,18 +398,18 @@ mod tests {
     fn the_window_is_the_one_in_which_sending_was_meant() {
         let ms = SECOND / 1000;
         // By time, whatever was sent and came back.
-        let timed = |per_s| Pacer::rate(per_s, 0, 1, bounds(SECOND, Some(5 * SECOND), None));
+        let timed = |per_s| rate(per_s, 0, 1, (SECOND, Some(5 * SECOND), None));
         assert_eq!(timed(0.5).window(5 * SECOND, 9 * SECOND), 4 * SECOND);
         // By number, the last interval included, and however late the last reply.
-        let mut counted = Pacer::rate(10.0, 0, 1, bounds(0, None, Some(5)));
+        let mut counted = rate(10.0, 0, 1, (0, None, Some(5)));
         all(&mut counted, ms, SECOND);
         assert_eq!(counted.window(410 * ms, 3 * SECOND), SECOND / 2);
-        let mut single = Pacer::interval(SECOND, bounds(0, None, Some(1)));
+        let mut single = interval(SECOND, (0, None, Some(1)));
         single.take(0);
         assert_eq!(single.window(ms, ms), SECOND);
         // Until it was interrupted, what was due by then included.
         assert_eq!(timed(10.0).window(SECOND + 250 * ms, 0), 300 * ms);
-        let mut closed = Pacer::closed(bounds(0, None, Some(1)));
+        let mut closed = closed((0, None, Some(1)));
         closed.take(0);
         assert_eq!(closed.window(ms, 3 * ms), 3 * ms);
     }

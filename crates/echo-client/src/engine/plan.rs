@@ -56,6 +56,27 @@ pub enum Pace {
 const MOST: usize = 64 << 20;
 
 impl Plan {
+    /// One small request after the other on one connection, for as long as somebody waits.
+    pub fn new(connect: Connect) -> Self {
+        Plan {
+            connect,
+            parallel: 1,
+            threads: 1,
+            depth: 1,
+            size: echo::HEADER_LEN,
+            pace: Pace::Closed,
+            duration: None,
+            count: None,
+            warmup: Duration::ZERO,
+            verify: true,
+            new_connection: false,
+            busy: false,
+            server: None,
+            log: false,
+            patience: None,
+        }
+    }
+
     /// The memory that the system needs for the replies to all requests in flight on a socket: it
     /// counts a datagram's own book-keeping, and pages rather than bytes.
     pub(super) fn window(&self) -> usize {

@@ -23,9 +23,19 @@ use crate::connection::Watched;
 pub struct Socket(socket2::Socket);
 
 impl Socket {
-    /// Takes over a connection's socket.
-    pub fn new(socket: Watched) -> Self {
-        Socket(socket.into_inner())
+    /// Takes over a connection's socket. The system notes when each datagram comes, and has room
+    /// for `room` bytes of them if it may.
+    pub fn new(socket: Watched, room: usize) -> Self {
+        let socket = Socket(socket.into_inner());
+        if socket.is_datagram() {
+            let socket = &socket.0;
+            // Without either the figures are less good, and no worse than they would be.
+            let _: nix::Result<()> = setsockopt(socket, ReceiveTimestampns, &true);
+            if socket.recv_buffer_size().is_ok_and(|size| size < room) {
+                let _: io::Result<()> = socket.set_recv_buffer_size(room);
+            }
+        }
+        socket
     }
 
     /// Has the poll tell, once for each change, when it can be read or written again.
@@ -65,19 +75,6 @@ impl Socket {
             });
         let age = stamp.and_then(|stamp| SystemTime::now().duration_since(stamp).ok());
         Ok((message.bytes, age.unwrap_or_default()))
-    }
-
-    /// Prepares a socket for datagrams: that the system notes when each comes, and has room for
-    /// `bytes` of them if it may.
-    pub fn prepare(&self, bytes: usize) {
-        if self.is_datagram() {
-            let socket = &self.0;
-            // Without either the figures are less good, and no worse than they would be.
-            let _: nix::Result<()> = setsockopt(socket, ReceiveTimestampns, &true);
-            if socket.recv_buffer_size().is_ok_and(|size| size < bytes) {
-                let _: io::Result<()> = socket.set_recv_buffer_size(bytes);
-            }
-        }
     }
 
     /// Datagrams that came for this socket and that it had no room for, as /proc/net tells.

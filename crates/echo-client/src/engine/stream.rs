@@ -48,7 +48,7 @@ impl Stream {
         let at = context.clock.now();
         let owed = (ledger.unanswered() * self.wire_len).saturating_sub(self.received);
         let due = n.min(owed);
-        let verify = context.verify;
+        let verify = context.plan.verify;
         if self.wrong.is_some() || (verify && !self.is_right(0, due, ledger, context)) {
             self.take_each(due, at, ledger, context);
         } else {
@@ -73,7 +73,7 @@ impl Stream {
         let mut at = 0;
         while at < n {
             let part = (self.wire_len - self.received).min(n - at);
-            if context.verify && !self.is_right(at, part, ledger, context) {
+            if context.plan.verify && !self.is_right(at, part, ledger, context) {
                 let difference = self.difference(at, part, ledger, context);
                 self.wrong = self.wrong.take().or(difference);
             }

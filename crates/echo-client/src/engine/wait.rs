@@ -7,29 +7,19 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::socket::Socket;
-use super::timer::Timer;
 
 /// Events taken at once: enough to share the cost of a poll among many, few enough that the last
 /// of them is not kept waiting for long.
 const EVENTS: usize = 256;
-const TIMER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
+const WAKER: Token = Token(usize::MAX);
 
-/// How a worker sleeps.
-pub enum Wait {
-    /// A `ppoll` of one socket is 1 to 2 us faster than an epoll with a timer.
-    Lone,
-    /// An edge-triggered poll, its events, and an alarm finer than its own timeout.
-    Many(Box<Many>),
-}
-
-/// A poll of many sockets.
-pub struct Many {
+/// An edge-triggered poll, and its events.
+pub struct Wait {
     poll: Poll,
     events: Events,
-    timer: Timer,
     waker: Arc<Waker>,
 }
 
@@ -45,80 +35,69 @@ pub struct Ready {
 }
 
 impl Wait {
-    /// A way to sleep on `flows` sockets.
-    pub fn new(flows: usize) -> io::Result<Self> {
-        if flows == 1 {
-            return Ok(Wait::Lone);
-        }
+    /// A way to sleep on sockets.
+    pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let timer = Timer::new(poll.registry(), TIMER)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        Ok(Wait::Many(Box::new(Many {
+        Ok(Wait {
             poll,
             events: Events::with_capacity(EVENTS),
-            timer,
             waker,
-        })))
+        })
     }
 
     /// Includes the socket of flow `index`.
     pub fn register(&self, socket: &Socket, index: usize) -> io::Result<()> {
-        match self {
-            Wait::Lone => Ok(()),
-            Wait::Many(many) => socket.register(many.poll.registry(), Token(index)),
-        }
+        socket.register(self.poll.registry(), Token(index))
     }
 
-    /// What ends the sleep of a poll from another thread.
-    pub fn waker(&self) -> Option<Arc<Waker>> {
-        match self {
-            Wait::Lone => None,
-            Wait::Many(many) => Some(many.waker.clone()),
-        }
+    /// What ends the sleep from another thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
     }
-}
 
-/// Sleeps on one socket for `limit` at most.
-pub fn lone(socket: &Socket, is_blocked: bool, limit: Duration) -> io::Result<Option<Ready>> {
-    let mut flags = PollFlags::IN;
-    flags.set(PollFlags::OUT, is_blocked);
-    let mut fds = [PollFd::new(socket, flags)];
-    let limit: Timespec = limit.try_into().unwrap_or_default();
-    match poll(&mut fds, Some(&limit)) {
-        Ok(0) => Ok(None),
-        Ok(_) => {
-            let events = fds[0].revents();
-            Ok(Some(Ready {
-                index: 0,
-                readable: events != PollFlags::OUT,
-                ended: events.intersects(PollFlags::HUP | PollFlags::ERR),
-            }))
-        }
-        Err(rustix::io::Errno::INTR) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-impl Many {
-    /// Sleeps for `limit` at most, or until the moment `due` that is as far off; then calls
-    /// `handle` for each socket that is ready.
+    /// Sleeps for `limit` at most, and says which sockets are ready. Where `is_exact`, that is
+    /// finer than the milliseconds that a poll of many can tell apart.
     pub fn sleep(
         &mut self,
-        limit: Duration,
-        due: Option<u64>,
+        mut limit: Duration,
+        is_exact: bool,
         ready: &mut Vec<Ready>,
     ) -> io::Result<()> {
-        if let Some(due) = due {
-            self.timer.set(due, limit)?;
+        if is_exact {
+            let own = PollFd::new(self.poll.registry(), PollFlags::IN);
+            exactly(&mut [own], limit)?;
+            limit = Duration::ZERO;
         }
         match self.poll.poll(&mut self.events, Some(limit)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        let own = [TIMER, WAKER];
-        let sockets = self.events.iter().filter(|e| !own.contains(&e.token()));
+        let sockets = self.events.iter().filter(|event| event.token() != WAKER);
         ready.extend(sockets.map(of));
         Ok(())
+    }
+}
+
+/// Sleeps on one socket for `limit` at most: that is 1 to 2 us faster than a poll of many.
+pub fn lone(socket: &Socket, is_blocked: bool, limit: Duration) -> io::Result<Option<Ready>> {
+    let mut flags = PollFlags::IN;
+    flags.set(PollFlags::OUT, is_blocked);
+    let mut fds = [PollFd::new(socket, flags)];
+    exactly(&mut fds, limit)?;
+    let events = fds[0].revents();
+    Ok((!events.is_empty()).then_some(Ready {
+        index: 0,
+        readable: events != PollFlags::OUT,
+        ended: events.intersects(PollFlags::HUP | PollFlags::ERR),
+    }))
+}
+
+fn exactly(fds: &mut [PollFd<'_>], limit: Duration) -> io::Result<()> {
+    let limit: Timespec = limit.try_into().unwrap_or_default();
+    match poll(fds, Some(&limit)) {
+        Err(error) if error != Errno::INTR => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::cpu::Cpu;
@@ -12,11 +13,11 @@ use super::ledger::Request;
 use super::nanos;
 use super::pacer::Pacer;
 use super::pause::Pauses;
-use super::plan::Plan;
-use super::socket::Socket;
+use super::recorder::{Recorder, Slice};
 use super::wait::{self, Ready, Wait};
-use crate::connection::{Address, Connection, ErrorKind};
-use crate::interrupt::{Interrupt, Why};
+use super::{BUFFER_LEN, Run};
+use crate::connection::{Connection, ErrorKind};
+use crate::interrupt::Why;
 use crate::report::Fault;
 
 /// The longest sleep: how soon a wish to stop is noticed.
@@ -59,26 +60,19 @@ pub struct Ended {
 
 /// One thread's connections, and its loop.
 pub struct Worker<'a> {
-    pub(super) flows: Vec<Flow>,
+    run: &'a Run<'a>,
+    flows: Vec<Flow>,
     wait: Wait,
     dialer: Dialer,
-    /// To where each flow leads, or led last.
-    remotes: Vec<Address>,
     /// Flows with room for a request, waiting for one to be due.
     idle: VecDeque<usize>,
     /// What is ready: told by the system, or not read to the end the last time.
     ready: Vec<Ready>,
     pacer: Pacer,
     context: Context<'a>,
-    plan: &'a Plan,
     depth: usize,
     is_udp: bool,
-    measure_from: u64,
-    interrupt: &'a Interrupt,
-    stop: &'a AtomicBool,
     why: Option<Why>,
-    fault: Option<Fault>,
-    last_error: Option<Fault>,
     next_look: u64,
     pauses: Pauses,
     /// When warm-up was seen to end, and the cost until then.
@@ -86,45 +80,52 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// A worker for `flows`, to run until its pacer is done, or it is interrupted, or `stop` is set.
+    /// The worker of this `index`, with these connections.
+    ///
+    /// # Errors
+    /// The system refuses a poll.
     pub fn new(
-        plan: &'a Plan,
-        address: &Address,
-        mut flows: Vec<Flow>,
-        pacer: Pacer,
-        context: Context<'a>,
-        (interrupt, stop): (&'a Interrupt, &'a AtomicBool),
+        run: &'a Run<'a>,
+        index: usize,
+        connections: Vec<Connection>,
+        collector: Sender<Slice>,
     ) -> io::Result<Self> {
-        let wait = Wait::new(flows.len())?;
-        for (index, flow) in flows.iter_mut().enumerate() {
-            if let State::Open(socket) = &mut flow.state {
-                wait.register(socket, index)?;
-            }
-        }
-        let connect = plan.connect.clone();
-        let dialer = Dialer::new(connect, interrupt.clone(), wait.waker());
-        Ok(Worker {
-            idle: (0..flows.len()).collect(),
-            remotes: vec![address.clone(); flows.len()],
-            flows,
-            wait,
-            dialer,
-            ready: Vec::new(),
-            pacer,
+        let (plan, wait) = (run.plan, Wait::new()?);
+        let context = Context {
+            clock: run.clock,
+            recorder: Recorder::new(run.recording, collector),
+            sink: run.sink,
+            tells_each: run.sink.wants_each(),
+            buffer: vec![0; BUFFER_LEN].into(),
+            scratch: vec![0; BUFFER_LEN].into(),
             plan,
-            depth: plan.room(),
-            is_udp: matches!(address, Address::Udp(_)),
-            measure_from: nanos(plan.warmup),
-            context,
-            interrupt,
-            stop,
-            why: None,
+            mismatch: None,
             fault: None,
             last_error: None,
+            connect: None,
+        };
+        let timeout = nanos(plan.connect.timeout.0);
+        let flow = |c: &Connection| Flow::new(c.remote.clone(), run.transport(), timeout);
+        let mut worker = Worker {
+            run,
+            flows: connections.iter().map(flow).collect(),
+            dialer: Dialer::new(plan.connect.clone(), run.interrupt.clone(), wait.waker()),
+            wait,
+            idle: (0..connections.len()).collect(),
+            ready: Vec::new(),
+            pacer: Pacer::new(plan, index, run.threads),
+            context,
+            depth: plan.room(),
+            is_udp: plan.connect.is_udp(),
+            why: None,
             next_look: 0,
             pauses: Pauses::default(),
             began: None,
-        })
+        };
+        for (index, connection) in connections.into_iter().enumerate() {
+            worker.open(index, connection)?;
+        }
+        Ok(worker)
     }
 
     /// Makes load until told to stop, then waits for the replies that are still due.
@@ -160,7 +161,7 @@ impl<'a> Worker<'a> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.why.is_some() || self.stop.load(Ordering::Relaxed)
+        self.why.is_some() || self.run.stop.load(Ordering::Relaxed)
     }
 
     fn is_over(&self, now: u64) -> bool {
@@ -180,13 +181,13 @@ impl<'a> Worker<'a> {
         // own would look like a collapse.
         let sending = now.min(self.pacer.end().saturating_sub(1));
         self.context.recorder.advance(sending);
-        let measure_from = self.measure_from;
+        let measure_from = self.run.recording.measure_from;
         if now >= measure_from && self.began.is_none() {
             self.began = Some((now, Cpu::of_thread()));
         }
-        self.why = self.why.or_else(|| self.interrupt.why());
+        self.why = self.why.or_else(|| self.run.interrupt.why());
         // What is sent after this look is not given up before that much time has passed.
-        let mut next = now + TICK_NS.min(nanos(self.plan.connect.timeout.0));
+        let mut next = now + TICK_NS.min(nanos(self.run.plan.connect.timeout.0));
         for index in 0..self.flows.len() {
             self.expire(index, now);
             let flow = &mut self.flows[index];
@@ -213,7 +214,7 @@ impl<'a> Worker<'a> {
     /// will tell.
     fn expire(&mut self, index: usize, now: u64) {
         let flow = &mut self.flows[index];
-        let text = format_args!("no reply within {}", self.plan.connect.timeout);
+        let text = format_args!("no reply within {}", self.run.plan.connect.timeout);
         let mut expired = None;
         while let Some(number) = flow.ledger.expire(now) {
             let fault =
@@ -228,7 +229,7 @@ impl<'a> Worker<'a> {
         }
         let is_open = matches!(flow.state, State::Open(_));
         match is_open && flow.ledger.misses() >= IN_A_ROW {
-            true => self.disconnect(index, &fault),
+            true => self.fail(index, &fault),
             false => self.fill(index),
         }
     }
@@ -264,26 +265,24 @@ impl<'a> Worker<'a> {
         let due = due.filter(|_| !self.idle.is_empty());
         until = due.unwrap_or(until);
         let awaited = || self.flows.iter().any(|flow| flow.ledger.awaited() > 0);
-        if !self.ready.is_empty() || (self.plan.busy && awaited()) {
+        if !self.ready.is_empty() || (self.run.plan.busy && awaited()) {
             until = now;
         }
         let limit = Duration::from_nanos(until.saturating_sub(now));
         let mut ready = std::mem::take(&mut self.ready);
-        match (&mut self.wait, &self.flows[0].state) {
-            (Wait::Many(many), _) => many.sleep(limit, due, &mut ready)?,
-            (Wait::Lone, State::Open(socket)) => {
-                let is_blocked = self.flows[0].transport.is_blocked();
+        match &self.flows[..] {
+            [flow] if let State::Open(socket) = &flow.state => {
                 ready.clear();
-                ready.extend(wait::lone(socket, is_blocked, limit)?);
+                ready.extend(wait::lone(socket, flow.transport.is_blocked(), limit)?);
             }
-            (Wait::Lone, _) => {
-                if let Some(dialed) = self.dialer.wait(limit) {
-                    self.dialed(dialed);
-                }
-            }
+            _ => self.wait.sleep(limit, due.is_some(), &mut ready)?,
         }
-        self.pauses
-            .slept(now, until, self.context.clock.now(), self.measure_from);
+        self.pauses.slept(
+            now,
+            until,
+            self.context.clock.now(),
+            self.run.recording.measure_from,
+        );
         for ready in ready.drain(..) {
             self.handle(ready);
         }
@@ -323,12 +322,12 @@ impl<'a> Worker<'a> {
 
     fn fill_at(&mut self, index: usize, now: u64) {
         let flow = &mut self.flows[index];
-        if self.plan.new_connection && flow.ledger.next() > flow.first {
+        if self.run.plan.new_connection && flow.ledger.next() > flow.first {
             if flow.ledger.awaited() > 0 {
                 return;
             }
             if let State::Open(_) = flow.state {
-                self.hang_up(index, now);
+                flow.hang_up(&mut self.context);
             }
         }
         let flow = &mut self.flows[index];
@@ -338,7 +337,7 @@ impl<'a> Worker<'a> {
             State::Closed(_) if self.pacer.is_due(now) => {
                 flow.state = State::Opening;
                 let is_silent = flow.ledger.misses() >= IN_A_ROW;
-                let silent = is_silent.then(|| self.remotes[index].clone());
+                let silent = is_silent.then(|| flow.remote.clone());
                 return self.dialer.begin(index, silent);
             }
             State::Closed(_) => return self.idle(index),
@@ -385,13 +384,13 @@ impl<'a> Worker<'a> {
         self.context.recorder.failed(fault.kind);
         let flow = &mut self.flows[index];
         let is_answer = self.is_udp && fault.kind == ErrorKind::Refused;
-        let goes_on = self.plan.patience.is_none() || flow.ledger.answered() > 0;
+        let goes_on = self.run.plan.patience.is_none() || flow.ledger.answered() > 0;
         if !is_answer || !goes_on || flow.ledger.misses() + 1 >= IN_A_ROW {
-            return self.disconnect(index, fault);
+            return self.fail(index, fault);
         }
         let seq = flow.ledger.refuse_oldest();
         self.context.tell_error(seq, fault);
-        self.last_error = Some(fault.clone());
+        self.context.last_error = Some(fault.clone());
         // There may be more to read, of which no event will tell.
         self.ready.push(Ready {
             index,
@@ -400,68 +399,16 @@ impl<'a> Worker<'a> {
         });
     }
 
-    /// Closes a connection because of `fault`; what was under way on it has failed.
-    fn disconnect(&mut self, index: usize, fault: &Fault) {
-        let flow = &mut self.flows[index];
-        if fault.kind != ErrorKind::Mismatch
-            && let Some((transport, mut wire)) = flow.split(&mut self.context)
-        {
-            // A socket that has failed says so again, and what it says has been told.
-            let _ = transport.read(false, &mut wire);
-        }
-        if let State::Open(socket) = &flow.state {
-            self.context.recorder.overflowed(socket.overflowed());
-        }
-        flow.transport.end(&mut flow.ledger, &mut self.context);
-        let mut told = false;
-        while let Some((number, request)) = flow.ledger.abandon() {
-            self.context.recorder.lost(request);
-            if number.is_some() {
-                self.context.tell_error(number, fault);
-                self.last_error = Some(fault.clone());
-                told = true;
-            }
-        }
-        // Without a request under way the end of a connection is no loss, but it is news.
-        if !told && fault.kind != ErrorKind::Timeout {
-            self.context.tell_error(None, fault);
-        }
-        self.close_flow(index, fault);
-    }
-
-    /// Enters that a flow has no socket, and decides whether and when it gets another.
-    fn close_flow(&mut self, index: usize, fault: &Fault) {
-        let now = self.context.clock.now();
-        let flow = &mut self.flows[index];
-        // A stream that lies under load is no server to go on with.
-        let patience = match fault.kind {
-            ErrorKind::Mismatch => self.plan.patience.map(|_| Duration::ZERO),
-            _ => self.plan.patience,
-        };
-        if flow.failed(now, patience) {
-            if fault.kind == ErrorKind::Timeout {
-                // Silence is a failure only once it has been the end of a connection.
-                self.context.recorder.failed(fault.kind);
-            }
-            self.fault.get_or_insert_with(|| fault.clone());
-        }
+    /// A flow has no socket any more, or still none.
+    fn fail(&mut self, index: usize, fault: &Fault) {
+        self.flows[index].fail(fault, &mut self.context);
         self.next_look = 0;
-    }
-
-    /// Closes a connection that has done what it was for.
-    fn hang_up(&mut self, index: usize, now: u64) {
-        let flow = &mut self.flows[index];
-        flow.transport.end(&mut flow.ledger, &mut self.context);
-        while let Some((_, request)) = flow.ledger.abandon() {
-            self.context.recorder.lost(request);
-        }
-        flow.state = State::Closed(now);
     }
 
     /// A connection has been made, or has not.
     fn dialed(&mut self, (index, result): Dialed) {
         let fault = match result {
-            Ok(connection) => match self.adopt(index, connection) {
+            Ok(connection) => match self.open(index, connection) {
                 Ok(()) => return self.fill(index),
                 Err(error) => super::flow::broken(&error, self.is_udp),
             },
@@ -473,33 +420,22 @@ impl<'a> Worker<'a> {
         };
         self.context.recorder.failed(fault.kind);
         let now = self.context.clock.now();
-        let seq = self.pacer.take(now).and_then(|due| {
+        if let Some(due) = self.pacer.take(now) {
             let request = Request { due, sent: now };
-            let ledger = &mut self.flows[index].ledger;
-            ledger.push(request);
+            self.flows[index].ledger.push(request);
             self.context.recorder.sent(request, 0);
-            let (number, request) = ledger.abandon()?;
-            self.context.recorder.lost(request);
-            number
-        });
-        self.context.tell_error(seq, &fault);
-        self.last_error = Some(fault.clone());
-        self.close_flow(index, &fault);
+        }
+        self.fail(index, &fault);
     }
 
-    fn adopt(&mut self, index: usize, connection: Connection) -> io::Result<()> {
-        let ends = connection.ends();
-        self.remotes[index] = connection.remote.clone();
-        let socket = Socket::new(connection.socket);
-        socket.prepare(self.plan.window());
-        self.wait.register(&socket, index)?;
-        self.context.connected(connection.elapsed, ends);
+    fn open(&mut self, index: usize, connection: Connection) -> io::Result<()> {
+        let is_lone = self.flows.len() == 1;
         let flow = &mut self.flows[index];
-        flow.connect = self.plan.new_connection.then_some(connection.elapsed);
-        flow.first = flow.ledger.next();
-        flow.ledger.renewed();
-        flow.state = State::Open(socket);
-        Ok(())
+        flow.open(connection, &mut self.context);
+        match &flow.state {
+            State::Open(socket) if !is_lone => self.wait.register(socket, index),
+            _ => Ok(()),
+        }
     }
 
     /// Waits for the replies that are still due: as long as for any reply, but not for a person
@@ -512,7 +448,7 @@ impl<'a> Worker<'a> {
             let parting = match self.why {
                 Some(Why::Deadline(_)) => DEADLINE_NS,
                 Some(_) => PARTING_NS,
-                None if self.stop.load(Ordering::Relaxed) => PARTING_NS,
+                None if self.run.stop.load(Ordering::Relaxed) => PARTING_NS,
                 None => u64::MAX,
             };
             let recorder = &self.context.recorder;
@@ -535,39 +471,21 @@ impl<'a> Worker<'a> {
 
     fn close(mut self, window: u64, span: u64, cpu: Cpu) -> Ended {
         for flow in &mut self.flows {
-            if let Some((transport, mut wire)) = flow.split(&mut self.context) {
-                // What fails now need not be told: the run is over.
-                for _ in 0..LAST_TURNS {
-                    if !matches!(transport.read(false, &mut wire), Ok(true)) {
-                        break;
-                    }
-                }
-            }
-            let mut lost = 0;
-            while let Some((_, request)) = flow.ledger.abandon() {
-                self.context.recorder.lost(request);
-                lost += 1;
-            }
-            if let State::Open(socket) = &flow.state
-                && lost > 0
-            {
-                self.context.recorder.overflowed(socket.overflowed());
-            }
+            flow.read_out(LAST_TURNS, &mut self.context);
+            flow.abandon(None, &mut self.context);
         }
-        let Context {
-            recorder, mismatch, ..
-        } = self.context;
-        let jitter = recorder.jitter();
-        recorder.finish();
+        let context = self.context;
+        let jitter = context.recorder.jitter();
+        context.recorder.finish();
         Ended {
             window,
             cpu,
             span,
             pauses: self.pauses,
             jitter,
-            mismatch,
-            fault: self.fault,
-            last_error: self.last_error,
+            mismatch: context.mismatch,
+            fault: context.fault,
+            last_error: context.last_error,
         }
     }
 }

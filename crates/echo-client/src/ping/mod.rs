@@ -47,9 +47,6 @@ fn plan(connect: Connect, config: &Ping) -> Plan {
     let interval = config.interval.0;
     let duration = config.duration.0;
     Plan {
-        connect,
-        parallel: 1,
-        threads: 1,
         depth: if interval.is_zero() { 1 } else { DEPTH },
         size: config.size.0 as usize,
         pace: match interval {
@@ -58,12 +55,9 @@ fn plan(connect: Connect, config: &Ping) -> Plan {
         },
         duration: (!duration.is_zero()).then_some(duration),
         count: (config.count > 0).then_some(config.count),
-        warmup: Duration::ZERO,
-        verify: true,
         new_connection: config.new_connection,
         busy: config.busy,
         log: config.hdr.is_some(),
-        server: None,
-        patience: None,
+        ..Plan::new(connect)
     }
 }
