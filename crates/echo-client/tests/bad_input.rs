@@ -340,7 +340,8 @@ fn an_interrupt_ends_with_what_is_known_so_far() {
         (&stream).write_all(&bytes[..20]).unwrap();
         sender.send(stream).unwrap();
     });
-    let client = start(&[&server]);
+    let message = "x".repeat(51);
+    let client = start(&[&server, "-m", &message]);
     let stream = receiver.recv_timeout(DEADLINE).unwrap();
     client.interrupt();
     let ended = client.end();

@@ -63,7 +63,8 @@ fn whoever_asks_how_it_is_going_is_told_and_it_goes_on() {
             began.send(()).unwrap();
             let _: std::io::Result<u64> = std::io::copy(&mut stream, &mut std::io::sink());
         });
-        let mut client = start(&[&silent, "-W", "1h"]);
+        let message = "x".repeat(51);
+        let mut client = start(&[&silent, "-W", "1h", "-m", &message]);
         has_begun.recv_timeout(DEADLINE).unwrap();
         client.signal(signal);
         let mut stderr = BufReader::new(client.child.stderr.take().unwrap());

@@ -1,4 +1,4 @@
-//! Sends one datagram and checks the one that answers it.
+//! Sends one datagram, or one for each line that is typed, and checks what answers it.
 
 use std::io::{Read, Write};
 use std::time::Instant;
@@ -9,11 +9,13 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::difference;
 use super::show::Show;
-use super::source::Source;
+use super::source::{Piece, Source};
 use super::stream::is_for_now;
 use super::window::Window;
 use super::{End, Trouble};
-use crate::connection::{Address, Connect, ConnectError, ErrorKind, TICK, connect, wait};
+use crate::connection::{
+    Address, Connect, ConnectError, Connection, ErrorKind, TICK, connect, wait,
+};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::{Fault, Report};
@@ -24,7 +26,8 @@ const fn limit_of(is_ipv4: bool) -> usize {
     if is_ipv4 { 65_535 - 8 - 20 } else { 65_535 - 8 }
 }
 
-/// Sends all of `source` in one datagram, to the first address that is not known to refuse it.
+/// Sends all of `source` in one datagram, or each line of it, to the first address that is not known
+/// to refuse it.
 pub fn exchange(
     config: &Connect,
     mut source: Source,
@@ -32,18 +35,59 @@ pub fn exchange(
     report: &mut Report,
     interrupt: &Interrupt,
 ) -> Result<End, Trouble> {
-    let (mut message, mut window) = (Vec::new(), Window::default());
-    while let Some(piece) = source.next()? {
-        message.extend_from_slice(&piece.bytes);
+    let mut message = Vec::new();
+    while !source.by_line
+        && let Some(piece) = source.next()?
+    {
+        message.push(piece);
         check(&message, false, &source.name)?;
-        window.push(piece);
-        window.wrote(window.outgoing().len());
     }
     let mut connection = connect(config, interrupt).map_err(Fault::from)?;
     let is_ipv4 = matches!(connection.remote, Address::Udp(remote) if remote.is_ipv4());
     check(&message, is_ipv4, "the message")?;
-    super::connected(&connection, config, report);
-    report.counts.sent_bytes = message.len() as u64;
+    super::connected(&connection, config, source.by_line, report);
+    if !source.by_line {
+        return ask(&mut connection, message, config, show, report, interrupt);
+    }
+    while let Some(line) = next_line(&mut source, interrupt)? {
+        let message = vec![line];
+        check(&message, is_ipv4, "the line")?;
+        ask(&mut connection, message, config, show, report, interrupt)?;
+    }
+    Ok(interrupt.why().map_or(End::Whole, End::Stopped))
+}
+
+/// The next line that somebody types; `None` at the end, or when asked to stop.
+fn next_line(source: &mut Source, interrupt: &Interrupt) -> Result<Option<Piece>, Trouble> {
+    while let Some(file) = source.file() {
+        let mut readable = [PollFd::new(file, PollFlags::IN)];
+        wait(&mut readable, TICK);
+        if !readable[0].revents().is_empty() {
+            break;
+        }
+        if interrupt.is_raised() {
+            return Ok(None);
+        }
+    }
+    source.next()
+}
+
+/// Sends a message and compares the answer.
+fn ask(
+    connection: &mut Connection,
+    pieces: Vec<Piece>,
+    config: &Connect,
+    show: &mut Show,
+    report: &mut Report,
+    interrupt: &Interrupt,
+) -> Result<End, Trouble> {
+    let (mut message, mut window) = (Vec::new(), Window::default());
+    for piece in pieces {
+        message.extend_from_slice(&piece.bytes);
+        window.push(piece);
+        window.wrote(window.outgoing().len());
+    }
+    report.counts.sent_bytes += message.len() as u64;
     let peer = connection.remote.to_string();
     // One byte more than can be sent, so that an excess shows.
     let mut buffer = vec![0; limit_of(false) + 1];
@@ -64,13 +108,13 @@ pub fn exchange(
             }
         }
     });
-    report.elapsed = start.elapsed();
+    report.elapsed += start.elapsed();
     let reply = match outcome {
         Ok(Some(len)) => &buffer[..len],
         Ok(None) => return Err(unanswered(config, message.len(), &peer, interrupt).into()),
         Err(error) => return Err(Fault::from(ConnectError::on(&connection.remote, &error)).into()),
     };
-    report.counts.received_bytes = reply.len() as u64;
+    report.counts.received_bytes += reply.len() as u64;
     let same = window.take(reply, |payload| show.take(payload))?;
     if same == message.len() && same == reply.len() {
         return End::whole(show);
@@ -86,14 +130,14 @@ pub fn exchange(
     .into())
 }
 
-fn check(message: &[u8], is_ipv4: bool, name: &str) -> Result<(), Failure> {
-    if message.len() <= limit_of(is_ipv4) {
+fn check(message: &[Piece], is_ipv4: bool, name: &str) -> Result<(), Failure> {
+    let len = message.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+    if len <= limit_of(is_ipv4) {
         return Ok(());
     }
     Err(Failure::usage(anyhow!(
-        "{name} does not fit a UDP datagram: {} bytes or more, and at most {} fit over IPv4, \
+        "{name} does not fit a UDP datagram: {len} bytes or more, and at most {} fit over IPv4, \
          {} over IPv6; send less, or leave --udp out",
-        message.len(),
         limit_of(true),
         limit_of(false),
     )))

@@ -7,7 +7,7 @@ mod source;
 mod stream;
 mod window;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use anyhow::anyhow;
 use clap::Args;
@@ -33,10 +33,13 @@ pub const DEFAULT_MESSAGE: &str = "Hello world! This is an echo server made with
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Message")]
 pub struct Send {
-    /// Send this text; - sends standard input
+    /// Send this text, and not what is piped in; - sends standard input, whatever it is
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
           default_value = DEFAULT_MESSAGE)]
     pub message: String,
+    /// Send each line as it is typed, over UDP one datagram a line; Ctrl-D ends
+    #[arg(short, long, conflicts_with_all = ["message", "file"])]
+    pub interactive: bool,
     /// Send this file
     #[arg(
         short,
@@ -79,10 +82,10 @@ impl Default for Send {
 impl Settings for Send {
     const TABLE: &str = "send";
 
-    /// A message of one layer takes the place of a file of the layers below.
+    /// What one layer has sent takes the place of what the layers below do.
     fn complete(&mut self, keys: &mut Keys) {
-        if keys.contains("message") {
-            keys.insert("file".to_owned());
+        if keys.contains("message") || keys.contains("file") || self.interactive {
+            keys.extend(["message", "file", "interactive"].map(str::to_owned));
         }
     }
 }
@@ -128,7 +131,7 @@ impl End {
 /// Sends, checks and shows.
 pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<(), Failure> {
     let source = Source::open(&config, &connect)?;
-    let colour = connect.color.enabled(std::io::stderr().is_terminal());
+    let colour = connect.color.enabled(io::stderr().is_terminal());
     let mut report = Report::new(Mode::Send, &connect, &config);
     connect.narrator = Narrator::new(config.explain, config.lang, colour);
     let is_text = !source.is_stream;
@@ -162,21 +165,25 @@ fn exchange(
         timeout: connect.timeout,
         half_close: config.half_close,
         buffer: buffer(config.buffer)?,
+        by_line: source.by_line,
     };
     if connect.is_udp() {
         return datagram::exchange(connect, source, show, report, interrupt);
     }
     let connection = connection::connect(connect, interrupt).map_err(Fault::from)?;
-    connected(&connection, connect, report);
+    connected(&connection, connect, source.by_line, report);
     let peer = connection.remote.to_string();
     let socket = connection.socket;
     stream::exchange(socket, peer, options, source, show, report, interrupt)
 }
 
-/// There is a connection.
-fn connected(connection: &Connection, connect: &Connect, report: &mut Report) {
-    if connect.verbose {
-        output::note(format_args!("connected {}", connection.ends()));
+/// There is a connection: whoever is about to type a line is told so.
+fn connected(connection: &Connection, connect: &Connect, by_line: bool, report: &mut Report) {
+    let ends = connection.ends();
+    if by_line && io::stdin().is_terminal() {
+        output::note(format_args!("connected {ends}; type a line, Ctrl-D ends"));
+    } else if connect.verbose {
+        output::note(format_args!("connected {ends}"));
     }
     report.target.found(&connection.remote);
     report.environment.congestion_control = connection.congestion_control();

@@ -1,14 +1,15 @@
 //! What is sent, cut into frames as it is read.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 
 use anyhow::anyhow;
 use echo_core::framing::{Decoder, FrameError, Framing};
 use echo_core::{Failure, Patient};
 
-use super::{Send, Trouble};
+use super::{DEFAULT_MESSAGE, Send, Trouble};
 use crate::connection::{Connect, ErrorKind, cause};
 use crate::report::Fault;
 
@@ -24,7 +25,9 @@ pub struct Source {
     pub is_stream: bool,
     /// How long a file is.
     pub len: Option<u64>,
-    /// A text that has not been sent.
+    /// Whether each line is a piece of its own, as somebody types it.
+    pub by_line: bool,
+    /// A text that has not been sent, or the start of what is piped in.
     text: Option<Vec<u8>>,
     /// What is not read to its end.
     file: Option<Patient<File>>,
@@ -50,7 +53,8 @@ pub struct Piece {
 }
 
 impl Source {
-    /// Opens what `config` says to send. A file that cannot be read is a usage error.
+    /// Opens what `config` says to send; what is piped in, where it says nothing. A file that cannot
+    /// be read is a usage error.
     pub fn open(config: &Send, connect: &Connect) -> Result<Self, Failure> {
         let mut source = Source::empty(connect);
         if !config.file.is_none() {
@@ -67,16 +71,11 @@ impl Source {
             // What is no regular file says nothing of its length.
             source.len = data.is_file().then_some(data.len());
             (source.name, source.file) = (name, Some(Patient(file)));
-        } else if config.message == "-" {
+        } else if config.interactive || config.message == "-" {
+            (source.name, source.file) = ("standard input".to_owned(), Some(Patient(stdin()?)));
+            source.by_line = config.interactive || io::stdin().is_terminal();
+        } else if config.message == DEFAULT_MESSAGE && source.takes_piped()? {
             source.name = "standard input".to_owned();
-            // Not buffered, for a poll does not know of what a buffer holds.
-            let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
-                let cause = cause(&error);
-                Failure::bad(anyhow!(
-                    "cannot read standard input: {cause}; raise the limit of open files (ulimit -n)"
-                ))
-            })?;
-            source.file = Some(Patient(stdin.into()));
         } else {
             let (len, max) = (config.message.len() as u64, connect.max_frame.0);
             if connect.framing == Framing::Length && len > max {
@@ -84,7 +83,7 @@ impl Source {
             }
             source.text = Some(config.message.clone().into_bytes());
         }
-        source.is_stream = source.text.is_none();
+        source.is_stream = source.file.is_some();
         Ok(source)
     }
 
@@ -98,6 +97,7 @@ impl Source {
             name: "the message".to_owned(),
             is_stream: true,
             len: None,
+            by_line: false,
             text: None,
             file: None,
             framing: connect.framing,
@@ -108,9 +108,19 @@ impl Source {
         }
     }
 
+    /// Takes what is piped into this program, if that is anything. Says whether it is.
+    fn takes_piped(&mut self) -> Result<bool, Failure> {
+        self.file = Some(Patient(stdin()?)).filter(|Patient(file)| is_pipe(file));
+        let read = self.read();
+        let start = read.map_err(|fault| Failure::bad(anyhow!(fault.message)))?;
+        self.text = Some(start).filter(|start| !start.is_empty());
+        Ok(self.text.is_some())
+    }
+
     /// What to wait for before [`Source::next`]; `None` where it has the next piece at hand.
     pub fn file(&self) -> Option<&File> {
-        self.file.as_ref().map(|Patient(file)| file)
+        let file = self.file.as_ref().filter(|_| self.text.is_none());
+        file.map(|Patient(file)| file)
     }
 
     /// The next bytes to send, or `None` at the end: what one read returns.
@@ -147,16 +157,14 @@ impl Source {
         }))
     }
 
-    /// What a read returns; nothing at the end.
+    /// What a read returns, or a line; nothing at the end.
     fn read(&mut self) -> Result<Vec<u8>, Fault> {
         let Some(file) = &mut self.file else {
             return Ok(Vec::new());
         };
-        let read = loop {
-            match file.read(&mut self.buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
-            }
+        let read = match self.by_line {
+            true => line(file, &mut self.buffer),
+            false => some(file, &mut self.buffer),
         };
         let len = read.map_err(|error| {
             let message = format!("cannot read {}: {}", self.name, cause(&error));
@@ -167,6 +175,47 @@ impl Source {
         }
         Ok(self.buffer[..len].to_vec())
     }
+}
+
+/// Standard input. Not buffered, for a poll does not know of what a buffer holds.
+fn stdin() -> Result<File, Failure> {
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
+        let cause = cause(&error);
+        Failure::bad(anyhow!(
+            "cannot read standard input: {cause}; raise the limit of open files (ulimit -n)"
+        ))
+    })?;
+    Ok(stdin.into())
+}
+
+/// Whether another program writes to it, as in `echo hola | echo-client`.
+fn is_pipe(file: &File) -> bool {
+    let data = file.metadata();
+    data.is_ok_and(|data| data.file_type().is_fifo())
+}
+
+/// What one read returns.
+fn some(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// A line, or the start of one that does not fit.
+fn line(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    for len in 0..buffer.len() {
+        let byte = &mut buffer[len..len + 1];
+        if some(file, byte)? == 0 {
+            return Ok(len);
+        }
+        if byte == b"\n" {
+            return Ok(len + 1);
+        }
+    }
+    Ok(buffer.len())
 }
 
 fn too_long(error: FrameError) -> anyhow::Error {

@@ -34,6 +34,8 @@ pub struct Options {
     pub half_close: bool,
     /// The most that one read takes.
     pub buffer: usize,
+    /// Show each line's echo as soon as it is back.
+    pub by_line: bool,
 }
 
 /// Sends all of `source`, ends the sending half, and checks the echo up to its end. How many
@@ -177,6 +179,9 @@ impl Exchange<'_> {
         self.last_progress = self.last_byte;
         let rest = &bytes[same..];
         if rest.is_empty() {
+            if self.options.by_line && self.window.received == self.window.pushed {
+                self.show.pause()?;
+            }
             if self.window.is_all_back() {
                 self.socket.finish();
             }
