@@ -59,7 +59,7 @@ fn every_framing_is_echoed() {
 
 fn echo_framed(framing: Framing) -> common::Echo {
     common::echo_with(Config {
-        framing,
+        framing: vec![framing.into()],
         ..Config::default()
     })
 }

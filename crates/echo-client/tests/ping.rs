@@ -70,7 +70,7 @@ fn a_good_server_is_pinged_without_a_flaw() {
 fn every_framing_is_pinged_and_so_is_a_unix_socket() {
     for framing in Framing::ALL {
         let echo = echo_with(Config {
-            framing,
+            framing: vec![framing.into()],
             ..Config::default()
         });
         let framing = format!("--framing={framing}");

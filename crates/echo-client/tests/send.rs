@@ -50,7 +50,7 @@ fn ipv6_works_where_the_system_has_it() {
 fn every_framing_comes_back_and_shows_the_payload_only() {
     for framing in Framing::ALL {
         let echo = echo_with(Config {
-            framing,
+            framing: vec![framing.into()],
             ..Config::default()
         });
         let framing = format!("--framing={framing}");
@@ -76,7 +76,7 @@ fn ten_megabytes_come_back_byte_for_byte() {
     let noise = noise(10_000_000);
     for framing in Framing::ALL {
         let echo = echo_with(Config {
-            framing,
+            framing: vec![framing.into()],
             ..Config::default()
         });
         let framing = format!("--framing={framing}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use echo_core::config::switch;
+use echo_core::config::{one_or_many, switch};
 use echo_core::path::shown;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, FilePath, Framing, Whole};
@@ -19,17 +19,18 @@ use crate::event::Level;
 use crate::fault::{Fault, Seed};
 use crate::file::is_same;
 use crate::log::Format;
+use crate::{Listen, Name, On};
 
 /// A server's effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// Where to listen. `HOST:PORT` is TCP and UDP.
-    pub listen: Vec<Endpoint>,
+    pub listen: Vec<Listen>,
     /// How a stream is cut into frames; only complete frames are sent back.
-    pub framing: Framing,
+    pub framing: Vec<On<Framing>>,
     /// The longest frame allowed, in bytes; a longer one ends its connection.
-    pub max_frame: Size,
+    pub max_frame: Vec<On<Size>>,
     /// The most that one read of a stream takes, in bytes.
     pub buffer: Size,
     /// The most bytes that the system holds in each direction of a TCP connection, as sent or not
@@ -86,6 +87,9 @@ pub struct Config {
 /// More than a socket can hold by default; each worker has one such buffer.
 const MAX_BUFFER: u64 = 16 << 20;
 
+/// The longest frame, unless something else is said.
+const MAX_FRAME: Size = Size(1 << 20);
+
 /// The longest spin: no machine takes nearly as long to wake.
 const MAX_SPIN: Timespan = Timespan(Duration::from_millis(10));
 
@@ -98,9 +102,9 @@ const MAX_WORKERS: u64 = 8192;
 impl Default for Config {
     fn default() -> Self {
         Config {
-            listen: vec![Endpoint::default()],
-            framing: Framing::default(),
-            max_frame: Size(1 << 20),
+            listen: vec![Endpoint::default().into()],
+            framing: vec![Framing::default().into()],
+            max_frame: vec![MAX_FRAME.into()],
             // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
             buffer: Size(64 << 10),
             // 1 MiB for a peer that never reads: as much again, each way, is for the system's own use.
@@ -167,7 +171,63 @@ impl Config {
                  give --explain=json for calls as JSON lines, or leave one of the two out"
             )));
         }
-        Ok(())
+        let nameless = |listen: &&Listen| listen.name.is_none() && !listen.fault.is_empty();
+        if let Some(listen) = self.listen.iter().find(nameless) {
+            return Err(Failure::usage(anyhow!(
+                "the listener {listen} has faults of its own; give it a name, too, by which events \
+                 tell of it"
+            )));
+        }
+        let faults = self.fault.iter().map(|fault| &fault.place.on);
+        let framing = self.framing.iter().map(|framing| &framing.on);
+        let max_frame = self.max_frame.iter().map(|max| &max.on);
+        let mut named = faults.chain(framing).chain(max_frame).flatten();
+        named.try_for_each(|name| self.check_name(name).map_err(Failure::usage))
+    }
+
+    /// Refuses a name that no listener has.
+    ///
+    /// # Errors
+    /// The names that there are.
+    pub(crate) fn check_name(&self, name: &Name) -> anyhow::Result<()> {
+        let mut names: Vec<&str> = self.names().map(Name::as_str).collect();
+        names.dedup();
+        if names.contains(&name.as_str()) {
+            return Ok(());
+        }
+        let known = match names.is_empty() {
+            true => "none has a name; give one, as in --listen NAME=127.0.0.1:0".to_owned(),
+            false => format!("there is {}", names.join(", ")),
+        };
+        Err(anyhow!("on={name}: no listener has that name; {known}"))
+    }
+
+    /// The names of the listeners.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.listen.iter().filter_map(|listen| listen.name.as_ref())
+    }
+
+    /// What goes wrong on purpose: everywhere, then on each listener.
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        let own = self.listen.iter().flat_map(|listen| {
+            listen.fault.iter().map(|fault| {
+                let mut fault = fault.clone();
+                fault.place.on = listen.name.clone();
+                fault
+            })
+        });
+        self.fault.iter().cloned().chain(own).collect()
+    }
+
+    /// How the streams of a listener are cut into frames.
+    pub(crate) fn framing_of(&self, listen: &Listen) -> Framing {
+        On::of(&self.framing, listen.name.as_ref(), listen.framing).unwrap_or_default()
+    }
+
+    /// The longest frame that a listener allows, in bytes.
+    pub(crate) fn max_frame_of(&self, listen: &Listen) -> u64 {
+        let own = On::of(&self.max_frame, listen.name.as_ref(), listen.max_frame);
+        own.unwrap_or(MAX_FRAME).0
     }
 
     /// Refuses two settings that name one file: one of them would destroy the other. `file` is
@@ -176,7 +236,8 @@ impl Config {
     /// # Errors
     /// A usage [`Failure`] that names both.
     pub fn check_files(&self, file: Option<&Path>) -> Result<(), Failure> {
-        let listen = self.listen.iter().filter_map(|endpoint| match endpoint {
+        let endpoints = self.listen.iter().map(|listen| &listen.endpoint);
+        let listen = endpoints.filter_map(|endpoint| match endpoint {
             Endpoint::Unix(path) => Some(("--listen", &**path)),
             Endpoint::Inet { .. } => None,
         });
@@ -234,15 +295,23 @@ pub struct Settings {
     /// `HOST:PORT` is TCP and UDP; `tcp://HOST:PORT`, `udp://HOST:PORT` and `unix:PATH` are one
     /// of a kind, and `unix:@NAME` is in Linux's abstract namespace. Port 0 lets the system choose.
     /// `[::]:PORT` takes IPv4 too.
+    /// `NAME=ENDPOINT` gives a name, for `on=NAME` and for commands.
     #[arg(long, value_name = "ENDPOINT", value_delimiter = ',',
-          value_parser = OsStringValueParser::new().try_map(Endpoint::try_from))]
-    pub listen: Option<Vec<Endpoint>>,
+          value_parser = OsStringValueParser::new().try_map(Listen::try_from))]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub listen: Option<Vec<Listen>>,
     /// Echo `raw` bytes as they come, whole `lines`, or whole `length`-prefixed frames [default: raw]
-    #[arg(long, value_name = "FRAMING")]
-    pub framing: Option<Framing>,
+    ///
+    /// `lines,on=NAME` does so on the listeners of that name; may be given several times.
+    #[arg(long, value_name = "FRAMING", value_delimiter = ';')]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub framing: Option<Vec<On<Framing>>>,
     /// End a connection that sends a frame longer than this [default: 1MiB]
-    #[arg(long, value_name = "SIZE")]
-    pub max_frame: Option<Size>,
+    ///
+    /// `64k,on=NAME` does so on the listeners of that name; may be given several times.
+    #[arg(long, value_name = "SIZE", value_delimiter = ';')]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub max_frame: Option<Vec<On<Size>>>,
     /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
     #[arg(long, value_name = "SIZE")]
     pub buffer: Option<Size>,
@@ -307,7 +376,7 @@ pub struct Settings {
     ///
     /// What happens: drop, duplicate, reorder, corrupt, truncate, delay, split, merge, trickle,
     /// rate, stall, refuse, no-accept, close-after, half-close-after, reset-after. Where: tcp,
-    /// udp, unix, peer=, conn=, msg=. docs/FAULTS.md tells of each.
+    /// udp, unix, on=, peer=, conn=, msg=. docs/FAULTS.md tells of each.
     #[arg(long, value_name = "SPEC", value_delimiter = ';')]
     pub fault: Option<Vec<Fault>>,
     /// Draw what chance decides among the faults from this number [default: random]

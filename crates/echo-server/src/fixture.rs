@@ -10,7 +10,7 @@ use echo_core::path::shown;
 use echo_core::{Failure, cause};
 
 use crate::config::Config;
-use crate::event::{Address, Stop};
+use crate::event::Stop;
 use crate::file::OwnFile;
 use crate::shutdown::Shutdown;
 use crate::thread;
@@ -62,15 +62,6 @@ fn refused(path: &Path, error: &io::Error) -> Failure {
         shown(path),
         cause(error)
     ))
-}
-
-/// The ready lines: each socket with the address it got, then `ready`.
-pub fn ready_lines(addresses: &[Address]) -> String {
-    let lines = addresses.iter();
-    lines
-        .map(|address| format!("listening {address}\n"))
-        .chain(["ready\n".to_owned()])
-        .collect()
 }
 
 /// Requests `shutdown` when the configured time is up, or when standard input ends.

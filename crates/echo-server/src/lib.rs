@@ -23,7 +23,9 @@ pub mod event;
 pub mod fault;
 mod file;
 pub mod fixture;
+mod listen;
 pub mod log;
+mod name;
 mod serve;
 mod server;
 mod shutdown;
@@ -32,5 +34,7 @@ pub mod thread;
 
 pub use config::Config;
 pub use event::{Address, Event, Stats};
+pub use listen::{Listen, On};
+pub use name::Name;
 pub use server::{Handle, Running, Server};
 pub use shutdown::Shutdown;

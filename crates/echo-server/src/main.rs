@@ -79,7 +79,7 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
     let server = Server::bind_with(config.clone(), events)?;
     // Nobody else has set it.
     let _ = tell_stats.set(server.stats_teller());
-    let lines = fixture::ready_lines(&server.addresses());
+    let lines = server.ready_lines();
     let mut ready_file = ReadyFile::draft(&config, &lines)?;
     fixture::stop_by_itself(&config, &shutdown)?;
     let fail = |shutdown: &Shutdown| {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::anyhow;
-use echo_core::{Failure, cause};
+use echo_core::{Failure, Transport, cause};
 
 use crate::config::Config;
 use crate::event::record::Record;
 use crate::event::stats::{Stats, Totals};
-use crate::event::{Address, EventReader, Events, Kind, Level, Stop};
-use crate::fault::{DatagramFaults, Plan, Seed};
+use crate::event::{Address, Done, EventReader, Events, Kind, Level, Stop};
+use crate::fault::{self, Action, DatagramFaults, Plan, Seed, Subject};
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
 use crate::serve::memory;
@@ -22,7 +22,7 @@ use crate::serve::worker::{self, Worker};
 use crate::shutdown::Shutdown;
 use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
-use crate::socket::listener::{Bound, Listener};
+use crate::socket::listener::{Bound, Listener, Reception};
 use crate::thread::STACK;
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
@@ -56,8 +56,8 @@ impl Server {
         config.check()?;
         let seed = config.seed.number();
         config.seed = Seed::Given(seed);
-        let faults = Plan::new(seed, &config.fault);
-        let bound = bind::bind_all(&config, &events)?;
+        let faults = Plan::new(seed, &config.faults());
+        let bound = bind::bind_all(&config, faults.as_deref(), &events)?;
         // Only now is it clear that no other server has the file.
         let record = match config.record.is_none() {
             true => None,
@@ -72,14 +72,21 @@ impl Server {
         if let Some(record) = &record {
             events = events.with_record(record.clone());
         }
-        for local in bound.iter().map(|bound| &bound.address) {
+        for bound in &bound {
             events.tell(|| Kind::Listening {
-                local: local.clone(),
+                local: bound.address.clone(),
+                listener: bound.listen.name.clone(),
             });
         }
         if let Some(plan) = &faults {
-            let refused = bound.iter().filter(|bound| bound.is_refusing()).count();
-            plan.announce(refused, &events);
+            plan.announce(&events);
+        }
+        for bound in &bound {
+            if let Listener::Stream(_, Reception::Refusing) = bound.listener {
+                let first = Subject::first(bound.listen.name.as_ref(), Transport::Tcp);
+                let what = Action::Refuse.applied(Done::Plainly);
+                fault::tell(&events, what, &first, None);
+            }
         }
         let totals = Totals::new(config.loops(), events.clock());
         Ok(Server {
@@ -100,6 +107,28 @@ impl Server {
             .iter()
             .map(|bound| bound.address.clone())
             .collect()
+    }
+
+    /// The address of the first socket of the listener `name`.
+    pub fn address(&self, name: &str) -> Option<&Address> {
+        let is_named = |bound: &&Bound| {
+            let own = bound.listen.name.as_ref();
+            own.is_some_and(|own| own.as_str() == name)
+        };
+        self.bound.iter().find(is_named).map(|bound| &bound.address)
+    }
+
+    /// The ready lines: each socket with the address it got and its listener's name, then `ready`.
+    pub fn ready_lines(&self) -> String {
+        let mut lines = String::new();
+        for Bound {
+            listen, address, ..
+        } in &self.bound
+        {
+            let name = listen.name.iter().map(|name| format!(" {name}"));
+            lines += &format!("listening {address}{}\n", name.collect::<String>());
+        }
+        lines + "ready\n"
     }
 
     /// Tells of what has been done so far, whenever it is called, until the server has ended.
@@ -226,12 +255,14 @@ impl Server {
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
             if let Listener::Udp(socket) = bound.listener {
                 let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
-                let faults = shared.faults.clone().map(DatagramFaults::new);
+                let name = &bound.listen.name;
+                let faults = shared.faults.clone();
+                let faults = faults.map(|plan| DatagramFaults::new(plan, name.clone()));
                 let socket = DatagramSocket::new(socket)?;
                 workers[index].add_udp(UdpEcho::new(socket, guard, faults))?;
             }
         }
-        workers[0].accept_from(streams.into_iter().map(|bound| bound.listener).collect())?;
+        workers[0].accept_from(streams)?;
         Ok(workers)
     }
 }

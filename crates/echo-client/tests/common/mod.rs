@@ -137,7 +137,7 @@ pub fn echo() -> Echo {
 pub fn echo_on(endpoint: &str) -> Handle {
     let listen: Endpoint = endpoint.parse().expect("an endpoint");
     let config = Config {
-        listen: vec![listen],
+        listen: vec![listen.into()],
         ..Config::default()
     };
     Server::bind(config)

@@ -28,6 +28,7 @@ pub use channel::{EventReader, Events, Level};
 pub use flood::Datagrams;
 pub use stats::Stats;
 
+use crate::name::Name;
 pub use crate::shutdown::Stop;
 
 /// The other end of a connection. A Unix peer has no address, only a number.
@@ -60,6 +61,9 @@ pub enum Kind {
         /// The address it got.
         #[serde(flatten, serialize_with = "fields::local")]
         local: Address,
+        /// The name of its listener.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        listener: Option<Name>,
     },
     /// A connection was accepted.
     Accepted {
@@ -71,6 +75,9 @@ pub enum Kind {
         local: Address,
         /// The other end.
         peer: PeerAddress,
+        /// The name of the listener that it came to.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        listener: Option<Name>,
     },
     /// A connection was closed at once, because it was over a limit.
     Refused {

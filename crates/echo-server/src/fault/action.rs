@@ -106,7 +106,7 @@ impl Action {
     }
 
     /// That it happened, as events tell it.
-    pub(super) fn applied(&self, done: Done) -> Applied {
+    pub(crate) fn applied(&self, done: Done) -> Applied {
         let name = self.name();
         Applied { name, done }
     }

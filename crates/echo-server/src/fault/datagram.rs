@@ -9,8 +9,9 @@ use quinn_udp::RecvMeta;
 
 use super::pace::time_for;
 use super::plan::{Plan, Script};
-use super::{Action, Delay};
+use super::{Action, Delay, Subject};
 use crate::event::{Done, Events, PeerAddress, unmapped};
+use crate::name::Name;
 use echo_core::Transport;
 
 /// The most that is held back of one socket, in bytes; nothing is received while it is.
@@ -30,6 +31,8 @@ const OVERTAKEN_WITHIN: Duration = Duration::from_secs(2);
 /// Turns what was received into what is to be sent, and when.
 pub(crate) struct DatagramFaults {
     plan: Arc<Plan>,
+    /// The name of the socket's listener.
+    listener: Option<Name>,
     sources: HashMap<SocketAddr, Source>,
     /// Sources so far.
     numbered: u64,
@@ -78,9 +81,10 @@ struct Queue {
 }
 
 impl DatagramFaults {
-    pub(crate) fn new(plan: Arc<Plan>) -> Box<Self> {
+    pub(crate) fn new(plan: Arc<Plan>, listener: Option<Name>) -> Box<Self> {
         Box::new(DatagramFaults {
             plan,
+            listener,
             sources: HashMap::new(),
             numbered: 0,
             received: 0,
@@ -195,8 +199,12 @@ impl DatagramFaults {
             silent.and_then(|address| self.sources.remove(&address));
         }
         self.numbered += 1;
-        let peer = PeerAddress::Inet(unmapped(address));
-        let script = self.plan.script(Transport::Udp, self.numbered, peer);
+        let script = self.plan.script(&Subject {
+            transport: Transport::Udp,
+            listener: self.listener.clone(),
+            number: self.numbered,
+            peer: Some(PeerAddress::Inet(unmapped(address))),
+        });
         let rate = script
             .iter()
             .flat_map(Script::whole)
@@ -273,7 +281,7 @@ mod tests {
             let faults: Vec<Fault> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
             let (events, reader) = Events::channel(Level::Connections);
             Bench {
-                faults: DatagramFaults::new(Plan::new(7, &faults).unwrap()),
+                faults: DatagramFaults::new(Plan::new(7, &faults).unwrap(), None),
                 events,
                 reader,
                 now: Instant::now(),

@@ -43,7 +43,7 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
 ];
 
 /// The words that say where.
-const PLACES: &str = "tcp, udp, unix, peer=, conn=, msg=";
+const PLACES: &str = "tcp, udp, unix, on=, peer=, conn=, msg=";
 
 /// The most connections that a system can be asked to let wait.
 const MAX_BACKLOG: u64 = 65_535;
@@ -123,6 +123,11 @@ impl<'a> Draft<'a> {
                 }
                 self.once("the kind of socket", name)?;
                 self.place.transport = Some(transport(name.text));
+            }
+            "on" => {
+                self.once("on", name)?;
+                let value = value.ok_or_else(|| missing(name, "on=NAME"))?;
+                self.place.on = Some(value.value(|cause| cause)?);
             }
             "peer" => {
                 self.once("peer", name)?;

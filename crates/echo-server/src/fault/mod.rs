@@ -21,8 +21,9 @@ pub(crate) use datagram::{DatagramFaults, Reply};
 #[cfg(test)]
 pub(crate) use dice::Dice;
 pub use grammar::ParseFaultError;
+pub(crate) use place::Subject;
 pub use place::{PeerFilter, Pick, Place, Share};
-pub(crate) use plan::{Plan, backlog, refuses_all, tell_from};
+pub(crate) use plan::{Plan, tell};
 pub use seed::Seed;
 pub(crate) use stream::{Due, StreamFaults};
 

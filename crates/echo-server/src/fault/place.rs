@@ -6,19 +6,58 @@ use std::str::FromStr;
 
 use echo_core::{Transport, Zoned};
 
-use crate::event::unmapped;
+use crate::event::{ConnectionId, PeerAddress, unmapped};
+use crate::name::Name;
 
 /// Where a fault applies. The default is everywhere that its action can.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Only on this kind of socket.
     pub transport: Option<Transport>,
+    /// Only on the listeners of this name.
+    pub on: Option<Name>,
     /// Only for this peer.
     pub peer: Option<PeerFilter>,
     /// Only for these connections, counted from 1. On UDP, a source counts as a connection.
     pub connections: Pick,
     /// Only for these messages of each connection, counted from 1.
     pub messages: Pick,
+}
+
+/// What a fault may concern: a connection, or a source of datagrams.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) transport: Transport,
+    /// The name of the listener that it came to.
+    pub(crate) listener: Option<Name>,
+    pub(crate) number: ConnectionId,
+    /// `None` where it has not come yet.
+    pub(crate) peer: Option<PeerAddress>,
+}
+
+impl Subject {
+    /// The first connection that will come to a listener.
+    pub(crate) fn first(listener: Option<&Name>, transport: Transport) -> Self {
+        Subject {
+            transport,
+            listener: listener.cloned(),
+            number: 1,
+            peer: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Subject {
+    /// One on a listener without a name.
+    pub(super) fn new(transport: Transport, number: ConnectionId, peer: PeerAddress) -> Self {
+        Subject {
+            transport,
+            listener: None,
+            number,
+            peer: Some(peer),
+        }
+    }
 }
 
 /// A peer's address; port 0 and no zone stand for any.
@@ -42,17 +81,18 @@ pub struct Share(u32);
 
 impl Place {
     /// Whether it covers this connection or UDP source, leaving the share aside.
-    pub(super) fn covers(
-        &self,
-        transport: Transport,
-        number: u64,
-        peer: Option<SocketAddr>,
-    ) -> bool {
-        self.transport.is_none_or(|only| only == transport)
-            && self.connections.bounds(number)
-            && self
-                .peer
-                .is_none_or(|only| peer.is_some_and(|peer| only.covers(peer)))
+    pub(super) fn covers(&self, subject: &Subject) -> bool {
+        let peer = subject.peer.and_then(PeerAddress::socket);
+        let is_peer = |only: PeerFilter| peer.is_some_and(|peer| only.covers(peer));
+        self.transport.is_none_or(|only| only == subject.transport)
+            && self.is_on(subject.listener.as_ref())
+            && self.connections.bounds(subject.number)
+            && self.peer.is_none_or(is_peer)
+    }
+
+    /// Whether it covers a listener of this name.
+    pub(super) fn is_on(&self, listener: Option<&Name>) -> bool {
+        self.on.is_none() || self.on.as_ref() == listener
     }
 }
 
@@ -122,6 +162,9 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(transport) = self.transport {
             write!(f, ",{transport}")?;
+        }
+        if let Some(on) = &self.on {
+            write!(f, ",on={on}")?;
         }
         if let Some(peer) = self.peer {
             write!(f, ",peer={peer}")?;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::dice::Dice;
 use super::grammar::ACTIONS;
-use super::{Action, Corruption, Fault, Pick};
-use crate::event::{Applied, Done, Events, Kind, PeerAddress};
-use echo_core::Transport;
+use super::{Action, Corruption, Fault, Pick, Subject};
+use crate::event::{Applied, Done, Events, Kind};
+use crate::name::Name;
 
 /// All faults of a server, in the order in which they are applied.
 #[derive(Debug)]
@@ -23,9 +23,7 @@ pub(super) struct Script {
     plan: Arc<Plan>,
     /// Places in the plan.
     chosen: Vec<usize>,
-    pub(super) transport: Transport,
-    pub(super) number: u64,
-    peer: PeerAddress,
+    subject: Subject,
 }
 
 /// What happens to one message.
@@ -40,23 +38,6 @@ pub(super) struct Verdict {
     pub(super) split: Option<usize>,
 }
 
-/// The backlog of a listener on which connection `number`, and all after it, are left waiting.
-pub(crate) fn backlog(faults: &[Fault], transport: Transport, number: u64) -> Option<i32> {
-    faults.iter().find_map(|fault| match fault.action {
-        Action::NoAccept(backlog) if fault.place.covers(transport, number, None) => {
-            Some(backlog.into())
-        }
-        _ => None,
-    })
-}
-
-/// Whether no TCP connection at all is to be taken.
-pub(crate) fn refuses_all(faults: &[Fault]) -> bool {
-    faults.iter().any(|Fault { action, place }| {
-        *action == Action::Refuse && place.peer.is_none() && place.connections == Pick::default()
-    })
-}
-
 impl Plan {
     /// `None` without faults: nothing then looks for any.
     pub(crate) fn new(seed: u64, faults: &[Fault]) -> Option<Arc<Self>> {
@@ -68,64 +49,61 @@ impl Plan {
         (!faults.is_empty()).then(|| Arc::new(Plan { seed, faults }))
     }
 
-    /// Tells at the start what is configured, and of the listeners that refuse all connections.
-    pub(crate) fn announce(&self, refusing: usize, events: &Events) {
-        let count = self.faults.len();
-        let seed = self.seed;
+    /// Tells at the start what is configured.
+    pub(crate) fn announce(&self, events: &Events) {
+        let (count, seed) = (self.faults.len(), self.seed);
         events.tell(|| Kind::Faults { count, seed });
-        for _ in 0..refusing {
-            tell_from(1, Transport::Tcp, &Action::Refuse, events);
-        }
+    }
+
+    /// The backlog of a listener on which this connection, and all after it, are left waiting.
+    pub(crate) fn backlog(&self, next: &Subject) -> Option<i32> {
+        self.faults
+            .iter()
+            .find_map(|(_, fault)| match fault.action {
+                Action::NoAccept(backlog) if fault.place.covers(next) => Some(backlog.into()),
+                _ => None,
+            })
+    }
+
+    /// Whether a listener is to take no TCP connection at all.
+    pub(crate) fn refuses_all(&self, listener: Option<&Name>) -> bool {
+        self.faults.iter().any(|(_, Fault { action, place })| {
+            *action == Action::Refuse
+                && place.is_on(listener)
+                && place.peer.is_none()
+                && place.connections == Pick::default()
+        })
     }
 
     /// Whether this connection is to be reset as soon as it is accepted, which is then told.
-    pub(crate) fn refuses(
-        &self,
-        transport: Transport,
-        number: u64,
-        peer: PeerAddress,
-        events: &Events,
-    ) -> bool {
-        let refuses = (0..self.faults.len()).any(|at| {
-            self.faults[at].1.action == Action::Refuse && self.chooses(at, transport, number, peer)
-        });
+    pub(crate) fn refuses(&self, subject: &Subject, events: &Events) -> bool {
+        let refuses = (0..self.faults.len())
+            .any(|at| self.faults[at].1.action == Action::Refuse && self.chooses(at, subject));
         if refuses {
-            let what = Action::Refuse.applied(Done::Plainly);
-            tell(events, what, transport, number, Some(peer), None);
+            tell(events, Action::Refuse.applied(Done::Plainly), subject, None);
         }
         refuses
     }
 
-    /// The faults for connection `number` of its kind; `None` when there are none.
-    pub(super) fn script(
-        self: &Arc<Self>,
-        transport: Transport,
-        number: u64,
-        peer: PeerAddress,
-    ) -> Option<Script> {
-        let chosen: Vec<usize> = (0..self.faults.len())
-            .filter(|&at| {
-                !matches!(
-                    self.faults[at].1.action,
-                    Action::NoAccept(_) | Action::Refuse
-                )
-            })
-            .filter(|&at| self.chooses(at, transport, number, peer))
-            .collect();
+    /// The faults for a connection or source; `None` when there are none.
+    pub(super) fn script(self: &Arc<Self>, subject: &Subject) -> Option<Script> {
+        let acts = |at: &usize| {
+            let action = &self.faults[*at].1.action;
+            !matches!(action, Action::NoAccept(_) | Action::Refuse) && self.chooses(*at, subject)
+        };
+        let chosen: Vec<usize> = (0..self.faults.len()).filter(acts).collect();
         (!chosen.is_empty()).then(|| Script {
             plan: self.clone(),
             chosen,
-            transport,
-            number,
-            peer,
+            subject: subject.clone(),
         })
     }
 
-    fn chooses(&self, at: usize, transport: Transport, number: u64, peer: PeerAddress) -> bool {
+    fn chooses(&self, at: usize, subject: &Subject) -> bool {
         let (index, Fault { action, place }) = &self.faults[at];
-        action.transports().contains(&transport)
-            && place.covers(transport, number, peer.socket())
-            && Dice::new(self.seed, *index, number, 0).hits(place.connections.share)
+        action.transports().contains(&subject.transport)
+            && place.covers(subject)
+            && Dice::new(self.seed, *index, subject.number, 0).hits(place.connections.share)
     }
 }
 
@@ -200,37 +178,24 @@ impl Script {
             if !action.is_per_message() || !place.messages.bounds(message) {
                 return None;
             }
-            let mut dice = Dice::new(self.plan.seed, *index, self.number, message);
+            let mut dice = Dice::new(self.plan.seed, *index, self.subject.number, message);
             dice.hits(place.messages.share).then_some((action, dice))
         })
     }
 
     /// Tells that a fault was applied to a message, or to the connection.
     pub(super) fn tell(&self, events: &Events, message: Option<u64>, action: &Action, done: Done) {
-        let (what, peer) = (action.applied(done), Some(self.peer));
-        tell(events, what, self.transport, self.number, peer, message);
+        tell(events, action.applied(done), &self.subject, message);
     }
 }
 
-/// Tells that a fault is applied to all connections from `number` on.
-pub(crate) fn tell_from(number: u64, transport: Transport, action: &Action, events: &Events) {
-    let what = action.applied(Done::Plainly);
-    tell(events, what, transport, number, None, None);
-}
-
-fn tell(
-    events: &Events,
-    what: Applied,
-    transport: Transport,
-    connection: u64,
-    peer: Option<PeerAddress>,
-    message: Option<u64>,
-) {
+/// Tells that a fault is applied to a connection and, where its peer is not known yet, to all after it.
+pub(crate) fn tell(events: &Events, what: Applied, subject: &Subject, message: Option<u64>) {
     events.tell(|| Kind::Fault {
         what,
-        transport,
-        connection,
-        peer,
+        transport: subject.transport,
+        connection: subject.number,
+        peer: subject.peer,
         message,
     });
 }
@@ -265,7 +230,9 @@ fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Dice) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::PeerAddress;
     use crate::fault::dice;
+    use echo_core::Transport;
 
     fn plan(specs: &[&str]) -> Arc<Plan> {
         let faults: Vec<Fault> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
@@ -285,23 +252,24 @@ mod tests {
             "stall,peer=192.0.2.1",
             "refuse,conn=2",
         ]);
-        let script = |transport, number, from| plan.script(transport, number, peer(from)).is_some();
+        let subject = |transport, number, from| Subject::new(transport, number, peer(from));
+        let script =
+            |transport, number, from| plan.script(&subject(transport, number, from)).is_some();
         assert!(!script(Transport::Tcp, 2, "127.0.0.1:9"));
         assert!(script(Transport::Udp, 2, "127.0.0.1:9"));
         assert!(script(Transport::Tcp, 3, "127.0.0.1:9"));
         assert!(script(Transport::Tcp, 2, "[::ffff:192.0.2.1]:9"));
         assert!(!script(Transport::Tcp, 2, "192.0.2.2:9"));
         let off = &Events::off();
-        assert!(plan.refuses(Transport::Tcp, 2, peer("127.0.0.1:9"), off));
-        assert!(!plan.refuses(Transport::Unix, 2, PeerAddress::Unix, off));
+        assert!(plan.refuses(&subject(Transport::Tcp, 2, "127.0.0.1:9"), off));
+        assert!(!plan.refuses(&subject(Transport::Unix, 2, "127.0.0.1:9"), off));
     }
 
     #[test]
     fn the_order_of_application_is_not_the_order_of_writing() {
         let fates = |specs: &[&str]| {
-            let script = plan(specs)
-                .script(Transport::Tcp, 1, PeerAddress::Unix)
-                .unwrap();
+            let subject = Subject::new(Transport::Tcp, 1, PeerAddress::Unix);
+            let script = plan(specs).script(&subject).unwrap();
             let mut bytes = b"message".to_vec();
             script.judge(1, &mut bytes, false, &Events::off());
             bytes
@@ -322,9 +290,8 @@ mod tests {
     #[test]
     fn a_fault_that_is_added_changes_nothing_of_those_before_it() {
         let drops = |specs: &[&str]| -> Vec<u64> {
-            let script = plan(specs)
-                .script(Transport::Udp, 1, PeerAddress::Unix)
-                .unwrap();
+            let subject = Subject::new(Transport::Udp, 1, PeerAddress::Unix);
+            let script = plan(specs).script(&subject).unwrap();
             let verdict =
                 |message| script.judge(message, &mut b"x".to_vec(), false, &Events::off());
             (1..=1000)

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use echo_core::Framing;
-use echo_core::Transport;
 
 use super::pace::Pace;
 use super::plan::{Plan, Script};
-use super::{Action, After, Ending, HELD_MAX};
-use crate::event::{ConnectionId, Done, Events, PeerAddress};
+use super::{Action, After, Ending, HELD_MAX, Subject};
+use crate::event::{Done, Events};
 
 /// What a chunk costs besides its bytes: itself, and what the allocator adds.
 const CHUNK_COST: usize = size_of::<Chunk>() + 16;
@@ -74,13 +73,11 @@ impl StreamFaults {
     /// The faults of a connection that was accepted at `now`; `None` when there are none.
     pub(crate) fn new(
         plan: &Arc<Plan>,
-        transport: Transport,
-        id: ConnectionId,
-        peer: PeerAddress,
+        subject: &Subject,
         framing: Framing,
         now: Instant,
     ) -> Option<Box<Self>> {
-        let script = plan.script(transport, id, peer)?;
+        let script = plan.script(subject)?;
         let mut faults = StreamFaults {
             script,
             framing,

@@ -67,6 +67,7 @@ mod tests {
             id: 1,
             local: Address::Tcp(local),
             peer,
+            listener: None,
         };
         let closed = Kind::Closed {
             id: 1,

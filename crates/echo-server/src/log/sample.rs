@@ -21,7 +21,12 @@ fn remote() -> SocketAddr {
 
 pub(super) fn accepted(id: ConnectionId) -> Kind {
     let (local, peer) = (Address::Tcp(local()), PeerAddress::Inet(remote()));
-    Kind::Accepted { id, local, peer }
+    Kind::Accepted {
+        id,
+        local,
+        peer,
+        listener: "api".parse().ok(),
+    }
 }
 
 pub(super) fn closed(id: ConnectionId, received: u64, sent: u64) -> Kind {
@@ -49,6 +54,7 @@ pub(super) fn events() -> Vec<Kind> {
     let mut kinds = vec![
         Kind::Listening {
             local: unix.clone(),
+            listener: None,
         },
         accepted(1),
         Kind::Received { id, bytes: 5 },

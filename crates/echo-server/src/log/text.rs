@@ -58,6 +58,7 @@ fn line(out: &mut String, event: &Event) {
     let _ = match &event.kind {
         Kind::Listening {
             local: Address::Udp(local),
+            ..
         } if !local.ip().is_loopback() => writeln!(
             out,
             "Warning: UDP on {} answers whoever can send to it, and a sender is easily forged; \

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use echo_core::cause;
 use mio::{Registry, Token};
-use socket2::Socket;
 
-use crate::event::{ConnectionId, Events, Kind, PeerAddress};
-use crate::fault::{self, Action, Plan};
+use crate::Listen;
+use crate::event::{ConnectionId, Done, Events, Kind, PeerAddress};
+use crate::fault::{self, Action, Subject};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::shared::Shared;
-use crate::socket::listener::{Listener, StreamListener};
+use crate::socket::listener::{Bound, Listener, Reception, StreamListener};
 use crate::socket::stream::Stream;
 
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
@@ -31,8 +31,6 @@ const TRIES: u32 = 64;
 /// The listeners, and when to listen to them.
 pub(crate) struct Acceptor {
     doors: Vec<Door>,
-    /// Sockets that refuse connections for as long as they are open.
-    refusing: Vec<Socket>,
     next_id: ConnectionId,
     /// Doors that may have more connections.
     ready: Vec<usize>,
@@ -40,9 +38,9 @@ pub(crate) struct Acceptor {
 
 /// One listener, and how it fares.
 struct Door {
+    listen: Arc<Listen>,
     listener: StreamListener,
-    /// A fault has no more taken from it.
-    closed: bool,
+    reception: Reception,
     /// Failures in a row that each concerned one connection.
     failures: u32,
     backoff: Duration,
@@ -53,38 +51,32 @@ struct Door {
 impl Acceptor {
     /// Registers the stream listeners of `bound` with tokens from `first_token` on.
     pub(crate) fn new(
-        listeners: Vec<Listener>,
+        bound: Vec<Bound>,
         registry: &Registry,
         first_token: usize,
     ) -> io::Result<Self> {
-        let mut acceptor = Acceptor {
-            doors: Vec::new(),
-            refusing: Vec::new(),
+        let mut doors = Vec::new();
+        for Bound {
+            listen, listener, ..
+        } in bound
+        {
+            if let Listener::Stream(mut listener, reception) = listener {
+                listener.register(registry, Token(first_token + doors.len()))?;
+                doors.push(Door {
+                    listen,
+                    listener,
+                    reception,
+                    failures: 0,
+                    backoff: BACKOFF.0,
+                    paused: None,
+                });
+            }
+        }
+        Ok(Acceptor {
+            doors,
             next_id: 1,
             ready: Vec::new(),
-        };
-        for listener in listeners {
-            let token = Token(first_token + acceptor.doors.len());
-            let listener = match listener {
-                Listener::Stream(mut listener) => {
-                    listener.register(registry, token)?;
-                    listener
-                }
-                Listener::Refusing(socket) => {
-                    acceptor.refusing.push(socket);
-                    continue;
-                }
-                Listener::Udp(_) => continue,
-            };
-            acceptor.doors.push(Door {
-                listener,
-                closed: false,
-                failures: 0,
-                backoff: BACKOFF.0,
-                paused: None,
-            });
-        }
-        Ok(acceptor)
+        })
     }
 
     /// Takes note that a listener has connections waiting.
@@ -113,11 +105,10 @@ impl Acceptor {
             let Some(at) = self.ready.iter().rposition(is_open) else {
                 return false;
             };
-            let index = self.ready[at];
-            let next_id = self.next_id;
+            let (index, next_id) = (self.ready[at], self.next_id);
             let door = &mut self.doors[index];
             door.paused = None;
-            if shared.faults.is_some() && door.leaves_waiting(shared, next_id) {
+            if !door.takes(shared, next_id) {
                 self.ready.remove(at);
                 continue;
             }
@@ -125,7 +116,8 @@ impl Acceptor {
                 Ok((stream, address)) => {
                     door.failures = 0;
                     door.backoff = BACKOFF.0;
-                    if let Some(accepted) = self.admit(shared, stream, address) {
+                    let listen = door.listen.clone();
+                    if let Some(accepted) = self.admit(shared, listen, stream, address) {
                         hand_over(accepted);
                     }
                     if shared.limits.is_last_admitted() {
@@ -146,12 +138,21 @@ impl Acceptor {
     pub(crate) fn admit(
         &mut self,
         shared: &Shared,
+        listen: Arc<Listen>,
         stream: Stream,
         address: PeerAddress,
     ) -> Option<Accepted> {
-        let (id, transport) = (self.next_id, stream.transport());
-        let refuses = |plan: &Arc<Plan>| plan.refuses(transport, id, address, &shared.events);
-        if shared.faults.as_ref().is_some_and(refuses) {
+        let id = self.next_id;
+        let refused = shared.faults.as_ref().is_some_and(|plan| {
+            let subject = Subject {
+                transport: stream.transport(),
+                listener: listen.name.clone(),
+                number: id,
+                peer: Some(address),
+            };
+            plan.refuses(&subject, &shared.events)
+        });
+        if refused {
             self.next_id += 1;
             #[cfg(test)]
             if defect::has(Mutant::PlaceLost) {
@@ -167,6 +168,7 @@ impl Acceptor {
                         stream,
                         id,
                         address,
+                        listen,
                         permit,
                     });
                 }
@@ -187,24 +189,33 @@ impl Acceptor {
         for door in self.doors {
             door.listener.close(events);
         }
-        for socket in self.refusing {
-            events.close(socket);
-        }
     }
 }
 
 impl Door {
-    /// Whether a fault has the next connection, and all after it, wait for ever.
-    fn leaves_waiting(&mut self, shared: &Shared, connection: ConnectionId) -> bool {
-        let transport = self.listener.transport();
-        let Some(backlog) = fault::backlog(&shared.config.fault, transport, connection) else {
-            return false;
+    /// Whether the next connection is taken: no fault has it, and all after it, wait or refused.
+    fn takes(&mut self, shared: &Shared, number: ConnectionId) -> bool {
+        let Some(plan) = &shared.faults else {
+            return true;
         };
-        if !std::mem::replace(&mut self.closed, true) {
-            self.listener.set_backlog(backlog, &shared.events);
-            fault::tell_from(connection, transport, &Action::NoAccept(0), &shared.events);
+        if self.reception == Reception::Refusing {
+            return false;
         }
-        true
+        let next = Subject {
+            transport: self.listener.transport(),
+            listener: self.listen.name.clone(),
+            number,
+            peer: None,
+        };
+        let Some(backlog) = plan.backlog(&next) else {
+            return true;
+        };
+        if std::mem::replace(&mut self.reception, Reception::Waiting) != Reception::Waiting {
+            self.listener.set_backlog(backlog, &shared.events);
+            let what = Action::NoAccept(0).applied(Done::Plainly);
+            fault::tell(&shared.events, what, &next, None);
+        }
+        false
     }
 
     /// Takes note that accepting failed. What concerns one connection holds up no other, until it

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
+use crate::Listen;
 use crate::event::stats::Counters;
 use crate::event::{ConnectionId, PeerAddress};
+use crate::fault::Subject;
 use crate::serve::limits::Permit;
 use crate::socket::stream::Stream;
 
@@ -17,7 +19,21 @@ pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     pub(crate) id: ConnectionId,
     pub(crate) address: PeerAddress,
+    /// The listener that it came to.
+    pub(crate) listen: Arc<Listen>,
     pub(crate) permit: Permit,
+}
+
+impl Accepted {
+    /// What faults are asked about.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject {
+            transport: self.stream.transport(),
+            listener: self.listen.name.clone(),
+            number: self.id,
+            peer: Some(self.address),
+        }
+    }
 }
 
 /// How connections reach a worker, and how many it has.

@@ -10,7 +10,6 @@ use echo_core::Framing;
 use echo_core::framing::Decoder;
 use slab::Slab;
 
-use crate::config::Config;
 use crate::event::stats::Counters;
 use crate::event::{Kind, Reason};
 use crate::fault::StreamFaults;
@@ -92,17 +91,18 @@ impl Peers {
     ) {
         #[cfg(test)]
         defect::strike_from(accepted.address);
-        let Config {
-            framing, max_frame, ..
-        } = &self.shared.config;
-        let faults = self.shared.faults.as_ref().and_then(|plan| {
-            let (transport, now) = (accepted.stream.transport(), (self.clock)());
-            let (id, address) = (accepted.id, accepted.address);
-            StreamFaults::new(plan, transport, id, address, *framing, now)
-        });
+        let config = &self.shared.config;
+        let framing = config.framing_of(&accepted.listen);
+        let faults =
+            self.shared.faults.as_ref().and_then(|plan| {
+                StreamFaults::new(plan, &accepted.subject(), framing, (self.clock)())
+            });
         let decoder = match framing {
             Framing::Raw => None,
-            framing => Some(Box::new(Decoder::new(*framing, max_frame.0))),
+            framing => {
+                let max = config.max_frame_of(&accepted.listen);
+                Some(Box::new(Decoder::new(framing, max)))
+            }
         };
         let peer = Peer::new(accepted, decoder, faults, self.now);
         let key = self.slab.insert(peer);

@@ -86,8 +86,8 @@ impl<'a> Simulation<'a> {
         NOW.set(Some(now));
         let ms = |ms| Timespan(Duration::from_millis(ms));
         let config = Config {
-            framing: setup.framing,
-            max_frame: Size(setup.max_frame),
+            framing: vec![setup.framing.into()],
+            max_frame: vec![Size(setup.max_frame).into()],
             buffer: Size(setup.buffer),
             idle_timeout: ms(setup.idle_ms),
             write_timeout: ms(setup.write_ms),
@@ -183,7 +183,8 @@ impl<'a> Simulation<'a> {
         socket.wire().faithful = faithful;
         let wire = socket.0.clone();
         let stream = Stream::Simulated(socket);
-        let accepted = acceptor.admit(&self.shared, stream, PeerAddress::Unix);
+        let listen = Arc::new(self.shared.config.listen[0].clone());
+        let accepted = acceptor.admit(&self.shared, listen, stream, PeerAddress::Unix);
         let place = accepted.map(|accepted| {
             self.counters.accepted.add(1);
             self.shared.inboxes[0].load.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use crate::serve::shared::Shared;
 use crate::serve::spin::{Asked, Found, Spin};
 use crate::serve::udp::{UdpEcho, UdpTurn};
 use crate::socket::datagram::Batch;
-use crate::socket::listener::Listener;
+use crate::socket::listener::Bound;
 
 /// Readiness events taken from the system at once.
 const EVENTS: usize = 1024;
@@ -75,8 +75,8 @@ impl Worker {
     }
 
     /// Has this worker accept for all.
-    pub(crate) fn accept_from(&mut self, listeners: Vec<Listener>) -> io::Result<()> {
-        self.acceptor = Some(Acceptor::new(listeners, self.poll.registry(), LISTENERS)?);
+    pub(crate) fn accept_from(&mut self, bound: Vec<Bound>) -> io::Result<()> {
+        self.acceptor = Some(Acceptor::new(bound, self.poll.registry(), LISTENERS)?);
         Ok(())
     }
 
@@ -208,6 +208,7 @@ impl Worker {
             id: accepted.id,
             local: accepted.stream.local(),
             peer: accepted.address,
+            listener: accepted.listen.name.clone(),
         });
         let shared = self.shared.clone();
         let load = |index: &usize| shared.inboxes[*index].load.load(Ordering::Relaxed);

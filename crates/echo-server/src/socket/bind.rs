@@ -3,17 +3,20 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
+use echo_explain::Opening;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use crate::Listen;
 use crate::config::Config;
 use crate::event::{Address, Events, unmapped};
-use crate::fault;
-use crate::socket::listener::{Bound, Listener, StreamListener};
+use crate::fault::{Plan, Subject};
+use crate::socket::listener::{Bound, Listener, Reception, StreamListener};
 use crate::socket::{datagram, open, unix};
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
@@ -24,9 +27,18 @@ const BACKLOG: i32 = 4096;
 const PORT_TRIES: usize = 32;
 
 /// Binds every endpoint, or none.
-pub(crate) fn bind_all(config: &Config, events: &Events) -> Result<Vec<Bound>, Failure> {
+pub(crate) fn bind_all(
+    config: &Config,
+    faults: Option<&Plan>,
+    events: &Events,
+) -> Result<Vec<Bound>, Failure> {
     let mut bound = Vec::new();
-    match bind_each(config, events, &mut bound) {
+    let binder = Binder {
+        config,
+        faults,
+        events,
+    };
+    match bind_each(binder, &mut bound) {
         Ok(()) => Ok(bound),
         Err(failure) => {
             close_all(bound, events);
@@ -42,7 +54,16 @@ pub(crate) fn close_all(bound: Vec<Bound>, events: &Events) {
     }
 }
 
-fn bind_each(config: &Config, events: &Events, bound: &mut Vec<Bound>) -> Result<(), Failure> {
+/// What sockets are bound by.
+#[derive(Clone, Copy)]
+struct Binder<'a> {
+    config: &'a Config,
+    faults: Option<&'a Plan>,
+    events: &'a Events,
+}
+
+fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> {
+    let config = binder.config;
     if config.listen.is_empty() {
         return Err(Failure::usage(anyhow!(
             "nothing to listen on; give an endpoint with --listen"
@@ -52,29 +73,36 @@ fn bind_each(config: &Config, events: &Events, bound: &mut Vec<Bound>) -> Result
     let listen = config.listen.iter().map(Place::of);
     let places = Places(listen.collect::<Result<_, _>>()?);
     for place in &places.0 {
-        match place.endpoint {
-            Endpoint::Unix(path) => bound.push(
-                unix::bind(path, backlog(config, Transport::Unix), events).map_err(Failure::bad)?,
-            ),
-            Endpoint::Inet { .. } => bound.extend(bind_inet(config, events, place, &places)?),
+        match &place.listen.endpoint {
+            Endpoint::Unix(path) => {
+                let backlog = binder.backlog(&place.listen, Transport::Unix);
+                let listener = unix::bind(path, backlog, binder.events).map_err(Failure::bad)?;
+                bound.push(Bound {
+                    listen: place.listen.clone(),
+                    address: Address::Unix(path.to_owned()),
+                    listener: Listener::Stream(listener, Reception::Open),
+                });
+            }
+            Endpoint::Inet { .. } => bound.extend(bind_inet(binder, place, &places)?),
         }
     }
     Ok(())
 }
 
-/// An endpoint, and the addresses that its host has; a path has none.
-struct Place<'a> {
-    endpoint: &'a Endpoint,
+/// A listener, and the addresses that its host has; a path has none.
+struct Place {
+    listen: Arc<Listen>,
     transports: &'static [Transport],
     addresses: Vec<SocketAddr>,
     /// Whether the host is an address itself.
     literal: bool,
 }
 
-struct Places<'a>(Vec<Place<'a>>);
+struct Places(Vec<Place>);
 
-impl<'a> Place<'a> {
-    fn of(endpoint: &'a Endpoint) -> Result<Self, Failure> {
+impl Place {
+    fn of(listen: &Listen) -> Result<Self, Failure> {
+        let endpoint = &listen.endpoint;
         let (transport, host, port) = match endpoint {
             Endpoint::Inet {
                 transport,
@@ -96,7 +124,7 @@ impl<'a> Place<'a> {
         };
         let literal = host.contains(':') || host.parse::<IpAddr>().is_ok();
         Ok(Place {
-            endpoint,
+            listen: Arc::new(listen.clone()),
             transports,
             addresses,
             literal,
@@ -104,15 +132,15 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Places<'_> {
+impl Places {
     /// The addresses listed for sockets of this kind, by what holds of their place.
     fn at(
         &self,
         transport: Transport,
         port: u16,
-        which: fn(&Place<'_>) -> bool,
+        which: fn(&Place) -> bool,
     ) -> impl Iterator<Item = &SocketAddr> {
-        let same = move |place: &&Place<'_>| place.transports.contains(&transport) && which(place);
+        let same = move |place: &&Place| place.transports.contains(&transport) && which(place);
         let places = self.0.iter().filter(same);
         let addresses = places.flat_map(|place| &place.addresses);
         addresses.filter(move |address| address.port() == port && port != 0)
@@ -188,17 +216,12 @@ fn is_out_of_files(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
-fn bind_inet(
-    config: &Config,
-    events: &Events,
-    place: &Place<'_>,
-    places: &Places<'_>,
-) -> Result<Vec<Bound>, Failure> {
+fn bind_inet(binder: Binder<'_>, place: &Place, places: &Places) -> Result<Vec<Bound>, Failure> {
     let is_chosen = place.addresses.iter().all(|address| address.port() == 0);
     let mut tries = 0;
     loop {
         tries += 1;
-        match bind_addresses(config, events, place, places) {
+        match bind_addresses(binder, place, places) {
             // The port that the first socket was given is taken for a later one.
             Err(e)
                 if is_chosen
@@ -211,10 +234,9 @@ fn bind_inet(
 
 /// Binds all transports on all addresses of a place, with one port number for all.
 fn bind_addresses(
-    config: &Config,
-    events: &Events,
-    place: &Place<'_>,
-    places: &Places<'_>,
+    binder: Binder<'_>,
+    place: &Place,
+    places: &Places,
 ) -> Result<Vec<Bound>, BindError> {
     let mut bound: Vec<Bound> = Vec::new();
     let mut missing = None;
@@ -233,14 +255,14 @@ fn bind_addresses(
                 address,
                 error,
             };
-            match bind_socket(config, events, transport, address, only_v6).map_err(failed) {
+            match bind_socket(binder, &place.listen, transport, address, only_v6).map_err(failed) {
                 Ok(socket) => bound.push(socket),
                 // A name may resolve to an address family that this machine does not run.
                 Err(e) if !place.literal && e.error.kind() == io::ErrorKind::AddrNotAvailable => {
                     missing = Some(e);
                 }
                 Err(error) => {
-                    close_all(bound, events);
+                    close_all(bound, binder.events);
                     return Err(error);
                 }
             }
@@ -276,64 +298,73 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
 }
 
 fn bind_socket(
-    config: &Config,
-    events: &Events,
+    binder: Binder<'_>,
+    listen: &Arc<Listen>,
     transport: Transport,
     address: SocketAddr,
     only_v6: bool,
 ) -> io::Result<Bound> {
-    let (kind, protocol) = match transport {
-        Transport::Udp => (Type::DGRAM, Protocol::UDP),
-        Transport::Tcp | Transport::Unix => (Type::STREAM, Protocol::TCP),
+    let Binder { config, events, .. } = binder;
+    if transport == Transport::Udp {
+        let opening = open_inet(events, Type::DGRAM, Protocol::UDP, address, only_v6)?;
+        datagram::ask_for_room(opening.socket());
+        opening.bind(&address.into())?;
+        let socket = UdpSocket::from(opening.ready());
+        return Ok(Bound {
+            listen: listen.clone(),
+            address: Address::Udp(socket.local_addr()?),
+            listener: Listener::Udp(socket),
+        });
+    }
+    let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
+    // Lets a restarted server bind while old connections are in TIME_WAIT; two listeners
+    // still cannot share a port. Never set for UDP, where two sockets could.
+    opening.socket().set_reuse_address(true)?;
+    opening.bind(&address.into())?;
+    set_stream_options(config, opening.socket())?;
+    let name = listen.name.as_ref();
+    let reception = match binder.faults.is_some_and(|plan| plan.refuses_all(name)) {
+        true => {
+            // Or another program that sets it could bind there too, and listen.
+            opening.socket().set_reuse_address(false)?;
+            Reception::Refusing
+        }
+        false => {
+            opening.listen(binder.backlog(listen, transport))?;
+            Reception::Open
+        }
     };
+    let listener = std::net::TcpListener::from(opening.ready());
+    let address = Address::Tcp(listener.local_addr()?);
+    let listener = StreamListener::Tcp(mio::net::TcpListener::from_std(listener));
+    Ok(Bound {
+        listen: listen.clone(),
+        address,
+        listener: Listener::Stream(listener, reception),
+    })
+}
+
+fn open_inet(
+    events: &Events,
+    kind: Type,
+    protocol: Protocol,
+    address: SocketAddr,
+    only_v6: bool,
+) -> io::Result<Opening<'_, Events>> {
     let opening = open(events, Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         opening.socket().set_only_v6(only_v6)?;
     }
-    match transport {
-        Transport::Tcp | Transport::Unix => {
-            // Lets a restarted server bind while old connections are in TIME_WAIT; two listeners
-            // still cannot share a port. Never set for UDP, where two sockets could.
-            opening.socket().set_reuse_address(true)?;
-            opening.bind(&address.into())?;
-            set_stream_options(config, opening.socket())?;
-            if fault::refuses_all(&config.fault) {
-                // Or another program that sets it could bind there too, and listen.
-                opening.socket().set_reuse_address(false)?;
-                return Ok(Bound {
-                    address: Address::Tcp(local_address(opening.socket())?),
-                    listener: Listener::Refusing(opening.ready()),
-                });
-            }
-            opening.listen(backlog(config, Transport::Tcp))?;
-            let listener = std::net::TcpListener::from(opening.ready());
-            Ok(Bound {
-                address: Address::Tcp(listener.local_addr()?),
-                listener: Listener::Stream(StreamListener::Tcp(mio::net::TcpListener::from_std(
-                    listener,
-                ))),
-            })
-        }
-        Transport::Udp => {
-            datagram::ask_for_room(opening.socket());
-            opening.bind(&address.into())?;
-            let socket = UdpSocket::from(opening.ready());
-            Ok(Bound {
-                address: Address::Udp(socket.local_addr()?),
-                listener: Listener::Udp(socket),
-            })
-        }
+    Ok(opening)
+}
+
+impl Binder<'_> {
+    /// How many connections the system may hold ready: fewer where a fault leaves them waiting.
+    fn backlog(&self, listen: &Listen, transport: Transport) -> i32 {
+        let first = Subject::first(listen.name.as_ref(), transport);
+        let waiting = self.faults.and_then(|plan| plan.backlog(&first));
+        waiting.unwrap_or(BACKLOG)
     }
-}
-
-/// How many connections the system may hold ready: fewer where a fault leaves them waiting.
-fn backlog(config: &Config, transport: Transport) -> i32 {
-    fault::backlog(&config.fault, transport, 1).unwrap_or(BACKLOG)
-}
-
-fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
-    let address = socket.local_addr()?.as_socket();
-    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// The options of a connection, set once on the listener: accepted sockets inherit them.

@@ -3,41 +3,48 @@
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use echo_core::Transport;
 use echo_explain::Call;
 use mio::{Interest, Registry, Token};
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 
+use crate::Listen;
 use crate::event::{Address, Events, Mark, PeerAddress};
 use crate::socket::stream::Stream;
 use crate::socket::unix::SocketFile;
 
 /// A bound socket, not blocking.
 pub(crate) enum Listener {
-    Stream(StreamListener),
+    Stream(StreamListener, Reception),
     Udp(UdpSocket),
-    /// Bound, but not listening: the system refuses every connection.
-    Refusing(Socket),
+}
+
+/// What becomes of those who connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reception {
+    /// They are accepted.
+    Open,
+    /// They wait in the system's queue, as a fault has it.
+    Waiting,
+    /// The system refuses them: the socket is bound, and does not listen.
+    Refusing,
 }
 
 /// A bound socket and the address it got.
 pub(crate) struct Bound {
+    /// As what it was configured.
+    pub(crate) listen: Arc<Listen>,
     pub(crate) address: Address,
     pub(crate) listener: Listener,
 }
 
 impl Bound {
-    /// Whether a fault has it refuse every connection.
-    pub(crate) fn is_refusing(&self) -> bool {
-        matches!(self.listener, Listener::Refusing(_))
-    }
-
     pub(crate) fn close(self, events: &Events) {
         match self.listener {
-            Listener::Stream(listener) => listener.close(events),
+            Listener::Stream(listener, _) => listener.close(events),
             Listener::Udp(socket) => events.close(socket),
-            Listener::Refusing(socket) => events.close(socket),
         }
     }
 }

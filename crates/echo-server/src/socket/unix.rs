@@ -12,9 +12,9 @@ use echo_core::cause;
 use echo_core::path::shown;
 use socket2::{Domain, SockAddr, Type};
 
-use crate::event::{Address, Events};
+use crate::event::Events;
 use crate::file::{self, Lock, OwnFile};
-use crate::socket::listener::{Bound, Listener, StreamListener};
+use crate::socket::listener::StreamListener;
 use crate::socket::open;
 
 /// A Unix socket's file, and the right to it; nothing in the abstract namespace.
@@ -25,7 +25,7 @@ pub(crate) struct SocketFile {
 }
 
 /// Binds a path, unless another has it.
-pub(super) fn bind(path: &Path, backlog: i32, events: &Events) -> anyhow::Result<Bound> {
+pub(super) fn bind(path: &Path, backlog: i32, events: &Events) -> anyhow::Result<StreamListener> {
     let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", shown(path));
     let refused = |error: io::Error| {
         fail(match error.kind() {
@@ -61,13 +61,8 @@ pub(super) fn bind(path: &Path, backlog: i32, events: &Events) -> anyhow::Result
     };
     opening.listen(backlog).map_err(refused)?;
     let listener = UnixListener::from(opening.ready());
-    Ok(Bound {
-        address: Address::Unix(path.to_owned()),
-        listener: Listener::Stream(StreamListener::Unix(
-            file,
-            mio::net::UnixListener::from_std(listener),
-        )),
-    })
+    let listener = mio::net::UnixListener::from_std(listener);
+    Ok(StreamListener::Unix(file, listener))
 }
 
 /// Why a path is not taken over.

@@ -46,6 +46,7 @@ fn any(dice: &mut Dice) -> Fault {
             Some(Transport::Udp),
             Some(Transport::Unix),
         ][dice.below(4) as usize],
+        on: [None, "api".parse().ok()][dice.below(2) as usize].clone(),
         peer: match dice.below(4) {
             0 => Some(PeerFilter(SocketAddr::from(([192, 0, 2, bytes as u8], 0)))),
             1 => Some(PeerFilter(SocketAddr::from(([1; 16], bytes as u16)))),

@@ -1,8 +1,10 @@
 //! A stream on a clock that jumps to whatever is due next.
 
 use super::*;
+use crate::event::PeerAddress;
 use crate::event::{EventReader, Kind, Level};
 use crate::fault::dice::Dice;
+use echo_core::Transport;
 use std::time::Duration;
 
 /// A stream under test, with a clock that jumps to what is due next.
@@ -22,9 +24,12 @@ impl Bench {
     fn new(specs: &[&str], framing: Framing) -> Self {
         let faults: Vec<_> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
         let plan = Plan::new(7, &faults).unwrap();
-        let now = Instant::now();
+        let (now, subject) = (
+            Instant::now(),
+            Subject::new(Transport::Tcp, 1, PeerAddress::Unix),
+        );
         let (events, reader) = Events::channel(Level::Connections);
-        let new = StreamFaults::new(&plan, Transport::Tcp, 1, PeerAddress::Unix, framing, now);
+        let new = StreamFaults::new(&plan, &subject, framing, now);
         Bench {
             faults: new.expect("a fault applies"),
             events,

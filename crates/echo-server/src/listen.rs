@@ -1,0 +1,249 @@
+//! A listener as it is configured: where it listens, under which name, and what only it does.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::str::FromStr;
+
+use echo_core::endpoint::ParseEndpointError;
+use echo_core::units::Size;
+use echo_core::{Endpoint, Framing, text};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::fault::Fault;
+use crate::name::Name;
+
+/// A listener: `HOST:PORT`, `api=tcp://HOST:PORT`, or in a file a table.
+///
+/// ```
+/// use echo_server::{Listen, Name};
+///
+/// let listen: Listen = "api=tcp://127.0.0.1:0".parse().unwrap();
+/// assert_eq!(listen.name.as_ref().map(Name::as_str), Some("api"));
+/// assert_eq!(listen.to_string(), "api=tcp://127.0.0.1:0");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Listen {
+    /// What others call it by. Several may have one.
+    pub name: Option<Name>,
+    /// Where it listens. `HOST:PORT` is TCP and UDP.
+    pub endpoint: Endpoint,
+    /// How its streams are cut into frames, where not as all others.
+    pub framing: Option<Framing>,
+    /// The longest frame it allows, in bytes, where not as all others.
+    pub max_frame: Option<Size>,
+    /// What goes wrong on purpose with it alone. It needs a name then.
+    #[serde(default)]
+    pub fault: Vec<Fault>,
+}
+
+impl From<Endpoint> for Listen {
+    fn from(endpoint: Endpoint) -> Self {
+        Listen {
+            name: None,
+            endpoint,
+            framing: None,
+            max_frame: None,
+            fault: Vec::new(),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ParseEndpointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match named(text) {
+            Some((name, endpoint)) => Listen {
+                name: Some(name),
+                ..endpoint.parse::<Endpoint>()?.into()
+            },
+            None => text.parse::<Endpoint>()?.into(),
+        })
+    }
+}
+
+/// As it is typed: a path may have bytes that no text has.
+impl TryFrom<OsString> for Listen {
+    type Error = ParseEndpointError;
+
+    fn try_from(typed: OsString) -> Result<Self, Self::Error> {
+        let lossy = typed.to_string_lossy();
+        let Some((name, _)) = named(&lossy) else {
+            return Ok(Endpoint::try_from(typed)?.into());
+        };
+        let endpoint = typed.as_bytes()[name.as_str().len() + 1..].to_vec();
+        Ok(Listen {
+            name: Some(name),
+            ..Endpoint::try_from(OsString::from_vec(endpoint))?.into()
+        })
+    }
+}
+
+fn named(text: &str) -> Option<(Name, &str)> {
+    let (name, endpoint) = text.split_once('=')?;
+    Some((name.parse().ok()?, endpoint))
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name}=")?;
+        }
+        self.endpoint.fmt(f)
+    }
+}
+
+/// A text where that says it all, and a table otherwise.
+impl Serialize for Listen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let plain = Listen {
+            name: self.name.clone(),
+            ..self.endpoint.clone().into()
+        };
+        match *self == plain {
+            true => serializer.collect_str(self),
+            false => Listen::serialize(self, serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrTable)
+    }
+}
+
+struct TextOrTable;
+
+impl<'de> Visitor<'de> for TextOrTable {
+    type Value = Listen;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a text such as \"api=127.0.0.1:0\", or a table such as { name = \"api\", endpoint = \
+             \"127.0.0.1:0\" }",
+        )
+    }
+
+    fn visit_str<E: de::Error>(self, listen: &str) -> Result<Listen, E> {
+        text::read(StrDeserializer::new(listen))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Listen, A::Error> {
+        Listen::deserialize(MapAccessDeserializer::new(table))
+    }
+}
+
+/// A setting's value for all listeners, or for those of a name: `lines`, `lines,on=api`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct On<T> {
+    /// The value.
+    pub value: T,
+    /// The listeners' name; `None`: all for which nothing else is said.
+    pub on: Option<Name>,
+}
+
+impl<T> From<T> for On<T> {
+    fn from(value: T) -> Self {
+        On { value, on: None }
+    }
+}
+
+impl<T: Copy> On<T> {
+    /// The value among `all` for a listener that is called `name`, and has `own` of its own.
+    pub(crate) fn of(all: &[Self], name: Option<&Name>, own: Option<T>) -> Option<T> {
+        let last = |on| all.iter().rfind(|one| one.on.as_ref() == on);
+        let named = name.and_then(|name| last(Some(name)));
+        let value = |on: &On<T>| on.value;
+        named.map(value).or(own).or(last(None).map(value))
+    }
+}
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for On<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (value, on) = match text.split_once(",on=") {
+            Some((value, name)) => (value, Some(name.parse()?)),
+            None => (text, None),
+        };
+        let value = value.parse().map_err(|error: T::Err| error.to_string())?;
+        Ok(On { value, on })
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for On<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)?;
+        match &self.on {
+            Some(name) => write!(f, ",on={name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T: fmt::Display> Serialize for On<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for On<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::read(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_a_text_or_a_table() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct File {
+            listen: Vec<Listen>,
+        }
+        let text = "listen = [\"[::1]:7\", \"api=unix:a=b\", { name = \"db\", endpoint = \
+                    \"tcp://localhost:1\", framing = \"lines\", max-frame = 9, fault = [\"drop\"] }]";
+        let file: File = toml::from_str(text).unwrap();
+        let [plain, named, table] = &file.listen[..] else {
+            panic!("{file:?}");
+        };
+        assert_eq!((&plain.name, plain.to_string()), (&None, "[::1]:7".into()));
+        assert_eq!(named.endpoint, Endpoint::Unix("a=b".into()));
+        assert_eq!(table.framing, Some(Framing::Lines));
+        assert_eq!(table.max_frame, Some(Size(9)));
+        assert_eq!(table.fault.len(), 1);
+        let again = toml::to_string(&file).unwrap();
+        assert_eq!(toml::from_str::<File>(&again).unwrap(), file, "{again}");
+        for wrong in [
+            "{ endpint = \"a:1\" }",
+            "{ name = \"a b\" }",
+            "\"x:y\"",
+            "7.5",
+        ] {
+            let text = format!("listen = [{wrong}]");
+            assert!(toml::from_str::<File>(&text).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_about_a_name_holds_and_then_its_own() {
+        let all: Vec<On<Framing>> = ["lines", "length", "raw,on=a", "lines,on=a"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let of = |name: Option<&str>, own| {
+            let name: Option<Name> = name.map(|name| name.parse().unwrap());
+            On::of(&all, name.as_ref(), own)
+        };
+        assert_eq!(of(None, None), Some(Framing::Length));
+        assert_eq!(of(Some("b"), None), Some(Framing::Length));
+        assert_eq!(of(Some("b"), Some(Framing::Raw)), Some(Framing::Raw));
+        assert_eq!(of(Some("a"), Some(Framing::Raw)), Some(Framing::Lines));
+    }
+}
