@@ -15,10 +15,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A line that has not been shown yet.
-    pub fn new() -> Self {
+    /// A line that has not been shown yet, where one is wanted.
+    pub fn new(is_wanted: bool) -> Self {
         Progress {
-            is_shown: io::stderr().is_terminal(),
+            is_shown: is_wanted && io::stderr().is_terminal(),
             last: None,
         }
     }

@@ -15,7 +15,7 @@ use crate::compare::SEED;
 use crate::config::{Settings, defaults, whole};
 use crate::connection::Connect;
 use crate::engine::cpu::of_process;
-use crate::measure::check_size;
+use crate::measure::{check, check_size};
 use crate::report::{Load, Thresholds};
 use crate::wire::echo::HEADER_LEN;
 
@@ -204,45 +204,45 @@ impl Bench {
 
     /// Refuses what makes no sense together.
     pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
-        let usage = |message: String| Err(Failure::usage(anyhow!(message)));
+        self.check_load()
+            .and_then(|()| self.check_comparison())
+            .and_then(|()| check(connect, self.json && self.jsonl, self.new_connection))
+            .and_then(|()| self.check_size(connect))
+            .map_err(|fault| Failure::usage(anyhow!(fault)))
+    }
+
+    fn check_load(&self) -> Result<(), String> {
         for (flag, number) in [
             ("--parallel", self.parallel),
             ("--depth", self.depth),
             ("--threads", self.threads),
         ] {
             if number == 0 {
-                return usage(format!("{flag} 0 makes no load; give at least 1"));
+                return Err(format!("{flag} 0 makes no load; give at least 1"));
             }
         }
         if self.depth > MAX_DEPTH {
-            return usage(format!(
+            return Err(format!(
                 "--depth {}: at most {MAX_DEPTH} are possible; add connections with --parallel",
                 self.depth
             ));
         }
         if !is_possible(self.rate) {
-            return usage(format!("--rate {}: {RATE_HINT}", self.rate));
+            return Err(format!("--rate {}: {RATE_HINT}", self.rate));
         }
-        self.check_comparison().or_else(usage)?;
-        if self.span().is_some_and(|span| span.is_zero()) {
-            return usage("--duration 0s measures nothing; give a longer one".into());
+        match self.span().is_some_and(|span| span.is_zero()) {
+            true => Err("--duration 0s measures nothing; give a longer one".to_owned()),
+            false => Ok(()),
         }
-        if self.json && self.jsonl {
-            return usage("--json contradicts --jsonl; leave one of them out".into());
-        }
-        if self.new_connection && connect.is_udp() {
-            let text = "--new-connection has nothing to connect over UDP; leave one of them out";
-            return usage(text.into());
-        }
-        self.check_size(connect).or_else(usage)
     }
 
     fn check_comparison(&self) -> Result<(), String> {
         let several = self.control || !self.against.is_empty();
-        let count = 1 + self.against.len();
-        if !self.pid.is_empty() && self.pid.len() != count {
+        let (is_search, is_one_run) = (self.find.is_some(), self.is_one_run());
+        let targets = 1 + self.against.len();
+        if !self.pid.is_empty() && self.pid.len() != targets {
             return Err(format!(
-                "--pid names {} processes of {count} targets; name one for each, in their order",
+                "--pid names {} processes of {targets} targets; name one for each, in their order",
                 self.pid.len()
             ));
         }
@@ -252,30 +252,26 @@ impl Bench {
                  told; name that of the server, or leave it out"
             ));
         }
-        let changes = self
-            .fail_if
-            .as_ref()
-            .and_then(|fail_if| fail_if.changes().next());
-        match changes {
-            Some(change) if !several && self.baseline.is_none() => {
-                return Err(format!(
-                    "--fail-if {change}: there is nothing to hold the run against; name a saved one \
-                     with --baseline, or another target"
-                ));
-            }
-            _ => {}
+        if let Some(change) = self.fail_if.as_ref().and_then(|only| only.changes().next())
+            && !several
+            && self.baseline.is_none()
+        {
+            return Err(format!(
+                "--fail-if {change}: there is nothing to hold the run against; name a saved one \
+                 with --baseline, or another target"
+            ));
         }
-        for (is_so, clash) in [
+        let clashes = [
             (
                 self.rounds == Some(0),
                 "--rounds 0 measures nothing; give at least 1",
             ),
             (
-                self.hdr.is_some() && self.find.is_none() && !self.is_one_run(),
+                self.hdr.is_some() && !is_search && !is_one_run,
                 "--hdr is the log of one run; leave out other targets, --rounds and --baseline",
             ),
             (
-                self.jsonl && !self.is_one_run(),
+                self.jsonl && !is_one_run,
                 "--jsonl tells of one run; leave out other targets, --rounds, --baseline and --find",
             ),
             (
@@ -284,23 +280,20 @@ impl Bench {
                  against; leave one of them out",
             ),
             (
-                self.find.is_some() && (several || self.rounds() > 1 || self.baseline.is_some()),
+                is_search && (several || self.rounds() > 1 || self.baseline.is_some()),
                 "--find looks at one target; leave out others, --rounds, --control and --baseline",
             ),
             (
-                self.find.is_some() && self.count > 0,
+                is_search && self.count > 0,
                 "--find chooses how many requests to send; leave --count out",
             ),
             (
-                self.find.is_some() && self.fail_if.is_some(),
+                is_search && self.fail_if.is_some(),
                 "--find has conditions of its own; leave --fail-if out",
             ),
-        ] {
-            if is_so {
-                return Err(clash.to_owned());
-            }
-        }
-        Ok(())
+        ];
+        let clash = clashes.iter().find(|(is_so, _)| *is_so);
+        clash.map_or(Ok(()), |(_, clash)| Err((*clash).to_owned()))
     }
 
     fn check_size(&self, connect: &Connect) -> Result<(), String> {

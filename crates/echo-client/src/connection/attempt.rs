@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::error::lacks_zone;
-use super::opening::{self, Pending};
+use super::opening::Pending;
 use super::{Connect, Connection, LocalAddress, Watched, cause, ends};
 use crate::wire::echo;
 use crate::wire::message::Message;
@@ -119,21 +119,11 @@ impl<'a> Attempt<'a> {
 
     /// Asks for an echo.
     fn ask(&mut self, mut socket: Watched) -> io::Result<()> {
-        let question = match self.address {
-            Address::Udp(_) => {
-                let mut datagram = vec![0; echo::HEADER_LEN];
-                echo::encode(echo::token(), 0, &mut datagram);
-                datagram
-            }
-            _ => {
-                let max = usize::try_from(self.config.max_frame.0).unwrap_or(usize::MAX);
-                let len = max.saturating_sub(1).clamp(1, 8);
-                let message = Message::new(echo::token(), len, self.config.framing);
-                let mut bytes = vec![0; message.wire_len()];
-                message.fill(0, 0, &mut bytes);
-                bytes
-            }
-        };
+        let max = usize::try_from(self.config.max_frame.0).unwrap_or(usize::MAX);
+        let len = max.saturating_sub(1).clamp(1, 8);
+        let message = Message::new(echo::token(), len, self.config.framing);
+        let mut question = vec![0; message.wire_len()];
+        message.fill(0, 0, &mut question);
         socket.write_all(&question)?;
         self.stage = Stage::Asked(socket, question);
         Ok(())
@@ -188,7 +178,7 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
         Address::Udp(remote) => (remote, Type::DGRAM, Protocol::UDP),
         Address::Unix(path) => {
             let opening = Opening::new(&config.narrator, Domain::UNIX, Type::STREAM, None)?;
-            return opening::connect(opening, &config.narrator, SockAddr::unix(path)?);
+            return Pending::new(opening, &config.narrator, SockAddr::unix(path)?);
         }
     };
     let domain = Domain::for_address(*remote);
@@ -209,7 +199,7 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
     if is_stream {
         opening.socket().set_tcp_nodelay(true)?;
     }
-    opening::connect(opening, &config.narrator, (*remote).into())
+    Pending::new(opening, &config.narrator, (*remote).into())
 }
 
 fn not_ours(local: SocketAddr, cause: impl std::fmt::Display) -> io::Error {

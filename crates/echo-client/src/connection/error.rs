@@ -12,7 +12,6 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Address;
-use crate::interrupt::Why;
 
 /// What kind of thing went wrong: the `error.kind` of a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,8 +88,9 @@ impl ErrorKind {
     }
 
     /// What the user can do about it, when connecting.
-    fn remedy(self) -> &'static str {
-        match self {
+    fn remedy(self) -> Option<&'static str> {
+        Some(match self {
+            ErrorKind::Interrupted => return None,
             ErrorKind::Dns => "check the name, or give an address",
             ErrorKind::Refused | ErrorKind::NotFound => {
                 "start echo-server there, or wait for one with --wait 10s"
@@ -116,7 +116,7 @@ impl ErrorKind {
             }
             ErrorKind::TooLarge => "send less at a time (--size)",
             _ => "see the cause; -v shows more",
-        }
+        })
     }
 }
 
@@ -132,8 +132,9 @@ impl fmt::Display for ErrorKind {
 pub struct ConnectError {
     /// The kind, for those who branch on it.
     pub kind: ErrorKind,
-    /// Subject and cause.
-    message: String,
+    /// What could not be done.
+    subject: String,
+    cause: String,
     remedy: Option<String>,
 }
 
@@ -146,56 +147,35 @@ impl ConnectError {
     ) -> Self {
         ConnectError {
             kind,
-            message: format!("{subject}: {cause}"),
-            remedy: Some(kind.remedy().to_owned()),
+            subject: subject.to_string(),
+            cause: cause.to_string(),
+            remedy: kind.remedy().map(str::to_owned),
         }
     }
 
     /// No thread could be had for it.
     pub fn no_thread(subject: impl fmt::Display, refused: &Failure) -> Self {
         ConnectError {
-            kind: ErrorKind::Exhausted,
-            message: format!("{subject}: {refused}"),
             remedy: None,
+            ..ConnectError::new(ErrorKind::Exhausted, subject, refused)
         }
     }
 
     /// None of these addresses of `target` was to be had.
     pub(super) fn of(target: &Endpoint, failed: &[(Address, io::Error)]) -> Self {
-        let [.., (address, error)] = failed else {
-            return ConnectError::new(ErrorKind::Dns, target, "it has no address");
-        };
-        let last = ConnectError::on(address, error);
-        if failed.len() == 1 {
-            return last;
-        }
-        let causes: Vec<_> = failed
-            .iter()
-            .map(|(address, error)| format!("{address}: {}", Told::of(address, error).cause))
-            .collect();
-        ConnectError {
-            message: format!("cannot connect to {target}: {}", causes.join(", ")),
-            ..last
-        }
-    }
-
-    /// A system error on the socket to `address`, before anything came back.
-    pub fn on(address: &Address, error: &io::Error) -> Self {
-        let told = Told::of(address, error);
-        ConnectError::new(
-            told.kind,
-            format!("cannot connect to {address}"),
-            told.cause,
-        )
-        .advise(told.remedy)
-    }
-
-    /// It was stopped before there was a connection.
-    pub(super) fn interrupted(subject: impl fmt::Display, why: Why) -> Self {
-        ConnectError {
-            kind: ErrorKind::Interrupted,
-            message: format!("{subject}: {why}"),
-            remedy: None,
+        let told = failed.iter().map(|(address, error)| {
+            let told = ConnectError::on(address, error);
+            (format!("{address}: {}", told.cause), told)
+        });
+        let (causes, mut told): (Vec<_>, Vec<_>) = told.unzip();
+        match told.pop() {
+            None => ConnectError::new(ErrorKind::Dns, target, "it has no address"),
+            Some(only) if told.is_empty() => only,
+            Some(last) => ConnectError {
+                subject: format!("cannot connect to {target}"),
+                cause: causes.join(", "),
+                ..last
+            },
         }
     }
 
@@ -210,90 +190,66 @@ impl ConnectError {
     /// The same after `wait` was waited in vain, which need not be advised any more.
     pub(super) fn waited(self, wait: Timespan) -> Self {
         match self.kind {
-            ErrorKind::Refused | ErrorKind::NotFound if !wait.0.is_zero() => {
+            ErrorKind::Refused | ErrorKind::NotFound => {
                 self.advise(format!("waited {wait}; start echo-server there"))
             }
-            ErrorKind::Closed | ErrorKind::Mismatch | ErrorKind::Reset | ErrorKind::Timeout
-                if !wait.0.is_zero() =>
-            {
+            ErrorKind::Closed | ErrorKind::Mismatch | ErrorKind::Reset | ErrorKind::Timeout => {
                 let remedy = self.remedy.clone().unwrap_or_default();
                 self.advise(format!("waited {wait} for an echo; {remedy}"))
             }
             _ => self,
         }
     }
-}
 
-/// What a system error means on the way to an address.
-struct Told {
-    kind: ErrorKind,
-    cause: String,
-    remedy: &'static str,
-}
-
-impl Told {
-    fn of(address: &Address, error: &io::Error) -> Self {
+    /// A system error on the socket to `address`, before anything came back.
+    pub fn on(address: &Address, error: &io::Error) -> Self {
+        let subject = format!("cannot connect to {address}");
         let kind = ErrorKind::of(error);
-        let told = |kind: ErrorKind, cause: &str, remedy| Told {
-            kind,
-            cause: cause.to_owned(),
-            remedy,
-        };
+        let plain = ConnectError::new(kind, &subject, cause(error));
+        let unreachable = |cause: &str| ConnectError::new(ErrorKind::Unreachable, &subject, cause);
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-        if let Some(Errno::MFILE | Errno::NFILE) = errno {
-            let remedy = "raise the limit of open files (ulimit -n), or open fewer";
-            return told(kind, &cause(error), remedy);
+        match (address, errno) {
+            (_, Some(Errno::MFILE | Errno::NFILE)) => {
+                plain.advise("raise the limit of open files (ulimit -n), or open fewer")
+            }
+            (Address::Unix(path), _) if is_no_socket(path) => {
+                ConnectError::new(ErrorKind::Other, subject, "it is not a socket")
+                    .advise("give the path of the socket that echo-server listens on")
+            }
+            (Address::Unix(_), _) if kind == ErrorKind::Permission => {
+                plain.advise("check the permissions of the socket, and of the directories above it")
+            }
+            (Address::Unix(_), _) => plain,
+            (_, Some(Errno::AFNOSUPPORT)) => {
+                ConnectError::new(kind, subject, "this machine has no IPv6")
+                    .advise("turn it on, or give a name or an address of IPv4")
+            }
+            (Address::Tcp(remote) | Address::Udp(remote), Some(errno)) => match errno {
+                Errno::INVAL if lacks_zone(remote) => {
+                    unreachable("a link-local address means nothing without its zone")
+                        .advise("name the interface that leads there, as in [fe80::1%eth0]:5346")
+                }
+                // Where it is not for want of a port, a datagram would not find a way either.
+                Errno::ADDRNOTAVAIL if !has_route(remote) => {
+                    unreachable("this machine has no address to reach it from")
+                        .advise(no_route(remote))
+                }
+                Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN if !has_route(remote) => {
+                    unreachable(&cause(error)).advise(no_route(remote))
+                }
+                _ => plain,
+            },
+            _ => plain,
         }
-        let remote = match address {
-            Address::Unix(path) if is_no_socket(path) => {
-                let remedy = "give the path of the socket that echo-server listens on";
-                return told(ErrorKind::Other, "it is not a socket", remedy);
-            }
-            Address::Unix(_) if kind == ErrorKind::Permission => {
-                let remedy = "check the permissions of the socket, and of the directories above it";
-                return told(kind, &cause(error), remedy);
-            }
-            Address::Unix(_) => return told(kind, &cause(error), kind.remedy()),
-            Address::Tcp(remote) | Address::Udp(remote) => remote,
-        };
-        match (kind, errno) {
-            (_, Some(Errno::INVAL)) if lacks_zone(remote) => told(
-                ErrorKind::Unreachable,
-                "a link-local address means nothing without its zone",
-                "name the interface that leads there, as in [fe80::1%eth0]:5346",
-            ),
-            (_, Some(Errno::AFNOSUPPORT)) => told(
-                kind,
-                "this machine has no IPv6",
-                "turn it on, or give a name or an address of IPv4",
-            ),
-            // Where it is not for want of a port, a datagram would not find a way either.
-            (
-                _,
-                Some(
-                    errno @ (Errno::ADDRNOTAVAIL
-                    | Errno::NETUNREACH
-                    | Errno::HOSTUNREACH
-                    | Errno::NETDOWN),
-                ),
-            ) if !has_route(remote) => {
-                let cause = match errno {
-                    Errno::ADDRNOTAVAIL => {
-                        "this machine has no address to reach it from".to_owned()
-                    }
-                    _ => cause(error),
-                };
-                let remedy = match remote {
-                    SocketAddr::V4(_) => {
-                        "check the address, and this machine's routes and addresses"
-                    }
-                    SocketAddr::V6(_) => {
-                        "check the address, and whether this machine has IPv6 and a route to it, or use IPv4"
-                    }
-                };
-                told(ErrorKind::Unreachable, &cause, remedy)
-            }
-            _ => told(kind, &cause(error), kind.remedy()),
+    }
+}
+
+/// What to do where this machine knows no way to `address`.
+fn no_route(address: &SocketAddr) -> &'static str {
+    match address {
+        SocketAddr::V4(_) => "check the address, and this machine's routes and addresses",
+        SocketAddr::V6(_) => {
+            "check the address, and whether this machine has IPv6 and a route to it, or use IPv4"
         }
     }
 }
@@ -320,7 +276,7 @@ fn has_route(address: &SocketAddr) -> bool {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        write!(f, "{}: {}", self.subject, self.cause)?;
         match &self.remedy {
             Some(remedy) => write!(f, "; {remedy}"),
             None => Ok(()),
@@ -329,12 +285,6 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
-
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        Failure::unreachable(error)
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use echo_core::Zoned;
 pub use echo_core::{Address, cause};
 pub use error::{ConnectError, ErrorKind};
 use patience::Patience;
-pub use patience::TICK;
+pub use patience::{TICK, pause};
 use rustix::event::{PollFd, Timespec, poll};
 pub use settings::{Color, Connect, Family, LocalAddress};
 use socket2::Socket;
@@ -61,6 +61,7 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
         if !patience.again(interrupt) {
             return Err(match interrupt.why() {
                 Some(why) => error.advise(why.to_string()),
+                None if config.wait.0.is_zero() => error,
                 None => error.waited(config.wait),
             });
         }

@@ -11,29 +11,7 @@ use socket2::SockAddr;
 use super::Watched;
 use crate::narrator::Narrator;
 
-/// Begins to connect a socket. From here on it does not block.
-pub(super) fn connect<'a>(
-    opening: Opening<'a, Narrator>,
-    narrator: &'a Narrator,
-    peer: SockAddr,
-) -> io::Result<Pending<'a>> {
-    opening.socket().set_nonblocking(true)?;
-    let mut pending = Pending {
-        begun: narrator.begin(),
-        narrator,
-        opening,
-        peer,
-        is_connected: false,
-    };
-    match pending.connect() {
-        Err(error) => pending
-            .end(Err(error))
-            .map(|_| unreachable!("it has failed")),
-        Ok(()) => Ok(pending),
-    }
-}
-
-/// A socket that is being connected.
+/// A socket that is being connected. It does not block.
 pub(super) struct Pending<'a> {
     opening: Opening<'a, Narrator>,
     narrator: &'a Narrator,
@@ -42,7 +20,29 @@ pub(super) struct Pending<'a> {
     is_connected: bool,
 }
 
-impl Pending<'_> {
+impl<'a> Pending<'a> {
+    /// Begins to connect it.
+    pub(super) fn new(
+        opening: Opening<'a, Narrator>,
+        narrator: &'a Narrator,
+        peer: SockAddr,
+    ) -> io::Result<Self> {
+        opening.socket().set_nonblocking(true)?;
+        let mut pending = Pending {
+            begun: narrator.begin(),
+            narrator,
+            opening,
+            peer,
+            is_connected: false,
+        };
+        match pending.connect() {
+            Err(error) => pending
+                .end(Err(error))
+                .map(|_| unreachable!("it has failed")),
+            Ok(()) => Ok(pending),
+        }
+    }
+
     fn connect(&mut self) -> io::Result<()> {
         let under_way = match self.peer.is_unix() {
             // The listener's queue is full: nobody will tell when it has room.

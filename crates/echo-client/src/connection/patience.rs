@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::units::Timespan;
 
-use super::ConnectError;
+use super::{ConnectError, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::thread;
 
@@ -14,33 +14,35 @@ use crate::thread;
 #[derive(Debug)]
 pub struct Patience {
     deadline: Instant,
-    pause: Duration,
+    pauses: u32,
 }
 
 impl Patience {
-    // A server on this machine is seen 10 ms after it is up; an absent one costs two attempts a
-    // second.
-    const FIRST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_millis(500);
-
     /// Patience for `wait` from now on.
     pub fn new(wait: Timespan) -> Self {
         let now = Instant::now();
         Patience {
             deadline: now.checked_add(wait.0).unwrap_or(now + FOREVER),
-            pause: Self::FIRST,
+            pauses: 0,
         }
     }
 
     /// Pauses, and says whether to try again.
     pub fn again(&mut self, interrupt: &Interrupt) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || interrupt.wait(self.pause.min(left)) {
+        if left.is_zero() || interrupt.wait(pause(self.pauses).min(left)) {
             return false;
         }
-        self.pause = Self::LONGEST.min(self.pause * 2);
+        self.pauses += 1;
         true
     }
+}
+
+/// The pause that follows so many pauses between attempts. A server on this machine is seen 10 ms
+/// after it is up; an absent one costs two attempts a second.
+pub fn pause(number: u32) -> Duration {
+    const LONGEST: Duration = Duration::from_millis(500);
+    LONGEST.min(Duration::from_millis(10 << number.min(6)))
 }
 
 /// A century: `Instant` cannot hold every span that a person can type.
@@ -66,7 +68,7 @@ pub(super) fn within<T: Send + 'static>(
         match receiver.recv_timeout(left.min(TICK)) {
             Ok(result) => return Ok(result),
             Err(RecvTimeoutError::Timeout) if let Some(why) = interrupt.why() => {
-                return Err(ConnectError::interrupted(subject, why));
+                return Err(ConnectError::new(ErrorKind::Interrupted, subject, why));
             }
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
             Err(_) => {

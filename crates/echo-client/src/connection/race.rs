@@ -8,7 +8,7 @@ use echo_core::Address;
 use echo_core::units::Timespan;
 
 use super::attempt::{Ask, Attempt, open};
-use super::{Connect, ConnectError, Connection, TICK};
+use super::{Connect, ConnectError, Connection, ErrorKind, TICK};
 use crate::interrupt::Interrupt;
 use crate::output;
 
@@ -91,7 +91,7 @@ pub(super) fn race(
         {
             give_up(attempts, "stopped");
             let subject = format!("cannot connect to {}", config.target);
-            return Err(ConnectError::interrupted(subject, why));
+            return Err(ConnectError::new(ErrorKind::Interrupted, subject, why));
         }
         if start.elapsed() >= limit {
             let text = format!("no answer within {}", Timespan(limit));

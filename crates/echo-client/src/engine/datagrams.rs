@@ -55,7 +55,7 @@ impl Datagrams {
         match self.recognise(n, ledger, context) {
             Reply::Whole(number) => {
                 let entry = ledger.reply(number, at);
-                context.enter(entry, at, n, None);
+                context.enter(entry, 1, at, n, None);
                 while let Some(lost) = ledger.forget() {
                     context.recorder.lost(lost);
                 }
@@ -69,7 +69,7 @@ impl Datagrams {
                 let told = format!("a reply has {n} bytes, and {} were sent", self.size);
                 context.wrong(Class::Truncated, at, n, told);
             }
-            Reply::Foreign => context.enter(Entry::stray(Class::Foreign), at, n, None),
+            Reply::Foreign => context.enter(Entry::stray(Class::Foreign), 1, at, n, None),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::recorder::Recorder;
 use super::sink::{Event, Sink, What};
 use super::socket::Socket;
-use crate::connection::{Address, Connection, ErrorKind, cause};
+use crate::connection::{Address, Connection, ErrorKind, cause, pause};
 use crate::report::Fault;
 
 /// How requests go out and replies come in over one kind of socket.
@@ -80,10 +80,6 @@ pub enum State {
     /// It has been given up.
     Dead,
 }
-
-/// A second attempt follows at once; then pauses double from the first to the last of these.
-const FIRST_PAUSE_NS: u64 = 10_000_000;
-const LONGEST_PAUSE_NS: u64 = 500_000_000;
 
 impl Flow {
     /// A connection to `remote` that is yet to be made.
@@ -197,12 +193,8 @@ impl Flow {
             _ => answered == 0 || failing >= limit,
         };
         if !context.plan.patience.is_some_and(is_given_up) {
-            let pause = match self.failures {
-                1 => 0,
-                n => FIRST_PAUSE_NS
-                    .saturating_mul(1 << (n - 2).min(16))
-                    .min(LONGEST_PAUSE_NS),
-            };
+            // A second attempt follows at once.
+            let pause = self.failures.checked_sub(2).map_or(0, |n| nanos(pause(n)));
             self.state = State::Closed(now + pause);
             return;
         }
@@ -254,14 +246,10 @@ impl Clock {
 }
 
 impl Context<'_> {
-    /// Enters a reply of `bytes` bytes that came at `at`.
-    pub fn enter(&mut self, entry: Entry, at: u64, bytes: usize, detail: Option<String>) {
-        self.enter_together(entry, 1, at, bytes, detail);
-    }
-
-    /// Enters the replies to `count` requests in turn, which were due and left together.
+    /// Enters the replies of `bytes` bytes each that came at `at` to `count` requests in turn, which
+    /// were due and left together.
     #[inline]
-    pub fn enter_together(
+    pub fn enter(
         &mut self,
         entry: Entry,
         count: u64,
@@ -288,7 +276,7 @@ impl Context<'_> {
     /// Enters a stray that is wrong, as `told` says of the first.
     pub fn wrong(&mut self, class: Class, at: u64, bytes: usize, told: impl fmt::Display) {
         self.mismatch(told);
-        self.enter(Entry::stray(class), at, bytes, None);
+        self.enter(Entry::stray(class), 1, at, bytes, None);
     }
 
     /// Remembers the first wrong reply.

@@ -2,6 +2,7 @@
 //! which they leave, across all the sockets that the connection has had.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -42,22 +43,16 @@ pub enum Class {
 }
 
 impl Class {
-    /// Its name in text and in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Class::Ok => "ok",
-            Class::Late => "late",
-            Class::Reordered => "reordered",
-            Class::Duplicate => "duplicate",
-            Class::Corrupt => "corrupt",
-            Class::Truncated => "truncated",
-            Class::Foreign => "foreign",
-        }
-    }
-
     /// Whether it is the one reply that a request is owed.
     pub const fn is_right(self) -> bool {
         matches!(self, Class::Ok | Class::Late | Class::Reordered)
+    }
+}
+
+/// Its name in text and in JSON.
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 

@@ -45,81 +45,69 @@ impl Stream {
         let Wire {
             ledger, context, ..
         } = wire;
-        let at = context.clock.now();
+        let now = context.clock.now();
         let owed = (ledger.unanswered() * self.wire_len).saturating_sub(self.received);
         let due = n.min(owed);
-        let verify = context.plan.verify;
-        if self.wrong.is_some() || (verify && !self.is_right(0, due, ledger, context)) {
-            self.take_each(due, at, ledger, context);
-        } else {
-            let total = self.received + due;
-            self.complete(total / self.wire_len, at, ledger, context);
-            self.received = total % self.wire_len;
+        let mut at = 0;
+        while at < due {
+            let Some(detail) = self.wrong.take() else {
+                let right = self.right(at, due - at, ledger, context);
+                (at, self.received) = (at + right, self.received + right);
+                self.complete(self.received / self.wire_len, now, ledger, context);
+                self.received %= self.wire_len;
+                if at < due {
+                    let (expected, got) = (context.scratch[right], context.buffer[at]);
+                    self.differs(expected, got, ledger, context);
+                }
+                continue;
+            };
+            // The rest of a message that is known to be wrong tells nothing more.
+            let rest = (self.wire_len - self.received).min(due - at);
+            (at, self.received) = (at + rest, self.received + rest);
+            if self.received < self.wire_len {
+                self.wrong = Some(detail);
+            } else {
+                self.received = 0;
+                self.fail(detail, now, ledger, context);
+            }
         }
         if n > due {
             let text = format!("{} bytes came back that nobody sent", n - due);
             ledger.miss();
             context.mismatch(&text);
             let foreign = Entry::stray(Class::Foreign);
-            context.enter(foreign, at, n - due, Some(text));
+            context.enter(foreign, 1, now, n - due, Some(text));
             let text = "the stream is out of step";
             return Err(Fault::new(ErrorKind::Mismatch, text));
         }
         Ok(())
     }
 
-    /// Takes `n` bytes of which some are wrong, message by message.
-    fn take_each(&mut self, n: usize, now: u64, ledger: &mut Ledger, context: &mut Context<'_>) {
-        let mut at = 0;
-        while at < n {
-            let part = (self.wire_len - self.received).min(n - at);
-            if context.plan.verify && !self.is_right(at, part, ledger, context) {
-                let difference = self.difference(at, part, ledger, context);
-                self.wrong = self.wrong.take().or(difference);
-            }
-            at += part;
-            self.received += part;
-            if self.received < self.wire_len {
-                return;
-            }
-            self.received = 0;
-            match self.wrong.take() {
-                None => self.complete(1, now, ledger, context),
-                Some(detail) => self.fail(detail, now, ledger, context),
-            }
+    /// How many of the `len` bytes from `at` on in the buffer are what is awaited next. What that
+    /// is stands in the scratch then.
+    fn right(&self, at: usize, len: usize, ledger: &Ledger, context: &mut Context<'_>) -> usize {
+        if !context.plan.verify {
+            return len;
+        }
+        let (expected, got) = (&mut context.scratch[..len], &context.buffer[at..at + len]);
+        self.message
+            .fill_stream(ledger.oldest(), self.received, expected);
+        match *expected == *got {
+            true => len,
+            false => expected.iter().zip(got).take_while(|(a, b)| a == b).count(),
         }
     }
 
-    /// Whether `len` bytes from `at` on in the buffer are what is awaited next. What that is
-    /// stands in the scratch then.
-    fn is_right(&self, at: usize, len: usize, ledger: &Ledger, context: &mut Context<'_>) -> bool {
-        let expected = &mut context.scratch[..len];
-        self.message
-            .fill_stream(ledger.oldest(), self.received, expected);
-        *expected == context.buffer[at..at + len]
-    }
-
-    /// Says which byte is the first wrong one.
-    fn difference(
-        &self,
-        at: usize,
-        len: usize,
-        ledger: &Ledger,
-        context: &mut Context<'_>,
-    ) -> Option<String> {
-        let expected = &context.scratch[..len];
-        let got = &context.buffer[at..at + len];
-        let mut pairs = expected.iter().zip(got).enumerate();
-        let (index, (&expected, &got)) = pairs.find(|(_, (a, b))| a != b)?;
+    /// Says which byte of the oldest echo is the first wrong one.
+    fn differs(&mut self, expected: u8, got: u8, ledger: &Ledger, context: &mut Context<'_>) {
         // People count echoes from 1, and offsets from 0.
-        let (number, offset) = (ledger.oldest(), self.received + index);
+        let (number, offset) = (ledger.oldest(), self.received);
         context.mismatch(format_args!(
             "byte {offset} of echo {number} of a connection is 0x{got:02x}, and \
              0x{expected:02x} was sent"
         ));
-        Some(format!(
-            "offset {offset}: expected 0x{expected:02x}, got 0x{got:02x}"
-        ))
+        let detail = format!("offset {offset}: expected 0x{expected:02x}, got 0x{got:02x}");
+        self.wrong = Some(detail);
     }
 
     /// The oldest requests have been answered, `count` of them.
@@ -128,7 +116,7 @@ impl Stream {
         while left > 0
             && let Some((entry, part)) = ledger.reply_next(left, at)
         {
-            context.enter_together(entry, part, at, self.wire_len, None);
+            context.enter(entry, part, at, self.wire_len, None);
             left -= part;
         }
     }
@@ -140,7 +128,7 @@ impl Stream {
                 answers: Some((number, request)),
                 ..Entry::stray(Class::Corrupt)
             };
-            context.enter(entry, at, self.wire_len, Some(detail));
+            context.enter(entry, 1, at, self.wire_len, Some(detail));
             context.recorder.lost(request);
         }
     }
@@ -204,7 +192,7 @@ impl Transport for Stream {
             ledger.miss();
             let detail = format!("{bytes} of {whole} bytes came back");
             let at = context.clock.now();
-            context.enter(Entry::stray(Class::Truncated), at, bytes, Some(detail));
+            context.enter(Entry::stray(Class::Truncated), 1, at, bytes, Some(detail));
         }
     }
 }

@@ -193,8 +193,8 @@ impl Writer {
                 let is_well = *class == Class::Ok;
                 match detail {
                     _ if is_well => {}
-                    None => text += &format!(" ({})", class.name()),
-                    Some(detail) => text += &format!(" ({}: {detail})", class.name()),
+                    None => text += &format!(" ({class})"),
+                    Some(detail) => text += &format!(" ({class}: {detail})"),
                 }
                 self.line(time_unix_ns, &text, is_well)
             }

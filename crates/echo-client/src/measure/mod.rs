@@ -21,6 +21,20 @@ pub use watch::Watch;
 /// The most that fits into a datagram over IPv4.
 pub const MAX_DATAGRAM: u64 = 65_507;
 
+/// Refuses what contradicts itself in every mode that measures: `both` forms of JSON, or a
+/// `new_connection` for each request where there are none.
+pub fn check(connect: &Connect, both: bool, new_connection: bool) -> Result<(), String> {
+    if both {
+        return Err("--json contradicts --jsonl; leave one of them out".to_owned());
+    }
+    match new_connection && connect.is_udp() {
+        true => {
+            Err("--new-connection has nothing to connect over UDP; leave one of them out".into())
+        }
+        false => Ok(()),
+    }
+}
+
 /// Refuses a size that cannot be sent, such as that of a datagram below `least`.
 pub fn check_size(connect: &Connect, size: Size, least: u64) -> Result<(), String> {
     if connect.is_udp() {

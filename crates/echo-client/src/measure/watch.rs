@@ -16,7 +16,7 @@ pub struct Watch(Mutex<State>);
 struct State {
     /// Which of several runs it is.
     what: String,
-    progress: Option<Progress>,
+    progress: Progress,
 }
 
 impl Watch {
@@ -24,7 +24,7 @@ impl Watch {
     pub fn new(progress: bool) -> Self {
         Watch(Mutex::new(State {
             what: String::new(),
-            progress: progress.then(Progress::new),
+            progress: Progress::new(progress),
         }))
     }
 
@@ -35,7 +35,7 @@ impl Watch {
 
     /// Wipes the line.
     pub fn clear(&self) {
-        self.state().progress.as_mut().map(Progress::clear);
+        self.state().progress.clear();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -45,18 +45,16 @@ impl Watch {
 
 impl Sink for Watch {
     fn so_far(&self, so_far: SoFar<'_>, is_asked: bool) {
+        let State { what, progress } = &mut *self.state();
         if is_asked {
-            self.clear();
-            let (what, counts) = (self.state().what.clone(), so_far.total.counts);
+            progress.clear();
+            let counts = so_far.total.counts;
             output::note(format_args!(
                 "{what}{} sent, {} received, {} lost; {so_far}",
                 counts.sent, counts.received, counts.lost
             ));
         } else {
-            let State { what, progress } = &mut *self.state();
-            if let Some(progress) = progress {
-                progress.show(format_args!("{what}{so_far}"));
-            }
+            progress.show(format_args!("{what}{so_far}"));
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Settings, defaults, whole};
 use crate::connection::Connect;
-use crate::measure::{MAX_DATAGRAM, check_size};
+use crate::measure::{MAX_DATAGRAM, check, check_size};
 use crate::report::Thresholds;
 
 /// A stream could carry more than a datagram, but then one request and its echo no longer fit the
@@ -81,17 +81,14 @@ impl Ping {
     /// Refuses what cannot be sent.
     pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
         let size = self.size;
-        let fault = if let Err(fault) = check_size(connect, size, 0) {
-            fault
-        } else if size.0 > MAX_SIZE {
-            format!("--size {size}: ping sends {MAX_SIZE} bytes at most; for more there is bench")
-        } else if self.json && self.jsonl {
-            "--json contradicts --jsonl; leave one of them out".to_owned()
-        } else if self.new_connection && connect.is_udp() {
-            "--new-connection has nothing to connect over UDP; leave one of them out".to_owned()
-        } else {
-            return Ok(());
-        };
-        Err(Failure::usage(anyhow!(fault)))
+        let mut found = check_size(connect, size, 0);
+        if found.is_ok() && size.0 > MAX_SIZE {
+            found = Err(format!(
+                "--size {size}: ping sends {MAX_SIZE} bytes at most; for more there is bench"
+            ));
+        }
+        found
+            .and_then(|()| check(connect, self.json && self.jsonl, self.new_connection))
+            .map_err(|fault| Failure::usage(anyhow!(fault)))
     }
 }

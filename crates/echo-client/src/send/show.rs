@@ -60,7 +60,7 @@ impl Show {
         Show {
             raw: config.raw,
             is_silent: config.json,
-            progress: Progress::new(),
+            progress: Progress::new(true),
             is_slow: false,
             start: Instant::now(),
             // Where the bytes themselves fill the terminal, nothing is to be seen between them.
