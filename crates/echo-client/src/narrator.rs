@@ -1,6 +1,5 @@
 //! Tells each socket call, for `--explain`, once it has ended.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -40,31 +39,18 @@ impl Narrator {
 }
 
 impl Audience for Narrator {
-    type Begun = SystemTime;
+    fn listens(&self) -> bool {
+        self.0.is_some()
+    }
 
-    /// A call begins now. One that waits for the other side is taken to begin when that has come:
-    /// what it waited for came before.
-    fn begin(&self) -> SystemTime {
+    fn now(&self) -> SystemTime {
         SystemTime::now()
     }
 
-    /// One that only found nothing to do is not told.
-    fn ended<T: Copy + Default>(
-        &self,
-        begun: SystemTime,
-        socket: i32,
-        outcome: &io::Result<T>,
-        call: impl FnOnce(T) -> Call,
-    ) {
-        use io::ErrorKind::{Interrupted, WouldBlock};
+    fn hear(&self, time: SystemTime, socket: i32, call: Call, error: Option<Trouble>) {
         let Some(state) = &self.0 else { return };
-        let (value, error) = match outcome {
-            Ok(value) => (*value, None),
-            Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => return,
-            Err(error) => (T::default(), Some(Trouble::of(error))),
-        };
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let step = state.witness.step(begun, socket, call(value), error);
+        let step = state.witness.step(time, socket, call, error);
         output::note(match state.explain {
             // A step has no map whose keys are not text, which is all that JSON cannot hold.
             Explain::Json => serde_json::to_string(&step).unwrap_or_default(),

@@ -3,6 +3,7 @@
 //! A program tells its calls to a [`Witness`], which makes [`Step`]s of them; a [`Story`] puts
 //! steps into words. Steps can travel in between, as JSON.
 
+mod audience;
 pub mod netstat;
 mod opening;
 mod story;
@@ -18,7 +19,8 @@ use std::str::FromStr;
 use echo_core::address::End;
 use serde::{Deserialize, Serialize};
 
-pub use opening::{Audience, Opening, end};
+pub use audience::{Audience, Begun};
+pub use opening::{Opening, end};
 pub use story::Story;
 pub use telling::Telling;
 pub use text::{Lang, Texts, wrap};

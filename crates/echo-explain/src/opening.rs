@@ -9,25 +9,7 @@ use std::path::PathBuf;
 use echo_core::address::End;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{Call, Family, SocketKind};
-
-/// Whom calls are told to.
-pub trait Audience {
-    /// A call that has begun.
-    type Begun;
-
-    /// A call begins now.
-    fn begin(&self) -> Self::Begun;
-
-    /// It was made on `socket`, and `call` gets what it returned.
-    fn ended<T: Copy + Default>(
-        &self,
-        begun: Self::Begun,
-        socket: i32,
-        outcome: &io::Result<T>,
-        call: impl FnOnce(T) -> Call,
-    );
-}
+use crate::{Audience, Begun, Call, Family, SocketKind};
 
 /// A new socket. Unless it gets where it should, it is closed again.
 pub struct Opening<'a, A: Audience> {
@@ -116,7 +98,7 @@ impl<'a, A: Audience> Opening<'a, A> {
         self.socket.take().expect("it is here until it is ready")
     }
 
-    fn ended(&self, begun: A::Begun, outcome: &io::Result<()>, call: impl FnOnce() -> Call) {
+    fn ended(&self, begun: Begun, outcome: &io::Result<()>, call: impl FnOnce() -> Call) {
         let socket = self.socket().as_raw_fd();
         self.audience.ended(begun, socket, outcome, |()| call());
     }
@@ -131,10 +113,7 @@ impl<'a, A: Audience> Opening<'a, A> {
 impl<A: Audience> Drop for Opening<'_, A> {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.take() {
-            let (begun, number) = (self.audience.begin(), socket.as_raw_fd());
-            drop(socket);
-            self.audience
-                .ended(begun, number, &Ok(()), |()| Call::Close);
+            self.audience.close(socket);
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::SystemTime;
 
-use echo_explain::{Audience, Call, Opening, end};
+use echo_explain::{Audience, Begun, Call, Opening, end};
 use rustix::io::Errno;
 use socket2::SockAddr;
 
@@ -15,7 +14,7 @@ use crate::narrator::Narrator;
 pub(super) struct Pending<'a> {
     opening: Opening<'a, Narrator>,
     narrator: &'a Narrator,
-    begun: SystemTime,
+    begun: Begun,
     peer: SockAddr,
     is_connected: bool,
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use echo_explain::{Audience, Call};
+use echo_explain::{Audience, Begun, Call};
 use socket2::Socket;
 
 use crate::narrator::Narrator;
@@ -55,7 +55,7 @@ impl Watched {
 
     fn ended<T: Copy + Default>(
         &self,
-        begun: <Narrator as Audience>::Begun,
+        begun: Begun,
         outcome: &io::Result<T>,
         call: impl FnOnce(T) -> Call,
     ) {
@@ -99,9 +99,7 @@ impl AsFd for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.take() {
-            let begun = self.narrator.begin();
-            drop(socket);
-            self.ended(begun, &Ok(()), |()| Call::Close);
+            self.narrator.close(socket);
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Events {
     level: Level,
     /// What the queue or the record is told: the one branch on the way of a byte.
     heard: Level,
-    clock: Clock,
+    pub(super) clock: Clock,
     queue: Option<SyncSender<Event>>,
     missed: Arc<AtomicU64>,
     record: Option<Arc<Record>>,
@@ -134,7 +134,7 @@ impl Events {
             return;
         }
         self.put(Event {
-            time: self.now(),
+            time: self.clock.now(),
             kind: kind(),
         });
     }
@@ -142,10 +142,6 @@ impl Events {
     /// The clock by which everything is told.
     pub(crate) fn clock(&self) -> Clock {
         self.clock.clone()
-    }
-
-    pub(super) fn now(&self) -> SystemTime {
-        self.clock.now()
     }
 
     pub(super) fn put(&self, event: Event) {

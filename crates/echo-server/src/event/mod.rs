@@ -22,7 +22,6 @@ use echo_explain::Step;
 use serde::{Serialize, Serializer};
 
 pub use applied::{Applied, Done};
-pub(crate) use calls::Mark;
 pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
 pub use flood::Datagrams;

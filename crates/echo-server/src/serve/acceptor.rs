@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echo_core::cause;
+use echo_explain::Audience;
 use mio::{Registry, Token};
 
 use crate::Listen;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use echo_core::Framing;
 use echo_core::framing::Decoder;
+use echo_explain::Audience;
 use slab::Slab;
 
 use crate::event::stats::Counters;

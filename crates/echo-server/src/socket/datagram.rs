@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use echo_core::address::End;
-use echo_explain::{Call, netstat};
+use echo_explain::{Audience, Begun, Call, netstat};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt;
 
-use crate::event::{Datagrams, Events, Kind, Mark, Origin, unmapped};
+use crate::event::{Datagrams, Events, Kind, Origin, unmapped};
 
 /// The largest datagram, or train of datagrams, that the system hands over at once.
 const BUFFER_LEN: usize = 1 << 16;
@@ -151,7 +151,7 @@ impl DatagramSocket {
             next = run.next;
             let lens = batch.metas[run.first..run.next].iter();
             let received_bytes = lens.map(|meta| meta.len as u64).sum();
-            events.call(Mark::default(), self.socket.as_raw_fd(), || {
+            events.ended(Begun::default(), self.socket.as_raw_fd(), &Ok(()), |()| {
                 Call::ReceiveFrom {
                     peer: End::Inet(run.meta.addr),
                     datagrams: run.count,
@@ -213,7 +213,7 @@ impl DatagramSocket {
         let (stride, peer) = (meta.stride.max(1), unmapped(meta.addr));
         let count = contents.len().div_ceil(stride).max(1) as u64;
         let train = count > 1 && count <= self.state.max_gso_segments() as u64;
-        let mark = events.mark();
+        let (begun, number) = (events.begin(), self.socket.as_raw_fd());
         let mut sent = Sent {
             count,
             bytes: contents.len() as u64,
@@ -223,7 +223,7 @@ impl DatagramSocket {
             for datagram in crate::event::pieces(contents, stride) {
                 if let Err(error) = self.transmit(meta, datagram, None) {
                     let outcome: io::Result<()> = Err(error);
-                    events.outcome(mark, &self.socket, &outcome, |()| {
+                    events.ended(begun, number, &outcome, |()| {
                         self.told(meta, 1, datagram.len() as u64)
                     });
                     sent.error = outcome.err().map(|error| error.kind());
@@ -234,9 +234,7 @@ impl DatagramSocket {
         }
         if sent.count > 0 {
             let Sent { count, bytes, .. } = sent;
-            events.call(mark, self.socket.as_raw_fd(), || {
-                self.told(meta, count, bytes)
-            });
+            events.ended(begun, number, &Ok(()), |()| self.told(meta, count, bytes));
             events.trace(|| {
                 let local = self.asked(meta);
                 Kind::DatagramsSent(Datagrams {

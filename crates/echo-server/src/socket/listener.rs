@@ -6,12 +6,12 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use echo_core::Transport;
-use echo_explain::Call;
+use echo_explain::{Audience, Begun, Call};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use crate::Listen;
-use crate::event::{Address, Events, Mark, PeerAddress};
+use crate::event::{Address, Events, PeerAddress};
 use crate::socket::stream::Stream;
 use crate::socket::unix::SocketFile;
 
@@ -84,7 +84,7 @@ impl StreamListener {
                 (listener.as_raw_fd(), Stream::Unix(stream), peer)
             }
         };
-        events.call(Mark::default(), number, || Call::Accept {
+        events.ended(Begun::default(), number, &Ok(()), |()| Call::Accept {
             accepted: stream.as_raw_fd(),
             local: (&stream.local()).into(),
             peer: peer.into(),
@@ -112,12 +112,13 @@ impl StreamListener {
 
     /// How many connections the system holds ready from now on.
     pub(crate) fn set_backlog(&self, backlog: i32, events: &Events) {
-        let mark = events.mark();
+        let begun = events.begin();
         let socket = match self {
             StreamListener::Tcp(listener) => SockRef::from(listener),
             StreamListener::Unix(_, listener) => SockRef::from(listener),
         };
         let outcome = socket.listen(backlog);
-        events.outcome(mark, &*socket, &outcome, |()| Call::Listen { backlog });
+        let number = socket.as_raw_fd();
+        events.ended(begun, number, &outcome, |()| Call::Listen { backlog });
     }
 }

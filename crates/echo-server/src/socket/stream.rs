@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
 use echo_core::Transport;
-use echo_explain::Call;
+use echo_explain::{Audience, Begun, Call};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use crate::event::{Address, Events, Mark};
+use crate::event::{Address, Events};
 #[cfg(test)]
 use crate::socket::simulated::Socket;
 
@@ -70,22 +70,24 @@ impl Stream {
                 .map(|(n, _)| n)
                 .map_err(io::Error::from),
         };
-        events.outcome(Mark::default(), self, &outcome, |n| Call::Receive {
-            received_bytes: n as u64,
-            room_bytes: room as u64,
+        events.ended(Begun::default(), self.as_raw_fd(), &outcome, |n| {
+            Call::Receive {
+                received_bytes: n as u64,
+                room_bytes: room as u64,
+            }
         });
         outcome
     }
 
     /// Writes what the socket takes at once.
     pub(crate) fn write(&mut self, bytes: &[u8], events: &Events) -> io::Result<usize> {
-        let mark = events.mark();
+        let begun = events.begin();
         let outcome = match self {
             #[cfg(test)]
             Stream::Simulated(socket) => socket.write(bytes),
             _ => send(self.fd(), bytes, SEND).map_err(io::Error::from),
         };
-        events.outcome(mark, self, &outcome, |n| Call::Send {
+        events.ended(begun, self.as_raw_fd(), &outcome, |n| Call::Send {
             sent_bytes: n as u64,
             offered_bytes: bytes.len() as u64,
         });
@@ -123,14 +125,15 @@ impl Stream {
     }
 
     pub(crate) fn finish_sending(&self, events: &Events) -> io::Result<()> {
-        let mark = events.mark();
+        let begun = events.begin();
         let outcome = match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(test)]
             Stream::Simulated(socket) => socket.finish(),
         };
-        events.outcome(mark, self, &outcome, |()| Call::Shutdown { both: false });
+        let call = |()| Call::Shutdown { both: false };
+        events.ended(begun, self.as_raw_fd(), &outcome, call);
         outcome
     }
 
