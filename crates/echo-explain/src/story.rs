@@ -1,10 +1,10 @@
 //! Steps in words: what one process did with its sockets, told to someone who sees it first.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 
-use super::telling::{Telling, paragraph, python, system};
-use super::text::{Lang, Texts};
+use super::telling::{Forms, Telling, paragraph, values};
+use super::text::{Lang, Texts, Values};
 use echo_core::Zoned;
 use echo_core::address::End;
 
@@ -14,8 +14,10 @@ use super::{Call, Family, SocketKind, Step, Trouble};
 #[derive(Debug)]
 pub struct Story {
     texts: Texts,
+    forms: Forms,
     sockets: HashMap<i32, Socket>,
-    told: BTreeSet<&'static str>,
+    /// The texts that were told at length.
+    told: BTreeSet<String>,
     count: usize,
 }
 
@@ -55,6 +57,7 @@ impl Story {
     pub fn new(lang: Lang) -> Self {
         Story {
             texts: Texts::of(lang),
+            forms: Forms::new(),
             sockets: HashMap::new(),
             told: BTreeSet::new(),
             count: 0,
@@ -76,6 +79,16 @@ impl Story {
         paragraph(&self.text(key, values))
     }
 
+    /// The text of `key`, with each `{name}` replaced by its value.
+    pub fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
+        self.texts.text(key, values)
+    }
+
+    /// A number of datagrams.
+    pub fn datagrams(&self, count: u64) -> String {
+        self.texts.count(count, "datagram", "datagrams")
+    }
+
     /// Tells the next step.
     pub fn tell(&mut self, step: &Step) -> Telling {
         self.count += 1;
@@ -84,23 +97,28 @@ impl Story {
             _ => self.sockets.get(&step.socket).cloned(),
         };
         let mut socket = known.unwrap_or_else(|| Socket::new(&step.call));
-        let mut python = python(socket.name, socket.kind, &step.call);
-        if let Some(trouble) = &step.error {
-            // What it would have returned is not there.
-            let call = python.split("  # ").next().unwrap_or_default();
-            python = format!("{call}  # raises {}", trouble.kind.exception());
-        }
-        let mut text = match &step.error {
-            None => self.meaning(step, &mut socket),
+        let keys = match &step.error {
+            None => self.meaning(&step.call, &socket),
             Some(trouble) => self.failure(&step.call, trouble, &socket),
         };
-        // The last thing that is known of it.
-        socket.broken |= step.error.is_some();
-        match &step.call {
-            Call::Close => drop(self.sockets.remove(&step.socket)),
-            _ => drop(self.sockets.insert(step.socket, socket)),
+        match step.error {
+            None => socket.note(&step.call),
+            Some(_) => socket.broken = true,
         }
-        text.truncate(text.trim_end().len());
+        let values = self.values(step, &socket);
+        let (python, system) = self.forms.of(step, &values, !socket.is_stream());
+        let texts = keys.iter().map(|key| self.texts.filled(key, &values));
+        let text = texts.collect::<Vec<_>>().join(" ");
+        match &step.call {
+            // The last thing that is known of it.
+            Call::Close => drop(self.sockets.remove(&step.socket)),
+            call => {
+                let accepted = socket.accepted(call);
+                self.sockets
+                    .extend(accepted.filter(|_| step.error.is_none()));
+                self.sockets.insert(step.socket, socket);
+            }
+        }
         let listed = step.listed.as_ref().map(|row| {
             let key = if row.is_empty() { "unlisted" } else { "listed" };
             (self.text(key, &[]), row.clone())
@@ -108,260 +126,179 @@ impl Story {
         Telling {
             number: self.count,
             python,
-            system: system(step),
+            system,
             text,
             listed,
         }
     }
 
-    /// What went wrong; why, the first time.
-    fn failure(&mut self, call: &Call, trouble: &Trouble, socket: &Socket) -> String {
-        let mut text = self.text("failed", &[("error", &trouble.words)]);
-        let key = trouble.kind.key(call, socket.family, socket.kind);
-        if let Some(key) = key.filter(|key| self.told.insert(key)) {
-            let address = match call {
-                Call::Bind { asked, .. } => Some(asked),
-                Call::Connect { peer, .. } => Some(peer),
-                _ => socket.peer.as_ref(),
-            };
-            let address = address.map_or_else(String::new, End::to_string);
-            let why = self.text(key, &[("address", &address)]);
-            let _ = write!(text, " {why}");
+    /// The texts of what went wrong, and the first time of why.
+    fn failure(&mut self, call: &Call, trouble: &Trouble, socket: &Socket) -> Vec<String> {
+        let (kind, carrier) = (trouble.kind, socket.carrier());
+        let on = match call {
+            Call::Bind { .. } => "-bind",
+            Call::Connect { .. } => "-connect",
+            _ => "",
+        };
+        // The most particular one that there is.
+        let reasons = [
+            format!("{kind}-{carrier}"),
+            format!("{kind}{on}"),
+            kind.to_string(),
+        ];
+        let reason = reasons.into_iter().find(|key| self.texts.has(key));
+        let reason = reason.filter(|key| self.told.insert(key.clone()));
+        ["failed".to_owned()].into_iter().chain(reason).collect()
+    }
+
+    /// From the second time on in short.
+    fn once(&mut self, key: &'static str, again: &'static str) -> &'static str {
+        match self.told.insert(key.to_owned()) {
+            true => key,
+            false => again,
         }
-        text
     }
 
-    /// The text of `key`, with each `{name}` replaced by its value.
-    pub fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
-        self.texts.text(key, values)
-    }
-
-    /// As [`Story::text`], and from the second time on in short.
-    fn once(&mut self, key: &'static str, again: &str, values: &[(&str, &dyn Display)]) -> String {
-        let key = if self.told.insert(key) { key } else { again };
-        self.text(key, values)
-    }
-
-    fn bytes(&self, count: u64) -> String {
-        self.texts.count(count, "byte", "bytes")
-    }
-
-    /// A number of datagrams.
-    pub fn datagrams(&self, count: u64) -> String {
-        self.texts.count(count, "datagram", "datagrams")
-    }
-
-    fn meaning(&mut self, step: &Step, socket: &mut Socket) -> String {
-        let number = step.socket;
-        match &step.call {
-            Call::Socket { family, kind } => self.socket(number, *family, *kind),
-            Call::Bind { asked, local } => {
-                (socket.role, socket.local) = (Role::Bound, Some(local.clone()));
-                self.bind(socket.kind, asked, local)
+    /// The texts of what a call means, on a socket as it was before.
+    fn meaning(&mut self, call: &Call, socket: &Socket) -> Vec<String> {
+        let is_unix = socket.family == Family::Unix;
+        let mut more = Vec::new();
+        let key = match call {
+            Call::Socket { .. } => return vec![format!("socket-{}", socket.carrier())],
+            Call::Bind { .. } if is_unix => "bind-unix",
+            Call::Bind { asked, .. } => {
+                let is_chosen = asked.socket().is_some_and(|asked| asked.port() == 0);
+                more.extend(is_chosen.then_some("bind-chosen"));
+                more.extend((!socket.is_stream()).then_some("bind-udp"));
+                "bind"
             }
-            Call::Listen { backlog } => {
-                socket.role = Role::Listening;
-                self.text("listen", &[("backlog", backlog)])
-            }
-            Call::Accept {
-                accepted,
-                local,
-                peer,
-            } => self.accept(number, socket, *accepted, local, peer),
-            Call::Connect { local, peer } => {
-                let bound = socket.role == Role::Bound;
-                socket.join(Role::Connected, local, peer);
-                self.connect(socket, local, peer, bound)
-            }
+            Call::Listen { .. } => "listen",
+            Call::Accept { .. } if is_unix => "accept-unix",
+            Call::Accept { .. } => self.once("accept", "accept-again"),
+            Call::Connect { .. } => match socket.carrier() {
+                "unix" => "connect-unix",
+                "udp" => "connect-udp",
+                _ if socket.role == Role::Bound => "connect-bound",
+                _ => "connect",
+            },
+            Call::Send { .. } if !socket.is_stream() => "send-datagram",
             Call::Send {
                 sent_bytes,
                 offered_bytes,
-            } => self.send(socket, *sent_bytes, *offered_bytes),
+            } => match sent_bytes < offered_bytes {
+                true => "send-part",
+                false => self.once("send", "send-again"),
+            },
+            Call::Receive { .. } if !socket.is_stream() => "receive-datagram",
+            Call::Receive {
+                received_bytes: 0, ..
+            } => match (is_unix, socket.finished.contains(&Side::This)) {
+                (true, true) => "receive-end-both-unix",
+                (true, false) => "receive-end-unix",
+                (false, true) => "receive-end-both",
+                (false, false) => "receive-end",
+            },
             Call::Receive {
                 received_bytes,
                 room_bytes,
-            } => self.receive(socket, *received_bytes, *room_bytes),
-            Call::SendTo { .. } => self.once("send-to", "send-to-again", &[]),
+            } => {
+                // Whoever connected knows what should come back.
+                if socket.role == Role::Connected && socket.sent > 0 {
+                    more.push(match socket.received + received_bytes < socket.sent {
+                        true => "receive-partly-back",
+                        false => "receive-all-back",
+                    });
+                }
+                more.extend(self.told.insert("stream".to_owned()).then_some("stream"));
+                match received_bytes < room_bytes {
+                    true => self.once("receive", "receive-again"),
+                    false => self.once("receive-full", "receive-full-again"),
+                }
+            }
+            Call::SendTo { .. } => self.once("send-to", "send-to-again"),
+            Call::ReceiveFrom { datagrams: 2.., .. } => "receive-from-many",
+            Call::ReceiveFrom { .. } => self.once("receive-from", "receive-from-again"),
+            Call::Shutdown { both: true } => "shutdown-both",
+            Call::Shutdown { .. } if is_unix => "shutdown-unix",
+            Call::Shutdown { .. } if socket.finished.is_empty() => "shutdown-first",
+            Call::Shutdown { .. } => "shutdown-second",
+            Call::Close => match (socket.role, &socket.finished[..]) {
+                _ if !socket.is_stream() => "close-udp",
+                (Role::Listening, _) => "close-listener",
+                (Role::Fresh | Role::Bound, _) => "close-plain",
+                _ if socket.broken || is_unix => "close-plain",
+                (_, [Side::Other, ..]) => "close-second",
+                (_, [Side::This, ..]) if socket.finished.contains(&Side::Other) => "close-first",
+                _ => "close-early",
+            },
+        };
+        [key].into_iter().chain(more).map(str::to_owned).collect()
+    }
+
+    /// The values of all texts that a step may be told with.
+    fn values(&self, step: &Step, socket: &Socket) -> Values {
+        let mut values = values(step);
+        let mut add = |name: &str, value: String| drop(values.insert(name.to_owned(), value));
+        let bytes = |count: u64| self.texts.count(count, "byte", "bytes");
+        let shown = |end: Option<&End>| end.map_or_else(String::new, End::to_string);
+        let mut address = socket.peer.as_ref();
+        match &step.call {
+            Call::Socket { family, .. } => add("ip", family.ip().to_owned()),
+            Call::Bind { asked, .. } => address = Some(asked),
+            Call::Connect { peer, .. } => address = Some(peer),
+            Call::Send {
+                sent_bytes,
+                offered_bytes,
+            } => {
+                add("bytes", bytes(*sent_bytes));
+                add("total", bytes(socket.sent));
+                add("offered", bytes(*offered_bytes));
+            }
+            Call::Receive {
+                received_bytes,
+                room_bytes,
+            } => {
+                add("bytes", bytes(*received_bytes));
+                add("total", bytes(socket.received));
+                add("room", bytes(*room_bytes));
+                add("sent", bytes(socket.sent));
+                let which = if socket.family == Family::Unix {
+                    "unix"
+                } else {
+                    "tcp"
+                };
+                add("which", self.text(&format!("stream-{which}"), &[]));
+            }
             Call::ReceiveFrom {
-                peer,
                 datagrams,
                 received_bytes,
+                ..
             } => {
-                let bytes = self.bytes(*received_bytes);
-                if *datagrams > 1 {
-                    let datagrams = self.datagrams(*datagrams);
-                    let values: &[(_, &dyn Display)] =
-                        &[("datagrams", &datagrams), ("bytes", &bytes), ("peer", peer)];
-                    return self.text("receive-from-many", values);
-                }
-                let values: &[(_, &dyn Display)] = &[("bytes", &bytes), ("peer", peer)];
-                self.once("receive-from", "receive-from-again", values)
+                add("bytes", bytes(*received_bytes));
+                add("datagrams", self.datagrams(*datagrams));
             }
-            Call::Shutdown { both } => {
-                let key = match (both, socket.family, socket.finished.is_empty()) {
-                    (true, ..) => "shutdown-both",
-                    (_, Family::Unix, _) => "shutdown-unix",
-                    (_, _, true) => "shutdown-first",
-                    (_, _, false) => "shutdown-second",
-                };
-                socket.finished.push(Side::This);
-                self.text(key, &[])
+            Call::Close => {
+                add("local", shown(socket.local.as_ref()));
+                add("peer", shown(socket.peer.as_ref()));
             }
-            Call::Close => self.close(socket),
+            _ => {}
         }
-    }
-
-    fn socket(&self, number: i32, family: Family, kind: SocketKind) -> String {
-        let (key, ip) = match (family, kind) {
-            (Family::Unix, _) => ("socket-unix", ""),
-            (_, SocketKind::Stream) => ("socket-tcp", family.ip()),
-            (_, SocketKind::Datagram) => ("socket-udp", family.ip()),
-        };
-        self.text(
-            key,
-            &[("family", &family), ("ip", &ip), ("socket", &number)],
-        )
-    }
-
-    fn bind(&self, kind: SocketKind, asked: &End, local: &End) -> String {
-        let End::Inet(address) = local else {
-            return self.text("bind-unix", &[("local", local)]);
-        };
-        let place = match address.ip() {
-            ip if ip.is_loopback() => "where-loopback",
-            ip if ip.is_unspecified() => "where-any",
-            _ => "where-one",
-        };
-        let (ip, port) = (Zoned(*address).ip(), address.port());
-        let place = self.text(place, &[]);
-        let mut text = self.text("bind", &[("ip", &ip), ("port", &port), ("where", &place)]);
-        let mut add = |key, values: &[(&str, &dyn Display)]| {
-            text.push(' ');
-            text.push_str(&self.text(key, values));
-        };
-        if asked.socket().is_some_and(|asked| asked.port() == 0) {
-            add("bind-chosen", &[("port", &port)]);
+        add("address", shown(address));
+        if let Some(trouble) = &step.error {
+            add("error", trouble.words.clone());
         }
-        if kind == SocketKind::Datagram {
-            add("bind-udp", &[]);
-        }
-        text
-    }
-
-    fn accept(
-        &mut self,
-        number: i32,
-        listener: &Socket,
-        accepted: i32,
-        local: &End,
-        peer: &End,
-    ) -> String {
-        let mut socket = Socket {
-            name: "conn",
-            ..listener.clone()
-        };
-        socket.join(Role::Accepted, local, peer);
-        self.sockets.insert(accepted, socket);
-        let values: &[(_, &dyn Display)] = &[
-            ("accepted", &accepted),
-            ("socket", &number),
-            ("local", local),
-            ("peer", peer),
-        ];
-        match local {
-            End::Inet(_) => self.once("accept", "accept-again", values),
-            End::Unix(_) => self.text("accept-unix", values),
-        }
-    }
-
-    fn connect(&self, socket: &Socket, local: &End, peer: &End, bound: bool) -> String {
-        let key = match (local, socket.kind, bound) {
-            (End::Unix(_), ..) => "connect-unix",
-            (_, SocketKind::Datagram, _) => "connect-udp",
-            (_, SocketKind::Stream, true) => "connect-bound",
-            (_, SocketKind::Stream, false) => "connect",
-        };
-        let port = local.socket().map_or(0, |local| local.port());
-        self.text(key, &[("local", local), ("peer", peer), ("port", &port)])
-    }
-
-    fn send(&mut self, socket: &mut Socket, sent: u64, offered: u64) -> String {
-        socket.sent += sent;
-        let (bytes, total) = (self.bytes(sent), self.bytes(socket.sent));
-        let offered_bytes = self.bytes(offered);
-        let values: &[(_, &dyn Display)] = &[
-            ("bytes", &bytes),
-            ("total", &total),
-            ("offered", &offered_bytes),
-        ];
-        match socket.kind {
-            SocketKind::Datagram => self.text("send-datagram", values),
-            SocketKind::Stream if sent < offered => self.text("send-part", values),
-            SocketKind::Stream => self.once("send", "send-again", values),
-        }
-    }
-
-    fn receive(&mut self, socket: &mut Socket, received: u64, room: u64) -> String {
-        let bytes = self.bytes(received);
-        if socket.kind == SocketKind::Datagram {
-            return self.text("receive-datagram", &[("bytes", &bytes)]);
-        }
-        if received == 0 {
-            let key = match (socket.family, socket.finished.contains(&Side::This)) {
-                (Family::Unix, true) => "receive-end-both-unix",
-                (Family::Unix, false) => "receive-end-unix",
-                (_, true) => "receive-end-both",
-                (_, false) => "receive-end",
+        if let Some(local) = socket.local.as_ref().and_then(End::socket) {
+            let place = match local.ip() {
+                ip if ip.is_loopback() => "where-loopback",
+                ip if ip.is_unspecified() => "where-any",
+                _ => "where-one",
             };
-            socket.finished.push(Side::Other);
-            return self.text(key, &[]);
+            add("ip", Zoned(local).ip());
+            add("port", local.port().to_string());
+            add("where", self.text(place, &[]));
         }
-        socket.received += received;
-        let room_bytes = self.bytes(room);
-        let (total, sent) = (self.bytes(socket.received), self.bytes(socket.sent));
-        let values: &[(_, &dyn Display)] = &[
-            ("bytes", &bytes),
-            ("total", &total),
-            ("room", &room_bytes),
-            ("sent", &sent),
-        ];
-        let mut text = match received < room {
-            true => self.once("receive", "receive-again", values),
-            false => self.once("receive-full", "receive-full-again", values),
-        };
-        // Whoever connected knows what should come back.
-        if socket.role == Role::Connected && socket.sent > 0 {
-            let key = match socket.received < socket.sent {
-                true => "receive-partly-back",
-                false => "receive-all-back",
-            };
-            let _ = write!(text, " {}", self.text(key, values));
-        }
-        if self.told.insert("stream") {
-            let which = match socket.family {
-                Family::Unix => "stream-unix",
-                Family::Inet | Family::Inet6 => "stream-tcp",
-            };
-            let which = self.text(which, &[]);
-            let _ = write!(text, " {}", self.text("stream", &[("which", &which)]));
-        }
-        text
-    }
-
-    fn close(&self, socket: &Socket) -> String {
-        let key = match (socket.kind, socket.role, &socket.finished[..]) {
-            (SocketKind::Datagram, ..) => "close-udp",
-            (_, Role::Listening, _) => "close-listener",
-            (_, Role::Fresh | Role::Bound, _) => "close-plain",
-            _ if socket.broken || socket.family == Family::Unix => "close-plain",
-            (_, _, [Side::Other, ..]) => "close-second",
-            (_, _, [Side::This, ..]) if socket.finished.contains(&Side::Other) => "close-first",
-            _ => "close-early",
-        };
-        let nowhere = End::Unix("".into());
-        let local = socket.local.as_ref().unwrap_or(&nowhere);
-        let peer = socket.peer.as_ref().unwrap_or(&nowhere);
-        self.text(key, &[("local", local), ("peer", peer)])
+        add("name", socket.name.to_owned());
+        values
     }
 }
 
@@ -370,6 +307,17 @@ impl Socket {
     fn new(call: &Call) -> Self {
         let (family, kind) = match call {
             Call::Socket { family, kind } => (*family, *kind),
+            Call::Bind {
+                asked: End::Unix(_),
+                ..
+            }
+            | Call::Accept {
+                local: End::Unix(_),
+                ..
+            }
+            | Call::Connect {
+                peer: End::Unix(_), ..
+            } => (Family::Unix, SocketKind::Stream),
             Call::SendTo { .. } | Call::ReceiveFrom { .. } => (Family::Inet, SocketKind::Datagram),
             _ => (Family::Inet, SocketKind::Stream),
         };
@@ -391,9 +339,60 @@ impl Socket {
         }
     }
 
-    fn join(&mut self, role: Role, local: &End, peer: &End) {
-        self.role = role;
+    /// Takes note of a call that was made.
+    fn note(&mut self, call: &Call) {
+        let (local, peer) = match call {
+            Call::Bind { local, .. } => {
+                (self.role, self.local) = (Role::Bound, Some(local.clone()));
+                return;
+            }
+            Call::Connect { local, peer } => {
+                self.role = Role::Connected;
+                (local, peer)
+            }
+            Call::Listen { .. } => return self.role = Role::Listening,
+            Call::Send { sent_bytes, .. } => return self.sent += sent_bytes,
+            Call::Receive {
+                received_bytes: 0, ..
+            } if self.is_stream() => return self.finished.push(Side::Other),
+            Call::Receive { received_bytes, .. } => return self.received += received_bytes,
+            Call::Shutdown { .. } => return self.finished.push(Side::This),
+            _ => return,
+        };
         (self.local, self.peer) = (Some(local.clone()), Some(peer.clone()));
+    }
+
+    /// The socket that a call returned, with its number.
+    fn accepted(&self, call: &Call) -> Option<(i32, Socket)> {
+        let Call::Accept {
+            accepted,
+            local,
+            peer,
+        } = call
+        else {
+            return None;
+        };
+        let conversation = Socket {
+            name: "conn",
+            role: Role::Accepted,
+            local: Some(local.clone()),
+            peer: Some(peer.clone()),
+            ..self.clone()
+        };
+        Some((*accepted, conversation))
+    }
+
+    fn is_stream(&self) -> bool {
+        self.kind == SocketKind::Stream
+    }
+
+    /// What carries its bytes, as in the keys of texts.
+    fn carrier(&self) -> &'static str {
+        match (self.family, self.kind) {
+            (Family::Unix, _) => "unix",
+            (_, SocketKind::Stream) => "tcp",
+            (_, SocketKind::Datagram) => "udp",
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! A step in words, and the lines of code beside them.
 
-use super::text::wrap;
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use echo_core::Zoned;
 use echo_core::address::End;
 use echo_core::escape::Escaped;
+use serde::Deserialize;
+
+use super::text::{Values, fill, wrap};
 
 use super::{Call, Family, SocketKind, Step};
 use crate::netstat;
@@ -65,35 +68,75 @@ impl Telling {
     }
 }
 
-/// The line of Python.
-pub(super) fn python(name: &str, kind: SocketKind, call: &Call) -> String {
-    match call {
-        Call::Socket { family, kind } => {
-            format!("{name} = socket.socket(socket.{family}, socket.{kind})")
-        }
-        Call::Bind { asked, .. } => format!("{name}.bind({})", tuple(asked)),
-        Call::Listen { backlog } => format!("{name}.listen({backlog})"),
-        Call::Accept { peer, .. } => {
-            format!("conn, addr = {name}.accept()  # addr: {}", tuple(peer))
-        }
-        Call::Connect { peer, .. } => format!("{name}.connect({})", tuple(peer)),
-        Call::Send { .. } if kind == SocketKind::Datagram => format!("{name}.send(data)"),
-        Call::Send { .. } => format!("{name}.sendall(data)"),
-        Call::Receive {
-            received_bytes,
-            room_bytes,
-        } => format!("data = {name}.recv({room_bytes})  # len(data): {received_bytes}"),
-        Call::SendTo { .. } => format!("{name}.sendto(data, addr)"),
-        Call::ReceiveFrom { peer, .. } => {
-            format!(
-                "data, addr = {name}.recvfrom(65535)  # addr: {}",
-                tuple(peer)
-            )
-        }
-        Call::Shutdown { both: false } => format!("{name}.shutdown(socket.SHUT_WR)"),
-        Call::Shutdown { both: true } => format!("{name}.shutdown(socket.SHUT_RDWR)"),
-        Call::Close => format!("{name}.close()"),
+/// How calls are written, in the data file that both programs and languages share.
+#[derive(Debug, Deserialize)]
+pub(super) struct Forms {
+    python: BTreeMap<String, String>,
+    system: BTreeMap<String, String>,
+    raises: BTreeMap<String, String>,
+}
+
+impl Forms {
+    pub(super) fn new() -> Self {
+        toml::from_str(include_str!("calls.toml")).expect("a test reads it")
     }
+
+    /// The line of Python, and the call about as strace shows it.
+    pub(super) fn of(&self, step: &Step, values: &Values, is_datagram: bool) -> (String, String) {
+        let call = values.get("call").map_or("", String::as_str);
+        let form = |forms: &BTreeMap<String, String>| {
+            let own = forms.get(&format!("{call}-udp")).filter(|_| is_datagram);
+            own.or_else(|| forms.get(call))
+                .map_or_else(String::new, |form| fill(form, values))
+        };
+        let (python, system) = (form(&self.python), form(&self.system));
+        let Some(trouble) = &step.error else {
+            return (python, system);
+        };
+        // What it would have returned is not there.
+        let python = python.split("  # ").next().unwrap_or_default();
+        let system = system.rsplit_once(" = ").map_or("", |(call, _)| call);
+        let raises = self.raises.get(&trouble.kind.to_string());
+        let raises = raises.map_or("OSError", String::as_str);
+        (
+            format!("{python}  # raises {raises}"),
+            format!("{system} = -1"),
+        )
+    }
+}
+
+/// What a step has to tell, by name: its call's fields, and what follows from them.
+pub(super) fn values(step: &Step) -> Values {
+    // A call has no map whose keys are not text, which is all that TOML cannot hold.
+    let call = toml::Table::try_from(&step.call).unwrap_or_default();
+    let mut values: Values = call
+        .into_iter()
+        .map(|(key, value)| match value {
+            toml::Value::String(text) => (key, text),
+            value => (key, value.to_string()),
+        })
+        .collect();
+    let (key, value) = match &step.call {
+        Call::Socket { family, kind } => (
+            "protocol",
+            match (family, kind) {
+                (Family::Unix, _) => "0",
+                (_, SocketKind::Stream) => "IPPROTO_TCP",
+                (_, SocketKind::Datagram) => "IPPROTO_UDP",
+            }
+            .to_owned(),
+        ),
+        Call::Shutdown { both: true } => ("how", "SHUT_RDWR".to_owned()),
+        Call::Shutdown { both: false } => ("how", "SHUT_WR".to_owned()),
+        Call::Bind { asked: other, .. }
+        | Call::Accept { peer: other, .. }
+        | Call::Connect { peer: other, .. }
+        | Call::ReceiveFrom { peer: other, .. } => ("end", tuple(other)),
+        _ => ("end", String::new()),
+    };
+    values.insert(key.to_owned(), value);
+    values.insert("socket".to_owned(), step.socket.to_string());
+    values
 }
 
 /// An address as Python writes it.
@@ -106,69 +149,4 @@ fn tuple(end: &End) -> String {
             None => format!("b\"{}\"", path.as_os_str().as_bytes().escape_ascii()),
         },
     }
-}
-
-/// The call, about as strace shows it.
-pub(super) fn system(step: &Step) -> String {
-    let number = step.socket;
-    let (call, outcome) = match &step.call {
-        Call::Socket { family, kind } => {
-            let protocol = match (family, kind) {
-                (Family::Unix, _) => "0",
-                (_, SocketKind::Stream) => "IPPROTO_TCP",
-                (_, SocketKind::Datagram) => "IPPROTO_UDP",
-            };
-            (
-                format!("socket({family}, {kind}, {protocol})"),
-                number.into(),
-            )
-        }
-        Call::Bind { asked, .. } => (format!("bind({number}, {asked})"), 0),
-        Call::Listen { backlog } => (format!("listen({number}, {backlog})"), 0),
-        Call::Accept { accepted, peer, .. } => {
-            (format!("accept4({number}, {peer})"), (*accepted).into())
-        }
-        Call::Connect { peer, .. } => (format!("connect({number}, {peer})"), 0),
-        Call::Send {
-            sent_bytes,
-            offered_bytes,
-        } => (
-            format!("send({number}, data, {offered_bytes})"),
-            signed(*sent_bytes),
-        ),
-        Call::Receive {
-            received_bytes,
-            room_bytes,
-        } => (
-            format!("recv({number}, data, {room_bytes})"),
-            signed(*received_bytes),
-        ),
-        Call::SendTo {
-            peer, sent_bytes, ..
-        } => (
-            format!("sendto({number}, data, {sent_bytes}, {peer})"),
-            signed(*sent_bytes),
-        ),
-        Call::ReceiveFrom {
-            peer,
-            received_bytes,
-            ..
-        } => (
-            format!("recvfrom({number}, data, {peer})"),
-            signed(*received_bytes),
-        ),
-        Call::Shutdown { both } => {
-            let how = if *both { "SHUT_RDWR" } else { "SHUT_WR" };
-            (format!("shutdown({number}, {how})"), 0)
-        }
-        Call::Close => (format!("close({number})"), 0),
-    };
-    match &step.error {
-        None => format!("{call} = {outcome}"),
-        Some(_) => format!("{call} = -1"),
-    }
-}
-
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,17 @@ impl FromStr for Lang {
     }
 }
 
+/// Values by their names.
+pub(super) type Values = BTreeMap<String, String>;
+
+/// `text` with each `{name}` replaced by its value.
+pub(super) fn fill(text: &str, values: &Values) -> String {
+    let place = |text: String, (name, value): (&String, &String)| {
+        text.replace(&format!("{{{name}}}"), value)
+    };
+    values.iter().fold(text.to_owned(), place)
+}
+
 /// The texts of a language, by key.
 #[derive(Clone, Debug)]
 pub struct Texts(BTreeMap<String, String>);
@@ -66,15 +78,19 @@ impl Texts {
     }
 
     /// The text of `key`, with each `{name}` replaced by its value.
-    pub fn text(&self, key: &str, values: &[(&str, &dyn std::fmt::Display)]) -> String {
-        let mut text = self.0.get(key).map_or(key, String::as_str).to_owned();
-        for (name, value) in values {
-            let place = format!("{{{name}}}");
-            if text.contains(&place) {
-                text = text.replace(&place, &value.to_string());
-            }
-        }
-        text
+    pub fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
+        let values = values.iter();
+        let values = values.map(|(name, value)| ((*name).to_owned(), value.to_string()));
+        self.filled(key, &values.collect())
+    }
+
+    /// As [`Texts::text`], of values that stand for many texts.
+    pub(super) fn filled(&self, key: &str, values: &Values) -> String {
+        fill(self.0.get(key).map_or(key, String::as_str), values)
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 
     /// A number of things: `1 byte`, `2 bytes`.

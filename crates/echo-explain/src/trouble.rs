@@ -1,10 +1,9 @@
 //! Why a call failed: in the system's words, and as a kind that can be explained.
 
-use std::io;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Family, SocketKind};
 use echo_core::cause;
 
 /// Why a call failed.
@@ -57,23 +56,6 @@ impl Trouble {
 }
 
 impl TroubleKind {
-    /// What Python raises.
-    pub(super) fn exception(self) -> &'static str {
-        match self {
-            TroubleKind::Refused => "ConnectionRefusedError",
-            TroubleKind::NotFound => "FileNotFoundError",
-            TroubleKind::TimedOut => "TimeoutError",
-            TroubleKind::Reset => "ConnectionResetError",
-            TroubleKind::BrokenPipe => "BrokenPipeError",
-            TroubleKind::NotAllowed => "PermissionError",
-            TroubleKind::Unreachable
-            | TroubleKind::InUse
-            | TroubleKind::NotAvailable
-            | TroubleKind::NotConnected
-            | TroubleKind::Other => "OSError",
-        }
-    }
-
     fn of(kind: io::ErrorKind) -> Self {
         use io::ErrorKind as Io;
         match kind {
@@ -92,40 +74,11 @@ impl TroubleKind {
             _ => TroubleKind::Other,
         }
     }
+}
 
-    /// The key of the text that says why `call` fails like this on such a socket, where one does.
-    pub(super) fn key(self, call: &Call, family: Family, kind: SocketKind) -> Option<&'static str> {
-        use TroubleKind::{
-            BrokenPipe, InUse, NotAllowed, NotAvailable, NotConnected, NotFound, Other, Refused,
-            Reset, TimedOut, Unreachable,
-        };
-        let (binds, connects) = (
-            matches!(call, Call::Bind { .. }),
-            matches!(call, Call::Connect { .. }),
-        );
-        let unix = family == Family::Unix;
-        Some(match self {
-            Refused if unix => "refused-unix",
-            Refused if kind == SocketKind::Datagram => "refused-udp",
-            Refused => "refused-tcp",
-            NotFound if binds => "no-directory",
-            NotFound => "no-path",
-            TimedOut if connects => "no-answer",
-            TimedOut => "given-up",
-            Unreachable => "unreachable",
-            Reset if unix => "reset-unix",
-            Reset => "reset-tcp",
-            BrokenPipe if unix => "broken-unix",
-            BrokenPipe => "broken-tcp",
-            InUse if unix => "in-use-path",
-            InUse => "in-use-port",
-            NotAvailable if binds => "not-ours",
-            NotAvailable => "none-left",
-            NotAllowed if unix => "not-allowed-path",
-            NotAllowed if binds => "not-allowed-port",
-            NotAllowed => "not-allowed",
-            NotConnected => "not-connected",
-            Other => return None,
-        })
+/// Its name, as in the keys of texts.
+impl fmt::Display for TroubleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
