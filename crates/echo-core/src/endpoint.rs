@@ -6,11 +6,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::as_text;
 use crate::escape::printable;
 use crate::path::{FilePath, of_socket, shown};
+use crate::{as_text, named};
 
 /// The host both programs use when none is given.
 pub const DEFAULT_HOST: &str = "127.0.0.1";
@@ -45,7 +45,7 @@ pub enum Endpoint {
 }
 
 /// What carries bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// A byte stream (RFC 9293).
@@ -73,12 +73,6 @@ impl Default for Endpoint {
     }
 }
 
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,24 +95,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why a text is not an endpoint. Each message says how to write one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseEndpointError(String);
-
-impl fmt::Display for ParseEndpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ParseEndpointError {}
-
-fn bad(message: impl Into<String>) -> ParseEndpointError {
-    ParseEndpointError(message.into())
-}
-
 impl FromStr for Endpoint {
-    type Err = ParseEndpointError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -129,10 +107,10 @@ impl FromStr for Endpoint {
             Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
             Some(("udp", rest)) => (Some(Transport::Udp), rest),
             Some((scheme, _)) => {
-                return Err(bad(format!(
+                return Err(format!(
                     "{:?} is not a transport; write tcp://HOST:PORT, udp://HOST:PORT or unix:PATH",
                     scheme
-                )));
+                ));
             }
         };
         let (host, port) = host_and_port(address)?;
@@ -142,85 +120,83 @@ impl FromStr for Endpoint {
 
 /// As it is typed: a path may have bytes that no text has.
 impl TryFrom<OsString> for Endpoint {
-    type Error = ParseEndpointError;
+    type Error = String;
 
     fn try_from(typed: OsString) -> Result<Self, Self::Error> {
         match typed.as_bytes().strip_prefix(b"unix:") {
             Some(path) => unix(OsString::from_vec(path.to_vec()).into()),
             None => typed
                 .to_str()
-                .ok_or_else(|| bad("it is not UTF-8; write HOST:PORT"))?
+                .ok_or("it is not UTF-8; write HOST:PORT")?
                 .parse(),
         }
     }
 }
 
-fn unix(path: FilePath) -> Result<Endpoint, ParseEndpointError> {
+fn unix(path: FilePath) -> Result<Endpoint, String> {
     if path.is_none() {
-        return Err(bad("the path is missing; write unix:PATH"));
+        return Err("the path is missing; write unix:PATH".into());
     }
     if path.as_os_str() == "@" {
-        return Err(bad("the name is missing; write unix:@NAME"));
+        return Err("the name is missing; write unix:@NAME".into());
     }
     if path.as_os_str().as_bytes().contains(&0) {
-        return Err(bad("a path cannot hold a zero byte"));
+        return Err("a path cannot hold a zero byte".into());
     }
     Ok(Endpoint::Unix(of_socket(path)))
 }
 
-fn host_and_port(address: &str) -> Result<(&str, u16), ParseEndpointError> {
+fn host_and_port(address: &str) -> Result<(&str, u16), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest
                 .split_once(']')
-                .ok_or_else(|| bad("the closing bracket is missing; write [ADDRESS]:PORT"))?;
+                .ok_or("the closing bracket is missing; write [ADDRESS]:PORT")?;
             if !host.contains(':') {
-                return Err(bad("brackets are for IPv6 addresses; write HOST:PORT"));
+                return Err("brackets are for IPv6 addresses; write HOST:PORT".into());
             }
             (host, after.strip_prefix(':'))
         }
         None => match address.rsplit_once(':') {
             Some((host, _)) if host.contains(':') => {
-                return Err(bad(
-                    "an IPv6 address goes in brackets; write [ADDRESS]:PORT, for example [::1]:5346",
-                ));
+                let form = "write [ADDRESS]:PORT, for example [::1]:5346";
+                return Err(format!("an IPv6 address goes in brackets; {form}"));
             }
             Some((host, port)) => (host, Some(port)),
             None => (address, None),
         },
     };
     let port = port.ok_or_else(|| match host.parse::<u16>() {
-        Ok(port) => bad(format!("the host is missing; write {DEFAULT_HOST}:{port}")),
-        _ if host.is_empty() => bad("nothing is named; write HOST:PORT"),
-        _ if host.contains(':') => bad(format!(
-            "the port is missing; write HOST:PORT, such as [{host}]:{DEFAULT_PORT}"
-        )),
-        _ => bad(format!(
+        Ok(port) => format!("the host is missing; write {DEFAULT_HOST}:{port}"),
+        _ if host.is_empty() => "nothing is named; write HOST:PORT".to_owned(),
+        _ if host.contains(':') => {
+            format!("the port is missing; write HOST:PORT, such as [{host}]:{DEFAULT_PORT}")
+        }
+        _ => format!(
             "the port is missing; write HOST:PORT, such as {}:{DEFAULT_PORT}",
             printable(host)
-        )),
+        ),
     })?;
     if host.is_empty() {
-        return Err(bad(format!(
+        return Err(format!(
             "the host is missing; write {DEFAULT_HOST}:{port}, or [::]:{port} to listen on every address"
-        )));
+        ));
     }
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/\\@?#".contains(c)) {
-        return Err(bad(
-            "the host holds a character no host name has; write HOST:PORT",
-        ));
+        return Err("the host holds a character no host name has; write HOST:PORT".into());
     }
     // `u16::from_str` takes a leading plus sign, which no port has.
     if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(bad("the port is not a number; it goes from 0 to 65535"));
+        return Err("the port is not a number; it goes from 0 to 65535".into());
     }
     let port = port
         .parse()
-        .map_err(|_| bad("the port is too large; it goes from 0 to 65535"))?;
+        .map_err(|_| "the port is too large; it goes from 0 to 65535")?;
     Ok((host, port))
 }
 
 as_text!(Endpoint);
+named!(Transport);
 
 #[cfg(test)]
 mod tests {

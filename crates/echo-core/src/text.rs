@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, Error, IntoDeserializer, Visitor};
 
 /// Has serde write a type as its `Display` does, and read it as its `FromStr` does.
 #[macro_export]
@@ -22,6 +22,41 @@ macro_rules! as_text {
             }
         }
     };
+}
+
+/// Has a type that is one of a few names be shown as serde writes it, and read as serde reads it.
+#[macro_export]
+macro_rules! named {
+    ($type:ty) => {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                serde::Serialize::serialize(self, f)
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = String;
+
+            fn from_str(name: &str) -> Result<Self, String> {
+                $crate::text::named(name)
+            }
+        }
+    };
+}
+
+/// What a name stands for.
+///
+/// # Errors
+/// The names that there are.
+pub fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
+    let known = T::deserialize(IntoDeserializer::<de::value::Error>::into_deserializer(
+        name,
+    ));
+    known.map_err(|error| {
+        let error = error.to_string();
+        let (_, names) = error.rsplit_once("expected ").unwrap_or_default();
+        format!("write {}", names.replace('`', ""))
+    })
 }
 
 /// Reads a text, or a bare number as the same text would be read.
@@ -53,6 +88,10 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for TextOrNumber<T> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i128<E: Error>(self, number: i128) -> Result<T, E> {
         self.visit_str(&number.to_string())
     }
 

@@ -32,18 +32,6 @@ pub struct Timespan(pub Duration);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
-/// Why a text is not a duration or a size. The message says how to write one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseUnitError(String);
-
-impl fmt::Display for ParseUnitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ParseUnitError {}
-
 impl Timespan {
     /// A whole number of seconds.
     pub const fn from_secs(secs: u64) -> Self {
@@ -96,14 +84,11 @@ fn size_unit(unit: &str) -> Option<u128> {
 }
 
 impl FromStr for Timespan {
-    type Err = ParseUnitError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = |cause: &str| {
-            ParseUnitError(format!(
-                "{cause}; write a duration as 200ms, 1m30s or bare seconds"
-            ))
-        };
+        let fail =
+            |cause: &str| format!("{cause}; write a duration as 200ms, 1m30s or bare seconds");
         let mut rest = text;
         let mut nanos: u128 = 0;
         loop {
@@ -135,14 +120,10 @@ impl FromStr for Timespan {
 }
 
 impl FromStr for Size {
-    type Err = ParseUnitError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = |cause: &str| {
-            ParseUnitError(format!(
-                "{cause}; write a size as 64k, 1KiB, 10MB or bare bytes"
-            ))
-        };
+        let fail = |cause: &str| format!("{cause}; write a size as 64k, 1KiB, 10MB or bare bytes");
         let (number, unit) = Decimal::split(text).map_err(fail)?;
         let scale = size_unit(unit).ok_or_else(|| {
             let meant = if unit == "m" { ", M is" } else { "" };
@@ -285,7 +266,7 @@ mod tests {
             "nan",
             "١s",
         ] {
-            let error = text.parse::<Timespan>().unwrap_err().to_string();
+            let error = text.parse::<Timespan>().unwrap_err();
             assert!(error.contains("200ms"), "{text:?} gave {error:?}");
         }
     }
@@ -337,10 +318,10 @@ mod tests {
             "18446744073709551616",
             "99999999999999999999G",
         ] {
-            let error = text.parse::<Size>().unwrap_err().to_string();
+            let error = text.parse::<Size>().unwrap_err();
             assert!(error.contains("64k"), "{text:?} gave {error:?}");
         }
-        let minutes = "64m".parse::<Size>().unwrap_err().to_string();
+        let minutes = "64m".parse::<Size>().unwrap_err();
         assert!(minutes.contains("M is"), "{minutes:?}");
     }
 }

@@ -1,10 +1,10 @@
 //! Whole numbers as people type them, within bounds that an error names.
 
-use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Unexpected, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::text;
 
 /// A whole number from `MIN` to `MAX`. Configuration files know none beyond 63 bits.
 ///
@@ -15,56 +15,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// let error = "none".parse::<Whole<1, 8>>().unwrap_err();
 /// assert_eq!(error, "write a whole number from 1 to 8");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Whole<const MIN: u64 = 0, const MAX: u64 = { i64::MAX as u64 }>(pub u64);
-
-impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
-    fn within(number: u64) -> Option<Self> {
-        (MIN..=MAX).contains(&number).then_some(Whole(number))
-    }
-}
 
 impl<const MIN: u64, const MAX: u64> FromStr for Whole<MIN, MAX> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text.parse().ok().and_then(Self::within);
-        number.ok_or_else(|| format!("write a whole number from {MIN} to {MAX}"))
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> Serialize for Whole<MIN, MAX> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(self.0)
+        let number = text.parse().ok();
+        let number = number.filter(|number| (MIN..=MAX).contains(number));
+        let bounds = || format!("write a whole number from {MIN} to {MAX}");
+        number.map(Whole).ok_or_else(bounds)
     }
 }
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_u64(Number)
-    }
-}
-
-/// Takes a number that is within the bounds.
-struct Number<const MIN: u64, const MAX: u64>;
-
-impl<const MIN: u64, const MAX: u64> Visitor<'_> for Number<MIN, MAX> {
-    type Value = Whole<MIN, MAX>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number from {MIN} to {MAX}")
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-        let error = || E::invalid_value(Unexpected::Unsigned(number), &self);
-        Whole::within(number).ok_or_else(error)
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-        match u64::try_from(number) {
-            Ok(number) => self.visit_u64(number),
-            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
-        }
+        text::read(deserializer)
     }
 }
 

@@ -12,11 +12,10 @@ mod text;
 mod trouble;
 mod witness;
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 
 use echo_core::address::End;
+use echo_core::named;
 use serde::{Deserialize, Serialize};
 
 pub use audience::{Audience, Begun};
@@ -175,27 +174,6 @@ impl Family {
     }
 }
 
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-impl fmt::Display for SocketKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-impl FromStr for Explain {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "off" => Ok(Explain::Off),
-            "text" => Ok(Explain::Text),
-            "json" => Ok(Explain::Json),
-            _ => Err("write off, text or json".to_owned()),
-        }
-    }
-}
+named!(Explain);
+named!(Family);
+named!(SocketKind);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::str::FromStr;
 
+use echo_core::named;
 use serde::{Deserialize, Serialize};
 
 /// A language.
@@ -39,18 +39,7 @@ impl Lang {
     }
 }
 
-impl FromStr for Lang {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Lang::Auto),
-            "en" => Ok(Lang::En),
-            "es" => Ok(Lang::Es),
-            _ => Err("write auto, en or es".to_owned()),
-        }
-    }
-}
+named!(Lang);
 
 /// Values by their names.
 pub(super) type Values = BTreeMap<String, String>;

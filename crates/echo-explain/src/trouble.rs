@@ -1,10 +1,10 @@
 //! Why a call failed: in the system's words, and as a kind that can be explained.
 
-use std::{fmt, io};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use echo_core::cause;
+use echo_core::{cause, named};
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,9 +76,4 @@ impl TroubleKind {
     }
 }
 
-/// Its name, as in the keys of texts.
-impl fmt::Display for TroubleKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+named!(TroubleKind);

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -389,7 +388,8 @@ pub struct Settings {
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<Format>,
     /// Tell each socket call and what it means instead; `json` for programs
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "FORMAT")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text",
+          value_name = "FORMAT")]
     pub explain: Option<Explain>,
     /// Explain in `en` or `es` [default: auto, by the locale]
     #[arg(long, value_name = "LANG")]
@@ -406,31 +406,6 @@ impl Settings {
             self.max_total = self.max_total.or(Some(Whole(once.into())));
         }
         self
-    }
-}
-
-impl FromStr for Level {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "off" => Ok(Level::Off),
-            "connections" => Ok(Level::Connections),
-            "traffic" => Ok(Level::Traffic),
-            _ => Err("write off, connections or traffic".to_owned()),
-        }
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "text" => Ok(Format::Text),
-            "json" => Ok(Format::Json),
-            _ => Err("write text or json".to_owned()),
-        }
     }
 }
 

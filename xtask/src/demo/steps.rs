@@ -253,7 +253,7 @@ fn frames(stage: &mut Stage) -> Result<Outcome> {
         (Framing::Lines, b"two ha", b"lves\n"),
         (Framing::Length, b"\0\0\0\x0atwo ha", b"lves"),
     ] {
-        let name = framing.name();
+        let name = &framing.to_string();
         let server = stage.start_server(&["--listen", "127.0.0.1:0", "--framing", name])?;
         let address = server.ipv4("tcp")?;
         stage.echo(

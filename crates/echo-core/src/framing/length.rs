@@ -32,10 +32,7 @@ impl Decoder {
         loop {
             while self.held < HEADER_LEN as u64 {
                 let Some(&byte) = chunk.get(at) else {
-                    return Decoded {
-                        complete,
-                        error: None,
-                    };
+                    return Decoded::well(complete);
                 };
                 self.header[self.held as usize] = byte;
                 self.held += 1;
@@ -43,20 +40,13 @@ impl Decoder {
             }
             let len = u64::from(u32::from_be_bytes(self.header));
             if len > self.max {
-                let error = FrameError::TooLong { len, max: self.max };
-                return Decoded {
-                    complete,
-                    error: Some(error),
-                };
+                return Decoded::too_long(complete, len, self.max);
             }
             let missing = HEADER_LEN as u64 + len - self.held;
             let available = (chunk.len() - at) as u64;
             if missing > available {
                 self.held += available;
-                return Decoded {
-                    complete,
-                    error: None,
-                };
+                return Decoded::well(complete);
             }
             at += missing as usize;
             complete = at;

@@ -1,6 +1,6 @@
 //! `lines`: a frame is everything up to and including `\n`.
 
-use super::{Decoded, FrameError};
+use super::Decoded;
 
 #[derive(Clone, Debug)]
 pub(super) struct Decoder {
@@ -20,25 +20,17 @@ impl Decoder {
     pub(super) fn push(&mut self, chunk: &[u8]) -> Decoded {
         // What fits into the limit as a whole holds no line over it: only the last `\n` matters.
         if self.held + chunk.len() as u64 <= self.max {
-            let complete = chunk
-                .iter()
-                .rposition(|&b| b == b'\n')
-                .map_or(0, |at| at + 1);
-            self.hold(complete, chunk.len());
-            return Decoded {
-                complete,
-                error: None,
-            };
+            let last = chunk.iter().rposition(|&b| b == b'\n');
+            let complete = last.map_or(0, |at| at + 1);
+            let before = if complete == 0 { self.held } else { 0 };
+            self.held = before + (chunk.len() - complete) as u64;
+            return Decoded::well(complete);
         }
         let mut complete = 0;
         for line in chunk.split_inclusive(|&b| b == b'\n') {
             let len = self.held + line.len() as u64;
             if len > self.max {
-                let error = FrameError::TooLong { len, max: self.max };
-                return Decoded {
-                    complete,
-                    error: Some(error),
-                };
+                return Decoded::too_long(complete, len, self.max);
             }
             if line.ends_with(b"\n") {
                 complete += line.len();
@@ -47,15 +39,7 @@ impl Decoder {
                 self.held = len;
             }
         }
-        Decoded {
-            complete,
-            error: None,
-        }
-    }
-
-    fn hold(&mut self, complete: usize, len: usize) {
-        let before = if complete == 0 { self.held } else { 0 };
-        self.held = before + (len - complete) as u64;
+        Decoded::well(complete)
     }
 }
 

@@ -10,6 +10,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::named;
+
 pub use length::HEADER_LEN;
 
 /// How a byte stream is cut into frames.
@@ -28,15 +30,6 @@ pub enum Framing {
 impl Framing {
     /// Every framing, in the order of the documentation.
     pub const ALL: [Framing; 3] = [Framing::Raw, Framing::Lines, Framing::Length];
-
-    /// The name on the command line and in the configuration file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Framing::Raw => "raw",
-            Framing::Lines => "lines",
-            Framing::Length => "length",
-        }
-    }
 
     /// Appends `payload` to `out` as one frame. `lines` adds a final `\n` where it is missing; a
     /// `\n` before the end makes several frames of it.
@@ -98,22 +91,7 @@ impl Framing {
     }
 }
 
-impl fmt::Display for Framing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for Framing {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Framing::ALL
-            .into_iter()
-            .find(|framing| framing.name() == text)
-            .ok_or_else(|| "write raw, lines or length".to_owned())
-    }
-}
+named!(Framing);
 
 /// Why a stream cannot be cut into frames any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +137,20 @@ pub struct Decoded {
     pub error: Option<FrameError>,
 }
 
+impl Decoded {
+    /// Nothing is wrong with what came.
+    const fn well(complete: usize) -> Self {
+        let error = None;
+        Decoded { complete, error }
+    }
+
+    /// The frame that begins at `complete` is too long.
+    const fn too_long(complete: usize, len: u64, max: u64) -> Self {
+        let error = Some(FrameError::TooLong { len, max });
+        Decoded { complete, error }
+    }
+}
+
 /// Finds the frame boundaries of one stream, chunk by chunk, in constant memory.
 ///
 /// ```
@@ -193,10 +185,7 @@ impl Decoder {
     /// Takes the next chunk of the stream. After an error nothing more may be pushed.
     pub fn push(&mut self, chunk: &[u8]) -> Decoded {
         match &mut self.0 {
-            State::Raw => Decoded {
-                complete: chunk.len(),
-                error: None,
-            },
+            State::Raw => Decoded::well(chunk.len()),
             State::Lines(decoder) => decoder.push(chunk),
             State::Length(decoder) => decoder.push(chunk),
         }

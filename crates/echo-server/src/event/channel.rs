@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use echo_core::Clock;
+use echo_core::{Clock, named};
 use echo_explain::Witness;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub enum Level {
     #[serde(skip)]
     Calls,
 }
+
+named!(Level);
 
 /// Events waiting for their reader; past this they are dropped and counted. At about 100 bytes
 /// an event, a reader that stands still costs under half a megabyte.

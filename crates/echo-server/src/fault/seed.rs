@@ -4,7 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use echo_core::text;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What `--seed` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,17 +62,7 @@ impl Serialize for Seed {
 
 impl<'de> Deserialize<'de> for Seed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u64),
-            Text(String),
-        }
-        match Written::deserialize(deserializer) {
-            Ok(Written::Number(number)) => Ok(Seed::Given(number)),
-            Ok(Written::Text(text)) => text.parse().map_err(de::Error::custom),
-            Err(_) => Err(de::Error::custom("write a number, or \"random\"")),
-        }
+        text::read(deserializer)
     }
 }
 

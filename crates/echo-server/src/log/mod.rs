@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
+use echo_core::named;
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub enum Format {
     /// An object a line, with the keys of docs/EVENTS.md; never summed up.
     Json,
 }
+
+named!(Format);
 
 /// How events are told.
 #[derive(Clone, Copy, Debug)]
