@@ -55,7 +55,11 @@ pub fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
     known.map_err(|error| {
         let error = error.to_string();
         let (_, names) = error.rsplit_once("expected ").unwrap_or_default();
-        format!("write {}", names.replace('`', ""))
+        let names = names.trim_start_matches("one of ").replace('`', "");
+        match names.rsplit_once(", ") {
+            Some((most, last)) => format!("write {most} or {last}"),
+            None => format!("write {names}"),
+        }
     })
 }
 
