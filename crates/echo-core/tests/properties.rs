@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use echo_core::escape::Escaped;
-use echo_core::framing::{Decoded, Decoder, FrameError};
+use echo_core::framing::{Decoded, Decoder, FrameError, HEADER_LEN};
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, FilePath, Framing};
 use proptest::collection::vec;
@@ -163,7 +163,8 @@ proptest! {
             Framing::Length.encode(payload, &mut stream).unwrap();
         }
         prop_assert_eq!(model(Framing::Length, 20, &stream), (stream.len(), false));
-        let decoded: Vec<_> = Framing::Length.payloads(&stream).map(<[u8]>::to_vec).collect();
+        let frames = Framing::Length.frames(&stream);
+        let decoded: Vec<_> = frames.map(|frame| frame[HEADER_LEN..].to_vec()).collect();
         prop_assert_eq!(decoded, payloads);
     }
 

@@ -46,23 +46,6 @@ impl Framing {
         Ok(())
     }
 
-    /// The payloads within `frames`, which must be complete frames: what [`Framing::encode`] was
-    /// given, less the length headers. An incomplete frame at the end is left out.
-    pub fn payloads(self, frames: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let mut rest = frames;
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let (payload, after) = match self {
-                Framing::Raw | Framing::Lines => (rest, &rest[rest.len()..]),
-                Framing::Length => length::split_first(rest)?,
-            };
-            rest = after;
-            Some(payload)
-        })
-    }
-
     /// Cuts `bytes` into frames, headers included, so that the frames joined are `bytes` again.
     /// What is incomplete at the end comes as the last item; `raw` has one item.
     ///
@@ -237,23 +220,6 @@ mod tests {
             error: Some(FrameError::TooLong { len, max }),
         };
         assert_eq!(Decoder::new(Framing::Length, max).push(&[0xff; 4]), refused);
-    }
-
-    #[test]
-    fn payloads_are_what_was_encoded() {
-        for framing in Framing::ALL {
-            for payload in [&b""[..], b"x", b"line\n"] {
-                let frames = [frame(framing, payload), frame(framing, b"tail\n")].concat();
-                let joined: Vec<u8> = framing.payloads(&frames).flatten().copied().collect();
-                let mut expected = payload.to_vec();
-                if framing == Framing::Lines && !payload.ends_with(b"\n") {
-                    expected.push(b'\n');
-                }
-                expected.extend_from_slice(b"tail\n");
-                assert_eq!(joined, expected, "{framing}");
-            }
-        }
-        assert_eq!(Framing::Length.payloads(b"\0\0\0\x05ab").count(), 0);
     }
 
     #[test]

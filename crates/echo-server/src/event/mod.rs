@@ -393,6 +393,17 @@ pub fn unmapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// What the system said of a connection.
+impl From<std::io::Error> for Reason {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+        match error.kind() {
+            ConnectionReset | BrokenPipe => Reason::Reset,
+            kind => Reason::Failed(kind),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,11 +1,9 @@
 //! The record: every received chunk as a line of JSON, so that a test can see how its client wrote.
 
-use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
@@ -22,9 +20,6 @@ use crate::thread;
 /// nobody reads holds up the server or its memory.
 const QUEUE: usize = 8 << 20;
 
-/// What a chunk costs in the queue besides its bytes.
-const CHUNK_COST: usize = size_of::<Entry>();
-
 /// How long a peer waits for its chunk to be written while nothing is, and at most. Then nobody waits
 /// any more until half of the queue is free.
 const STALLED: Duration = Duration::from_millis(250);
@@ -34,8 +29,8 @@ const SLOW: Duration = Duration::from_secs(2);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const TURNS: usize = 5;
 
-/// A file that is written a line at a time, each with one call: a reader never sees a part of one
-/// and can read while the server runs. A thread of its own writes.
+/// A file to which whole lines are added: it can be read while the server runs. A thread of its own
+/// writes.
 #[derive(Debug)]
 pub(crate) struct Record {
     path: PathBuf,
@@ -43,37 +38,27 @@ pub(crate) struct Record {
     queue: Mutex<Queue>,
     /// Something came to the queue, was written, or is the last.
     changed: Condvar,
-    failed: OnceLock<io::Error>,
 }
 
 /// What waits to be written.
 #[derive(Debug, Default)]
 struct Queue {
-    entries: VecDeque<Entry>,
-    /// What they cost, in bytes; what is being written, too.
-    held: usize,
-    /// Chunks that have been added, and those that have been written.
+    /// Lines that the thread has not taken yet.
+    lines: Vec<u8>,
+    /// Bytes that have been added, and those that have been written.
     added: u64,
     written: u64,
     /// When something was last written.
     progress: Option<Instant>,
     /// The file takes nothing, or too little: nobody waits for it.
     stalled: bool,
-    /// Chunks that are missing since the last entry.
+    /// Chunks that are missing since the last line, and all in all.
     lost: u64,
-    /// And all in all.
     missing: u64,
     /// No more will come.
     closed: bool,
-    /// All is written that ever will be.
-    over: bool,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Chunk(SystemTime, Origin, Box<[u8]>),
-    /// So many chunks are missing here.
-    Lost(SystemTime, u64),
+    /// All is written that ever will be, or why not.
+    over: Option<io::Result<()>>,
 }
 
 impl Record {
@@ -91,7 +76,6 @@ impl Record {
             file: Mutex::new(Some(file)),
             queue: Mutex::default(),
             changed: Condvar::new(),
-            failed: OnceLock::new(),
         })
     }
 
@@ -102,20 +86,17 @@ impl Record {
     /// A [`Failure`] when the system grants no thread.
     pub(crate) fn start(self: &Arc<Self>, shutdown: &Shutdown) -> Result<(), Failure> {
         let (record, shutdown) = (self.clone(), shutdown.clone());
-        let file = self
-            .file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        thread::start("record", move || {
-            if let Some(Err(error)) = file.map(|file| record.write_to(file)) {
-                record.failed.get_or_init(|| error);
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = file.take();
+        let work = move || {
+            let outcome = file.map_or(Ok(()), |file| record.write_to(Patient(file)));
+            if outcome.is_err() {
                 shutdown.request_for(Stop::RecordFailed);
             }
-            record.queue().over = true;
+            record.queue().over = Some(outcome);
             record.changed.notify_all();
-        })
-        .map(drop)
+        };
+        thread::start("record", work).map(drop)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -125,12 +106,11 @@ impl Record {
     /// Adds a chunk, and waits until it is written: whoever has its echo finds it in the record. Where
     /// the file stalls nobody waits, and what the queue cannot hold is lost and counted.
     pub(crate) fn add(&self, origin: Origin, bytes: &[u8], clock: &Clock) {
-        let cost = CHUNK_COST + bytes.len();
         let mut queue = self.queue();
-        if queue.over {
+        if queue.over.is_some() {
             return;
         }
-        if queue.held > 0 && queue.held + cost > QUEUE {
+        if queue.held() > 0 && queue.held() + 2 * bytes.len() > QUEUE {
             queue.lost += 1;
             queue.missing += 1;
             return;
@@ -138,13 +118,10 @@ impl Record {
         // Under the lock, so that the lines are in the order of their times.
         let time = clock.now();
         queue.tell_lost(time);
-        queue.held += cost;
-        queue.added += 1;
-        let (number, start) = (queue.added, Instant::now());
-        let chunk = Entry::Chunk(time, origin, bytes.into());
-        queue.entries.push_back(chunk);
+        queue.push(&line(time, origin, bytes));
+        let (end, start) = (queue.added, Instant::now());
         self.changed.notify_all();
-        while queue.written < number && !queue.stalled && !queue.over {
+        while queue.written < end && !queue.stalled && queue.over.is_none() {
             let waited = self.changed.wait_timeout(queue, STALLED);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             let last = queue.progress.map_or(start, |at| at.max(start));
@@ -152,39 +129,29 @@ impl Record {
         }
     }
 
-    fn write_to(&self, file: File) -> io::Result<()> {
-        let mut file = Patient(file);
-        while let Some(entry) = self.take() {
-            let cost = match entry {
-                Entry::Chunk(time, origin, bytes) => {
-                    file.write_all(line(time, origin, &bytes).as_bytes())?;
-                    CHUNK_COST + bytes.len()
-                }
-                Entry::Lost(time, chunks) => {
-                    let time = unix_ns(time);
-                    let line = format!("{{\"time_unix_ns\":{time},\"lost_chunks\":{chunks}}}\n");
-                    file.write_all(line.as_bytes())?;
-                    0
-                }
-            };
-            let mut queue = self.queue();
-            queue.held -= cost;
-            queue.written += u64::from(cost > 0);
-            queue.progress = Some(Instant::now());
-            queue.stalled &= queue.held > QUEUE / 2;
-            self.changed.notify_all();
+    fn write_to(&self, mut file: impl Write) -> io::Result<()> {
+        loop {
+            let waits = |queue: &mut Queue| queue.lines.is_empty() && !queue.closed;
+            let queue = self.changed.wait_while(self.queue(), waits);
+            let lines = std::mem::take(&mut queue.unwrap_or_else(PoisonError::into_inner).lines);
+            if lines.is_empty() {
+                return Ok(());
+            }
+            let mut rest = &lines[..];
+            while !rest.is_empty() {
+                let n = match file.write(rest) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+                    outcome => outcome?,
+                };
+                rest = &rest[n..];
+                let mut queue = self.queue();
+                queue.written += n as u64;
+                queue.progress = Some(Instant::now());
+                queue.stalled &= queue.held() > QUEUE / 2;
+                self.changed.notify_all();
+            }
         }
-        Ok(())
-    }
-
-    /// What is to be written next; `None` at the end.
-    fn take(&self) -> Option<Entry> {
-        let waits = |queue: &mut Queue| queue.entries.is_empty() && !queue.closed;
-        let queue = self.changed.wait_while(self.queue(), waits);
-        queue
-            .unwrap_or_else(PoisonError::into_inner)
-            .entries
-            .pop_front()
     }
 
     /// Ends the record, once all is written or the file takes nothing any more.
@@ -197,23 +164,22 @@ impl Record {
         queue.closed = true;
         self.changed.notify_all();
         for _ in 0..TURNS {
-            let held = queue.held;
-            let waited = self
-                .changed
-                .wait_timeout_while(queue, LAST_WORDS, |queue| !queue.over);
+            let before = queue.written;
+            let goes_on = |queue: &mut Queue| queue.over.is_none();
+            let waited = self.changed.wait_timeout_while(queue, LAST_WORDS, goes_on);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if queue.over || queue.held == held {
+            if queue.over.is_some() || queue.written == before {
                 break;
             }
         }
-        let cause = match self.failed.get() {
-            Some(error) => cause(error),
-            None if !queue.over => "it takes nothing, and what is left is missing".to_owned(),
-            None if queue.missing > 0 => format!(
+        let cause = match &queue.over {
+            Some(Err(error)) => cause(error),
+            None => "it takes nothing, and what is left is missing".to_owned(),
+            Some(Ok(())) if queue.missing > 0 => format!(
                 "{} chunks are missing, for it took nothing for too long",
                 queue.missing
             ),
-            None => return Ok(()),
+            Some(Ok(())) => return Ok(()),
         };
         Err(Failure::bad(anyhow!(
             "cannot record to {}: {cause}; make room, read it faster, or give another file with --record",
@@ -223,36 +189,46 @@ impl Record {
 }
 
 impl Queue {
+    /// Bytes that wait; what is being written, too.
+    fn held(&self) -> usize {
+        (self.added - self.written) as usize
+    }
+
+    fn push(&mut self, line: &str) {
+        self.lines.extend_from_slice(line.as_bytes());
+        self.added += line.len() as u64;
+    }
+
     /// Says where chunks are missing, if some are.
     fn tell_lost(&mut self, time: SystemTime) {
-        if self.lost > 0 {
-            let lost = std::mem::take(&mut self.lost);
-            self.entries.push_back(Entry::Lost(time, lost));
+        let (time, lost) = (unix_ns(time), std::mem::take(&mut self.lost));
+        if lost > 0 {
+            self.push(&format!(
+                "{{\"time_unix_ns\":{time},\"lost_chunks\":{lost}}}\n"
+            ));
         }
     }
 }
 
 /// Built by hand: the bytes can be many, and their hexadecimal form needs no escaping.
 fn line(time: SystemTime, origin: Origin, bytes: &[u8]) -> String {
-    let mut line = format!("{{\"time_unix_ns\":{}", unix_ns(time));
     let ends = match origin {
         Origin::Stream(id, PeerAddress::Inet(peer)) => format!(
-            ",\"transport\":\"tcp\",\"connection\":{id},\"peer\":\"{}\"",
+            "\"transport\":\"tcp\",\"connection\":{id},\"peer\":\"{}\"",
             Zoned(unmapped(peer))
         ),
         Origin::Stream(id, PeerAddress::Unix) => {
-            format!(",\"transport\":\"unix\",\"connection\":{id}")
+            format!("\"transport\":\"unix\",\"connection\":{id}")
         }
         Origin::Datagram { local, peer } => format!(
-            ",\"transport\":\"udp\",\"local\":\"{}\",\"peer\":\"{}\"",
+            "\"transport\":\"udp\",\"local\":\"{}\",\"peer\":\"{}\"",
             Zoned(unmapped(local)),
             Zoned(unmapped(peer))
         ),
     };
-    line.push_str(&ends);
-    line.reserve(bytes.len() * 2 + 64);
-    // Writing to a string cannot fail.
-    let _ = write!(line, ",\"received_bytes\":{},\"hex\":\"", bytes.len());
+    let (time, len) = (unix_ns(time), bytes.len());
+    let mut line = format!("{{\"time_unix_ns\":{time},{ends},\"received_bytes\":{len},\"hex\":\"");
+    line.reserve(len * 2 + 3);
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
         line.push(DIGITS[usize::from(byte >> 4)].into());

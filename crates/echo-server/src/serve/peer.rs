@@ -224,7 +224,7 @@ impl Peer {
     }
 
     fn go_on(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> Result<Next, Reason> {
-        let mut flow = self.flush(turn)?;
+        let mut flow = self.outbox.flush(&mut self.stream, turn)?;
         loop {
             flow = match (flow, self.phase) {
                 (Flow::Waits, _) => return Ok(Next::Event),
@@ -251,7 +251,7 @@ impl Peer {
         let n = match self.read(&mut buffer[..room], turn) {
             Ok(0) => return self.end_of_stream(turn),
             Ok(n) => n,
-            Err(error) => return unread(&error).ok_or(reason(&error)),
+            Err(error) => return unread(&error).ok_or(error.into()),
         };
         self.count_received(turn, n);
         let origin = Origin::Stream(self.id, self.address);
@@ -316,25 +316,25 @@ impl Peer {
                 break;
             }
         }
-        let flow = self.outbox.send_pipe(pipe, &mut self.stream, turn);
-        flow.map(Some).map_err(|error| reason(&error))
+        let flow = self.outbox.send_pipe(pipe, &mut self.stream, turn)?;
+        Ok(Some(flow))
     }
 
     /// Sends back what is complete of what was read.
     fn reply(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<Flow, Reason> {
         let Some(decoder) = &mut self.decoder else {
-            return self.send(bytes, turn);
+            return Ok(self.outbox.send(bytes, &mut self.stream, turn)?);
         };
         let Decoded { complete, error } = decoder.push(bytes);
         let (complete, rest) = bytes.split_at(complete);
         let flow = if complete.is_empty() {
             Flow::Clear
         } else if self.held.is_empty() {
-            self.send(complete, turn)?
+            self.outbox.send(complete, &mut self.stream, turn)?
         } else {
             self.hold(complete)?;
             self.owe_held(turn)?;
-            self.flush(turn)?
+            self.outbox.flush(&mut self.stream, turn)?
         };
         match error {
             None => self.hold(rest)?,
@@ -358,7 +358,7 @@ impl Peer {
     fn finish_for(&mut self, reason: Reason, turn: &mut Turn<'_>) -> Result<Flow, Reason> {
         self.phase = Phase::Finishing(reason);
         self.outbox.finish();
-        self.flush(turn)
+        Ok(self.outbox.flush(&mut self.stream, turn)?)
     }
 
     /// Once everything is sent, a peer that has finished too is done; another may still be sending.
@@ -391,26 +391,14 @@ impl Peer {
     }
 
     /// Keeps a part of a frame until the rest of it comes.
-    fn hold(&mut self, bytes: &[u8]) -> Result<(), Reason> {
-        let room = self.held.try_reserve(bytes.len());
-        room.map_err(|error| reason(&error.into()))?;
+    fn hold(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.held.try_reserve(bytes.len())?;
         self.held.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn owe_held(&mut self, turn: &mut Turn<'_>) -> Result<(), Reason> {
-        let owed = self.outbox.owe(std::mem::take(&mut self.held), turn);
-        owed.map_err(|error| reason(&error))
-    }
-
-    fn send(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<Flow, Reason> {
-        let flow = self.outbox.send(bytes, &mut self.stream, turn);
-        flow.map_err(|error| reason(&error))
-    }
-
-    fn flush(&mut self, turn: &mut Turn<'_>) -> Result<Flow, Reason> {
-        let flow = self.outbox.flush(&mut self.stream, turn);
-        flow.map_err(|error| reason(&error))
+    fn owe_held(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
+        self.outbox.owe(std::mem::take(&mut self.held), turn)
     }
 
     /// Ends this connection as a fault has it.
@@ -420,7 +408,7 @@ impl Peer {
             Ending::HalfClose => {
                 let ended = self.stream.finish_sending(turn.events);
                 ended.map_err(|_| over)?;
-                self.flush(turn)
+                Ok(self.outbox.flush(&mut self.stream, turn)?)
             }
             Ending::Close => self.finish_for(over, turn),
             Ending::Reset => {
@@ -443,12 +431,5 @@ fn unread(error: &io::Error) -> Option<Flow> {
         io::ErrorKind::WouldBlock => Some(Flow::Waits),
         io::ErrorKind::Interrupted => Some(Flow::Clear),
         _ => None,
-    }
-}
-
-fn reason(error: &io::Error) -> Reason {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Reason::Reset,
-        kind => Reason::Failed(kind),
     }
 }
