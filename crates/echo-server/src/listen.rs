@@ -5,7 +5,6 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 
-use echo_core::endpoint::ParseEndpointError;
 use echo_core::units::Size;
 use echo_core::{Endpoint, Framing, text};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
@@ -53,7 +52,7 @@ impl From<Endpoint> for Listen {
 }
 
 impl FromStr for Listen {
-    type Err = ParseEndpointError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match named(text) {
@@ -68,7 +67,7 @@ impl FromStr for Listen {
 
 /// As it is typed: a path may have bytes that no text has.
 impl TryFrom<OsString> for Listen {
-    type Error = ParseEndpointError;
+    type Error = String;
 
     fn try_from(typed: OsString) -> Result<Self, Self::Error> {
         let lossy = typed.to_string_lossy();
