@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use common::{DEADLINE, Scratch, closed_port, echo, faulty, run, start, udp};
 use echo_client::connection::ErrorKind;
 use echo_client::interrupt::Why;
-use echo_client::report::{
-    self, Counts, Fault, Generator, Latency, Load, Mode, Report, Second, Text,
-};
+use echo_client::report::{self, Counts, Fault, Generator, Latency, Load, Mode, Report, Second};
 use serde_json::Value;
 
 /// Says where `document` is not as `schema` has it. A keyword that it does not know is an error
@@ -352,7 +350,7 @@ fn what_is_written_reads_back_into_the_same_document_and_text() {
         let read = report::read(&text).unwrap();
         assert_eq!(report::json(&read), text);
         assert_eq!(report::html(&read), report::html(&report));
-        assert_eq!(Text::new(&read).to_string(), Text::new(&report).to_string());
+        assert_eq!(report::text(&read, 80), report::text(&report, 80));
     }
 }
 

@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 
 use super::comparison::Comparison;
 use crate::report::document::{self, SCHEMA};
-use crate::report::{Metric, Table, csv, wrapped};
-
-/// What every terminal has room for.
-const COLUMNS: usize = 80;
+use crate::report::{COLUMNS, Metric, Table, csv, wrapped};
 
 impl Comparison {
     /// How many targets, and how they were measured.

@@ -42,8 +42,8 @@ pub use round::Round;
 pub use saved::Saved;
 pub use sum::Machine;
 pub use table::Table;
-pub use text::Text;
 pub(crate) use text::wrapped;
+pub use text::{COLUMNS, columns, text};
 pub use threshold::{Comparison, Threshold, Thresholds, Verdict};
 pub use unit::Unit;
 

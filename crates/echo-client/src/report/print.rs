@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use echo_core::Failure;
 
-use super::{Outcome, Report, Text, json};
+use super::{Outcome, Report, columns, json, text};
 use crate::output;
 
 /// Prints a report as its document, or as text where it `has_text`, and says what the program
@@ -15,7 +15,7 @@ use crate::output;
 pub fn print(report: &Report, as_json: bool, has_text: bool) -> Result<(), Failure> {
     match as_json {
         true => output::line(json(report)).map_err(output::failure)?,
-        false if has_text => output::line(Text::to_fit(report)).map_err(output::failure)?,
+        false if has_text => output::line(text(report, columns())).map_err(output::failure)?,
         false => {}
     }
     ended(&report.outcome, has_text && !as_json)

@@ -1,13 +1,12 @@
 //! A report as text: the summary `ping` made familiar, with a histogram in bars.
 
-use std::fmt::{self, Write};
 use std::time::Duration;
 
 use echo_core::units::Timespan;
 use echo_explain::wrap;
 
 use super::format::{self, Share};
-use super::{Bar, Counts, Generator, Latency, Load, PERCENTILES, Report};
+use super::{Bar, Latency, Load, PERCENTILES, Report};
 
 /// Rows of the histogram: what one screen has room for beside the rest.
 const ROWS: usize = 12;
@@ -18,48 +17,24 @@ const BAR_COLUMNS: usize = 60;
 /// Fewer samples than this have no shape.
 const SHAPELY: u64 = 10;
 /// What every terminal has room for.
-const COLUMNS: usize = 80;
+pub const COLUMNS: usize = 80;
 /// Narrower than this, a line of figures is broken anyway.
 const LEAST_COLUMNS: usize = 40;
 /// Before a line that goes on with another.
 const INDENT: &str = "  ";
 
-/// Shows a report as text.
-pub struct Text<'a> {
-    report: &'a Report,
-    columns: usize,
+/// The report as text of so many columns.
+pub fn text(report: &Report, columns: usize) -> String {
+    let lines = lines(report, columns).into_iter();
+    lines.map(|line| wrapped(&line, columns) + "\n").collect()
 }
 
-impl<'a> Text<'a> {
-    /// As wide as every terminal is.
-    pub fn new(report: &'a Report) -> Self {
-        Text {
-            report,
-            columns: COLUMNS,
-        }
-    }
-
-    /// As wide as the terminal that standard output is, if it is one.
-    pub fn to_fit(report: &'a Report) -> Self {
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-        let columns = size
-            .map(|size| size.ws_col.into())
-            .filter(|&columns| columns > 0);
-        Text {
-            report,
-            columns: columns.map_or(COLUMNS, |columns: usize| columns.max(LEAST_COLUMNS)),
-        }
-    }
-}
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = String::new();
-        self.lines(&mut lines)?;
-        lines
-            .lines()
-            .try_for_each(|line| writeln!(f, "{}", wrapped(line, self.columns)))
-    }
+/// The columns of the terminal that standard output is; if it is none, those that each has.
+pub fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+    let columns = size.map(|size| usize::from(size.ws_col));
+    let known = columns.filter(|&columns| columns > 0);
+    known.map_or(COLUMNS, |columns| columns.max(LEAST_COLUMNS))
 }
 
 /// A line on as many as it needs; those after the first are indented.
@@ -70,41 +45,37 @@ pub(crate) fn wrapped(line: &str, columns: usize) -> String {
     }
 }
 
-impl Text<'_> {
-    /// The text, however wide.
-    fn lines(&self, f: &mut String) -> fmt::Result {
-        let &Text { report, columns } = self;
-        let (target, mode) = (report.target.told(), report.mode.name());
-        writeln!(f, "--- {target} {mode} statistics ---")?;
-        if let Some(load) = report.load {
-            writeln!(f, "{}", paced(load))?;
-        }
-        books(f, report)?;
-        if report.load.is_some() {
-            throughput(f, report)?;
-        }
-        if let Some(connect) = &report.connect {
-            figures(f, "connect", connect)?;
-        }
-        figures(f, "rtt", &report.rtt)?;
-        if let Some(service) = &report.service {
-            figures(f, "service", service)?;
-        }
-        if let Some(jitter_ns) = report.jitter_ns {
-            writeln!(f, "jitter = {:.3} ms", jitter_ns as f64 / 1e6)?;
-        }
-        if report.rtt.count() >= SHAPELY {
-            let room = columns.saturating_sub(LABEL_COLUMNS).min(BAR_COLUMNS);
-            bars(f, &report.rtt.bars(ROWS), room)?;
-        }
-        if let Some(curve) = &report.curve {
-            write!(f, "{curve}")?;
-        }
-        for note in &report.notes {
-            writeln!(f, "note: {note}")?;
-        }
-        outcome(f, report)
+/// The lines, however wide, with bars that fit the columns.
+fn lines(report: &Report, columns: usize) -> Vec<String> {
+    let (target, mode) = (report.target.told(), report.mode.name());
+    let mut lines = vec![format!("--- {target} {mode} statistics ---")];
+    lines.extend(report.load.map(paced));
+    lines.extend(books(report));
+    lines.extend(report.load.and_then(|_| throughput(report)));
+    lines.extend(report.connect.iter().flat_map(|l| figures("connect", l)));
+    lines.extend(figures("rtt", &report.rtt));
+    lines.extend(report.service.iter().flat_map(|l| figures("service", l)));
+    let jitter = report.jitter_ns.map(Duration::from_nanos);
+    lines.extend(jitter.map(|jitter| format!("jitter = {} ms", millis(&[jitter]))));
+    if report.rtt.count() >= SHAPELY {
+        let room = columns.saturating_sub(LABEL_COLUMNS).min(BAR_COLUMNS);
+        lines.extend(bars(&report.rtt.bars(ROWS), room));
     }
+    let curve = report.curve.as_ref().map(ToString::to_string);
+    lines.extend(
+        curve
+            .iter()
+            .flat_map(|curve| curve.lines().map(str::to_owned)),
+    );
+    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    // How it ended is where a person looks: in the last lines.
+    let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
+    lines.extend(held.map(ToString::to_string));
+    let name = report.outcome.result.name();
+    let told = report.outcome.told(&report.verdicts);
+    lines.extend(told.is_empty().then(|| name.to_owned()));
+    lines.extend(told.iter().map(|line| format!("{name}: {line}")));
+    lines
 }
 
 fn paced(load: Load) -> String {
@@ -119,128 +90,98 @@ fn paced(load: Load) -> String {
 }
 
 /// What was sent and what became of it.
-fn books(f: &mut String, report: &Report) -> fmt::Result {
+fn books(report: &Report) -> Vec<String> {
     let counts = &report.counts;
-    writeln!(
-        f,
-        "{} sent, {} received, {} loss, time {:.2} s",
-        counts.sent,
-        counts.received,
-        Share(counts.loss()),
-        report.elapsed.as_secs_f64()
-    )?;
-    // A stream neither repeats nor reorders, so these say something only when they are not zero.
-    let classes = classes(counts);
-    let datagrams = report.target.transport == "udp";
-    if datagrams || classes.iter().any(|&(_, count)| count > 0) {
-        let shown: Vec<_> = classes
-            .iter()
-            .map(|(name, count)| format!("{count} {name}"))
-            .collect();
-        writeln!(f, "{}", shown.join(", "))?;
-    }
-    if counts.delayed + counts.unsent > 0 {
-        writeln!(
-            f,
-            "{} left over 1 ms late, {} were due and never left",
-            counts.delayed, counts.unsent
-        )?;
-    }
-    if !report.errors.is_empty() {
-        let shown: Vec<_> = report
-            .errors
-            .iter()
-            .map(|(kind, count)| format!("{count} {kind}"))
-            .collect();
-        writeln!(f, "errors: {}", shown.join(", "))?;
-    }
-    Ok(())
-}
-
-fn classes(counts: &Counts) -> [(&'static str, u64); 6] {
-    [
+    let (sent, received, loss) = (counts.sent, counts.received, Share(counts.loss()));
+    let time = report.elapsed.as_secs_f64();
+    let mut lines = vec![format!(
+        "{sent} sent, {received} received, {loss} loss, time {time:.2} s"
+    )];
+    let classes = [
         ("duplicate", counts.duplicate),
         ("reordered", counts.reordered),
         ("corrupt", counts.corrupt),
         ("late", counts.late),
         ("truncated", counts.truncated),
         ("foreign", counts.foreign),
-    ]
+    ];
+    // A stream neither repeats nor reorders, so these say something only when they are not zero.
+    let datagrams = report.target.transport == "udp";
+    if datagrams || classes.iter().any(|&(_, count)| count > 0) {
+        let shown = classes.map(|(name, count)| format!("{count} {name}"));
+        lines.push(shown.join(", "));
+    }
+    let (delayed, unsent) = (counts.delayed, counts.unsent);
+    if delayed + unsent > 0 {
+        lines.push(format!(
+            "{delayed} left over 1 ms late, {unsent} were due and never left"
+        ));
+    }
+    if !report.errors.is_empty() {
+        let errors = report.errors.iter();
+        let shown: Vec<_> = errors.map(|(kind, n)| format!("{n} {kind}")).collect();
+        lines.push(format!("errors: {}", shown.join(", ")));
+    }
+    lines
 }
 
-fn throughput(f: &mut String, report: &Report) -> fmt::Result {
+fn throughput(report: &Report) -> Option<String> {
     let mut told = Vec::new();
     if let Some((echoes, bytes)) = report.echoes_per_s().zip(report.received_bytes_per_s()) {
         let (echoes, megabytes) = (format::rate(echoes), bytes / 1e6);
         told.push(format!("{echoes} echoes/s, {megabytes:.2} MB/s each way"));
     }
-    told.extend(report.generator.as_ref().and_then(|g| cost(g, report)));
-    match told.is_empty() {
-        true => Ok(()),
-        false => writeln!(f, "{}", told.join("; ")),
+    // A cost per echo needs echoes, and a share of a core some time.
+    if let Some((generator, cost)) = report.generator.as_ref().zip(report.cpu_per_echo()) {
+        let threads = match generator.threads {
+            1 => "its thread".to_owned(),
+            threads => format!("the busiest of {threads} threads"),
+        };
+        let busy = generator.busiest_share.map(|share| share * 100.0);
+        let busy = busy.map(|percent| format!(", {threads} {percent:.0}% busy"));
+        let (cost, busy) = (format::time(cost), busy.unwrap_or_default());
+        told.push(format!("client CPU {cost}/echo{busy}"));
     }
-}
-
-/// What the load cost this side. A cost per echo needs echoes, and a share of a core some time.
-fn cost(generator: &Generator, report: &Report) -> Option<String> {
-    let threads = match generator.threads {
-        1 => "its thread".to_owned(),
-        threads => format!("the busiest of {threads} threads"),
-    };
-    let per_echo = format::time(report.cpu_per_echo()?);
-    let busy = match generator.busiest_share {
-        Some(share) => format!(", {threads} {:.0}% busy", share * 100.0),
-        None => String::new(),
-    };
-    Some(format!("client CPU {per_echo}/echo{busy}"))
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// The lines of one distribution; none when there are no samples.
-fn figures(f: &mut String, name: &str, latency: &Latency) -> fmt::Result {
-    let (Some(min), Some(avg), Some(max), Some(mdev)) =
-        (latency.min(), latency.avg(), latency.max(), latency.mdev())
-    else {
-        return Ok(());
-    };
-    let spread = [min, avg, max, mdev];
-    writeln!(f, "{name} min/avg/max/mdev = {} ms", joined(&spread))?;
-    let (names, values): (Vec<_>, Vec<_>) = PERCENTILES
+fn figures(name: &str, latency: &Latency) -> Vec<String> {
+    let spread = [latency.min(), latency.avg(), latency.max(), latency.mdev()];
+    let known = PERCENTILES
         .iter()
-        .filter_map(|(name, quantile)| Some((*name, latency.percentile(*quantile)?)))
-        .unzip();
-    if names.is_empty() {
-        return Ok(());
-    }
-    writeln!(f, "{name} {} = {} ms", names.join("/"), joined(&values))
+        .filter_map(|(name, quantile)| Some((*name, latency.percentile(*quantile)?)));
+    let (names, percentiles): (Vec<_>, Vec<_>) = known.unzip();
+    let spread: Vec<Duration> = spread.into_iter().flatten().collect();
+    [
+        ("min/avg/max/mdev", spread),
+        (&names.join("/"), percentiles),
+    ]
+    .into_iter()
+    .filter(|(_, values)| !values.is_empty())
+    .map(|(names, values)| format!("{name} {names} = {} ms", millis(&values)))
+    .collect()
 }
 
-fn joined(durations: &[Duration]) -> String {
-    let shown: Vec<_> = durations
+fn millis(durations: &[Duration]) -> String {
+    let millis = durations
         .iter()
-        .map(|&duration| format!("{:.3}", millis(duration)))
-        .collect();
+        .map(|duration| format::nanos(*duration) / 1e6);
+    let shown: Vec<_> = millis.map(|ms| format!("{ms:.3}")).collect();
     shown.join("/")
 }
 
-fn millis(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e6
-}
-
-fn bars(f: &mut String, bars: &[Bar], room: usize) -> fmt::Result {
+fn bars(bars: &[Bar], room: usize) -> impl Iterator<Item = String> {
     let total: u64 = bars.iter().map(|bar| bar.count).sum();
     let tallest = bars.iter().map(|bar| bar.count).max().unwrap_or(0).max(1);
-    let span = |ns| Timespan(Duration::from_nanos(ns)).to_string();
-    for bar in bars {
-        let line = format!(
-            "{:>7} - {:<7} {:>6} {}",
-            span(bar.from_ns),
-            span(bar.to_ns),
-            Share(bar.count as f64 / total as f64).to_string(),
-            drawn(bar.count as f64 / tallest as f64, room),
-        );
-        writeln!(f, "{}", line.trim_end())?;
-    }
-    Ok(())
+    bars.iter().map(move |bar| {
+        let [from, to] =
+            [bar.from_ns, bar.to_ns].map(|ns| Timespan(Duration::from_nanos(ns)).to_string());
+        let share = Share(bar.count as f64 / total as f64).to_string();
+        let drawn = drawn(bar.count as f64 / tallest as f64, room);
+        let line = format!("{from:>7} - {to:<7} {share:>6} {drawn}");
+        line.trim_end().to_owned()
+    })
 }
 
 /// A bar of `share` of the columns there are, in eighths; anything at all is visible.
@@ -254,25 +195,10 @@ fn drawn(share: f64, columns: usize) -> String {
     bar
 }
 
-/// How it ended, in the last lines, where a person looks.
-fn outcome(f: &mut String, report: &Report) -> fmt::Result {
-    for verdict in report.verdicts.iter().filter(|verdict| !verdict.failed) {
-        writeln!(f, "{verdict}")?;
-    }
-    let name = report.outcome.result.name();
-    let told = report.outcome.told(&report.verdicts);
-    match told.is_empty() {
-        true => writeln!(f, "{name}"),
-        false => told
-            .iter()
-            .try_for_each(|line| writeln!(f, "{name}: {line}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Mode, Target};
+    use crate::report::{Counts, Mode, Target};
 
     fn ping() -> Report {
         Report {
@@ -295,7 +221,7 @@ mod tests {
     #[test]
     fn a_run_that_lost_everything_has_a_summary_all_the_same() {
         assert_eq!(
-            Text::new(&ping()).to_string(),
+            text(&ping(), COLUMNS),
             "--- localhost:5346 (127.0.0.1:5346, udp) ping statistics ---\n\
              4 sent, 0 received, 100% loss, time 3.00 s\n\
              0 duplicate, 0 reordered, 0 corrupt, 0 late, 0 truncated, 0 foreign\n\
@@ -318,7 +244,7 @@ mod tests {
             ..Counts::default()
         };
         assert_eq!(
-            Text::new(&report).to_string(),
+            text(&report, COLUMNS),
             "--- localhost:5346 (127.0.0.1:5346, tcp) ping statistics ---\n\
              4 sent, 4 received, 0% loss, time 3.00 s\n\
              rtt min/avg/max/mdev = 0.030/0.045/0.060/0.011 ms\n\
@@ -326,11 +252,11 @@ mod tests {
              jitter = 0.003 ms\n\
              passed\n"
         );
-        assert!(!Text::new(&report).to_string().contains('█'));
+        assert!(!text(&report, COLUMNS).contains('█'));
         for us in [30, 40, 50, 60, 30, 60] {
             report.rtt.record(Duration::from_micros(us));
         }
-        let text = Text::new(&report).to_string();
+        let text = text(&report, COLUMNS);
         let full = "█".repeat(COLUMNS - LABEL_COLUMNS);
         let bars = format!("   30us - 33us     30.0% {full}\n   33us - 36us        0%\n");
         assert!(text.contains(&bars), "{text}");
@@ -344,13 +270,8 @@ mod tests {
         report.notes = vec!["a note that has a great deal to say ".repeat(9)];
         (0..99).for_each(|us| report.rtt.record(Duration::from_micros(us)));
         for columns in [60, 80, 120] {
-            let text = Text {
-                report: &report,
-                columns,
-            };
-            let mut plain = String::new();
-            text.lines(&mut plain).unwrap();
-            let text = text.to_string();
+            let plain = lines(&report, columns).join("\n");
+            let text = text(&report, columns);
             let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest.is_some_and(|widest| widest <= columns), "{text}");
             assert!(plain.split_whitespace().eq(text.split_whitespace()));
