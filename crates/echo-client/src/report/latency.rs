@@ -145,32 +145,23 @@ impl Latency {
             return Vec::new();
         }
         let bounds = SCALES
-            .iter()
+            .into_iter()
             .map(|steps| bounds(steps, self.min, self.max))
             .find(|bounds| bounds.len() <= rows + 1)
-            .unwrap_or_else(|| vec![self.min, self.max + 1]);
-        let mut below = 0;
-        bounds
-            .windows(2)
-            .map(|pair| {
-                let upto = if pair[1] > self.max {
-                    self.count()
-                } else {
-                    self.histogram
-                        .iter_recorded()
-                        .take_while(|step| step.value_iterated_to() < pair[1])
-                        .map(|step| step.count_at_value())
-                        .sum()
-                };
-                let count = upto - below;
-                below = upto;
-                Bar {
-                    from_ns: pair[0],
-                    to_ns: pair[1],
-                    count,
-                }
-            })
-            .collect()
+            .unwrap_or_else(|| vec![self.min, self.max.saturating_add(1)]);
+        let bar = |pair: &[u64]| Bar {
+            from_ns: pair[0],
+            to_ns: pair[1],
+            count: 0,
+        };
+        let mut bars: Vec<Bar> = bounds.windows(2).map(bar).collect();
+        for step in self.histogram.iter_recorded() {
+            let at = bars.partition_point(|bar| bar.to_ns <= step.value_iterated_to());
+            // A longer one than the histogram tells apart is in the last.
+            let at = at.min(bars.len() - 1);
+            bars[at].count += step.count_at_value();
+        }
+        bars
     }
 
     /// The sum of the samples in nanoseconds, and that of their squares.
@@ -215,40 +206,31 @@ impl Latency {
     }
 }
 
-/// Round steps within a decade, finest first, in hundredths: the preferred numbers of IEC 60063.
-const SCALES: [&[u64]; 6] = [
-    &[
-        100, 110, 120, 130, 150, 160, 180, 200, 220, 240, 270, 300, 330, 360, 390, 430, 470, 510,
-        560, 620, 680, 750, 820, 910,
-    ],
-    &[100, 120, 150, 180, 220, 270, 330, 390, 470, 560, 680, 820],
-    &[100, 150, 220, 330, 470, 680],
-    &[100, 200, 500],
-    &[100, 300],
-    &[100],
-];
+/// Steps in a decade, finest first.
+const SCALES: [i32; 6] = [24, 12, 6, 3, 2, 1];
 
-/// The bounds of the bars that cover `min` to `max`, with `steps` in each decade.
-fn bounds(steps: &[u64], min: u64, max: u64) -> Vec<u64> {
-    // Below 100 ns no decade of hundredths is whole; nothing on a network is that fast.
+/// The bounds of the bars that cover `min` to `max`, with so many `steps` in each decade.
+fn bounds(steps: i32, min: u64, max: u64) -> Vec<u64> {
+    // Few steps are as far apart as one digit tells.
+    let digits = if steps > 3 { 2 } else { 1 };
+    // Below 100 ns no decade of two digits is whole; nothing on a network is that fast.
+    let first = 2 * steps;
+    let round = (first..).map(|i| {
+        let unit = 10f64.powi(i.div_euclid(steps) + 1 - digits);
+        let exact = 10f64.powf(f64::from(i) / f64::from(steps));
+        ((exact / unit).round() * unit) as u64
+    });
     let mut bounds = vec![0];
-    let mut decade: u64 = 100;
-    loop {
-        for step in steps {
-            let Some(bound) = (decade / 100).checked_mul(*step) else {
-                bounds.push(u64::MAX);
-                return bounds;
-            };
-            if bound <= min {
-                bounds.clear();
-            }
-            bounds.push(bound);
-            if bound > max {
-                return bounds;
-            }
+    for bound in round {
+        if bound <= min && bound < u64::MAX {
+            bounds.clear();
         }
-        decade = decade.saturating_mul(10);
+        bounds.push(bound);
+        if bound > max || bound == u64::MAX {
+            break;
+        }
     }
+    bounds
 }
 
 /// The mean difference between consecutive round trips.

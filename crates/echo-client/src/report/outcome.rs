@@ -225,52 +225,53 @@ impl Report {
     /// What is told where no threshold names a figure that is bad. `fault` is the first error.
     fn complaint(&self, metric: Metric, fault: Option<&Fault>) -> Fault {
         let (counts, name) = (&self.counts, &self.target.name);
-        let sent = counts.sent;
-        let (first, kind, message) = match metric {
+        let (sent, unsent) = (counts.sent, counts.unsent);
+        let is_told = |fault: &&Fault| match metric {
+            Metric::Errors => true,
+            Metric::Corrupt => fault.kind == ErrorKind::Mismatch,
+            _ => false,
+        };
+        if let Some(fault) = fault.filter(is_told) {
+            return fault.clone();
+        }
+        let (kind, message) = match metric {
             Metric::Errors => (
-                fault.cloned(),
-                self.errors.keys().next().copied(),
+                *self.errors.keys().next().unwrap_or(&ErrorKind::Other),
                 format!("{} connections to {name} failed", self.errors_in_all()),
             ),
             Metric::Corrupt => (
-                fault.filter(|f| f.kind == ErrorKind::Mismatch).cloned(),
-                Some(ErrorKind::Mismatch),
+                ErrorKind::Mismatch,
                 format!("{} replies of {name} were not what was sent", self.wrong()),
             ),
             Metric::Late => (
-                None,
-                Some(ErrorKind::Late),
+                ErrorKind::Late,
                 format!(
                     "{} of {sent} replies of {name} came after their time was up; allow more with \
                      --timeout",
                     counts.late
                 ),
             ),
-            Metric::Unsent => (
-                None,
-                Some(ErrorKind::Unsent),
-                format!(
-                    "{} of {} requests were due and never left, for {}",
-                    counts.unsent,
-                    sent + counts.unsent,
-                    match self.errors_in_all() {
-                        0 => {
-                            "the replies to others were awaited; add --depth or --parallel, or \
-                             lower --rate"
-                        }
-                        _ => "connections had failed",
+            Metric::Unsent => {
+                let why = match self.errors_in_all() {
+                    0 => {
+                        "the replies to others were awaited; add --depth or --parallel, or lower \
+                         --rate"
                     }
-                ),
-            ),
+                    _ => "connections had failed",
+                };
+                let due = sent + unsent;
+                let message =
+                    format!("{unsent} of {due} requests were due and never left, for {why}");
+                (ErrorKind::Unsent, message)
+            }
             _ => (
-                None,
-                Some(ErrorKind::Lost),
+                ErrorKind::Lost,
                 format!(
                     "{} of {sent} requests to {name} had no right reply in time",
                     counts.lost_on_the_way()
                 ),
             ),
         };
-        first.unwrap_or_else(|| Fault::new(kind.unwrap_or(ErrorKind::Other), message))
+        Fault::new(kind, message)
     }
 }

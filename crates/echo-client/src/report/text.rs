@@ -258,7 +258,7 @@ mod tests {
         }
         let text = text(&report, COLUMNS);
         let full = "█".repeat(COLUMNS - LABEL_COLUMNS);
-        let bars = format!("   30us - 33us     30.0% {full}\n   33us - 36us        0%\n");
+        let bars = format!("   29us - 32us     30.0% {full}\n   32us - 35us        0%\n");
         assert!(text.contains(&bars), "{text}");
     }
 
