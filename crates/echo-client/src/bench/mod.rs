@@ -7,7 +7,7 @@ mod settings;
 mod start;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::Failure;
@@ -129,14 +129,12 @@ fn baseline(path: &Path) -> Result<Report, Failure> {
 
 /// Waits for the moment to begin, or until the user has seen enough.
 fn wait(moment: Moment, interrupt: &Interrupt) -> Result<(), Failure> {
-    // The clock may be set meanwhile.
-    let left = || moment.time().duration_since(SystemTime::now());
-    if left().is_err() {
+    if moment.left().is_none() {
         return Err(Failure::bad(anyhow!(
             "--start-at {moment} is in the past; allow every machine the time to get started"
         )));
     }
-    while let Ok(left) = left()
+    while let Some(left) = moment.left()
         && !interrupt.wait(left.min(STEP))
     {}
     Ok(())

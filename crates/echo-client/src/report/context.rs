@@ -1,10 +1,9 @@
 //! What a run's figures are about: who was asked, and the machine that measured.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use echo_core::Endpoint;
 use echo_core::address::End;
 use echo_core::path::shown;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -83,7 +82,7 @@ impl Environment {
         Environment {
             hostname: hostname.into_owned(),
             kernel: format!("{name} {release}"),
-            started: utc(SystemTime::now()),
+            started: format!("{:.0}", Timestamp::now()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             congestion_control: None,
         }
@@ -137,45 +136,5 @@ fn flag((key, value): (&str, &Value)) -> String {
             format!("--{key}={}", number.as_f64().unwrap_or_default())
         }
         other => format!("--{key}={other}"),
-    }
-}
-
-/// A moment as `2026-01-31T23:59:59Z`.
-fn utc(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, rest) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    // Years that start in March, so that the leap day comes last (Hinnant, "chrono-compatible
-    // low-level date algorithms"). No clock here is before 1970.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_moment_has_its_date() {
-        for (seconds, date) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_709_251_199, "2024-02-29T23:59:59Z"),
-            (1_709_251_200, "2024-03-01T00:00:00Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), date);
-        }
     }
 }
