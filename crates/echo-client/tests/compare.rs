@@ -5,11 +5,12 @@ mod common;
 use common::{DEADLINE, Ended, Scratch, echo, faulty, run};
 use serde_json::Value;
 
-/// Short rounds: what is tested is what is said of them, not how well they measure.
-const SHORT: [&str; 6] = ["--duration", "60ms", "--warmup", "0", "--rounds", "6"];
-/// Rounds so long, and a server so slow, that no stall of a busy machine looks like it.
-const LONG: [&str; 6] = ["--duration", "250ms", "--warmup", "0", "--rounds", "6"];
-const SLOW: &[&str] = &["delay=30ms"];
+/// Short rounds: what is tested is what is said of them, not how well they measure. They end by
+/// their count, so that none is empty, however busy the machine is.
+const SHORT: [&str; 6] = ["-c", "50", "--warmup", "0", "--rounds", "6"];
+/// A server so slow that no stall of a busy machine looks like it.
+const LONG: [&str; 6] = ["-c", "5", "--warmup", "0", "--rounds", "6"];
+const SLOW: &[&str] = &["delay=100ms"];
 
 #[track_caller]
 fn document(ended: &Ended, code: i32) -> Value {
@@ -126,7 +127,7 @@ fn single_runs_have_a_ratio_and_no_verdict() {
 fn a_baseline_gates_a_run() {
     let (fast, slow) = (echo(), faulty(SLOW));
     let files = Scratch::new("baseline");
-    let short = ["--json", "-c", "20", "--warmup", "0"];
+    let short = ["--json", "-c", "5", "--warmup", "0"];
     let saved = run(&[&["bench", &fast.tcp][..], &short].concat());
     let base = files.file("base.json", &saved.stdout);
     let gated = |target: &str, condition: &str| {
@@ -136,7 +137,7 @@ fn a_baseline_gates_a_run() {
         ]
         .concat())
     };
-    let passed = document(&gated(&slow.tcp, "p50>+90000%,errors>0"), 0);
+    let passed = document(&gated(&slow.tcp, "p50>+9000000%,errors>0"), 0);
     assert_eq!(passed["outcome"]["result"], "passed");
     let ended = gated(&slow.tcp, "p50>+10%,rate<-5%");
     ended.failed(1, &["p50 <= +10%", "rate >= -5%"]);
@@ -148,7 +149,7 @@ fn a_baseline_gates_a_run() {
         "{verdicts:?}"
     );
     // It is no better than it should be: the absolute ones are judged as ever.
-    gated(&slow.tcp, "p50>1ns,p50>+90000%").failed(1, &["p50 <= 1ns"]);
+    gated(&slow.tcp, "p50>1ns,p50>+9000000%").failed(1, &["p50 <= 1ns"]);
 }
 
 #[test]
@@ -165,7 +166,7 @@ fn what_cannot_be_compared_is_refused() {
     let echo = echo();
     let files = Scratch::new("refused");
     let saved = |name: &str, more: &[&str]| {
-        let args = ["bench", &echo.tcp, "--json", "-d", "30ms", "--warmup", "0"];
+        let args = ["bench", &echo.tcp, "--json", "-c", "30", "--warmup", "0"];
         files.file(name, &run(&[&args[..], more].concat()).stdout)
     };
     let (small, large) = (
@@ -198,7 +199,7 @@ fn what_cannot_be_compared_is_refused() {
     run(&["bench", &echo.tcp, "--rounds", "2", "--jsonl"]).failed(2, &["--jsonl"]);
     run(&["bench", &echo.tcp, "--baseline", &small, "--hdr", "x"]).failed(2, &["--hdr"]);
     run(&["bench", &echo.tcp, "--rounds", "0"]).failed(2, &["--rounds"]);
-    run(&["bench", &echo.tcp, "--baseline", &large, "-d", "30ms"]).failed(2, &["--size"]);
+    run(&["bench", &echo.tcp, "--baseline", &large, "-c", "30"]).failed(2, &["--size"]);
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn one_round_has_no_verdict_and_a_dead_target_ends_all() {
     let dead = common::closed_port().to_string();
     let other = faulty(&["delay=1ms"]);
     let args = [
-        "bench", &echo.tcp, &other.tcp, "--rounds", "1", "-d", "50ms", "--warmup", "0",
+        "bench", &echo.tcp, &other.tcp, "--rounds", "1", "-c", "20", "--warmup", "0",
     ];
     let ended = run(&args);
     assert!(
@@ -239,7 +240,7 @@ fn the_processor_time_of_a_server_is_a_figure_where_its_process_is_named() {
         cell["value"].as_f64().is_some_and(|ns| ns > 100.0),
         "{cell}"
     );
-    let single = ["bench", &one.tcp, "--pid", &pid.to_string(), "-d", "50ms"];
+    let single = ["bench", &one.tcp, "--pid", &pid.to_string(), "-c", "200"];
     let told = document(
         &run(&[&single[..], &["--json", "--warmup", "0"]].concat()),
         0,

@@ -12,11 +12,11 @@ fn a_server_that_keeps_silent_is_waited_for_until_the_deadline() {
     let silent = tcp(|_, mut stream| {
         let _: std::io::Result<u64> = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let ended = run(&[&silent, "-m", "hi", "-W", "1h", "--deadline", "200ms"]);
-    ended.failed(1, &["stopped by --deadline 200ms", "0 of 2 bytes"]);
+    let ended = run(&[&silent, "-m", "hi", "-W", "1h", "--deadline", "1s"]);
+    ended.failed(1, &["stopped by --deadline 1s", "0 of 2 bytes"]);
     let silent = udp(|_, _, _| {});
-    let ended = run(&[&silent, "-m", "hi", "-W", "1h", "-w", "200ms"]);
-    ended.failed(1, &["stopped by --deadline 200ms before the reply came"]);
+    let ended = run(&[&silent, "-m", "hi", "-W", "1h", "-w", "1s"]);
+    ended.failed(1, &["stopped by --deadline 1s before the reply came"]);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn a_server_that_does_not_come_up_is_waited_for_until_the_deadline() {
 
 #[test]
 fn a_ping_sums_up_at_the_deadline() {
-    let ended = run(&["ping", &echo().tcp, "-i", "10ms", "-w", "300ms"]);
+    let ended = run(&["ping", &echo().tcp, "-i", "10ms", "-w", "2s"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.text().contains("0% loss"), "{ended:?}");
 }
@@ -38,7 +38,7 @@ fn a_ping_sums_up_at_the_deadline() {
 #[test]
 fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
     let echo = echo();
-    let mut client = command(&[&echo.tcp, "-m", "-", "-w", "300ms"])
+    let mut client = command(&[&echo.tcp, "-m", "-", "-w", "1s"])
         .stdin(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -51,28 +51,25 @@ fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
         .read_to_string(&mut told)
         .unwrap();
     assert_eq!(client.wait().unwrap().code(), Some(1));
-    assert!(
-        told.contains("stopped by --deadline 300ms: 0 of 0"),
-        "{told}"
-    );
+    assert!(told.contains("stopped by --deadline 1s: 0 of 0"), "{told}");
 }
 
 #[test]
 fn what_the_deadline_cuts_short_is_a_failure() {
     let echo = echo();
-    let cut = ["-c", "1000000", "-i", "10ms", "-w", "300ms"];
+    let cut = ["-c", "1000000", "-i", "10ms", "-w", "2s"];
     let ended = run(&[&["ping", &echo.tcp][..], &cut].concat());
-    ended.failed(1, &["stopped by --deadline 300ms"]);
+    ended.failed(1, &["stopped by --deadline 2s"]);
     assert!(ended.text().contains("0% loss"), "{ended:?}");
-    let ended = run(&["bench", &echo.tcp, "-d", "1h", "-w", "300ms"]);
-    ended.failed(1, &["stopped by --deadline 300ms"]);
+    let ended = run(&["bench", &echo.tcp, "-d", "1h", "-w", "2s"]);
+    ended.failed(1, &["stopped by --deadline 2s"]);
 }
 
 #[test]
 fn even_an_output_that_nobody_reads_does_not_outlast_the_deadline() {
     let echo = echo();
     let file = Scratch::new("deadline");
-    let mut client = stuck(&echo, &file, "200ms");
+    let mut client = stuck(&echo, &file, "2s");
     assert_eq!(code(&mut client), Some(1));
 }
 

@@ -12,18 +12,20 @@ use serde_json::Value;
 
 #[test]
 fn a_frozen_second_is_seen_whole_at_a_steady_rate() {
-    // At two thousand echoes the server sleeps for a second, and 1000 requests are due meanwhile.
+    // At 500 echoes the server sleeps for a second, and 1000 requests are due meanwhile.
     let server = tcp(|_, stream| {
         let mut echoed = 0;
         echo_stream(stream, |piece| {
             let before = echoed;
             echoed += piece.len() / 64;
-            if before < 2000 && echoed >= 2000 {
+            if before < 500 && echoed >= 500 {
                 std::thread::sleep(Duration::from_secs(1));
             }
         });
     });
-    let args = ["--rate", "1000", "-d", "5s", "--fail-if", "unsent>1000"];
+    // What a busy machine leaves unsent is in the books.
+    let load = ["--rate", "1000", "-d", "5s", "-W", "30s"];
+    let args = [&load[..], &["--fail-if", "unsent>5000"]].concat();
     let report = bench(0, &[&[server.as_str()], &args[..]].concat());
     let [max, p90, service_p90, sent, unsent] = counts(
         &report,
@@ -40,7 +42,7 @@ fn a_frozen_second_is_seen_whole_at_a_steady_rate() {
     assert!(service_p90 < p90, "{report}");
     assert_eq!(sent + unsent, 5000, "{report}");
     let delayed = report["delayed"].as_u64().unwrap();
-    assert!((900..5000).contains(&delayed), "{report}");
+    assert!((900..=5000).contains(&delayed), "{report}");
 }
 
 #[test]
@@ -58,7 +60,7 @@ fn what_never_left_because_the_server_froze_counts_from_when_it_was_due() {
             });
         });
     });
-    let args = [&server, "-r", "1000", "-d", "1500ms"];
+    let args = [&server, "-r", "1000", "-d", "1500ms", "-W", "30s"];
     for (more, code) in [(&[][..], 1), (&["--fail-if", "unsent>1500"], 0)] {
         let report = bench(code, &[&args[..], more].concat());
         let [sent, unsent, p90, samples] =
@@ -116,12 +118,16 @@ fn every_reply_is_judged_late_by_its_own_time() {
 #[test]
 fn who_stands_still_himself_says_so() {
     let server = echo();
-    let mut client = start(&["ping", &server.udp, "-i", "10ms", "-c", "60"]);
+    let mut client = start(&["ping", &server.udp, "-i", "10ms"]);
     client.line();
     client.line();
     client.signal("STOP");
     std::thread::sleep(Duration::from_millis(300));
     client.signal("CONT");
+    // Those that were printed before it stood still, and some after it.
+    let seen = server.handle.stats().datagrams;
+    (0..seen + 10).for_each(|_| drop(client.line()));
+    client.interrupt();
     let ended = client.end();
     assert!(
         ended.text().contains("this side stood still itself"),
@@ -179,7 +185,7 @@ fn what_this_sides_socket_drops_is_no_loss_of_the_path() {
 fn thresholds_decide_the_exit_code() {
     let server = echo();
     let lossy = faulty(&["drop,msg=4", "drop,msg=14"]);
-    let lossy = [lossy.udp.as_str(), "-c", "20", "-W", "50ms", "--fail-if"];
+    let lossy = [lossy.udp.as_str(), "-c", "20", "-W", "1s", "--fail-if"];
     let sound = [server.tcp.as_str(), "-c", "200", "--fail-if"];
     for (args, condition, code) in [
         (&sound[..], "p99>1h,loss>0%", 0),
@@ -227,13 +233,13 @@ fn a_rate_beyond_what_is_possible_ends_in_time_and_owns_up() {
     let server = echo();
     for warmup in ["0", "100ms"] {
         let start = Instant::now();
-        let args = ["-r", "1e9", "-d", "200ms", "--warmup", warmup];
+        let args = ["-r", "1e9", "-d", "1s", "--warmup", warmup];
         let args = [&["bench", &server.tcp, "--json"], &args[..]].concat();
         let report: Value = serde_json::from_str(run(&args).text()).unwrap();
-        assert!(start.elapsed() < Duration::from_secs(10));
+        assert!(start.elapsed() < common::DEADLINE);
         let [sent, unsent] = counts(&report, ["sent", "unsent"]);
         assert!(sent > 0, "{report}");
-        assert_eq!(sent + unsent, 200_000_000, "{report}");
+        assert_eq!(sent + unsent, 1_000_000_000, "{report}");
         let busy = report["generator"]["busiest_share"].as_f64().unwrap();
         assert!((0.0..1.1).contains(&busy), "{report}");
     }
@@ -276,13 +282,17 @@ fn a_run_that_measured_nothing_is_no_success() {
     ended.failed(1, &["nothing was measured", "--rate"]);
     assert_eq!(ended.text(), "");
 
+    // Over before anybody could use it.
+    let ended = run(&["bench", &server.tcp, "--warmup", "0", "-d", "1ns"]);
+    ended.failed(1, &["nothing was measured", "this side had no core"]);
+
     // Silence is no lack of requests.
     let silent = tcp(|_, stream| {
         std::thread::spawn(move || std::io::copy(&mut &stream, &mut std::io::sink()));
     });
     for pace in [&[][..], &["-r", "100"]] {
-        let bench = ["bench", &silent, "--warmup", "20ms", "-d", "50ms"];
-        let ended = run(&[&bench[..], &["-W", "300ms"], pace].concat());
+        let bench = ["bench", &silent, "--warmup", "500ms", "-d", "500ms"];
+        let ended = run(&[&bench[..], &["-W", "2s"], pace].concat());
         ended.failed(1, &["nothing was measured", "were awaited"]);
         assert!(!ended.stderr.contains("was due"), "{ended:?}");
     }
@@ -296,7 +306,7 @@ fn warm_up_is_not_measured() {
         echo_stream(stream, |_| echoes += 1);
         first.send(echoes).unwrap();
     });
-    let report = run(&["bench", &server, "--json", "-c", "10", "--warmup", "200ms"]);
+    let report = run(&["bench", &server, "--json", "-c", "10", "--warmup", "1s"]);
     let report: Value = serde_json::from_str(report.text()).unwrap();
     assert_eq!(
         counts(&report, ["sent", "unique", "rtt_samples"]),

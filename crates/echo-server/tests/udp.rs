@@ -290,6 +290,14 @@ fn what_the_system_drops_is_told_and_is_no_loss_of_the_path() {
         let server = Server::start(args);
         burst(&server, &client("127.0.0.1"), SENT as usize);
         server.says("\"datagrams-overflowed\"");
+        // What is still in the socket when it stops is nobody's.
+        server.tells("that it has seen all", |told| {
+            server.signal(Signal::USR1);
+            let stats = told.lines().rfind(|line| line.contains("\"stats\""))?;
+            let stats: Value = serde_json::from_str(stats).ok()?;
+            let count = |key: &str| stats[key].as_u64();
+            (count("datagrams")? + count("datagrams_overflowed")? == SENT).then_some(())
+        });
         let ended = server.stop();
         let overflowed = last(&ended, "datagrams_overflowed").as_u64().unwrap();
         assert!(overflowed > 0, "{args:?}");

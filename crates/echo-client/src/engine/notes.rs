@@ -95,6 +95,13 @@ pub fn nothing(plan: &Plan, unsent: u64, interrupt: &Interrupt) -> Fault {
             ErrorKind::Other,
             "no request was due while measuring; raise --rate or --duration".to_owned(),
         ),
+        // Nothing was under way before: it is this side that did not get on.
+        None if plan.warmup.is_zero() => (
+            ErrorKind::Other,
+            "this side had no core before the time was up; give it one of its own, or raise \
+             --duration"
+                .to_owned(),
+        ),
         None => (
             ErrorKind::Timeout,
             "the replies to requests of the warm-up were awaited all the time; look at the server \

@@ -33,7 +33,8 @@ pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
     within(LIMIT, what, condition);
 }
 
-fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+/// Waits as long as `limit` for what takes much work.
+pub fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !condition() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
