@@ -1,5 +1,6 @@
-//! `cargo xtask simulate`: the server's serving loop on a clock and sockets of its tests' own, for as
-//! long as one wants. What is played and checked lies with the loop, in `serve/simulation.rs`.
+//! `cargo xtask simulate`: the server's serving loop and the client's engine on a clock and sockets of
+//! their tests' own, for as long as one wants. What is played and checked lies with each: in
+//! `serve/simulation.rs` and in `engine/simulation.rs`.
 
 use std::num::NonZeroU64;
 
@@ -19,17 +20,20 @@ pub struct Options {
     seed: u64,
 }
 
-/// Plays them. One that breaks a promise is shown as short as it gets, with its seed.
+/// Plays them, of either half of the time. One that breaks a promise is shown as short as it gets,
+/// with its seed.
 pub fn run(options: &Options) -> Result<()> {
-    let mut command = cargo();
-    command
-        .args(["test", "--release", "--locked", "--quiet"])
-        .args(["--package", "echo-server", "--lib", "--"])
-        .args(["serve::simulation::simulate", "--exact"])
-        .args(["--ignored", "--nocapture"])
-        .env("SIMULATE_MINUTES", options.minutes.to_string())
-        .env("SIMULATE_SEED", options.seed.to_string());
-    let status = command.status().context("cannot run cargo")?;
-    ensure!(status.success(), "a promise is broken, see above");
+    for (package, module) in [("echo-server", "serve"), ("echo-client", "engine")] {
+        let mut command = cargo();
+        command
+            .args(["test", "--release", "--locked", "--quiet"])
+            .args(["--package", package, "--lib", "--"])
+            .arg(format!("{module}::simulation::simulate"))
+            .args(["--exact", "--ignored", "--nocapture"])
+            .env("SIMULATE_SECONDS", (options.minutes.get() * 30).to_string())
+            .env("SIMULATE_SEED", options.seed.to_string());
+        let status = command.status().context("cannot run cargo")?;
+        ensure!(status.success(), "a promise is broken, see above");
+    }
     Ok(())
 }

@@ -12,6 +12,10 @@ mod pacer;
 mod pause;
 mod plan;
 mod recorder;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod simulation;
 mod sink;
 mod socket;
 mod stream;

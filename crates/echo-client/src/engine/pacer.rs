@@ -139,9 +139,11 @@ impl Pacer {
         }
     }
 
-    /// When to wake up for the next request. `None` in a closed loop, which replies wake.
+    /// When to wake up for the next request. `None` in a closed loop, which replies wake, and once
+    /// there is no further one.
     pub fn next_due(&self) -> Option<u64> {
         match self.pace {
+            _ if self.budget == 0 => None,
             Pace::Closed => None,
             // 2^53 ns are 104 days: until then a sum of products stays exact to the nanosecond,
             // where a sum of steps would drift.
@@ -355,6 +357,7 @@ mod tests {
         let mut interrupted = rate(10.0, 0, 1, (0, None, None));
         assert_eq!(interrupted.stop(SECOND).count, 10);
         assert!(interrupted.is_finished(SECOND));
+        assert_eq!(interrupted.next_due(), None, "nothing is to be woken for");
         assert_eq!(interrupted.take(SECOND), None);
         // However many they are, they are not counted one by one.
         let mut absurd = rate(1e15, 0, 1, (0, None, None));

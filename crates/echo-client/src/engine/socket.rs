@@ -16,19 +16,30 @@ use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Type;
 
+#[cfg(test)]
+use super::simulated::Line;
 use crate::connection::Watched;
 
 /// A connected socket; one system call a method.
 #[derive(Debug)]
-pub struct Socket(socket2::Socket);
+pub struct Socket {
+    socket: socket2::Socket,
+    /// What a test has put in its place.
+    #[cfg(test)]
+    line: Option<Line>,
+}
 
 impl Socket {
     /// Takes over a connection's socket. The system notes when each datagram comes, and has room
     /// for `room` bytes of them if it may.
     pub fn new(socket: Watched, room: usize) -> Self {
-        let socket = Socket(socket.into_inner());
+        let socket = Socket {
+            socket: socket.into_inner(),
+            #[cfg(test)]
+            line: Line::open(),
+        };
         if socket.is_datagram() {
-            let socket = &socket.0;
+            let socket = &socket.socket;
             // Without either the figures are less good, and no worse than they would be.
             let _: nix::Result<()> = setsockopt(socket, ReceiveTimestampns, &true);
             if socket.recv_buffer_size().is_ok_and(|size| size < room) {
@@ -40,17 +51,25 @@ impl Socket {
 
     /// Has the poll tell, once for each change, when it can be read or written again.
     pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            line.register(token.0);
+        }
         let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, interest)
+        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, interest)
     }
 
     fn is_datagram(&self) -> bool {
-        self.0.r#type().is_ok_and(|kind| kind == Type::DGRAM)
+        self.socket.r#type().is_ok_and(|kind| kind == Type::DGRAM)
     }
 
     /// Reads bytes, or receives one datagram.
     #[inline]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.read(buffer);
+        }
         let (len, _) = retry_on_intr(|| recv(self, &mut *buffer, RecvFlags::empty()))?;
         Ok(len)
     }
@@ -58,9 +77,13 @@ impl Socket {
     /// Receives one datagram. Says how long ago it came, where the system has noted that: a wake-up
     /// that is late is no part of its round trip.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Duration)> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.receive(buffer);
+        }
         let mut control = [0; cmsg_space::<TimeSpec>()];
         let mut buffers = [IoSliceMut::new(buffer)];
-        let fd = self.0.as_raw_fd();
+        let fd = self.socket.as_raw_fd();
         let message = recvmsg::<()>(fd, &mut buffers, Some(&mut control), MsgFlags::empty())?;
         let stamp = message
             .cmsgs()
@@ -102,12 +125,16 @@ impl Socket {
     /// Writes bytes, or sends one datagram.
     #[inline]
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.write(bytes);
+        }
         Ok(retry_on_intr(|| send(self, bytes, SendFlags::empty()))?)
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }

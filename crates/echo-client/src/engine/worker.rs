@@ -193,9 +193,14 @@ impl<'a> Worker<'a> {
             let flow = &mut self.flows[index];
             next = next.min(flow.ledger.next_expiry().unwrap_or(u64::MAX));
             if let State::Closed(from) = flow.state {
-                match from <= now && !flow.is_idle {
+                #[cfg(test)]
+                if super::simulated::has(super::simulated::Mutant::Restless) {
+                    next = now + 1;
+                }
+                // Once it may be opened, it waits for a request as any other does.
+                match from <= now {
                     true => self.idle(index),
-                    false => next = next.min(from.max(now + 1)),
+                    false => next = next.min(from),
                 }
             }
         }
@@ -271,6 +276,11 @@ impl<'a> Worker<'a> {
         let limit = Duration::from_nanos(until.saturating_sub(now));
         let mut ready = std::mem::take(&mut self.ready);
         match &self.flows[..] {
+            #[cfg(test)]
+            flows if super::simulated::now().is_some() => {
+                let lone = (flows.len() == 1).then(|| flows[0].transport.is_blocked());
+                super::simulated::sleep(limit, lone, &mut ready);
+            }
             [flow] if let State::Open(socket) = &flow.state => {
                 ready.clear();
                 ready.extend(wait::lone(socket, flow.transport.is_blocked(), limit)?);

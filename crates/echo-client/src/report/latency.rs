@@ -74,6 +74,9 @@ impl Latency {
 
     /// Adds another distribution's samples.
     pub fn merge(&mut self, other: &Latency) {
+        if other.is_empty() {
+            return;
+        }
         self.histogram
             .add(&other.histogram)
             .expect("every histogram has the same bounds");

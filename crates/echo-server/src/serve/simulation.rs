@@ -471,21 +471,21 @@ fn each_fault_that_was_mended_would_be_found() {
     }
 }
 
-/// More schedules, for as many minutes and from the seed that the environment names.
+/// More schedules, for as many seconds and from the seed that the environment names.
 #[test]
 #[ignore = "as long as it is told to take; `cargo xtask simulate` runs it"]
 fn simulate() {
     let number = |name: &str, default: u64| {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
-    let minutes = number("SIMULATE_MINUTES", 1);
+    let seconds = number("SIMULATE_SECONDS", 60);
     let first = number("SIMULATE_SEED", 10_000);
     let start = Instant::now();
     let mut seed = first;
-    while start.elapsed() < Duration::from_secs(60 * minutes) {
+    while start.elapsed() < Duration::from_secs(seconds) {
         play(seed).unwrap_or_else(|broken| panic!("{broken}"));
         seed += 1;
     }
     let schedules = seed - first;
-    println!("{schedules} schedules from seed {first}, every promise kept");
+    println!("{schedules} schedules of a server from seed {first}, every promise kept");
 }

@@ -1,0 +1,405 @@
+//! The engine against a simulated far end: schedules drawn from a seed, and the books compared with
+//! what the far end knows. See `cargo xtask simulate`.
+
+mod schedule;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use echo_core::units::Timespan;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+
+use super::recorder::Recording;
+use super::simulated::{FarEnd, Mutant, Seen, Step, bring_back, connection, play};
+use super::*;
+use crate::connection::Connect;
+use crate::report::{Latency, Load};
+use schedule::{Setup, setup, step};
+
+const MS: u64 = 1_000_000;
+/// A duration that no step ends exactly with: what comes then is neither in time nor late.
+const ODD: u64 = 7;
+/// The longest pause before a connection is tried again.
+const PAUSE: u64 = 500 * MS;
+
+/// Who is told each reply and each failure, and counts them.
+#[derive(Default)]
+struct Told {
+    each: bool,
+    replies: AtomicU64,
+    right: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Sink for Told {
+    fn tell(&self, event: Event) {
+        match event.what {
+            What::Reply { class, .. } => {
+                self.replies.fetch_add(1, Ordering::Relaxed);
+                let right = u64::from(class.is_right());
+                self.right.fetch_add(right, Ordering::Relaxed);
+            }
+            What::Error { seq: Some(_), .. } => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    fn wants_each(&self) -> bool {
+        self.each
+    }
+
+    fn so_far(&self, _: SoFar<'_>, _: bool) {}
+}
+
+fn span(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Plays a schedule to its end. The error is the promise that was broken.
+fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
+    let target = match setup.udp {
+        true => "udp://127.0.0.1:7",
+        false => "tcp://127.0.0.1:7",
+    };
+    let plan = Plan {
+        connect: Connect {
+            target: target.parse().unwrap(),
+            udp: setup.udp,
+            framing: setup.framing,
+            timeout: Timespan(span(setup.timeout_ms) + Duration::from_nanos(ODD)),
+            ..Connect::default()
+        },
+        parallel: setup.parallel,
+        threads: 1,
+        depth: setup.depth,
+        size: setup.size,
+        pace: setup.pace,
+        duration: Some(span(setup.duration_ms)),
+        count: setup.count,
+        warmup: span(setup.warmup_ms),
+        verify: true,
+        new_connection: setup.new_connection,
+        busy: false,
+        server: None,
+        log: false,
+        patience: setup.patience_ms.map(span),
+    };
+    let peer = "127.0.0.1:7".parse().unwrap();
+    let address = match setup.udp {
+        true => Address::Udp(peer),
+        false => Address::Tcp(peer),
+    };
+    let interrupt = Interrupt::default();
+    let timeout = nanos(plan.connect.timeout.0);
+    let end = (setup.warmup_ms + setup.duration_ms) * MS;
+    let mut far = FarEnd::new(address.clone(), steps.to_vec(), setup.seed);
+    far.wire_len = Message::new(0, setup.size, setup.framing).wire_len();
+    far.timeout = timeout;
+    far.capacity = setup.capacity;
+    far.dial_ns = setup.dial_us * 1_000;
+    far.interrupt = setup.interrupt_ms.map(|ms| (ms * MS, interrupt.clone()));
+    // The last reply, and stragglers; or whoever wakes late.
+    far.horizon = end + timeout + 3_000 * MS;
+    let told = Told {
+        each: setup.tells_each,
+        ..Told::default()
+    };
+    let run = Run {
+        plan: &plan,
+        address: address.clone(),
+        clock: Clock(Instant::now()),
+        recording: Recording {
+            measure_from: nanos(plan.warmup),
+            paced: matches!(plan.pace, Pace::Rate(_)),
+            connects: plan.new_connection,
+        },
+        threads: 1,
+        sink: &told,
+        interrupt: &interrupt,
+        stop: AtomicBool::new(false),
+    };
+    play(Some(far));
+    let (sender, slices) = mpsc::channel();
+    let connections = (0..setup.parallel).map(|_| connection(&address)).collect();
+    let ended = Worker::new(&run, 0, connections, sender).and_then(Worker::run);
+    let far = play(None).expect("nobody else ends it");
+    let ended = ended.map_err(|error| error.to_string())?;
+    let mut collector = Collector::new(run.recording, false);
+    slices.iter().for_each(|slice| collector.take(&slice));
+    let mut report = Report {
+        load: Some(Load::Closed { in_flight: 1 }),
+        ..Report::default()
+    };
+    let gave_up = ended.fault.is_some();
+    run.conclude(&mut report, vec![ended], collector);
+    let check = Check {
+        setup,
+        far: &far,
+        report: &report,
+        told: &told,
+        gave_up,
+        end,
+    };
+    check.books()?;
+    check.classes()?;
+    check.due()?;
+    check.percentiles()?;
+    check.nothing_is_given_up()
+}
+
+/// A run that is over.
+struct Check<'a> {
+    setup: &'a Setup,
+    far: &'a FarEnd,
+    report: &'a Report,
+    told: &'a Told,
+    gave_up: bool,
+    /// When sending was to end.
+    end: u64,
+}
+
+impl Check<'_> {
+    fn books(&self) -> Result<(), String> {
+        let counts = &self.report.counts;
+        if !counts.balance() {
+            return Err(format!("books balance: {counts:?}"));
+        }
+        let seconds = &self.report.seconds;
+        let of = |part: fn(&crate::report::Second) -> u64| seconds.iter().map(part).sum::<u64>();
+        let sums = (of(|s| s.sent), of(|s| s.echoes), of(|s| s.lost));
+        if sums != (counts.sent, counts.unique, counts.lost) {
+            return Err(format!("seconds add up to the whole: {sums:?}, {counts:?}"));
+        }
+        let measured = counts.unique + counts.unsent;
+        match self.report.rtt.count() {
+            count if count != measured => Err(format!("{count} round trips of {measured}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every reply is in the class that the far end knows it to be in, and is told once.
+    fn classes(&self) -> Result<(), String> {
+        let counts = &self.report.counts;
+        let replies = self.told.replies.load(Ordering::Relaxed);
+        let right = self.told.right.load(Ordering::Relaxed);
+        // Warm-up is told too, and measured is what was asked for then.
+        if self.setup.warmup_ms > 0 || self.far.blocked {
+            return Ok(());
+        }
+        if self.told.each && (replies, right) != (counts.received, counts.unique) {
+            return Err(format!(
+                "each reply is told once: {replies}, {right}, {counts:?}"
+            ));
+        }
+        let counted = Seen {
+            unique: counts.unique,
+            late: counts.late,
+            reordered: counts.reordered,
+            duplicate: counts.duplicate,
+            corrupt: counts.corrupt,
+            truncated: counts.truncated,
+            foreign: counts.foreign,
+        };
+        let seen = &self.far.seen;
+        // What a run ends in the midst of is merely lost.
+        let cut = match self.far.cut_at_end {
+            (at, count) if at == self.far.now => count,
+            _ => 0,
+        };
+        let truncated = seen.truncated - cut..=seen.truncated;
+        let is_same = counted
+            == Seen {
+                truncated: counted.truncated,
+                ..*seen
+            };
+        match is_same && truncated.contains(&counted.truncated) {
+            true => Ok(()),
+            false => Err(format!("each reply is in its class: {counted:?}, {seen:?}")),
+        }
+    }
+
+    /// What was due was sent, or is known not to have been.
+    fn due(&self) -> Result<(), String> {
+        let counts = &self.report.counts;
+        let count = self.setup.count.unwrap_or(u64::MAX);
+        if counts.sent > count {
+            return Err(format!("{} were sent of {count}", counts.sent));
+        }
+        let messages = self.far.messages.len() as u64;
+        if self.setup.warmup_ms == 0 && messages > counts.sent {
+            return Err(format!("{} were sent, {messages} left", counts.sent));
+        }
+        let Pace::Rate(per_s) = self.setup.pace else {
+            return match counts.unsent {
+                0 => Ok(()),
+                unsent => Err(format!("{unsent} were due without a rate")),
+            };
+        };
+        let from = self.setup.warmup_ms * MS;
+        let due = |until: u64| {
+            let step = 1e9 / per_s;
+            let before = |moment: u64| (moment as f64 / step).ceil() as u64;
+            before(until).saturating_sub(before(from)).min(count)
+        };
+        let asked = self.setup.interrupt_ms.map_or(u64::MAX, |ms| ms * MS);
+        let least = due(self.end.min(asked));
+        let most = due(self.end);
+        match counts.sent + counts.unsent {
+            all if (least..=most).contains(&all) => Ok(()),
+            all => Err(format!("{least} to {most} were due, {all} are told")),
+        }
+    }
+
+    fn percentiles(&self) -> Result<(), String> {
+        let far = self.far;
+        let is_plain = self.setup.warmup_ms == 0 && self.setup.interrupt_ms.is_none();
+        if !is_plain || far.blocked || far.refused > 0 {
+            return Ok(());
+        }
+        let mut expected = Latency::new();
+        for (k, &(sent, reply)) in far.messages.iter().enumerate() {
+            let due = match self.setup.pace {
+                Pace::Rate(per_s) => (1e9 / per_s * k as f64) as u64,
+                _ => sent,
+            };
+            if let Some(at) = reply {
+                expected.record(Duration::from_nanos(at - due));
+            }
+        }
+        if let Pace::Rate(per_s) = self.setup.pace {
+            // Where a number ends it, sending was meant until the one behind the last was due.
+            let last = self
+                .setup
+                .count
+                .map(|count| (1e9 / per_s * count as f64) as u64);
+            let end = last.map_or(self.end, |last| last.min(self.end));
+            let first = far.messages.len() as u64;
+            for k in first..first + self.report.counts.unsent {
+                let due = (1e9 / per_s * k as f64) as u64;
+                expected.record(Duration::from_nanos(end.saturating_sub(due)));
+            }
+        }
+        let rtt = &self.report.rtt;
+        if rtt.count() != expected.count() {
+            return Err(format!(
+                "{} round trips of {}",
+                rtt.count(),
+                expected.count()
+            ));
+        }
+        for share in [0.0, 0.5, 0.9, 0.99, 1.0] {
+            let (told, is) = (rtt.quantile(share), expected.quantile(share));
+            // As exact as a histogram, and as what never left is counted together.
+            let off = told.abs_diff(is).as_nanos() as u64;
+            if !rtt.is_empty() && off > is.as_nanos() as u64 / 300 + 1_000 {
+                return Err(format!(
+                    "the {share} quantile is {is:?}, and {told:?} is told"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Once the far end is well, every request is answered that has had time to get to it.
+    fn nothing_is_given_up(&self) -> Result<(), String> {
+        let (setup, far) = (self.setup, self.far);
+        let benign = far.calm == 0;
+        if self.gave_up && (benign || setup.patience_ms.is_none()) {
+            return Err("nothing is given up for ever".to_owned());
+        }
+        let step = match setup.pace {
+            Pace::Closed => 0,
+            Pace::Rate(per_s) => (1e9 / per_s) as u64 * setup.parallel as u64,
+            Pace::Interval(step) => nanos(step) * setup.parallel as u64,
+        };
+        // Three time-outs in a row, the pause before the next attempt, and that.
+        let pause = if far.refused > 0 { PAUSE } else { 0 };
+        let settled = far.calm + 4 * (far.timeout + step) + pause + 2 * far.dial_ns + 50 * MS;
+        if self.gave_up || setup.interrupt_ms.is_some() || settled > self.end {
+            return Ok(());
+        }
+        let settled = far.messages.iter().filter(|(sent, _)| *sent >= settled);
+        match settled.clone().find(|(_, reply)| reply.is_none()) {
+            Some((sent, _)) => Err(format!("what left at {sent} of a healthy server is lost")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Plays the schedule of a seed. The error is what fails of it, as short as it gets.
+fn of_seed(seed: u64) -> Result<(), String> {
+    let config = Config {
+        cases: 1,
+        failure_persistence: None,
+        max_shrink_iters: 400,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let schedule = (setup(), vec(step(), 0..60));
+    let played = TestRunner::new_with_rng(config, rng).run(&schedule, |(setup, steps)| {
+        run(&setup, &steps).map_err(TestCaseError::fail)
+    });
+    played.map_err(|failed| match failed {
+        TestError::Fail(promise, (setup, steps)) => {
+            format!("seed {seed}: {promise}\n{setup:?}\n{steps:?}")
+        }
+        TestError::Abort(why) => why.to_string(),
+    })
+}
+
+#[test]
+fn thousands_of_schedules_keep_every_promise() {
+    const THREADS: u64 = 2;
+    thread::scope(|scope| {
+        for first in 0..THREADS {
+            scope.spawn(move || {
+                for seed in (first..2_000).step_by(THREADS as usize) {
+                    of_seed(seed).unwrap_or_else(|broken| panic!("{broken}"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn each_fault_that_was_mended_would_be_found() {
+    for mutant in [
+        Mutant::LateForgiven,
+        Mutant::GivenUpForEver,
+        Mutant::Omission,
+        Mutant::Restless,
+    ] {
+        bring_back(Some(mutant));
+        let found = (0..2_000).find_map(|seed| of_seed(seed).err());
+        bring_back(None);
+        let found = found.unwrap_or_else(|| panic!("{mutant:?} is not found"));
+        eprintln!("{mutant:?}: {found}");
+    }
+}
+
+/// More schedules, for as many seconds and from the seed that the environment names.
+#[test]
+#[ignore = "as long as it is told to take; `cargo xtask simulate` runs it"]
+fn simulate() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let seconds = number("SIMULATE_SECONDS", 60);
+    let first = number("SIMULATE_SEED", 10_000);
+    let start = Instant::now();
+    let mut seed = first;
+    while start.elapsed() < Duration::from_secs(seconds) {
+        of_seed(seed).unwrap_or_else(|broken| panic!("{broken}"));
+        seed += 1;
+    }
+    let schedules = seed - first;
+    println!("{schedules} schedules of a client from seed {first}, every promise kept");
+}
