@@ -10,7 +10,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use echo_core::config::{one_or_many, switch};
 use echo_core::path::shown;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, FilePath, Framing, Whole};
+use echo_core::{Endpoint, Failure, FilePath, Framing, Transport, Whole};
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ use crate::{Listen, Name, On};
 pub struct Config {
     /// Where to listen. `HOST:PORT` is TCP and UDP.
     pub listen: Vec<Listen>,
+    /// Where to answer monitors, over HTTP.
+    pub metrics: Vec<Endpoint>,
     /// How a stream is cut into frames; only complete frames are sent back.
     pub framing: Vec<On<Framing>>,
     /// The longest frame allowed, in bytes; a longer one ends its connection.
@@ -102,6 +104,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: vec![Endpoint::default().into()],
+            metrics: Vec::new(),
             framing: vec![Framing::default().into()],
             max_frame: vec![MAX_FRAME.into()],
             // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
@@ -162,6 +165,15 @@ impl Config {
                 "--keepalive {} is more than systems count; give at most {MAX_KEEPALIVE}, or 0 to \
                  never probe",
                 self.keepalive
+            )));
+        }
+        let is_wrong = |endpoint: &&Endpoint| match endpoint {
+            Endpoint::Inet { transport, .. } => *transport == Some(Transport::Udp),
+            Endpoint::Unix(_) => true,
+        };
+        if let Some(endpoint) = self.metrics.iter().find(is_wrong) {
+            return Err(Failure::usage(anyhow!(
+                "--metrics {endpoint} is no address for HTTP; give one as HOST:PORT"
             )));
         }
         if (self.explain, self.log) == (Explain::Text, Format::Json) {
@@ -299,6 +311,12 @@ pub struct Settings {
           value_parser = OsStringValueParser::new().try_map(Listen::try_from))]
     #[serde(default, deserialize_with = "one_or_many")]
     pub listen: Option<Vec<Listen>>,
+    /// Answer monitors here, over HTTP; may be given several times
+    ///
+    /// There are `/metrics` for Prometheus, `/livez`, and `/readyz`, which is 503 while stopping.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub metrics: Option<Vec<Endpoint>>,
     /// Echo `raw` bytes as they come, whole `lines`, or whole `length`-prefixed frames [default: raw]
     ///
     /// `lines,on=NAME` does so on the listeners of that name; may be given several times.

@@ -1,18 +1,20 @@
 //! A server from its configuration to its end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::anyhow;
-use echo_core::{Failure, Transport, cause};
+use echo_core::{Failure, Transport, Zoned, cause};
 
 use crate::config::Config;
 use crate::event::record::Record;
 use crate::event::stats::{Stats, Totals};
 use crate::event::{Address, Done, EventReader, Events, Kind, Level, Stop};
 use crate::fault::{self, Action, DatagramFaults, Plan, Seed, Subject};
+use crate::metrics::Metrics;
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
 use crate::serve::memory;
@@ -33,6 +35,7 @@ pub struct Server {
     reader: EventReader,
     record: Option<Arc<Record>>,
     bound: Vec<Bound>,
+    metrics: Vec<Bound>,
     totals: Arc<Totals>,
 }
 
@@ -58,6 +61,13 @@ impl Server {
         config.seed = Seed::Given(seed);
         let faults = Plan::new(seed, &config.faults());
         let bound = bind::bind_all(&config, faults.as_deref(), &events)?;
+        let metrics = match bind::bind_metrics(&config, &bound) {
+            Ok(metrics) => metrics,
+            Err(failure) => {
+                bind::close_all(bound, &events);
+                return Err(failure);
+            }
+        };
         // Only now is it clear that no other server has the file.
         let record = match config.record.is_none() {
             true => None,
@@ -88,7 +98,7 @@ impl Server {
                 fault::tell(&events, what, &first, None);
             }
         }
-        let totals = Totals::new(config.loops(), events.clock());
+        let totals = Totals::new(config.loops(), &events);
         Ok(Server {
             config,
             events: Arc::new(events),
@@ -96,6 +106,7 @@ impl Server {
             reader: Events::channel(Level::Off).1,
             record,
             bound,
+            metrics,
             totals,
         })
     }
@@ -118,7 +129,14 @@ impl Server {
         self.bound.iter().find(is_named).map(|bound| &bound.address)
     }
 
-    /// The ready lines: each socket with the address it got and its listener's name, then `ready`.
+    /// The addresses of `--metrics`.
+    pub fn metrics(&self) -> Vec<SocketAddr> {
+        let bound = self.metrics.iter();
+        bound.filter_map(|bound| bound.address.socket()).collect()
+    }
+
+    /// The ready lines: each socket with the address it got and its listener's name, where monitors
+    /// are answered, then `ready`.
     pub fn ready_lines(&self) -> String {
         let mut lines = String::new();
         for Bound {
@@ -127,6 +145,9 @@ impl Server {
         {
             let name = listen.name.iter().map(|name| format!(" {name}"));
             lines += &format!("listening {address}{}\n", name.collect::<String>());
+        }
+        for address in self.metrics() {
+            lines += &format!("listening metrics {}\n", Zoned(address));
         }
         lines + "ready\n"
     }
@@ -153,7 +174,7 @@ impl Server {
     ///
     /// # Errors
     /// A [`Failure`] when the system grants no threads or event queues.
-    pub fn start(self, shutdown: &Shutdown) -> Result<Running, Failure> {
+    pub fn start(mut self, shutdown: &Shutdown) -> Result<Running, Failure> {
         let record = self.record.clone();
         let mut running = Running {
             events: self.events.clone(),
@@ -161,6 +182,7 @@ impl Server {
             totals: self.totals.clone(),
             shutdown: shutdown.clone(),
             threads: Vec::new(),
+            metrics: None,
         };
         let fail = |error: io::Error, limit: &str| {
             Failure::bad(anyhow!(
@@ -168,8 +190,10 @@ impl Server {
                 cause(&error)
             ))
         };
-        let workers = self.workers(shutdown);
-        let workers = workers.map_err(|error| fail(error, "open files (ulimit -n)"))?;
+        let no_files = |error| fail(error, "open files (ulimit -n)");
+        let listeners = std::mem::take(&mut self.metrics).into_iter();
+        let listeners: Vec<_> = listeners.filter_map(Bound::tcp).collect();
+        let workers = self.workers(shutdown).map_err(no_files)?;
         if let Some(record) = record {
             record.start(shutdown)?;
         }
@@ -189,12 +213,16 @@ impl Server {
             {
                 Ok(thread) => running.threads.push(thread),
                 Err(error) => {
-                    running.shutdown.request_for(Stop::Failed);
-                    running.shutdown.request_immediate();
-                    // That it could not start is what there is to tell.
-                    let _: Result<(), Failure> = running.join();
-                    return Err(fail(error, "processes and of memory (ulimit -u, -v)"));
+                    let limit = "processes and of memory (ulimit -u, -v)";
+                    return Err(running.fail(fail(error, limit)));
                 }
+            }
+        }
+        if !listeners.is_empty() {
+            let (totals, events) = (running.totals.clone(), Events::clone(&running.events));
+            match Metrics::start(listeners, totals, shutdown.clone(), events) {
+                Ok(metrics) => running.metrics = Some(metrics),
+                Err(failure) => return Err(running.fail(failure)),
             }
         }
         Ok(running)
@@ -274,9 +302,19 @@ pub struct Running {
     totals: Arc<Totals>,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    metrics: Option<Metrics>,
 }
 
 impl Running {
+    /// Ends what has started, since the rest cannot.
+    fn fail(self, failure: Failure) -> Failure {
+        self.shutdown.request_for(Stop::Failed);
+        self.shutdown.request_immediate();
+        // That it could not start is what there is to tell.
+        let _: Result<(), Failure> = self.join();
+        failure
+    }
+
     /// Waits for the end.
     ///
     /// # Errors
@@ -291,6 +329,7 @@ impl Running {
                     .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
             })
             .collect();
+        drop(self.metrics);
         let record = self.record.map(|record| record.end(&self.events.clock()));
         let why = self.shutdown.why().unwrap_or(Stop::Failed);
         let stats = self.totals.stats();

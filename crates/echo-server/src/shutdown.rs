@@ -69,7 +69,8 @@ impl Shutdown {
         }
     }
 
-    fn wake(&self) {
+    /// Has every worker take a turn.
+    pub(crate) fn wake(&self) {
         for waker in self.wakers().iter() {
             // A worker that cannot be woken has ended already.
             let _: io::Result<()> = waker.wake();

@@ -11,6 +11,7 @@ use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Framing};
 use echo_server::config::Settings;
 use echo_server::fault::Fault;
+use echo_server::metrics::head::{MAX_HEAD, asked};
 
 /// What a target does with the fuzzer's bytes: panics where a promise is broken.
 pub type Target = fn(&[u8]);
@@ -24,6 +25,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("datagram", datagram),
     ("escape", escape),
+    ("head", head),
 ];
 
 /// A stream is cut the same way in whatever pieces it comes. The first two bytes are the limit
@@ -154,4 +156,14 @@ fn sent(token: u64, number: u64, size: usize) -> Vec<u8> {
 pub fn escape(data: &[u8]) {
     let text = Escaped(data).to_string();
     assert!(!text.chars().any(char::is_control), "{text:?}");
+}
+
+/// What a monitor's request asks for does not change when more of it comes, and is known once there is
+/// no room for more.
+pub fn head(data: &[u8]) {
+    let data = &data[..data.len().min(MAX_HEAD)];
+    let whole = asked(data);
+    let first = (0..=data.len()).find_map(|len| asked(&data[..len]));
+    assert_eq!(first, whole);
+    assert!(whole.is_some() || data.len() < MAX_HEAD);
 }

@@ -1,7 +1,7 @@
 //! From the workers to whoever listens: bounded, never blocking, losses counted.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, Kind, Origin};
 use crate::event::record::Record;
+use crate::event::stats::Told;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ pub struct Events {
     heard: Level,
     pub(super) clock: Clock,
     queue: Option<SyncSender<Event>>,
-    missed: Arc<AtomicU64>,
+    told: Arc<Told>,
     record: Option<Arc<Record>>,
     pub(super) witness: Option<Arc<Mutex<Witness>>>,
 }
@@ -53,7 +54,9 @@ pub struct Events {
 #[derive(Debug)]
 pub struct EventReader {
     queue: Receiver<Event>,
-    missed: Arc<AtomicU64>,
+    told: Arc<Told>,
+    /// How many of those that nobody read in time are known.
+    known: Cell<u64>,
     clock: Clock,
     /// The time of the last one.
     last: Cell<SystemTime>,
@@ -68,20 +71,21 @@ impl Events {
     /// A writing and a reading end.
     pub fn channel(level: Level) -> (Self, EventReader) {
         let (sender, queue) = sync_channel(if level == Level::Off { 0 } else { QUEUE });
-        let (missed, clock) = (Arc::<AtomicU64>::default(), Clock::new());
+        let (told, clock) = (Arc::<Told>::default(), Clock::new());
         let events = Events {
             level,
             heard: level,
             clock: clock.clone(),
             queue: (level > Level::Off).then_some(sender),
-            missed: missed.clone(),
+            told: told.clone(),
             record: None,
             witness: (level == Level::Calls).then(Arc::default),
         };
         let last = Cell::new(UNIX_EPOCH);
         let reader = EventReader {
             queue,
-            missed,
+            told,
+            known: Cell::default(),
             clock,
             last,
         };
@@ -131,6 +135,12 @@ impl Events {
         self.trace(|| origin.received(bytes.len(), size));
     }
 
+    /// Tells of a fault that was applied, and counts it.
+    pub(crate) fn fault(&self, kind: impl FnOnce() -> Kind) {
+        self.told.faults.fetch_add(1, Ordering::Relaxed);
+        self.tell(kind);
+    }
+
     fn send(&self, level: Level, kind: impl FnOnce() -> Kind) {
         if level > self.level {
             return;
@@ -141,6 +151,11 @@ impl Events {
         });
     }
 
+    /// What is counted here.
+    pub(crate) fn told(&self) -> Arc<Told> {
+        self.told.clone()
+    }
+
     /// The clock by which everything is told.
     pub(crate) fn clock(&self) -> Clock {
         self.clock.clone()
@@ -149,7 +164,7 @@ impl Events {
     pub(super) fn put(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
         if let Err(TrySendError::Full(_)) = queue.try_send(event) {
-            self.missed.fetch_add(1, Ordering::Relaxed);
+            self.told.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -208,7 +223,8 @@ impl EventReader {
 
     /// Events lost since the last call, because nobody read them in time.
     pub fn take_missed(&self) -> u64 {
-        self.missed.swap(0, Ordering::Relaxed)
+        let missed = self.told.missed.load(Ordering::Relaxed);
+        missed - self.known.replace(missed)
     }
 }
 

@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use echo_core::framing::FrameError;
 use echo_core::path::shown;
 use echo_core::{Transport, Zoned, units};
 use serde::{Serialize, Serializer};
@@ -51,13 +50,6 @@ where
     }
     let detail = reason.to_string();
     Reasoned { reason, detail }.serialize(to)
-}
-
-pub(super) fn frame<S: Serializer>(error: &FrameError, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(match error {
-        FrameError::TooLong { .. } => "frame-too-long",
-        FrameError::Truncated { .. } => "frame-truncated",
-    })
 }
 
 pub(super) fn received<S: Serializer>(sum: &Datagrams, to: S) -> Result<S::Ok, S::Error> {

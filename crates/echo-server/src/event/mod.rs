@@ -246,8 +246,7 @@ impl Origin {
 }
 
 /// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The peer finished sending, and all of it was sent back.
     Finished,
@@ -262,14 +261,53 @@ pub enum Reason {
     /// The server stopped.
     Shutdown,
     /// The system failed the connection.
-    Failed(#[serde(skip)] std::io::ErrorKind),
+    Failed(std::io::ErrorKind),
     /// A fault ended it; the name is the fault's.
-    Fault(#[serde(skip)] &'static str),
+    Fault(&'static str),
     /// Serving it hit a defect of this server, which ended nothing else.
     Defect,
     /// The peer broke the framing.
-    #[serde(untagged, serialize_with = "fields::frame")]
     Frame(FrameError),
+}
+
+impl Reason {
+    /// The reasons as JSON and metrics name them.
+    pub const CODES: [&str; 11] = [
+        "finished",
+        "reset",
+        "idle",
+        "unread",
+        "memory",
+        "shutdown",
+        "failed",
+        "fault",
+        "defect",
+        "frame-too-long",
+        "frame-truncated",
+    ];
+
+    /// Its place in [`Reason::CODES`].
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Reason::Finished => 0,
+            Reason::Reset => 1,
+            Reason::Idle => 2,
+            Reason::Unread => 3,
+            Reason::Memory => 4,
+            Reason::Shutdown => 5,
+            Reason::Failed(_) => 6,
+            Reason::Fault(_) => 7,
+            Reason::Defect => 8,
+            Reason::Frame(FrameError::TooLong { .. }) => 9,
+            Reason::Frame(FrameError::Truncated { .. }) => 10,
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Reason::CODES[self.index()])
+    }
 }
 
 /// Why a datagram got no reply.
@@ -345,6 +383,24 @@ pub enum Limit {
     /// `--max-memory`, in bytes.
     #[serde(rename = "max-memory")]
     Memory(usize),
+}
+
+impl Limit {
+    /// Why connections are refused, as JSON and metrics name it; the last one tells of no limit, but of
+    /// a fault that was asked for.
+    pub const CODES: [&str; 4] = ["max-connections", "max-per-ip", "max-memory", "fault"];
+
+    /// The place of a fault in [`Limit::CODES`].
+    pub(crate) const FAULT: usize = 3;
+
+    /// Its place in [`Limit::CODES`].
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Limit::Connections(_) => 0,
+            Limit::PerIp(_) => 1,
+            Limit::Memory(_) => 2,
+        }
+    }
 }
 
 /// The IP address and port; one on a Unix socket has neither.

@@ -8,7 +8,7 @@ use echo_core::Clock;
 use echo_core::units::unix_ns;
 use serde::{Serialize, Serializer};
 
-use crate::event::DropReason;
+use crate::event::{DropReason, Events, Limit, Reason};
 
 /// Totals since the server was bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,29 +26,49 @@ pub struct Stats {
     /// Connections open now.
     #[serde(rename = "open_connections")]
     pub open: u64,
-    /// Connections closed at once because of a limit.
-    #[serde(rename = "refused_connections")]
-    pub refused: u64,
+    /// Connections that have ended, by reason: in the order of [`Reason::CODES`].
+    #[serde(rename = "closed_connections", serialize_with = "closed")]
+    pub closed: [u64; Reason::CODES.len()],
+    /// Connections closed at once because of a limit, by reason: in the order of [`Limit::CODES`].
+    #[serde(rename = "refused_connections", serialize_with = "in_all")]
+    pub refused: [u64; Limit::CODES.len()],
     /// Bytes received on connections.
     pub received_bytes: u64,
     /// Bytes sent on connections.
     pub sent_bytes: u64,
     /// Datagrams received.
     pub datagrams: u64,
+    /// Datagrams that got a reply.
+    #[serde(rename = "datagrams_answered")]
+    pub answered: u64,
     /// Datagrams that got no reply, by reason: in the order of [`DropReason::CODES`].
-    #[serde(rename = "datagrams_dropped", serialize_with = "by_reason")]
+    #[serde(rename = "datagrams_dropped", serialize_with = "dropped")]
     pub dropped: [u64; DropReason::CODES.len()],
     /// Datagrams that the system dropped before they could be received, as of the last second.
     #[serde(rename = "datagrams_overflowed")]
     pub overflowed: u64,
+    /// Faults applied.
+    #[serde(rename = "faults_applied")]
+    pub faults: u64,
+    /// Events that came faster than they were read.
+    #[serde(rename = "events_lost")]
+    pub missed: u64,
 }
 
 fn since<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(unix_ns(*time))
 }
 
-fn by_reason<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
+fn closed<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(Reason::CODES.into_iter().zip(counts))
+}
+
+fn dropped<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(DropReason::CODES.into_iter().zip(counts))
+}
+
+fn in_all<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(counts.iter().sum())
 }
 
 /// A counter that one thread writes and any may read: no locked instruction on the way of a byte.
@@ -70,14 +90,26 @@ impl Counter {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
+    /// Times that it has looked for something to do.
+    pub(crate) turns: Counter,
     pub(crate) accepted: Counter,
-    pub(crate) refused: Counter,
-    pub(crate) closed: Counter,
+    pub(crate) refused: [Counter; Limit::CODES.len()],
+    pub(crate) closed: [Counter; Reason::CODES.len()],
     pub(crate) received_bytes: Counter,
     pub(crate) sent_bytes: Counter,
     pub(crate) datagrams: Counter,
+    pub(crate) answered: Counter,
     pub(crate) dropped: [Counter; DropReason::CODES.len()],
     pub(crate) overflowed: Counter,
+}
+
+/// What is counted where events are told, by any thread.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Faults applied.
+    pub(crate) faults: AtomicU64,
+    /// Events that nobody read in time.
+    pub(crate) missed: AtomicU64,
 }
 
 /// The counters of all workers, for whoever wants to know what they come to.
@@ -85,14 +117,17 @@ pub(crate) struct Counters {
 pub(crate) struct Totals {
     clock: Clock,
     since: SystemTime,
+    told: Arc<Told>,
     pub(crate) counters: Vec<Arc<Counters>>,
 }
 
 impl Totals {
-    pub(crate) fn new(workers: usize, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(workers: usize, events: &Events) -> Arc<Self> {
+        let clock = events.clock();
         Arc::new(Totals {
             since: clock.now(),
             clock,
+            told: events.told(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
         })
     }
@@ -103,21 +138,33 @@ impl Totals {
             let counts = self.counters.iter();
             counts.map(|counters| of(counters).get()).sum()
         };
+        let of_reason = |counts: fn(&Counters) -> &[Counter], reason: usize| {
+            let counters = self.counters.iter();
+            counters.map(|all| counts(all)[reason].get()).sum::<u64>()
+        };
+        let closed = std::array::from_fn(|reason| of_reason(|all| &all.closed, reason));
         let accepted = sum(|all| &all.accepted);
         Stats {
             since: self.since,
             until: self.clock.now(),
             accepted,
-            open: accepted.saturating_sub(sum(|all| &all.closed)),
-            refused: sum(|all| &all.refused),
+            open: accepted.saturating_sub(closed.iter().sum()),
+            closed,
+            refused: std::array::from_fn(|reason| of_reason(|all| &all.refused, reason)),
             received_bytes: sum(|all| &all.received_bytes),
             sent_bytes: sum(|all| &all.sent_bytes),
             datagrams: sum(|all| &all.datagrams),
-            dropped: std::array::from_fn(|reason| {
-                let counts = self.counters.iter();
-                counts.map(|counters| counters.dropped[reason].get()).sum()
-            }),
+            answered: sum(|all| &all.answered),
+            dropped: std::array::from_fn(|reason| of_reason(|all| &all.dropped, reason)),
             overflowed: sum(|all| &all.overflowed),
+            faults: self.told.faults.load(Ordering::Relaxed),
+            missed: self.told.missed.load(Ordering::Relaxed),
         }
+    }
+
+    /// How many turns each worker has taken.
+    pub(crate) fn turns(&self) -> Vec<u64> {
+        let counters = self.counters.iter();
+        counters.map(|counters| counters.turns.get()).collect()
     }
 }

@@ -191,7 +191,7 @@ impl Script {
 
 /// Tells that a fault is applied to a connection and, where its peer is not known yet, to all after it.
 pub(crate) fn tell(events: &Events, what: Applied, subject: &Subject, message: Option<u64>) {
-    events.tell(|| Kind::Fault {
+    events.fault(|| Kind::Fault {
         what,
         transport: subject.transport,
         connection: subject.number,

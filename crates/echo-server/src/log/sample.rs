@@ -1,10 +1,9 @@
 //! One of each event, for the renderers' tests.
 
 use crate::event::{
-    Address, Applied, ConnectionId, Datagrams, Done, DropReason, Kind, Limit, PeerAddress, Reason,
-    Stats, Stop,
+    Address, Applied, ConnectionId, Datagrams, Done, DropReason, Events, Kind, Limit, PeerAddress,
+    Reason, Stats, Stop,
 };
-use echo_core::Clock;
 use echo_core::Transport;
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
@@ -158,5 +157,5 @@ pub(super) fn events() -> Vec<Kind> {
 }
 
 pub(super) fn stats() -> Stats {
-    crate::event::stats::Totals::new(1, Clock::new()).stats()
+    crate::event::stats::Totals::new(1, &Events::off()).stats()
 }

@@ -192,7 +192,7 @@ fn totals(stats: &Stats) -> String {
         "{} ({} open, {} refused), received {}, sent {}; {}",
         Count(stats.accepted, "connection"),
         stats.open,
-        stats.refused,
+        stats.refused.iter().sum::<u64>(),
         bytes(stats.received_bytes),
         bytes(stats.sent_bytes),
         Count(stats.datagrams, "datagram"),

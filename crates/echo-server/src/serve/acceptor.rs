@@ -9,7 +9,7 @@ use echo_explain::Audience;
 use mio::{Registry, Token};
 
 use crate::Listen;
-use crate::event::{ConnectionId, Done, Events, Kind, PeerAddress};
+use crate::event::{ConnectionId, Done, Events, Kind, Limit, PeerAddress};
 use crate::fault::{self, Action, Subject};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
@@ -153,7 +153,7 @@ impl Acceptor {
             };
             plan.refuses(&subject, &shared.events)
         });
-        if refused {
+        let reason = if refused {
             self.next_id += 1;
             #[cfg(test)]
             if defect::has(Mutant::PlaceLost) {
@@ -161,6 +161,7 @@ impl Acceptor {
             }
             // Without it the peer sees the end all the same.
             let _: io::Result<()> = stream.reset_on_close();
+            Limit::FAULT
         } else {
             match shared.limits.admit(address) {
                 Ok(permit) => {
@@ -173,14 +174,17 @@ impl Acceptor {
                         permit,
                     });
                 }
-                Err(limit) => shared.events.tell(|| Kind::Refused {
-                    local: stream.local(),
-                    peer: address,
-                    limit,
-                }),
+                Err(limit) => {
+                    shared.events.tell(|| Kind::Refused {
+                        local: stream.local(),
+                        peer: address,
+                        limit,
+                    });
+                    limit.index()
+                }
             }
-        }
-        shared.inboxes[0].counters.refused.add(1);
+        };
+        shared.inboxes[0].counters.refused[reason].add(1);
         shared.events.close(stream);
         None
     }

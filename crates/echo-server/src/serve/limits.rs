@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::event::{Limit, PeerAddress, Stop};
+use crate::metrics;
 use crate::shutdown::Shutdown;
 use crate::socket::pipe::MAX_PIPES;
 use crate::thread::STACK;
@@ -21,8 +22,8 @@ const SPARE: usize = 4;
 /// What a connection costs that holds nothing: it itself, in a list that doubles, and its deadline.
 const CONNECTION: usize = 1 << 10;
 
-/// Threads that start beside the workers: of signals, the log and the record.
-const OTHER_THREADS: u64 = 3;
+/// Threads that start beside the workers: of signals, the log, the record and the metrics.
+const OTHER_THREADS: u64 = 4;
 
 /// The caps, and what is open now. Shared by all workers.
 #[derive(Debug)]
@@ -56,10 +57,14 @@ impl Limits {
     /// The caps of a server that has opened all that it needs to start, and has `memory` bytes.
     pub(crate) fn new(config: &Config, memory: u64, shutdown: Shutdown) -> io::Result<Arc<Self>> {
         let (files, open) = (raise_open_files(), open_files());
-        let room = files.saturating_sub(open + SPARE);
+        let spare = match config.metrics.is_empty() {
+            true => SPARE,
+            false => SPARE + metrics::FILES,
+        };
+        let room = files.saturating_sub(open + spare);
         if room == 0 {
             return Err(io::Error::other(format!(
-                "of the {files} files that may be open, {open} are, and {SPARE} more are needed"
+                "of the {files} files that may be open, {open} are, and {spare} more are needed"
             )));
         }
         // Pipes, with two ends each, are only there for speed.

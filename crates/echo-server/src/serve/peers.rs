@@ -271,7 +271,7 @@ impl Peers {
         if self.slab.is_empty() {
             self.pipes.close_spare();
         }
-        self.counters.closed.add(1);
+        self.counters.closed[reason.index()].add(1);
         let load = &self.shared.inboxes[self.index].load;
         load.fetch_sub(1, Ordering::Relaxed);
         self.sum_up(peer.permit.held(), 0);

@@ -22,7 +22,7 @@ use super::worker::poll_and_inbox;
 use schedule::{CHANGING, FAULTS, MERGE, SHORT, SLOW, Setup, Step, schedule};
 
 use crate::config::Config;
-use crate::event::stats::Counters;
+use crate::event::stats::{Counter, Counters};
 use crate::event::{EventReader, Events, Kind, Level, PeerAddress, Reason, Stop};
 use crate::fault::{Dice, Plan};
 use crate::shutdown::Shutdown;
@@ -369,7 +369,7 @@ impl<'a> Simulation<'a> {
         self.check()?;
         let counted = &self.counters;
         let moved = (counted.received_bytes.get(), counted.sent_bytes.get());
-        let held = counted.accepted.get() - counted.closed.get();
+        let held = counted.accepted.get() - counted.closed.iter().map(Counter::get).sum::<u64>();
         let written: u64 = self.others.iter().map(|other| other.wire().written).sum();
         let inbox = &self.shared.inboxes[0];
         let load = inbox.load.load(Ordering::Relaxed) + inbox.held.load(Ordering::Relaxed);

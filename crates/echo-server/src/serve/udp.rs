@@ -213,6 +213,7 @@ impl UdpEcho {
     /// Books `count` datagrams that were to be answered: each as answered, or as dropped.
     fn replied(&mut self, turn: &UdpTurn<'_>, meta: &RecvMeta, sent: &Sent, count: u64) {
         if sent.count > 0 {
+            turn.counters.answered.add(sent.count);
             let sum = self.sum(meta, sent.count, sent.bytes);
             self.flood.answered(turn.now, turn.events, sum);
         }

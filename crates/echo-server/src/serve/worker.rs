@@ -111,6 +111,7 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.now = Instant::now(),
             }
+            self.counters.turns.add(1);
             self.peers.polled(self.now);
             let before = self.counters.received_bytes.get();
             let mut found = Found::default();

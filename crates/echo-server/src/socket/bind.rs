@@ -62,6 +62,55 @@ struct Binder<'a> {
     events: &'a Events,
 }
 
+/// Binds the addresses of `--metrics`, or none. Nothing goes wrong on purpose there, and what is
+/// explained are the sockets of peers, of which `bound` are.
+pub(crate) fn bind_metrics(config: &Config, bound: &[Bound]) -> Result<Vec<Bound>, Failure> {
+    let binder = Binder {
+        config,
+        faults: None,
+        events: &Events::off(),
+    };
+    let places = config.metrics.iter().map(|endpoint| {
+        Ok(Place {
+            transports: &[Transport::Tcp],
+            option: "--metrics",
+            ..Place::of(&endpoint.clone().into())?
+        })
+    });
+    let places = Places(places.collect::<Result<_, Failure>>()?);
+    let mut found = Vec::new();
+    for place in &places.0 {
+        let own = |address: &SocketAddr| {
+            let bound = bound.iter().chain(&found);
+            let mut tcp = bound.filter_map(|own| match own.address {
+                Address::Tcp(address) => Some(address),
+                Address::Udp(_) | Address::Unix(_) => None,
+            });
+            tcp.any(|own| overlap(own, *address))
+        };
+        match bind_inet(binder, place, &places) {
+            Ok(listeners) => found.extend(listeners),
+            Err(_) if place.addresses.iter().any(own) => {
+                return Err(Failure::usage(anyhow!(
+                    "--metrics {} is an address that is listened on already; give each its own",
+                    place.listen.endpoint
+                )));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether two sockets cannot both have what they ask for.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes = |all: SocketAddr, other: SocketAddr| {
+        all.ip().is_unspecified() && (all.is_ipv6() || other.is_ipv4())
+    };
+    let same = one.ip() == other.ip() || takes(one, other) || takes(other, one);
+    one.port() == other.port() && same
+}
+
 fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> {
     let config = binder.config;
     if config.listen.is_empty() {
@@ -96,6 +145,8 @@ struct Place {
     addresses: Vec<SocketAddr>,
     /// Whether the host is an address itself.
     literal: bool,
+    /// What it was given with.
+    option: &'static str,
 }
 
 struct Places(Vec<Place>);
@@ -128,6 +179,7 @@ impl Place {
             transports,
             addresses,
             literal,
+            option: "--listen",
         })
     }
 }
@@ -167,6 +219,8 @@ struct BindError {
     transport: Transport,
     address: SocketAddr,
     error: io::Error,
+    /// What it was given with.
+    option: &'static str,
 }
 
 impl fmt::Display for BindError {
@@ -175,6 +229,7 @@ impl fmt::Display for BindError {
             transport,
             address,
             error,
+            option,
         } = self;
         write!(f, "cannot listen on {transport} {}: ", Zoned(*address))?;
         match error.kind() {
@@ -186,12 +241,12 @@ impl fmt::Display for BindError {
             io::ErrorKind::AddrInUse => write!(
                 f,
                 "the port is in use; stop the program that holds it (`ss -lnp` names it), or choose \
-                 another with --listen"
+                 another with {option}"
             ),
             io::ErrorKind::PermissionDenied => write!(
                 f,
                 "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another \
-                 with --listen"
+                 with {option}"
             ),
             io::ErrorKind::AddrNotAvailable => write!(
                 f,
@@ -201,7 +256,7 @@ impl fmt::Display for BindError {
             _ if is_out_of_files(error) => {
                 write!(f, "{}; raise the open-file limit (ulimit -n)", cause(error))
             }
-            _ => write!(f, "{}; choose another address with --listen", cause(error)),
+            _ => write!(f, "{}; choose another address with {option}", cause(error)),
         }
     }
 }
@@ -254,6 +309,7 @@ fn bind_addresses(
                 transport,
                 address,
                 error,
+                option: place.option,
             };
             match bind_socket(binder, &place.listen, transport, address, only_v6).map_err(failed) {
                 Ok(socket) => bound.push(socket),

@@ -41,6 +41,14 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    /// The TCP listener, where it is one.
+    pub(crate) fn tcp(self) -> Option<mio::net::TcpListener> {
+        match self.listener {
+            Listener::Stream(StreamListener::Tcp(listener), _) => Some(listener),
+            _ => None,
+        }
+    }
+
     pub(crate) fn close(self, events: &Events) {
         match self.listener {
             Listener::Stream(listener, _) => listener.close(events),

@@ -1,0 +1,161 @@
+//! The head of an HTTP request, of which only the method and the path matter here.
+
+use httparse::{EMPTY_HEADER, Error, Request, Status};
+
+/// The most bytes of a head; whoever scrapes sends a few hundred.
+pub const MAX_HEAD: usize = 8 << 10;
+
+/// The most fields of a head.
+const MAX_FIELDS: usize = 64;
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// `/metrics`
+    Metrics,
+    /// `/livez`: whether all workers work.
+    Live,
+    /// `/readyz`: whether connections are accepted.
+    Ready,
+}
+
+/// Why there is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: this is no HTTP/1.
+    Malformed,
+    /// 404: there is no such page.
+    NotFound,
+    /// 405: pages can be had with GET alone.
+    NotAllowed,
+    /// 431: more bytes or fields than are read.
+    TooLarge,
+}
+
+/// A page, or why there is none, and whether the answer may have a body: that to HEAD has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What to answer.
+    pub page: Result<Page, Refusal>,
+    /// Whether only the head of the answer is wanted.
+    pub only_head: bool,
+}
+
+/// What the request asks for that begins with `bytes`; `None` as long as its head is not complete.
+pub fn asked(bytes: &[u8]) -> Option<Asked> {
+    let refused = |refusal| {
+        Some(Asked {
+            page: Err(refusal),
+            only_head: false,
+        })
+    };
+    let mut fields = [EMPTY_HEADER; MAX_FIELDS];
+    let mut request = Request::new(&mut fields);
+    match request.parse(bytes) {
+        Ok(Status::Complete(len)) if len <= MAX_HEAD => {}
+        Ok(Status::Partial) if bytes.len() < MAX_HEAD => return None,
+        Ok(_) | Err(Error::TooManyHeaders) => return refused(Refusal::TooLarge),
+        Err(_) => return refused(Refusal::Malformed),
+    }
+    let method = request.method.unwrap_or_default();
+    let page = match path(request.path.unwrap_or_default()) {
+        "/metrics" => Ok(Page::Metrics),
+        "/livez" => Ok(Page::Live),
+        "/readyz" => Ok(Page::Ready),
+        _ => Err(Refusal::NotFound),
+    };
+    Some(Asked {
+        page: match method {
+            "GET" => page,
+            _ => page.and(Err(Refusal::NotAllowed)),
+        },
+        only_head: method == "HEAD",
+    })
+}
+
+/// The path of a target, which may have a query and, as proxies get it, a scheme and a host.
+fn path(target: &str) -> &str {
+    const SCHEME: &str = "http://";
+    let target = target.split_once('?').map_or(target, |(path, _)| path);
+    let scheme = target.get(..SCHEME.len());
+    match scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME)) {
+        true => target[SCHEME.len()..]
+            .find('/')
+            .map_or("/", |at| &target[SCHEME.len() + at..]),
+        false => target,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(head: &str) -> Result<Page, Refusal> {
+        asked(head.as_bytes()).expect("the head is complete").page
+    }
+
+    #[test]
+    fn a_page_is_found_by_its_path_in_every_form() {
+        for target in [
+            "/metrics",
+            "/metrics?name=x",
+            "http://127.0.0.1:9/metrics",
+            "HTTP://h/metrics?",
+        ] {
+            for version in ["1.0", "1.1"] {
+                let head = format!("GET {target} HTTP/{version}\r\n\r\n");
+                assert_eq!(page(&head), Ok(Page::Metrics), "{head}");
+            }
+        }
+        for target in [
+            "/",
+            "/metrics/",
+            "//metrics",
+            "/METRICS",
+            "*",
+            "http://h",
+            "http://h?/metrics",
+        ] {
+            let head = format!("GET {target} HTTP/1.1\r\n\r\n");
+            assert_eq!(page(&head), Err(Refusal::NotFound), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_page_can_be_had_with_get_alone() {
+        for method in ["POST", "HEAD", "PUT", "get"] {
+            let head = format!("{method} /readyz HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert_eq!(page(&head), Err(Refusal::NotAllowed), "{head}");
+        }
+        assert!(asked(b"HEAD / HTTP/1.1\r\n\r\n").unwrap().only_head);
+    }
+
+    #[test]
+    fn a_head_is_bounded_in_bytes_and_in_fields() {
+        let head = |len: usize| {
+            let start = "GET /livez HTTP/1.1\r\nX: ";
+            let fill = "x".repeat(len - start.len() - 4);
+            format!("{start}{fill}\r\n\r\n")
+        };
+        assert_eq!(page(&head(MAX_HEAD)), Ok(Page::Live));
+        assert_eq!(page(&head(MAX_HEAD + 1)), Err(Refusal::TooLarge));
+        assert_eq!(asked(&head(MAX_HEAD).as_bytes()[..MAX_HEAD - 1]), None);
+        let fields = "a: b\r\n".repeat(MAX_FIELDS + 1);
+        let head = format!("GET /livez HTTP/1.1\r\n{fields}\r\n");
+        assert_eq!(page(&head), Err(Refusal::TooLarge));
+        let endless = vec![b'x'; MAX_HEAD];
+        assert_eq!(asked(&endless).unwrap().page, Err(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn what_is_no_http_is_told_so_at_once() {
+        for head in [
+            "GET /metrics\r\n\r\n",
+            "GET /metrics HTTP/2.0\r\n\r\n",
+            "\x16\x03\x01",
+            "a\0",
+        ] {
+            assert_eq!(page(head), Err(Refusal::Malformed), "{head:?}");
+        }
+    }
+}
