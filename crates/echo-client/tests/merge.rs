@@ -5,7 +5,7 @@ mod common;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{Ended, Scratch, echo, faulty, run, run_with};
+use common::{Ended, Scratch, echo, echo_on, faulty, network, run, run_with};
 use echo_client::merge::merged;
 use echo_client::report::{Latency, Report, Saved, json};
 use echo_core::splitmix::{GAMMA, mix};
@@ -289,3 +289,84 @@ count = whole.get_total_count()
 ranks = [math.ceil(count * p / 100) for p in (50, 90, 99)]
 print(count, *(whole.get_value_at_percentile(100 * rank / count) for rank in ranks))
 ";
+
+/// Three machines on one switch, each with its sshd, as a shell sets them up in the directory `$1`.
+const MACHINES: &str = "
+cd $1
+mount -t tmpfs none /run
+mkdir /run/sshd
+ssh-keygen -q -t ed25519 -N '' -f key
+ip link add switch type bridge
+ip addr add 10.9.0.254/24 dev switch
+ip link set switch up
+for i in 1 2 3; do
+    ip netns add h$i
+    ip link add port$i type veth peer name eth0 netns h$i
+    ip link set port$i master switch up
+    ip -n h$i addr add 10.9.0.$i/24 dev eth0
+    ip -n h$i link set eth0 up
+    ip netns exec h$i unshare --uts sh -ec \"hostname h$i; /usr/sbin/sshd -f /dev/null -h $1/key \\
+        -o AuthorizedKeysFile=$1/key.pub -o StrictModes=no -o UsePAM=no -o PidFile=none\"
+    printf 'Host h%s\\n HostName 10.9.0.%s\\n IdentityFile %s/key\\n' $i $i $1
+done > hosts
+printf 'Host *\\n StrictHostKeyChecking no\\n ConnectTimeout 10\\n UserKnownHostsFile %s/known\\n LogLevel ERROR\\n' $1 >> hosts
+";
+
+/// What a user types, with the client as `$2`, its target as `$3` and the time to begin as `$4`.
+const TOGETHER: &str = "
+HOME=$1 parallel --will-cite -j0 --ssh \"ssh -F $1/hosts\" -S h1,h2,h3 --nonall \\
+    $2 bench --start-at $4 -w 30s -d 1s --warmup 0 --json $3 | $2 merge --expect 3 --json -
+";
+
+#[test]
+fn three_machines_begin_at_one_moment_and_are_merged() {
+    // There is another program of that name.
+    for (tool, word) in [("parallel", "GNU"), ("/usr/sbin/sshd", "")] {
+        let said = Command::new(tool).arg("--version").output();
+        if !said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(word)) {
+            eprintln!("skipped: there is no {word} {tool} here");
+            return;
+        }
+    }
+    let name = "three_machines_begin_at_one_moment_and_are_merged";
+    network::in_own_machine(name, || {
+        let (files, program) = (Scratch::new("machines"), env!("CARGO_BIN_EXE_echo-client"));
+        let directory = files.0.display().to_string();
+        let sh = |script: &str, more: &[&str]| {
+            let shell = Command::new("sh")
+                .args(["-ec", script, "sh", &directory])
+                .args(more)
+                .output();
+            let output = shell.expect("sh runs");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{script}: {errors}");
+            output.stdout
+        };
+        sh(MACHINES, &[]);
+        let server = echo_on("tcp://10.9.0.254:0");
+        let target = server.addresses()[0]
+            .socket()
+            .expect("an address")
+            .to_string();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        // On a busy machine three keys are exchanged in seconds.
+        let begin = now.as_secs() + 12;
+        let printed = sh(TOGETHER, &[program, &target, &begin.to_string()]);
+        let whole: Value = serde_json::from_slice(&printed).expect("one document");
+        assert_eq!(whole["environment"]["hostname"], "h1, h2, h3");
+        let machines = whole["machines"].as_array().expect("a list");
+        let each = |key: &str| -> Vec<u64> {
+            machines
+                .iter()
+                .map(|machine| machine[key].as_u64().unwrap())
+                .collect()
+        };
+        assert_eq!(whole["unique"].as_u64(), Some(each("unique").iter().sum()));
+        assert_eq!(whole["rtt_samples"], whole["unique"]);
+        let began = each("started_unix_ns");
+        assert!(
+            began.iter().all(|began| *began >= begin * 1_000_000_000),
+            "{began:?}"
+        );
+    });
+}

@@ -8,14 +8,31 @@ const INSIDE: &str = "TEST_RUNS_IN_ITS_OWN_NETWORK";
 /// Runs `body`, the whole of the test called `test`, where only the loopback interface is up, and
 /// where names are those of [`names`]. The test runs again there, in a process of its own.
 pub fn in_own_network(test: &str, body: impl FnOnce()) {
+    in_own(&["--net", "--mount", "--map-root-user"], test, body);
+}
+
+/// The same where processes are its own, too, so that none of them outlives the test; and where the
+/// test is root in earnest, so that others can be users.
+pub fn in_own_machine(test: &str, body: impl FnOnce()) {
+    let unshare = [
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ];
+    in_own(&unshare, test, body);
+}
+
+fn in_own(unshare: &[&str], test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         run("ip link set lo up");
         return body();
     }
-    let unshare = ["--net", "--mount", "--map-root-user"];
     let may = Command::new("unshare").args(unshare).arg("true").output();
     if !may.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: this machine grants no network namespace (unshare --net)");
+        eprintln!("skipped: this machine does not grant unshare {unshare:?}");
         return;
     }
     let output = Command::new("unshare")
