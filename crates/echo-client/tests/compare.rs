@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{DEADLINE, Ended, Scratch, echo, faulty, run};
+use common::{DEADLINE, Ended, Scratch, echo, faulty, run, start};
 use serde_json::Value;
 
 /// Short rounds: what is tested is what is said of them, not how well they measure. They end by
@@ -142,6 +142,12 @@ fn a_baseline_gates_a_run() {
     let ended = gated(&slow.tcp, "p50>+10%,rate<-5%");
     ended.failed(1, &["p50 <= +10%", "rate >= -5%"]);
     let broken = document(&ended, 1);
+    let notes = broken["targets"][1]["notes"].to_string();
+    assert!(
+        notes.contains("p50>+10% is judged by a ratio that may be noise"),
+        "{notes}"
+    );
+    assert!(notes.contains("at least 6 rounds can tell"), "{notes}");
     assert_eq!(broken["outcome"]["result"], "failed");
     let verdicts = broken["targets"][1]["verdicts"].as_array().unwrap();
     assert!(
@@ -196,7 +202,13 @@ fn what_cannot_be_compared_is_refused() {
     let twice = ["bench", &echo.tcp, &echo.tcp];
     run(&twice).failed(2, &["twice", "--control"]);
     run(&["bench", &echo.tcp, "--fail-if", "p99>+10%"]).failed(2, &["+10%", "--baseline"]);
-    run(&["bench", &echo.tcp, "--rounds", "2", "--jsonl"]).failed(2, &["--jsonl"]);
+    for several in [
+        ["--rounds", "2"],
+        ["--find", "p50<1s"],
+        ["udp://[::1]:1", "-u"],
+    ] {
+        run(&[&["bench", &echo.tcp, "--jsonl"][..], &several].concat()).failed(2, &["--jsonl"]);
+    }
     run(&["bench", &echo.tcp, "--baseline", &small, "--hdr", "x"]).failed(2, &["--hdr"]);
     run(&["bench", &echo.tcp, "--rounds", "0"]).failed(2, &["--rounds"]);
     run(&["bench", &echo.tcp, "--baseline", &large, "-c", "30"]).failed(2, &["--size"]);
@@ -315,4 +327,23 @@ fn a_search_that_finds_nothing_says_so() {
     ] {
         run(&["bench", &slow.tcp, "--find", condition]).failed(2, &[word]);
     }
+}
+
+#[test]
+fn a_search_that_is_stopped_says_so_and_not_that_it_failed() {
+    let server = echo();
+    let args = ["bench", &server.tcp, "--find", "p50<1ns", "-d", "1h"];
+    let client = start(&[&args[..], &["--warmup", "0"]].concat());
+    let begun = std::time::Instant::now();
+    while server.handle.stats().received_bytes < 5_000 {
+        assert!(begun.elapsed() < DEADLINE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    client.interrupt();
+    let ended = client.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let last = ended.text().lines().last();
+    let is_cut = |last: &str| last.starts_with("CUT SHORT: interrupted after ");
+    assert!(last.is_some_and(is_cut), "{ended:?}");
+    assert!(!ended.text().contains("broken"), "{ended:?}");
 }

@@ -75,6 +75,11 @@ fn the_whole_is_the_sum_of_its_parts() {
     assert_eq!(whole["in_flight"], 2);
     assert_eq!(whole["machines"].as_array().map(Vec::len), Some(2));
     assert_eq!(whole["environment"]["hostname"], "h1, h2");
+    let name = whole["target"]["name"].as_str().expect("a name");
+    assert!(
+        name.contains(&fast.tcp) && name.contains(&slow.tcp),
+        "{name}"
+    );
     assert!(whole["echoes_per_s"].is_f64(), "{whole:#}");
     // The document that came of it is as good as any other.
     let third = moved(&measured(&fast.tcp, "h3", &[]), 0);
@@ -184,7 +189,8 @@ fn what_is_missing_or_does_not_belong_is_said() {
     merge(&[&one, &one], &[]).failed(2, &["h1", "twice"]);
     merge(&[&one, &measured(&echo.tcp, "h2", &["-s", "65"])], &[]).failed(2, &["--size"]);
     merge(&[&one, &measured(&echo.tcp, "h2", &["-P", "2"])], &[]).failed(2, &["--parallel"]);
-    merge(&[&one, &measured(&echo.tcp, "h2", &["-r", "99"])], &[]).failed(2, &["--rate"]);
+    let paced = ["-r", "99", "--fail-if", "unsent>99"];
+    merge(&[&one, &measured(&echo.tcp, "h2", &paced)], &[]).failed(2, &["--rate"]);
     merge(&[&one, &measured(&echo.udp, "h2", &[])], &[]).failed(2, &["udp", "tcp"]);
     let mut old = other.clone();
     old["schema"] = 1.into();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use echo_core::as_text;
 use echo_core::units::Timespan;
@@ -93,6 +93,7 @@ pub fn run(
     } else {
         START
     };
+    let begun = Instant::now();
     let mut search = Search::from(start);
     let mut steps: Vec<Step> = Vec::new();
     let mut best: Option<Report> = None;
@@ -110,9 +111,16 @@ pub fn run(
         ));
         watch.say(format!("{rate:.0} requests/s: "));
         let mut report = measure(connect, pid, &config, watch, interrupt);
-        report.conclude(Some(&conditions.broken), interrupt.why());
+        // A step that is cut short neither keeps a condition nor breaks it.
+        let why = interrupt.why();
+        let thresholds = Some(&conditions.broken).filter(|_| why.is_none());
+        report.conclude(thresholds, why);
+        if let Some(why) = why.filter(|_| report.counts.received > 0) {
+            report.outcome = Outcome::default();
+            report.outcome.cut(why, begun.elapsed());
+        }
         let outcome = report.outcome.clone();
-        let kept = outcome.exit_code == 0;
+        let kept = outcome.exit_code == 0 && why.is_none();
         if !kept {
             let why = outcome.reasons.iter().map(|reason| reason.message.as_str());
             limit = why
@@ -120,7 +128,7 @@ pub fn run(
                 .join("; ")
                 .replace("--fail-if: ", "");
         }
-        if interrupt.why().is_some() || report.counts.received == 0 {
+        if why.is_some() || report.counts.received == 0 {
             cut = Some(outcome);
         } else {
             steps.push(Step::of(rate, &report));

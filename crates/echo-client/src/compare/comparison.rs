@@ -69,14 +69,34 @@ impl Comparison {
         for threshold in thresholds.changes() {
             for (i, target) in self.targets.iter_mut().enumerate().skip(1) {
                 let is_meant = |f: &&Figure| f.metric == threshold.metric && f.target == i;
-                let ratio = self.figures.iter().find(is_meant).and_then(|f| f.ratio);
+                let ratio = self
+                    .figures
+                    .iter()
+                    .find(is_meant)
+                    .and_then(|figure| figure.ratio);
                 target.decide(
                     threshold,
                     ratio.map(|(ratio, _)| (ratio.ratio - 1.0) * 100.0),
                 );
+                if let Some((_, verdict)) = ratio
+                    && let Verdict::TooFew | Verdict::TooNoisy { .. } = verdict
+                {
+                    target.notes.push(format!(
+                        "{threshold} is judged by a ratio that may be noise: whether it differs \
+                         from 1 is {verdict}"
+                    ));
+                }
             }
         }
         self.conclude();
+    }
+
+    /// What a reader should know, with whom it is about.
+    pub fn notes(&self) -> Vec<String> {
+        let targets = self.names.iter().zip(&self.targets);
+        targets
+            .flat_map(|(name, target)| target.notes.iter().map(move |n| format!("{name}: {n}")))
+            .collect()
     }
 
     /// How all of it ended: as the target did that ended worst.

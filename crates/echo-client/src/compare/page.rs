@@ -37,7 +37,7 @@ pub fn html(comparison: &Comparison) -> String {
         outcome: &comparison.outcome,
         reasons: comparison.outcome.told(&[]),
         tiles: Vec::new(),
-        notes: &[],
+        notes: &comparison.notes(),
         cards,
         document: comparison.json(),
         footer: "",

@@ -116,14 +116,9 @@ impl Comparison {
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "--- {} ---\n{}", self.title(), self.table())?;
-        let mut lines = Vec::new();
+        let notes = self.notes().into_iter();
+        let mut lines: Vec<_> = notes.map(|note| format!("note: {note}")).collect();
         for (name, target) in self.names.iter().zip(&self.targets) {
-            lines.extend(
-                target
-                    .notes
-                    .iter()
-                    .map(|note| format!("note: {name}: {note}")),
-            );
             let held = target.verdicts.iter().filter(|verdict| !verdict.failed);
             lines.extend(held.map(|verdict| format!("{name}: {verdict}")));
         }

@@ -105,10 +105,18 @@ pub fn merged(parts: &[Saved]) -> Result<Report> {
             per_s: per_s * parts.len() as f64,
         },
     });
-    let hosts: BTreeSet<_> = whole.machines.iter().map(|m| m.hostname.as_str()).collect();
-    whole.environment.hostname = hosts.into_iter().collect::<Vec<_>>().join(", ");
+    let targets = || parts.iter().map(|part| &part.report.target);
+    whole.target.name = listed(targets().map(|target| target.name.as_str()));
+    whole.target.address = listed(targets().map(|target| target.address.as_str()));
+    whole.environment.hostname = listed(whole.machines.iter().map(|m| m.hostname.as_str()));
     whole.notes.insert(0, alignment(&whole));
     Ok(whole)
+}
+
+/// Names, each of them once.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: BTreeSet<_> = names.filter(|name| !name.is_empty()).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// How far the parts were at one, which decides whether their counts make a rate.

@@ -1,5 +1,7 @@
 //! How a run ended, decided once and before anything is shown of it.
 
+use std::time::Duration;
+
 use anyhow::anyhow;
 use echo_core::{Exit, Failure};
 use serde::{Deserialize, Serialize};
@@ -89,6 +91,34 @@ impl Outcome {
         self.reasons.push(fault);
     }
 
+    /// It was stopped before its end, after `elapsed`. A deadline is for the whole of a run; whoever
+    /// interrupts one has seen enough.
+    pub fn cut(&mut self, why: Why, elapsed: Duration) {
+        let (by, message) = match why {
+            Why::Signal => {
+                let elapsed = elapsed.as_secs_f64();
+                (Cut::Interrupt, format!("{why} after {elapsed:.2} s"))
+            }
+            Why::Deadline(_) => (
+                Cut::Deadline,
+                format!("{why}: the run takes longer than that; allow more time"),
+            ),
+        };
+        self.by = Some(by);
+        let is_told = |reason: &Fault| reason.message.contains(&why.to_string());
+        if !self.reasons.iter().any(is_told) {
+            self.reasons
+                .push(Fault::new(ErrorKind::Interrupted, message));
+        }
+        if self.result == Ending::Passed {
+            self.result = Ending::CutShort;
+            self.exit_code = match by {
+                Cut::Deadline => Exit::Bad.code(),
+                Cut::Interrupt => Exit::Success.code(),
+            };
+        }
+    }
+
     /// Why it did not pass, in lines: a condition that is broken says that of itself.
     pub fn told(&self, verdicts: &[Verdict]) -> Vec<String> {
         let broken = verdicts.iter().filter(|verdict| verdict.failed);
@@ -154,7 +184,7 @@ impl Report {
             }
         }
         if let Some(why) = why {
-            self.cut(&mut outcome, why);
+            outcome.cut(why, self.elapsed);
         }
         self.outcome = outcome;
     }
@@ -167,34 +197,6 @@ impl Report {
             self.outcome.fail(Fault::new(ErrorKind::Threshold, message));
         }
         self.verdicts.push(verdict);
-    }
-
-    /// A deadline is for the whole of a run; whoever interrupts one has seen enough.
-    fn cut(&self, outcome: &mut Outcome, why: Why) {
-        let (by, message) = match why {
-            Why::Signal => {
-                let elapsed = self.elapsed.as_secs_f64();
-                (Cut::Interrupt, format!("{why} after {elapsed:.2} s"))
-            }
-            Why::Deadline(_) => (
-                Cut::Deadline,
-                format!("{why}: the run takes longer than that; allow more time"),
-            ),
-        };
-        outcome.by = Some(by);
-        let is_told = |reason: &Fault| reason.message.contains(&why.to_string());
-        if !outcome.reasons.iter().any(is_told) {
-            outcome
-                .reasons
-                .push(Fault::new(ErrorKind::Interrupted, message));
-        }
-        if outcome.result == Ending::Passed {
-            outcome.result = Ending::CutShort;
-            outcome.exit_code = match by {
-                Cut::Deadline => Exit::Bad.code(),
-                Cut::Interrupt => Exit::Success.code(),
-            };
-        }
     }
 
     /// Whether the target was not there: no connection came about, or a datagram was turned back.
