@@ -18,7 +18,7 @@ use crate::event::Level;
 use crate::fault::{Fault, Seed};
 use crate::file::is_same;
 use crate::log::Format;
-use crate::{Listen, Name, On};
+use crate::{Listen, Name, On, Sockets};
 
 /// A server's effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -249,8 +249,8 @@ impl Config {
     pub fn check_files(&self, file: Option<&Path>) -> Result<(), Failure> {
         let endpoints = self.listen.iter().map(|listen| &listen.endpoint);
         let listen = endpoints.filter_map(|endpoint| match endpoint {
-            Endpoint::Unix(path) => Some(("--listen", &**path)),
-            Endpoint::Inet { .. } => None,
+            Sockets::Own(Endpoint::Unix(path)) => Some(("--listen", &**path)),
+            Sockets::Own(Endpoint::Inet { .. }) | Sockets::Inherited(_) => None,
         });
         let named = [
             ("--record", &*self.record),
@@ -306,6 +306,7 @@ pub struct Settings {
     /// `HOST:PORT` is TCP and UDP; `tcp://HOST:PORT`, `udp://HOST:PORT` and `unix:PATH` are one
     /// of a kind, and `unix:@NAME` is in Linux's abstract namespace. Port 0 lets the system choose.
     /// `[::]:PORT` takes IPv4 too.
+    /// `systemd` takes the sockets that were handed over, `systemd:NAME` those of a name.
     /// `NAME=ENDPOINT` gives a name, for `on=NAME` and for commands.
     #[arg(long, value_name = "ENDPOINT", value_delimiter = ',',
           value_parser = OsStringValueParser::new().try_map(Listen::try_from))]

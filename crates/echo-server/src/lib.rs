@@ -27,6 +27,7 @@ mod listen;
 pub mod log;
 pub mod metrics;
 mod name;
+mod notify;
 mod pulse;
 mod serve;
 mod server;
@@ -36,7 +37,7 @@ pub mod thread;
 
 pub use config::Config;
 pub use event::{Address, Event, Stats};
-pub use listen::{Listen, On};
+pub use listen::{Listen, On, Sockets};
 pub use name::Name;
 pub use server::{Handle, Running, Server};
 pub use shutdown::Shutdown;

@@ -6,13 +6,66 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 
 use echo_core::units::Size;
-use echo_core::{Endpoint, Framing, text};
+use echo_core::{Endpoint, Framing, as_text, text};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fault::Fault;
 use crate::name::Name;
+
+/// Where a listener's sockets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sockets {
+    /// The server opens them.
+    Own(Endpoint),
+    /// Whoever started the program has opened them: `systemd:NAME`, those of a name, or `systemd`, all
+    /// that are not asked for by name.
+    Inherited(Option<String>),
+}
+
+impl FromStr for Sockets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("systemd") {
+            Some("") => Ok(Sockets::Inherited(None)),
+            // As systemd.socket(5) has it for FileDescriptorName=.
+            Some(name) if name.starts_with(':') => match &name[1..] {
+                "" => Err("the name is missing; write systemd:NAME, or systemd for all".to_owned()),
+                name if name.contains(|c: char| c == ':' || c.is_control()) => {
+                    Err("a name of a socket has neither colons nor control characters".to_owned())
+                }
+                name => Ok(Sockets::Inherited(Some(name.to_owned()))),
+            },
+            _ => text.parse().map(Sockets::Own),
+        }
+    }
+}
+
+/// As it is typed: a path may have bytes that no text has.
+impl TryFrom<OsString> for Sockets {
+    type Error = String;
+
+    fn try_from(typed: OsString) -> Result<Self, Self::Error> {
+        match typed.to_str().filter(|text| text.starts_with("systemd")) {
+            Some(text) => text.parse(),
+            None => Endpoint::try_from(typed).map(Sockets::Own),
+        }
+    }
+}
+
+impl fmt::Display for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sockets::Own(endpoint) => endpoint.fmt(f),
+            Sockets::Inherited(None) => f.write_str("systemd"),
+            Sockets::Inherited(Some(name)) => write!(f, "systemd:{name}"),
+        }
+    }
+}
+
+as_text!(Sockets);
 
 /// A listener: `HOST:PORT`, `api=tcp://HOST:PORT`, or in a file a table.
 ///
@@ -29,7 +82,7 @@ pub struct Listen {
     /// What others call it by. Several may have one.
     pub name: Option<Name>,
     /// Where it listens. `HOST:PORT` is TCP and UDP.
-    pub endpoint: Endpoint,
+    pub endpoint: Sockets,
     /// How its streams are cut into frames, where not as all others.
     pub framing: Option<Framing>,
     /// The longest frame it allows, in bytes, where not as all others.
@@ -41,6 +94,12 @@ pub struct Listen {
 
 impl From<Endpoint> for Listen {
     fn from(endpoint: Endpoint) -> Self {
+        Sockets::Own(endpoint).into()
+    }
+}
+
+impl From<Sockets> for Listen {
+    fn from(endpoint: Sockets) -> Self {
         Listen {
             name: None,
             endpoint,
@@ -58,9 +117,9 @@ impl FromStr for Listen {
         Ok(match named(text) {
             Some((name, endpoint)) => Listen {
                 name: Some(name),
-                ..endpoint.parse::<Endpoint>()?.into()
+                ..endpoint.parse::<Sockets>()?.into()
             },
-            None => text.parse::<Endpoint>()?.into(),
+            None => text.parse::<Sockets>()?.into(),
         })
     }
 }
@@ -72,12 +131,12 @@ impl TryFrom<OsString> for Listen {
     fn try_from(typed: OsString) -> Result<Self, Self::Error> {
         let lossy = typed.to_string_lossy();
         let Some((name, _)) = named(&lossy) else {
-            return Ok(Endpoint::try_from(typed)?.into());
+            return Ok(Sockets::try_from(typed)?.into());
         };
         let endpoint = typed.as_bytes()[name.as_str().len() + 1..].to_vec();
         Ok(Listen {
             name: Some(name),
-            ..Endpoint::try_from(OsString::from_vec(endpoint))?.into()
+            ..Sockets::try_from(OsString::from_vec(endpoint))?.into()
         })
     }
 }
@@ -214,7 +273,7 @@ mod tests {
             panic!("{file:?}");
         };
         assert_eq!((&plain.name, plain.to_string()), (&None, "[::1]:7".into()));
-        assert_eq!(named.endpoint, Endpoint::Unix("a=b".into()));
+        assert_eq!(named.endpoint, Sockets::Own(Endpoint::Unix("a=b".into())));
         assert_eq!(table.framing, Some(Framing::Lines));
         assert_eq!(table.max_frame, Some(Size(9)));
         assert_eq!(table.fault.len(), 1);
@@ -228,6 +287,28 @@ mod tests {
         ] {
             let text = format!("listen = [{wrong}]");
             assert!(toml::from_str::<File>(&text).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sockets_that_are_handed_over_are_told_from_hosts() {
+        let named = |name: &str| Sockets::Inherited(Some(name.to_owned()));
+        for (text, sockets) in [
+            ("systemd", Sockets::Inherited(None)),
+            ("systemd:a b", named("a b")),
+        ] {
+            assert_eq!(text.parse(), Ok(sockets.clone()));
+            assert_eq!(sockets.to_string(), text);
+            assert_eq!(Sockets::try_from(OsString::from(text)), Ok(sockets));
+        }
+        let listen: Listen = "api=systemd:web".parse().unwrap();
+        assert_eq!(
+            (listen.endpoint, listen.name.unwrap().as_str()),
+            (named("web"), "api")
+        );
+        assert!(matches!("systemd.example:7".parse(), Ok(Sockets::Own(_))));
+        for wrong in ["systemd:", "systemd:a:b", "systemd:a\n", "systemd7"] {
+            assert!(wrong.parse::<Sockets>().is_err(), "{wrong}");
         }
     }
 

@@ -101,7 +101,7 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
         }
     })?;
     let running = server.start(&shutdown)?;
-    let published = ready_file.publish();
+    let published = ready_file.publish().and_then(|()| running.notify());
     match &published {
         // It waits for this.
         Ok(()) => drop(is_ready.send(())),

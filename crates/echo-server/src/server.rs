@@ -15,6 +15,7 @@ use crate::event::stats::{Stats, Totals};
 use crate::event::{Address, Done, EventReader, Events, Kind, Level, Stop};
 use crate::fault::{self, Action, DatagramFaults, Plan, Seed, Subject};
 use crate::metrics::Metrics;
+use crate::notify;
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
 use crate::serve::memory;
@@ -313,6 +314,15 @@ impl Running {
         // That it could not start is what there is to tell.
         let _: Result<(), Failure> = self.join();
         failure
+    }
+
+    /// Tells a service manager that the server is ready and, from then on, how it is doing, where
+    /// `NOTIFY_SOCKET` names one.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the system grants no thread.
+    pub fn notify(&self) -> Result<(), Failure> {
+        notify::start(self.totals.clone(), self.shutdown.clone())
     }
 
     /// Waits for the end.

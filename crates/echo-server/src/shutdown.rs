@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use mio::Waker;
 use serde::Serialize;
@@ -82,6 +83,13 @@ impl Shutdown {
     pub fn wait(&self) {
         let asked = &self.0.asked;
         drop(asked.wait_while(self.wakers(), |_| !self.is_requested()));
+    }
+
+    /// Waits until someone asks, for `limit` at most. Returns whether someone has.
+    pub(crate) fn wait_for(&self, limit: Duration) -> bool {
+        let asked = &self.0.asked;
+        drop(asked.wait_timeout_while(self.wakers(), limit, |_| !self.is_requested()));
+        self.is_requested()
     }
 
     /// Whether someone has asked.

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use common::{
     LIMIT, Server, TempPath, connect, echo, eventually, fails, has, has_ipv6, program,
-    raise_open_files, wrapped,
+    raise_open_files, talk, wrapped,
 };
 
 fn server(args: &[&str]) -> Server {
@@ -180,9 +180,8 @@ fn the_names_are_those_that_prometheus_wants() {
 fn a_server_that_drains_lives_and_is_not_ready() {
     let server = server(&["--drain=20s"]);
     let metrics = address(&server);
-    let mut peer = connect(server.tcp());
-    peer.write_all(b"x").unwrap();
-    peer.read_exact(&mut [0]).unwrap();
+    let talking = talk(connect(server.tcp()));
+    server.says("Connected by");
     assert!(get(metrics, "/readyz").starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(get(metrics, "/livez").starts_with("HTTP/1.1 200 OK\r\n"));
     server.signal(Signal::TERM);
@@ -190,7 +189,7 @@ fn a_server_that_drains_lives_and_is_not_ready() {
     assert!(get(metrics, "/readyz").starts_with("HTTP/1.1 503 "));
     assert!(get(metrics, "/livez").starts_with("HTTP/1.1 200 "));
     assert_eq!(figure(metrics, "echo_server_ready "), Some(0.0));
-    echo(peer, b"still served");
+    drop(talking);
     assert_eq!(server.end().code, Some(0));
     assert!(TcpStream::connect(metrics).is_err());
 }

@@ -64,6 +64,12 @@ pub enum Kind {
         #[serde(skip_serializing_if = "Option::is_none")]
         listener: Option<Name>,
     },
+    /// Sockets were handed over that nobody has asked for; see [`Sockets`](crate::Sockets).
+    #[serde(rename = "sockets-unused")]
+    Unused {
+        /// The name of each.
+        names: Vec<String>,
+    },
     /// A connection was accepted.
     Accepted {
         /// Its number.

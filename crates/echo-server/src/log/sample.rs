@@ -109,6 +109,9 @@ pub(super) fn events() -> Vec<Kind> {
         DropReason::Failed(ErrorKind::Other),
     ];
     kinds.extend(reasons.map(|reason| Kind::DatagramsDropped { reason, sum }));
+    kinds.push(Kind::Unused {
+        names: vec!["web".to_owned()],
+    });
     kinds.push(Kind::Faults { count: 1, seed: 7 });
     let peer = Some(PeerAddress::Unix);
     let fault = |name, done, peer, message| Kind::Fault {

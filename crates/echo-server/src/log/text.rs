@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use echo_core::Zoned;
 use echo_core::address::End;
+use echo_core::escape::printable;
 use echo_core::units::Timespan;
 
 use super::Render;
@@ -67,6 +68,12 @@ fn line(out: &mut String, event: &Event) {
         ),
         // The ready line has said so, on standard output; explanations tell of calls.
         Kind::Listening { .. } | Kind::Call(_) => Ok(()),
+        Kind::Unused { names } => writeln!(
+            out,
+            "Warning: {} handed over and not asked for ({}); --listen systemd takes them",
+            Count(names.len() as u64, "socket"),
+            printable(&names.join(", "))
+        ),
         Kind::Accepted { id, peer, .. } => writeln!(out, "Connected by: {peer} (#{id})"),
         Kind::Refused { peer, limit, .. } => writeln!(out, "Refused: {peer}: {limit} reached"),
         Kind::Received { id, bytes: n } => {

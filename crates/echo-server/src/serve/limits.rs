@@ -22,8 +22,9 @@ const SPARE: usize = 4;
 /// What a connection costs that holds nothing: it itself, in a list that doubles, and its deadline.
 const CONNECTION: usize = 1 << 10;
 
-/// Threads that start beside the workers: of signals, the log, the record and the metrics.
-const OTHER_THREADS: u64 = 4;
+/// Threads that start beside the workers: of signals, the log, the record, the metrics
+/// and the notifications.
+const OTHER_THREADS: u64 = 5;
 
 /// The caps, and what is open now. Shared by all workers.
 #[derive(Debug)]

@@ -12,12 +12,13 @@ use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
 use echo_explain::Opening;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::Listen;
 use crate::config::Config;
-use crate::event::{Address, Events, unmapped};
+use crate::event::{Address, Events, Kind, unmapped};
 use crate::fault::{Plan, Subject};
+use crate::socket::inherited::Inherited;
 use crate::socket::listener::{Bound, Listener, Reception, StreamListener};
 use crate::socket::{datagram, open, unix};
+use crate::{Listen, Sockets};
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
 /// overflows; the system lowers this to its own limit (`net.core.somaxconn`, 4,096 on Linux).
@@ -121,9 +122,28 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
     // What one socket takes depends on all the others.
     let listen = config.listen.iter().map(Place::of);
     let places = Places(listen.collect::<Result<_, _>>()?);
+    let mut inherited = Inherited::of_process();
+    let asked = config.listen.iter().map(|listen| &listen.endpoint);
+    let asked = asked.filter_map(|sockets| match sockets {
+        Sockets::Inherited(name) => name.as_deref(),
+        Sockets::Own(_) => None,
+    });
+    let asked: Vec<&str> = asked.collect();
     for place in &places.0 {
         match &place.listen.endpoint {
-            Endpoint::Unix(path) => {
+            Sockets::Inherited(name) => {
+                let taken = inherited.take(name.as_deref(), &asked, config);
+                let taken = taken.map_err(|cause| {
+                    let endpoint = &place.listen.endpoint;
+                    Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}"))
+                })?;
+                bound.extend(taken.into_iter().map(|(address, listener)| Bound {
+                    listen: place.listen.clone(),
+                    address,
+                    listener,
+                }));
+            }
+            Sockets::Own(Endpoint::Unix(path)) => {
                 let backlog = binder.backlog(&place.listen, Transport::Unix);
                 let listener = unix::bind(path, backlog, binder.events).map_err(Failure::bad)?;
                 bound.push(Bound {
@@ -132,13 +152,19 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
                     listener: Listener::Stream(listener, Reception::Open),
                 });
             }
-            Endpoint::Inet { .. } => bound.extend(bind_inet(binder, place, &places)?),
+            Sockets::Own(Endpoint::Inet { .. }) => {
+                bound.extend(bind_inet(binder, place, &places)?);
+            }
         }
+    }
+    let left = inherited.left();
+    if !left.is_empty() {
+        binder.events.tell(|| Kind::Unused { names: left });
     }
     Ok(())
 }
 
-/// A listener, and the addresses that its host has; a path has none.
+/// A listener, and the addresses that its host has; a path has none, nor has what was handed over.
 struct Place {
     listen: Arc<Listen>,
     transports: &'static [Transport],
@@ -155,12 +181,14 @@ impl Place {
     fn of(listen: &Listen) -> Result<Self, Failure> {
         let endpoint = &listen.endpoint;
         let (transport, host, port) = match endpoint {
-            Endpoint::Inet {
+            Sockets::Own(Endpoint::Inet {
                 transport,
                 host,
                 port,
-            } => (transport, host, *port),
-            Endpoint::Unix(_) => (&Some(Transport::Unix), &String::new(), 0),
+            }) => (transport, host, *port),
+            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => {
+                (&Some(Transport::Unix), &String::new(), 0)
+            }
         };
         let transports = match transport {
             Some(Transport::Tcp) => &[Transport::Tcp][..],
@@ -169,8 +197,8 @@ impl Place {
             None => &[Transport::Tcp, Transport::Udp],
         };
         let addresses = match endpoint {
-            Endpoint::Unix(_) => Vec::new(),
-            Endpoint::Inet { .. } => resolve(host, port)
+            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => Vec::new(),
+            Sockets::Own(Endpoint::Inet { .. }) => resolve(host, port)
                 .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?,
         };
         let literal = host.contains(':') || host.parse::<IpAddr>().is_ok();
@@ -424,7 +452,7 @@ impl Binder<'_> {
 }
 
 /// The options of a connection, set once on the listener: accepted sockets inherit them.
-fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
+pub(super) fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     // Urgent data is part of what the peer sent, and comes back in its place.
     socket.set_out_of_band_inline(true)?;

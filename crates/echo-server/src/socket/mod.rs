@@ -2,6 +2,7 @@
 
 pub(crate) mod bind;
 pub(crate) mod datagram;
+mod inherited;
 pub(crate) mod listener;
 pub(crate) mod pipe;
 #[cfg(test)]

@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 pub use account::{Account, raise_open_files};
 pub use network::{in_own_network, run};
-pub use stream::{connect, echo, exchange, fill, fill_all, pattern, read_to_end, reset};
+pub use stream::{connect, echo, exchange, fill, fill_all, pattern, read_to_end, reset, talk};
 
 /// The longest that any one wait may take: far more than any takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -111,9 +111,14 @@ pub fn program() -> Command {
 
 /// The server's program as `wrapper`'s last arguments: `prlimit --nofile=32 echo-server`.
 pub fn wrapped(wrapper: &str) -> Command {
-    let mut words = wrapper.split(' ');
-    let mut command = clean(Command::new(words.next().unwrap()));
-    command.args(words).arg(env!("CARGO_BIN_EXE_echo-server"));
+    let words: Vec<&str> = wrapper.split(' ').collect();
+    wrapped_by(words[0], &words[1..])
+}
+
+/// The server's program as the last arguments of `program`, after `args`.
+pub fn wrapped_by(program: &str, args: &[&str]) -> Command {
+    let mut command = clean(Command::new(program));
+    command.args(args).arg(env!("CARGO_BIN_EXE_echo-server"));
     command
 }
 

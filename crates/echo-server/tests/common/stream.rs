@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -104,4 +105,16 @@ pub fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
 pub fn reset(stream: TcpStream) {
     let socket = socket2::Socket::from(stream);
     socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Talks to a server until what is returned is dropped.
+pub fn talk(mut stream: TcpStream) -> Sender<()> {
+    let (until, over) = channel();
+    thread::spawn(move || {
+        while over.try_recv() == Err(TryRecvError::Empty) {
+            stream.write_all(b"x").unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+        }
+    });
+    until
 }

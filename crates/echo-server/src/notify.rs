@@ -1,0 +1,62 @@
+//! What a service manager is told, where it wants to know (`Type=notify`): sd_notify(3).
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use echo_core::Failure;
+use sd_notify::NotifyState::{self, Ready, Status, Stopping, Watchdog};
+
+use crate::event::Stats;
+use crate::event::stats::Totals;
+use crate::pulse::Pulse;
+use crate::shutdown::Shutdown;
+use crate::thread;
+
+/// How often the counts are told.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Tells that the server is ready, how it is doing, and that it stops; and feeds the watchdog as long
+/// as every worker takes a turn when it is woken. Does nothing where no manager listens.
+///
+/// # Errors
+/// A [`Failure`] when the system grants no thread.
+pub(crate) fn start(totals: Arc<Totals>, shutdown: Shutdown) -> Result<(), Failure> {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return Ok(());
+    }
+    thread::start("notify", move || {
+        let mut pulse = Pulse::new(totals.clone(), shutdown.clone());
+        // Twice as often as is asked for, as systemd advises.
+        let every = sd_notify::watchdog_enabled().map_or(EVERY, |limit| (limit / 2).min(EVERY));
+        tell(&[Ready, Status(&doing(&totals.stats()))]);
+        pulse.beats(Instant::now());
+        while !shutdown.wait_for(every) {
+            let doing = doing(&totals.stats());
+            match pulse.beats(Instant::now()) {
+                true => tell(&[Status(&doing), Watchdog]),
+                false => tell(&[Status("A worker hangs")]),
+            }
+        }
+        tell(&[
+            Stopping,
+            Status(&format!("Stopping; {}", doing(&totals.stats()))),
+        ]);
+    })
+    .map(drop)
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    // A manager that is gone or does not listen is nothing that peers should feel.
+    let _: io::Result<()> = sd_notify::notify(state);
+}
+
+fn doing(stats: &Stats) -> String {
+    format!(
+        "{} connections open, {} accepted, {} refused; {} datagrams received",
+        stats.open,
+        stats.accepted,
+        stats.refused.iter().sum::<u64>(),
+        stats.datagrams
+    )
+}

@@ -1,0 +1,171 @@
+//! Sockets that whoever started the program has opened for it, as systemd does: sd_listen_fds(3).
+
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use anyhow::{anyhow, ensure};
+use echo_core::cause;
+use echo_core::escape::printable;
+use listenfd::ListenFd;
+use socket2::{Protocol, SockAddr, SockRef};
+
+use crate::config::Config;
+use crate::event::Address;
+use crate::socket::listener::{Listener, Reception, StreamListener};
+use crate::socket::{bind, datagram};
+
+/// More than any unit has; each costs a descriptor.
+const MOST: usize = 1024;
+
+/// The sockets of this process that nobody has taken.
+pub(crate) struct Inherited {
+    /// The name of each; `None` once it is taken.
+    names: Vec<Option<String>>,
+    /// As the library has them, once one is wanted: it changes the environment.
+    sockets: Option<ListenFd>,
+}
+
+impl Inherited {
+    /// Those that are meant for this process, and not for one that started it.
+    pub(crate) fn of_process() -> Self {
+        let variable = |name: &str| std::env::var(name).ok();
+        let number = |name: &str| variable(name).and_then(|text| text.parse::<usize>().ok());
+        let is_ours = number("LISTEN_PID") == usize::try_from(std::process::id()).ok();
+        let count = number("LISTEN_FDS").filter(|count| is_ours && *count <= MOST);
+        let names = variable("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':').filter(|name| !name.is_empty());
+        // What systemd calls those that have no name.
+        let mut next = || Some(names.next().unwrap_or("unknown").to_owned());
+        Inherited {
+            names: (0..count.unwrap_or(0)).map(|_| next()).collect(),
+            sockets: None,
+        }
+    }
+
+    /// The names of those that are left.
+    pub(crate) fn left(&self) -> Vec<String> {
+        self.names.iter().flatten().cloned().collect()
+    }
+
+    /// Takes those of a name or, without one, all but those that are `asked` for by name.
+    ///
+    /// # Errors
+    /// That there is none, or that one is nothing to listen on.
+    pub(crate) fn take(
+        &mut self,
+        name: Option<&str>,
+        asked: &[&str],
+        config: &Config,
+    ) -> anyhow::Result<Vec<(Address, Listener)>> {
+        let is_meant = |own: &str| name.map_or(!asked.contains(&own), |name| own == name);
+        let meant: Vec<usize> = (0..self.names.len())
+            .filter(|index| self.names[*index].as_deref().is_some_and(is_meant))
+            .collect();
+        let left = printable(&self.left().join(", "));
+        match (name, left.is_empty()) {
+            _ if !meant.is_empty() => {}
+            (Some(name), false) => {
+                return Err(anyhow!(
+                    "no socket of that name was handed over, but {left}; write FileDescriptorName={name} \
+                     into the socket unit, or ask for one of these"
+                ));
+            }
+            _ => {
+                return Err(anyhow!(
+                    "no socket was handed over; start it through a socket unit (or by \
+                     systemd-socket-activate), or choose an address with --listen"
+                ));
+            }
+        }
+        let sockets = self.sockets.get_or_insert_with(ListenFd::from_env);
+        let mut found = Vec::new();
+        for index in meant {
+            self.names[index] = None;
+            let listener = listener(sockets, index, config).map_err(|error| {
+                anyhow!(
+                    "descriptor {} that was handed over {error}; there it takes ListenStream= or \
+                     ListenDatagram= with an address, or ListenStream= with a path, and Accept=no",
+                    3 + index
+                )
+            })?;
+            found.push(listener);
+        }
+        Ok(found)
+    }
+}
+
+/// The socket at `index`, ready to be listened on.
+fn listener(
+    sockets: &mut ListenFd,
+    index: usize,
+    config: &Config,
+) -> anyhow::Result<(Address, Listener)> {
+    // Each refuses what is of another kind, and leaves it where it is.
+    if let Ok(Some(tcp)) = sockets.take_tcp_listener(index) {
+        check(&tcp, &[Protocol::TCP, Protocol::MPTCP])?;
+        bind::set_stream_options(config, &SockRef::from(&tcp)).map_err(said)?;
+        return tcp_listener(tcp).map_err(said);
+    }
+    if let Ok(Some(unix)) = sockets.take_unix_listener(index) {
+        check(&unix, &[])?;
+        return unix_listener(unix).map_err(said);
+    }
+    if let Ok(Some(udp)) = sockets.take_udp_socket(index) {
+        let protocol = SockRef::from(&udp).protocol().map_err(said)?;
+        ensure!(protocol == Some(Protocol::UDP), "is no socket of UDP");
+        datagram::ask_for_room(&udp);
+        return udp_socket(udp).map_err(said);
+    }
+    Err(anyhow!("is no socket of TCP, of UDP or of a Unix stream"))
+}
+
+/// A connection that was accepted already is no listener, though it is of its kind.
+fn check(socket: &impl AsFd, protocols: &[Protocol]) -> anyhow::Result<()> {
+    let socket = SockRef::from(socket);
+    ensure!(socket.is_listener().map_err(said)?, "does not listen");
+    let protocol = socket.protocol().map_err(said)?;
+    let is_right = protocols.is_empty() || protocol.is_some_and(|own| protocols.contains(&own));
+    ensure!(is_right, "is no socket of TCP");
+    Ok(())
+}
+
+fn said(error: io::Error) -> anyhow::Error {
+    anyhow!("cannot be used: {}", cause(&error))
+}
+
+fn tcp_listener(listener: TcpListener) -> io::Result<(Address, Listener)> {
+    listener.set_nonblocking(true)?;
+    let address = Address::Tcp(listener.local_addr()?);
+    let listener = StreamListener::Tcp(mio::net::TcpListener::from_std(listener));
+    Ok((address, Listener::Stream(listener, Reception::Open)))
+}
+
+/// The path stays when the listener goes: it is that of whoever made it.
+fn unix_listener(listener: UnixListener) -> io::Result<(Address, Listener)> {
+    listener.set_nonblocking(true)?;
+    let address = Address::Unix(path_of(&SockRef::from(&listener).local_addr()?));
+    let listener = StreamListener::Unix(None, mio::net::UnixListener::from_std(listener));
+    Ok((address, Listener::Stream(listener, Reception::Open)))
+}
+
+fn udp_socket(socket: UdpSocket) -> io::Result<(Address, Listener)> {
+    socket.set_nonblocking(true)?;
+    Ok((Address::Udp(socket.local_addr()?), Listener::Udp(socket)))
+}
+
+/// The path of a Unix socket; one in the abstract namespace begins with a zero byte.
+fn path_of(address: &SockAddr) -> PathBuf {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    let path = address.as_pathname().map(PathBuf::from);
+    #[cfg(target_os = "linux")]
+    let path = path.or_else(|| {
+        let name = address.as_abstract_namespace()?;
+        Some(OsString::from_vec([b"\0", name].concat()).into())
+    });
+    path.unwrap_or_default()
+}
