@@ -126,11 +126,6 @@ impl Interrupt {
         *self.0.raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the program should stop.
-    pub fn is_raised(&self) -> bool {
-        self.why().is_some()
-    }
-
     /// Waits for `time`, or until the program should stop. Returns whether it should.
     pub fn wait(&self, time: Duration) -> bool {
         let raised = self.0.raised.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,7 +151,7 @@ mod tests {
         assert!(interrupt.wait(Duration::from_secs(60)));
         assert!(!thread.join().unwrap(), "the first is not the second");
         let late = Why::Deadline(Timespan::from_secs(1));
-        assert!(interrupt.raise(late) && interrupt.is_raised());
+        assert!(interrupt.raise(late));
         assert_eq!(interrupt.why(), Some(Why::Signal));
     }
 }

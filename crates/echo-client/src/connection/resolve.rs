@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use echo_core::{Address, Endpoint, Zoned};
 
-use super::patience::within;
+use super::within::within;
 use super::{Connect, ConnectError, ErrorKind, Family, cause};
 use crate::interrupt::Interrupt;
 

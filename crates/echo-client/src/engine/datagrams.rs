@@ -61,11 +61,11 @@ impl Datagrams {
                 }
             }
             Reply::Corrupt => {
-                ledger.miss();
+                ledger.misses += 1;
                 context.wrong(Class::Corrupt, at, n, "a reply has wrong bytes");
             }
             Reply::Truncated => {
-                ledger.miss();
+                ledger.misses += 1;
                 let told = format!("a reply has {n} bytes, and {} were sent", self.size);
                 context.wrong(Class::Truncated, at, n, told);
             }

@@ -121,7 +121,7 @@ impl Flow {
         let is_told = context.plan.new_connection;
         self.connect = is_told.then_some(connection.elapsed);
         self.first = self.ledger.next();
-        self.ledger.renewed();
+        self.ledger.misses = 0;
         self.remote = connection.remote;
         self.state = State::Open(Socket::new(connection.socket, context.plan.window()));
     }

@@ -73,7 +73,7 @@ impl Stream {
         }
         if n > due {
             let text = format!("{} bytes came back that nobody sent", n - due);
-            ledger.miss();
+            ledger.misses += 1;
             context.mismatch(&text);
             let foreign = Entry::stray(Class::Foreign);
             context.enter(foreign, 1, now, n - due, Some(text));
@@ -189,7 +189,7 @@ impl Transport for Stream {
         self.wrong = None;
         let (bytes, whole) = (std::mem::take(&mut self.received), self.wire_len);
         if bytes > 0 {
-            ledger.miss();
+            ledger.misses += 1;
             let detail = format!("{bytes} of {whole} bytes came back");
             let at = context.clock.now();
             context.enter(Entry::stray(Class::Truncated), 1, at, bytes, Some(detail));

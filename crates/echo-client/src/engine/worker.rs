@@ -233,7 +233,7 @@ impl<'a> Worker<'a> {
             self.context.recorder.lost(lost);
         }
         let is_open = matches!(flow.state, State::Open(_));
-        match is_open && flow.ledger.misses() >= IN_A_ROW {
+        match is_open && flow.ledger.misses >= IN_A_ROW {
             true => self.fail(index, &fault),
             false => self.fill(index),
         }
@@ -346,7 +346,7 @@ impl<'a> Worker<'a> {
             State::Closed(from) if from > now => return,
             State::Closed(_) if self.pacer.is_due(now) => {
                 flow.state = State::Opening;
-                let is_silent = flow.ledger.misses() >= IN_A_ROW;
+                let is_silent = flow.ledger.misses >= IN_A_ROW;
                 let silent = is_silent.then(|| flow.remote.clone());
                 return self.dialer.begin(index, silent);
             }
@@ -395,7 +395,7 @@ impl<'a> Worker<'a> {
         let flow = &mut self.flows[index];
         let is_answer = self.is_udp && fault.kind == ErrorKind::Refused;
         let goes_on = self.run.plan.patience.is_none() || flow.ledger.answered() > 0;
-        if !is_answer || !goes_on || flow.ledger.misses() + 1 >= IN_A_ROW {
+        if !is_answer || !goes_on || flow.ledger.misses + 1 >= IN_A_ROW {
             return self.fail(index, fault);
         }
         let seq = flow.ledger.refuse_oldest();

@@ -3,7 +3,6 @@
 //! A thread of its own writes them, so that whoever reads them slowly delays no measurement. What
 //! its queue has no room for is counted, and told at the end.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -154,10 +153,8 @@ impl Writer {
                 }
                 Ok(())
             }
-            (_, Form::Events) => {
-                // Strings and numbers always serialize.
-                output::line(serde_json::to_string(event).unwrap_or_default())
-            }
+            // Strings and numbers always serialize.
+            (_, Form::Events) => output::line(serde_json::to_string(event).unwrap_or_default()),
             // In text this is told even by `--quiet`.
             (What::Start { target }, _) => {
                 self.peer.clone_from(&target.address);
@@ -167,11 +164,24 @@ impl Writer {
                 })
             }
             (_, Form::Nothing) => Ok(()),
-            (what, Form::Text) => self.text(event.time_unix_ns, what),
+            (what, Form::Text) => {
+                let (text, is_well) = self.text(what);
+                let mut line = String::new();
+                if self.style.timestamps {
+                    let micros = event.time_unix_ns / 1_000;
+                    line += &format!("[{}.{:06}] ", micros / 1_000_000, micros % 1_000_000);
+                }
+                line += &match self.style.color && !is_well {
+                    true => format!("{RED}{text}{PLAIN}"),
+                    false => text,
+                };
+                output::line(line)
+            }
         }
     }
 
-    fn text(&self, time_unix_ns: u64, what: &What) -> io::Result<()> {
+    /// What a person reads of a reply or an error, and whether all is well.
+    fn text(&self, what: &What) -> (String, bool) {
         let peer = &self.peer;
         match what {
             What::Reply {
@@ -183,12 +193,12 @@ impl Writer {
                 detail,
             } => {
                 let mut text = format!("{bytes} bytes from {peer}:");
-                if let (&Some(number), &Some(rtt_ns)) = (seq, rtt_ns) {
+                if let (Some(number), Some(rtt_ns)) = (seq, rtt_ns) {
                     text += &format!(" seq={number}");
-                    if let &Some(connect_ns) = connect_ns {
-                        text += &format!(" connect={} ms", Millis(connect_ns));
+                    if let Some(connect_ns) = connect_ns {
+                        text += &format!(" connect={} ms", millis(*connect_ns));
                     }
-                    text += &format!(" time={} ms", Millis(rtt_ns));
+                    text += &format!(" time={} ms", millis(*rtt_ns));
                 }
                 let is_well = *class == Class::Ok;
                 match detail {
@@ -196,28 +206,14 @@ impl Writer {
                     None => text += &format!(" ({class})"),
                     Some(detail) => text += &format!(" ({class}: {detail})"),
                 }
-                self.line(time_unix_ns, &text, is_well)
+                (text, is_well)
             }
             What::Error { seq, detail, .. } => {
                 let seq = seq.map_or(String::new(), |seq| format!("seq={seq} "));
-                self.line(time_unix_ns, &format!("from {peer}: {seq}{detail}"), false)
+                (format!("from {peer}: {seq}{detail}"), false)
             }
-            What::Start { .. } | What::Connected(_) => Ok(()),
+            What::Start { .. } | What::Connected(_) => (String::new(), true),
         }
-    }
-
-    fn line(&self, time_unix_ns: u64, text: &str, is_well: bool) -> io::Result<()> {
-        let mut line = String::new();
-        if self.style.timestamps {
-            let micros = time_unix_ns / 1_000;
-            line += &format!("[{}.{:06}] ", micros / 1_000_000, micros % 1_000_000);
-        }
-        if self.style.color && !is_well {
-            line += &format!("{RED}{text}{PLAIN}");
-        } else {
-            line += text;
-        }
-        output::line(line)
     }
 }
 
@@ -225,15 +221,9 @@ const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
 /// Nanoseconds as milliseconds, as `ping` shows them: to the microsecond below a second.
-struct Millis(u64);
-
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.0 as f64 / 1e6;
-        if ms < 1e3 {
-            write!(f, "{ms:.3}")
-        } else {
-            write!(f, "{ms:.0}")
-        }
+fn millis(ns: u64) -> String {
+    match ns as f64 / 1e6 {
+        ms if ms < 1e3 => format!("{ms:.3}"),
+        ms => format!("{ms:.0}"),
     }
 }

@@ -65,7 +65,7 @@ fn next_line(source: &mut Source, interrupt: &Interrupt) -> Result<Option<Piece>
         if !readable[0].revents().is_empty() {
             break;
         }
-        if interrupt.is_raised() {
+        if interrupt.why().is_some() {
             return Ok(None);
         }
     }
@@ -103,7 +103,7 @@ fn ask(
             if interrupt.take_question() {
                 output::note(format_args!("{peer}: no reply so far"));
             }
-            if start.elapsed() >= config.timeout.0 || interrupt.is_raised() {
+            if start.elapsed() >= config.timeout.0 || interrupt.why().is_some() {
                 return Ok(None);
             }
         }

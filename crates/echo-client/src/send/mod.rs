@@ -17,7 +17,7 @@ use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
-use crate::connection::{self, Connect, Connection, ErrorKind};
+use crate::connection::{Connect, Connection, ErrorKind};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::Narrator;
 use crate::output;
@@ -27,6 +27,9 @@ use source::Source;
 
 /// What is sent when nothing else is given: the tutorial's message.
 pub const DEFAULT_MESSAGE: &str = "Hello world! This is an echo server made with Rust.";
+
+/// More than a socket can hold by default.
+const MAX_BUFFER: Size = Size(16 << 20);
 
 /// What is sent, and how the echo is shown.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
@@ -130,13 +133,25 @@ impl End {
 
 /// Sends, checks and shows.
 pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<(), Failure> {
+    if !(1..=MAX_BUFFER.0).contains(&config.buffer.0) {
+        return Err(Failure::usage(anyhow!(
+            "--buffer {} is no size for a read; give one from 1 to {MAX_BUFFER}",
+            config.buffer
+        )));
+    }
     let source = Source::open(&config, &connect)?;
     let colour = connect.color.enabled(io::stderr().is_terminal());
     let mut report = Report::new(Mode::Send, &connect, &config);
     connect.narrator = Narrator::new(config.explain, config.lang, colour);
     let is_text = !source.is_stream;
     let mut show = Show::new(&config, &source, connect.framing);
-    let ended = exchange(&connect, &config, source, &mut show, &mut report, interrupt);
+    let ended = match connect.is_udp() {
+        true => datagram::exchange(&connect, source, &mut show, &mut report, interrupt),
+        false => {
+            let how = (&connect, &config);
+            stream::exchange(how, source, &mut show, &mut report, interrupt)
+        }
+    };
     show.sum_up(report.counts.received_bytes, report.elapsed);
     let stopped = match ended {
         Ok(End::Whole) => None,
@@ -151,30 +166,6 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
     report.conclude(config.fail_if.as_ref(), stopped);
     // In text the echo itself is the result.
     report::print(&report, config.json, false)
-}
-
-fn exchange(
-    connect: &Connect,
-    config: &Send,
-    source: Source,
-    show: &mut Show,
-    report: &mut Report,
-    interrupt: &Interrupt,
-) -> Result<End, Trouble> {
-    let options = stream::Options {
-        timeout: connect.timeout,
-        half_close: config.half_close,
-        buffer: buffer(config.buffer)?,
-        by_line: source.by_line,
-    };
-    if connect.is_udp() {
-        return datagram::exchange(connect, source, show, report, interrupt);
-    }
-    let connection = connection::connect(connect, interrupt).map_err(Fault::from)?;
-    connected(&connection, connect, source.by_line, report);
-    let peer = connection.remote.to_string();
-    let socket = connection.socket;
-    stream::exchange(socket, peer, options, source, show, report, interrupt)
 }
 
 /// There is a connection: whoever is about to type a line is told so.
@@ -206,18 +197,5 @@ fn count(report: &mut Report, is_text: bool) {
     counts.received = counts.unique + counts.corrupt + counts.truncated;
     if is_text && counts.unique > 0 {
         report.rtt.record(report.elapsed);
-    }
-}
-
-/// The room for one read.
-fn buffer(size: Size) -> Result<usize, Failure> {
-    // More than a socket can hold by default.
-    const MAX: u64 = 16 << 20;
-    match usize::try_from(size.0) {
-        Ok(len) if (1..=MAX).contains(&size.0) => Ok(len),
-        _ => Err(Failure::usage(anyhow!(
-            "--buffer {size} is no size for a read; give one from 1 to {}",
-            Size(MAX)
-        ))),
     }
 }

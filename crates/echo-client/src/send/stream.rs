@@ -3,15 +3,15 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use echo_core::units::Timespan;
+use echo_core::units::{Size, Timespan};
 use rustix::event::{PollFd, PollFlags};
 
 use super::difference;
 use super::show::Show;
 use super::source::Source;
 use super::window::Window;
-use super::{End, Trouble};
-use crate::connection::{ErrorKind, TICK, Watched, cause, wait};
+use super::{End, Send, Trouble};
+use crate::connection::{self, Connect, ErrorKind, TICK, Watched, cause, wait};
 use crate::interrupt::{Interrupt, Why};
 use crate::output;
 use crate::report::{Fault, Report};
@@ -25,35 +25,23 @@ const GRACE: Duration = Duration::from_secs(1);
 /// nothing has come for this part of the timeout, it waits no more.
 const QUIET: u32 = 2;
 
-/// How to go about it.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// How long the server may keep silent while it owes bytes.
-    pub timeout: Timespan,
-    /// End the sending half right after the last byte.
-    pub half_close: bool,
-    /// The most that one read takes.
-    pub buffer: usize,
-    /// Show each line's echo as soon as it is back.
-    pub by_line: bool,
-}
-
 /// Sends all of `source`, ends the sending half, and checks the echo up to its end. How many
 /// bytes that were, and how long it took, is put into the `report`.
 pub fn exchange(
-    socket: Watched,
-    peer: String,
-    options: Options,
+    (connect, config): (&Connect, &Send),
     source: Source,
     show: &mut Show,
     report: &mut Report,
     interrupt: &Interrupt,
 ) -> Result<End, Trouble> {
+    let connection = connection::connect(connect, interrupt).map_err(Fault::from)?;
+    super::connected(&connection, connect, source.by_line, report);
     let start = Instant::now();
     let mut exchange = Exchange {
-        socket,
-        peer,
-        options,
+        peer: connection.remote.to_string(),
+        socket: connection.socket,
+        timeout: connect.timeout,
+        half_close: config.half_close,
         source,
         show,
         window: Window::default(),
@@ -64,7 +52,7 @@ pub fn exchange(
         last_progress: start,
         urged: false,
     };
-    let result = exchange.run(interrupt);
+    let result = exchange.run(config.buffer, interrupt);
     report.elapsed = exchange.last_byte - start;
     report.counts.sent_bytes = exchange.window.written;
     report.counts.received_bytes = exchange.window.received;
@@ -74,7 +62,9 @@ pub fn exchange(
 struct Exchange<'a> {
     socket: Watched,
     peer: String,
-    options: Options,
+    /// How long the server may keep silent while it owes bytes.
+    timeout: Timespan,
+    half_close: bool,
     source: Source,
     show: &'a mut Show,
     window: Window,
@@ -91,8 +81,8 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn run(&mut self, interrupt: &Interrupt) -> Result<End, Trouble> {
-        let mut buffer = vec![0; self.options.buffer];
+    fn run(&mut self, buffer: Size, interrupt: &Interrupt) -> Result<End, Trouble> {
+        let mut buffer = vec![0; buffer.0 as usize];
         loop {
             let (may_read, may_send) = self.wait();
             if may_send {
@@ -134,7 +124,7 @@ impl Exchange<'_> {
         let is_at_hand = wants_input && input.is_none();
         let limit = match is_at_hand {
             true => Duration::ZERO,
-            false => TICK.min(self.options.timeout.0),
+            false => TICK.min(self.timeout.0),
         };
         wait(&mut fds, limit);
         let socket = fds[0].revents();
@@ -152,7 +142,7 @@ impl Exchange<'_> {
                 Ok(Some(piece)) => self.window.push(piece),
                 Ok(None) => {
                     self.window.is_complete = true;
-                    if self.options.half_close || self.window.is_all_back() {
+                    if self.half_close || self.window.is_all_back() {
                         self.socket.finish();
                     }
                 }
@@ -179,7 +169,7 @@ impl Exchange<'_> {
         self.last_progress = self.last_byte;
         let rest = &bytes[same..];
         if rest.is_empty() {
-            if self.options.by_line && self.window.received == self.window.pushed {
+            if self.source.by_line && self.window.received == self.window.pushed {
                 self.show.pause()?;
             }
             if self.window.is_all_back() {
@@ -201,7 +191,7 @@ impl Exchange<'_> {
         if let Some(how) = self.broken.take() {
             return self.ended(how).map(Some);
         }
-        let (window, timeout) = (&self.window, self.options.timeout);
+        let (window, timeout) = (&self.window, self.timeout);
         let (received, written) = (window.received, window.written);
         let quiet = self.last_progress.elapsed();
         if window.is_all_back() {
@@ -251,7 +241,7 @@ impl Exchange<'_> {
                  server gave no more than {received} of {pushed} bytes ({}); is it an echo server, \
                  with the same --framing? Allow more time with --timeout",
                 self.peer,
-                Timespan(self.options.timeout.0 / QUIET),
+                Timespan(self.timeout.0 / QUIET),
                 how.message,
             );
             return Err(Fault::new(ErrorKind::Timeout, message).into());

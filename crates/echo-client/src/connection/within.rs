@@ -1,4 +1,4 @@
-//! Waits that end: for a server to come up, and for work that knows no limit of time.
+//! A limit of time for work that knows none.
 
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,44 +9,6 @@ use echo_core::units::Timespan;
 use super::{ConnectError, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::thread;
-
-/// Whether and when to try again, for those who wait for a server to come up.
-#[derive(Debug)]
-pub struct Patience {
-    deadline: Instant,
-    pauses: u32,
-}
-
-impl Patience {
-    /// Patience for `wait` from now on.
-    pub fn new(wait: Timespan) -> Self {
-        let now = Instant::now();
-        Patience {
-            deadline: now.checked_add(wait.0).unwrap_or(now + FOREVER),
-            pauses: 0,
-        }
-    }
-
-    /// Pauses, and says whether to try again.
-    pub fn again(&mut self, interrupt: &Interrupt) -> bool {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || interrupt.wait(pause(self.pauses).min(left)) {
-            return false;
-        }
-        self.pauses += 1;
-        true
-    }
-}
-
-/// The pause that follows so many pauses between attempts. A server on this machine is seen 10 ms
-/// after it is up; an absent one costs two attempts a second.
-pub fn pause(number: u32) -> Duration {
-    const LONGEST: Duration = Duration::from_millis(500);
-    LONGEST.min(Duration::from_millis(10 << number.min(6)))
-}
-
-/// A century: `Instant` cannot hold every span that a person can type.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Does work that may block for longer than it should, in a thread that is left behind then:
 /// `getaddrinfo` knows no limit of time.
@@ -85,15 +47,6 @@ pub const TICK: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patience_ends_at_its_deadline() {
-        let interrupt = Interrupt::default();
-        assert!(!Patience::new(Timespan::default()).again(&interrupt));
-        let mut patience = Patience::new(Timespan(Duration::from_millis(30)));
-        let attempts = (0..1000).take_while(|_| patience.again(&interrupt)).count();
-        assert!((1..=4).contains(&attempts), "{attempts}");
-    }
 
     #[test]
     fn work_that_never_ends_is_left_behind() {
