@@ -81,6 +81,10 @@ pub enum State {
     Dead,
 }
 
+/// After so many failures in a row on one socket a new one is tried: a firewall or a balancer may
+/// have lost sight of the flow, or this machine's address may have changed.
+const IN_A_ROW: u32 = 3;
+
 impl Flow {
     /// A connection to `remote` that is yet to be made.
     pub fn new(remote: Address, transport: Box<dyn Transport>, timeout: u64) -> Self {
@@ -124,6 +128,38 @@ impl Flow {
         self.ledger.misses = 0;
         self.remote = connection.remote;
         self.state = State::Open(Socket::new(connection.socket, context.plan.window()));
+    }
+
+    /// Gives up what has been awaited for too long by `now`. Returns the fault, if there is one.
+    pub fn expire(&mut self, now: u64, context: &mut Context<'_>) -> Option<Fault> {
+        let text = format_args!("no reply within {}", context.plan.connect.timeout);
+        let mut expired = None;
+        while let Some(number) = self.ledger.expire(now) {
+            let fault =
+                expired.get_or_insert_with(|| Fault::new(ErrorKind::Timeout, text.to_string()));
+            context.tell_error(Some(number), fault);
+        }
+        while let Some(lost) = self.ledger.forget() {
+            context.recorder.lost(lost);
+        }
+        expired
+    }
+
+    /// Gives up the oldest request, which was refused. Returns whether the connection goes on.
+    pub fn refuse(&mut self, fault: &Fault, context: &mut Context<'_>) -> bool {
+        let is_patient = context.plan.patience.is_none() || self.ledger.answered() > 0;
+        if !is_patient || self.ledger.misses + 1 >= IN_A_ROW {
+            return false;
+        }
+        let seq = self.ledger.refuse_oldest();
+        context.tell_error(seq, fault);
+        context.last_error = Some(fault.clone());
+        true
+    }
+
+    /// Whether so much has gone wrong on this socket that a new one is to be tried.
+    pub fn is_silent(&self) -> bool {
+        self.ledger.misses >= IN_A_ROW
     }
 
     /// Reads up to `turns` times what has come by the end.

@@ -5,6 +5,7 @@ mod collector;
 pub mod cpu;
 mod datagrams;
 mod dial;
+mod ended;
 mod flow;
 mod ledger;
 mod notes;
@@ -38,23 +39,22 @@ pub use sink::{Event, Sink, SoFar, What};
 
 use crate::connection::{Address, Connection, ErrorKind, cause};
 use crate::interrupt::Interrupt;
-use crate::report::{Fault, Generator, Report};
+use crate::report::{Fault, Report};
 use crate::thread::refused;
 use crate::wire::echo;
 use crate::wire::message::Message;
 use collector::Collector;
 use datagrams::Datagrams;
+use ended::{Ended, generator};
 use flow::{Clock, Transport};
 use recorder::Recording;
 use stream::Stream;
-use worker::{Ended, Worker};
+use worker::Worker;
 
 /// Reads of this size cost no more per byte than larger ones do. A datagram fits too.
 const BUFFER_LEN: usize = 64 << 10;
 /// How often those who watch are told: as often as an eye follows.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Of a shorter time nobody says which share of a core was used.
-const SHORTEST_SHARE_NS: u64 = 100_000_000;
 
 /// Sends requests as `plan` says until it is done, or the user or the sink's end stops it. Fills
 /// the `report`, which says what is known before, with all that is known then.
@@ -253,25 +253,6 @@ impl Run<'_> {
             }
             (found, _) => found,
         }
-    }
-}
-
-fn generator(ended: &[Ended]) -> Generator {
-    let long = |e: &&Ended| e.span >= SHORTEST_SHARE_NS;
-    let share = |part: Duration, e: &Ended| part.as_nanos() as f64 / e.span as f64;
-    let ran = ended.iter().filter(long).map(|e| share(e.cpu.ran, e));
-    let waiting = ended.iter().filter(long);
-    let waited = waiting.filter_map(|e| Some(share(e.cpu.waited?, e)));
-    Generator {
-        threads: ended.len(),
-        cpu_ns: ended.iter().map(|e| nanos(e.cpu.ran)).sum(),
-        busiest_share: ran.reduce(f64::max),
-        starved_share: waited.reduce(f64::max),
-        paused_ns: ended
-            .iter()
-            .map(|e| nanos(e.pauses.total))
-            .max()
-            .unwrap_or(0),
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::generator;
+use super::ended::{Ended, generator};
 use super::plan::{Pace, Plan};
-use super::worker::Ended;
 use crate::connection::ErrorKind;
 use crate::interrupt::Interrupt;
 use crate::report::{Fault, Report};

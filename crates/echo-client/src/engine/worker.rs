@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cpu::Cpu;
 use super::dial::{Dialed, Dialer};
+use super::ended::Ended;
 use super::flow::{Context, Flow, State};
 use super::ledger::Request;
 use super::nanos;
@@ -29,34 +30,9 @@ const DEADLINE_NS: u64 = 20_000_000;
 /// Over UDP a second copy of the last reply may still be on its way. It is waited for as long as
 /// the slowest round trip took, twice: at least for this long, and [`PARTING_NS`] at most.
 const STRAGGLERS_NS: u64 = 20_000_000;
-/// After so many failures in a row on one socket a new one is tried: a firewall or a balancer may
-/// have lost sight of the flow, or this machine's address may have changed.
-const IN_A_ROW: u32 = 3;
-
 /// How much is read of what has come by the end: more than a socket's buffer holds, and not all
 /// that a flood brings.
 const LAST_TURNS: usize = 1024;
-
-/// What a worker leaves behind besides its records.
-#[derive(Debug)]
-pub struct Ended {
-    /// For how long sending was meant, from the end of warm-up on, in nanoseconds.
-    pub window: u64,
-    /// What it cost from the end of warm-up to the end of sending.
-    pub cpu: Cpu,
-    /// The time that passed while it cost that, in nanoseconds.
-    pub span: u64,
-    /// The times it stood still itself.
-    pub pauses: Pauses,
-    /// How much round trips differ from one to the next.
-    pub jitter: Option<Duration>,
-    /// The first wrong reply.
-    pub mismatch: Option<String>,
-    /// Why it gave up a connection for good: the first one.
-    pub fault: Option<Fault>,
-    /// The last thing that went wrong with a request.
-    pub last_error: Option<Fault>,
-}
 
 /// One thread's connections, and its loop.
 pub struct Worker<'a> {
@@ -219,21 +195,11 @@ impl<'a> Worker<'a> {
     /// will tell.
     fn expire(&mut self, index: usize, now: u64) {
         let flow = &mut self.flows[index];
-        let text = format_args!("no reply within {}", self.run.plan.connect.timeout);
-        let mut expired = None;
-        while let Some(number) = flow.ledger.expire(now) {
-            let fault =
-                expired.get_or_insert_with(|| Fault::new(ErrorKind::Timeout, text.to_string()));
-            self.context.tell_error(Some(number), fault);
-        }
-        let Some(fault) = expired else {
+        let Some(fault) = flow.expire(now, &mut self.context) else {
             return;
         };
-        while let Some(lost) = flow.ledger.forget() {
-            self.context.recorder.lost(lost);
-        }
         let is_open = matches!(flow.state, State::Open(_));
-        match is_open && flow.ledger.misses >= IN_A_ROW {
+        match is_open && flow.is_silent() {
             true => self.fail(index, &fault),
             false => self.fill(index),
         }
@@ -346,8 +312,7 @@ impl<'a> Worker<'a> {
             State::Closed(from) if from > now => return,
             State::Closed(_) if self.pacer.is_due(now) => {
                 flow.state = State::Opening;
-                let is_silent = flow.ledger.misses >= IN_A_ROW;
-                let silent = is_silent.then(|| flow.remote.clone());
+                let silent = flow.is_silent().then(|| flow.remote.clone());
                 return self.dialer.begin(index, silent);
             }
             State::Closed(_) => return self.idle(index),
@@ -394,13 +359,9 @@ impl<'a> Worker<'a> {
         self.context.recorder.failed(fault.kind);
         let flow = &mut self.flows[index];
         let is_answer = self.is_udp && fault.kind == ErrorKind::Refused;
-        let goes_on = self.run.plan.patience.is_none() || flow.ledger.answered() > 0;
-        if !is_answer || !goes_on || flow.ledger.misses + 1 >= IN_A_ROW {
+        if !is_answer || !flow.refuse(fault, &mut self.context) {
             return self.fail(index, fault);
         }
-        let seq = flow.ledger.refuse_oldest();
-        self.context.tell_error(seq, fault);
-        self.context.last_error = Some(fault.clone());
         // There may be more to read, of which no event will tell.
         self.ready.push(Ready {
             index,
