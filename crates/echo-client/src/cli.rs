@@ -90,7 +90,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap:
     let words: Vec<OsString> = words.collect();
     let matches = command
         .try_get_matches_from_mut(&words)
-        .map_err(|error| hinted(named(error, &words)))?;
+        .map_err(|error| hinted(error, &words))?;
     let keys = match matches.subcommand() {
         Some((name, matches)) => typed(matches, command.find_subcommand(name).unwrap_or(&command)),
         None => typed(&matches, &command),
@@ -98,27 +98,19 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap:
     Ok((Cli::from_arg_matches(&matches)?, keys))
 }
 
-/// The same error, of a subcommand that came too late and by its name: clap takes it for the target,
-/// and the word after it for a subcommand.
-fn named(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+/// The same error, with the hint that helps: where a word is in the wrong place, how to write it.
+fn hinted(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
     let command = Cli::command();
+    // A subcommand that came too late is taken for the target, and the word after it for a subcommand.
     let is_mode = |word: &&str| command.find_subcommand(word).is_some();
-    let late = words
-        .iter()
-        .skip(1)
-        .filter_map(|word| word.to_str())
-        .find(is_mode);
-    if let (Some(late), Some(ContextValue::String(_))) =
-        (late, error.get(ContextKind::InvalidSubcommand))
-    {
+    let mut typed = typed.iter().skip(1).filter_map(|word| word.to_str());
+    if let (Some(late), Some(_)) = (
+        typed.find(is_mode),
+        error.get(ContextKind::InvalidSubcommand),
+    ) {
         let late = ContextValue::String(late.to_owned());
         error.insert(ContextKind::InvalidSubcommand, late);
     }
-    error
-}
-
-/// The same error, with the hint that helps: where a word is in the wrong place, how to write it.
-fn hinted(mut error: clap::Error) -> clap::Error {
     let words: Vec<_> = [
         ContextKind::InvalidValue,
         ContextKind::InvalidArg,
@@ -130,7 +122,6 @@ fn hinted(mut error: clap::Error) -> clap::Error {
         _ => None,
     })
     .collect();
-    let command = Cli::command();
     let hint = words.iter().find_map(|word| {
         if let Some(late) = command.find_subcommand(word) {
             return Some(format!("the subcommand goes first: echo-client {late} ..."));

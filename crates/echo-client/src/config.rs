@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow};
@@ -28,11 +28,9 @@ pub trait Settings: Args + Default + Serialize + DeserializeOwned {
 pub type Keys = BTreeSet<String>;
 
 /// The layers below the command line.
-pub struct Below<'a> {
+pub struct Below {
     /// The file, and its tables.
     file: Option<(PathBuf, Table)>,
-    /// Looks a variable up.
-    environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
 /// A table that is settled.
@@ -43,16 +41,15 @@ pub struct Settled<T> {
     layers: Layers,
 }
 
-impl<'a> Below<'a> {
+/// What the environment says of a key; an empty variable says nothing.
+fn environment(key: &str) -> Option<OsString> {
+    std::env::var_os(variable(key)).filter(|value| !value.is_empty())
+}
+
+impl Below {
     /// Reads the file that a flag or the environment names. As a whole it is an `F`.
-    pub fn read<F: DeserializeOwned>(
-        flag: Option<&Path>,
-        environment: &'a dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, Failure> {
-        let named = || environment(&variable("config")).filter(|path| !path.is_empty());
-        let path = flag
-            .map(Path::to_owned)
-            .or_else(|| named().map(PathBuf::from));
+    pub fn read<F: DeserializeOwned>(flag: Option<PathBuf>) -> Result<Self, Failure> {
+        let path = flag.or_else(|| environment("config").map(PathBuf::from));
         let read = |path: PathBuf| -> Result<_> {
             let text = read_text(&path)?;
             let checked = parse::<F>(&text).and_then(|_| parse(&text));
@@ -60,7 +57,7 @@ impl<'a> Below<'a> {
             Ok((path, tables))
         };
         let file = path.map(read).transpose().map_err(Failure::usage)?;
-        Ok(Below { file, environment })
+        Ok(Below { file })
     }
 
     /// Folds all the layers of one table. The command line has `keys`.
@@ -80,16 +77,14 @@ impl<'a> Below<'a> {
         let command = switches(T::augment_args(Command::new("echo-client")));
         for argument in command.get_arguments() {
             let key = key(argument);
-            let variable = variable(&key);
-            let value = (self.environment)(&variable).filter(|value| !value.is_empty());
-            let Some(word) = value.and_then(|value| word(argument, value)) else {
+            let Some(word) = environment(&key).and_then(|value| word(argument, value)) else {
                 continue;
             };
             // Each alone, so that an error names it: a variable is a flag spelled otherwise.
             let matches = command
                 .clone()
                 .try_get_matches_from(["echo-client".into(), word])
-                .map_err(|error| bad_variable(&variable, &error))?;
+                .map_err(|error| bad_variable(&variable(&key), &error))?;
             let layer = layer(T::from_arg_matches(&matches)?, [key].into())?;
             layers = layers.over(Source::Environment, &layer)?;
         }

@@ -48,8 +48,7 @@ fn mode<M: Settings>(
     keys: &Keys,
     run: impl FnOnce(Connect, M, &Interrupt) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let environment = |name: &str| std::env::var_os(name);
-    let below = Below::read::<File>(invocation.config.as_deref(), &environment)?;
+    let below = Below::read::<File>(invocation.config)?;
     let connect = below.settle(invocation.connect, keys)?;
     let mode = below.settle(invocation.mode, keys)?;
     if invocation.print_config {

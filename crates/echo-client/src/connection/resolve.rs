@@ -22,18 +22,25 @@ pub fn resolve(config: &Connect, interrupt: &Interrupt) -> Result<Vec<Address>, 
         true => Address::Udp,
         false => Address::Tcp,
     };
+    let limits = config.limits();
     let mut wanted = Vec::new();
     for socket in look_up(config, host, port, interrupt)? {
+        let fits = limits.iter().all(|(ipv4, _)| *ipv4 == socket.is_ipv4());
         let address = address(socket);
-        if config.wants(&socket) && !wanted.contains(&address) {
+        if fits && !wanted.contains(&address) {
             wanted.push(address);
         }
     }
     if wanted.is_empty() {
-        let error = ConnectError::new(ErrorKind::Dns, subject, config.unmet());
-        return Err(match (config.family, config.bind) {
-            (Family::Any, None) => error,
-            _ => error.advise("leave that out, or give a name or an address of that family"),
+        let said: Vec<_> = limits.into_iter().map(|(_, said)| said).collect();
+        let cause = "it has no address";
+        return Err(match said.is_empty() {
+            true => ConnectError::new(ErrorKind::Dns, subject, cause),
+            false => {
+                let cause = format!("{cause} for {}", said.join(" and "));
+                let remedy = "leave that out, or give a name or an address of that family";
+                ConnectError::new(ErrorKind::Dns, subject, cause).advise(remedy)
+            }
         });
     }
     Ok(wanted)
@@ -63,32 +70,15 @@ fn look_up(
 }
 
 impl Connect {
-    /// What no address of the target is.
-    fn unmet(&self) -> String {
+    /// What limits the family of addresses: whether it must be IPv4, and what says so.
+    fn limits(&self) -> Vec<(bool, String)> {
         let family = match self.family {
             Family::Any => None,
-            Family::Ipv4 => Some("--family ipv4 (-4)"),
-            Family::Ipv6 => Some("--family ipv6 (-6)"),
+            Family::Ipv4 => Some((true, "--family ipv4 (-4)".to_owned())),
+            Family::Ipv6 => Some((false, "--family ipv6 (-6)".to_owned())),
         };
-        match (family, self.bind) {
-            (Some(family), None) => format!("it has no address for {family}"),
-            (None, Some(local)) => format!("it has no address of the family of --bind {local}"),
-            (Some(family), Some(local)) => {
-                format!("it has no address for both {family} and --bind {local}")
-            }
-            (None, None) => "it has no address".to_owned(),
-        }
-    }
-
-    fn wants(&self, remote: &SocketAddr) -> bool {
-        let family = match self.family {
-            Family::Any => true,
-            Family::Ipv4 => remote.is_ipv4(),
-            Family::Ipv6 => remote.is_ipv6(),
-        };
-        family
-            && self
-                .bind
-                .is_none_or(|local| local.0.is_ipv4() == remote.is_ipv4())
+        let bind = self.bind;
+        let bind = bind.map(|local| (local.0.is_ipv4(), format!("--bind {local}")));
+        family.into_iter().chain(bind).collect()
     }
 }

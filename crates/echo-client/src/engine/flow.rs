@@ -148,7 +148,7 @@ impl Flow {
     /// Gives up the oldest request, which was refused. Returns whether the connection goes on.
     pub fn refuse(&mut self, fault: &Fault, context: &mut Context<'_>) -> bool {
         let is_patient = context.plan.patience.is_none() || self.ledger.answered() > 0;
-        if !is_patient || self.ledger.misses + 1 >= IN_A_ROW {
+        if !is_patient || is_enough(self.ledger.misses + 1) {
             return false;
         }
         let seq = self.ledger.refuse_oldest();
@@ -159,11 +159,7 @@ impl Flow {
 
     /// Whether so much has gone wrong on this socket that a new one is to be tried.
     pub fn is_silent(&self) -> bool {
-        #[cfg(test)]
-        if super::simulated::has(super::simulated::Mutant::GivenUpForEver) {
-            return false;
-        }
-        self.ledger.misses >= IN_A_ROW
+        is_enough(self.ledger.misses)
     }
 
     /// Reads up to `turns` times what has come by the end.
@@ -245,6 +241,14 @@ impl Flow {
         }
         context.fault.get_or_insert_with(|| fault.clone());
     }
+}
+
+fn is_enough(misses: u32) -> bool {
+    #[cfg(test)]
+    if super::simulated::has(super::simulated::Mutant::GivenUpForEver) {
+        return false;
+    }
+    misses >= IN_A_ROW
 }
 
 /// What all connections of a worker share.

@@ -12,7 +12,7 @@ use super::show::Show;
 use super::source::{Piece, Source};
 use super::stream::is_for_now;
 use super::window::Window;
-use super::{End, Trouble};
+use super::{Ended, Trouble};
 use crate::connection::{
     Address, Connect, ConnectError, Connection, ErrorKind, TICK, connect, wait,
 };
@@ -34,7 +34,7 @@ pub fn exchange(
     show: &mut Show,
     report: &mut Report,
     interrupt: &Interrupt,
-) -> Result<End, Trouble> {
+) -> Ended {
     let mut message = Vec::new();
     while !source.by_line
         && let Some(piece) = source.next()?
@@ -54,7 +54,7 @@ pub fn exchange(
         check(&message, is_ipv4, "the line")?;
         ask(&mut connection, message, config, show, report, interrupt)?;
     }
-    Ok(interrupt.why().map_or(End::Whole, End::Stopped))
+    Ok(interrupt.why())
 }
 
 /// The next line that somebody types; `None` at the end, or when asked to stop.
@@ -80,7 +80,7 @@ fn ask(
     show: &mut Show,
     report: &mut Report,
     interrupt: &Interrupt,
-) -> Result<End, Trouble> {
+) -> Ended {
     let (mut message, mut window) = (Vec::new(), Window::default());
     for piece in pieces {
         message.extend_from_slice(&piece.bytes);
@@ -117,7 +117,8 @@ fn ask(
     report.counts.received_bytes += reply.len() as u64;
     let same = window.take(reply, |payload| show.take(payload))?;
     if same == message.len() && same == reply.len() {
-        return End::whole(show);
+        show.end()?;
+        return Ok(None);
     }
     show.unexpected(&reply[same..])?;
     let (offset, expected) = (same as u64, window.expected());

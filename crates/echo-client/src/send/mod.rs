@@ -93,14 +93,8 @@ impl Settings for Send {
     }
 }
 
-/// How an exchange ended that went well.
-#[derive(Clone, Copy, Debug)]
-pub enum End {
-    /// Everything is back.
-    Whole,
-    /// Somebody stopped it between two messages.
-    Stopped(Why),
-}
+/// What came of an exchange: everything is back, unless somebody stopped it between two messages.
+type Ended = Result<Option<Why>, Trouble>;
 
 /// Why an exchange did not go well.
 #[derive(Debug)]
@@ -120,14 +114,6 @@ impl From<Fault> for Trouble {
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         Trouble::Here(failure)
-    }
-}
-
-impl End {
-    /// Everything is back, and shown.
-    fn whole(show: &mut Show) -> Result<Self, Trouble> {
-        show.end()?;
-        Ok(End::Whole)
     }
 }
 
@@ -154,8 +140,7 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
     };
     show.sum_up(report.counts.received_bytes, report.elapsed);
     let stopped = match ended {
-        Ok(End::Whole) => None,
-        Ok(End::Stopped(why)) => Some(why),
+        Ok(stopped) => stopped,
         Err(Trouble::There(fault)) => {
             report.fault = Some(fault);
             interrupt.why()

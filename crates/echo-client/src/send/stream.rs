@@ -10,7 +10,7 @@ use super::difference;
 use super::show::Show;
 use super::source::Source;
 use super::window::Window;
-use super::{End, Send, Trouble};
+use super::{Ended, Send, Trouble};
 use crate::connection::{self, Connect, ErrorKind, TICK, Watched, cause, wait};
 use crate::interrupt::{Interrupt, Why};
 use crate::output;
@@ -33,7 +33,7 @@ pub fn exchange(
     show: &mut Show,
     report: &mut Report,
     interrupt: &Interrupt,
-) -> Result<End, Trouble> {
+) -> Ended {
     let connection = connection::connect(connect, interrupt).map_err(Fault::from)?;
     super::connected(&connection, connect, source.by_line, report);
     let start = Instant::now();
@@ -81,7 +81,7 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn run(&mut self, buffer: Size, interrupt: &Interrupt) -> Result<End, Trouble> {
+    fn run(&mut self, buffer: Size, interrupt: &Interrupt) -> Ended {
         let mut buffer = vec![0; buffer.0 as usize];
         loop {
             let (may_read, may_send) = self.wait();
@@ -95,8 +95,8 @@ impl Exchange<'_> {
                     Err(error) if is_for_now(&error) => {}
                     Err(error) => return self.ended(broken(error)),
                 }
-            } else if !may_send && let Some(end) = self.idle()? {
-                return Ok(end);
+            } else if !may_send && self.idle()? {
+                return Ok(None);
             }
             if let Some(why) = interrupt.why() {
                 return self.interrupted(why);
@@ -184,21 +184,22 @@ impl Exchange<'_> {
     }
 
     /// Nothing came for a while. Says whether the exchange is over by that.
-    fn idle(&mut self) -> Result<Option<End>, Trouble> {
+    fn idle(&mut self) -> Result<bool, Trouble> {
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
         if let Some(how) = self.broken.take() {
-            return self.ended(how).map(Some);
+            return self.ended(how).map(|_| true);
         }
         let (window, timeout) = (&self.window, self.timeout);
         let (received, written) = (window.received, window.written);
         let quiet = self.last_progress.elapsed();
         if window.is_all_back() {
-            return match quiet >= GRACE.min(timeout.0) {
-                true => Ok(Some(End::whole(self.show)?)),
-                false => Ok(None),
-            };
+            let is_over = quiet >= GRACE.min(timeout.0);
+            if is_over {
+                self.show.end()?;
+            }
+            return Ok(is_over);
         }
         let is_all_sent = window.is_complete && written == window.pushed;
         if is_all_sent && !self.urged && quiet >= timeout.0 / QUIET {
@@ -221,14 +222,15 @@ impl Exchange<'_> {
             );
             return Err(Fault::new(ErrorKind::Timeout, message).into());
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// The connection is over. That is well when everything is back: whether it then ends in an
     /// orderly way or in a reset says nothing about the echo.
-    fn ended(&mut self, how: Fault) -> Result<End, Trouble> {
+    fn ended(&mut self, how: Fault) -> Ended {
         if self.window.is_all_back() {
-            return End::whole(self.show);
+            self.show.end()?;
+            return Ok(None);
         }
         self.show.end_early()?;
         if let Some(trouble) = self.trouble.take() {
@@ -251,14 +253,15 @@ impl Exchange<'_> {
     }
 
     /// Whoever asks to stop may do so between two messages; a deadline is for the whole.
-    fn interrupted(&mut self, why: Why) -> Result<End, Trouble> {
+    fn interrupted(&mut self, why: Why) -> Ended {
         let window = &self.window;
         if window.is_all_back() {
-            return End::whole(self.show);
+            self.show.end()?;
+            return Ok(None);
         }
         if why == Why::Signal && window.received >= window.due {
             self.show.end()?;
-            return Ok(End::Stopped(why));
+            return Ok(Some(why));
         }
         self.show.end_early()?;
         let message = format!(
