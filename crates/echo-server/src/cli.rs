@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use clap::Parser;
-use echo_core::Failure;
+use clap::{Parser, Subcommand};
 use echo_core::config::{self, Layers, Source};
+use echo_core::{Failure, FilePath};
 
 use crate::config::{Config, Settings};
 use crate::event::Level;
@@ -37,6 +37,24 @@ pub struct Cli {
     /// Print the effective configuration, with where each value came from, and exit
     #[arg(long)]
     pub print_config: bool,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Give a running server a command, such as 'fault add drop=20%', and print its answer
+    Control {
+        /// The server's --control
+        #[arg(value_name = "unix:PATH")]
+        path: FilePath,
+        /// fault list, fault add SPEC, fault remove N, fault clear, stats, connections,
+        /// close N|all [reset], pause [LISTENER], resume [LISTENER] or stop
+        #[arg(required = true)]
+        command: Vec<String>,
+    },
 }
 
 impl Cli {

@@ -1,6 +1,8 @@
 //! What a server is told: as written ([`Settings`]) and as it will be ([`Config`]).
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -73,6 +75,8 @@ pub struct Config {
     pub fault: Vec<Fault>,
     /// What chance among the faults follows from.
     pub seed: Seed,
+    /// Take commands at this Unix path, unless it is empty; `unix:PATH` is as good.
+    pub control: FilePath,
     /// How much is told of what happens.
     pub log_level: Level,
     /// How it is told.
@@ -132,6 +136,7 @@ impl Default for Config {
             udp_allow_any: false,
             fault: Vec::new(),
             seed: Seed::Random,
+            control: FilePath::default(),
             log_level: Level::Connections,
             log: Format::Text,
             explain: Explain::Off,
@@ -180,6 +185,15 @@ impl Config {
             return Err(Failure::usage(anyhow!(
                 "--explain tells calls in words, in place of the events that --log json writes; \
                  give --explain=json for calls as JSON lines, or leave one of the two out"
+            )));
+        }
+        if let Some(path) = self.control_path()
+            && (self.control.to_string().contains("://") || path.to_string_lossy().starts_with('@'))
+        {
+            return Err(Failure::usage(anyhow!(
+                "--control {} has no owner who alone could use it; give a file, as in --control \
+                 unix:run/control.sock",
+                self.control
             )));
         }
         let nameless = |listen: &&Listen| listen.name.is_none() && !listen.fault.is_empty();
@@ -255,6 +269,7 @@ impl Config {
         let named = [
             ("--record", &*self.record),
             ("--ready-file", &*self.ready_file),
+            ("--control", self.control_path().unwrap_or(Path::new(""))),
         ];
         let settings = file.map(|path| ("--config", path));
         let all: Vec<(&str, &Path)> = settings.into_iter().chain(named).chain(listen).collect();
@@ -268,6 +283,13 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Where commands are taken.
+    pub(crate) fn control_path(&self) -> Option<&Path> {
+        let bytes = self.control.as_os_str().as_bytes();
+        let path = bytes.strip_prefix(b"unix:").unwrap_or(bytes);
+        (!path.is_empty()).then(|| Path::new(OsStr::from_bytes(path)))
     }
 
     /// The bytes of a worker's buffer.
@@ -400,6 +422,11 @@ pub struct Settings {
     /// Draw what chance decides among the faults from this number [default: random]
     #[arg(long, value_name = "N")]
     pub seed: Option<Seed>,
+    /// Take commands at unix:PATH, for its owner alone: faults that come and go, connections to close
+    ///
+    /// `echo-server control unix:PATH 'fault add drop=20%'` gives one; each is a line, and so is its answer.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub control: Option<FilePath>,
     /// Tell `off`, `connections` or `traffic` [default: connections]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<Level>,

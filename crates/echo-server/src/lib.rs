@@ -19,6 +19,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod event;
 pub mod fault;
 mod file;
@@ -36,6 +37,7 @@ mod socket;
 pub mod thread;
 
 pub use config::Config;
+pub use control::Control;
 pub use event::{Address, Event, Stats};
 pub use listen::{Listen, On, Sockets};
 pub use name::Name;

@@ -92,6 +92,13 @@ pub struct Listen {
     pub fault: Vec<Fault>,
 }
 
+impl Listen {
+    /// Whether it is one of those of a name, or of all.
+    pub(crate) fn is_called(&self, name: Option<&Name>) -> bool {
+        name.is_none() || self.name.as_ref() == name
+    }
+}
+
 impl From<Endpoint> for Listen {
     fn from(endpoint: Endpoint) -> Self {
         Sockets::Own(endpoint).into()

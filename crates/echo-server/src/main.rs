@@ -12,7 +12,8 @@ use anyhow::anyhow;
 use clap::Parser;
 use echo_core::{Exit, Failure, Patient, cause};
 use echo_explain::Explain;
-use echo_server::cli::Cli;
+use echo_server::cli::{Cli, Command};
+use echo_server::control::ask::ask;
 use echo_server::event::{Events, Stop};
 use echo_server::fixture::{self, ReadyFile};
 use echo_server::log::{Format, Style};
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
 
 /// Serves, and says why that failed, if it did. What fails before is for the caller to say.
 fn run(cli: &Cli) -> Result<Exit, Failure> {
+    if let Some(Command::Control { path, command }) = &cli.command {
+        let (answer, exit) = ask(path, &command.join(" "))?;
+        return print(&answer).map(|_| exit);
+    }
     let layers = cli.layers(|name| std::env::var_os(name))?;
     let config: Config = layers.resolve().map_err(Failure::usage)?;
     if cli.print_config {

@@ -10,11 +10,13 @@ use anyhow::anyhow;
 use echo_core::{Failure, Transport, Zoned, cause};
 
 use crate::config::Config;
+use crate::control::{Control, ControlSocket, Controlled, Serving};
 use crate::event::record::Record;
 use crate::event::stats::{Stats, Totals};
 use crate::event::{Address, Done, EventReader, Events, Kind, Level, Stop};
-use crate::fault::{self, Action, DatagramFaults, Plan, Seed, Subject};
+use crate::fault::{self, Action, Fault, Faults, Seed, Subject};
 use crate::metrics::Metrics;
+use crate::name::Name;
 use crate::notify;
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
@@ -32,11 +34,12 @@ use crate::thread::STACK;
 pub struct Server {
     config: Config,
     events: Arc<Events>,
-    faults: Option<Arc<Plan>>,
+    faults: Faults,
     reader: EventReader,
     record: Option<Arc<Record>>,
     bound: Vec<Bound>,
     metrics: Vec<Bound>,
+    control: Option<ControlSocket>,
     totals: Arc<Totals>,
 }
 
@@ -60,10 +63,20 @@ impl Server {
         config.check()?;
         let seed = config.seed.number();
         config.seed = Seed::Given(seed);
-        let faults = Plan::new(seed, &config.faults());
-        let bound = bind::bind_all(&config, faults.as_deref(), &events)?;
+        let faults = Faults::new(seed, config.faults());
+        let bound = bind::bind_all(&config, faults.plan().as_deref(), &events)?;
         let metrics = match bind::bind_metrics(&config, &bound) {
             Ok(metrics) => metrics,
+            Err(failure) => {
+                bind::close_all(bound, &events);
+                return Err(failure);
+            }
+        };
+        let control = config
+            .control_path()
+            .map(|path| ControlSocket::bind(path, &events));
+        let control = match control.transpose() {
+            Ok(control) => control,
             Err(failure) => {
                 bind::close_all(bound, &events);
                 return Err(failure);
@@ -76,6 +89,7 @@ impl Server {
                 Ok(record) => Some(Arc::new(record)),
                 Err(failure) => {
                     bind::close_all(bound, &events);
+                    control.into_iter().for_each(|socket| socket.close(&events));
                     return Err(failure);
                 }
             },
@@ -89,8 +103,9 @@ impl Server {
                 listener: bound.listen.name.clone(),
             });
         }
-        if let Some(plan) = &faults {
-            plan.announce(&events);
+        let count = faults.list().len();
+        if count > 0 {
+            events.tell(|| Kind::Faults { count, seed });
         }
         for bound in &bound {
             if let Listener::Stream(_, Reception::Refusing) = bound.listener {
@@ -108,6 +123,7 @@ impl Server {
             record,
             bound,
             metrics,
+            control,
             totals,
         })
     }
@@ -177,14 +193,8 @@ impl Server {
     /// A [`Failure`] when the system grants no threads or event queues.
     pub fn start(mut self, shutdown: &Shutdown) -> Result<Running, Failure> {
         let record = self.record.clone();
-        let mut running = Running {
-            events: self.events.clone(),
-            record: record.clone(),
-            totals: self.totals.clone(),
-            shutdown: shutdown.clone(),
-            threads: Vec::new(),
-            metrics: None,
-        };
+        let control = self.control.take();
+        let (events, totals) = (self.events.clone(), self.totals.clone());
         let fail = |error: io::Error, limit: &str| {
             Failure::bad(anyhow!(
                 "cannot start serving: {}; raise the limit of {limit}, or use fewer --workers",
@@ -194,7 +204,17 @@ impl Server {
         let no_files = |error| fail(error, "open files (ulimit -n)");
         let listeners = std::mem::take(&mut self.metrics).into_iter();
         let listeners: Vec<_> = listeners.filter_map(Bound::tcp).collect();
-        let workers = self.workers(shutdown).map_err(no_files)?;
+        let (workers, controlled) = self.workers(shutdown).map_err(no_files)?;
+        let mut running = Running {
+            events,
+            record: record.clone(),
+            totals,
+            shutdown: shutdown.clone(),
+            threads: Vec::new(),
+            metrics: None,
+            serving: None,
+            controlled,
+        };
         if let Some(record) = record {
             record.start(shutdown)?;
         }
@@ -226,6 +246,12 @@ impl Server {
                 Err(failure) => return Err(running.fail(failure)),
             }
         }
+        let serving = control.map(|socket| socket.start(running.controlled.control()));
+        match serving.transpose() {
+            Ok(serving) => running.serving = serving,
+            Err(failure) => return Err(running.fail(failure)),
+            }
+        }
         Ok(running)
     }
 
@@ -238,19 +264,26 @@ impl Server {
         let events = std::mem::replace(&mut self.reader, unused);
         let shutdown = Shutdown::new();
         let addresses = self.addresses();
-        let totals = self.totals.clone();
+        let names = self
+            .bound
+            .iter()
+            .map(|bound| bound.listen.name.clone())
+            .collect();
         let running = self.start(&shutdown)?;
+        let (totals, control) = (running.totals.clone(), running.controlled.control());
         let thread = crate::thread::start("echo-server", || running.join())?;
         Ok(Handle {
             addresses,
+            names,
             events,
             totals,
+            control,
             shutdown,
             thread: Some(thread),
         })
     }
 
-    fn workers(self, shutdown: &Shutdown) -> io::Result<Vec<Worker>> {
+    fn workers(self, shutdown: &Shutdown) -> io::Result<(Vec<Worker>, Arc<Controlled>)> {
         let (polls, inboxes): (Vec<_>, Vec<_>) = self
             .totals
             .counters
@@ -262,7 +295,6 @@ impl Server {
             .unzip();
         let shared = Arc::new(Shared {
             limits: Limits::new(&self.config, memory::spare(), shutdown.clone())?,
-            faults: self.faults,
             config: self.config,
             events: Events::clone(&self.events),
             shutdown: shutdown.clone(),
@@ -284,15 +316,16 @@ impl Server {
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
             if let Listener::Udp(socket) = bound.listener {
                 let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
-                let name = &bound.listen.name;
-                let faults = shared.faults.clone();
-                let faults = faults.map(|plan| DatagramFaults::new(plan, name.clone()));
                 let socket = DatagramSocket::new(socket)?;
-                workers[index].add_udp(UdpEcho::new(socket, guard, faults))?;
+                workers[index].add_udp(UdpEcho::new(socket, guard, bound.listen))?;
             }
         }
         workers[0].accept_from(streams)?;
-        Ok(workers)
+        let plan = self.faults.plan();
+        for worker in &mut workers {
+            worker.set_faults(plan.as_ref());
+        }
+        Ok((workers, Controlled::new(shared, self.faults, self.totals)))
     }
 }
 
@@ -304,6 +337,8 @@ pub struct Running {
     shutdown: Shutdown,
     threads: Vec<JoinHandle<io::Result<()>>>,
     metrics: Option<Metrics>,
+    serving: Option<Serving>,
+    controlled: Arc<Controlled>,
 }
 
 impl Running {
@@ -340,6 +375,7 @@ impl Running {
             })
             .collect();
         drop(self.metrics);
+        self.serving.into_iter().for_each(Serving::end);
         let record = self.record.map(|record| record.end(&self.events.clock()));
         let why = self.shutdown.why().unwrap_or(Stop::Failed);
         let stats = self.totals.stats();
@@ -356,8 +392,10 @@ impl Running {
 /// the end; see [`Handle::stop`] for an end that lets connections finish.
 pub struct Handle {
     addresses: Vec<Address>,
+    names: Vec<Option<Name>>,
     events: EventReader,
     totals: Arc<Totals>,
+    control: Control,
     shutdown: Shutdown,
     thread: Option<JoinHandle<Result<(), Failure>>>,
 }
@@ -366,6 +404,25 @@ impl Handle {
     /// The addresses that the sockets got; see [`Server::addresses`].
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// The address of the first socket of the listener `name`.
+    pub fn address(&self, name: &str) -> Option<&Address> {
+        let is_it = |own: &Option<Name>| own.as_ref().is_some_and(|own| own.as_str() == name);
+        self.addresses.get(self.names.iter().position(is_it)?)
+    }
+
+    /// What the server can be told while it serves.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Has these faults apply from now on instead of those that did; see [`Control::set_faults`].
+    ///
+    /// # Errors
+    /// No listener has the name of an `on=`; the server has ended.
+    pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) -> anyhow::Result<()> {
+        self.control.set_faults(faults)
     }
 
     /// What happens, from [`Config::log_level`] up; nothing after [`Server::bind_with`]. An event

@@ -16,7 +16,7 @@ pub(super) fn address<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::O
 }
 
 /// This end, with its transport.
-pub(super) fn local<S: Serializer>(local: &Address, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn local<S: Serializer>(local: &Address, to: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Local {
         transport: Transport,
@@ -33,7 +33,7 @@ pub(super) fn local<S: Serializer>(local: &Address, to: S) -> Result<S::Ok, S::E
 }
 
 /// In nanoseconds.
-pub(super) fn ns<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn ns<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(units::ns(*time))
 }
 

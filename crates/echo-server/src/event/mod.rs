@@ -3,7 +3,7 @@
 mod applied;
 mod calls;
 mod channel;
-mod fields;
+pub(crate) mod fields;
 pub(crate) mod flood;
 pub(crate) mod record;
 pub(crate) mod stats;
@@ -27,6 +27,7 @@ pub use channel::{EventReader, Events, Level};
 pub use flood::Datagrams;
 pub use stats::Stats;
 
+use crate::fault::Numbered;
 use crate::name::Name;
 pub use crate::shutdown::Stop;
 
@@ -172,6 +173,20 @@ pub enum Kind {
         /// The seed with which they can be repeated.
         seed: u64,
     },
+    /// A fault came.
+    FaultAdded(Numbered),
+    /// A fault went, and what it held back left.
+    FaultRemoved(Numbered),
+    /// Listeners take nothing more until they are resumed.
+    Paused {
+        /// Those of this name; `None`: all.
+        listener: Option<Name>,
+    },
+    /// Listeners take connections and datagrams again.
+    Resumed {
+        /// Those of this name; `None`: all.
+        listener: Option<Name>,
+    },
     /// A fault was applied.
     Fault {
         /// What was done.
@@ -266,6 +281,8 @@ pub enum Reason {
     Memory,
     /// The server stopped.
     Shutdown,
+    /// Whoever controls the server asked for it.
+    Asked,
     /// The system failed the connection.
     Failed(std::io::ErrorKind),
     /// A fault ended it; the name is the fault's.
@@ -476,6 +493,7 @@ impl fmt::Display for Reason {
             Reason::Unread => f.write_str("the peer stopped reading"),
             Reason::Memory => f.write_str("it held the most when --max-memory was reached"),
             Reason::Shutdown => f.write_str("the server is stopping"),
+            Reason::Asked => f.write_str("a command asked for it"),
             Reason::Failed(kind) => write!(f, "{kind}"),
             Reason::Fault(name) => write!(f, "the fault {name}"),
             Reason::Defect => f.write_str("a defect of this server; please report it"),

@@ -30,7 +30,8 @@ const OVERTAKEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Turns what was received into what is to be sent, and when.
 pub(crate) struct DatagramFaults {
-    plan: Arc<Plan>,
+    /// `None` where only what was held back is left to be sent.
+    plan: Option<Arc<Plan>>,
     /// The name of the socket's listener.
     listener: Option<Name>,
     sources: HashMap<SocketAddr, Source>,
@@ -49,15 +50,19 @@ pub(crate) struct Reply {
     pub(crate) bytes: Vec<u8>,
     /// Whether the datagram is answered by another one, too, of which this is a copy.
     pub(crate) extra: bool,
+    /// The message it answers, and when that came.
+    message: u64,
+    received: Instant,
     /// The message it answers, while it waits to be overtaken.
     waiting: Option<u64>,
 }
 
 /// Where datagrams come from: what a connection is on TCP.
 struct Source {
-    /// `None` when no fault concerns it.
-    script: Option<Script>,
+    script: Script,
     rate: Option<u64>,
+    /// The rate has just changed: what it held back leaves.
+    freed: bool,
     messages: u64,
     /// When the last reply would have arrived, at the given rate.
     arrived: Option<Instant>,
@@ -83,7 +88,7 @@ struct Queue {
 impl DatagramFaults {
     pub(crate) fn new(plan: Arc<Plan>, listener: Option<Name>) -> Box<Self> {
         Box::new(DatagramFaults {
-            plan,
+            plan: Some(plan),
             listener,
             sources: HashMap::new(),
             numbered: 0,
@@ -111,13 +116,16 @@ impl DatagramFaults {
             meta,
             bytes: datagram.to_vec(),
             extra: false,
+            message: source.messages,
+            received: now,
             waiting: None,
         };
-        let Some(script) = &source.script else {
+        let script = &source.script;
+        if script.is_empty() {
             reply.meta.stride = datagram.len();
             self.queue.insert(now, reply);
             return true;
-        };
+        }
         let waits = source.waiting.is_some_and(|key| self.queue.has(key));
         let verdict = script.judge(source.messages, &mut reply.bytes, !waits, events);
         let len = reply.bytes.len();
@@ -162,6 +170,54 @@ impl DatagramFaults {
         self.queue.held < HELD_MAX
     }
 
+    /// Goes on with the faults of `plan`. What one that is gone has held back leaves.
+    pub(crate) fn revise(&mut self, plan: Option<Arc<Plan>>) {
+        let replies = std::mem::take(&mut self.queue.replies);
+        let replies = replies.into_iter().map(|((at, number), reply)| {
+            let source = self.sources.get(&reply.meta.addr);
+            let hold = source.map(|source| source.script.holds(reply.message, 0));
+            (at - hold.unwrap_or_default().delay, number, reply)
+        });
+        let replies: Vec<(Instant, u64, Reply)> = replies.collect();
+        self.plan = plan;
+        for source in self.sources.values_mut() {
+            source.script.revise(self.plan.as_ref(), source.messages);
+            source.waiting = None;
+            let rate = source.script.rate();
+            source.freed = rate != source.rate;
+            if source.freed {
+                (source.rate, source.arrived) = (rate, None);
+            }
+        }
+        for (mut at, number, mut reply) in replies {
+            let source = self.sources.get_mut(&reply.meta.addr);
+            if source.as_ref().is_none_or(|source| source.freed) {
+                at = reply.received;
+            }
+            let holds = |source: &Source| source.script.holds(reply.message, reply.bytes.len());
+            let hold = source.as_deref().map(holds).unwrap_or_default();
+            reply.meta.stride = hold.split.unwrap_or(reply.bytes.len());
+            let key = (at + hold.delay, number);
+            match (source, reply.waiting) {
+                (Some(source), Some(_)) if hold.overtaken => source.waiting = Some(key),
+                (_, Some(_)) => {
+                    reply.waiting = None;
+                    self.queue
+                        .replies
+                        .insert((reply.received + hold.delay, number), reply);
+                    continue;
+                }
+                _ => {}
+            }
+            self.queue.replies.insert(key, reply);
+        }
+    }
+
+    /// Whether no fault is left, nor anything that one has held back.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.plan.is_none() && self.queue.replies.is_empty()
+    }
+
     /// The datagrams that are not answered yet.
     pub(crate) fn owed(self) -> impl Iterator<Item = RecvMeta> {
         let replies = self.queue.replies.into_values();
@@ -178,8 +234,7 @@ impl DatagramFaults {
         let reply = self.queue.pop(now)?;
         // Nothing came to overtake it: all that happened is that it was late.
         if let Some(message) = reply.waiting
-            && let Some(source) = self.sources.get(&reply.meta.addr)
-            && let Some(script) = &source.script
+            && let Some(Source { script, .. }) = self.sources.get(&reply.meta.addr)
         {
             let by = OVERTAKEN_WITHIN;
             let late = Action::Delay(Delay::Fixed(by));
@@ -199,24 +254,21 @@ impl DatagramFaults {
             silent.and_then(|address| self.sources.remove(&address));
         }
         self.numbered += 1;
-        let script = self.plan.script(&Subject {
+        let subject = Subject {
             transport: Transport::Udp,
             listener: self.listener.clone(),
             number: self.numbered,
             peer: Some(PeerAddress::Inet(unmapped(address))),
-        });
-        let rate = script
-            .iter()
-            .flat_map(Script::whole)
-            .find_map(|action| match action {
-                Action::Rate(rate) => Some(*rate),
-                _ => None,
-            });
+        };
+        let Some(plan) = &self.plan else { return };
+        let script = Script::new(plan, subject);
+        let rate = script.rate();
         self.sources.insert(
             address,
             Source {
                 script,
                 rate,
+                freed: false,
                 messages: 0,
                 arrived: None,
                 waiting: None,
@@ -267,7 +319,7 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::event::{EventReader, Kind, Level};
-    use crate::fault::Fault;
+    use crate::fault::Faults;
 
     struct Bench {
         faults: Box<DatagramFaults>,
@@ -278,10 +330,10 @@ mod tests {
 
     impl Bench {
         fn new(specs: &[&str]) -> Self {
-            let faults: Vec<Fault> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+            let faults = specs.iter().map(|spec| spec.parse().unwrap()).collect();
             let (events, reader) = Events::channel(Level::Connections);
             Bench {
-                faults: DatagramFaults::new(Plan::new(7, &faults).unwrap(), None),
+                faults: DatagramFaults::new(Faults::new(7, faults).plan().unwrap(), None),
                 events,
                 reader,
                 now: Instant::now(),

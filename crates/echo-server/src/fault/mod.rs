@@ -4,6 +4,7 @@ mod action;
 mod datagram;
 mod dice;
 mod grammar;
+mod list;
 mod pace;
 mod place;
 mod plan;
@@ -21,6 +22,7 @@ pub(crate) use datagram::{DatagramFaults, Reply};
 #[cfg(test)]
 pub(crate) use dice::Dice;
 pub use grammar::ParseFaultError;
+pub(crate) use list::Faults;
 pub(crate) use place::Subject;
 pub use place::{PeerFilter, Pick, Place, Share};
 pub(crate) use plan::{Plan, tell};
@@ -46,6 +48,16 @@ pub struct Fault {
     pub action: Action,
     /// Where.
     pub place: Place,
+}
+
+/// A fault and its number, counted from 1 over the life of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Numbered {
+    /// The number, by which it can be taken away.
+    pub number: u64,
+    /// The fault.
+    #[serde(rename = "spec")]
+    pub fault: Fault,
 }
 
 impl fmt::Display for Fault {

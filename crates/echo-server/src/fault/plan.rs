@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dice::Dice;
 use super::grammar::ACTIONS;
-use super::{Action, Corruption, Fault, Pick, Subject};
+use super::{Action, Corruption, Fault, Numbered, Pick, Subject};
 use crate::event::{Applied, Done, Events, Kind};
 use crate::name::Name;
 
@@ -13,17 +13,25 @@ use crate::name::Name;
 #[derive(Debug)]
 pub(crate) struct Plan {
     seed: u64,
-    /// Each with its place in the configuration, which its chance depends on.
-    faults: Vec<(usize, Fault)>,
+    /// The chance of each depends on its number.
+    faults: Vec<Numbered>,
 }
 
 /// The faults that apply to one connection, or to one source of datagrams.
 #[derive(Debug)]
 pub(super) struct Script {
     plan: Arc<Plan>,
-    /// Places in the plan.
-    chosen: Vec<usize>,
+    chosen: Vec<Chosen>,
     subject: Subject,
+}
+
+/// A fault that applies.
+#[derive(Debug)]
+struct Chosen {
+    /// Its place in the plan.
+    at: usize,
+    /// The messages before it came: it counts those behind.
+    since: u64,
 }
 
 /// What happens to one message.
@@ -38,28 +46,30 @@ pub(super) struct Verdict {
     pub(super) split: Option<usize>,
 }
 
+/// What holds an answer back.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    pub(super) delay: Duration,
+    pub(super) split: Option<usize>,
+    pub(super) overtaken: bool,
+}
+
 impl Plan {
     /// `None` without faults: nothing then looks for any.
-    pub(crate) fn new(seed: u64, faults: &[Fault]) -> Option<Arc<Self>> {
-        let mut faults: Vec<(usize, Fault)> = faults.iter().cloned().enumerate().collect();
-        faults.sort_by_key(|(_, fault)| {
+    pub(super) fn new(seed: u64, faults: &[Numbered]) -> Option<Arc<Self>> {
+        let mut faults = faults.to_vec();
+        faults.sort_by_key(|Numbered { fault, .. }| {
             let name = fault.action.name();
             ACTIONS.iter().position(|(known, _)| *known == name)
         });
         (!faults.is_empty()).then(|| Arc::new(Plan { seed, faults }))
     }
 
-    /// Tells at the start what is configured.
-    pub(crate) fn announce(&self, events: &Events) {
-        let (count, seed) = (self.faults.len(), self.seed);
-        events.tell(|| Kind::Faults { count, seed });
-    }
-
     /// The backlog of a listener on which this connection, and all after it, are left waiting.
     pub(crate) fn backlog(&self, next: &Subject) -> Option<i32> {
         self.faults
             .iter()
-            .find_map(|(_, fault)| match fault.action {
+            .find_map(|Numbered { fault, .. }| match fault.action {
                 Action::NoAccept(backlog) if fault.place.covers(next) => Some(backlog.into()),
                 _ => None,
             })
@@ -67,7 +77,8 @@ impl Plan {
 
     /// Whether a listener is to take no TCP connection at all.
     pub(crate) fn refuses_all(&self, listener: Option<&Name>) -> bool {
-        self.faults.iter().any(|(_, Fault { action, place })| {
+        self.faults.iter().any(|Numbered { fault, .. }| {
+            let Fault { action, place } = fault;
             *action == Action::Refuse
                 && place.is_on(listener)
                 && place.peer.is_none()
@@ -78,7 +89,7 @@ impl Plan {
     /// Whether this connection is to be reset as soon as it is accepted, which is then told.
     pub(crate) fn refuses(&self, subject: &Subject, events: &Events) -> bool {
         let refuses = (0..self.faults.len())
-            .any(|at| self.faults[at].1.action == Action::Refuse && self.chooses(at, subject));
+            .any(|at| self.faults[at].fault.action == Action::Refuse && self.chooses(at, subject));
         if refuses {
             tell(events, Action::Refuse.applied(Done::Plainly), subject, None);
         }
@@ -87,31 +98,104 @@ impl Plan {
 
     /// The faults for a connection or source; `None` when there are none.
     pub(super) fn script(self: &Arc<Self>, subject: &Subject) -> Option<Script> {
-        let acts = |at: &usize| {
-            let action = &self.faults[*at].1.action;
-            !matches!(action, Action::NoAccept(_) | Action::Refuse) && self.chooses(*at, subject)
-        };
-        let chosen: Vec<usize> = (0..self.faults.len()).filter(acts).collect();
-        (!chosen.is_empty()).then(|| Script {
-            plan: self.clone(),
-            chosen,
-            subject: subject.clone(),
-        })
+        let script = Script::new(self, subject.clone());
+        (!script.is_empty()).then_some(script)
+    }
+
+    /// Chance follows from the place in the list of those that a server starts with, from 0.
+    fn dice(&self, number: u64, subject: &Subject, message: u64) -> Dice {
+        Dice::new(self.seed, number as usize - 1, subject.number, message)
     }
 
     fn chooses(&self, at: usize, subject: &Subject) -> bool {
-        let (index, Fault { action, place }) = &self.faults[at];
+        let Numbered { number, fault } = &self.faults[at];
+        let Fault { action, place } = fault;
         action.transports().contains(&subject.transport)
             && place.covers(subject)
-            && Dice::new(self.seed, *index, subject.number, 0).hits(place.connections.share)
+            && self.dice(*number, subject, 0).hits(place.connections.share)
     }
 }
 
 impl Script {
-    /// What applies to the connection as a whole.
-    pub(super) fn whole(&self) -> impl Iterator<Item = &Action> {
-        let actions = self.chosen.iter().map(|&at| &self.plan.faults[at].1.action);
-        actions.filter(|action| !action.is_per_message())
+    /// The faults for a connection or source, if any.
+    pub(super) fn new(plan: &Arc<Plan>, subject: Subject) -> Self {
+        let acts = |at: &usize| {
+            let action = &plan.faults[*at].fault.action;
+            !matches!(action, Action::NoAccept(_) | Action::Refuse) && plan.chooses(*at, &subject)
+        };
+        let chosen = (0..plan.faults.len()).filter(acts);
+        Script {
+            chosen: chosen.map(|at| Chosen { at, since: 0 }).collect(),
+            plan: plan.clone(),
+            subject,
+        }
+    }
+
+    /// The rate of all answers together, in bytes a second.
+    pub(super) fn rate(&self) -> Option<u64> {
+        self.whole().find_map(|(_, action)| match action {
+            Action::Rate(rate) => Some(*rate),
+            _ => None,
+        })
+    }
+
+    /// What applies to the connection as a whole, each with its fault's number.
+    pub(super) fn whole(&self) -> impl Iterator<Item = (u64, &Action)> {
+        let faults = self
+            .chosen
+            .iter()
+            .map(|chosen| &self.plan.faults[chosen.at]);
+        let actions = faults.map(|Numbered { number, fault }| (*number, &fault.action));
+        actions.filter(|(_, action)| !action.is_per_message())
+    }
+
+    /// Has the faults of `plan` apply from now on, after `messages` messages; those that did
+    /// before go on counting.
+    pub(super) fn revise(&mut self, plan: Option<&Arc<Plan>>, messages: u64) {
+        let Some(mut new) = plan.and_then(|plan| plan.script(&self.subject)) else {
+            self.chosen.clear();
+            return;
+        };
+        for chosen in &mut new.chosen {
+            let number = new.plan.faults[chosen.at].number;
+            chosen.since = self.since(number).unwrap_or(messages);
+        }
+        *self = new;
+    }
+
+    /// How many messages came before a fault; `None` where it does not apply.
+    pub(super) fn since(&self, number: u64) -> Option<u64> {
+        let is_it = |chosen: &&Chosen| self.plan.faults[chosen.at].number == number;
+        self.chosen.iter().find(is_it).map(|chosen| chosen.since)
+    }
+
+    /// The numbers of the faults that apply.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        let faults = self
+            .chosen
+            .iter()
+            .map(|chosen| &self.plan.faults[chosen.at]);
+        faults.map(|fault| fault.number)
+    }
+
+    /// Whether no fault applies any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chosen.is_empty()
+    }
+
+    /// What holds an answer back: for how long, in which pieces (of `len` bytes), and whether until
+    /// it is overtaken.
+    pub(super) fn holds(&self, message: u64, len: usize) -> Hold {
+        let mut hold = Hold::default();
+        for (_, action, mut dice) in self.choosing(message) {
+            match *action {
+                Action::Delay(delay) => hold.delay += dice.delay(delay),
+                Action::Split(size) if len > size => hold.split = hold.split.or(Some(size)),
+                Action::Reorder => hold.overtaken = true,
+                _ => {}
+            }
+        }
+        hold
     }
 
     /// Decides about one message, changes its bytes, and tells what was done. At most one of
@@ -129,7 +213,7 @@ impl Script {
             ..Verdict::default()
         };
         let mut intact = true;
-        for (action, mut dice) in self.choosing(message) {
+        for (message, action, mut dice) in self.choosing(message) {
             let done = match *action {
                 Action::Drop => {
                     self.tell(events, Some(message), action, Done::Plainly);
@@ -171,15 +255,19 @@ impl Script {
         verdict
     }
 
-    /// The actions that choose this message, each with the dice for its details.
-    fn choosing(&self, message: u64) -> impl Iterator<Item = (&Action, Dice)> {
-        self.chosen.iter().filter_map(move |&at| {
-            let (index, Fault { action, place }) = &self.plan.faults[at];
+    /// The actions that choose this message, each with the message's number as its fault counts,
+    /// and the dice for its details.
+    fn choosing(&self, message: u64) -> impl Iterator<Item = (u64, &Action, Dice)> {
+        self.chosen.iter().filter_map(move |chosen| {
+            let Numbered { number, fault } = &self.plan.faults[chosen.at];
+            let Fault { action, place } = fault;
+            let message = message.checked_sub(chosen.since)?;
             if !action.is_per_message() || !place.messages.bounds(message) {
                 return None;
             }
-            let mut dice = Dice::new(self.plan.seed, *index, self.subject.number, message);
-            dice.hits(place.messages.share).then_some((action, dice))
+            let mut dice = self.plan.dice(*number, &self.subject, message);
+            let hits = dice.hits(place.messages.share);
+            hits.then_some((message, action, dice))
         })
     }
 
@@ -231,12 +319,12 @@ fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Dice) -> Done {
 mod tests {
     use super::*;
     use crate::event::PeerAddress;
-    use crate::fault::dice;
+    use crate::fault::{Faults, dice};
     use echo_core::Transport;
 
     fn plan(specs: &[&str]) -> Arc<Plan> {
-        let faults: Vec<Fault> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
-        Plan::new(7, &faults).unwrap()
+        let faults = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+        Faults::new(7, faults).plan().unwrap()
     }
 
     fn peer(text: &str) -> PeerAddress {
@@ -245,7 +333,7 @@ mod tests {
 
     #[test]
     fn without_faults_there_is_no_plan_and_without_a_hit_no_script() {
-        assert!(Plan::new(7, &[]).is_none());
+        assert!(Faults::new(7, Vec::new()).plan().is_none());
         let plan = plan(&[
             "drop,udp",
             "delay=1s,conn=3",

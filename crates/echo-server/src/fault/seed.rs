@@ -27,6 +27,12 @@ impl Seed {
     }
 }
 
+impl From<u64> for Seed {
+    fn from(number: u64) -> Self {
+        Seed::Given(number)
+    }
+}
+
 impl fmt::Display for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

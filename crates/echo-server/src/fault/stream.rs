@@ -22,12 +22,15 @@ pub(crate) struct StreamFaults {
     framing: Framing,
     merge: Option<usize>,
     pace: Pace,
-    ends: Vec<(Ending, After)>,
+    /// Each with its fault's number; sums since the connection came.
+    ends: Vec<(u64, Ending, After)>,
     /// What concerns the whole connection, and is told once it makes a difference.
     untold: Vec<Action>,
     accepted: Instant,
-    /// Nothing is answered any more.
-    muted: bool,
+    /// Nothing is answered, as a fault has it.
+    stalled: bool,
+    /// Nothing is answered any more: the connection is being ended.
+    over: bool,
     /// Messages so far, and those that are answered.
     messages: u64,
     answered: u64,
@@ -36,21 +39,23 @@ pub(crate) struct StreamFaults {
     /// Answers waiting for others to be joined with, and the pieces they are sent in.
     merging: Vec<u8>,
     merging_split: Option<usize>,
+    /// When they are due, and the message that waits for longest.
+    merging_until: Option<(Instant, u64)>,
     queue: VecDeque<Chunk>,
     /// What the queue and the merging answers cost, in bytes.
     held: usize,
-    /// When the last queued chunk is due: a stream cannot overtake itself.
-    last_due: Instant,
     /// Bytes sent.
     sent: u64,
     /// Nothing more will be pushed: no answer waits for others any more.
     finished: bool,
 }
 
-/// An answer on its way.
+/// An answer on its way. It leaves behind those before it, whenever it is due.
 #[derive(Debug)]
 struct Chunk {
     at: Instant,
+    /// The message that decides about when and how.
+    decides: u64,
     bytes: Vec<u8>,
     sent: usize,
     split: Option<usize>,
@@ -86,43 +91,97 @@ impl StreamFaults {
             ends: Vec::new(),
             untold: Vec::new(),
             accepted: now,
-            muted: false,
+            stalled: false,
+            over: false,
             messages: 0,
             answered: 0,
             input: Vec::new(),
             merging: Vec::new(),
             merging_split: None,
+            merging_until: None,
             queue: VecDeque::new(),
             held: 0,
-            last_due: now,
             sent: 0,
             finished: false,
         };
-        faults.set_up();
+        faults.set_up(|_| true, now);
         Some(Box::new(faults))
     }
 
-    /// Of several faults of one kind that concern the whole connection, the first holds.
-    fn set_up(&mut self) {
-        for action in self.script.whole() {
+    /// Of several faults of one kind that concern the whole connection, the first holds. Those that
+    /// are new count from `now` on.
+    fn set_up(&mut self, is_new: impl Fn(u64) -> bool, now: Instant) {
+        let before = (self.pace.trickle, self.pace.rate);
+        let mut pace = Pace::default();
+        (self.stalled, self.merge) = (false, None);
+        for (number, action) in self.script.whole() {
             match *action {
-                Action::Stall if !self.muted => self.muted = true,
-                Action::Trickle(bytes, pause) if self.pace.trickle.is_none() => {
-                    self.pace.trickle = Some((bytes, pause));
+                Action::Stall if !self.stalled => self.stalled = true,
+                Action::Trickle(bytes, pause) if pace.trickle.is_none() => {
+                    pace.trickle = Some((bytes, pause));
                 }
-                Action::Rate(rate) if self.pace.rate.is_none() => self.pace.rate = Some(rate),
+                Action::Rate(rate) if pace.rate.is_none() => pace.rate = Some(rate),
                 Action::Merge(bytes) => {
                     self.merge = self.merge.or(Some(bytes));
                     continue;
                 }
                 Action::End(ending, after) => {
-                    self.ends.push((ending, after));
+                    if is_new(number) {
+                        let after = match after {
+                            After::Bytes(bytes) => After::Bytes(bytes.saturating_add(self.sent)),
+                            After::Messages(messages) => {
+                                After::Messages(messages.saturating_add(self.messages))
+                            }
+                            After::Time(time) => After::Time(time + (now - self.accepted)),
+                        };
+                        self.ends.push((number, ending, after));
+                    }
                     continue;
                 }
                 _ => continue,
             }
-            self.untold.push(action.clone());
+            if is_new(number) {
+                self.untold.push(action.clone());
+            }
         }
+        if (pace.trickle, pace.rate) != before {
+            self.pace = pace;
+        }
+    }
+
+    /// Goes on with the faults of `plan`. What one that is gone has held back leaves.
+    pub(crate) fn revise(&mut self, plan: Option<&Arc<Plan>>, now: Instant, events: &Events) {
+        let before = |script: &Script, chunk: &Chunk| script.holds(chunk.decides, 0).delay;
+        for chunk in &mut self.queue {
+            chunk.at -= before(&self.script, chunk);
+        }
+        let numbers: Vec<u64> = self.script.numbers().collect();
+        self.script.revise(plan, self.messages);
+        for chunk in &mut self.queue {
+            let hold = self.script.holds(chunk.decides, chunk.bytes.len());
+            (chunk.at, chunk.split) = (chunk.at + hold.delay, hold.split);
+        }
+        self.untold.clear();
+        let script = &self.script;
+        self.ends
+            .retain(|(number, ..)| script.since(*number).is_some());
+        self.set_up(|number| !numbers.contains(&number), now);
+        if self.merge.is_none() {
+            self.join(events);
+        }
+    }
+
+    /// Owes `bytes` that were read before there were faults.
+    pub(crate) fn owe(&mut self, bytes: Vec<u8>, now: Instant) {
+        if !bytes.is_empty() {
+            self.held += bytes.len();
+            self.enqueue((now, 0), bytes, None);
+        }
+    }
+
+    /// Whether no fault is left, nor anything that one has held back.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.script.is_empty() && self.is_empty() && !self.over
     }
 
     /// Takes complete frames that were read; with raw framing, what one read returned.
@@ -133,7 +192,7 @@ impl StreamFaults {
         for action in self.untold.drain(..) {
             self.script.tell(events, None, &action, Done::Plainly);
         }
-        if !self.muted {
+        if !self.stalled && !self.over {
             let taken = self.take_messages(bytes, now, events)?;
             let rest = &bytes[taken..];
             self.input.try_reserve(rest.len())?;
@@ -169,9 +228,10 @@ impl StreamFaults {
 
     /// When there will be something due; only an end, while the socket is full.
     pub(crate) fn wake(&self, blocked: bool) -> Option<Instant> {
-        let ends = self.ends.iter().filter_map(|(_, after)| match after {
+        let ends = self.ends.iter().filter_map(|(_, _, after)| match after {
             After::Time(time) => Some(self.accepted + *time),
-            After::Bytes(0) | After::Messages(0) => Some(self.accepted),
+            After::Bytes(bytes) if *bytes <= self.sent => Some(self.accepted),
+            After::Messages(messages) if *messages <= self.answered => Some(self.accepted),
             After::Bytes(_) | After::Messages(_) => None,
         });
         let chunk = self.queue.front().filter(|_| !blocked);
@@ -183,13 +243,13 @@ impl StreamFaults {
     /// # Errors
     /// There is no memory for it.
     pub(crate) fn due(&mut self, now: Instant, events: &Events) -> io::Result<Due<'_>> {
-        let reached = |(_, after): &(Ending, After)| match *after {
+        let reached = |(_, _, after): &(u64, Ending, After)| match *after {
             After::Bytes(bytes) => self.sent >= bytes,
             After::Messages(messages) => self.answered >= messages,
             After::Time(time) => now >= self.accepted + time,
         };
         if let Some(first) = self.ends.iter().position(reached) {
-            let (end, after) = self.ends.remove(first);
+            let (_, end, after) = self.ends.remove(first);
             let action = Action::End(end, after);
             self.script.tell(events, None, &action, Done::Plainly);
             self.give_up();
@@ -199,7 +259,7 @@ impl StreamFaults {
         if self.finished && self.input.is_empty() {
             self.join(events);
         }
-        let until_end = self.ends.iter().filter_map(|(_, after)| match after {
+        let until_end = self.ends.iter().filter_map(|(_, _, after)| match after {
             After::Bytes(bytes) => Some(bytes - self.sent),
             After::Messages(_) | After::Time(_) => None,
         });
@@ -235,7 +295,7 @@ impl StreamFaults {
 
     /// Answers nothing any more.
     fn give_up(&mut self) {
-        self.muted = true;
+        self.over = true;
         self.input = Vec::new();
         self.merging = Vec::new();
         self.queue = VecDeque::new();
@@ -275,18 +335,19 @@ impl StreamFaults {
             self.skip();
             return Ok(());
         }
-        self.last_due = self.last_due.max(now + verdict.delay);
+        let due = (now + verdict.delay, self.messages);
         self.held += bytes.len();
         match self.merge {
             Some(least) => {
                 self.merging_split = self.merging_split.or(verdict.split);
+                self.merging_until = self.merging_until.max(Some(due));
                 self.merging.try_reserve(bytes.len())?;
                 self.merging.append(&mut bytes);
                 if self.merging.len() >= least {
                     self.join(events);
                 }
             }
-            None => self.enqueue(bytes, verdict.split),
+            None => self.enqueue(due, bytes, verdict.split),
         }
         Ok(())
     }
@@ -309,15 +370,18 @@ impl StreamFaults {
             self.script
                 .tell(events, Some(self.messages), &merge, merged);
             let split = self.merging_split.take();
-            self.enqueue(bytes, split);
+            if let Some(due) = self.merging_until.take() {
+                self.enqueue(due, bytes, split);
+            }
         }
     }
 
     /// Queues an answer whose bytes are counted already.
-    fn enqueue(&mut self, bytes: Vec<u8>, split: Option<usize>) {
+    fn enqueue(&mut self, due: (Instant, u64), bytes: Vec<u8>, split: Option<usize>) {
         self.held += CHUNK_COST;
         self.queue.push_back(Chunk {
-            at: self.last_due,
+            at: due.0,
+            decides: due.1,
             bytes,
             sent: 0,
             split,

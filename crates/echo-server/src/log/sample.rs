@@ -4,6 +4,7 @@ use crate::event::{
     Address, Applied, ConnectionId, Datagrams, Done, DropReason, Events, Kind, Limit, PeerAddress,
     Reason, Stats, Stop,
 };
+use crate::fault::Numbered;
 use echo_core::Transport;
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
@@ -87,6 +88,7 @@ pub(super) fn events() -> Vec<Kind> {
         Reason::Idle,
         Reason::Unread,
         Reason::Shutdown,
+        Reason::Asked,
         Reason::Failed(ErrorKind::Other),
         Reason::Defect,
         Reason::Fault("close-after"),
@@ -113,6 +115,17 @@ pub(super) fn events() -> Vec<Kind> {
         names: vec!["web".to_owned()],
     });
     kinds.push(Kind::Faults { count: 1, seed: 7 });
+    let fault = Numbered {
+        number: 1,
+        fault: "drop".parse().unwrap(),
+    };
+    kinds.push(Kind::FaultAdded(fault.clone()));
+    kinds.push(Kind::FaultRemoved(fault));
+    let listener = "api".parse().ok();
+    kinds.push(Kind::Paused {
+        listener: listener.clone(),
+    });
+    kinds.push(Kind::Resumed { listener });
     let peer = Some(PeerAddress::Unix);
     let fault = |name, done, peer, message| Kind::Fault {
         what: Applied { name, done },

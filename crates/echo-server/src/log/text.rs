@@ -161,6 +161,16 @@ fn line(out: &mut String, event: &Event) {
             out,
             "Fault: {what}: {transport} connections from #{connection} on"
         ),
+        Kind::FaultAdded(new) => writeln!(out, "Fault {} added: {}", new.number, new.fault),
+        Kind::FaultRemoved(gone) => writeln!(out, "Fault {} removed: {}", gone.number, gone.fault),
+        Kind::Paused { listener: None } => writeln!(out, "Paused: all listeners"),
+        Kind::Paused {
+            listener: Some(name),
+        } => writeln!(out, "Paused: {name}"),
+        Kind::Resumed { listener: None } => writeln!(out, "Resumed: all listeners"),
+        Kind::Resumed {
+            listener: Some(name),
+        } => writeln!(out, "Resumed: {name}"),
         Kind::AcceptFailed { error, retry_in } => writeln!(
             out,
             "Cannot accept: {error}; trying again in {} ms. Raise the open-file limit (ulimit -n) \

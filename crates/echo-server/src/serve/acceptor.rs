@@ -4,19 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use echo_core::cause;
+use echo_core::{Transport, cause};
 use echo_explain::Audience;
 use mio::{Registry, Token};
 
-use crate::Listen;
 use crate::event::{ConnectionId, Done, Events, Kind, Limit, PeerAddress};
-use crate::fault::{self, Action, Subject};
+use crate::fault::{self, Action, Plan, Subject};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::shared::Shared;
+use crate::socket::bind;
 use crate::socket::listener::{Bound, Listener, Reception, StreamListener};
 use crate::socket::stream::Stream;
+use crate::{Listen, Name};
 
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
 const ACCEPTS_PER_TURN: usize = 256;
@@ -32,6 +33,8 @@ const TRIES: u32 = 64;
 /// The listeners, and when to listen to them.
 pub(crate) struct Acceptor {
     doors: Vec<Door>,
+    /// The faults that apply now.
+    faults: Option<Arc<Plan>>,
     next_id: ConnectionId,
     /// Doors that may have more connections.
     ready: Vec<usize>,
@@ -39,9 +42,12 @@ pub(crate) struct Acceptor {
 
 /// One listener, and how it fares.
 struct Door {
+    token: Token,
     listen: Arc<Listen>,
     listener: StreamListener,
     reception: Reception,
+    /// Whoever connects waits, as a command has it.
+    held: bool,
     /// Failures in a row that each concerned one connection.
     failures: u32,
     backoff: Duration,
@@ -62,11 +68,14 @@ impl Acceptor {
         } in bound
         {
             if let Listener::Stream(mut listener, reception) = listener {
-                listener.register(registry, Token(first_token + doors.len()))?;
+                let token = Token(first_token + doors.len());
+                listener.register(registry, token)?;
                 doors.push(Door {
+                    token,
                     listen,
                     listener,
                     reception,
+                    held: false,
                     failures: 0,
                     backoff: BACKOFF.0,
                     paused: None,
@@ -75,9 +84,44 @@ impl Acceptor {
         }
         Ok(Acceptor {
             doors,
+            faults: None,
             next_id: 1,
             ready: Vec::new(),
         })
+    }
+
+    /// Has the faults of `plan` apply from now on: listens again, or no more.
+    pub(crate) fn set_faults(
+        &mut self,
+        shared: &Shared,
+        registry: &Registry,
+        plan: Option<Arc<Plan>>,
+    ) {
+        self.faults = plan;
+        for (index, door) in self.doors.iter_mut().enumerate() {
+            let plan = self.faults.as_deref();
+            if let Err(error) = door.open_or_refuse(shared, registry, plan, self.next_id) {
+                shared.events.tell(|| Kind::AcceptFailed {
+                    error: cause(&error),
+                    retry_in: Duration::ZERO,
+                });
+            }
+            if !self.ready.contains(&index) {
+                self.ready.push(index);
+            }
+        }
+    }
+
+    /// Has whoever connects to the listeners of this name, or any, wait; or no more.
+    pub(crate) fn pause(&mut self, listener: Option<&Name>, paused: bool) {
+        for (index, door) in self.doors.iter_mut().enumerate() {
+            if door.listen.is_called(listener) {
+                door.held = paused;
+                if !self.ready.contains(&index) {
+                    self.ready.push(index);
+                }
+            }
+        }
     }
 
     /// Takes note that a listener has connections waiting.
@@ -109,7 +153,7 @@ impl Acceptor {
             let (index, next_id) = (self.ready[at], self.next_id);
             let door = &mut self.doors[index];
             door.paused = None;
-            if !door.takes(shared, next_id) {
+            if !door.takes(shared, self.faults.as_deref(), next_id) {
                 self.ready.remove(at);
                 continue;
             }
@@ -144,7 +188,7 @@ impl Acceptor {
         address: PeerAddress,
     ) -> Option<Accepted> {
         let id = self.next_id;
-        let refused = shared.faults.as_ref().is_some_and(|plan| {
+        let refused = self.faults.as_ref().is_some_and(|plan| {
             let subject = Subject {
                 transport: stream.transport(),
                 listener: listen.name.clone(),
@@ -198,14 +242,52 @@ impl Acceptor {
 }
 
 impl Door {
-    /// Whether the next connection is taken: no fault has it, and all after it, wait or refused.
-    fn takes(&mut self, shared: &Shared, number: ConnectionId) -> bool {
-        let Some(plan) = &shared.faults else {
-            return true;
+    /// Stops listening where a fault has it refuse all, and listens again where none does.
+    fn open_or_refuse(
+        &mut self,
+        shared: &Shared,
+        registry: &Registry,
+        plan: Option<&Plan>,
+        number: ConnectionId,
+    ) -> io::Result<()> {
+        let listener = self.listen.name.clone();
+        let tcp = self.listener.transport() == Transport::Tcp;
+        let refuses = tcp && plan.is_some_and(|plan| plan.refuses_all(listener.as_ref()));
+        let next = Subject {
+            transport: self.listener.transport(),
+            listener,
+            number,
+            peer: None,
         };
-        if self.reception == Reception::Refusing {
+        let backlog = plan.and_then(|plan| plan.backlog(&next));
+        match self.reception {
+            Reception::Refusing if refuses => return Ok(()),
+            Reception::Waiting if !refuses && backlog.is_some() => return Ok(()),
+            Reception::Open if !refuses => return Ok(()),
+            _ if refuses => {
+                bind::refuse(&mut self.listener, &shared.config, &shared.events)?;
+                self.listener.register(registry, self.token)?;
+                self.reception = Reception::Refusing;
+                let what = Action::Refuse.applied(Done::Plainly);
+                fault::tell(&shared.events, what, &next, None);
+            }
+            _ => {
+                let backlog = backlog.unwrap_or(bind::BACKLOG);
+                self.listener.listen(backlog, &shared.events)?;
+                self.reception = Reception::Open;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the next connection is taken: no fault has it, and all after it, wait or refused.
+    fn takes(&mut self, shared: &Shared, plan: Option<&Plan>, number: ConnectionId) -> bool {
+        if self.held || self.reception == Reception::Refusing {
             return false;
         }
+        let Some(plan) = plan else {
+            return true;
+        };
         let next = Subject {
             transport: self.listener.transport(),
             listener: self.listen.name.clone(),
@@ -216,7 +298,8 @@ impl Door {
             return true;
         };
         if std::mem::replace(&mut self.reception, Reception::Waiting) != Reception::Waiting {
-            self.listener.set_backlog(backlog, &shared.events);
+            // Where that fails, more wait than were to.
+            let _: io::Result<()> = self.listener.listen(backlog, &shared.events);
             let what = Action::NoAccept(0).applied(Done::Plainly);
             fault::tell(&shared.events, what, &next, None);
         }

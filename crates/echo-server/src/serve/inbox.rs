@@ -1,17 +1,20 @@
-//! What one worker gives another: connections to serve.
+//! What comes to a worker from outside: connections to serve, and orders.
 
 use std::io;
 use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mio::Waker;
+use serde::Serialize;
 
-use crate::Listen;
 use crate::event::stats::Counters;
-use crate::event::{ConnectionId, PeerAddress};
-use crate::fault::Subject;
+use crate::event::{Address, ConnectionId, PeerAddress, fields};
+use crate::fault::Plan;
 use crate::serve::limits::Permit;
 use crate::socket::stream::Stream;
+use crate::{Listen, Name};
 
 /// A connection on its way to a worker.
 #[derive(Debug)]
@@ -24,16 +27,49 @@ pub(crate) struct Accepted {
     pub(crate) permit: Permit,
 }
 
-impl Accepted {
-    /// What faults are asked about.
-    pub(crate) fn subject(&self) -> Subject {
-        Subject {
-            transport: self.stream.transport(),
-            listener: self.listen.name.clone(),
-            number: self.id,
-            peer: Some(self.address),
-        }
-    }
+/// What comes to a worker.
+pub(crate) enum Mail {
+    Accepted(Accepted),
+    /// Something to do, and where to tell what came of it. Whoever asked waits until this is dropped.
+    Order(Order, Sender<Vec<Connection>>),
+}
+
+/// What a worker is asked to do by whoever controls the server.
+#[derive(Clone)]
+pub(crate) enum Order {
+    /// Have these faults apply.
+    Revise(Option<Arc<Plan>>),
+    /// Tell of its connections.
+    List,
+    /// End a connection, or all; with a reset?
+    Close(Option<ConnectionId>, bool),
+    /// Take nothing more from the listeners of this name, or again.
+    Pause(Option<Name>, bool),
+}
+
+/// A connection that is open.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Connection {
+    /// Its number.
+    #[serde(rename = "connection")]
+    pub id: ConnectionId,
+    /// This end.
+    #[serde(flatten, serialize_with = "fields::local")]
+    pub local: Address,
+    /// The other end.
+    pub peer: PeerAddress,
+    /// The name of the listener that it came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Name>,
+    /// Bytes received.
+    #[serde(rename = "received_bytes")]
+    pub received: u64,
+    /// Bytes sent back.
+    #[serde(rename = "sent_bytes")]
+    pub sent: u64,
+    /// Time since it was accepted.
+    #[serde(rename = "duration_ns", serialize_with = "fields::ns")]
+    pub lasted: Duration,
 }
 
 /// How connections reach a worker, and how many it has.
@@ -44,7 +80,7 @@ pub(crate) struct Inbox {
     /// Bytes that the worker's peers hold, beyond what each costs.
     pub(crate) held: AtomicUsize,
     /// `None` once the worker has ended.
-    queue: Mutex<Option<Vec<Accepted>>>,
+    queue: Mutex<Option<Vec<Mail>>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -59,11 +95,11 @@ impl Inbox {
         }
     }
 
-    /// Gives the worker a connection, or gives it back when the worker has ended.
-    pub(crate) fn offer(&self, accepted: Accepted) -> Option<Accepted> {
+    /// Gives the worker something, or gives it back when the worker has ended.
+    pub(crate) fn offer(&self, mail: Mail) -> Option<Mail> {
         match &mut *self.queue() {
-            Some(queue) => queue.push(accepted),
-            None => return Some(accepted),
+            Some(queue) => queue.push(mail),
+            None => return Some(mail),
         }
         // Fails only when the worker is gone, and then so is its queue.
         let _: io::Result<()> = self.waker.wake();
@@ -71,7 +107,7 @@ impl Inbox {
     }
 
     /// What has been given since the last call.
-    pub(crate) fn take(&self) -> Vec<Accepted> {
+    pub(crate) fn take(&self) -> Vec<Mail> {
         self.queue()
             .as_mut()
             .map(std::mem::take)
@@ -88,7 +124,12 @@ impl Inbox {
         true
     }
 
-    fn queue(&self) -> MutexGuard<'_, Option<Vec<Accepted>>> {
+    /// Takes no more, and drops what waits: nobody will look at it.
+    pub(crate) fn abandon(&self) {
+        self.queue().take();
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<Vec<Mail>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,12 +19,15 @@ use crate::thread::STACK;
 /// system with, a list that it keeps.
 const SPARE: usize = 4;
 
+/// Clients of the control socket at once. One more is turned away.
+pub(crate) const CLIENTS: usize = 32;
+
 /// What a connection costs that holds nothing: it itself, in a list that doubles, and its deadline.
 const CONNECTION: usize = 1 << 10;
 
-/// Threads that start beside the workers: of signals, the log, the record, the metrics
+/// Threads that start beside the workers: of signals, the log, the record, the metrics, commands
 /// and the notifications.
-const OTHER_THREADS: u64 = 5;
+const OTHER_THREADS: u64 = 6;
 
 /// The caps, and what is open now. Shared by all workers.
 #[derive(Debug)]
@@ -58,10 +61,11 @@ impl Limits {
     /// The caps of a server that has opened all that it needs to start, and has `memory` bytes.
     pub(crate) fn new(config: &Config, memory: u64, shutdown: Shutdown) -> io::Result<Arc<Self>> {
         let (files, open) = (raise_open_files(), open_files());
-        let spare = match config.metrics.is_empty() {
-            true => SPARE,
-            false => SPARE + metrics::FILES,
+        let metrics = match config.metrics.is_empty() {
+            true => 0,
+            false => metrics::FILES,
         };
+        let spare = SPARE + metrics + config.control_path().map_or(0, |_| CLIENTS);
         let room = files.saturating_sub(open + spare);
         if room == 0 {
             return Err(io::Error::other(format!(

@@ -4,7 +4,7 @@ mod acceptor;
 #[cfg(test)]
 mod defect;
 pub(crate) mod guard;
-mod inbox;
+pub(crate) mod inbox;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod outbox;

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::event::{ConnectionId, Events, Kind};
-use crate::fault::{Due, Ending, StreamFaults};
+use crate::fault::{Due, Ending, Plan, StreamFaults};
 use crate::serve::turn::Turn;
 use crate::socket::pipe::Pipe;
 use crate::socket::stream::Stream;
@@ -59,15 +60,43 @@ impl Queue {
 }
 
 impl Outbox {
-    pub(crate) fn new(id: ConnectionId, faults: Option<Box<StreamFaults>>) -> Self {
+    pub(crate) fn new(id: ConnectionId) -> Self {
         Outbox {
-            queue: faults.map_or(Queue::EMPTY, Queue::Faults),
+            queue: Queue::EMPTY,
             outlet: Outlet {
                 id,
                 sent: 0,
                 blocked: false,
             },
         }
+    }
+
+    /// Has the faults of `plan` apply from now on: those that `new` makes, where there were none. What
+    /// is owed already goes first. Returns whether that changes anything.
+    pub(crate) fn revise(
+        &mut self,
+        plan: Option<&Arc<Plan>>,
+        new: impl FnOnce() -> Option<Box<StreamFaults>>,
+        now: Instant,
+        events: &Events,
+    ) -> io::Result<bool> {
+        if let Queue::Faults(faults) = &mut self.queue {
+            faults.revise(plan, now, events);
+            return Ok(true);
+        }
+        let Some(mut faults) = new() else {
+            return Ok(false);
+        };
+        match std::mem::replace(&mut self.queue, Queue::EMPTY) {
+            Queue::Bytes { mut bytes, sent } => {
+                bytes.drain(..sent);
+                faults.owe(bytes, now);
+            }
+            Queue::Pipe(mut pipe) => faults.owe(pipe.read()?, now),
+            Queue::Faults(_) => {}
+        }
+        self.queue = Queue::Faults(faults);
+        Ok(true)
     }
 
     /// Bytes sent so far.
@@ -176,7 +205,13 @@ impl Outbox {
                     turn.pipes.put(pipe);
                 }
             }
-            Queue::Faults(faults) => return self.outlet.release(faults, stream, turn),
+            Queue::Faults(faults) => {
+                let flow = self.outlet.release(faults, stream, turn)?;
+                if faults.is_spent() {
+                    self.queue = Queue::EMPTY;
+                }
+                return Ok(flow);
+            }
         }
         Ok(self.flow())
     }

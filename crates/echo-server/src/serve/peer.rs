@@ -1,12 +1,15 @@
 //! One stream peer: read, echo, half-close. Unix streams too. What it is owed is its outbox's.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use echo_core::Framing;
 use echo_core::framing::{Decoded, Decoder};
 
-use crate::event::{ConnectionId, Kind, Origin, PeerAddress, Reason};
-use crate::fault::{Ending, StreamFaults};
+use crate::Listen;
+use crate::event::{ConnectionId, Events, Kind, Origin, PeerAddress, Reason};
+use crate::fault::{Ending, Plan, StreamFaults, Subject};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
@@ -89,6 +92,8 @@ pub(crate) struct Peer {
     pub(crate) stream: Stream,
     pub(crate) id: ConnectionId,
     pub(crate) address: PeerAddress,
+    /// The listener that it came to.
+    pub(crate) listen: Arc<Listen>,
     pub(crate) received: u64,
     /// When it came.
     pub(crate) since: Instant,
@@ -126,22 +131,18 @@ enum Phase {
 }
 
 impl Peer {
-    pub(crate) fn new(
-        accepted: Accepted,
-        decoder: Option<Box<Decoder>>,
-        faults: Option<Box<StreamFaults>>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(accepted: Accepted, decoder: Option<Box<Decoder>>, now: Instant) -> Self {
         Peer {
             stream: accepted.stream,
             id: accepted.id,
             address: accepted.address,
+            listen: accepted.listen,
             received: 0,
             since: now,
             active: now,
             armed: None,
             queued: false,
-            outbox: Outbox::new(accepted.id, faults),
+            outbox: Outbox::new(accepted.id),
             decoder,
             held: Vec::new(),
             phase: Phase::Echoing,
@@ -149,6 +150,37 @@ impl Peer {
             read_to_end: false,
             urgent: false,
             permit: accepted.permit,
+        }
+    }
+
+    /// Has the faults of `plan` apply from `now` on. Returns whether that changes anything.
+    ///
+    /// # Errors
+    /// The reason why the connection is over.
+    pub(crate) fn revise(
+        &mut self,
+        plan: Option<&Arc<Plan>>,
+        framing: Framing,
+        now: Instant,
+        events: &Events,
+    ) -> Result<bool, Reason> {
+        let subject = || Subject {
+            transport: self.stream.transport(),
+            listener: self.listen.name.clone(),
+            number: self.id,
+            peer: Some(self.address),
+        };
+        let echoes = matches!(self.phase, Phase::Echoing);
+        let new = || StreamFaults::new(plan.filter(|_| echoes)?, &subject(), framing, now);
+        let revised = self.outbox.revise(plan, new, now, events);
+        Ok(revised?)
+    }
+
+    /// Sends what is owed, and ends the connection then.
+    pub(crate) fn finish_when_sent(&mut self, why: Reason) {
+        if let Phase::Echoing = self.phase {
+            self.phase = Phase::Finishing(why);
+            self.outbox.finish();
         }
     }
 

@@ -12,11 +12,11 @@ use echo_explain::Audience;
 use slab::Slab;
 
 use crate::event::stats::Counters;
-use crate::event::{Kind, Reason};
-use crate::fault::StreamFaults;
+use crate::event::{ConnectionId, Kind, Reason};
+use crate::fault::Plan;
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
-use crate::serve::inbox::Accepted;
+use crate::serve::inbox::{Accepted, Connection};
 use crate::serve::peer::{Next, Patience, Peer, Readiness};
 use crate::serve::shared::Shared;
 use crate::serve::spin::Asked;
@@ -38,6 +38,8 @@ pub(crate) struct Peers {
     /// Bytes stay in it only while they are passed on.
     buffer: Box<[u8]>,
     patience: Patience,
+    /// The faults that apply now.
+    faults: Option<Arc<Plan>>,
     /// When the current events were received.
     now: Instant,
     clock: fn() -> Instant,
@@ -60,6 +62,7 @@ impl Peers {
                 write: config.write_timeout.into(),
                 drain_until: None,
             },
+            faults: None,
             now: clock(),
             clock,
             shared,
@@ -93,25 +96,88 @@ impl Peers {
         #[cfg(test)]
         defect::strike_from(accepted.address);
         let config = &self.shared.config;
-        let framing = config.framing_of(&accepted.listen);
-        let faults =
-            self.shared.faults.as_ref().and_then(|plan| {
-                StreamFaults::new(plan, &accepted.subject(), framing, (self.clock)())
-            });
-        let decoder = match framing {
+        let decoder = match config.framing_of(&accepted.listen) {
             Framing::Raw => None,
             framing => {
                 let max = config.max_frame_of(&accepted.listen);
                 Some(Box::new(Decoder::new(framing, max)))
             }
         };
-        let peer = Peer::new(accepted, decoder, faults, self.now);
+        let peer = Peer::new(accepted, decoder, self.now);
         let key = self.slab.insert(peer);
         match register(&mut self.slab[key].stream, key) {
-            Ok(()) => self.arm(key),
+            Ok(()) => {
+                self.revise(key);
+                self.arm(key);
+            }
             Err(error) => self.close(key, Reason::Failed(error.kind())),
         }
         self.relieve();
+    }
+
+    /// Has the faults of `plan` apply from now on.
+    pub(crate) fn set_faults(&mut self, plan: Option<Arc<Plan>>) {
+        self.faults = plan;
+        for key in self.keys() {
+            if self.revise(key) {
+                self.queue(key);
+            }
+        }
+    }
+
+    /// Has the faults apply to a peer. Returns whether it has something to do.
+    fn revise(&mut self, key: usize) -> bool {
+        let (shared, peer) = (&self.shared, &mut self.slab[key]);
+        let framing = shared.config.framing_of(&peer.listen);
+        let now = (self.clock)();
+        let revised = peer.revise(self.faults.as_ref(), framing, now, &shared.events);
+        revised.unwrap_or_else(|reason| {
+            self.close(key, reason);
+            false
+        })
+    }
+
+    /// Gives a peer another turn.
+    fn queue(&mut self, key: usize) {
+        if !std::mem::replace(&mut self.slab[key].queued, true) {
+            self.again.push(key);
+        }
+    }
+
+    /// The connections of which `chosen` is one, or all.
+    pub(crate) fn list(&self, chosen: Option<ConnectionId>) -> Vec<Connection> {
+        let peers = self.slab.iter().map(|(_, peer)| peer);
+        let peers = peers.filter(|peer| chosen.is_none_or(|id| peer.id == id));
+        peers
+            .map(|peer| Connection {
+                id: peer.id,
+                local: peer.stream.local(),
+                peer: peer.address,
+                listener: peer.listen.name.clone(),
+                received: peer.received,
+                sent: peer.outbox.sent(),
+                lasted: (self.clock)().saturating_duration_since(peer.since),
+            })
+            .collect()
+    }
+
+    /// Ends a connection, or all: with a reset, or once what is owed is sent.
+    pub(crate) fn end(&mut self, chosen: Option<ConnectionId>, reset: bool) {
+        for key in self.keys() {
+            let peer = &mut self.slab[key];
+            match chosen.is_none_or(|id| peer.id == id) {
+                true if reset => {
+                    // Without it the peer sees the end all the same.
+                    let _: std::io::Result<()> = peer.stream.reset_on_close();
+                    self.close(key, Reason::Asked);
+                }
+                true => {
+                    peer.finish_when_sent(Reason::Asked);
+                    self.queue(key);
+                }
+                false => {}
+            }
+        }
     }
 
     /// Does what an event asks for. Returns what it was about.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::event::Events;
-use crate::fault::Plan;
 use crate::serve::inbox::Inbox;
 use crate::serve::limits::Limits;
 use crate::shutdown::Shutdown;
@@ -14,7 +13,6 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) events: Events,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) faults: Option<Arc<Plan>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) inboxes: Vec<Inbox>,
 }

@@ -24,7 +24,7 @@ use schedule::{CHANGING, FAULTS, MERGE, SHORT, SLOW, Setup, Step, schedule};
 use crate::config::Config;
 use crate::event::stats::{Counter, Counters};
 use crate::event::{EventReader, Events, Kind, Level, PeerAddress, Reason, Stop};
-use crate::fault::{Dice, Plan};
+use crate::fault::{Dice, Faults};
 use crate::shutdown::Shutdown;
 use crate::socket::simulated::{Socket, Wire, whole_lines};
 use crate::socket::stream::Stream;
@@ -107,17 +107,21 @@ impl<'a> Simulation<'a> {
         let shutdown = Shutdown::new();
         let shared = Arc::new(Shared {
             limits: Limits::new(&config, u64::MAX, shutdown.clone()).unwrap(),
-            faults: Plan::new(setup.seed, fault.as_slice()),
             config,
             events,
             shutdown,
             inboxes: vec![inbox],
         });
+        let mut peers = Peers::new(0, shared.clone(), clock);
+        let mut acceptor = Acceptor::new(Vec::new(), poll.registry(), 0).unwrap();
+        let plan = Faults::new(setup.seed, fault.into_iter().collect()).plan();
+        peers.set_faults(plan.clone());
+        acceptor.set_faults(&shared, poll.registry(), plan);
         Simulation {
             setup,
             dice: Dice::new(setup.seed, 2, 0, 0),
-            acceptor: Some(Acceptor::new(Vec::new(), poll.registry(), 0).unwrap()),
-            peers: Peers::new(0, shared.clone(), clock),
+            acceptor: Some(acceptor),
+            peers,
             shared,
             counters,
             others: Vec::new(),

@@ -1,14 +1,16 @@
 //! One UDP socket that sends back what it gets.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quinn_udp::RecvMeta;
 
+use crate::Listen;
 use crate::event::flood::{Flood, earlier};
 use crate::event::stats::Counters;
 use crate::event::{Address, Datagrams, DropReason, Events, Kind, pieces, unmapped};
-use crate::fault::{DatagramFaults, Reply};
+use crate::fault::{DatagramFaults, Plan, Reply};
 use crate::serve::guard::Guard;
 use crate::socket::datagram::{BATCH, Batch, DatagramSocket, Run, Sent};
 
@@ -22,6 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct UdpEcho {
     pub(crate) socket: DatagramSocket,
     guard: Guard,
+    pub(crate) listen: Arc<Listen>,
     /// Entries offered to the next receive: many only while many arrive, for each has its cost.
     expected: usize,
     flood: Flood,
@@ -29,6 +32,8 @@ pub(crate) struct UdpEcho {
     look: Option<Instant>,
     /// What goes wrong on purpose.
     faults: Option<Box<DatagramFaults>>,
+    /// What comes waits.
+    pub(crate) paused: bool,
     /// The server is stopping: no more is received.
     draining: bool,
 }
@@ -42,18 +47,16 @@ pub(crate) struct UdpTurn<'a> {
 }
 
 impl UdpEcho {
-    pub(crate) fn new(
-        socket: DatagramSocket,
-        guard: Guard,
-        faults: Option<Box<DatagramFaults>>,
-    ) -> Self {
+    pub(crate) fn new(socket: DatagramSocket, guard: Guard, listen: Arc<Listen>) -> Self {
         UdpEcho {
             socket,
             guard,
             expected: 1,
             flood: Flood::default(),
             look: None,
-            faults,
+            listen,
+            faults: None,
+            paused: false,
             draining: false,
         }
     }
@@ -62,7 +65,8 @@ impl UdpEcho {
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
         let mut failing = false;
         for _ in 0..BATCHES_PER_TURN {
-            if (self.faults.is_some() && !self.release(turn)) || self.draining {
+            let stops = self.draining || self.paused;
+            if (self.faults.is_some() && !self.release(turn)) || stops {
                 return false;
             }
             match self.socket.receive(turn.batch, self.expected, turn.events) {
@@ -102,6 +106,17 @@ impl UdpEcho {
                 let local = Address::Udp(self.socket.local());
                 events.tell(|| Kind::DatagramsOverflowed { local, count });
             }
+        }
+    }
+
+    /// Has the faults of `plan` apply from now on.
+    pub(crate) fn set_faults(&mut self, plan: Option<Arc<Plan>>) {
+        match (&mut self.faults, plan) {
+            (Some(faults), plan) => faults.revise(plan),
+            (faults, Some(plan)) => {
+                *faults = Some(DatagramFaults::new(plan, self.listen.name.clone()));
+            }
+            (None, None) => {}
         }
     }
 
@@ -206,7 +221,7 @@ impl UdpEcho {
             }
         }
         let room = faults.has_room();
-        self.faults = Some(faults);
+        self.faults = Some(faults).filter(|faults| !faults.is_spent());
         room
     }
 

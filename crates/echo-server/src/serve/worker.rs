@@ -11,8 +11,9 @@ use slab::Slab;
 
 use crate::event::stats::Counters;
 use crate::event::{Kind, Stop};
+use crate::fault::Plan;
 use crate::serve::acceptor::Acceptor;
-use crate::serve::inbox::{Accepted, Inbox};
+use crate::serve::inbox::{Accepted, Connection, Inbox, Mail, Order};
 use crate::serve::peers::Peers;
 use crate::serve::shared::Shared;
 use crate::serve::spin::{Asked, Found, Spin};
@@ -92,6 +93,41 @@ impl Worker {
         Ok(())
     }
 
+    /// Has the faults of `plan` apply from now on.
+    pub(crate) fn set_faults(&mut self, plan: Option<&Arc<Plan>>) {
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.set_faults(&self.shared, self.poll.registry(), plan.cloned());
+        }
+        for (_, udp) in &mut self.udp {
+            udp.set_faults(plan.cloned());
+        }
+        self.peers.set_faults(plan.cloned());
+    }
+
+    /// Does what whoever controls the server asks for. Returns the connections that it is about.
+    fn obey(&mut self, order: Order) -> Vec<Connection> {
+        match order {
+            Order::Revise(plan) => self.set_faults(plan.as_ref()),
+            Order::List => return self.peers.list(None),
+            Order::Close(chosen, reset) => {
+                let closed = self.peers.list(chosen);
+                self.peers.end(chosen, reset);
+                return closed;
+            }
+            Order::Pause(listener, paused) => {
+                if let Some(acceptor) = &mut self.acceptor {
+                    acceptor.pause(listener.as_ref(), paused);
+                }
+                let all = self.udp.iter_mut();
+                for (key, udp) in all.filter(|(_, udp)| udp.listen.is_called(listener.as_ref())) {
+                    udp.paused = paused;
+                    self.udp_again.push(key);
+                }
+            }
+        }
+        Vec::new()
+    }
+
     /// Serves until the server is asked to stop and every connection has ended.
     ///
     /// # Errors
@@ -144,8 +180,14 @@ impl Worker {
     fn dispatch(&mut self, event: &mio::event::Event) -> Asked {
         match event.token() {
             WAKER => {
-                for accepted in self.shared.inboxes[self.index].take() {
-                    self.add(accepted);
+                for mail in self.shared.inboxes[self.index].take() {
+                    match mail {
+                        Mail::Accepted(accepted) => self.add(accepted),
+                        Mail::Order(order, answer) => {
+                            // Whoever asked may be gone.
+                            let _ = answer.send(self.obey(order));
+                        }
+                    }
                 }
                 self.peers.relieve();
             }
@@ -217,17 +259,17 @@ impl Worker {
             .min_by_key(load)
             .unwrap_or(self.index);
         let kept = match chosen == self.index {
-            true => Some(accepted),
+            true => Some(Mail::Accepted(accepted)),
             false => {
                 shared.inboxes[chosen].load.fetch_add(1, Ordering::Relaxed);
-                let back = shared.inboxes[chosen].offer(accepted);
+                let back = shared.inboxes[chosen].offer(Mail::Accepted(accepted));
                 if back.is_some() {
                     shared.inboxes[chosen].load.fetch_sub(1, Ordering::Relaxed);
                 }
                 back
             }
         };
-        if let Some(accepted) = kept {
+        if let Some(Mail::Accepted(accepted)) = kept {
             shared.inboxes[self.index]
                 .load
                 .fetch_add(1, Ordering::Relaxed);
@@ -303,5 +345,12 @@ impl Worker {
         self.udp.iter_mut().for_each(|(_, udp)| udp.drain());
         self.peers.drain(until);
         until
+    }
+}
+
+/// However it ends, nobody waits for it.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.inboxes[self.index].abandon();
     }
 }

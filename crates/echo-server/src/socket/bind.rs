@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
-use echo_explain::Opening;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use echo_explain::{Audience, Opening};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::event::{Address, Events, Kind, unmapped};
@@ -22,7 +22,7 @@ use crate::{Listen, Sockets};
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
 /// overflows; the system lowers this to its own limit (`net.core.somaxconn`, 4,096 on Linux).
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// How often port 0 is tried again when the port the system chose for TCP is taken for UDP.
 const PORT_TRIES: usize = 32;
@@ -145,7 +145,8 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
             }
             Sockets::Own(Endpoint::Unix(path)) => {
                 let backlog = binder.backlog(&place.listen, Transport::Unix);
-                let listener = unix::bind(path, backlog, binder.events).map_err(Failure::bad)?;
+                let listener =
+                    unix::bind(path, backlog, None, binder.events).map_err(Failure::bad)?;
                 bound.push(Bound {
                     listen: place.listen.clone(),
                     address: Address::Unix(path.to_owned()),
@@ -426,6 +427,30 @@ fn bind_socket(
         address,
         listener: Listener::Stream(listener, reception),
     })
+}
+
+/// Has a listener listen no more, and the system refuse whoever connects. Its port stays its own.
+pub(crate) fn refuse(
+    listener: &mut StreamListener,
+    config: &Config,
+    events: &Events,
+) -> io::Result<()> {
+    let StreamListener::Tcp(listener) = listener else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    let address = listener.local_addr()?;
+    let only_v6 = address.is_ipv6() && SockRef::from(&*listener).only_v6()?;
+    let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
+    opening.socket().set_reuse_address(true)?;
+    set_stream_options(config, opening.socket())?;
+    // One that was told its port by the system would lose it as soon as it listens no more; but
+    // while it is open nobody else can take it who does not ask for just that.
+    SockRef::from(&*listener).shutdown(Shutdown::Read)?;
+    opening.bind(&address.into())?;
+    opening.socket().set_reuse_address(false)?;
+    let refusing = mio::net::TcpListener::from_std(opening.ready().into());
+    events.close(std::mem::replace(listener, refusing));
+    Ok(())
 }
 
 fn open_inet(

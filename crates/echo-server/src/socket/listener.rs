@@ -118,15 +118,20 @@ impl StreamListener {
         }
     }
 
-    /// How many connections the system holds ready from now on.
-    pub(crate) fn set_backlog(&self, backlog: i32, events: &Events) {
+    /// Has the system hold ready so many connections from now on.
+    pub(crate) fn listen(&self, backlog: i32, events: &Events) -> io::Result<()> {
         let begun = events.begin();
         let socket = match self {
             StreamListener::Tcp(listener) => SockRef::from(listener),
             StreamListener::Unix(_, listener) => SockRef::from(listener),
         };
+        if self.transport() == Transport::Tcp {
+            // One that refused gave it up, and connections that it accepted before have its port.
+            socket.set_reuse_address(true)?;
+        }
         let outcome = socket.listen(backlog);
         let number = socket.as_raw_fd();
         events.ended(begun, number, &outcome, |()| Call::Listen { backlog });
+        outcome
     }
 }

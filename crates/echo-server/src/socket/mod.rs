@@ -8,7 +8,7 @@ pub(crate) mod pipe;
 #[cfg(test)]
 pub(crate) mod simulated;
 pub(crate) mod stream;
-mod unix;
+pub(crate) mod unix;
 
 use std::io;
 

@@ -1,9 +1,10 @@
 //! Listening on a path: whose it is, and what is left behind there.
 
 use std::ffi::OsStr;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -24,8 +25,13 @@ pub(crate) struct SocketFile {
     _right: Lock,
 }
 
-/// Binds a path, unless another has it.
-pub(super) fn bind(path: &Path, backlog: i32, events: &Events) -> anyhow::Result<StreamListener> {
+/// Binds a path, unless another has it. A file gets the permissions `mode`, or those of the umask.
+pub(crate) fn bind(
+    path: &Path,
+    backlog: i32,
+    mode: Option<u32>,
+    events: &Events,
+) -> anyhow::Result<StreamListener> {
     let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", shown(path));
     let refused = |error: io::Error| {
         fail(match error.kind() {
@@ -51,10 +57,15 @@ pub(super) fn bind(path: &Path, backlog: i32, events: &Events) -> anyhow::Result
         let right = right.ok_or_else(|| fail(SERVED.to_owned()))?;
         remove_stale(events, path).map_err(fail)?;
         opening.bind(&address).map_err(refused)?;
-        Some(SocketFile {
+        let file = SocketFile {
             _socket: OwnFile::at(path).map_err(refused)?,
             _right: right,
-        })
+        };
+        if let Some(mode) = mode {
+            // Nobody can connect before it listens.
+            fs::set_permissions(path, Permissions::from_mode(mode)).map_err(refused)?;
+        }
+        Some(file)
     } else {
         opening.bind(&address).map_err(refused)?;
         None
@@ -70,7 +81,7 @@ const SERVED: &str = "another server listens there; stop it, or choose another p
 
 /// Removes a socket file that no server has; anything else that is in the way stays.
 fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
         return Ok(());
     };
     if !metadata.file_type().is_socket() {
@@ -84,7 +95,7 @@ fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
     match probe() {
         // One that is bound and does not listen yet refuses, too.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_bound(path) => {
-            std::fs::remove_file(path).map_err(|error| {
+            fs::remove_file(path).map_err(|error| {
                 let cause = cause(&error);
                 format!("the socket file left behind there cannot be removed: {cause}")
             })
@@ -96,7 +107,7 @@ fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
 /// Whether the system lists a socket that may be bound to `path`: by the whole path or, where one
 /// was bound by a path from wherever its program was, by the name.
 fn is_bound(path: &Path) -> bool {
-    let table = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let table = fs::read("/proc/net/unix").unwrap_or_default();
     table.split(|byte| *byte == b'\n').any(|line| {
         // Seven columns before it, none of which has a slash.
         let mut columns = line

@@ -3,6 +3,7 @@
 use super::*;
 use crate::event::PeerAddress;
 use crate::event::{EventReader, Kind, Level};
+use crate::fault::Faults;
 use crate::fault::dice::Dice;
 use echo_core::Transport;
 use std::time::Duration;
@@ -22,8 +23,8 @@ struct Bench {
 
 impl Bench {
     fn new(specs: &[&str], framing: Framing) -> Self {
-        let faults: Vec<_> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
-        let plan = Plan::new(7, &faults).unwrap();
+        let faults = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+        let plan = Faults::new(7, faults).plan().unwrap();
         let (now, subject) = (
             Instant::now(),
             Subject::new(Transport::Tcp, 1, PeerAddress::Unix),

@@ -1,0 +1,202 @@
+//! What a server can be told while it serves: by its own process, or over a socket.
+
+pub mod ask;
+mod clients;
+mod command;
+
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use anyhow::{Result, anyhow};
+
+use crate::event::stats::{Stats, Totals};
+use crate::event::{ConnectionId, Kind};
+use crate::fault::{Fault, Faults, Numbered};
+use crate::name::Name;
+use crate::serve::inbox::{Mail, Order};
+use crate::serve::shared::Shared;
+
+pub use crate::serve::inbox::Connection;
+pub(crate) use clients::{ControlSocket, Serving};
+
+/// Tells a running server what to do. Each call returns once every worker has done it: what is sent
+/// afterwards meets the server as it is then. Once the server has ended, each is an error.
+#[derive(Clone, Debug)]
+pub struct Control(Weak<Controlled>);
+
+/// What there is to be controlled.
+pub(crate) struct Controlled {
+    shared: Arc<Shared>,
+    faults: Mutex<Faults>,
+    totals: Arc<Totals>,
+}
+
+impl std::fmt::Debug for Controlled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Controlled")
+    }
+}
+
+impl Controlled {
+    pub(crate) fn new(shared: Arc<Shared>, faults: Faults, totals: Arc<Totals>) -> Arc<Self> {
+        let faults = Mutex::new(faults);
+        Arc::new(Controlled {
+            shared,
+            faults,
+            totals,
+        })
+    }
+
+    pub(crate) fn control(self: &Arc<Self>) -> Control {
+        Control(Arc::downgrade(self))
+    }
+
+    /// Has every worker do something, and waits until all have, or have ended.
+    fn ask(&self, order: Order) -> Vec<Connection> {
+        let (answer, answers) = channel();
+        for inbox in &self.shared.inboxes {
+            // One that has ended has nothing to do.
+            drop(inbox.offer(Mail::Order(order.clone(), answer.clone())));
+        }
+        drop(answer);
+        let mut connections: Vec<_> = answers.iter().flatten().collect();
+        connections.sort_by_key(|connection| connection.id);
+        connections
+    }
+}
+
+/// Faults that went, and faults that came.
+type Changed = (Vec<Numbered>, Vec<Numbered>);
+
+impl Control {
+    fn server(&self) -> Result<Arc<Controlled>> {
+        self.0
+            .upgrade()
+            .ok_or_else(|| anyhow!("the server has ended"))
+    }
+
+    /// The faults as they are now, and the seed from which their chance follows.
+    ///
+    /// # Errors
+    /// The server has ended.
+    pub fn faults(&self) -> Result<(Vec<Numbered>, u64)> {
+        let server = self.server()?;
+        let faults = server.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((faults.list().to_vec(), faults.seed))
+    }
+
+    /// Adds a fault behind the others, and returns its number.
+    ///
+    /// # Errors
+    /// No listener has the name of `on=`; the server has ended.
+    pub fn add_fault(&self, fault: Fault) -> Result<u64> {
+        let (_, added) = self.change(|_| false, vec![fault])?;
+        added
+            .first()
+            .map(|new| new.number)
+            .ok_or_else(|| anyhow!("it was not added"))
+    }
+
+    /// Takes a fault away. What it has held back leaves.
+    ///
+    /// # Errors
+    /// No fault has that number; the server has ended.
+    pub fn remove_fault(&self, number: u64) -> Result<Fault> {
+        let (removed, _) = self.change(|other| other == number, Vec::new())?;
+        let removed = removed.into_iter().next();
+        removed.map(|gone| gone.fault).ok_or_else(|| {
+            anyhow!("no fault has the number {number}; `fault list` tells those there are")
+        })
+    }
+
+    /// Has these faults apply instead of those that did.
+    ///
+    /// # Errors
+    /// No listener has the name of an `on=`; the server has ended.
+    pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) -> Result<()> {
+        self.change(|_| true, faults.into_iter().collect())
+            .map(drop)
+    }
+
+    fn change(&self, gone: impl Fn(u64) -> bool, new: Vec<Fault>) -> Result<Changed> {
+        let server = self.server()?;
+        let names = new.iter().filter_map(|fault| fault.place.on.as_ref());
+        for name in names {
+            server.shared.config.check_name(name)?;
+        }
+        // Held until all have been told: two changes come to every worker in one order.
+        let mut faults = server.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let (removed, added) = faults.change(gone, new);
+        let events = &server.shared.events;
+        for gone in &removed {
+            events.tell(|| Kind::FaultRemoved(gone.clone()));
+        }
+        for new in &added {
+            events.tell(|| Kind::FaultAdded(new.clone()));
+        }
+        server.ask(Order::Revise(faults.plan()));
+        Ok((removed, added))
+    }
+
+    /// What has been done so far.
+    ///
+    /// # Errors
+    /// The server has ended.
+    pub fn stats(&self) -> Result<Stats> {
+        Ok(self.server()?.totals.stats())
+    }
+
+    /// The connections that are open, in the order in which they came.
+    ///
+    /// # Errors
+    /// The server has ended.
+    pub fn connections(&self) -> Result<Vec<Connection>> {
+        Ok(self.server()?.ask(Order::List))
+    }
+
+    /// Ends a connection, or all: once what is owed has been sent, or with a reset. Returns which.
+    ///
+    /// # Errors
+    /// The server has ended.
+    pub fn close(&self, chosen: Option<ConnectionId>, reset: bool) -> Result<Vec<Connection>> {
+        Ok(self.server()?.ask(Order::Close(chosen, reset)))
+    }
+
+    /// Takes no more connections and datagrams from the listeners of a name, or from any: they wait
+    /// in the system's queues. Connections that are open go on.
+    ///
+    /// # Errors
+    /// No listener has that name; the server has ended.
+    pub fn pause(&self, listener: Option<Name>) -> Result<()> {
+        let told = listener.clone();
+        self.hold(listener, true, || Kind::Paused { listener: told })
+    }
+
+    /// Takes again what waits at the listeners of a name, or at all.
+    ///
+    /// # Errors
+    /// See [`Control::pause`].
+    pub fn resume(&self, listener: Option<Name>) -> Result<()> {
+        let told = listener.clone();
+        self.hold(listener, false, || Kind::Resumed { listener: told })
+    }
+
+    fn hold(&self, on: Option<Name>, paused: bool, told: impl FnOnce() -> Kind) -> Result<()> {
+        let server = self.server()?;
+        if let Some(name) = &on {
+            server.shared.config.check_name(name)?;
+        }
+        server.shared.events.tell(told);
+        server.ask(Order::Pause(on, paused));
+        Ok(())
+    }
+
+    /// Asks the server to stop, as [`Handle::stop`](crate::Handle::stop) does.
+    ///
+    /// # Errors
+    /// The server has ended.
+    pub fn stop(&self) -> Result<()> {
+        self.server()?.shared.shutdown.request();
+        Ok(())
+    }
+}
