@@ -45,6 +45,12 @@ pub struct Cli {
 /// What the program does instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Tell of every fault: what can happen, and where
+    Fault {
+        /// help, which is what there is to be asked
+        #[arg(value_parser = ["help"], hide = true)]
+        what: Option<String>,
+    },
     /// Give a running server a command, such as 'fault add drop=20%', and print its answer
     Control {
         /// The server's --control

@@ -414,9 +414,7 @@ pub struct Settings {
     pub udp_allow_any: Option<bool>,
     /// Do this wrong on purpose, such as `drop=20%,udp`; may be given several times
     ///
-    /// What happens: drop, duplicate, reorder, corrupt, truncate, delay, split, merge, trickle,
-    /// rate, stall, refuse, no-accept, close-after, half-close-after, reset-after. Where: tcp,
-    /// udp, unix, on=, peer=, conn=, msg=. docs/FAULTS.md tells of each.
+    /// `echo-server fault help` tells of each: what happens, and where.
     #[arg(long, value_name = "SPEC", value_delimiter = ';')]
     pub fault: Option<Vec<Fault>>,
     /// Draw what chance decides among the faults from this number [default: random]

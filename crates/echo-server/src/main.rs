@@ -17,7 +17,7 @@ use echo_server::control::ask::ask;
 use echo_server::event::{Events, Stop};
 use echo_server::fixture::{self, ReadyFile};
 use echo_server::log::{Format, Style};
-use echo_server::{Config, Server, Shutdown, log, thread};
+use echo_server::{Config, Server, Shutdown, fault, log, thread};
 use stderr::{LAST_WORDS, Log};
 
 fn main() -> ExitCode {
@@ -44,9 +44,13 @@ fn main() -> ExitCode {
 
 /// Serves, and says why that failed, if it did. What fails before is for the caller to say.
 fn run(cli: &Cli) -> Result<Exit, Failure> {
-    if let Some(Command::Control { path, command }) = &cli.command {
-        let (answer, exit) = ask(path, &command.join(" "))?;
-        return print(&answer).map(|_| exit);
+    match &cli.command {
+        Some(Command::Fault { .. }) => return print(&fault::help()),
+        Some(Command::Control { path, command }) => {
+            let (answer, exit) = ask(path, &command.join(" "))?;
+            return print(&answer).map(|_| exit);
+        }
+        None => {}
     }
     let layers = cli.layers(|name| std::env::var_os(name))?;
     let config: Config = layers.resolve().map_err(Failure::usage)?;

@@ -15,6 +15,8 @@ pub enum Action {
     NoAccept(u16),
     /// The connection is refused, or reset as soon as it is accepted.
     Refuse,
+    /// The server speaks first: these bytes are sent when the connection is accepted.
+    Banner(Vec<u8>),
     /// What arrives is read and never answered.
     Stall,
     /// The message is not answered.
@@ -90,6 +92,7 @@ impl Action {
         match self {
             Action::NoAccept(_) => "no-accept",
             Action::Refuse => "refuse",
+            Action::Banner(_) => "banner",
             Action::Stall => "stall",
             Action::Drop => "drop",
             Action::Corrupt(_) => "corrupt",
@@ -154,6 +157,17 @@ impl fmt::Display for Action {
         f.write_str(self.name())?;
         match self {
             Action::NoAccept(backlog) => write!(f, "={backlog}"),
+            Action::Banner(bytes) => {
+                f.write_str("=")?;
+                bytes.iter().try_for_each(|byte| match byte {
+                    b'\r' => f.write_str("\\r"),
+                    b'\n' => f.write_str("\\n"),
+                    // Neither what separates faults nor their parts, nor what is trimmed.
+                    b',' | b';' | b'\\' => write!(f, "\\x{byte:02x}"),
+                    b'!'..=b'~' => write!(f, "{}", char::from(*byte)),
+                    _ => write!(f, "\\x{byte:02x}"),
+                })
+            }
             Action::Truncate(bytes) | Action::Rate(bytes) => write!(f, "={}", Size(*bytes)),
             Action::Corrupt(Corruption::Bytes(bytes)) => write!(f, "={}", Size(*bytes)),
             Action::Merge(bytes) | Action::Split(bytes) => write!(f, "={}", Size(*bytes as u64)),

@@ -14,6 +14,7 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
         "refuse",
         "refuse, or refuse=20% for a share of the connections",
     ),
+    ("banner", "banner=220 ready\\r\\n"),
     (
         "stall",
         "stall, or stall=20% for a share of the connections",
@@ -33,6 +34,7 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
         "reorder, or reorder=5% for a share of the datagrams",
     ),
     ("delay", "delay=50ms, delay=40ms..60ms or delay=50ms±10ms"),
+    ("hold", "hold=200ms"),
     ("merge", "merge=4k"),
     ("split", "split=3"),
     ("trickle", "trickle=1/100ms"),
@@ -44,6 +46,18 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
 
 /// The words that say where.
 const PLACES: &str = "tcp, udp, unix, on=, peer=, conn=, msg=";
+
+/// What other tools call what happens.
+const OTHERS: &[(&str, &str)] = &[
+    ("latency", "delay"),
+    ("jitter", "delay"),
+    ("loss", "drop"),
+    ("bandwidth", "rate"),
+    ("timeout", "stall"),
+    ("down", "refuse"),
+    ("reset", "reset-after"),
+    ("close", "close-after"),
+];
 
 /// The most connections that a system can be asked to let wait.
 const MAX_BACKLOG: u64 = 65_535;
@@ -94,11 +108,34 @@ impl FromStr for Fault {
 fn parse(spec: &str) -> Result<Fault, Bad> {
     let mut draft = Draft::default();
     let mut at = 0;
-    for part in spec.split(',') {
+    for part in parts(spec) {
         draft.take(Text::new(at, part))?;
         at += part.len() + 1;
     }
     draft.finish(spec)
+}
+
+/// What is between commas, but for one behind a backslash.
+fn parts(spec: &str) -> impl Iterator<Item = &str> {
+    let mut escaped = false;
+    spec.split(move |c| {
+        let splits = c == ',' && !escaped;
+        escaped = c == '\\' && !escaped;
+        splits
+    })
+}
+
+/// How the right word is written that is nearest to a wrong one.
+fn meant(wrong: &str) -> &'static str {
+    let other = OTHERS.iter().find(|(other, _)| *other == wrong);
+    let wrong = other.map_or(wrong, |(_, word)| word);
+    let places = PLACES
+        .split(", ")
+        .map(|form| (form.trim_end_matches('='), form));
+    let words = ACTIONS.iter().copied().chain(places);
+    let likeness = |(word, _): &(&str, &str)| strsim::jaro_winkler(word, wrong);
+    let nearest = words.max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    nearest.map_or("drop", |(_, form)| form)
 }
 
 /// What has been read of a fault.
@@ -164,7 +201,9 @@ impl<'a> Draft<'a> {
         let Some(&(known, form)) = ACTIONS.iter().find(|(action, _)| *action == name.text) else {
             let names: Vec<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
             return Err(name.bad(format_args!(
-                "no such word; what happens is one of {}; where is one of {PLACES}",
+                "no such word; write {}. What happens is one of {}; where is one of {PLACES}. \
+                 `echo-server fault help` tells of each",
+                meant(name.text),
                 names.join(", ")
             )));
         };
@@ -174,7 +213,9 @@ impl<'a> Draft<'a> {
                 action.name()
             )));
         }
-        let share = value.and_then(Text::share).transpose()?;
+        let plain_text = known == "banner";
+        let share = value.filter(|_| !plain_text).and_then(Text::share);
+        let share = share.transpose()?;
         self.action = Some(match (known, value, share) {
             ("drop" | "duplicate" | "reorder" | "corrupt", _, Some(share)) => {
                 self.once("msg=%", name)?;
@@ -196,6 +237,11 @@ impl<'a> Draft<'a> {
                 plain(known)
             }
             ("no-accept", None, _) => Action::NoAccept(0),
+            ("hold", Some(value), _) => {
+                self.once("msg", name)?;
+                (self.place.messages.first, self.place.messages.last) = (1, 1);
+                Action::Delay(Delay::Fixed(value.time()?))
+            }
             (_, None, _) => return Err(missing(name, form)),
             (known, Some(value), _) => with_value(known, value, form)?,
         });
@@ -284,6 +330,7 @@ fn with_value(name: &str, value: Text<'_>, form: &str) -> Result<Action, Bad> {
     Ok(match name {
         "no-accept" => Action::NoAccept(value.size(0, MAX_BACKLOG)? as u16),
         "corrupt" => Action::Corrupt(Corruption::Bytes(value.size(1, u64::MAX)?)),
+        "banner" => Action::Banner(unescaped(value)?),
         "truncate" => Action::Truncate(value.size(0, u64::MAX)?),
         "delay" => Action::Delay(delay(value)?),
         "merge" => Action::Merge(value.size(1, HELD_MAX as u64)? as usize),
@@ -300,6 +347,39 @@ fn with_value(name: &str, value: Text<'_>, form: &str) -> Result<Action, Bad> {
         "close-after" => Action::End(Ending::Close, after(value)?),
         _ => Action::End(Ending::Reset, after(value)?),
     })
+}
+
+/// A text in which a backslash begins what cannot be typed.
+fn unescaped(value: Text<'_>) -> Result<Vec<u8>, Bad> {
+    let mut bytes = Vec::new();
+    let mut rest = value.text;
+    while let Some(first) = rest.chars().next() {
+        let (byte, len) = match rest.strip_prefix('\\').map(|code| code.split_at_checked(1)) {
+            None => (None, first.len_utf8()),
+            Some(Some(("n", _))) => (Some(b'\n'), 2),
+            Some(Some(("r", _))) => (Some(b'\r'), 2),
+            Some(Some(("t", _))) => (Some(b'\t'), 2),
+            Some(Some((plain @ ("\\" | ","), _))) => (Some(plain.as_bytes()[0]), 2),
+            Some(Some(("x", hex))) if hex.get(..2).is_some_and(|hex| !hex.starts_with('+')) => {
+                (u8::from_str_radix(&hex[..2], 16).ok(), 4)
+            }
+            Some(_) => (None, 0),
+        };
+        match (byte, len) {
+            (Some(byte), _) => bytes.push(byte),
+            (None, len) if len > 0 && first != '\\' => {
+                bytes.extend_from_slice(&rest.as_bytes()[..len]);
+            }
+            _ => {
+                let at = value.at + value.text.len() - rest.len();
+                let cause = "write \\n, \\r, \\t, \\\\, \\, or \\x and two digits, as in \\x3b";
+                let cause = cause.to_owned();
+                return Err(Bad { at, cause });
+            }
+        }
+        rest = &rest[len..];
+    }
+    Ok(bytes)
 }
 
 fn delay(value: Text<'_>) -> Result<Delay, Bad> {

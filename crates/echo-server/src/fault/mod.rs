@@ -50,6 +50,28 @@ pub struct Fault {
     pub place: Place,
 }
 
+/// The two tables of the manual, what happens and where, for whoever has but the program.
+pub fn help() -> String {
+    let manual = include_str!("../../../../docs/FAULTS.md");
+    let tables = manual
+        .lines()
+        .skip_while(|line| !line.starts_with("| what happens"))
+        .take_while(|line| !line.starts_with("**A connection**"));
+    let mut help = String::new();
+    for line in tables.map(|line| line.replace('`', "")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        help += &match cells[..] {
+            [head, ..] if head.starts_with("---") => continue,
+            [word, "on", _] => format!("{word}\n"),
+            [word, on, what] => format!("  {word} ({on})\n      {what}\n"),
+            ["where", _] => "where\n".to_owned(),
+            [word, what] => format!("  {word}\n      {what}\n"),
+            _ => format!("{line}\n"),
+        };
+    }
+    help
+}
+
 /// A fault and its number, counted from 1 over the life of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Numbered {

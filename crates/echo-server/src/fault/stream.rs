@@ -171,6 +171,19 @@ impl StreamFaults {
         }
     }
 
+    /// Says what is said first, on a connection that has just come.
+    pub(crate) fn greet(&mut self, now: Instant, events: &Events) {
+        let is_banner = |action: &&Action| matches!(action, Action::Banner(_));
+        let actions = self.script.whole().map(|(_, action)| action);
+        let banners: Vec<Action> = actions.filter(is_banner).cloned().collect();
+        for action in banners {
+            self.script.tell(events, None, &action, Done::Plainly);
+            if let Action::Banner(bytes) = action {
+                self.owe(bytes, now);
+            }
+        }
+    }
+
     /// Owes `bytes` that were read before there were faults.
     pub(crate) fn owe(&mut self, bytes: Vec<u8>, now: Instant) {
         if !bytes.is_empty() {

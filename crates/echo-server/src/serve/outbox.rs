@@ -99,6 +99,13 @@ impl Outbox {
         Ok(true)
     }
 
+    /// Owes what is said first, on a connection that has just come.
+    pub(crate) fn greet(&mut self, now: Instant, events: &Events) {
+        if let Queue::Faults(faults) = &mut self.queue {
+            faults.greet(now, events);
+        }
+    }
+
     /// Bytes sent so far.
     pub(crate) fn sent(&self) -> u64 {
         self.outlet.sent

@@ -108,7 +108,10 @@ impl Peers {
         match register(&mut self.slab[key].stream, key) {
             Ok(()) => {
                 self.revise(key);
-                self.arm(key);
+                if let Some(peer) = self.slab.get_mut(key) {
+                    peer.outbox.greet((self.clock)(), &self.shared.events);
+                    self.arm(key);
+                }
             }
             Err(error) => self.close(key, Reason::Failed(error.kind())),
         }

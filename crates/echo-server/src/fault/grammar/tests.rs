@@ -37,6 +37,7 @@ fn any(dice: &mut Dice) -> Fault {
         12 => Action::Rate(bytes),
         13 => Action::End(Ending::HalfClose, after),
         14 => Action::End(Ending::Close, after),
+        15 => Action::Banner((0..bytes as u8).collect()),
         _ => Action::End(Ending::Reset, after),
     };
     let place = Place {
@@ -199,5 +200,55 @@ fn the_manual_lists_every_word() {
     }
     for place in PLACES.split(", ") {
         assert!(manual.contains(&format!("`{place}")), "{place}");
+    }
+}
+
+#[test]
+fn a_wrong_word_is_answered_with_the_nearest_right_one() {
+    for (wrong, right) in [
+        ("latency=5ms", "write delay=50ms"),
+        ("loss=20%", "write drop, or drop=20%"),
+        ("reset", "write reset-after=1k"),
+        ("close", "write close-after=1k"),
+        ("drpo", "write drop"),
+        ("drop,con=3", "write conn=."),
+        ("trikle=1/1s", "write trickle="),
+    ] {
+        let error = wrong.parse::<Fault>().unwrap_err().to_string();
+        assert!(error.contains(right), "{error}");
+    }
+}
+
+#[test]
+fn the_table_of_the_manual_is_in_the_order_of_the_words_and_so_is_the_help() {
+    for text in [
+        include_str!("../../../../../docs/FAULTS.md").to_owned(),
+        crate::fault::help(),
+    ] {
+        let found = |start: String| {
+            text.find(&start)
+                .unwrap_or_else(|| panic!("{start:?}: {text}"))
+        };
+        let at = |name: &str| match text.starts_with("# ") {
+            true => found(format!("\n| `{name}")),
+            false => found(format!("\n  {name}")),
+        };
+        assert!(ACTIONS.is_sorted_by_key(|(name, _)| at(name)), "{text}");
+    }
+    assert!(!crate::fault::help().contains(['`', '|']));
+}
+
+#[test]
+fn a_banner_has_any_bytes() {
+    let banner = |text: &str| text.parse::<Fault>().map(|fault| fault.action);
+    let plain = banner(r"banner=220 a\, b\x3b\\\r\n,conn=1").unwrap();
+    assert_eq!(plain, Action::Banner(b"220 a, b;\\\r\n".into()));
+    for (wrong, character) in [
+        (r"banner=a\q", 9),
+        (r"banner=\x4", 8),
+        (r"banner=\x+4", 8),
+        ("banner=\\", 8),
+    ] {
+        assert_eq!(banner(wrong).unwrap_err().character(), character, "{wrong}");
     }
 }
