@@ -250,7 +250,6 @@ impl Server {
         match serving.transpose() {
             Ok(serving) => running.serving = serving,
             Err(failure) => return Err(running.fail(failure)),
-            }
         }
         Ok(running)
     }

@@ -295,7 +295,7 @@ pub enum Reason {
 
 impl Reason {
     /// The reasons as JSON and metrics name them.
-    pub const CODES: [&str; 11] = [
+    pub const CODES: [&str; 12] = [
         "finished",
         "reset",
         "idle",
@@ -307,6 +307,7 @@ impl Reason {
         "defect",
         "frame-too-long",
         "frame-truncated",
+        "asked",
     ];
 
     /// Its place in [`Reason::CODES`].
@@ -323,6 +324,7 @@ impl Reason {
             Reason::Defect => 8,
             Reason::Frame(FrameError::TooLong { .. }) => 9,
             Reason::Frame(FrameError::Truncated { .. }) => 10,
+            Reason::Asked => 11,
         }
     }
 }
