@@ -21,10 +21,7 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             // `escape_debug` escapes single quotes too, which are safe and common in text.
-            for (i, part) in chunk.valid().split('\'').enumerate() {
-                let quote = if i == 0 { "" } else { "'" };
-                write!(f, "{quote}{}", part.escape_debug())?;
-            }
+            f.write_str(&escape(chunk.valid(), &['\'']))?;
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
             }
@@ -35,21 +32,23 @@ impl fmt::Display for Escaped<'_> {
 
 /// Text as [`Escaped`], but that it does not stand between quotes: those and backslashes stay.
 pub fn printable(text: &str) -> String {
-    let plain = |char| matches!(char, '\'' | '"' | '\\');
-    text.split_inclusive(plain)
-        .map(|part| {
-            let quote = part.ends_with(plain);
-            let (words, last) = part.split_at(part.len() - usize::from(quote));
-            format!("{}{last}", words.escape_debug())
-        })
-        .collect()
+    escape(text, &['\'', '"', '\\'])
+}
+
+/// Escapes all but what is `plain`.
+fn escape(text: &str, plain: &[char]) -> String {
+    let part = |part: &str| match part.strip_suffix(plain) {
+        Some(words) => format!("{}{}", words.escape_debug(), &part[words.len()..]),
+        None => part.escape_debug().to_string(),
+    };
+    text.split_inclusive(plain).map(part).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn escape(bytes: &[u8]) -> String {
+    fn shown(bytes: &[u8]) -> String {
         Escaped(bytes).to_string()
     }
 
@@ -63,28 +62,28 @@ mod tests {
             "☂ ❤\u{fe0f}",
             "नमस्ते",
         ] {
-            assert_eq!(escape(text.as_bytes()), text);
+            assert_eq!(shown(text.as_bytes()), text);
         }
     }
 
     #[test]
     fn nothing_that_acts_on_a_terminal_passes() {
-        assert_eq!(escape(b"\x1b]0;title\x07"), r"\u{1b}]0;title\u{7}");
-        assert_eq!(escape(b"a\r\n\t\0"), r"a\r\n\t\0");
-        assert_eq!(escape("\u{9b}2J".as_bytes()), r"\u{9b}2J");
-        assert_eq!(escape("\u{202e}abc".as_bytes()), r"\u{202e}abc");
-        assert_eq!(escape(b"say \"\\\""), r#"say \"\\\""#);
+        assert_eq!(shown(b"\x1b]0;title\x07"), r"\u{1b}]0;title\u{7}");
+        assert_eq!(shown(b"a\r\n\t\0"), r"a\r\n\t\0");
+        assert_eq!(shown("\u{9b}2J".as_bytes()), r"\u{9b}2J");
+        assert_eq!(shown("\u{202e}abc".as_bytes()), r"\u{202e}abc");
+        assert_eq!(shown(b"say \"\\\""), r#"say \"\\\""#);
     }
 
     #[test]
     fn every_byte_alone_is_printable() {
         for byte in 0..=255u8 {
-            let text = escape(&[byte]);
+            let text = shown(&[byte]);
             assert!(
                 text.chars().all(|c| !c.is_control()),
                 "{byte:#x} gave {text:?}"
             );
         }
-        assert_eq!(escape(b"\xc3("), r"\xc3(");
+        assert_eq!(shown(b"\xc3("), r"\xc3(");
     }
 }

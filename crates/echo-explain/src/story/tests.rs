@@ -1,5 +1,6 @@
 //! A server and a client, told in every language.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use super::*;
@@ -22,11 +23,6 @@ fn end(text: &str) -> End {
     text.to_owned().into()
 }
 
-fn socket(kind: SocketKind) -> Call {
-    let family = Family::Inet;
-    Call::Socket { family, kind }
-}
-
 fn receive(received_bytes: u64, room_bytes: u64) -> Call {
     Call::Receive {
         received_bytes,
@@ -42,84 +38,64 @@ fn send(sent_bytes: u64) -> Call {
     }
 }
 
+/// Steps as they travel: of each line, the socket and the rest.
+fn steps(lines: &str) -> Vec<Step> {
+    let lines = lines.trim().lines().map(|line| {
+        let (socket, rest) = line.trim().split_once(' ').unwrap();
+        let step = format!("step = {{ time_unix_ns = 0, socket = {socket}, call = {rest} }}");
+        let mut step: BTreeMap<String, Step> = toml::from_str(&step).unwrap();
+        step.remove("step").unwrap()
+    });
+    lines.collect()
+}
+
 fn server() -> Vec<Step> {
-    let (local, peer) = (end("127.0.0.1:5346"), end("127.0.0.1:53412"));
-    let asked = end("127.0.0.1:0");
-    let accept = |accepted| Call::Accept {
-        accepted,
-        local: local.clone(),
-        peer: peer.clone(),
-    };
-    let bind = Call::Bind {
-        asked,
-        local: local.clone(),
-    };
-    let from = |datagrams| Call::ReceiveFrom {
-        peer: peer.clone(),
-        datagrams,
-        received_bytes: 12,
-    };
-    let to = Call::SendTo {
-        peer: peer.clone(),
-        datagrams: 1,
-        sent_bytes: 12,
-    };
-    let unfinished = Call::Send {
-        sent_bytes: 1,
-        offered_bytes: 2,
-    };
-    vec![
-        step(3, socket(SocketKind::Stream)),
-        step(3, bind.clone()),
-        step(3, Call::Listen { backlog: 4096 }),
-        step(4, socket(SocketKind::Datagram)),
-        step(4, bind),
-        step(3, accept(7)),
-        step(7, receive(16, 16)),
-        step(7, send(16)),
-        step(7, receive(3, 16)),
-        step(7, unfinished),
-        step(3, accept(8)),
-        step(8, receive(0, 16)),
-        step(8, Call::Close),
-        step(4, from(1)),
-        step(4, to),
-        step(4, from(3)),
-        step(7, Call::Close),
-        step(3, Call::Close),
-        step(4, Call::Close),
-    ]
+    steps(
+        r#"
+        3 "socket", family = "AF_INET", kind = "SOCK_STREAM"
+        3 "bind", asked = "127.0.0.1:0", local = "127.0.0.1:5346"
+        3 "listen", backlog = 4096
+        4 "socket", family = "AF_INET", kind = "SOCK_DGRAM"
+        4 "bind", asked = "127.0.0.1:0", local = "127.0.0.1:5346"
+        3 "accept", accepted = 7, local = "127.0.0.1:5346", peer = "127.0.0.1:53412"
+        7 "receive", received_bytes = 16, room_bytes = 16
+        7 "send", sent_bytes = 16, offered_bytes = 16
+        7 "receive", received_bytes = 3, room_bytes = 16
+        7 "send", sent_bytes = 1, offered_bytes = 2
+        3 "accept", accepted = 8, local = "127.0.0.1:5346", peer = "127.0.0.1:53412"
+        8 "receive", received_bytes = 0, room_bytes = 16
+        8 "close"
+        4 "receive-from", peer = "127.0.0.1:53412", datagrams = 1, received_bytes = 12
+        4 "send-to", peer = "127.0.0.1:53412", datagrams = 1, sent_bytes = 12
+        4 "receive-from", peer = "127.0.0.1:53412", datagrams = 3, received_bytes = 12
+        7 "close"
+        3 "close"
+        4 "close"
+        "#,
+    )
 }
 
 fn client() -> Vec<Step> {
-    let (local, peer) = (end("127.0.0.1:53412"), end("127.0.0.1:5346"));
-    let connect = Call::Connect { local, peer };
-    let refused = Step {
-        error: Some(trouble(ErrorKind::ConnectionRefused)),
-        ..step(3, connect.clone())
-    };
-    let seen = Step {
-        listed: Some("a row".into()),
-        ..step(3, connect.clone())
-    };
-    vec![
-        step(3, socket(SocketKind::Stream)),
-        refused,
-        step(3, Call::Close),
-        step(3, socket(SocketKind::Stream)),
-        seen,
-        step(3, send(19)),
-        step(3, receive(16, 16)),
-        step(3, receive(3, 16)),
-        step(3, Call::Shutdown { both: false }),
-        step(3, receive(0, 16)),
-        step(3, Call::Close),
-        step(3, socket(SocketKind::Datagram)),
-        step(3, connect),
-        step(3, send(5)),
-        step(3, receive(5, 65_535)),
-        step(3, Call::Close),
-    ]
+    steps(
+        r#"
+        3 "socket", family = "AF_INET", kind = "SOCK_STREAM"
+        3 "connect", local = "127.0.0.1:53412", peer = "127.0.0.1:5346", error = "connection refused", error_kind = "refused"
+        3 "close"
+        3 "socket", family = "AF_INET", kind = "SOCK_STREAM"
+        3 "connect", local = "127.0.0.1:53412", peer = "127.0.0.1:5346", listed = "a row"
+        3 "send", sent_bytes = 19, offered_bytes = 19
+        3 "receive", received_bytes = 16, room_bytes = 16
+        3 "receive", received_bytes = 3, room_bytes = 16
+        3 "shutdown", both = false
+        3 "receive", received_bytes = 0, room_bytes = 16
+        3 "close"
+        3 "socket", family = "AF_INET", kind = "SOCK_DGRAM"
+        3 "connect", local = "127.0.0.1:53412", peer = "127.0.0.1:5346"
+        3 "send", sent_bytes = 5, offered_bytes = 5
+        3 "receive", received_bytes = 5, room_bytes = 65535
+        3 "close"
+        "#,
+    )
 }
 
 fn told(lang: Lang, steps: &[Step]) -> Vec<Telling> {
@@ -215,21 +191,19 @@ fn the_reason_of_a_failure_is_told_once() {
 
 #[test]
 fn a_unix_socket_is_not_told_of_as_tcp() {
-    let (local, peer) = (end(""), end("e.sock"));
-    let steps = [
-        Call::Socket {
-            family: Family::Unix,
-            kind: SocketKind::Stream,
-        },
-        Call::Connect { local, peer },
-        send(5),
-        receive(5, 16),
-        Call::Shutdown { both: false },
-        receive(0, 16),
-        Call::Close,
-    ];
+    let steps = steps(
+        r#"
+        3 "socket", family = "AF_UNIX", kind = "SOCK_STREAM"
+        3 "connect", local = "", peer = "e.sock"
+        3 "send", sent_bytes = 5, offered_bytes = 5
+        3 "receive", received_bytes = 5, room_bytes = 16
+        3 "shutdown", both = false
+        3 "receive", received_bytes = 0, room_bytes = 16
+        3 "close"
+        "#,
+    );
     for lang in [Lang::En, Lang::Es] {
-        let told = told(lang, &steps.clone().map(|call| step(3, call)));
+        let told = told(lang, &steps);
         let text: String = told.iter().map(|told| told.text.as_str()).collect();
         for word in ["TCP", "FIN", "TIME_WAIT"] {
             assert!(!text.contains(word), "{word}: {text}");

@@ -1,24 +1,26 @@
 //! Faults in the configuration file.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de};
 
 use super::Fault;
 
 /// A text, or a table that has the same words as keys: `{ drop = "20%", udp = true }`.
-impl<'de> Deserialize<'de> for Fault {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOrTable)
-    }
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a text such as \"drop=20%,udp\", or a table of texts, numbers and true \
+                 such as { drop = \"20%\", udp = true }"
+)]
+enum Written {
+    Text(String),
+    Table(BTreeMap<String, Value>),
 }
-
-struct TextOrTable;
 
 /// A value in a table.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "write a text, a number or true")]
+#[serde(untagged)]
 enum Value {
     Flag(bool),
     Whole(i64),
@@ -26,34 +28,23 @@ enum Value {
     Text(String),
 }
 
-impl<'de> Visitor<'de> for TextOrTable {
-    type Value = Fault;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "a text such as \"drop=20%,udp\", or a table such as { drop = \"20%\", udp = true }",
-        )
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Fault, E> {
-        text.parse().map_err(E::custom)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Fault, A::Error> {
-        let mut words = Vec::new();
-        while let Some((name, value)) = table.next_entry::<String, Value>()? {
-            words.push(match value {
-                Value::Flag(true) => name,
-                Value::Flag(false) => {
-                    let cause = format!("{name} = false says nothing; leave it out");
-                    return Err(de::Error::custom(cause));
-                }
-                Value::Whole(number) => format!("{name}={number}"),
-                Value::Decimal(number) => format!("{name}={number}"),
-                Value::Text(text) => format!("{name}={text}"),
-            });
-        }
-        self.visit_str(&words.join(","))
+impl<'de> Deserialize<'de> for Fault {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = |(name, value): (String, Value)| match value {
+            Value::Flag(true) => Ok(name),
+            Value::Flag(false) => Err(format!("{name} = false says nothing; leave it out")),
+            Value::Whole(number) => Ok(format!("{name}={number}")),
+            Value::Decimal(number) => Ok(format!("{name}={number}")),
+            Value::Text(text) => Ok(format!("{name}={text}")),
+        };
+        let text = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::Table(table) => {
+                let words: Result<Vec<String>, _> = table.into_iter().map(word).collect();
+                words.map_err(de::Error::custom)?.join(",")
+            }
+        };
+        text.parse().map_err(de::Error::custom)
     }
 }
 
@@ -77,7 +68,7 @@ mod tests {
         for (wrong, word) in [
             ("[[fault]]\ndrop = \"20\"\n", "at character 8"),
             ("[[fault]]\ndrop = false\n", "drop = false"),
-            ("[[fault]]\ndrop = [1]\n", "write a text"),
+            ("[[fault]]\ndrop = [1]\n", "a table of texts"),
             ("fault = [3]\n", "a text such as"),
         ] {
             let error = toml::from_str::<File>(wrong).err().unwrap().to_string();
