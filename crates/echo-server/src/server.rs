@@ -27,7 +27,7 @@ use crate::serve::worker::{self, Worker};
 use crate::shutdown::Shutdown;
 use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
-use crate::socket::listener::{Bound, Listener, Reception};
+use crate::socket::listener::{Bound, Reception};
 use crate::thread::STACK;
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
@@ -108,7 +108,7 @@ impl Server {
             events.tell(|| Kind::Faults { count, seed });
         }
         for bound in &bound {
-            if let Listener::Stream(_, Reception::Refusing) = bound.listener {
+            if bound.reception == Reception::Refusing {
                 let first = Subject::first(bound.listen.name.as_ref(), Transport::Tcp);
                 let what = Action::Refuse.applied(Done::Plainly);
                 fault::tell(&events, what, &first, None);
@@ -304,7 +304,7 @@ impl Server {
             .enumerate()
             .map(|(index, poll)| Worker::new(index, poll, shared.clone()))
             .collect();
-        let is_udp = |bound: &Bound| matches!(bound.listener, Listener::Udp(_));
+        let is_udp = |bound: &Bound| bound.listener.transport == Transport::Udp;
         let (udp, streams): (Vec<_>, Vec<_>) = self.bound.into_iter().partition(is_udp);
         let own_ports: Vec<u16> = udp
             .iter()
@@ -313,11 +313,9 @@ impl Server {
             .collect();
         // From the last worker on: the first one accepts for all.
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
-            if let Listener::Udp(socket) = bound.listener {
-                let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
-                let socket = DatagramSocket::new(socket)?;
-                workers[index].add_udp(UdpEcho::new(socket, guard, bound.listen))?;
-            }
+            let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
+            let socket = DatagramSocket::new(bound.listener.socket.into())?;
+            workers[index].add_udp(UdpEcho::new(socket, guard, bound.listen))?;
         }
         workers[0].accept_from(streams)?;
         let plan = self.faults.plan();

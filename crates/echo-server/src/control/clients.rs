@@ -1,6 +1,7 @@
 //! The control socket: one thread, any number of clients, none of which can hold up another.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,14 +9,15 @@ use std::thread::JoinHandle;
 use anyhow::anyhow;
 use echo_core::{Failure, cause};
 use mio::event::Event;
-use mio::net::UnixStream;
+use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
+use socket2::Socket;
 
 use super::Control;
 use crate::event::Events;
 use crate::serve::limits::CLIENTS;
-use crate::socket::listener::StreamListener;
+use crate::socket::listener::Listener;
 use crate::socket::stream::Stream;
 use crate::socket::unix;
 use crate::thread;
@@ -34,7 +36,7 @@ const WAKER: Token = Token(usize::MAX - 1);
 
 /// A bound control socket.
 pub(crate) struct ControlSocket {
-    listener: StreamListener,
+    listener: Listener,
     poll: Poll,
     waker: Arc<Waker>,
 }
@@ -42,9 +44,9 @@ pub(crate) struct ControlSocket {
 impl ControlSocket {
     /// Binds `path`, as any Unix path is bound, for its owner alone.
     pub(crate) fn bind(path: &Path, events: &Events) -> Result<Self, Failure> {
-        let mut listener =
+        let listener =
             unix::bind(path, CLIENTS as i32, Some(MODE), events).map_err(Failure::bad)?;
-        let mut poll = || {
+        let poll = || {
             let poll = Poll::new()?;
             listener.register(poll.registry(), LISTENER)?;
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -110,7 +112,7 @@ impl ControlSocket {
 
     /// Takes whoever waits. What fails for one does so for the next, too, and is tried then.
     fn accept(&self, clients: &mut Slab<Client>) {
-        while let Ok((Stream::Unix(mut stream), _)) = self.listener.accept(&Events::off()) {
+        while let Ok((Stream::Socket(stream, _), _)) = self.listener.accept(&Events::off()) {
             if clients.len() == CLIENTS {
                 continue;
             }
@@ -118,7 +120,11 @@ impl ControlSocket {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let registry = self.poll.registry();
             if registry
-                .register(&mut stream, Token(entry.key()), interest)
+                .register(
+                    &mut SourceFd(&stream.as_raw_fd()),
+                    Token(entry.key()),
+                    interest,
+                )
                 .is_ok()
             {
                 entry.insert(Client {
@@ -149,7 +155,7 @@ impl Serving {
 
 /// Whoever sends commands.
 struct Client {
-    stream: UnixStream,
+    stream: Socket,
     /// What has come of a line.
     input: Vec<u8>,
     /// What it is still to be told. Nothing is read meanwhile.

@@ -15,7 +15,7 @@ use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::shared::Shared;
 use crate::socket::bind;
-use crate::socket::listener::{Bound, Listener, Reception, StreamListener};
+use crate::socket::listener::{Bound, Listener, Reception};
 use crate::socket::stream::Stream;
 use crate::{Listen, Name};
 
@@ -44,7 +44,7 @@ pub(crate) struct Acceptor {
 struct Door {
     token: Token,
     listen: Arc<Listen>,
-    listener: StreamListener,
+    listener: Listener,
     reception: Reception,
     /// Whoever connects waits, as a command has it.
     held: bool,
@@ -63,24 +63,19 @@ impl Acceptor {
         first_token: usize,
     ) -> io::Result<Self> {
         let mut doors = Vec::new();
-        for Bound {
-            listen, listener, ..
-        } in bound
-        {
-            if let Listener::Stream(mut listener, reception) = listener {
-                let token = Token(first_token + doors.len());
-                listener.register(registry, token)?;
-                doors.push(Door {
-                    token,
-                    listen,
-                    listener,
-                    reception,
-                    held: false,
-                    failures: 0,
-                    backoff: BACKOFF.0,
-                    paused: None,
-                });
-            }
+        for bound in bound {
+            let token = Token(first_token + doors.len());
+            bound.listener.register(registry, token)?;
+            doors.push(Door {
+                token,
+                listen: bound.listen,
+                listener: bound.listener,
+                reception: bound.reception,
+                held: false,
+                failures: 0,
+                backoff: BACKOFF.0,
+                paused: None,
+            });
         }
         Ok(Acceptor {
             doors,
@@ -251,10 +246,10 @@ impl Door {
         number: ConnectionId,
     ) -> io::Result<()> {
         let listener = self.listen.name.clone();
-        let tcp = self.listener.transport() == Transport::Tcp;
+        let tcp = self.listener.transport == Transport::Tcp;
         let refuses = tcp && plan.is_some_and(|plan| plan.refuses_all(listener.as_ref()));
         let next = Subject {
-            transport: self.listener.transport(),
+            transport: self.listener.transport,
             listener,
             number,
             peer: None,
@@ -289,7 +284,7 @@ impl Door {
             return true;
         };
         let next = Subject {
-            transport: self.listener.transport(),
+            transport: self.listener.transport,
             listener: self.listen.name.clone(),
             number,
             peer: None,

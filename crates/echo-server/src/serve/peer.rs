@@ -172,8 +172,7 @@ impl Peer {
         };
         let echoes = matches!(self.phase, Phase::Echoing);
         let new = || StreamFaults::new(plan.filter(|_| echoes)?, &subject(), framing, now);
-        let revised = self.outbox.revise(plan, new, now, events);
-        Ok(revised?)
+        Ok(self.outbox.revise(plan, new, now, events)?)
     }
 
     /// Sends what is owed, and ends the connection then.

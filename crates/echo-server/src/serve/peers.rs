@@ -91,7 +91,7 @@ impl Peers {
     pub(crate) fn add(
         &mut self,
         accepted: Accepted,
-        register: impl FnOnce(&mut Stream, usize) -> std::io::Result<()>,
+        register: impl FnOnce(&Stream, usize) -> std::io::Result<()>,
     ) {
         #[cfg(test)]
         defect::strike_from(accepted.address);
@@ -105,7 +105,7 @@ impl Peers {
         };
         let peer = Peer::new(accepted, decoder, self.now);
         let key = self.slab.insert(peer);
-        match register(&mut self.slab[key].stream, key) {
+        match register(&self.slab[key].stream, key) {
             Ok(()) => {
                 self.revise(key);
                 if let Some(peer) = self.slab.get_mut(key) {

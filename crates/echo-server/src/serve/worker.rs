@@ -1,11 +1,13 @@
 //! One event loop: poll, dispatch, spin, timers. A server runs one in each of its threads.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
 
@@ -283,7 +285,8 @@ impl Worker {
         let interest = interest | Interest::PRIORITY;
         let registry = self.poll.registry();
         self.peers.add(accepted, |stream, key| {
-            registry.register(stream.source(), Token(key), interest)
+            let mut source = SourceFd(&stream.as_raw_fd());
+            registry.register(&mut source, Token(key), interest)
         });
     }
 

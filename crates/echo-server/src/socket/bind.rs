@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use anyhow::anyhow;
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
 use echo_explain::{Audience, Opening};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::event::{Address, Events, Kind, unmapped};
 use crate::fault::{Plan, Subject};
 use crate::socket::inherited::Inherited;
-use crate::socket::listener::{Bound, Listener, Reception, StreamListener};
+use crate::socket::listener::{Bound, Listener, Reception};
 use crate::socket::{datagram, open, unix};
 use crate::{Listen, Sockets};
 
@@ -51,7 +51,7 @@ pub(crate) fn bind_all(
 /// Closes what was bound.
 pub(crate) fn close_all(bound: Vec<Bound>, events: &Events) {
     for socket in bound {
-        socket.close(events);
+        socket.listener.close(events);
     }
 }
 
@@ -150,7 +150,8 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
                 bound.push(Bound {
                     listen: place.listen.clone(),
                     address: Address::Unix(path.to_owned()),
-                    listener: Listener::Stream(listener, Reception::Open),
+                    listener,
+                    reception: Reception::Open,
                 });
             }
             Sockets::Own(Endpoint::Inet { .. }) => {
@@ -394,12 +395,7 @@ fn bind_socket(
         let opening = open_inet(events, Type::DGRAM, Protocol::UDP, address, only_v6)?;
         datagram::ask_for_room(opening.socket());
         opening.bind(&address.into())?;
-        let socket = UdpSocket::from(opening.ready());
-        return Ok(Bound {
-            listen: listen.clone(),
-            address: Address::Udp(socket.local_addr()?),
-            listener: Listener::Udp(socket),
-        });
+        return bound(listen, opening, Address::Udp, Reception::Open);
     }
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
     // Lets a restarted server bind while old connections are in TIME_WAIT; two listeners
@@ -419,37 +415,48 @@ fn bind_socket(
             Reception::Open
         }
     };
-    let listener = std::net::TcpListener::from(opening.ready());
-    let address = Address::Tcp(listener.local_addr()?);
-    let listener = StreamListener::Tcp(mio::net::TcpListener::from_std(listener));
+    bound(listen, opening, Address::Tcp, reception)
+}
+
+fn bound(
+    listen: &Arc<Listen>,
+    opening: Opening<'_, Events>,
+    address: fn(SocketAddr) -> Address,
+    reception: Reception,
+) -> io::Result<Bound> {
+    let address = address(local_address(opening.socket())?);
+    let listener = Listener {
+        file: None,
+        transport: address.transport(),
+        socket: opening.ready(),
+    };
     Ok(Bound {
         listen: listen.clone(),
         address,
-        listener: Listener::Stream(listener, reception),
+        listener,
+        reception,
     })
 }
 
+/// The IP address and port of a socket that has one.
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
 /// Has a listener listen no more, and the system refuse whoever connects. Its port stays its own.
-pub(crate) fn refuse(
-    listener: &mut StreamListener,
-    config: &Config,
-    events: &Events,
-) -> io::Result<()> {
-    let StreamListener::Tcp(listener) = listener else {
-        return Err(io::ErrorKind::Unsupported.into());
-    };
-    let address = listener.local_addr()?;
-    let only_v6 = address.is_ipv6() && SockRef::from(&*listener).only_v6()?;
+pub(crate) fn refuse(listener: &mut Listener, config: &Config, events: &Events) -> io::Result<()> {
+    let address = local_address(&listener.socket)?;
+    let only_v6 = address.is_ipv6() && listener.socket.only_v6()?;
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
     opening.socket().set_reuse_address(true)?;
     set_stream_options(config, opening.socket())?;
     // One that was told its port by the system would lose it as soon as it listens no more; but
     // while it is open nobody else can take it who does not ask for just that.
-    SockRef::from(&*listener).shutdown(Shutdown::Read)?;
+    listener.socket.shutdown(Shutdown::Read)?;
     opening.bind(&address.into())?;
     opening.socket().set_reuse_address(false)?;
-    let refusing = mio::net::TcpListener::from_std(opening.ready().into());
-    events.close(std::mem::replace(listener, refusing));
+    events.close(std::mem::replace(&mut listener.socket, opening.ready()));
     Ok(())
 }
 

@@ -1,14 +1,15 @@
 //! Bound sockets, and the connections that come to them.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use echo_core::Transport;
 use echo_explain::{Audience, Begun, Call};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::SockRef;
+use socket2::Socket;
 
 use crate::Listen;
 use crate::event::{Address, Events, PeerAddress};
@@ -16,9 +17,11 @@ use crate::socket::stream::Stream;
 use crate::socket::unix::SocketFile;
 
 /// A bound socket, not blocking.
-pub(crate) enum Listener {
-    Stream(StreamListener, Reception),
-    Udp(UdpSocket),
+pub(crate) struct Listener {
+    /// It goes first: as long as the socket has it, no other can have its number.
+    pub(crate) file: Option<SocketFile>,
+    pub(crate) transport: Transport,
+    pub(crate) socket: Socket,
 }
 
 /// What becomes of those who connect.
@@ -38,60 +41,22 @@ pub(crate) struct Bound {
     pub(crate) listen: Arc<Listen>,
     pub(crate) address: Address,
     pub(crate) listener: Listener,
+    pub(crate) reception: Reception,
 }
 
-impl Bound {
-    /// The TCP listener, where it is one.
-    pub(crate) fn tcp(self) -> Option<mio::net::TcpListener> {
-        match self.listener {
-            Listener::Stream(StreamListener::Tcp(listener), _) => Some(listener),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn close(self, events: &Events) {
-        match self.listener {
-            Listener::Stream(listener, _) => listener.close(events),
-            Listener::Udp(socket) => events.close(socket),
-        }
-    }
-}
-
-/// A listener for streams.
-pub(crate) enum StreamListener {
-    Tcp(mio::net::TcpListener),
-    /// The file goes first: as long as the socket has it, no other can have its number.
-    Unix(Option<SocketFile>, mio::net::UnixListener),
-}
-
-impl StreamListener {
+impl Listener {
     /// Has `registry` tell when there are connections.
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        match self {
-            StreamListener::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
-            StreamListener::Unix(_, listener) => {
-                registry.register(listener, token, Interest::READABLE)
-            }
-        }
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let mut source = SourceFd(&self.socket.as_raw_fd());
+        registry.register(&mut source, token, Interest::READABLE)
     }
 
     /// Takes a connection.
     pub(crate) fn accept(&self, events: &Events) -> io::Result<(Stream, PeerAddress)> {
-        let (number, stream, peer) = match self {
-            StreamListener::Tcp(listener) => {
-                let (stream, address) = listener.accept()?;
-                // Elsewhere accepted sockets inherit the listener's options.
-                #[cfg(not(target_os = "linux"))]
-                stream.set_nodelay(true)?;
-                let peer = PeerAddress::Inet(address);
-                (listener.as_raw_fd(), Stream::Tcp(stream), peer)
-            }
-            StreamListener::Unix(_, listener) => {
-                let (stream, _) = listener.accept()?;
-                let peer = PeerAddress::Unix;
-                (listener.as_raw_fd(), Stream::Unix(stream), peer)
-            }
-        };
+        let (socket, address) = accept(&self.socket)?;
+        let stream = Stream::Socket(socket, self.transport);
+        let peer = address.map_or(PeerAddress::Unix, PeerAddress::Inet);
+        let number = self.socket.as_raw_fd();
         events.ended(Begun::default(), number, &Ok(()), |()| Call::Accept {
             accepted: stream.as_raw_fd(),
             local: (&stream.local()).into(),
@@ -100,38 +65,43 @@ impl StreamListener {
         Ok((stream, peer))
     }
 
-    /// Stops listening.
-    pub(crate) fn close(self, events: &Events) {
-        match self {
-            StreamListener::Tcp(listener) => events.close(listener),
-            StreamListener::Unix(file, listener) => {
-                drop(file);
-                events.close(listener);
-            }
-        }
-    }
-
-    pub(crate) fn transport(&self) -> Transport {
-        match self {
-            StreamListener::Tcp(_) => Transport::Tcp,
-            StreamListener::Unix(..) => Transport::Unix,
-        }
-    }
-
     /// Has the system hold ready so many connections from now on.
     pub(crate) fn listen(&self, backlog: i32, events: &Events) -> io::Result<()> {
-        let begun = events.begin();
-        let socket = match self {
-            StreamListener::Tcp(listener) => SockRef::from(listener),
-            StreamListener::Unix(_, listener) => SockRef::from(listener),
-        };
-        if self.transport() == Transport::Tcp {
+        let (begun, number) = (events.begin(), self.socket.as_raw_fd());
+        if self.transport == Transport::Tcp {
             // One that refused gave it up, and connections that it accepted before have its port.
-            socket.set_reuse_address(true)?;
+            self.socket.set_reuse_address(true)?;
         }
-        let outcome = socket.listen(backlog);
-        let number = socket.as_raw_fd();
+        let outcome = self.socket.listen(backlog);
         events.ended(begun, number, &outcome, |()| Call::Listen { backlog });
         outcome
     }
+
+    /// Stops listening.
+    pub(crate) fn close(self, events: &Events) {
+        drop(self.file);
+        events.close(self.socket);
+    }
+}
+
+/// A connection that does not block, with one call; and its other end's IP address and port.
+#[cfg(target_os = "linux")]
+fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, address) = acceptfrom_with(listener, flags)?;
+    let address = address.and_then(|address| address.try_into().ok());
+    Ok((socket.into(), address))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
+    let (socket, address) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    // On Linux accepted sockets inherit the listener's options.
+    if address.as_socket().is_some() {
+        socket.set_tcp_nodelay(true)?;
+    }
+    Ok((socket, address.as_socket()))
 }

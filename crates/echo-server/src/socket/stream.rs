@@ -4,16 +4,16 @@ use std::io;
 use std::net::{Ipv4Addr, Shutdown};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use echo_core::Transport;
 use echo_explain::{Audience, Begun, Call};
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::Socket;
 
 use crate::event::{Address, Events};
 #[cfg(test)]
-use crate::socket::simulated::Socket;
+use crate::socket::simulated;
 
 /// A peer that has gone is an error, not a signal. Where there is no such flag, Rust's start of a
 /// program has the signal ignored.
@@ -25,36 +25,28 @@ const SEND: SendFlags = SendFlags::empty();
 /// A connected stream socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Socket(Socket, Transport),
     #[cfg(test)]
-    Simulated(Socket),
+    Simulated(simulated::Socket),
 }
 
 impl Stream {
-    pub(crate) fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Stream::Tcp(stream) => stream,
-            Stream::Unix(stream) => stream,
-            #[cfg(test)]
-            Stream::Simulated(_) => unreachable!("nobody polls it"),
-        }
-    }
-
     /// This end's address. The system does not refuse to tell it of a socket that is open.
     pub(crate) fn local(&self) -> Address {
-        match self {
-            Stream::Tcp(stream) => {
-                let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
-                Address::Tcp(stream.local_addr().unwrap_or(unknown))
-            }
-            Stream::Unix(stream) => {
-                let name = stream.local_addr().ok();
+        let name = match self {
+            Stream::Socket(socket, _) => socket.local_addr().ok(),
+            #[cfg(test)]
+            Stream::Simulated(_) => None,
+        };
+        match self.transport() {
+            Transport::Unix => {
                 let path = name.as_ref().and_then(|name| name.as_pathname());
                 Address::Unix(path.unwrap_or(Path::new("")).to_owned())
             }
-            #[cfg(test)]
-            Stream::Simulated(_) => Address::Unix(Path::new("").to_owned()),
+            _ => {
+                let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
+                Address::Tcp(name.and_then(|name| name.as_socket()).unwrap_or(unknown))
+            }
         }
     }
 
@@ -96,8 +88,7 @@ impl Stream {
 
     fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Socket(socket, _) => socket.as_fd(),
             #[cfg(test)]
             Stream::Simulated(_) => unreachable!("it has no descriptor"),
         }
@@ -106,19 +97,14 @@ impl Stream {
     /// Has the close that follows send a reset, where there is such a thing.
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => {
-                socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
-            }
-            Stream::Unix(_) => Ok(()),
-            #[cfg(test)]
-            Stream::Simulated(_) => Ok(()),
+            Stream::Socket(socket, Transport::Tcp) => socket.set_linger(Some(Duration::ZERO)),
+            _ => Ok(()),
         }
     }
 
     pub(crate) fn transport(&self) -> Transport {
         match self {
-            Stream::Tcp(_) => Transport::Tcp,
-            Stream::Unix(_) => Transport::Unix,
+            Stream::Socket(_, transport) => *transport,
             #[cfg(test)]
             Stream::Simulated(socket) => socket.wire().transport,
         }
@@ -127,8 +113,7 @@ impl Stream {
     pub(crate) fn finish_sending(&self, events: &Events) -> io::Result<()> {
         let begun = events.begin();
         let outcome = match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Socket(socket, _) => socket.shutdown(Shutdown::Write),
             #[cfg(test)]
             Stream::Simulated(socket) => socket.finish(),
         };
@@ -147,10 +132,8 @@ impl Stream {
     #[cfg(target_os = "linux")]
     pub(crate) fn spliceable(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Stream::Tcp(stream) => Some(stream.as_fd()),
-            Stream::Unix(_) => None,
-            #[cfg(test)]
-            Stream::Simulated(_) => None,
+            Stream::Socket(socket, Transport::Tcp) => Some(socket.as_fd()),
+            _ => None,
         }
     }
 }

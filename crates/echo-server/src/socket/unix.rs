@@ -5,17 +5,16 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use anyhow::anyhow;
-use echo_core::cause;
 use echo_core::path::shown;
+use echo_core::{Transport, cause};
 use socket2::{Domain, SockAddr, Type};
 
 use crate::event::Events;
 use crate::file::{self, Lock, OwnFile};
-use crate::socket::listener::StreamListener;
+use crate::socket::listener::Listener;
 use crate::socket::open;
 
 /// A Unix socket's file, and the right to it; nothing in the abstract namespace.
@@ -31,7 +30,7 @@ pub(crate) fn bind(
     backlog: i32,
     mode: Option<u32>,
     events: &Events,
-) -> anyhow::Result<StreamListener> {
+) -> anyhow::Result<Listener> {
     let fail = |cause: String| anyhow!("cannot listen on unix {}: {cause}", shown(path));
     let refused = |error: io::Error| {
         fail(match error.kind() {
@@ -71,9 +70,11 @@ pub(crate) fn bind(
         None
     };
     opening.listen(backlog).map_err(refused)?;
-    let listener = UnixListener::from(opening.ready());
-    let listener = mio::net::UnixListener::from_std(listener);
-    Ok(StreamListener::Unix(file, listener))
+    Ok(Listener {
+        file,
+        transport: Transport::Unix,
+        socket: opening.ready(),
+    })
 }
 
 /// Why a path is not taken over.
