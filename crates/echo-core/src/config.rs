@@ -335,16 +335,4 @@ mod tests {
         assert_eq!(switch("0"), Ok(false));
         assert_eq!(switch(""), Err("write true or false".to_owned()));
     }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_line() {
-        let dir = std::env::temp_dir().join(format!("echo-config-{}.toml", std::process::id()));
-        std::fs::write(&dir, "once = true\nlisen = [\"x\"]\n").unwrap();
-        let error = format!("{:#}", read_file::<Settings>(&dir).err().unwrap());
-        std::fs::remove_file(&dir).unwrap();
-        assert!(
-            error.contains("line 2") && error.contains("lisen"),
-            "{error}"
-        );
-    }
 }

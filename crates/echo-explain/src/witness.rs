@@ -44,20 +44,24 @@ impl Witness {
 
     /// Takes note of a call. Returns the socket that is worth a look at the system's list.
     fn note(&mut self, number: i32, call: &Call, failed: bool) -> Option<Socket> {
-        if let Call::Socket { kind, .. } = call {
-            let socket = Socket {
-                kind: *kind,
-                local: None,
-                peer: None,
-            };
-            self.sockets.insert(number, socket);
-            return None;
-        }
-        if let Call::Close = call {
-            return self.sockets.remove(&number);
-        }
-        if failed {
-            return None;
+        match call {
+            Call::Close => return self.sockets.remove(&number),
+            Call::Socket { kind, .. } => {
+                self.sockets.insert(number, Socket::new(*kind));
+                return None;
+            }
+            _ if failed => return None,
+            Call::Accept {
+                accepted,
+                local,
+                peer,
+            } => {
+                let mut socket = Socket::new(SocketKind::Stream);
+                (socket.local, socket.peer) = (local.socket(), peer.socket());
+                self.sockets.insert(*accepted, socket.clone());
+                return Some(socket);
+            }
+            _ => {}
         }
         let socket = self.sockets.get_mut(&number)?;
         let looks = match call {
@@ -68,19 +72,6 @@ impl Witness {
             Call::Connect { local, peer } => {
                 (socket.local, socket.peer) = (local.socket(), peer.socket());
                 true
-            }
-            Call::Accept {
-                accepted,
-                local,
-                peer,
-            } => {
-                let socket = Socket {
-                    kind: socket.kind,
-                    local: local.socket(),
-                    peer: peer.socket(),
-                };
-                self.sockets.insert(*accepted, socket.clone());
-                return Some(socket);
             }
             Call::Receive { received_bytes, .. } => {
                 *received_bytes == 0 && socket.kind == SocketKind::Stream
@@ -93,6 +84,11 @@ impl Witness {
 }
 
 impl Socket {
+    fn new(kind: SocketKind) -> Self {
+        let (local, peer) = (None, None);
+        Socket { kind, local, peer }
+    }
+
     /// Its row; empty when there is none. `None`: the system does not list such sockets, or not here.
     fn row(&self) -> Option<String> {
         let protocol = match self.kind {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
 use echo_core::config::{self, Layers, Source};
 use echo_core::{Failure, FilePath};
@@ -72,13 +72,14 @@ impl Cli {
         &self,
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Layers, Failure> {
-        let defaults = Config::default();
-        let mut layers = Layers::defaults(&defaults).map_err(Failure::usage)?;
+        self.fold(environment).map_err(Failure::usage)
+    }
+
+    fn fold(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Layers> {
+        let mut layers = Layers::defaults(&Config::default())?;
         if let Some(path) = self.file(&environment) {
-            let settings: Settings = config::read_file(&path).map_err(Failure::usage)?;
-            layers = layers
-                .over(Source::File(path), &settings.spelled_out())
-                .map_err(Failure::usage)?;
+            let settings: Settings = config::read_file(&path)?;
+            layers = layers.over(Source::File(path), &settings.spelled_out())?;
         }
         // What is short for another key is overridden by it, as in a file.
         let keys = ["once"].into_iter().chain(layers.keys()).map(str::to_owned);
@@ -91,18 +92,12 @@ impl Cli {
                 // The cause and what can be written instead; after an empty line comes the usage.
                 let lines = text.lines().map(str::trim);
                 let cause: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-                Failure::usage(anyhow!(
-                    "{variable}: {}",
-                    cause.join(" ").trim_start_matches("error: ")
-                ))
+                let cause = cause.join(" ");
+                anyhow!("{variable}: {}", cause.trim_start_matches("error: "))
             })?;
-            layers = layers
-                .over(Source::Environment, &cli.settings.spelled_out())
-                .map_err(Failure::usage)?;
+            layers = layers.over(Source::Environment, &cli.settings.spelled_out())?;
         }
-        layers
-            .over(Source::Flag, &self.flags())
-            .map_err(Failure::usage)
+        layers.over(Source::Flag, &self.flags())
     }
 
     /// The configuration file, where one is named.

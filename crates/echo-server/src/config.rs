@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use echo_core::config::{one_or_many, switch};
@@ -152,62 +152,60 @@ impl Config {
     /// # Errors
     /// A usage [`Failure`] that names the flag.
     pub fn check(&self) -> Result<(), Failure> {
-        if !(1..=MAX_BUFFER).contains(&self.buffer.0) {
-            return Err(Failure::usage(anyhow!(
-                "--buffer {} is no size for a read; give one from 1 to {}",
-                self.buffer,
-                Size(MAX_BUFFER)
-            )));
-        }
-        if self.spin.0 > MAX_SPIN.0 {
-            return Err(Failure::usage(anyhow!(
-                "--spin {} would keep a core busy for nothing; give at most {MAX_SPIN}",
-                self.spin
-            )));
-        }
-        if self.keepalive.0 > MAX_KEEPALIVE.0 {
-            return Err(Failure::usage(anyhow!(
-                "--keepalive {} is more than systems count; give at most {MAX_KEEPALIVE}, or 0 to \
-                 never probe",
-                self.keepalive
-            )));
-        }
-        let is_wrong = |endpoint: &&Endpoint| match endpoint {
-            Endpoint::Inet { transport, .. } => *transport == Some(Transport::Udp),
-            Endpoint::Unix(_) => true,
-        };
-        if let Some(endpoint) = self.metrics.iter().find(is_wrong) {
-            return Err(Failure::usage(anyhow!(
+        self.check_values().map_err(Failure::usage)
+    }
+
+    fn check_values(&self) -> anyhow::Result<()> {
+        ensure!(
+            (1..=MAX_BUFFER).contains(&self.buffer.0),
+            "--buffer {} is no size for a read; give one from 1 to {}",
+            self.buffer,
+            Size(MAX_BUFFER)
+        );
+        ensure!(
+            self.spin <= MAX_SPIN,
+            "--spin {} would keep a core busy for nothing; give at most {MAX_SPIN}",
+            self.spin
+        );
+        ensure!(
+            self.keepalive <= MAX_KEEPALIVE,
+            "--keepalive {} is more than systems count; give at most {MAX_KEEPALIVE}, or 0 to never \
+             probe",
+            self.keepalive
+        );
+        ensure!(
+            (self.explain, self.log) != (Explain::Text, Format::Json),
+            "--explain tells calls in words, in place of the events that --log json writes; give \
+             --explain=json for calls as JSON lines, or leave one of the two out"
+        );
+        for endpoint in &self.metrics {
+            let is_tcp = |transport: &Option<Transport>| *transport != Some(Transport::Udp);
+            ensure!(
+                matches!(endpoint, Endpoint::Inet { transport, .. } if is_tcp(transport)),
                 "--metrics {endpoint} is no address for HTTP; give one as HOST:PORT"
-            )));
+            );
         }
-        if (self.explain, self.log) == (Explain::Text, Format::Json) {
-            return Err(Failure::usage(anyhow!(
-                "--explain tells calls in words, in place of the events that --log json writes; \
-                 give --explain=json for calls as JSON lines, or leave one of the two out"
-            )));
-        }
-        if let Some(path) = self.control_path()
-            && (self.control.to_string().contains("://") || path.to_string_lossy().starts_with('@'))
-        {
-            return Err(Failure::usage(anyhow!(
-                "--control {} has no owner who alone could use it; give a file, as in --control \
-                 unix:run/control.sock",
-                self.control
-            )));
-        }
-        let nameless = |listen: &&Listen| listen.name.is_none() && !listen.fault.is_empty();
-        if let Some(listen) = self.listen.iter().find(nameless) {
-            return Err(Failure::usage(anyhow!(
+        let is_owned = |path: &Path| {
+            !self.control.to_string().contains("://") && !path.to_string_lossy().starts_with('@')
+        };
+        ensure!(
+            self.control_path().is_none_or(is_owned),
+            "--control {} has no owner who alone could use it; give a file, as in --control \
+             unix:run/control.sock",
+            self.control
+        );
+        for listen in &self.listen {
+            ensure!(
+                listen.name.is_some() || listen.fault.is_empty(),
                 "the listener {listen} has faults of its own; give it a name, too, by which events \
                  tell of it"
-            )));
+            );
         }
         let faults = self.fault.iter().map(|fault| &fault.place.on);
         let framing = self.framing.iter().map(|framing| &framing.on);
         let max_frame = self.max_frame.iter().map(|max| &max.on);
         let mut named = faults.chain(framing).chain(max_frame).flatten();
-        named.try_for_each(|name| self.check_name(name).map_err(Failure::usage))
+        named.try_for_each(|name| self.check_name(name))
     }
 
     /// Refuses a name that no listener has.

@@ -22,7 +22,8 @@ pub fn start<T: Send + 'static>(
         .spawn(work);
     thread.map_err(|error| {
         Failure::bad(anyhow!(
-            "cannot start a thread: {}; raise the limit of processes (ulimit -u, or TasksMax= of a service)",
+            "cannot start a thread: {}; raise the limit of processes or of memory (ulimit -u, -v, or \
+             TasksMax= of a service), or use fewer --workers",
             cause(&error)
         ))
     })
