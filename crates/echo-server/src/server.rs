@@ -4,10 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use anyhow::anyhow;
 use echo_core::{Failure, Transport, Zoned, cause};
+use mio::net::TcpListener;
 
 use crate::config::Config;
 use crate::control::{Control, ControlSocket, Controlled, Serving};
@@ -28,7 +29,7 @@ use crate::shutdown::Shutdown;
 use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::listener::{Bound, Reception};
-use crate::thread::STACK;
+use crate::thread;
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
 pub struct Server {
@@ -195,19 +196,19 @@ impl Server {
         let record = self.record.clone();
         let control = self.control.take();
         let (events, totals) = (self.events.clone(), self.totals.clone());
-        let fail = |error: io::Error, limit: &str| {
+        let metrics = std::mem::take(&mut self.metrics).into_iter();
+        let metrics = metrics.map(|bound| TcpListener::from_std(bound.listener.socket.into()));
+        let metrics: Vec<_> = metrics.collect();
+        let (workers, controlled) = self.workers(shutdown).map_err(|error| {
             Failure::bad(anyhow!(
-                "cannot start serving: {}; raise the limit of {limit}, or use fewer --workers",
+                "cannot start serving: {}; raise the limit of open files (ulimit -n), or use fewer \
+                 --workers",
                 cause(&error)
             ))
-        };
-        let no_files = |error| fail(error, "open files (ulimit -n)");
-        let listeners = std::mem::take(&mut self.metrics).into_iter();
-        let listeners: Vec<_> = listeners.filter_map(Bound::tcp).collect();
-        let (workers, controlled) = self.workers(shutdown).map_err(no_files)?;
+        })?;
         let mut running = Running {
             events,
-            record: record.clone(),
+            record,
             totals,
             shutdown: shutdown.clone(),
             threads: Vec::new(),
@@ -215,43 +216,10 @@ impl Server {
             serving: None,
             controlled,
         };
-        if let Some(record) = record {
-            record.start(shutdown)?;
+        match running.start(workers, metrics, control) {
+            Ok(()) => Ok(running),
+            Err(failure) => Err(running.fail(failure)),
         }
-        for (index, worker) in workers.into_iter().enumerate() {
-            let shutdown = shutdown.clone();
-            let run = move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()))
-                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
-                // One worker that fails stops all: half a server would lose connections.
-                shutdown.request_for(Stop::Failed);
-                outcome
-            };
-            match thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .stack_size(STACK)
-                .spawn(run)
-            {
-                Ok(thread) => running.threads.push(thread),
-                Err(error) => {
-                    let limit = "processes and of memory (ulimit -u, -v)";
-                    return Err(running.fail(fail(error, limit)));
-                }
-            }
-        }
-        if !listeners.is_empty() {
-            let (totals, events) = (running.totals.clone(), Events::clone(&running.events));
-            match Metrics::start(listeners, totals, shutdown.clone(), events) {
-                Ok(metrics) => running.metrics = Some(metrics),
-                Err(failure) => return Err(running.fail(failure)),
-            }
-        }
-        let serving = control.map(|socket| socket.start(running.controlled.control()));
-        match serving.transpose() {
-            Ok(serving) => running.serving = serving,
-            Err(failure) => return Err(running.fail(failure)),
-        }
-        Ok(running)
     }
 
     /// Serves in a thread of its own. Dropping the handle stops the server.
@@ -270,7 +238,7 @@ impl Server {
             .collect();
         let running = self.start(&shutdown)?;
         let (totals, control) = (running.totals.clone(), running.controlled.control());
-        let thread = crate::thread::start("echo-server", || running.join())?;
+        let thread = thread::start("echo-server", || running.join())?;
         Ok(Handle {
             addresses,
             names,
@@ -339,6 +307,38 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts all there is to be started.
+    fn start(
+        &mut self,
+        workers: Vec<Worker>,
+        metrics: Vec<TcpListener>,
+        control: Option<ControlSocket>,
+    ) -> Result<(), Failure> {
+        if let Some(record) = &self.record {
+            record.start(&self.shutdown)?;
+        }
+        for (index, worker) in workers.into_iter().enumerate() {
+            let shutdown = self.shutdown.clone();
+            let run = move || {
+                let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()))
+                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+                // One worker that fails stops all: half a server would lose connections.
+                shutdown.request_for(Stop::Failed);
+                outcome
+            };
+            let thread = thread::start(&format!("worker-{index}"), run)?;
+            self.threads.push(thread);
+        }
+        if !metrics.is_empty() {
+            let (totals, events) = (self.totals.clone(), Events::clone(&self.events));
+            let metrics = Metrics::start(metrics, totals, self.shutdown.clone(), events)?;
+            self.metrics = Some(metrics);
+        }
+        let serving = control.map(|socket| socket.start(self.controlled.control()));
+        self.serving = serving.transpose()?;
+        Ok(())
+    }
+
     /// Ends what has started, since the rest cannot.
     fn fail(self, failure: Failure) -> Failure {
         self.shutdown.request_for(Stop::Failed);
