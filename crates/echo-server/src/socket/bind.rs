@@ -141,6 +141,7 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
                     listen: place.listen.clone(),
                     address,
                     listener,
+                    reception: Reception::Open,
                 }));
             }
             Sockets::Own(Endpoint::Unix(path)) => {

@@ -1,20 +1,19 @@
 //! Sockets that whoever started the program has opened for it, as systemd does: sd_listen_fds(3).
 
 use std::io;
-use std::net::{TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 
 use anyhow::{anyhow, ensure};
-use echo_core::cause;
+use echo_core::address::End;
 use echo_core::escape::printable;
+use echo_core::{Transport, cause};
+use echo_explain::end;
 use listenfd::ListenFd;
-use socket2::{Protocol, SockAddr, SockRef};
+use socket2::{Protocol, SockRef, Socket};
 
 use crate::config::Config;
 use crate::event::Address;
-use crate::socket::listener::{Listener, Reception, StreamListener};
+use crate::socket::listener::Listener;
 use crate::socket::{bind, datagram};
 
 /// More than any unit has; each costs a descriptor.
@@ -107,17 +106,17 @@ fn listener(
     if let Ok(Some(tcp)) = sockets.take_tcp_listener(index) {
         check(&tcp, &[Protocol::TCP, Protocol::MPTCP])?;
         bind::set_stream_options(config, &SockRef::from(&tcp)).map_err(said)?;
-        return tcp_listener(tcp).map_err(said);
+        return ready(tcp.into(), Transport::Tcp).map_err(said);
     }
     if let Ok(Some(unix)) = sockets.take_unix_listener(index) {
         check(&unix, &[])?;
-        return unix_listener(unix).map_err(said);
+        return ready(unix.into(), Transport::Unix).map_err(said);
     }
     if let Ok(Some(udp)) = sockets.take_udp_socket(index) {
         let protocol = SockRef::from(&udp).protocol().map_err(said)?;
         ensure!(protocol == Some(Protocol::UDP), "is no socket of UDP");
         datagram::ask_for_room(&udp);
-        return udp_socket(udp).map_err(said);
+        return ready(udp.into(), Transport::Udp).map_err(said);
     }
     Err(anyhow!("is no socket of TCP, of UDP or of a Unix stream"))
 }
@@ -136,36 +135,19 @@ fn said(error: io::Error) -> anyhow::Error {
     anyhow!("cannot be used: {}", cause(&error))
 }
 
-fn tcp_listener(listener: TcpListener) -> io::Result<(Address, Listener)> {
-    listener.set_nonblocking(true)?;
-    let address = Address::Tcp(listener.local_addr()?);
-    let listener = StreamListener::Tcp(mio::net::TcpListener::from_std(listener));
-    Ok((address, Listener::Stream(listener, Reception::Open)))
-}
-
-/// The path stays when the listener goes: it is that of whoever made it.
-fn unix_listener(listener: UnixListener) -> io::Result<(Address, Listener)> {
-    listener.set_nonblocking(true)?;
-    let address = Address::Unix(path_of(&SockRef::from(&listener).local_addr()?));
-    let listener = StreamListener::Unix(None, mio::net::UnixListener::from_std(listener));
-    Ok((address, Listener::Stream(listener, Reception::Open)))
-}
-
-fn udp_socket(socket: UdpSocket) -> io::Result<(Address, Listener)> {
+fn ready(socket: Socket, transport: Transport) -> io::Result<(Address, Listener)> {
     socket.set_nonblocking(true)?;
-    Ok((Address::Udp(socket.local_addr()?), Listener::Udp(socket)))
-}
-
-/// The path of a Unix socket; one in the abstract namespace begins with a zero byte.
-fn path_of(address: &SockAddr) -> PathBuf {
-    use std::ffi::OsString;
-    use std::os::unix::ffi::OsStringExt;
-
-    let path = address.as_pathname().map(PathBuf::from);
-    #[cfg(target_os = "linux")]
-    let path = path.or_else(|| {
-        let name = address.as_abstract_namespace()?;
-        Some(OsString::from_vec([b"\0", name].concat()).into())
-    });
-    path.unwrap_or_default()
+    let address = match (transport, end(&socket.local_addr()?)) {
+        (Transport::Tcp, End::Inet(address)) => Address::Tcp(address),
+        (Transport::Udp, End::Inet(address)) => Address::Udp(address),
+        (Transport::Unix, End::Unix(path)) => Address::Unix(path),
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    // A path stays when the listener goes: it is that of whoever made it.
+    let listener = Listener {
+        file: None,
+        transport,
+        socket,
+    };
+    Ok((address, listener))
 }
