@@ -71,9 +71,18 @@ fn compile(folder: &Path) -> Result<()> {
         .args(["build", "--release", "--locked", "--quiet"])
         .args(PROGRAMS.map(|program| format!("--package={program}")))
         .arg("--config=profile.release.strip=\"symbols\"")
+        .env("ECHO_BUILD_COMMIT", commit()?)
         .env("CARGO_TARGET_DIR", folder.join("target"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     succeeds(&mut build)
+}
+
+/// The last commit, which the programs tell with `--version`.
+fn commit() -> Result<String> {
+    let mut git = Command::new("git");
+    git.current_dir(root()).args(["rev-parse", "HEAD"]);
+    let finished = process::run(&mut git, std::time::Duration::from_secs(60))?;
+    Ok(String::from_utf8(finished.success()?)?.trim().to_owned())
 }
 
 fn built(folder: &Path, program: &str) -> PathBuf {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::{Shell, generate};
+use echo_core::release::long_version;
 use serde::Deserialize;
 
 use crate::bench::Bench;
@@ -20,6 +22,7 @@ use crate::send::Send;
 #[command(
     name = "echo-client",
     version,
+    long_version = long_version(env!("CARGO_PKG_VERSION")),
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 all went well; 1 the answer is bad; 2 usage or configuration; \
@@ -45,6 +48,11 @@ pub enum Command {
     Compare(Compare),
     /// Adds up what several machines have measured at the same time
     Merge(Merge),
+    /// Prints what a shell needs to complete the options of this program
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// One mode's options, with those that all modes share. The last of the same flag wins, so that an
@@ -78,6 +86,13 @@ pub struct File {
     pub ping: Ping,
     /// Making load.
     pub bench: Bench,
+}
+
+/// What `shell` needs to complete the options of this program.
+pub fn completions(shell: Shell) -> String {
+    let mut text = Vec::new();
+    generate(shell, &mut Cli::command(), "echo-client", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Parses a command line. Returns what it says, and the keys that were typed.

@@ -39,6 +39,9 @@ pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
         Some(Command::Bench(invocation)) => mode(*invocation, keys, bench::run),
         Some(Command::Compare(config)) => compare::run(config),
         Some(Command::Merge(config)) => merge::run(config),
+        Some(Command::Completions { shell }) => {
+            output::line(cli::completions(shell)).map_err(output::failure)
+        }
     }
 }
 

@@ -98,3 +98,29 @@ fn a_message_on_the_command_line_replaces_a_file_of_the_configuration() {
     run(&[&echo.tcp, "--config", &config]).said("Received: \"from a file\" (11 bytes identical)\n");
     run(&[&echo.tcp, "--config", &config, "-m", "typed"]).said("Received: \"typed\"\n");
 }
+
+#[test]
+fn the_version_is_a_line_or_all_that_is_known_of_the_build() {
+    let version = format!("echo-client {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run(&["-V"]).text(), version);
+    let long = run(&["--version"]);
+    assert!(long.text().starts_with(&version), "{long:?}");
+    for key in ["commit: ", "target: ", "features: "] {
+        let value = long.text().lines().find_map(|line| line.strip_prefix(key));
+        assert!(
+            value.is_some_and(|value| !value.is_empty()),
+            "{key} {long:?}"
+        );
+    }
+}
+
+#[test]
+fn completions_of_every_mode_are_printed_for_a_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let printed = run(&["completions", shell]);
+        for word in ["fail-if", "baseline", "completions"] {
+            assert!(printed.text().contains(word), "{shell}: {word}");
+        }
+    }
+    run(&["completions", "csh"]).failed(2, &["csh", "bash", "zsh", "fish"]);
+}

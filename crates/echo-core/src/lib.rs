@@ -10,6 +10,7 @@ pub mod exit;
 pub mod framing;
 pub mod path;
 mod patient;
+pub mod release;
 pub mod splitmix;
 pub mod statistics;
 pub mod text;

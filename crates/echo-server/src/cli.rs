@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::{Shell, generate};
 use echo_core::config::{self, Layers, Source};
+use echo_core::release::long_version;
 use echo_core::{Failure, FilePath};
 
 use crate::config::{Config, Settings};
@@ -16,6 +18,7 @@ use crate::event::Level;
 #[command(
     name = "echo-server",
     version,
+    long_version = long_version(env!("CARGO_PKG_VERSION")),
     after_help = "Every option but --config can be set in the configuration file \
                   (max-frame = \"1MiB\") and in the environment (ECHO_MAX_FRAME=1MiB). Flags win over \
                   the environment, the environment over the file.\n\n\
@@ -61,6 +64,11 @@ pub enum Command {
         #[arg(required = true)]
         command: Vec<String>,
     },
+    /// Print what a shell needs to complete this program's options
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 impl Cli {
@@ -100,6 +108,13 @@ impl Cli {
         layers.over(Source::Flag, &self.flags())
     }
 
+    /// What `shell` needs to complete the options of this program.
+    pub fn completions(shell: Shell) -> String {
+        let mut text = Vec::new();
+        generate(shell, &mut Cli::command(), "echo-server", &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// The configuration file, where one is named.
     pub fn file(&self, environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         let named = || environment("ECHO_CONFIG").filter(|path| !path.is_empty());
@@ -120,7 +135,6 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -50,6 +50,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
             let (answer, exit) = ask(path, &command.join(" "))?;
             return print(&answer).map(|_| exit);
         }
+        Some(Command::Completions { shell }) => return print(&Cli::completions(*shell)),
         None => {}
     }
     let layers = cli.layers(|name| std::env::var_os(name))?;

@@ -274,3 +274,35 @@ fn a_socket_file_left_behind_is_replaced() {
     server.stop();
     assert!(!path.exists());
 }
+
+#[test]
+fn the_version_is_a_line_or_all_that_is_known_of_the_build() {
+    let told = |flag: &str| {
+        let output = program().arg(flag).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let version = format!("echo-server {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(told("-V"), version);
+    let long = told("--version");
+    assert!(long.starts_with(&version), "{long}");
+    for key in ["commit: ", "target: ", "features: "] {
+        let value = long.lines().find_map(|line| line.strip_prefix(key));
+        assert!(value.is_some_and(|value| !value.is_empty()), "{key} {long}");
+    }
+}
+
+#[test]
+fn a_shell_takes_the_completions_that_are_printed_for_it() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = program().args(["completions", shell]).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("max-connections"), "{shell}: {text}");
+        let file = TempPath::new("completions");
+        std::fs::write(&*file, text).unwrap();
+        if common::has(shell) {
+            common::succeeds(std::process::Command::new(shell).arg("-n").arg(&*file));
+        }
+    }
+}

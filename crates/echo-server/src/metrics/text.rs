@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use echo_core::release::{COMMIT, target};
+
 use crate::event::{DropReason, Limit, Reason, Stats};
 
 /// What a family of figures is.
@@ -39,12 +41,15 @@ impl Text {
 
     /// Adds what a server has done, and whether it is ready.
     pub(super) fn server(&mut self, stats: &Stats, ready: bool) {
-        let version = env!("CARGO_PKG_VERSION");
+        let (version, target) = (env!("CARGO_PKG_VERSION"), target());
         self.family(
             "echo_server_build_info",
             Type::Gauge,
             "Which program this is; always 1",
-            [(format!("{{version=\"{version}\"}}"), 1)],
+            [(
+                format!("{{version=\"{version}\",commit=\"{COMMIT}\",target=\"{target}\"}}"),
+                1,
+            )],
         );
         let one = |figure: u64| vec![(String::new(), figure)];
         let families = [
