@@ -128,10 +128,15 @@ fn what_the_process_takes_is_what_the_system_says() {
         number.unwrap().parse::<f64>().unwrap()
     };
     let figure = |name: &str| figure(address(&server), &format!("process_{name} ")).unwrap();
-    assert_eq!(figure("threads"), status("Threads"));
-    assert_eq!(figure("virtual_memory_bytes"), status("VmSize") * 1024.0);
-    let resident = status("VmRSS") * 1024.0;
-    assert!((figure("resident_memory_bytes") / resident - 1.0).abs() < 0.5);
+    // What is looked at twice may have changed by a little: the thread that says ready ends.
+    assert!((figure("threads") - status("Threads")).abs() <= 1.0);
+    for (name, key) in [
+        ("virtual_memory_bytes", "VmSize"),
+        ("resident_memory_bytes", "VmRSS"),
+    ] {
+        let ratio = figure(name) / (status(key) * 1024.0);
+        assert!((0.5..2.0).contains(&ratio), "{name}: {ratio}");
+    }
     assert!(figure("cpu_seconds_total") > 0.0);
     // Itself and, at the most, the list's.
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.id()))
