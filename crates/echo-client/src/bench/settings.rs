@@ -36,7 +36,8 @@ pub struct Bench {
     /// Hold the target against a saved run, a document that --json has printed
     #[arg(long, value_name = "FILE", help_heading = "Comparison")]
     pub baseline: Option<FilePath>,
-    /// The process of each target's server, on this machine: its CPU time for an echo is a figure
+    /// The process of each target's server, on this machine: its CPU time for an echo, and that of
+    /// its children, is a figure
     #[arg(
         long,
         value_name = "PID",

@@ -33,12 +33,26 @@ impl Cpu {
     }
 }
 
-/// The processor time of all the threads that a process has, where the system tells. What a thread
-/// has used that is no more is not in it.
+/// The processor time of all the threads that a process and its children have, where the system
+/// tells. What a thread or a child has used that is no more is not in it, nor is what this process
+/// uses.
 pub fn of_process(pid: u32) -> Option<Duration> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let ran = threads.filter_map(|thread| Some(schedstat(&thread.ok()?.path())?.ran));
-    Some(ran.sum())
+    let mut ran = Duration::ZERO;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))
+        .ok()?
+        .flatten()
+    {
+        ran += schedstat(&thread.path()).map_or(Duration::ZERO, |cpu| cpu.ran);
+        // Servers that fork for each connection, or have workers, do the work there.
+        let children = std::fs::read_to_string(thread.path().join("children"));
+        let children = children.unwrap_or_default();
+        let children = children.split(' ').filter_map(|child| child.parse().ok());
+        ran += children
+            .filter(|child| *child != std::process::id())
+            .filter_map(of_process)
+            .sum::<Duration>();
+    }
+    Some(ran)
 }
 
 /// Linux tells both: nanoseconds on a core, and nanoseconds on a run queue.
@@ -73,6 +87,24 @@ mod tests {
         let all = of_process(std::process::id()).unwrap();
         assert!(all >= Cpu::of_thread().ran.min(all) && all > Duration::ZERO);
         assert_eq!(of_process(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_process_is_its_children_too() {
+        if !Path::new("/proc/thread-self/children").exists() {
+            eprintln!("skipped: this system does not tell the children of a process");
+            return;
+        }
+        // A shell that only waits, for one that counts for a second or so.
+        let count = "(i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done); true";
+        let shell = std::process::Command::new("sh").args(["-c", count]).spawn();
+        let mut shell = shell.unwrap();
+        let mut most = Duration::ZERO;
+        while shell.try_wait().unwrap().is_none() {
+            most = most.max(of_process(shell.id()).unwrap_or_default());
+            std::thread::yield_now();
+        }
+        assert!(most >= Duration::from_millis(50), "{most:?}");
     }
 
     #[test]
