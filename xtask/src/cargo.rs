@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+
+use crate::process;
 
 /// How programs are built.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,10 +34,33 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Runs a tool that tells by itself what is wrong.
+pub fn passes(command: &mut Command) -> Result<()> {
+    let shown = process::shown(command);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {shown}"))?;
+    ensure!(status.success(), "{shown}: {status}; it said why above");
+    Ok(())
+}
+
+/// Where cargo keeps what it has fetched.
+pub fn home() -> Result<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    home.context("neither CARGO_HOME nor HOME is set")
+}
+
 /// Built programs by name.
 pub struct Programs(BTreeMap<String, PathBuf>);
 
 impl Programs {
+    /// Builds both programs of this workspace.
+    pub fn ours(profile: Profile) -> Result<Self> {
+        let packages = ["echo-server", "echo-client"];
+        Programs::build(&root().join("Cargo.toml"), &packages, profile)
+    }
+
     /// Builds every program of `packages` of the workspace that `manifest` belongs to. Cargo says
     /// where they are, wherever its target directory lies.
     pub fn build(manifest: &Path, packages: &[&str], profile: Profile) -> Result<Self> {
@@ -68,10 +94,23 @@ impl Programs {
         Ok(Programs(programs))
     }
 
+    /// Adds those of another workspace.
+    pub fn extend(&mut self, others: Programs) {
+        self.0.extend(others.0);
+    }
+
     /// Runs a program that was built. Settings in the environment, meant for other runs of it,
     /// do not reach it.
     pub fn command(&self, name: &str) -> Result<Command> {
-        let mut command = Command::new(self.path(name)?);
+        self.wrapped("", name)
+    }
+
+    /// The same behind `wrapper`, a command whose words are between spaces.
+    pub fn wrapped(&self, wrapper: &str, name: &str) -> Result<Command> {
+        let program = self.path(name)?.as_os_str();
+        let mut words = wrapper.split_whitespace().map(OsStr::new).chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
+        command.args(words);
         for (variable, _) in env::vars_os() {
             if variable.to_string_lossy().starts_with("ECHO_") {
                 command.env_remove(variable);

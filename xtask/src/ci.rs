@@ -1,14 +1,13 @@
 //! `cargo xtask ci`: everything a change must pass. Stops at the first check that fails.
 
-use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::cargo::cargo;
-use crate::terminal::{Style, Terminal};
+use crate::cargo::{cargo, passes};
+use crate::terminal::{BOLD, GOOD, paint, say};
 use crate::{demo, examples, report_check, supply};
 
 /// One check: its name, and how it is made.
@@ -44,26 +43,25 @@ pub fn run(options: &Options) -> Result<()> {
     let is_asked =
         |name: &str| options.checks.is_empty() || options.checks.iter().any(|c| c == name);
     let checks: Vec<&Check> = CHECKS.iter().filter(|(name, _)| is_asked(name)).collect();
-    let out = Terminal::stdout();
     let start = Instant::now();
     for (number, (name, check)) in (1..).zip(&checks) {
         let title = format!("[{number}/{}] {}", checks.len(), name);
-        out.line(out.paint(Style::Bold, format_args!("=== {title}")))?;
+        say(paint(BOLD, format_args!("=== {title}")))?;
         let began = Instant::now();
         check().with_context(|| format!("ci stopped at {title}"))?;
         let passed = format!(
             "=== {title}: passed in {:.1} s",
             began.elapsed().as_secs_f64()
         );
-        out.line(out.paint(Style::Good, passed))?;
-        out.line("")?;
+        say(paint(GOOD, passed))?;
+        say("")?;
     }
     let passed = format!(
         "=== all {} checks passed in {:.0} s",
         checks.len(),
         start.elapsed().as_secs_f64()
     );
-    out.line(out.paint(Style::Good, passed))
+    say(paint(GOOD, passed))
 }
 
 /// Outside the workspace, so that it needs a check of its own.
@@ -93,14 +91,4 @@ fn docs() -> Result<()> {
             .args(args.split(' '))
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
-}
-
-/// Runs a tool that tells by itself what is wrong.
-fn passes(command: &mut Command) -> Result<()> {
-    let shown = crate::process::shown(command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {shown}"))?;
-    ensure!(status.success(), "{shown}: {status}; it said why above");
-    Ok(())
 }

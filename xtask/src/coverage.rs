@@ -3,11 +3,11 @@
 use std::env;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::cargo::cargo;
-use crate::terminal::{Style, Terminal};
+use crate::cargo::{cargo, passes};
+use crate::terminal::{SKIPPED, paint, say};
 
 /// What is measured.
 #[derive(Args)]
@@ -19,8 +19,7 @@ pub struct Options {
 
 /// Runs the tests with the compiler's own counters and prints a line a file.
 pub fn run(options: &Options) -> Result<()> {
-    let out = Terminal::stdout();
-    let skipped = |why: &str| out.line(out.paint(Style::Skipped, format_args!("skipped: {why}")));
+    let skipped = |why: &str| say(paint(SKIPPED, format_args!("skipped: {why}")));
     let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
     if !is_there("cargo-llvm-cov") {
         return skipped("cargo-llvm-cov is missing; cargo install cargo-llvm-cov --locked");
@@ -41,13 +40,11 @@ pub fn run(options: &Options) -> Result<()> {
             command.env(variable, tool);
         }
     }
-    let status = command.status().context("cannot run cargo")?;
-    ensure!(
-        status.success(),
-        "cargo llvm-cov: {status}; it said why above. It needs LLVM's own tools: rustup component add \
-         llvm-tools, or apt-get install llvm-{version}"
-    );
-    Ok(())
+    passes(&mut command).with_context(|| {
+        format!(
+            "it needs LLVM's own tools: rustup component add llvm-tools, or apt-get install llvm-{version}"
+        )
+    })
 }
 
 /// The major version of the compiler's LLVM, whose files only tools of that version read.

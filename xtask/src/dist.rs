@@ -7,20 +7,19 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::cargo::{cargo, root};
+use crate::cargo::{cargo, home, passes, root};
 use crate::process::{self, Scratch};
-use crate::terminal::{Style, Terminal};
+use crate::terminal::{GOOD, paint, say};
 
 const PROGRAMS: [&str; 2] = ["echo-server", "echo-client"];
 
 /// Builds the last commit twice, in two folders; where both are the same to the last byte, puts them
 /// with their manuals, completions, bill of materials and sums into target/dist.
 pub fn run() -> Result<()> {
-    let out = Terminal::stdout();
     let scratch = Scratch::new("dist")?;
     let builds = ["one", "another-folder"].map(|name| scratch.path(name));
     for build in &builds {
-        out.line(format!("building in {}", build.display()))?;
+        say(format!("building in {}", build.display()))?;
         compile(build)?;
     }
     let dist = root().join("target/dist");
@@ -35,17 +34,17 @@ pub fn run() -> Result<()> {
             "{program} differs between two builds of one commit"
         );
         fs::copy(&one, bin.join(program))?;
-        out.line(format!("{program}: the same to the last byte in both"))?;
+        say(format!("{program}: the same to the last byte in both"))?;
     }
     let mut pages = cargo();
     let example = "run --quiet --locked --package echo-client --example pages --";
-    succeeds(pages.args(example.split(' ')).arg(&dist))?;
+    passes(pages.args(example.split(' ')).arg(&dist))?;
     let bill = serde_json::to_string_pretty(&bill()?)?;
     fs::write(dist.join("echo.cdx.json"), bill + "\n")?;
     sums(&dist)?;
     let files = listed(&dist)?.len();
     let done = format!("{files} files in {}", dist.display());
-    out.line(out.paint(Style::Good, done))
+    say(paint(GOOD, done))
 }
 
 /// Builds the last commit in `folder`, which leaves no trace in what is built.
@@ -54,14 +53,15 @@ fn compile(folder: &Path) -> Result<()> {
     let tar = folder.join("source.tar");
     let mut archive = Command::new("git");
     archive.current_dir(root()).args(["archive", "HEAD", "-o"]);
-    succeeds(archive.arg(&tar))?;
-    succeeds(
+    passes(archive.arg(&tar))?;
+    passes(
         Command::new("tar")
             .arg("-xf")
             .arg(&tar)
             .arg("-C")
             .arg(folder),
     )?;
+    // Where the sources of dependencies are, whose paths panics would tell.
     let home = home()?;
     let remap = [(folder, "/echo"), (&home, "/cargo")];
     let flags = remap.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
@@ -74,7 +74,7 @@ fn compile(folder: &Path) -> Result<()> {
         .env("ECHO_BUILD_COMMIT", commit()?)
         .env("CARGO_TARGET_DIR", folder.join("target"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    succeeds(&mut build)
+    passes(&mut build)
 }
 
 /// The last commit, which the programs tell with `--version`.
@@ -87,13 +87,6 @@ fn commit() -> Result<String> {
 
 fn built(folder: &Path, program: &str) -> PathBuf {
     folder.join("target/release").join(program)
-}
-
-/// Where cargo keeps the sources of dependencies, whose paths panics would tell.
-fn home() -> Result<PathBuf> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
-    home.or(user).context("neither CARGO_HOME nor HOME is set")
 }
 
 /// What is linked into the programs, as CycloneDX has it.
@@ -149,13 +142,4 @@ fn listed(dist: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-fn succeeds(command: &mut Command) -> Result<()> {
-    let shown = process::shown(command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {shown}"))?;
-    ensure!(status.success(), "{shown}: {status}; it said why above");
-    Ok(())
 }

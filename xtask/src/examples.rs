@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cargo::{Profile, Programs, root};
 use crate::process;
-use crate::terminal::{Style, Terminal};
+use crate::terminal::{SKIPPED, paint, say};
 
 /// Each takes a few hundred milliseconds; starting Node on a busy machine takes longest.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -29,9 +29,7 @@ const DIRS: &[&str] = &["docs/examples", "docs/examples/faults"];
 
 /// Runs every example against the programs as they are now.
 pub fn run() -> Result<()> {
-    let out = Terminal::stdout();
-    let manifest = root().join("Cargo.toml");
-    let programs = Programs::build(&manifest, &["echo-server", "echo-client"], Profile::Dev)?;
+    let programs = Programs::ours(Profile::Dev)?;
     let bin = programs
         .path("echo-server")?
         .parent()
@@ -44,7 +42,7 @@ pub fn run() -> Result<()> {
         let (dir, name) = (file.parent().context("no directory")?, name(file));
         let Some(mut command) = runner(file)? else {
             let skipped = format!("{name}: skipped, its runner is not on this machine");
-            out.line(out.paint(Style::Skipped, skipped))?;
+            say(paint(SKIPPED, skipped))?;
             continue;
         };
         command.arg(file).env("PATH", &path).current_dir(dir);
@@ -59,7 +57,7 @@ pub fn run() -> Result<()> {
             String::from_utf8_lossy(&finished.stdout),
             finished.stderr
         );
-        out.line(format!("{name}: passed"))?;
+        say(format!("{name}: passed"))?;
     }
     Ok(())
 }

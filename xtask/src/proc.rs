@@ -4,21 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
-
-/// USER_HZ, which Linux has fixed at 100 for all that user space sees.
-pub const TICK: Duration = Duration::from_millis(10);
-
-/// Pairs of fields in /proc/PID/stat, counted from the one after the command: user, then system.
-#[derive(Clone, Copy)]
-pub enum Ticks {
-    /// The process's own.
-    Own = 11,
-    /// Those of children that have ended.
-    EndedChildren = 13,
-}
 
 /// CPU time that a process has used so far, threads that have ended included; exact to the
 /// nanosecond.
@@ -29,31 +18,13 @@ pub fn cpu(id: u32) -> Result<Duration> {
 }
 
 /// User and system time in whole ticks, as `ps` and `top` count.
-pub fn ticks(id: u32, which: Ticks) -> Result<u32> {
-    let fields = stat(id).with_context(|| format!("process {id} is gone"))?;
-    let at = which as usize;
-    let field = |at: usize| fields.get(at)?.parse::<u32>().ok();
-    let both = field(at).zip(field(at + 1));
-    let (user, system) = both.with_context(|| format!("/proc/{id}/stat is odd"))?;
-    Ok(user + system)
-}
-
-/// The fields after the command's name, which may hold spaces itself.
-fn stat(id: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    Some(rest.split(' ').map(str::to_owned).collect())
-}
-
-/// The children of a process that are alive, this one left out.
-pub fn children(parent: u32) -> Vec<u32> {
-    let parent = parent.to_string();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|&id| id != std::process::id())
-        .filter(|&id| stat(id).is_some_and(|fields| fields.get(1) == Some(&parent)))
-        .collect()
+pub fn ticks(id: u32) -> Result<u32> {
+    let stat = read(id, "stat")?;
+    // Counted after the command's name, which may hold spaces itself.
+    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' '));
+    let both = fields.map(|fields| fields.skip(11).take(2).flat_map(str::parse::<u32>));
+    both.map(Iterator::sum)
+        .with_context(|| format!("/proc/{id}/stat is odd"))
 }
 
 /// A number of /proc/PID/status, such as `Threads` or `VmHWM`, in KiB where it is memory.
@@ -94,6 +65,13 @@ pub fn private_bytes(id: u32) -> Result<u64> {
 pub fn descriptors(id: u32) -> Result<usize> {
     let dir = fs::read_dir(format!("/proc/{id}/fd")).context("the process is gone")?;
     Ok(dir.count())
+}
+
+/// Raises this process's limit of open files, which its children inherit, and returns it.
+pub fn raise_open_files() -> Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
 }
 
 fn read(id: u32, file: &str) -> Result<String> {

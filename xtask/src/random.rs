@@ -1,5 +1,7 @@
 //! Chance that repeats: the same seed makes the same choices.
 
+use echo_core::splitmix::{GAMMA, mix};
+
 /// A generator of numbers that look random (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -18,11 +20,8 @@ impl Random {
 
     /// Any number.
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0 = self.0.wrapping_add(GAMMA);
+        mix(self.0)
     }
 
     /// A number below `end`.

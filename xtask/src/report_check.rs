@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cargo::{Profile, Programs, root};
+use crate::cargo::{Profile, Programs};
 use crate::process::{self, Scratch};
 use crate::server::Server;
-use crate::terminal::{Style, Terminal};
+use crate::terminal::{SKIPPED, paint, say};
 
 /// A browser's first start on a busy machine takes longest.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -26,15 +26,13 @@ const FLAGS: &str = "--headless --no-sandbox --disable-gpu --disable-quic --no-f
 
 /// Measures twice, once with a condition that cannot hold, and looks at both reports.
 pub fn run() -> Result<()> {
-    let out = Terminal::stdout();
     let found = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
     let Some(browser) = BROWSERS.iter().find(found) else {
         let skipped = "skipped: there is no Chromium on this machine";
-        return out.line(out.paint(Style::Skipped, skipped));
+        return say(paint(SKIPPED, skipped));
     };
     let scratch = Scratch::new("report")?;
-    let manifest = root().join("Cargo.toml");
-    let programs = Programs::build(&manifest, &["echo-server", "echo-client"], Profile::Dev)?;
+    let programs = Programs::ours(Profile::Dev)?;
     let mut command = programs.command("echo-server")?;
     let server = Server::start(command.arg("--listen=tcp://127.0.0.1:0"), LIMIT)?;
     let address = server.ipv4("tcp")?.to_string();
@@ -54,7 +52,7 @@ pub fn run() -> Result<()> {
             is_right && green.max(red) > 20,
             "the report of exit code {code} shows {green} green and {red} red pixels on top"
         );
-        out.line(format!(
+        say(format!(
             "exit code {code}, opened in {browser}: {green} green and {red} red pixels on top"
         ))?;
     }

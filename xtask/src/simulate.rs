@@ -4,10 +4,10 @@
 
 use std::num::NonZeroU64;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Args;
 
-use crate::cargo::cargo;
+use crate::cargo::{cargo, passes};
 
 /// How long, and from where.
 #[derive(Args)]
@@ -32,8 +32,7 @@ pub fn run(options: &Options) -> Result<()> {
             .args(["--exact", "--ignored", "--nocapture"])
             .env("SIMULATE_SECONDS", (options.minutes.get() * 30).to_string())
             .env("SIMULATE_SEED", options.seed.to_string());
-        let status = command.status().context("cannot run cargo")?;
-        ensure!(status.success(), "a promise is broken, see above");
+        passes(&mut command)?;
     }
     Ok(())
 }

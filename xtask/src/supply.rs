@@ -1,15 +1,15 @@
 //! The supply chain: every dependency comes from crates.io, once, under a licence that may be
 //! shipped, and with no known flaw. cargo-deny judges, by the rules in `xtask/deny.toml`.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
-use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cargo::{cargo, root};
+use crate::cargo::{cargo, home, root};
 use crate::process;
-use crate::terminal::{Style, Terminal};
+use crate::terminal::{SKIPPED, paint, say};
 
 /// Every lock file's manifest.
 const MANIFESTS: &[&str] = &[
@@ -20,7 +20,6 @@ const MANIFESTS: &[&str] = &[
 
 /// Judges all of them; without cargo-deny, only whether each lock file fits its manifest.
 pub fn check() -> Result<()> {
-    let out = Terminal::stdout();
     let mut checks = vec!["licenses", "bans", "sources"];
     let skipped = if deny(&["--version"]).output().is_err() {
         checks.clear();
@@ -32,7 +31,7 @@ pub fn check() -> Result<()> {
         ""
     };
     if !skipped.is_empty() {
-        out.line(out.paint(Style::Skipped, skipped))?;
+        say(paint(SKIPPED, skipped))?;
     }
     for manifest in MANIFESTS {
         let path = root().join(manifest);
@@ -45,7 +44,7 @@ pub fn check() -> Result<()> {
             let mut command = deny(&["--offline", "--locked", "--manifest-path"]);
             verdict = passes(command.arg(&path).arg("check").args(&checks))?;
         }
-        out.line(format!("{manifest}: {}", verdict.trim()))?;
+        say(format!("{manifest}: {}", verdict.trim()))?;
     }
     Ok(())
 }
@@ -72,14 +71,8 @@ fn deny(args: &[&str]) -> Command {
 /// Whether the database can be brought up to date, or is here from an earlier day.
 fn has_advisories() -> bool {
     let fetched = deny(&["fetch", "db"]).output();
-    fetched.is_ok_and(|output| output.status.success()) || is_filled(&databases())
-}
-
-/// Where cargo-deny keeps it.
-fn databases() -> PathBuf {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo")));
-    home.unwrap_or_default().join("advisory-dbs")
+    fetched.is_ok_and(|output| output.status.success())
+        || home().is_ok_and(|home| is_filled(&home.join("advisory-dbs")))
 }
 
 fn is_filled(dir: &Path) -> bool {

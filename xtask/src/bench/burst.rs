@@ -21,15 +21,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The buffer that holds the burst with what the system adds to each datagram.
 const ENOUGH: u64 = 4 << 20;
 
-/// Sends the burst to `rounds` servers, one after another, and sums up what they lost.
-pub fn measure(lab: &Lab, rounds: u32) -> Result<Fact> {
+/// Sends the burst to a server a round, one after another, and sums up what they lost.
+pub fn measure(lab: &Lab) -> Result<Fact> {
     let mut lost = 0;
-    for _ in 0..rounds {
+    for _ in 0..lab.rounds {
         lost += burst(lab)?;
     }
     let path = "/proc/sys/net/core/rmem_max";
     let granted: u64 = fs::read_to_string(path).context(path)?.trim().parse()?;
-    let sent = COUNT * rounds as usize;
+    let sent = COUNT * lab.rounds;
     Ok(Fact {
         title: format!("UDP, a burst of {COUNT} x {BYTES} B to a server stopped for {PAUSE:?}"),
         measure: "datagrams lost",

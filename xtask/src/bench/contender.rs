@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use super::lab::Running;
 use super::machine;
-use super::meter::Scope;
 use crate::cargo::{Programs, root};
 use crate::process::Process;
 use crate::server::Server;
@@ -46,19 +46,9 @@ use Contender::*;
 /// Everything that speaks TCP.
 pub const STREAM: &[Contender] = &[Echo, Blocking, Mio, Tokio, Python, Socat, Ncat];
 
-/// A server that listens.
-pub struct Running {
-    /// The running program.
-    pub process: Process,
-    /// Where it listens over TCP, or UDP for a UDP server.
-    pub address: SocketAddr,
-    /// Whose CPU time is the server's.
-    pub scope: Scope,
-}
-
 impl Contender {
     /// Its name in tables.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Echo => "echo-server -q",
             EchoTold => "echo-server",
@@ -95,29 +85,25 @@ impl Contender {
     }
 
     /// Starts it and waits until it listens.
-    pub fn start(self, ours: &Programs, peers: &Programs) -> Result<Running> {
-        let (mut command, announces) = self.command(ours, peers)?;
-        let running = |process, address, scope| Running {
-            process,
-            address,
-            scope,
-        };
+    pub fn start(self, programs: &Programs) -> Result<Running> {
+        let (mut command, announces) = self.command(programs)?;
         let Some(address) = announces else {
             let server = Server::start(&mut command, START)?;
             let address = server.ipv4("tcp").or_else(|_| server.ipv4("udp"))?;
-            return Ok(running(server.process, address, Scope::Process));
+            let process = server.process;
+            return Ok(Running { process, address });
         };
         let process = Process::start(&mut command)?;
         wait_for_listener(address)?;
-        Ok(running(process, address, Scope::Tree))
+        Ok(Running { process, address })
     }
 
     /// The command; for one that cannot say where it listens, also the address it was given.
-    fn command(self, ours: &Programs, peers: &Programs) -> Result<(Command, Option<SocketAddr>)> {
-        let peer = |name| Ok((peers.command(name)?, None));
+    fn command(self, programs: &Programs) -> Result<(Command, Option<SocketAddr>)> {
+        let peer = |name| Ok((programs.command(name)?, None));
         match self {
             Echo | EchoTold | EchoCopying => {
-                let mut command = ours.command("echo-server")?;
+                let mut command = programs.command("echo-server")?;
                 command.args(["--listen", "127.0.0.1:0", "--workers", "1"]);
                 if self != EchoTold {
                     command.arg("-q");

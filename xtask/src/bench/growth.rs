@@ -1,15 +1,19 @@
 //! The cost of growth: CPU per echo and memory as connections and messages grow.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use echo_core::statistics::figure as middle;
+use echo_core::statistics::figure;
 
 use super::contender::Contender;
 use super::lab::Lab;
-use super::load::{Load, Shape};
 use crate::proc;
 
 /// Columns: bytes in a message.
 pub const SIZES: [usize; 4] = [64, 1 << 10, 16 << 10, 256 << 10];
+
+/// What is echoed in a millisecond at the least.
+const LAP_BYTES_PER_MS: u64 = 500_000;
 
 /// One number of connections.
 pub struct Line {
@@ -46,23 +50,18 @@ pub fn measure(lab: &Lab, quick: bool) -> Result<Vec<Line>> {
 
 fn cell(lab: &Lab, connections: usize, size: usize) -> Result<Cell> {
     let (mut costs, mut peak_kb) = (Vec::new(), 0);
+    // Each has had its turn before it counts.
+    let lap = Duration::from_millis((connections * size) as u64 / LAP_BYTES_PER_MS);
+    let warmup = lap.max(lab.time / 5).as_millis();
+    let time = lab.time.as_millis();
+    let load = format!("-P {connections} --size {size} --duration {time}ms --warmup {warmup}ms");
     for _ in 0..3 {
         let server = lab.start(Contender::Echo)?;
-        let sample = lab.load(
-            &server,
-            Load::Plain(Shape {
-                connections,
-                size,
-                depth: 1,
-            }),
-        )?;
-        // By bytes: of ten thousand large messages few are whole at the end.
-        costs.push(sample.server_cpu.as_secs_f64() * 1e6 / (sample.outcome.bytes / size as f64));
+        let told = lab.bench(&[&server], &load)?;
+        let number = |key: &str| told[key].as_f64().context("nothing was measured");
+        costs.push(number("server_cpu_ns")? / 1e3 / number("unique")?);
         peak_kb = peak_kb.max(proc::status(server.process.id(), "VmHWM")?);
     }
-    let cpu = middle(&costs).context("nothing was measured")?;
-    Ok(Cell {
-        cpu_us: cpu,
-        peak_kb,
-    })
+    let cpu_us = figure(&costs).context("nothing was measured")?;
+    Ok(Cell { cpu_us, peak_kb })
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use super::contender::Contender;
 use super::fact::Fact;
 use super::lab::Lab;
-use crate::proc::{self, Ticks};
+use crate::proc;
 use crate::server::Server;
 use crate::traffic;
 
@@ -58,10 +58,10 @@ fn cpu(lab: &Lab, time: Duration) -> Result<Fact> {
     // The wake-ups of those echoes have ended by then, and whatever they made the server spin.
     thread::sleep(Duration::from_millis(200));
     let id = server.process.id();
-    let ticks = proc::ticks(id, Ticks::Own)?;
+    let ticks = proc::ticks(id)?;
     let exact = proc::cpu(id)?;
     thread::sleep(time);
-    let ticks = proc::ticks(id, Ticks::Own)? - ticks;
+    let ticks = proc::ticks(id)? - ticks;
     let exact = proc::cpu(id)? - exact;
     drop(held);
     Ok(Fact {
@@ -74,7 +74,7 @@ fn cpu(lab: &Lab, time: Duration) -> Result<Fact> {
 }
 
 fn balance(lab: &Lab) -> Result<Fact> {
-    let mut command = lab.echo_server()?;
+    let mut command = lab.programs.command("echo-server")?;
     command.args(["--listen", "tcp://127.0.0.1:0", "--workers", "2", "-q"]);
     let server = Server::start(&mut command, LIMIT)?;
     let held = hold(server.ipv4("tcp")?, 8)?;

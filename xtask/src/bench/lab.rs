@@ -1,60 +1,56 @@
-//! Where measuring happens: the programs, the cores they are pinned to, one measured load.
+//! Where measuring happens: the programs, the cores they are pinned to, and a load that is run.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use serde_json::Value;
 
-use super::contender::{Contender, Running, START};
-use super::load::{Load, Outcome};
-use super::machine::{self, Cores, on_core};
-use super::meter::{Meter, Scope, unix_ns};
+use super::contender::{Contender, START};
+use super::machine::{Cores, on_core};
 use crate::cargo::{Profile, Programs, root};
+use crate::proc;
 use crate::process::{self, Process};
 use crate::server::Server;
 
-/// The longest that a comparison may take.
-const CLIENT: Duration = Duration::from_secs(1800);
+/// The longest that one run of a load may take.
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// Everything built and ready to be measured.
 pub struct Lab {
-    ours: Programs,
-    peers: Programs,
+    /// Ours and its peers'.
+    pub programs: Programs,
     cores: Option<Cores>,
-    /// How long a load is measured.
+    /// How often each is measured.
+    pub rounds: usize,
+    /// How long a load is measured at a time.
     pub time: Duration,
     /// Descriptors that each process may have.
     pub open_files: u64,
 }
 
-/// What one load measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// What came of it.
-    pub outcome: Outcome,
-    /// CPU time the server used meanwhile.
-    pub server_cpu: Duration,
-    /// CPU time the load used meanwhile.
-    pub load_cpu: Duration,
-    /// How long meanwhile was.
-    pub elapsed: Duration,
+/// A server that listens.
+pub struct Running {
+    /// The running program.
+    pub process: Process,
+    /// Where it listens over TCP, or UDP for a UDP server.
+    pub address: SocketAddr,
 }
 
 impl Lab {
     /// Builds everything and looks at the machine.
-    pub fn open(time: Duration) -> Result<Self> {
-        let workspace = root().join("Cargo.toml");
-        let ours = ["echo-server", "echo-client"];
+    pub fn open(rounds: usize, time: Duration) -> Result<Self> {
+        let mut programs = Programs::ours(Profile::Release)?;
+        let peers = root().join("xtask/peers/Cargo.toml");
+        programs.extend(Programs::build(&peers, &["peers"], Profile::Release)?);
         Ok(Lab {
-            ours: Programs::build(&workspace, &ours, Profile::Release)?,
-            peers: Programs::build(
-                &root().join("xtask/peers/Cargo.toml"),
-                &["peers"],
-                Profile::Release,
-            )?,
+            programs,
             cores: Cores::choose()?,
+            rounds,
             time,
-            open_files: machine::raise_open_files()?,
+            open_files: proc::raise_open_files()?,
         })
     }
 
@@ -69,7 +65,7 @@ impl Lab {
     /// Starts a server on its core.
     pub fn start(&self, contender: Contender) -> Result<Running> {
         on_core(self.cores.map(|cores| cores.server), || {
-            contender.start(&self.ours, &self.peers)
+            contender.start(&self.programs)
         })
         .with_context(|| format!("cannot start {}", contender.name()))
     }
@@ -77,65 +73,66 @@ impl Lab {
     /// Starts one of the peers, with words of its own, on the server's core.
     pub fn start_peer(&self, name: &str, words: &[&str]) -> Result<Running> {
         on_core(self.cores.map(|cores| cores.server), || {
-            let server = Server::start(self.peers.command(name)?.args(words), START)?;
+            let server = Server::start(self.programs.command(name)?.args(words), START)?;
             Ok(Running {
                 address: server.ipv4("tcp")?,
                 process: server.process,
-                scope: Scope::Process,
             })
         })
         .with_context(|| format!("cannot start {name}"))
     }
 
-    /// What our client prints, on the load's core, when it has ended well.
-    pub fn client(&self, words: impl FnOnce(&mut Command)) -> Result<Vec<u8>> {
-        let mut command = self.ours.command("echo-client")?;
-        words(&mut command);
-        on_core(self.cores.map(|cores| cores.load), || {
-            process::run(&mut command, CLIENT)?.success()
-        })
+    /// A program's command: `words` with the server's address for TARGET, and for TIME the
+    /// milliseconds that are measured.
+    pub fn command(&self, program: &str, server: &Running, words: &str) -> Result<Command> {
+        let words = words.replace("TARGET", &server.address.to_string());
+        let words = words.replace("TIME", &self.time.as_millis().to_string());
+        let mut command = self.programs.command(program)?;
+        command.args(words.split(' '));
+        Ok(command)
     }
 
-    /// Our own server, for what no other is asked.
-    pub fn echo_server(&self) -> Result<Command> {
-        self.ours.command("echo-server")
+    /// Runs a load. Returns what it told, and the CPU time that it took from start to end.
+    pub fn load(&self, mut command: Command) -> Result<(Value, Duration)> {
+        let before = cpu_of_children()?;
+        let told = self.on_load_core(|| process::run(&mut command, LIMIT)?.success())?;
+        let used = cpu_of_children()? - before;
+        let told = serde_json::from_slice(&told)
+            .with_context(|| format!("{} told no JSON", process::shown(&command)))?;
+        Ok((told, used))
     }
 
-    /// Loads a server, and reads the CPU time of both between the same two moments.
-    pub fn load(&self, server: &Running, load: Load) -> Result<Sample> {
-        let address = server.address.to_string();
-        let on_load_core = |command: &mut Command| {
-            on_core(self.cores.map(|cores| cores.load), || {
-                Process::start(command)
-            })
-        };
-        let beside = load.beside(&self.ours, &address)?;
-        let beside = beside
-            .into_iter()
-            .map(|mut command| on_load_core(&mut command));
-        let beside = beside.collect::<Result<Vec<_>>>()?;
-        let mut command = load.command(&self.ours, &self.peers, address, self.time)?;
-        let server_meter = Meter::start(server.process.id(), server.scope);
-        let process = on_load_core(&mut command)?;
-        let load_meter = Meter::start(process.id(), Scope::Process);
-        let finished = process.finish(self.time * 2 + Duration::from_secs(60));
-        let ended = unix_ns();
-        drop(beside);
-        let (server_readings, load_readings) = (server_meter.stop(), load_meter.stop());
-        let (finished, shown) = (finished?, process::shown(&command));
-        ensure!(
-            load.is_good(finished.status.code()),
-            "{shown}: {}: {}",
-            finished.status,
-            finished.stderr
-        );
-        let outcome = load.outcome(&finished.stdout, ended)?;
-        let (from, to) = outcome.window;
-        Ok(Sample {
-            outcome,
-            server_cpu: server_readings.between(from, to)?,
-            load_cpu: load_readings.between(from, to)?,
-            elapsed: Duration::from_nanos(u64::try_from(to - from)?),
-        })
+    /// Starts a load where it belongs.
+    pub fn on_load_core<T>(&self, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        on_core(self.cores.map(|cores| cores.load), start)
     }
+
+    /// What `echo-client bench` says of these servers, their CPU time included, under `options`.
+    pub fn bench(&self, servers: &[&Running], options: &str) -> Result<Value> {
+        let ids: Vec<String> = servers
+            .iter()
+            .map(|server| server.process.id().to_string())
+            .collect();
+        let mut command = self.programs.command("echo-client")?;
+        command
+            .args(["bench", "--json", "--quiet", "--pid", &ids.join(",")])
+            .args(options.split(' '))
+            .args(servers.iter().map(|server| server.address.to_string()));
+        Ok(self.load(command)?.0)
+    }
+
+    /// How long that measures at a time, as its options.
+    pub fn span(&self) -> String {
+        let time = self.time.as_millis();
+        format!("--duration {time}ms --warmup {}ms", time / 5)
+    }
+}
+
+/// CPU time of all processes that this one has waited for.
+fn cpu_of_children() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let [user, system] = [usage.user_time(), usage.system_time()].map(|time| {
+        Duration::from_micros(time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64)
+    });
+    Ok(user + system)
 }

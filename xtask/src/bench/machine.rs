@@ -5,7 +5,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 use crate::cargo::root;
@@ -46,13 +45,6 @@ pub fn on_core<T>(core: Option<usize>, start: impl FnOnce() -> Result<T>) -> Res
     let started = start();
     sched_setaffinity(SELF, &before)?;
     started
-}
-
-/// Raises this process's limit of open files, which its children inherit, and returns it.
-pub fn raise_open_files() -> Result<u64> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(hard)
 }
 
 /// What a figure depends on, as name and value.

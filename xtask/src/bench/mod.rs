@@ -1,18 +1,17 @@
 //! `cargo xtask bench`: the server beside its peers, in one run on one machine.
 
 mod burst;
+mod comparison;
 mod contender;
 mod correct;
 mod embed;
 mod fact;
-mod generator;
 mod growth;
 mod idle;
 mod lab;
-mod load;
 mod machine;
 mod matrix;
-mod meter;
+mod pairs;
 mod report;
 mod table;
 mod verdicts;
@@ -23,10 +22,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::terminal::Terminal;
+use crate::terminal::say;
 use fact::Fact;
 use lab::Lab;
-use matrix::Row;
 use report::Report;
 
 /// What is measured, and how often.
@@ -36,8 +34,8 @@ pub struct Options {
     #[arg(value_name = "PART", value_parser = parts())]
     parts: Vec<String>,
     /// Times that every row is measured, all servers in turn each time
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
     /// Milliseconds that each load is measured for
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(200..=60_000))]
     time: u64,
@@ -57,19 +55,18 @@ type Facts = fn(&Lab, &Options) -> Result<Vec<Fact>>;
 
 const FACTS: &[(&str, Facts)] = &[
     ("idle", |lab, options| idle::measure(lab, options.quick)),
-    ("burst", |lab, options| {
-        Ok(vec![burst::measure(lab, options.rounds)?])
-    }),
-    ("generator", |lab, options| {
-        generator::measure(lab, options.rounds)
-    }),
+    ("burst", |lab, _| Ok(vec![burst::measure(lab)?])),
 ];
 
 /// The names of all parts.
 fn parts() -> Vec<&'static str> {
     let rows = matrix::ROWS.iter().map(|row| row.key);
+    let pairs = pairs::PAIRS.iter().map(|pair| pair.key);
     let facts = FACTS.iter().map(|(part, _)| *part);
-    rows.chain(facts).chain(["correct", "growth"]).collect()
+    let mut parts: Vec<_> = rows.chain(pairs).chain(facts).collect();
+    parts.extend(["correct", "growth"]);
+    parts.dedup();
+    parts
 }
 
 impl Options {
@@ -84,20 +81,21 @@ pub fn run(mut options: Options) -> Result<()> {
     if options.quick {
         (options.rounds, options.time) = (3, 300);
     }
-    let out = Terminal::stdout();
-    let lab = Lab::open(Duration::from_millis(options.time))?;
-    let mut report = Report::new(&lab, options.rounds);
+    let lab = Lab::open(options.rounds.into(), Duration::from_millis(options.time))?;
+    let mut report = Report::new(&lab);
 
-    let rows: Vec<&Row> = matrix::ROWS
-        .iter()
-        .filter(|row| options.wants(row.key))
-        .collect();
-    for (number, row) in (1..).zip(&rows) {
-        eprintln!("bench: row {number} of {}: {}", rows.len(), row.title);
-        let measured = matrix::measure(&lab, row, options.rounds);
+    for row in matrix::ROWS.iter().filter(|row| options.wants(row.key)) {
+        eprintln!("bench: {}", row.title);
+        let measured = matrix::measure(&lab, row);
         report
             .rows
             .extend(report.failures.keep(row.title, measured));
+    }
+    for pair in pairs::PAIRS.iter().filter(|pair| options.wants(pair.key)) {
+        let work = pair.goal.work;
+        eprintln!("bench: {work}");
+        let measured = pairs::measure(&lab, pair);
+        report.pairs.extend(report.failures.keep(work, measured));
     }
     if options.wants("correct") {
         eprintln!("bench: who is correct");
@@ -121,7 +119,7 @@ pub fn run(mut options: Options) -> Result<()> {
         report.growth = report.failures.keep("growth", measured).unwrap_or_default();
     }
 
-    out.line(report.text())?;
+    say(report.markdown())?;
     for path in options.markdown {
         // A page that is not there yet has no words of its own.
         let page = std::fs::read_to_string(&path).unwrap_or_default();

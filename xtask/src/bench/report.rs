@@ -2,14 +2,15 @@
 
 use anyhow::{Result, ensure};
 
-use super::contender::{Contender, STREAM};
+use super::comparison::Comparison;
+use super::contender::STREAM;
 use super::correct::Checked;
 use super::embed::embed;
 use super::fact::Fact;
 use super::growth::{Line, SIZES};
 use super::lab::Lab;
 use super::machine;
-use super::matrix::{Comparison, Measured, interval};
+use super::matrix::Measured;
 use super::table::Table;
 use echo_core::statistics::figure;
 use echo_core::units::Size;
@@ -28,6 +29,8 @@ pub struct Report {
     pub failures: Failures,
     /// The matrix.
     pub rows: Vec<Measured>,
+    /// What was measured in pairs.
+    pub pairs: Vec<Comparison>,
     /// Who echoes correctly.
     pub correct: Vec<Checked>,
     /// What is no ratio of two servers.
@@ -51,18 +54,17 @@ impl Failures {
 
 impl Report {
     /// A report on this machine with nothing measured yet.
-    pub fn new(lab: &Lab, rounds: u32) -> Self {
+    pub fn new(lab: &Lab) -> Self {
         let mut machine = machine::facts();
         machine.push(("pinning", lab.pinning()));
-        let method = format!(
-            "{rounds} rounds of {:?} each, all servers in turn; a server starts afresh for each",
-            lab.time
-        );
+        let (rounds, time) = (lab.rounds, lab.time);
+        let method = format!("{rounds} rounds of {time:?} each, in turn");
         machine.push(("method", method));
         Report {
             machine,
             failures: Failures::default(),
             rows: Vec::new(),
+            pairs: Vec::new(),
             correct: Vec::new(),
             facts: Vec::new(),
             growth: Vec::new(),
@@ -81,22 +83,6 @@ impl Report {
         Ok(())
     }
 
-    /// For a terminal.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        for (title, table, notes) in self.sections() {
-            text += &format!("\n{title}\n\n{}", table.text());
-            for note in notes {
-                text += &format!("  {note}\n");
-            }
-        }
-        text += "\n";
-        for (name, value) in &self.machine {
-            text += &format!("{name}: {value}\n");
-        }
-        text
-    }
-
     /// A page of the documentation, brought up to date: its places for `all` and for the
     /// `summary`, or, where it has neither, the whole of it.
     pub fn page(&self, page: &str) -> String {
@@ -112,7 +98,8 @@ impl Report {
         })
     }
 
-    fn markdown(&self) -> String {
+    /// All of it, as Markdown.
+    pub fn markdown(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.machine {
             text += &format!("- {name}: {value}\n");
@@ -148,27 +135,22 @@ impl Report {
     }
 
     /// What servers of datagrams lost.
-    fn losses(&self) -> Vec<String> {
-        let lossy = self.rows.iter().flat_map(|measured| {
+    fn losses(&self) -> impl Iterator<Item = String> {
+        self.rows.iter().flat_map(|measured| {
             measured.series.iter().filter_map(|(contender, series)| {
-                let losses = &series.as_ref().ok()?.losses;
-                let loss = losses.iter().sum::<f64>() / losses.len() as f64 * 100.0;
+                let lost = series.as_ref().ok()?.lost * 100.0;
                 let (name, title) = (contender.name(), measured.row.title);
-                (loss > 0.0).then(|| format!("{title}: {name} lost {loss:.2} %"))
+                (lost > 0.0).then(|| format!("{title}: {name} lost {lost:.2} %"))
             })
-        });
-        lossy.collect()
+        })
     }
 
     fn targets(&self) -> Table {
-        let mut table = Table::new(&[
-            "work", "measure", "server", " is at", "against", "ratio", " target", "verdict",
-        ]);
-        for measured in &self.rows {
-            for comparison in measured.comparisons() {
-                table.row(target_row(measured, &comparison));
-            }
-        }
+        let mut table = Table::new(&Comparison::HEADING);
+        let rows = self.rows.iter().flat_map(Measured::comparisons);
+        rows.map(|of_row| of_row.cells())
+            .chain(self.pairs.iter().map(Comparison::cells))
+            .for_each(|cells| table.row(cells));
         table
     }
 
@@ -212,8 +194,8 @@ impl Report {
                 Err(why) => format!("skipped: {why}"),
             };
             let told = |row: Option<&Measured>| {
-                row.and_then(|row| middle(row, contender))
-                    .unwrap_or("-".to_owned())
+                let figure = row.and_then(|row| row.figure(contender));
+                figure.unwrap_or("-".to_owned())
             };
             let rate = fifty.and_then(|row| figure(&row.samples(contender)?.rates));
             let checked = self
@@ -276,30 +258,4 @@ impl Report {
         }
         table
     }
-}
-
-fn middle(measured: &Measured, contender: Contender) -> Option<String> {
-    let value = figure(&measured.samples(contender)?.figures)?;
-    // Three digits say all that the noise leaves.
-    let places = if value < 10.0 { 2 } else { 1 };
-    let unit = measured.row.figure.unit();
-    Some(format!("{value:.places$} {unit}"))
-}
-
-fn target_row(measured: &Measured, comparison: &Comparison) -> [String; 8] {
-    let figure = |contender| middle(measured, contender).unwrap_or_default();
-    [
-        measured.row.title.to_owned(),
-        measured.row.figure.name().to_owned(),
-        comparison.ours.name().to_owned(),
-        figure(comparison.ours),
-        format!(
-            "{}, {}",
-            comparison.against.name(),
-            figure(comparison.against)
-        ),
-        interval(&comparison.ratio),
-        format!("{:.2}x", comparison.at_most),
-        comparison.verdict(),
-    ]
 }

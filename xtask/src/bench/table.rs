@@ -1,74 +1,57 @@
-//! A table, as text for a terminal and as Markdown.
+//! A table in Markdown, which reads well on a terminal, too.
 
 /// Rows of cells under a heading.
 pub struct Table {
-    heading: Vec<&'static str>,
+    /// Whether each column is aligned to the right.
+    right: Vec<bool>,
+    /// The heading, and then all others.
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// An empty table. A column whose heading starts with a space is aligned to the right.
-    pub fn new(heading: &[&'static str]) -> Self {
+    pub fn new(heading: &[&str]) -> Self {
         Table {
-            heading: heading.to_vec(),
-            rows: Vec::new(),
+            right: heading.iter().map(|cell| cell.starts_with(' ')).collect(),
+            rows: vec![heading.iter().map(|cell| cell.trim().to_owned()).collect()],
         }
     }
 
     /// Adds a row of as many cells as the heading has.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells: Vec<String> = cells.into_iter().collect();
-        debug_assert_eq!(cells.len(), self.heading.len());
+        debug_assert_eq!(cells.len(), self.right.len());
         self.rows.push(cells);
     }
 
     /// Whether there is anything to show.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.len() == 1
     }
 
-    /// Aligned columns, a rule under the heading.
-    pub fn text(&self) -> String {
-        let heading: Vec<String> = self.heading.iter().map(|h| h.trim().to_owned()).collect();
-        let width = |column: usize| {
-            let cells = self
-                .rows
-                .iter()
-                .chain([&heading])
-                .map(|row| row[column].chars().count());
-            cells.max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..heading.len()).map(width).collect();
-        let line = |cells: &[String]| {
-            let padded = cells.iter().enumerate().map(|(column, cell)| {
-                let width = widths[column];
-                if self.is_right(column) {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            });
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-        };
-        let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1)) + "\n";
-        let body: String = self.rows.iter().map(|row| line(row)).collect();
-        line(&heading) + &rule + &body
-    }
-
-    /// The same for a Markdown file.
+    /// All of it, its columns as wide as their widest cells.
     pub fn markdown(&self) -> String {
-        let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
-        let heading = line(self.heading.iter().map(|h| h.trim()).collect());
-        let rule = (0..self.heading.len()).map(|i| if self.is_right(i) { "---:" } else { "---" });
-        let rows = self
-            .rows
-            .iter()
-            .map(|row| line(row.iter().map(String::as_str).collect()));
-        heading + &line(rule.collect()) + &rows.collect::<String>()
-    }
-
-    fn is_right(&self, column: usize) -> bool {
-        self.heading[column].starts_with(' ')
+        let width = |column: usize| {
+            let cells = self.rows.iter().map(|row| row[column].chars().count());
+            cells.max().unwrap_or(0).max(3)
+        };
+        let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
+        let line = |cells: &[String]| {
+            let columns = cells.iter().zip(&widths).zip(&self.right);
+            let padded = columns.map(|((cell, width), right)| match right {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            });
+            format!("| {} |\n", padded.collect::<Vec<_>>().join(" | "))
+        };
+        let dashes = widths.iter().zip(&self.right).map(|(width, right)| {
+            let dashes = "-".repeat(width - usize::from(*right));
+            dashes + if *right { ":" } else { "" }
+        });
+        let rule = line(&dashes.collect::<Vec<_>>());
+        let mut lines: Vec<String> = self.rows.iter().map(|row| line(row)).collect();
+        lines.insert(1, rule);
+        lines.concat()
     }
 }
 
@@ -82,12 +65,8 @@ mod tests {
         table.row(["µs".to_owned(), "7".to_owned()]);
         table.row(["longer".to_owned(), "1,000".to_owned()]);
         assert_eq!(
-            table.text(),
-            "name    number\n--------------\nµs           7\nlonger   1,000\n"
-        );
-        assert_eq!(
             table.markdown(),
-            "| name | number |\n| --- | ---: |\n| µs | 7 |\n| longer | 1,000 |\n"
+            "| name   | number |\n| ------ | -----: |\n| µs     |      7 |\n| longer |  1,000 |\n"
         );
     }
 }

@@ -1,15 +1,12 @@
 //! Whether `echo-client bench A B` tells the truth: of a server that is slower by exactly 5 %, and
 //! of one that is not slower at all.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
-use super::contender::Running;
 use super::fact::Fact;
-use super::lab::Lab;
+use super::lab::{Lab, Running};
 
 /// How often the same question is asked.
 const RUNS: usize = 20;
@@ -22,7 +19,7 @@ const SLOWER: f64 = 0.05;
 pub fn measure(lab: &Lab) -> Result<Vec<Fact>> {
     let base = working(lab, WORK)?;
     // The work is not all of a round trip; 5 % of all of it are added.
-    let before = bench(lab, &[&base], &["--duration", "2s"])?;
+    let before = lab.bench(&[&base], "--warmup 50ms --duration 2s")?;
     let p50 = before["rtt_p50_ns"]
         .as_f64()
         .context("no round trip was timed")?;
@@ -30,17 +27,8 @@ pub fn measure(lab: &Lab) -> Result<Vec<Fact>> {
     let mut answers: Vec<(&str, String, String)> = Vec::new();
     for run in 1..=RUNS {
         eprintln!("bench: verdicts, run {run} of {RUNS}");
-        let seed = run.to_string();
-        let flags = [
-            "--control",
-            "--rounds",
-            "15",
-            "--duration",
-            "250ms",
-            "--seed",
-            &seed,
-        ];
-        let told = match bench(lab, &[&base, &slower], &flags) {
+        let rounds = format!("--control --rounds 15 --duration 250ms --warmup 50ms --seed {run}");
+        let told = match lab.bench(&[&base, &slower], &rounds) {
             Ok(told) => told,
             // No answer is no right one.
             Err(error) => {
@@ -89,15 +77,4 @@ pub fn measure(lab: &Lab) -> Result<Vec<Fact>> {
 /// A server that works so long for each echo.
 fn working(lab: &Lab, work: Duration) -> Result<Running> {
     lab.start_peer("blocking", &[&work.as_nanos().to_string()])
-}
-
-/// What `echo-client bench` says of these servers.
-fn bench(lab: &Lab, servers: &[&Running], flags: &[&str]) -> Result<Value> {
-    let stdout = lab.client(|command: &mut Command| {
-        command
-            .args(["bench", "--json", "--warmup", "50ms"])
-            .args(flags);
-        command.args(servers.iter().map(|server| server.address.to_string()));
-    })?;
-    Ok(serde_json::from_slice(&stdout)?)
 }

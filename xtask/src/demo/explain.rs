@@ -12,17 +12,17 @@ use super::picture;
 use super::stage::{LIMIT, Stage};
 use super::trace::{Seen, Side, Trace};
 use crate::cargo::root;
-use crate::terminal::{Style, Terminal, WIDTH};
+use crate::terminal::{GOOD, SKIPPED, WIDTH, paint, say};
 
 /// The tutorial's message.
 const MESSAGE: &str = "Hello world! This is an echo server made with Rust.";
 
 /// Plays one message over TCP and one over UDP, and explains every call.
-pub fn play(stage: &mut Stage, out: Terminal, lang: Lang, picture: Option<PathBuf>) -> Result<()> {
+pub fn play(stage: &mut Stage, lang: Lang, picture: Option<PathBuf>) -> Result<()> {
     let lang = lang.resolve(|name| env::var_os(name));
     let trace = Trace::new(record(stage)?);
-    tell(out, &trace, lang)?;
-    overview(out, &trace)?;
+    tell(&trace, lang)?;
+    overview(&trace)?;
     let path = picture.unwrap_or_else(|| root().join("target/demo.svg"));
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)
@@ -30,8 +30,8 @@ pub fn play(stage: &mut Stage, out: Terminal, lang: Lang, picture: Option<PathBu
     }
     fs::write(&path, picture::draw(&trace, MESSAGE, lang))
         .with_context(|| format!("cannot write the picture {}", path.display()))?;
-    out.line(format!("  The picture of this run: {}", shown(&path)))?;
-    out.line("")
+    say(format!("  The picture of this run: {}", shown(&path)))?;
+    say("")
 }
 
 /// Runs both programs and collects what they say of their calls.
@@ -94,12 +94,12 @@ fn steps(side: Side, process: u32, text: &str) -> Result<Vec<Seen>> {
 }
 
 /// The steps of both sides, interleaved.
-fn tell(out: Terminal, trace: &Trace, lang: Lang) -> Result<()> {
+fn tell(trace: &Trace, lang: Lang) -> Result<()> {
     let mut stories = [Side::Server, Side::Client].map(|side| (side, Story::new(lang)));
     let start = trace.rows.first().map_or(0, |seen| seen.step.time_unix_ns);
-    out.line("")?;
+    say("")?;
     for line in stories[0].1.intro().lines() {
-        out.line(line)?;
+        say(line)?;
     }
     for (number, seen) in (1..).zip(&trace.rows) {
         let story = stories.iter_mut().find(|(side, _)| *side == seen.side);
@@ -107,23 +107,23 @@ fn tell(out: Terminal, trace: &Trace, lang: Lang) -> Result<()> {
         let mut telling = story.tell(&seen.step);
         telling.number = number;
         let (name, style) = match seen.side {
-            Side::Server => ("echo-server", Style::Good),
-            Side::Client => ("echo-client", Style::Skipped),
+            Side::Server => ("echo-server", GOOD),
+            Side::Client => ("echo-client", SKIPPED),
         };
         let elapsed = (seen.step.time_unix_ns - start) as f64 / 1e6;
-        out.line("")?;
+        say("")?;
         let heading = format!("{name} {}, +{elapsed:.2} ms", seen.process);
-        out.line(out.paint(style, format_args!("┌ {heading}")))?;
-        for line in telling.lines(WIDTH - 2, out.colour()) {
-            out.line(format!("{} {line}", out.paint(style, "│")))?;
+        say(paint(style, format_args!("┌ {heading}")))?;
+        for line in telling.lines(WIDTH - 2, true) {
+            say(format!("{} {line}", paint(style, "│")))?;
         }
     }
     Ok(())
 }
 
 /// Who talked to whom, and in how many pieces it came.
-fn overview(out: Terminal, trace: &Trace) -> Result<()> {
-    out.line("")?;
+fn overview(trace: &Trace) -> Result<()> {
+    say("")?;
     for (index, socket) in trace.sockets.iter().enumerate() {
         let (Side::Client, Some(local), Some(peer)) = (socket.side, &socket.local, &socket.peer)
         else {
@@ -139,16 +139,16 @@ fn overview(out: Terminal, trace: &Trace) -> Result<()> {
             let total = sizes.iter().sum::<u64>();
             format!("{total} bytes in {} {unit}{many}", sizes.len())
         };
-        out.line(format!(
+        say(format!(
             "  {protocol}  echo-server {peer} <-> {local} echo-client"
         ))?;
-        out.line(format!(
+        say(format!(
             "       there: {}; back: {}",
             came(false),
             came(true)
         ))?;
     }
-    out.line("")
+    say("")
 }
 
 /// A path as short as it can be.

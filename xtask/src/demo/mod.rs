@@ -10,12 +10,13 @@ mod trace;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anstyle::Style;
 use anyhow::{Result, bail};
 use clap::Args;
 use echo_explain::{Lang, wrap};
 
-use crate::cargo::{Profile, Programs, root};
-use crate::terminal::{Style, Terminal, WIDTH};
+use crate::cargo::{Profile, Programs};
+use crate::terminal::{BAD, BOLD, GOOD, SKIPPED, WIDTH, paint, say};
 use stage::Stage;
 
 /// What is shown.
@@ -64,55 +65,50 @@ enum Outcome {
 
 /// Builds both programs and plays every step; the first that fails ends the demo.
 pub fn run(options: Options) -> Result<()> {
-    let programs = Programs::build(
-        &root().join("Cargo.toml"),
-        &["echo-server", "echo-client"],
-        Profile::Dev,
-    )?;
-    let out = Terminal::stdout();
+    let programs = Programs::ours(Profile::Dev)?;
     if let Some(path) = options.screen {
         let args = ["demo", "--explain"];
-        return screen::shoot(out, &args[..1 + usize::from(options.explain)], &path);
+        return screen::shoot(&args[..1 + usize::from(options.explain)], &path);
     }
-    out.line("")?;
-    out.line(format!(
+    say("")?;
+    say(format!(
         "  {}",
-        out.paint(
-            Style::Bold,
+        paint(
+            BOLD,
             "echo: a server, its clients, and what the system sees of them"
         )
     ))?;
 
     let start = Instant::now();
-    let mut stage = Stage::new(out, programs)?;
+    let mut stage = Stage::new(programs)?;
     if options.explain {
-        return explain::play(&mut stage, out, options.lang, options.picture);
+        return explain::play(&mut stage, options.lang, options.picture);
     }
     let (mut proved, mut skipped) = (0, 0);
     for (number, (title, play)) in (1..).zip(steps::STORY) {
-        out.line("")?;
-        out.line(format!(
+        say("")?;
+        say(format!(
             "  {}  {}",
-            out.paint(Style::Bold, format_args!("{number:>2}")),
-            out.paint(Style::Bold, title)
+            paint(BOLD, format_args!("{number:>2}")),
+            paint(BOLD, title)
         ))?;
         match play(&mut stage) {
             Ok(Outcome::Proved(what)) => {
                 proved += 1;
-                verdict(out, Style::Good, "✓", &what)?;
+                verdict(GOOD, "✓", &what)?;
             }
             Ok(Outcome::Skipped(why)) => {
                 skipped += 1;
-                verdict(out, Style::Skipped, "-", &format!("Skipped: {why}"))?;
+                verdict(SKIPPED, "-", &format!("Skipped: {why}"))?;
             }
             Err(error) if error.is::<crate::terminal::Closed>() => return Err(error),
             Err(error) => {
-                verdict(out, Style::Bad, "✗", "Failed.")?;
+                verdict(BAD, "✗", "Failed.")?;
                 bail!("step {number} ({}): {error:#}{}", title, stage.complaints());
             }
         }
     }
-    out.line("")?;
+    say("")?;
     let skips = if skipped == 0 {
         String::new()
     } else {
@@ -122,18 +118,18 @@ pub fn run(options: Options) -> Result<()> {
         "{proved} steps proved{skips} in {:.1} s",
         start.elapsed().as_secs_f64()
     );
-    out.line(format!("  {}", out.paint(Style::Bold, summary)))?;
-    out.line("")
+    say(format!("  {}", paint(BOLD, summary)))?;
+    say("")
 }
 
 /// What a step came to, wrapped beside its mark.
-fn verdict(out: Terminal, style: Style, mark: &str, text: &str) -> Result<()> {
+fn verdict(style: Style, mark: &str, text: &str) -> Result<()> {
     const INDENT: usize = 8;
     for (i, line) in wrap(text, WIDTH - INDENT).iter().enumerate() {
         let mark = if i == 0 { mark } else { " " };
-        out.line(format!(
+        say(format!(
             "      {}",
-            out.paint(style, format_args!("{mark} {line}"))
+            paint(style, format_args!("{mark} {line}"))
         ))?;
     }
     Ok(())

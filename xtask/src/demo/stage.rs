@@ -10,14 +10,13 @@ use anyhow::{Context, Result, ensure};
 use crate::cargo::Programs;
 use crate::process::{self, Process, Scratch};
 use crate::server::Server;
-use crate::terminal::{Style, Terminal};
+use crate::terminal::{DIM, TYPED, paint, say};
 
 /// The longest that any one wait may take. All of them together take about two seconds.
 pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// What the steps share.
 pub struct Stage {
-    out: Terminal,
     programs: Programs,
     dir: Scratch,
     server: Option<Server>,
@@ -25,9 +24,8 @@ pub struct Stage {
 
 impl Stage {
     /// A stage with nothing on it yet.
-    pub fn new(out: Terminal, programs: Programs) -> Result<Self> {
+    pub fn new(programs: Programs) -> Result<Self> {
         Ok(Stage {
-            out,
             programs,
             dir: Scratch::new("demo")?,
             server: None,
@@ -36,17 +34,14 @@ impl Stage {
 
     /// Tells what one would type for what happens next.
     pub fn types(&self, command: &str) -> Result<()> {
-        let command = self.out.paint(Style::Typed, command);
-        self.out.line(format!(
-            "      {} {command}",
-            self.out.paint(Style::Dim, "$")
-        ))
+        let command = paint(TYPED, command);
+        say(format!("      {} {command}", paint(DIM, "$")))
     }
 
     /// Tells what was seen.
     pub fn sees(&self, what: &str) -> Result<()> {
         for line in what.lines() {
-            self.out.line(format!("        {line}").trim_end())?;
+            say(format!("        {line}").trim_end())?;
         }
         Ok(())
     }

@@ -11,17 +11,16 @@ pub mod victim;
 mod wire;
 
 use std::env;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
-use crate::cargo::{Profile, Programs, root};
+use crate::cargo::{Profile, Programs};
 use crate::process::Scratch;
 use crate::random::Random;
-use crate::terminal::{Style, Terminal};
+use crate::terminal::{BOLD, DIM, GOOD, SKIPPED, paint, say};
 use crate::traffic::LIMIT;
 use victim::Victim;
 
@@ -60,8 +59,7 @@ impl Options {
 
 /// What the steps share.
 struct Arena {
-    server: PathBuf,
-    client: PathBuf,
+    programs: Programs,
     dir: Scratch,
     /// Whether this is a network that nobody else sees.
     own_network: bool,
@@ -103,25 +101,18 @@ pub fn run(options: &Options) -> Result<()> {
     {
         return run_inside(flags, options);
     }
-    let programs = Programs::build(
-        &root().join("Cargo.toml"),
-        &["echo-server", "echo-client"],
-        Profile::Dev,
-    )?;
     let seed = options.seed.unwrap_or_else(seed_of_now);
-    let out = Terminal::stdout();
     let mut arena = Arena {
-        server: programs.path("echo-server")?.to_owned(),
-        client: programs.path("echo-client")?.to_owned(),
+        programs: Programs::ours(Profile::Dev)?,
         dir: Scratch::new("torture")?,
         own_network: env::var_os(INSIDE).is_some(),
         all: options.all,
         random: Random::new(seed),
     };
-    rounds(&mut arena, out, seed, options)
+    rounds(&mut arena, seed, options)
 }
 
-fn rounds(arena: &mut Arena, out: Terminal, seed: u64, options: &Options) -> Result<()> {
+fn rounds(arena: &mut Arena, seed: u64, options: &Options) -> Result<()> {
     let start = Instant::now();
     let limit = Duration::try_from_secs_f64(options.minutes * 60.0)?;
     let is_asked = |step: &&Step| step.0.contains(&options.only);
@@ -133,43 +124,43 @@ fn rounds(arena: &mut Arena, out: Terminal, seed: u64, options: &Options) -> Res
             // The first round is run whole, however long it takes.
             if steps >= asked.len() && start.elapsed() >= limit {
                 let text = format!("{steps} steps in {:.0} s", start.elapsed().as_secs_f64());
-                return out.line(out.paint(Style::Bold, text));
+                return say(paint(BOLD, text));
             }
             if n == 1 {
-                out.line(out.paint(Style::Bold, format_args!("seed {seed}")))?;
+                say(paint(BOLD, format_args!("seed {seed}")))?;
             }
             arena.random = Random::new(seed).part(n);
-            play(arena, out, step, seed)?;
+            play(arena, step, seed)?;
             steps += 1;
         }
         seed = seed.wrapping_add(1);
     }
 }
 
-fn play(arena: &mut Arena, out: Terminal, step: &Step, seed: u64) -> Result<()> {
+fn play(arena: &mut Arena, step: &Step, seed: u64) -> Result<()> {
     let start = Instant::now();
     let outcome = (step.1)(arena);
     let (style, mark, text) = match outcome {
-        Ok(Outcome::Held(what)) => (Style::Good, "✓", what),
-        Ok(Outcome::Skipped(why)) => (Style::Skipped, "-", format!("skipped: {why}")),
+        Ok(Outcome::Held(what)) => (GOOD, "✓", what),
+        Ok(Outcome::Skipped(why)) => (SKIPPED, "-", format!("skipped: {why}")),
         Err(error) => bail!(
             "torture: {}: {error:#}\nrepeat it with: cargo xtask torture --seed {seed}",
             step.0
         ),
     };
     let took = start.elapsed().as_secs_f64();
-    out.line(format!(
+    say(format!(
         "  {} {}: {text} {}",
-        out.paint(style, mark),
-        out.paint(Style::Bold, step.0),
-        out.paint(Style::Dim, format_args!("({took:.1} s)"))
+        paint(style, mark),
+        paint(BOLD, step.0),
+        paint(DIM, format_args!("({took:.1} s)"))
     ))
 }
 
 impl Arena {
     /// Starts a server with these arguments, behind `wrapper`.
     fn victim(&self, wrapper: &str, args: &[&str]) -> Result<Victim> {
-        Victim::start(&mut victim::command(&self.server, wrapper, args))
+        Victim::start(self.programs.wrapped(wrapper, "echo-server")?.args(args))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::Arena;
-use super::victim::{self, Victim, framed};
+use super::victim::{Victim, framed};
 use crate::proc;
 use crate::process::{self, Finished, Process};
 use crate::random::Random;
@@ -140,10 +141,10 @@ impl Plan {
         // Some run as somebody else.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
         fs::write(dir.join("file"), &ground.content)?;
-        let args = self.args.replace("DIR", &dir.display().to_string());
-        let args = args.replace("TARGET", &ground.healthy.to_string());
+        let in_dir = |words: &str| words.replace("DIR", &dir.display().to_string());
+        let args = in_dir(self.args).replace("TARGET", &ground.healthy.to_string());
         let args: Vec<&str> = args.split(' ').collect();
-        let wrapper = format!("{CPU} {wrapper}");
+        let wrapper = in_dir(&format!("{CPU} {wrapper}"));
         match (self.program, lasting) {
             (Echo, Lasting::Once) => serve(ground, &wrapper, &args),
             (Echo, Lasting::ForEver) => stand(ground, &wrapper, &args),
@@ -152,14 +153,17 @@ impl Plan {
     }
 }
 
-fn server(ground: &Ground, wrapper: &str, args: &[&str]) -> std::process::Command {
-    let args = [&["--listen=127.0.0.1:0", "--drain=1s"], args].concat();
-    victim::command(&ground.arena.server, wrapper, &args)
+fn server(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<Command> {
+    let mut command = ground.arena.programs.wrapped(wrapper, "echo-server")?;
+    command
+        .args(["--listen=127.0.0.1:0", "--drain=1s"])
+        .args(args);
+    Ok(command)
 }
 
 /// A server that meets a failure, and then must be as if it had met none.
 fn serve(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
-    let victim = match Victim::start(&mut server(ground, wrapper, args)) {
+    let victim = match Victim::start(&mut server(ground, wrapper, args)?) {
         Ok(victim) => victim,
         Err(error) => return judge(&error.downcast::<Refused>()?.0, wrapper),
     };
@@ -198,7 +202,7 @@ fn echo_after(victim: &Victim, args: &[&str]) -> Result<()> {
 
 /// A server whose failure lasts: no byte is wrong, it does not work for nothing, and it ends.
 fn stand(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
-    let process = Process::start(&mut server(ground, wrapper, args))?;
+    let process = Process::start(&mut server(ground, wrapper, args)?)?;
     let deadline = Instant::now() + LIMIT;
     while proc::catches(process.id(), Signal::SIGTERM) == Some(false) {
         ensure!(
@@ -249,9 +253,8 @@ fn talk(server: &Server, args: &[&str]) -> Result<()> {
 
 /// A client: what it prints is true, whatever it says.
 fn ask(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
-    let args = [args, &[DEADLINE]].concat();
-    let mut command = victim::command(&ground.arena.client, wrapper, &args);
-    let finished = process::run(&mut command, PATIENCE)?;
+    let mut command = ground.arena.programs.wrapped(wrapper, "echo-client")?;
+    let finished = process::run(command.args(args).arg(DEADLINE), PATIENCE)?;
     let end = judge(&finished, wrapper)?;
     let stdout = &finished.stdout;
     // Nobody takes what it prints, which is no failure.

@@ -1,5 +1,6 @@
 //! Programs with too little of something: of descriptors, threads, memory, room in files, or with
-//! standard streams that are closed, full or do not block.
+//! standard streams that are closed, full or do not block, or a directory that is full, cannot be
+//! written to, or vanishes.
 
 use std::fs;
 use std::process::Command;
@@ -35,6 +36,24 @@ else:
 os.execvp(sys.argv[3], sys.argv[3:])
 ";
 
+/// Makes a directory full or read-only, or has it vanish soon; then runs a program.
+const DIRECTORY: &str = "\
+how=$1 dir=$2
+shift 2
+case $how in
+full)
+    mkdir -p \"$dir-full\" && mount -t tmpfs -o size=1m tmpfs \"$dir-full\" || exit 127
+    cp -a \"$dir/.\" \"$dir-full\"
+    cat /dev/zero > \"$dir-full/filler\" 2>/dev/null
+    mount --bind \"$dir-full\" \"$dir\" ;;
+read-only)
+    mount --bind \"$dir\" \"$dir\" && mount -o remount,bind,ro \"$dir\" ;;
+vanishing)
+    (sleep 0.05; rm -rf \"$dir\") & ;;
+esac || exit 127
+exec \"$@\"
+";
+
 /// Limits of the system, each with the values that it is set to.
 const LIMITS: &[(&str, &[u64])] = &[
     (
@@ -54,8 +73,9 @@ const NOBODY: &str = "setpriv --reuid=54321 --clear-groups --bounding-set=-all -
 
 /// Every plan under every shortage: it does its work, or says why not.
 pub fn too_little(arena: &mut Arena) -> Result<Outcome> {
-    let script = arena.dir.path("stream.py");
+    let (script, directory) = (arena.dir.path("stream.py"), arena.dir.path("directory.sh"));
     fs::write(&script, STREAM)?;
+    fs::write(&directory, DIRECTORY)?;
     let mut wrappers = Vec::new();
     for (limit, values) in LIMITS {
         let who = if *limit == "nproc" && nix::unistd::geteuid().is_root() {
@@ -70,7 +90,13 @@ pub fn too_little(arena: &mut Arena) -> Result<Outcome> {
         let stream = |fd| format!("python3 {} {how} {fd}", script.display());
         wrappers.extend((0..3).map(stream));
     }
-    wrappers.retain(|wrapper| runs(wrapper));
+    for how in ["full", "read-only", "vanishing"] {
+        let script = directory.display();
+        wrappers.push(format!("unshare --mount sh {script} {how} DIR"));
+    }
+    let probe = arena.dir.path("probed");
+    fs::create_dir_all(&probe)?;
+    wrappers.retain(|wrapper| runs(&wrapper.replace("DIR", &probe.display().to_string())));
     ensure!(!wrappers.is_empty(), "there is neither prlimit nor python3");
     trial::play(arena, |_| {
         let cases = PLANS.iter().flat_map(|plan| {

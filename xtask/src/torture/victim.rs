@@ -1,7 +1,6 @@
 //! The server under torture, and what must hold of it whatever happens.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -164,27 +163,6 @@ impl Holding {
             memory_kib: proc::status(id, "VmRSS")?,
         })
     }
-}
-
-/// A server's command: `wrapper` first, its words between spaces, and nothing in the environment
-/// that would configure it.
-pub fn command(server: &Path, wrapper: &str, args: &[&str]) -> Command {
-    let mut words = wrapper.split_whitespace();
-    let mut command = match words.next() {
-        None => Command::new(server),
-        Some(program) => {
-            let mut command = Command::new(program);
-            command.args(words).arg(server);
-            command
-        }
-    };
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ECHO_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(args);
-    command
 }
 
 /// Runs a command, its words between spaces, that must succeed.

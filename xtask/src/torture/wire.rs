@@ -220,7 +220,7 @@ pub fn corruption(arena: &mut Arena) -> Result<Outcome> {
         for direction in ["dport", "sport"] {
             let rule = format!("in {protocol} {direction} {port} counter @th,384,8 set 0xff");
             stormy(&rule)?;
-            let mut client = Command::new(&arena.client);
+            let mut client = arena.programs.command("echo-client")?;
             client.args([flag, "-W", "2s", "-m", &message, &victim.udp.to_string()]);
             let finished = process::run(&mut client, LIMIT);
             let struck = calm()?;

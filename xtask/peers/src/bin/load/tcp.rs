@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::{Clock, Outcome};
+use crate::Outcome;
 
 /// What is sent.
 #[derive(Clone, Copy)]
@@ -41,8 +41,8 @@ struct Buffers {
     receive: Vec<u8>,
 }
 
-/// Runs the load for `time`, after a warm-up.
-pub fn run(target: SocketAddr, shape: Shape, time: Duration) -> io::Result<Outcome> {
+/// Runs the load until `end`.
+pub fn run(target: SocketAddr, shape: Shape, end: Instant) -> io::Result<Outcome> {
     let mut poll = Poll::new()?;
     let mut connections = Vec::with_capacity(shape.connections);
     for i in 0..shape.connections {
@@ -68,10 +68,9 @@ pub fn run(target: SocketAddr, shape: Shape, time: Duration) -> io::Result<Outco
     };
     let mut outcome = Outcome::default();
     let mut events = Events::with_capacity(1024);
-    let lap = shape.connections * shape.size * shape.depth;
-    let mut clock = Clock::start(time).after_lap(lap);
-    while !clock.is_over(&mut outcome) {
-        poll.poll(&mut events, Some(clock.left()))?;
+    while Instant::now() < end {
+        let left = end.saturating_duration_since(Instant::now());
+        poll.poll(&mut events, Some(left))?;
         for event in &events {
             connections[event.token().0].turn(shape, &mut buffers, &mut outcome)?;
         }
@@ -95,12 +94,11 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            outcome.bytes += read as u64;
             self.back += read;
             while self.back >= shape.size {
                 self.back -= shape.size;
                 self.due += shape.size;
-                outcome.echoes += 1;
+                outcome.unique += 1;
                 if shape.depth == 1 {
                     outcome
                         .round_trips
