@@ -14,6 +14,7 @@ use echo_core::Failure;
 use super::Watch;
 use crate::engine::{Class, Event, Sink, SoFar, What};
 use crate::output;
+use crate::report::{Report, document};
 use crate::thread;
 
 /// Events that wait to be written: some seconds of a thousand a second, at 200 bytes each.
@@ -132,9 +133,9 @@ impl Sink for Lines {
 }
 
 /// The last line of the events.
-pub fn summary(json: &str) -> io::Result<()> {
-    let document: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    output::line(serde_json::json!({"event": "summary", "report": document}))
+pub fn summary(report: &Report) -> io::Result<()> {
+    let report = document::value(report);
+    output::line(serde_json::json!({"event": "summary", "report": report}))
 }
 
 /// What the thread does.

@@ -92,7 +92,7 @@ pub fn run(
     report.conclude(results.fail_if.as_ref(), cut);
     results.files.write(&mut report);
     if form == Form::Events {
-        lines::summary(&report::json(&report)).map_err(output::failure)?;
+        lines::summary(&report).map_err(output::failure)?;
         return report.outcome.failure().map_or(Ok(()), Err);
     }
     // Where nothing was sent, the error says it all.
