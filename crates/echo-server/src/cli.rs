@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::{Shell, generate};
 use echo_core::config::{self, Layers, Source};
 use echo_core::release::long_version;
 use echo_core::{Failure, FilePath};
 
+use crate::Listen;
 use crate::config::{Config, Settings};
 use crate::event::Level;
 
@@ -19,6 +21,7 @@ use crate::event::Level;
     name = "echo-server",
     version,
     long_version = long_version(env!("CARGO_PKG_VERSION")),
+    args_conflicts_with_subcommands = true,
     after_help = "Every option but --config can be set in the configuration file \
                   (max-frame = \"1MiB\") and in the environment (ECHO_MAX_FRAME=1MiB). Flags win over \
                   the environment, the environment over the file.\n\n\
@@ -26,6 +29,10 @@ use crate::event::Level;
                   record is incomplete; 2 usage or configuration; 130 interrupted twice."
 )]
 pub struct Cli {
+    /// Listen here; short for --listen. A port alone is that of 127.0.0.1
+    #[arg(value_name = "ENDPOINT", conflicts_with = "listen",
+          value_parser = OsStringValueParser::new().try_map(Listen::try_from))]
+    endpoints: Vec<Listen>,
     #[command(flatten)]
     settings: Settings,
     /// Tell of every read and write; short for --log-level traffic
@@ -123,6 +130,9 @@ impl Cli {
 
     fn flags(&self) -> Settings {
         let mut settings = self.settings.clone();
+        if !self.endpoints.is_empty() {
+            settings.listen = Some(self.endpoints.clone());
+        }
         if self.verbose {
             settings.log_level = Some(Level::Traffic);
         } else if self.quiet {

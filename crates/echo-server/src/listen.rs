@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 
+use echo_core::endpoint::DEFAULT_HOST;
 use echo_core::units::Size;
 use echo_core::{Endpoint, Framing, as_text, text};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
@@ -38,7 +39,10 @@ impl FromStr for Sockets {
                 }
                 name => Ok(Sockets::Inherited(Some(name.to_owned()))),
             },
-            _ => text.parse().map(Sockets::Own),
+            _ => match own_port(text) {
+                Some(endpoint) => Ok(Sockets::Own(endpoint)),
+                None => text.parse().map(Sockets::Own),
+            },
         }
     }
 }
@@ -48,7 +52,8 @@ impl TryFrom<OsString> for Sockets {
     type Error = String;
 
     fn try_from(typed: OsString) -> Result<Self, Self::Error> {
-        match typed.to_str().filter(|text| text.starts_with("systemd")) {
+        let is_short = |text: &&str| text.starts_with("systemd") || own_port(text).is_some();
+        match typed.to_str().filter(is_short) {
             Some(text) => text.parse(),
             None => Endpoint::try_from(typed).map(Sockets::Own),
         }
@@ -146,6 +151,14 @@ impl TryFrom<OsString> for Listen {
             ..Sockets::try_from(OsString::from_vec(endpoint))?.into()
         })
     }
+}
+
+/// `5346`, and `:5346`: that port of this machine, for this machine alone.
+fn own_port(text: &str) -> Option<Endpoint> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|_| digits)?;
+    Some(Endpoint::inet(None, DEFAULT_HOST, port))
 }
 
 fn named(text: &str) -> Option<(Name, &str)> {

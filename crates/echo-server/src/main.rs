@@ -13,6 +13,7 @@ use clap::Parser;
 use echo_core::{Exit, Failure, Patient, cause};
 use echo_explain::Explain;
 use echo_server::cli::{Cli, Command};
+use echo_server::config::Color;
 use echo_server::control::ask::ask;
 use echo_server::event::{Events, Stop};
 use echo_server::fixture::{self, ReadyFile};
@@ -64,9 +65,12 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     let told = config.clone();
     let log = Log::start(move |stderr| {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour = io::stderr().is_terminal() && !refused;
+        let colour = match told.color {
+            Color::Auto => io::stderr().is_terminal() && !refused,
+            color => color == Color::Always,
+        };
         let style = match (told.explain, told.log) {
-            (Explain::Off, Format::Text) => Style::Text(told.log_level),
+            (Explain::Off, Format::Text) => Style::Text(told.log_level, told.timestamps),
             (Explain::Off, Format::Json) => Style::Json,
             (explain, _) => {
                 let lang = told.lang.resolve(|name| std::env::var_os(name));

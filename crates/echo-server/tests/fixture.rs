@@ -28,6 +28,24 @@ fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
 }
 
 #[test]
+fn whoever_holds_a_server_waits_for_no_peer_that_is_idle() {
+    // A machine that is busy may take a second for it all the same, but not each time.
+    eventually("it does not take a second", || {
+        let config = Config {
+            listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+            ..Config::default()
+        };
+        let server = InProcess::bind(config).unwrap().spawn().unwrap();
+        let mut idle = connect(server.addresses()[0].socket().unwrap());
+        echo(&idle, b"hello");
+        let begun = std::time::Instant::now();
+        server.stop().unwrap();
+        assert_eq!(read_to_end(&mut idle), b"");
+        begun.elapsed() < Duration::from_secs(1)
+    });
+}
+
+#[test]
 fn the_ready_file_appears_whole_with_the_resolved_addresses() {
     let path = TempPath::new("ready");
     std::fs::write(&*path, "listening tcp 127.0.0.1:1\nready\n").unwrap();

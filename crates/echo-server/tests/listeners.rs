@@ -115,3 +115,61 @@ fn a_test_finds_a_listener_by_its_name() {
     assert_eq!(server.addresses(), [a.unwrap(), b.unwrap()]);
     assert_eq!(server.address("c"), None);
 }
+
+/// A port that nobody has.
+fn free_port() -> u16 {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    probe.local_addr().unwrap().port()
+}
+
+#[test]
+fn a_port_alone_is_that_of_this_machine() {
+    // Another program may take a free port first, so try with others.
+    'forms: for form in ["PORT", ":PORT", "--port=PORT", "api=127.0.0.1:PORT"] {
+        for _ in 0..50 {
+            let port = free_port();
+            let argument = form.replace("PORT", &port.to_string());
+            let mut server = Server::launch(program().arg(&argument));
+            if server.is_ready() {
+                assert_eq!(server.ready_lines().len(), 2, "{argument}");
+                echo(connect(SocketAddr::from(([127, 0, 0, 1], port))), b"hello");
+                continue 'forms;
+            }
+        }
+        panic!("{form}: no port was free");
+    }
+    let both = program()
+        .args(["127.0.0.1:0", "--listen=127.0.0.1:0"])
+        .output();
+    assert_eq!(both.unwrap().status.code(), Some(2));
+    for help in [&["help"][..], &["--help"], &["-h"], &["fault", "help"]] {
+        let output = program().args(help).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        let word = if help.len() == 2 {
+            "reset-after"
+        } else {
+            "Failing on demand"
+        };
+        assert!(
+            output.status.success() && told.contains(word),
+            "{help:?}: {told}"
+        );
+    }
+}
+
+#[test]
+fn lines_of_text_begin_with_their_time_where_asked() {
+    let server = Server::start(&["--timestamps"]);
+    echo(connect(server.tcp()), b"hello");
+    server.says(" Closed: ");
+    let ended = server.stop();
+    for line in ended.stderr.lines() {
+        let (time, rest) = line.split_once("Z ").expect("a time");
+        let digits = time.chars().filter(char::is_ascii_digit).count();
+        assert!(
+            time.len() == 23 && digits == 17 && !rest.is_empty(),
+            "{line}"
+        );
+    }
+    assert!(ended.stderr.lines().last().unwrap().contains("up for"));
+}

@@ -10,9 +10,9 @@ class FarEnd:
     Events are there after the block: `[e["fault"] for e in far_end.events if e["event"] == "fault"]`.
     """
 
-    def __init__(self, *faults, framing="raw"):
+    def __init__(self, *faults, framing="raw", control=""):
         command = ["echo-server", "--listen", "127.0.0.1:0", "--framing", framing, "--seed", "7"]
-        command += ["--log", "json", "--exit-on-stdin-eof", "--drain", "0s"]
+        command += ["--log", "json", "--exit-on-stdin-eof", "--drain", "0s", "--control", control]
         for fault in faults:
             command += ["--fault", fault]
         pipe = subprocess.PIPE

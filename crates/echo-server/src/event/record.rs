@@ -234,7 +234,14 @@ fn line(time: SystemTime, origin: Origin, bytes: &[u8]) -> String {
         line.push(DIGITS[usize::from(byte >> 4)].into());
         line.push(DIGITS[usize::from(byte & 15)].into());
     }
-    line.push_str("\"}\n");
+    line.push('"');
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(text) = serde_json::to_string(text)
+    {
+        line += ",\"text\":";
+        line += &text;
+    }
+    line.push_str("}\n");
     line
 }
 
@@ -256,9 +263,9 @@ mod tests {
         let local = "127.0.0.1:5346".parse().unwrap();
         let origin = Origin::Datagram { local, peer };
         assert_eq!(
-            line(time, origin, b""),
+            line(time, origin, b"a \"\n"),
             "{\"time_unix_ns\":1700000000000000001,\"transport\":\"udp\",\"local\":\"127.0.0.1:5346\",\
-             \"peer\":\"127.0.0.1:53412\",\"received_bytes\":0,\"hex\":\"\"}\n"
+             \"peer\":\"127.0.0.1:53412\",\"received_bytes\":4,\"hex\":\"6120220a\",\"text\":\"a \\\"\\n\"}\n"
         );
     }
 

@@ -14,8 +14,11 @@ mod table;
 mod text;
 
 use std::fmt;
+use std::ops::RangeBounds;
 
 use serde::{Serialize, Serializer};
+
+use crate::name::Name;
 
 pub use action::{Action, After, Corruption, Delay, Ending};
 pub(crate) use datagram::{DatagramFaults, Reply};
@@ -27,6 +30,7 @@ pub(crate) use place::Subject;
 pub use place::{PeerFilter, Pick, Place, Share};
 pub(crate) use plan::{Plan, tell};
 pub use seed::Seed;
+
 pub(crate) use stream::{Due, StreamFaults};
 
 /// The most that may be held back of one connection, in bytes; nothing more is read while it is.
@@ -39,6 +43,8 @@ pub const HELD_MAX: usize = 256 << 10;
 ///
 /// let fault: Fault = "delay = 50ms±10ms, udp, msg = ..100".parse().unwrap();
 /// assert_eq!(fault.to_string(), "delay=50ms±10ms,udp,msg=..100");
+/// let same = Fault::from(fault.action.clone()).msg(..=100);
+/// assert_eq!(same.to_string(), "delay=50ms±10ms,msg=..100");
 /// let error = "delay=50mx".parse::<Fault>().unwrap_err().to_string();
 /// assert!(error.starts_with("at character 10: "), "{error}");
 /// ```
@@ -80,6 +86,34 @@ pub struct Numbered {
     /// The fault.
     #[serde(rename = "spec")]
     pub fault: Fault,
+}
+
+/// What happens, everywhere that it can.
+impl From<Action> for Fault {
+    fn from(action: Action) -> Self {
+        let place = Place::default();
+        Fault { action, place }
+    }
+}
+
+impl Fault {
+    /// Only on the listeners of this name.
+    pub fn on(mut self, listener: Name) -> Self {
+        self.place.on = Some(listener);
+        self
+    }
+
+    /// Only for these connections, counted from 1, such as `..=3`.
+    pub fn conn(mut self, numbers: impl RangeBounds<u64>) -> Self {
+        self.place.connections = Pick::within(numbers);
+        self
+    }
+
+    /// Only for these messages of each connection, counted from 1, such as `2..`.
+    pub fn msg(mut self, numbers: impl RangeBounds<u64>) -> Self {
+        self.place.messages = Pick::within(numbers);
+        self
+    }
 }
 
 impl fmt::Display for Fault {

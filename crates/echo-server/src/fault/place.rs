@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::{Bound, RangeBounds};
 use std::str::FromStr;
 
 use echo_core::{Transport, Zoned};
@@ -127,6 +128,23 @@ impl fmt::Display for PeerFilter {
 }
 
 impl Pick {
+    /// All within bounds.
+    pub(super) fn within(numbers: impl RangeBounds<u64>) -> Self {
+        Pick {
+            first: match numbers.start_bound() {
+                Bound::Included(first) => (*first).max(1),
+                Bound::Excluded(before) => before.saturating_add(1),
+                Bound::Unbounded => 1,
+            },
+            last: match numbers.end_bound() {
+                Bound::Included(last) => *last,
+                Bound::Excluded(behind) => behind.saturating_sub(1),
+                Bound::Unbounded => u64::MAX,
+            },
+            share: Share::ALL,
+        }
+    }
+
     /// Whether `number` lies within the bounds.
     pub(super) fn bounds(&self, number: u64) -> bool {
         (self.first..=self.last).contains(&number)

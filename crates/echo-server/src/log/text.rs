@@ -17,32 +17,50 @@ use crate::event::{Address, Datagrams, DropReason, Event, Kind, Level, Stats};
 /// are summed up, a line a second.
 pub(super) struct Text {
     level: Level,
+    /// Each line begins with its time.
+    timed: bool,
     digest: Digest,
 }
 
 impl Text {
-    pub(super) fn new(level: Level, now: Instant) -> Self {
+    pub(super) fn new(level: Level, timed: bool, now: Instant) -> Self {
         let digest = Digest::new(now);
-        Text { level, digest }
+        Text {
+            level,
+            timed,
+            digest,
+        }
+    }
+
+    /// Begins the line that `out` has from `start` on, if there is one, with its time in UTC.
+    fn stamp(&self, out: &mut String, start: usize, time: SystemTime) {
+        if self.timed && out.len() > start {
+            let time = jiff::Timestamp::try_from(time).unwrap_or_default();
+            out.insert_str(start, &format!("{time:.3} "));
+        }
     }
 }
 
 impl Render for Text {
     fn event(&mut self, event: &Event, out: &mut String) {
         if matches!(event.kind, Kind::Draining { .. } | Kind::Stopped { .. }) {
-            self.digest.turn(Instant::now(), true, out);
+            self.turn(Instant::now(), true, out);
         }
         if self.level > Level::Connections || !self.digest.takes(&event.kind) {
+            let start = out.len();
             line(out, event);
+            self.stamp(out, start, event.time);
         }
     }
 
-    fn lost(&mut self, events: u64, _: SystemTime, out: &mut String) {
+    fn lost(&mut self, events: u64, time: SystemTime, out: &mut String) {
+        let start = out.len();
         let _ = writeln!(
             out,
             "({} not shown: they could not be written, or not as fast as they came)",
             Count(events, "event")
         );
+        self.stamp(out, start, time);
     }
 
     fn due(&self) -> Option<Instant> {
@@ -50,7 +68,10 @@ impl Render for Text {
     }
 
     fn turn(&mut self, now: Instant, over: bool, out: &mut String) -> u64 {
-        self.digest.turn(now, over, out)
+        let start = out.len();
+        let events = self.digest.turn(now, over, out);
+        self.stamp(out, start, SystemTime::now());
+        events
     }
 }
 
@@ -267,7 +288,7 @@ mod tests {
         }
         drop(events);
         let mut out = Vec::new();
-        let render = &mut Text::new(level, Instant::now());
+        let render = &mut Text::new(level, false, Instant::now());
         crate::log::tell(render, &reader, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }

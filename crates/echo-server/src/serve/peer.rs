@@ -37,7 +37,7 @@ const FILLS: u32 = 8;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection that has been silent for this long is not waited for when the server stops.
-const SILENT: Duration = Duration::from_secs(1);
+pub(crate) const SILENT: Duration = Duration::from_secs(1);
 
 /// Nor is one that has taken nothing of what it is owed for this long. A receiver that was full asks
 /// for more once a sixteenth of its buffer is free, 375 KiB of the 6 MiB that Linux gives at most:
@@ -82,6 +82,8 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
     /// For one that takes nothing of what it is owed; 0: for ever.
     pub(crate) write: Duration,
+    /// For one that is owed nothing, once the server is stopping.
+    pub(crate) silent: Duration,
     /// When every connection is closed; set once the server is stopping.
     pub(crate) drain_until: Option<Instant>,
 }
@@ -237,11 +239,11 @@ impl Peer {
     pub(crate) fn deadline(&self, patience: &Patience) -> Option<(Instant, Reason)> {
         let (timeout, drain, reason) = match self.outbox.owed() {
             _ if matches!(self.phase, Phase::Lingering(..)) => return None,
-            Owed::Nothing | Owed::Others => (patience.idle, SILENT, Reason::Idle),
+            Owed::Nothing | Owed::Others => (patience.idle, patience.silent, Reason::Idle),
             Owed::Room => (patience.write, STUCK, Reason::Unread),
             #[cfg(test)]
             Owed::Time if defect::has(Mutant::IdleWhileOwed) => {
-                (patience.idle, SILENT, Reason::Idle)
+                (patience.idle, patience.silent, Reason::Idle)
             }
             Owed::Time => return None,
         };

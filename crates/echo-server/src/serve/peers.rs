@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use echo_core::Framing;
 use echo_core::framing::Decoder;
@@ -12,12 +12,12 @@ use echo_explain::Audience;
 use slab::Slab;
 
 use crate::event::stats::Counters;
-use crate::event::{ConnectionId, Kind, Reason};
+use crate::event::{ConnectionId, Kind, Reason, Stop};
 use crate::fault::Plan;
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::{Accepted, Connection};
-use crate::serve::peer::{Next, Patience, Peer, Readiness};
+use crate::serve::peer::{Next, Patience, Peer, Readiness, SILENT};
 use crate::serve::shared::Shared;
 use crate::serve::spin::Asked;
 use crate::serve::timers::Timers;
@@ -60,6 +60,7 @@ impl Peers {
             patience: Patience {
                 idle: config.idle_timeout.into(),
                 write: config.write_timeout.into(),
+                silent: SILENT,
                 drain_until: None,
             },
             faults: None,
@@ -362,6 +363,11 @@ impl Peers {
     /// Closes every connection at `until`, and those with which nothing happens sooner.
     pub(crate) fn drain(&mut self, until: Instant) {
         self.patience.drain_until = Some(until);
+        // Whoever holds the server, as a test does, knows that nobody is going to say more. What has
+        // come is still answered.
+        if let Some(Stop::Asked | Stop::StdinClosed) = self.shared.shutdown.why() {
+            self.patience.silent = Duration::ZERO;
+        }
         for key in self.keys() {
             self.arm(key);
         }
