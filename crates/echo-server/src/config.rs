@@ -21,6 +21,7 @@ use crate::event::Level;
 use crate::fault::{Fault, Seed};
 use crate::file::is_same;
 use crate::log::Format;
+use crate::sandbox::Sandbox;
 use crate::{Listen, Name, On, Sockets};
 
 /// A server's effective configuration.
@@ -92,6 +93,8 @@ pub struct Config {
     pub lang: Lang,
     /// Write every received chunk to this file, unless its name is empty.
     pub record: FilePath,
+    /// Whether the server gives up what it does not need once it is ready.
+    pub sandbox: Sandbox,
 }
 
 /// When to use colours.
@@ -162,6 +165,7 @@ impl Default for Config {
             color: Color::Auto,
             timestamps: false,
             lang: Lang::Auto,
+            sandbox: Sandbox::On,
             record: FilePath::default(),
         }
     }
@@ -492,6 +496,10 @@ pub struct Settings {
     /// Write every received chunk to FILE, with time, size and bytes, as JSON lines
     #[arg(long, value_name = "FILE", help_heading = "Telling")]
     pub record: Option<FilePath>,
+    /// Once ready, give up opening files, TCP connections of its own and new privileges: `on` or
+    /// `off` [default: on, where the system can]
+    #[arg(long, value_name = "WHETHER")]
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Settings {

@@ -30,6 +30,7 @@ pub mod metrics;
 mod name;
 mod notify;
 mod pulse;
+pub mod sandbox;
 mod serve;
 mod server;
 mod shutdown;

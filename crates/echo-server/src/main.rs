@@ -18,6 +18,7 @@ use echo_server::control::ask::ask;
 use echo_server::event::{Events, Stop};
 use echo_server::fixture::{self, ReadyFile};
 use echo_server::log::{Format, Style};
+use echo_server::sandbox::{self, Sandbox};
 use echo_server::{Config, Server, Shutdown, fault, log, thread};
 use stderr::{LAST_WORDS, Log};
 
@@ -64,6 +65,10 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     let (events, reader) = Events::channel(config.level());
     let told = config.clone();
     let log = Log::start(move |stderr| {
+        // It writes what peers have sent, and opens nothing.
+        if told.sandbox == Sandbox::On {
+            sandbox::enter(&told);
+        }
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = match told.color {
             Color::Auto => io::stderr().is_terminal() && !refused,
@@ -90,7 +95,8 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
     let shutdown = Shutdown::new();
     let tell_stats = Arc::new(OnceLock::new());
     let interrupted = signals::hear(&shutdown, tell_stats.clone())?;
-    let server = Server::bind_with(config.clone(), events)?;
+    let mut server = Server::bind_with(config.clone(), events)?;
+    server.confine();
     // Nobody else has set it.
     let _ = tell_stats.set(server.stats_teller());
     let lines = server.ready_lines();

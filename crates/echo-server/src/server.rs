@@ -19,6 +19,7 @@ use crate::fault::{self, Action, Fault, Faults, Seed, Subject};
 use crate::metrics::Metrics;
 use crate::name::Name;
 use crate::notify;
+use crate::sandbox::{self, Sandbox};
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
 use crate::serve::memory;
@@ -42,6 +43,7 @@ pub struct Server {
     metrics: Vec<Bound>,
     control: Option<ControlSocket>,
     totals: Arc<Totals>,
+    is_confined: bool,
 }
 
 impl Server {
@@ -126,6 +128,7 @@ impl Server {
             metrics,
             control,
             totals,
+            is_confined: false,
         })
     }
 
@@ -180,6 +183,13 @@ impl Server {
         }
     }
 
+    /// Has the thread that starts this server, and all that serve, give up what they do not need, as
+    /// far as the system lets them and [`Config::sandbox`] says. This cannot be taken back, so it is for
+    /// programs that are a server and nothing else.
+    pub fn confine(&mut self) {
+        self.is_confined = self.config.sandbox == Sandbox::On;
+    }
+
     /// Serves until `shutdown` is requested and every connection has ended or run out of time.
     ///
     /// # Errors
@@ -199,6 +209,7 @@ impl Server {
         let metrics = std::mem::take(&mut self.metrics).into_iter();
         let metrics = metrics.map(|bound| TcpListener::from_std(bound.listener.socket.into()));
         let metrics: Vec<_> = metrics.collect();
+        let confined = self.is_confined.then(|| self.config.clone());
         let (workers, controlled) = self.workers(shutdown).map_err(|error| {
             Failure::bad(anyhow!(
                 "cannot start serving: {}; raise the limit of open files (ulimit -n), or use fewer \
@@ -216,6 +227,11 @@ impl Server {
             serving: None,
             controlled,
         };
+        // Nothing is looked up any more, and nobody has been served yet.
+        if let Some(config) = confined {
+            let given_up = sandbox::enter(&config);
+            running.events.tell(|| Kind::Confined(given_up));
+        }
         match running.start(workers, metrics, control) {
             Ok(()) => Ok(running),
             Err(failure) => Err(running.fail(failure)),

@@ -10,7 +10,7 @@ use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use common::{Ended, LIMIT, Server, in_own_network, pattern, run};
+use common::{Ended, LIMIT, Server, TempPath, has, in_own_network, pattern, run, wrapped};
 
 /// The longest payload that one datagram can carry over IPv4.
 const LONGEST: usize = 65_507;
@@ -354,4 +354,43 @@ fn each_datagram_is_booked_once_and_each_reason_by_itself() {
             }
         },
     );
+}
+
+/// A server whose calls to receive datagrams fail as `inject` has it, and the file that notes them.
+fn failing_to_receive(inject: &str) -> Option<(Server, TempPath)> {
+    if !has("strace") {
+        return None;
+    }
+    let file = TempPath::new("calls");
+    let mut command = wrapped(&format!(
+        "strace -D -f -qq -e trace=recvmmsg -e inject=recvmmsg:{inject} -o {}",
+        file.text()
+    ));
+    let server = Server::run(command.args(["--listen=udp://127.0.0.1:0", "--workers=1"]));
+    Some((server, file))
+}
+
+#[test]
+fn receiving_that_fails_for_ever_is_told_burns_nothing_and_ends_when_asked() {
+    let Some((server, calls)) = failing_to_receive("error=ENOMEM") else {
+        return;
+    };
+    client("127.0.0.1").send_to(b"hello", server.udp()).unwrap();
+    // The pause is then as long as it gets.
+    server.says("500 ms");
+    let tries = std::fs::read_to_string(&*calls).unwrap().lines().count();
+    assert!(tries <= 200, "{tries} tries");
+    let ended = server.stop();
+    assert!(ended.stderr.contains("Cannot receive"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_waits_while_receiving_fails_is_answered_without_another_datagram() {
+    let Some((server, _calls)) = failing_to_receive("error=ENOMEM:when=1..20") else {
+        return;
+    };
+    let client = client("127.0.0.1");
+    let (back, _) = ask(&client, server.udp(), b"hello");
+    assert_eq!(back, b"hello");
+    server.stop();
 }

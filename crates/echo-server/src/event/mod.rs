@@ -29,6 +29,7 @@ pub use stats::Stats;
 
 use crate::fault::Numbered;
 use crate::name::Name;
+use crate::sandbox::GivenUp;
 pub use crate::shutdown::Stop;
 
 /// The other end of a connection. A Unix peer has no address, only a number.
@@ -210,6 +211,20 @@ pub enum Kind {
         #[serde(rename = "retry_in_ns", serialize_with = "fields::ns")]
         retry_in: Duration,
     },
+    /// Datagrams cannot be received for now.
+    ReceiveFailed {
+        /// The socket.
+        #[serde(flatten, serialize_with = "fields::local")]
+        local: Address,
+        /// What the system said.
+        #[serde(rename = "detail")]
+        error: String,
+        /// When it is tried again.
+        #[serde(rename = "retry_in_ns", serialize_with = "fields::ns")]
+        retry_in: Duration,
+    },
+    /// The server has given up what it does not need.
+    Confined(GivenUp),
     /// Stopping: no new connections; those that talk go on until they are done or time is up.
     Draining {
         /// Why.

@@ -5,6 +5,7 @@ use crate::event::{
     Reason, Stats, Stop,
 };
 use crate::fault::Numbered;
+use crate::sandbox::GivenUp;
 use echo_core::Transport;
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
@@ -64,6 +65,11 @@ pub(super) fn events() -> Vec<Kind> {
             error: "too many open files".into(),
             retry_in: Duration::from_millis(5),
         },
+        Kind::ReceiveFailed {
+            local: Address::Udp(local),
+            error: "no memory".into(),
+            retry_in: Duration::from_millis(5),
+        },
         Kind::DatagramsAnswered(sum),
         Kind::DatagramsReceived(sum),
         Kind::DatagramsSent(sum),
@@ -72,6 +78,11 @@ pub(super) fn events() -> Vec<Kind> {
             count: 3,
         },
         Kind::Stats(stats()),
+        Kind::Confined(GivenUp {
+            files: false,
+            tcp: false,
+            privileges: true,
+        }),
     ];
     kinds.extend(
         [Limit::Connections(1), Limit::PerIp(1)].map(|limit| Kind::Refused {

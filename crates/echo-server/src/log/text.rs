@@ -213,6 +213,23 @@ fn line(out: &mut String, event: &Event) {
             Count(*connections as u64, "open connection"),
             at_most.as_secs_f64()
         ),
+        Kind::ReceiveFailed {
+            local,
+            error,
+            retry_in,
+        } => writeln!(
+            out,
+            "Cannot receive from {}: {error}; trying again in {} ms",
+            End::from(local),
+            retry_in.as_millis()
+        ),
+        // Where all is as it should be, a person has other things to read.
+        Kind::Confined(given_up) if given_up.is_all() => Ok(()),
+        Kind::Confined(given_up) => writeln!(
+            out,
+            "Not confined: this system leaves the server {}",
+            given_up.left()
+        ),
         Kind::Stats(stats) => writeln!(out, "So far: {}", totals(stats)),
         Kind::Stopped { why, stats } => writeln!(out, "Stopped: {why}; {}", totals(stats)),
     };

@@ -22,9 +22,10 @@ use crate::{Listen, Name};
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
 const ACCEPTS_PER_TURN: usize = 256;
 
-/// The first and the longest pause when the system has no descriptor or memory to spare. A
-/// connection waits in the listen backlog meanwhile.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// The first and the longest pause when the system has no descriptor or memory to spare. What comes
+/// waits in the listen backlog meanwhile, or in a socket's buffer.
+pub(super) const BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(5), Duration::from_millis(500));
 
 /// Failures in a row, each of one connection, after which it is not the connections that fail. With
 /// the pauses between them these are 900 tries in the first three seconds of a lasting failure.

@@ -1,7 +1,7 @@
 //! A defect on purpose, in tests alone: what happens to the other peers when one brings it out.
 
 use std::cell::Cell;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -40,8 +40,17 @@ pub(crate) fn has(mutant: Mutant) -> bool {
 /// Brings the defect out.
 const WORD: &[u8] = b"xyzzy";
 
-/// Panics when a peer says the word.
+/// Has a file opened, and a connection made.
+const OPEN: &[u8] = b"open sesame";
+
+/// Panics when a peer says the word, or has brought out what it should not.
 pub(crate) fn strike(bytes: &[u8]) {
+    if bytes == OPEN {
+        let inside = std::fs::File::open("/etc/passwd").is_ok();
+        let nobody = TcpStream::connect((Ipv4Addr::LOCALHOST, 9));
+        let refused = nobody.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        assert!(!inside && refused, "the defect reaches what is not its own");
+    }
     assert_ne!(bytes, WORD, "the defect that this test is about");
 }
 
@@ -127,4 +136,41 @@ fn a_worker_that_hits_a_defect_outside_a_turn_ends_the_whole_server() {
     let stopped = stopped.expect("half of the server goes on").kind;
     assert!(matches!(stopped, Kind::Stopped { why, .. } if why == Stop::Failed));
     server.stop().unwrap_err();
+}
+
+#[test]
+fn a_defect_in_a_confined_server_opens_no_file_and_connects_nowhere() {
+    for is_confined in [false, true] {
+        let config = Config {
+            listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+            workers: std::num::NonZeroUsize::MIN,
+            ..Config::default()
+        };
+        let mut server = Server::bind(config).unwrap();
+        if is_confined {
+            server.confine();
+        }
+        // What this thread gives up it has no more.
+        let server = std::thread::spawn(|| server.spawn().unwrap());
+        let server = server.join().unwrap();
+        let mut told = std::iter::from_fn(|| server.events().try_next());
+        let told = told.find_map(|event| match event.kind {
+            Kind::Confined(given_up) => Some(given_up),
+            _ => None,
+        });
+        assert_eq!(told.is_some(), is_confined);
+        if told.is_some_and(|given_up| !given_up.is_all()) {
+            eprintln!("skipped: this system confines nobody, as is told: {told:?}");
+            continue;
+        }
+        let mut peer = TcpStream::connect(server.addresses()[0].socket().unwrap()).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        peer.write_all(OPEN).unwrap();
+        let mut reply = Vec::new();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        peer.read_to_end(&mut reply).unwrap();
+        assert_eq!(reply == OPEN, is_confined, "{reply:?}");
+        server.stop().unwrap();
+    }
 }

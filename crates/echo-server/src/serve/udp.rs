@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use echo_core::cause;
 use quinn_udp::RecvMeta;
 
 use crate::Listen;
@@ -11,6 +12,7 @@ use crate::event::flood::{Flood, earlier};
 use crate::event::stats::Counters;
 use crate::event::{Address, Datagrams, DropReason, Events, Kind, pieces, unmapped};
 use crate::fault::{DatagramFaults, Plan, Reply};
+use crate::serve::acceptor::BACKOFF;
 use crate::serve::guard::Guard;
 use crate::socket::datagram::{BATCH, Batch, DatagramSocket, Run, Sent};
 
@@ -36,6 +38,9 @@ pub(crate) struct UdpEcho {
     pub(crate) paused: bool,
     /// The server is stopping: no more is received.
     draining: bool,
+    /// The next pause where receiving fails, and the end of the one there is.
+    backoff: Duration,
+    retry: Option<Instant>,
 }
 
 /// What the worker lends for one turn.
@@ -58,20 +63,24 @@ impl UdpEcho {
             faults: None,
             paused: false,
             draining: false,
+            backoff: BACKOFF.0,
+            retry: None,
         }
     }
 
     /// Answers what has arrived. Returns whether there may be more.
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
-        let mut failing = false;
+        let mut failing = None;
         for _ in 0..BATCHES_PER_TURN {
-            let stops = self.draining || self.paused;
+            let is_failing = self.retry.is_some_and(|at| at > turn.now);
+            let stops = self.draining || self.paused || is_failing;
             if (self.faults.is_some() && !self.release(turn)) || stops {
                 return false;
             }
+            self.retry = None;
             match self.socket.receive(turn.batch, self.expected, turn.events) {
                 Ok(()) => {
-                    failing = false;
+                    (failing, self.backoff) = (None, BACKOFF.0);
                     self.look.get_or_insert(turn.now + LOOK_EVERY);
                     let count = turn.batch.count();
                     self.answer(turn);
@@ -82,13 +91,33 @@ impl UdpEcho {
                         false => count.max(1),
                     };
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.backoff = BACKOFF.0;
+                    return false;
+                }
                 // An error that an earlier reply caused, or an interruption: the datagrams that
-                // wait are none the worse for it. If it lasts, the next arrival tries again.
-                Err(_) => failing = true,
+                // wait are none the worse for it.
+                Err(error) => failing = Some(error),
             }
         }
-        !failing
+        if let Some(error) = &failing {
+            self.fail(turn, error);
+        }
+        failing.is_none()
+    }
+
+    /// Takes note that receiving fails again and again. Of what waits no event tells once more.
+    fn fail(&mut self, turn: &UdpTurn<'_>, error: &io::Error) {
+        let retry_in = self.backoff;
+        if retry_in == BACKOFF.0 || retry_in == BACKOFF.1 {
+            turn.events.tell(|| Kind::ReceiveFailed {
+                local: Address::Udp(self.socket.local()),
+                error: cause(error),
+                retry_in,
+            });
+        }
+        self.retry = Some(turn.now + retry_in);
+        self.backoff = (retry_in * 2).min(BACKOFF.1);
     }
 
     /// When something must be told.
@@ -123,6 +152,7 @@ impl UdpEcho {
     /// Receives no more from now on.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
+        self.retry = None;
     }
 
     /// Whether replies that a fault holds back are still to be sent.
@@ -147,9 +177,10 @@ impl UdpEcho {
         self.socket.close(turn.events);
     }
 
-    /// When the faults have something to do.
+    /// When the faults have something to do, or receiving is tried again.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        self.faults.as_ref()?.wake()
+        let faults = self.faults.as_ref().and_then(|faults| faults.wake());
+        earlier(faults, self.retry.filter(|_| !self.paused))
     }
 
     fn answer(&mut self, turn: &mut UdpTurn<'_>) {
