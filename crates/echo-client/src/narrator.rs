@@ -1,10 +1,15 @@
 //! Tells each socket call, for `--explain`, once it has ended.
 
+use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use echo_explain::{Audience, Call, Explain, Lang, Story, Trouble, Witness};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::interrupt::Interrupt;
 use crate::output;
 
 /// Whom calls are told to. With explanations off, telling costs a comparison.
@@ -17,11 +22,14 @@ struct State {
     story: Story,
     explain: Explain,
     colour: bool,
+    /// Whoever reads along, until he goes.
+    reader: Option<Reader>,
 }
 
 impl Narrator {
-    /// One that explains as asked, on standard error, and says at once how to read it.
-    pub fn new(explain: Explain, lang: Lang, colour: bool) -> Self {
+    /// One that explains as asked, on standard error, and says at once how to read it. With a
+    /// `reader`, no call is made before he asks for it.
+    pub fn new(explain: Explain, lang: Lang, colour: bool, reader: Option<Reader>) -> Self {
         if explain == Explain::Off {
             return Narrator::default();
         }
@@ -34,7 +42,52 @@ impl Narrator {
             story,
             explain,
             colour,
+            reader,
         }))))
+    }
+}
+
+/// How often a wait for the reader looks up, to see whether he has interrupted.
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+
+/// Whoever reads along, and asks for each call with a line on standard input.
+#[derive(Debug)]
+pub struct Reader(Interrupt);
+
+impl Reader {
+    /// One who may be interrupted.
+    pub fn new(interrupt: &Interrupt) -> Self {
+        Reader(interrupt.clone())
+    }
+
+    /// Waits until the next call is asked for. False: it never will be.
+    fn asks(&self, prompt: &str) -> bool {
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            output::prompt(prompt);
+        }
+        loop {
+            let mut readable = [PollFd::new(&stdin, PollFlags::IN)];
+            // One that is interrupted only looks up sooner.
+            let _: rustix::io::Result<usize> = poll(&mut readable, Some(&TICK));
+            if self.0.is_raised() {
+                return false;
+            }
+            // A byte at a time, for a buffer would hide what follows from the poll.
+            let mut byte = [0];
+            if !readable[0].revents().is_empty() {
+                match rustix::io::read(&stdin, &mut byte) {
+                    Ok(1..) if byte == *b"\n" => return true,
+                    Ok(0) => return false,
+                    // What else is typed on the line, or a read that was interrupted.
+                    Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}
+                    Err(_) => return false,
+                }
+            }
+        }
     }
 }
 
@@ -43,7 +96,13 @@ impl Audience for Narrator {
         self.0.is_some()
     }
 
+    /// When the reader wants the call, where there is one.
     fn now(&self) -> SystemTime {
+        if let Some(state) = &self.0 {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let prompt = state.story.text("step", &[]);
+            state.reader.take_if(|reader| !reader.asks(&prompt));
+        }
         SystemTime::now()
     }
 

@@ -48,6 +48,12 @@ pub fn note(text: impl fmt::Display) {
     let _ = writeln!(Patient(io::stderr().lock()), "{text}");
 }
 
+/// Asks for a line on standard input, on standard error.
+pub fn prompt(text: &str) {
+    // Whoever does not see it can type all the same.
+    let _: io::Result<()> = write!(Patient(io::stderr().lock()), "[{text}] ");
+}
+
 /// What a failed write to standard output means for the program.
 pub fn failure(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {

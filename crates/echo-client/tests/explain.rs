@@ -110,7 +110,7 @@ fn a_sentence_stands_by_each_call() {
         "s.connect((\"127.0.0.1\", ",
         "efímero",
         "TIME_WAIT",
-        "TCP es una corriente",
+        "TCP es un flujo de bytes",
     ] {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }

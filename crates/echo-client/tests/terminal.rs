@@ -129,3 +129,51 @@ fn what_is_piped_in_is_sent_a_line_a_datagram_where_lines_are_asked_for() {
     let lines = "Received: \"a\\n\" (2 bytes identical)\nReceived: \"b\" (1 byte identical)\n";
     run_with(&["-i", &echo.udp], b"a\nb").said(lines);
 }
+
+#[test]
+fn with_step_no_call_is_made_before_enter() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let target = server.local_addr().unwrap().to_string();
+    let mut terminal =
+        Terminal::start(&["--step", "-W", "1ms", "--lang=es", "-m", "hola", &target]);
+    terminal.shows("[Intro: la siguiente llamada] ");
+    terminal.types("\n");
+    terminal.shows("s = socket.socket(");
+    terminal.shows("[Intro: la siguiente llamada] ");
+    assert!(server.accept().is_err(), "nobody has connected");
+    terminal.types("\n");
+    terminal.shows("ESTABLISHED");
+    let (mut stream, _) = server.accept().unwrap();
+    terminal.shows("] ");
+    terminal.types("\n");
+    terminal.shows("s.sendall(b\"hola\")");
+    stream.set_nonblocking(false).unwrap();
+    common::echo_changed(&stream, |_| {
+        terminal.shows("] ");
+        terminal.types("\n\n\n\n");
+    });
+    stream.flush().unwrap();
+    drop(stream);
+    terminal.shows("TIME_WAIT");
+    terminal.shows("Received: \"hola\"");
+    terminal.ends_with(0);
+}
+
+#[test]
+fn a_step_can_be_interrupted_and_lines_of_a_pipe_are_steps_too() {
+    let echo = echo();
+    let mut terminal = Terminal::start(&["--step", &echo.tcp]);
+    terminal.shows("] ");
+    terminal.client.interrupt();
+    terminal.ends_with(3);
+    for (args, lines) in [
+        (&["--step", &echo.tcp][..], "\n\n"),
+        (&["--step", &echo.udp], ""),
+    ] {
+        let ended = run_with(args, lines.as_bytes());
+        let told = ended.stderr.contains("s.close()") || ended.stderr.contains("u.close()");
+        assert!(ended.code == Some(0) && told, "{ended:?}");
+    }
+    run_with(&["--step", "-m", "-", &echo.tcp], b"").failed(2, &["--step reads Enter"]);
+}

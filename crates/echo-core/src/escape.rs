@@ -30,6 +30,33 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// The start of some bytes, as a literal of Python or C has it between its quotes.
+///
+/// ```
+/// use echo_core::escape::excerpt;
+///
+/// assert_eq!(excerpt(b"Hello world!\n"), r"Hello world!\n");
+/// assert_eq!(excerpt(b"Hello world! This is an echo server."), "Hello world! This is an ...");
+/// ```
+pub fn excerpt(bytes: &[u8]) -> String {
+    // What fits a line of 80 columns, beside a call and its addresses.
+    const BYTES: usize = 24;
+    const COLUMNS: usize = 32;
+    let mut text = String::new();
+    for (i, byte) in bytes.iter().enumerate() {
+        let char = match byte {
+            b'\'' => "'".to_owned(),
+            _ => byte.escape_ascii().to_string(),
+        };
+        if i == BYTES || text.len() + char.len() > COLUMNS {
+            text.push_str("...");
+            break;
+        }
+        text.push_str(&char);
+    }
+    text
+}
+
 /// Text as [`Escaped`], but that it does not stand between quotes: those and backslashes stay.
 pub fn printable(text: &str) -> String {
     escape(text, &['\'', '"', '\\'])

@@ -104,6 +104,9 @@ pub enum Call {
         sent_bytes: u64,
         /// How many it was offered.
         offered_bytes: u64,
+        /// The first of them, as a literal of Python has them.
+        #[serde(default)]
+        data: String,
     },
     /// Bytes taken from the system; 0 on a stream is its end.
     Receive {
@@ -111,6 +114,9 @@ pub enum Call {
         received_bytes: u64,
         /// How many there was room for.
         room_bytes: u64,
+        /// The first of them, as a literal of Python has them.
+        #[serde(default)]
+        data: String,
     },
     /// Datagrams handed to the system.
     SendTo {
@@ -120,6 +126,9 @@ pub enum Call {
         datagrams: u64,
         /// Their bytes.
         sent_bytes: u64,
+        /// The first of them, as a literal of Python has them.
+        #[serde(default)]
+        data: String,
     },
     /// Datagrams taken from the system.
     ReceiveFrom {
@@ -129,6 +138,9 @@ pub enum Call {
         datagrams: u64,
         /// Their bytes.
         received_bytes: u64,
+        /// The first of them, as a literal of Python has them.
+        #[serde(default)]
+        data: String,
     },
     /// No more is sent.
     Shutdown {

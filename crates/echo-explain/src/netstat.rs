@@ -7,8 +7,7 @@ use std::{fmt, fs};
 use anyhow::{Context, Result};
 
 /// The heading over rows.
-pub const HEADER: &str =
-    "Proto Recv-Q Send-Q Local Address           Foreign Address         State";
+pub const HEADER: &str = "Proto Recv-Q Send-Q Local Address         Foreign Address       State";
 
 /// One socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +102,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<5} {:>6} {:>6} {:<23} {:<23} {}",
+            "{:<5} {:>6} {:>6} {:<WIDTH$} {:<WIDTH$} {}",
             self.protocol,
             self.recv_queue,
             self.send_queue,
@@ -114,12 +113,19 @@ impl fmt::Display for Row {
     }
 }
 
-/// An end as netstat writes it: no brackets, and `*` for no port.
+/// The columns of an address: as many as IPv4's longest takes. A row and the margin of a telling then
+/// fit a terminal of 80 columns; netstat itself takes two more.
+const WIDTH: usize = 21;
+
+/// An end as netstat writes it: no brackets, `*` for no port, and a long IPv6 address cut short.
 fn end(address: SocketAddr) -> String {
-    match address.port() {
-        0 => format!("{}:*", address.ip()),
-        port => format!("{}:{port}", address.ip()),
-    }
+    let port = match address.port() {
+        0 => "*".to_owned(),
+        port => port.to_string(),
+    };
+    let mut ip = address.ip().to_string();
+    ip.truncate(WIDTH - 1 - port.len());
+    format!("{ip}:{port}")
 }
 
 fn parse(protocol: &'static str, line: &str) -> Option<Row> {
@@ -188,14 +194,21 @@ mod tests {
         let row = parse("tcp", line).unwrap();
         assert_eq!(
             row.to_string(),
-            "tcp        3      0 127.0.0.1:5346          0.0.0.0:*               LISTEN"
+            "tcp        3      0 127.0.0.1:5346        0.0.0.0:*             LISTEN"
         );
         let line = "   1: 00000000000000000000000001000000:14E2 00000000000000000000000001000000:D0A4 01 00000005:00000000 00:00000000 00000000 0 0 4243 1";
         let row = parse("tcp6", line).unwrap();
         assert_eq!(
             row.to_string(),
-            "tcp6       0      5 ::1:5346                ::1:53412               ESTABLISHED"
+            "tcp6       0      5 ::1:5346              ::1:53412             ESTABLISHED"
         );
+        let (ip, port) = (Ipv6Addr::from([0x2001; 8].map(|_: u16| 0xfd00)), 53412);
+        let longest = Row {
+            local: (ip, port).into(),
+            remote: (ip, port).into(),
+            ..row
+        };
+        assert_eq!(longest.to_string().len(), 75);
         assert_eq!(parse("tcp", "nonsense"), None);
     }
 

@@ -185,6 +185,7 @@ impl Story {
             Call::Send {
                 sent_bytes,
                 offered_bytes,
+                ..
             } => match sent_bytes < offered_bytes {
                 true => "send-part",
                 false => self.once("send", "send-again"),
@@ -201,6 +202,7 @@ impl Story {
             Call::Receive {
                 received_bytes,
                 room_bytes,
+                ..
             } => {
                 // Whoever connected knows what should come back.
                 if socket.role == Role::Connected && socket.sent > 0 {
@@ -249,6 +251,7 @@ impl Story {
             Call::Send {
                 sent_bytes,
                 offered_bytes,
+                ..
             } => {
                 add("bytes", bytes(*sent_bytes));
                 add("total", bytes(socket.sent));
@@ -257,6 +260,7 @@ impl Story {
             Call::Receive {
                 received_bytes,
                 room_bytes,
+                ..
             } => {
                 add("bytes", bytes(*received_bytes));
                 add("total", bytes(socket.received));

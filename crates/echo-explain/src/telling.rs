@@ -60,8 +60,9 @@ impl Telling {
         if let Some((heading, row)) = &self.listed {
             lines.push(format!("{indent}{heading}"));
             if !row.is_empty() {
-                lines.push(format!("{indent}{}", paint("2", netstat::HEADER)));
-                lines.push(format!("{indent}{}", paint("32", row.trim_end())));
+                // Less indented than the rest, to fit beside whatever leads the line.
+                lines.push(format!("  {}", paint("2", netstat::HEADER)));
+                lines.push(format!("  {}", paint("32", row.trim_end())));
             }
         }
         lines
@@ -87,21 +88,20 @@ impl Forms {
         let form = |forms: &BTreeMap<String, String>| {
             let own = forms.get(&format!("{call}-udp")).filter(|_| is_datagram);
             own.or_else(|| forms.get(call))
-                .map_or_else(String::new, |form| fill(form, values))
+                .map_or("", String::as_str)
+                .to_owned()
         };
-        let (python, system) = (form(&self.python), form(&self.system));
-        let Some(trouble) = &step.error else {
-            return (python, system);
-        };
-        // What it would have returned is not there.
-        let python = python.split("  # ").next().unwrap_or_default();
-        let system = system.rsplit_once(" = ").map_or("", |(call, _)| call);
-        let raises = self.raises.get(&trouble.kind.to_string());
-        let raises = raises.map_or("OSError", String::as_str);
-        (
-            format!("{python}  # raises {raises}"),
-            format!("{system} = -1"),
-        )
+        let (mut python, mut system) = (form(&self.python), form(&self.system));
+        if let Some(trouble) = &step.error {
+            // What it would have returned is not there.
+            let call = python.split("  # ").next().unwrap_or_default();
+            let raises = self.raises.get(&trouble.kind.to_string());
+            let raises = raises.map_or("OSError", String::as_str);
+            python = format!("{call}  # raises {raises}");
+            let call = system.rsplit_once(" = ").map_or("", |(call, _)| call);
+            system = format!("{call} = -1");
+        }
+        (fill(&python, values), fill(&system, values))
     }
 }
 

@@ -46,10 +46,24 @@ pub(super) type Values = BTreeMap<String, String>;
 
 /// `text` with each `{name}` replaced by its value.
 pub(super) fn fill(text: &str, values: &Values) -> String {
-    let place = |text: String, (name, value): (&String, &String)| {
-        text.replace(&format!("{{{name}}}"), value)
-    };
-    values.iter().fold(text.to_owned(), place)
+    let (mut filled, mut rest) = (String::new(), text);
+    // Once from left to right, for a value may look like a place.
+    while let Some((before, after)) = rest.split_once('{') {
+        let place = after.split_once('}');
+        let value = place.and_then(|(name, after)| Some((values.get(name)?, after)));
+        filled.push_str(before);
+        match value {
+            Some((value, after)) => {
+                filled.push_str(value);
+                rest = after;
+            }
+            None => {
+                filled.push('{');
+                rest = after;
+            }
+        }
+    }
+    filled + rest
 }
 
 /// The texts of a language, by key.

@@ -469,7 +469,8 @@ fn a_server_in_this_process_tells_its_events_and_stops_when_dropped() {
     let address = server.addresses()[0].socket().unwrap();
     assert_eq!(exchange(address, b"hello"), b"hello");
     let limit = Duration::from_secs(10);
-    let received = |kind: &Kind| matches!(kind, Kind::Received { id: 1, bytes: 5 });
+    let received =
+        |kind: &Kind| matches!(kind, Kind::Received { id: 1, bytes: 5, data } if data == "hello");
     assert!(server.events().wait_for(limit, received).is_some());
     let closed = |kind: &Kind| {
         matches!(

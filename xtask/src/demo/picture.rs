@@ -247,7 +247,7 @@ impl Picture<'_> {
         let index = self.trace.of_row[row];
         let (x, y) = (self.lanes[index], self.y(row));
         let class = class(&self.trace.sockets[index]);
-        let text = escaped(&self.call_text(seen));
+        let text = escaped(&Self::call_text(seen));
         let state = state(seen);
         let chip = state.len() as i32 * 7 + 14;
         let outer = outermost(&self.lanes, &self.trace.sockets, seen.side);
@@ -282,8 +282,7 @@ impl Picture<'_> {
         }
     }
 
-    fn call_text(&self, seen: &Seen) -> String {
-        let bytes = |count| self.texts.count(count, "byte", "bytes");
+    fn call_text(seen: &Seen) -> String {
         let number = seen.step.socket;
         match &seen.step.call {
             Call::Socket { kind, .. } => format!("socket({kind}) = {number}"),
@@ -291,17 +290,12 @@ impl Picture<'_> {
             Call::Listen { backlog } => format!("listen({number}, {backlog})"),
             Call::Accept { accepted, .. } => format!("accept({number}) = {accepted}"),
             Call::Connect { peer, .. } => format!("connect({number}, {peer})"),
-            Call::Send { sent_bytes, .. } => format!("send({number}): {}", bytes(*sent_bytes)),
+            Call::Send { data, .. } => format!("send({number}, \"{data}\")"),
             Call::Receive {
-                received_bytes,
-                room_bytes,
-            } => format!("recv({number}, {room_bytes}): {}", bytes(*received_bytes)),
-            Call::SendTo { sent_bytes, .. } => {
-                format!("sendto({number}): {}", bytes(*sent_bytes))
-            }
-            Call::ReceiveFrom { received_bytes, .. } => {
-                format!("recvfrom({number}): {}", bytes(*received_bytes))
-            }
+                data, room_bytes, ..
+            } => format!("recv({number}, {room_bytes}): \"{data}\""),
+            Call::SendTo { data, .. } => format!("sendto({number}, \"{data}\")"),
+            Call::ReceiveFrom { data, .. } => format!("recvfrom({number}): \"{data}\""),
             Call::Shutdown { .. } => format!("shutdown({number})"),
             Call::Close => format!("close({number})"),
         }

@@ -299,6 +299,7 @@ pub mod sample {
         Call::Send {
             sent_bytes: bytes,
             offered_bytes: bytes,
+            data: "Hello".into(),
         }
     }
 
@@ -306,6 +307,7 @@ pub mod sample {
         Call::Receive {
             received_bytes: bytes,
             room_bytes: 16,
+            data: "Hello".into(),
         }
     }
 

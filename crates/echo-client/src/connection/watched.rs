@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use echo_core::escape::excerpt;
 use echo_explain::{Audience, Begun, Call};
 use socket2::Socket;
 
@@ -65,10 +66,12 @@ impl Watched {
 
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let begun = self.narrator.begin();
         let outcome = self.socket().read(buffer);
-        self.ended(self.narrator.begin(), &outcome, |len| Call::Receive {
+        self.ended(begun, &outcome, |len| Call::Receive {
             received_bytes: len as u64,
             room_bytes: buffer.len() as u64,
+            data: excerpt(&buffer[..len]),
         });
         outcome
     }
@@ -81,6 +84,7 @@ impl Write for Watched {
         self.ended(begun, &outcome, |len| Call::Send {
             sent_bytes: len as u64,
             offered_bytes: bytes.len() as u64,
+            data: excerpt(bytes),
         });
         outcome
     }

@@ -96,9 +96,11 @@ fn ask(
         loop {
             let mut readable = [PollFd::new(socket, PollFlags::IN)];
             wait(&mut readable, TICK.min(config.timeout.0));
-            match socket.read(&mut buffer) {
-                Err(error) if is_for_now(&error) => {}
-                outcome => return outcome.map(Some),
+            if !readable[0].revents().is_empty() {
+                match socket.read(&mut buffer) {
+                    Err(error) if is_for_now(&error) => {}
+                    outcome => return outcome.map(Some),
+                }
             }
             if interrupt.take_question() {
                 output::note(format_args!("{peer}: no reply so far"));

@@ -8,10 +8,11 @@ mod stream;
 mod window;
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use echo_core::units::Size;
+use echo_core::units::{Size, Timespan};
 use echo_core::{Failure, FilePath};
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Keys, Settings, defaults};
 use crate::connection::{Connect, Connection, ErrorKind};
 use crate::interrupt::{Interrupt, Why};
-use crate::narrator::Narrator;
+use crate::narrator::{Narrator, Reader};
 use crate::output;
 use crate::report::{self, Fault, Mode, Report, Thresholds};
 use show::Show;
@@ -30,6 +31,8 @@ pub const DEFAULT_MESSAGE: &str = "Hello world! This is an echo server made with
 
 /// More than a socket can hold by default.
 const MAX_BUFFER: Size = Size(16 << 20);
+/// Longer than somebody reads.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What is sent, and how the echo is shown.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
@@ -71,6 +74,9 @@ pub struct Send {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "off",
           default_missing_value = "text", value_name = "FORMAT")]
     pub explain: Explain,
+    /// Explain, and make each call only when Enter is pressed; no limit of time counts meanwhile
+    #[arg(long, conflicts_with = "interactive")]
+    pub step: bool,
     /// Explain in `en` or `es`; auto goes by the locale
     #[arg(long, value_name = "LANG", default_value = "auto")]
     pub lang: Lang,
@@ -128,7 +134,16 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
     let source = Source::open(&config, &connect)?;
     let colour = connect.color.enabled(io::stderr().is_terminal());
     let mut report = Report::new(Mode::Send, &connect, &config);
-    connect.narrator = Narrator::new(config.explain, config.lang, colour);
+    let mut explain = config.explain;
+    let reader = config.step.then(|| Reader::new(interrupt));
+    if reader.is_some() {
+        // Who reads takes as long as it takes.
+        (connect.timeout, connect.connect_timeout) = (Timespan(DAY), Timespan(DAY));
+        if explain == Explain::Off {
+            explain = Explain::Text;
+        }
+    }
+    connect.narrator = Narrator::new(explain, config.lang, colour, reader);
     let is_text = !source.is_stream;
     let mut show = Show::new(&config, &source, connect.framing);
     let ended = match connect.is_udp() {

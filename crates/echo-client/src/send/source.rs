@@ -71,10 +71,14 @@ impl Source {
             // What is no regular file says nothing of its length.
             source.len = data.is_file().then_some(data.len());
             (source.name, source.file) = (name, Some(Patient(file)));
+        } else if config.step && config.message == "-" {
+            return Err(Failure::usage(anyhow!(
+                "--step reads Enter from standard input, so that cannot be sent; give --message TEXT or --file"
+            )));
         } else if config.interactive || config.message == "-" {
             (source.name, source.file) = ("standard input".to_owned(), Some(Patient(stdin()?)));
             source.by_line = config.interactive || io::stdin().is_terminal();
-        } else if config.message == DEFAULT_MESSAGE && source.takes_piped()? {
+        } else if config.message == DEFAULT_MESSAGE && !config.step && source.takes_piped()? {
             source.name = "standard input".to_owned();
         } else {
             let (len, max) = (config.message.len() as u64, connect.max_frame.0);

@@ -174,6 +174,8 @@ impl Exchange<'_> {
             }
             if self.window.is_all_back() {
                 self.socket.finish();
+                // That may have waited for somebody.
+                self.last_progress = Instant::now();
             }
             return Ok(());
         }

@@ -132,7 +132,7 @@ impl Events {
                 record.add(origin, bytes, &self.clock);
             }
         }
-        self.trace(|| origin.received(bytes.len(), size));
+        self.trace(|| origin.received(bytes, size));
     }
 
     /// Tells of a fault that was applied, and counts it.

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 pub use echo_core::Address;
 use echo_core::address::End;
+use echo_core::escape::excerpt;
 use echo_core::framing::FrameError;
 use echo_core::units::Size;
 use echo_core::{Transport, Zoned};
@@ -105,6 +106,9 @@ pub enum Kind {
         /// How many.
         #[serde(rename = "received_bytes")]
         bytes: usize,
+        /// The first of them, escaped; empty where nobody has looked at them.
+        #[serde(skip)]
+        data: String,
     },
     /// Bytes were handed to the system to be sent.
     Sent {
@@ -142,7 +146,14 @@ pub enum Kind {
         lasted: Duration,
     },
     /// Datagrams arrived from one source with one call.
-    DatagramsReceived(#[serde(serialize_with = "fields::received")] Datagrams),
+    DatagramsReceived {
+        /// How many, and from where.
+        #[serde(flatten, serialize_with = "fields::received")]
+        sum: Datagrams,
+        /// The start of the first, escaped.
+        #[serde(skip)]
+        data: String,
+    },
     /// Datagrams were sent to one source with one call.
     DatagramsSent(#[serde(serialize_with = "fields::sent")] Datagrams),
     /// Datagrams were answered since the last such event.
@@ -267,16 +278,24 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// The event that tells of `bytes` bytes, in datagrams of `size` bytes.
-    fn received(self, bytes: usize, size: usize) -> Kind {
+    /// The event that tells of `bytes`, in datagrams of `size` bytes.
+    fn received(self, bytes: &[u8], size: usize) -> Kind {
+        let (data, len) = (excerpt(bytes), bytes.len());
         match self {
-            Origin::Stream(id, _) => Kind::Received { id, bytes },
-            Origin::Datagram { local, peer } => Kind::DatagramsReceived(Datagrams {
-                local,
-                peer,
-                count: bytes.div_ceil(size.max(1)).max(1) as u64,
-                bytes: bytes as u64,
-            }),
+            Origin::Stream(id, _) => Kind::Received {
+                id,
+                bytes: len,
+                data,
+            },
+            Origin::Datagram { local, peer } => Kind::DatagramsReceived {
+                sum: Datagrams {
+                    local,
+                    peer,
+                    count: len.div_ceil(size.max(1)).max(1) as u64,
+                    bytes: len as u64,
+                },
+                data,
+            },
         }
     }
 }

@@ -58,7 +58,11 @@ pub(super) fn events() -> Vec<Kind> {
             listener: None,
         },
         accepted(1),
-        Kind::Received { id, bytes: 5 },
+        Kind::Received {
+            id,
+            bytes: 5,
+            data: "hello".into(),
+        },
         Kind::Sent { id, bytes: 5 },
         Kind::PeerFinished { id },
         Kind::AcceptFailed {
@@ -71,7 +75,10 @@ pub(super) fn events() -> Vec<Kind> {
             retry_in: Duration::from_millis(5),
         },
         Kind::DatagramsAnswered(sum),
-        Kind::DatagramsReceived(sum),
+        Kind::DatagramsReceived {
+            sum,
+            data: "hello".into(),
+        },
         Kind::DatagramsSent(sum),
         Kind::DatagramsOverflowed {
             local: Address::Udp(local),

@@ -97,8 +97,11 @@ fn line(out: &mut String, event: &Event) {
         ),
         Kind::Accepted { id, peer, .. } => writeln!(out, "Connected by: {peer} (#{id})"),
         Kind::Refused { peer, limit, .. } => writeln!(out, "Refused: {peer}: {limit} reached"),
-        Kind::Received { id, bytes: n } => {
+        Kind::Received { id, bytes: n, data } if data.is_empty() => {
             writeln!(out, "  #{id} received {}", bytes(*n as u64))
+        }
+        Kind::Received { id, bytes: n, data } => {
+            writeln!(out, "  #{id} received {}: \"{data}\"", bytes(*n as u64))
         }
         Kind::Sent { id, bytes: n } => writeln!(out, "  #{id} sent {}", bytes(*n as u64)),
         Kind::PeerFinished { id } => writeln!(out, "  #{id} has finished sending"),
@@ -115,9 +118,12 @@ fn line(out: &mut String, event: &Event) {
             bytes(*received),
             bytes(*sent)
         ),
-        Kind::DatagramsReceived(sum) => {
-            writeln!(out, "  received {} from {}", amount(sum), Zoned(sum.peer))
-        }
+        Kind::DatagramsReceived { sum, data } => writeln!(
+            out,
+            "  received {} from {}: \"{data}\"",
+            amount(sum),
+            Zoned(sum.peer)
+        ),
         Kind::DatagramsSent(sum) => writeln!(out, "  sent {} to {}", amount(sum), Zoned(sum.peer)),
         Kind::DatagramsAnswered(sum) if sum.count == 1 => {
             writeln!(

@@ -344,7 +344,11 @@ impl Peer {
             };
             self.count_received(turn, n);
             let id = self.id;
-            turn.events.trace(|| Kind::Received { id, bytes: n });
+            turn.events.trace(|| Kind::Received {
+                id,
+                bytes: n,
+                data: String::new(),
+            });
             if n < room || turn.budget.to_read(room) != Some(room) {
                 break;
             }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use echo_core::address::End;
+use echo_core::escape::excerpt;
 use echo_explain::{Audience, Begun, Call, netstat};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -156,6 +157,7 @@ impl DatagramSocket {
                     peer: End::Inet(run.meta.addr),
                     datagrams: run.count,
                     received_bytes,
+                    data: excerpt(batch.entry(run.first)),
                 }
             });
             let (local, peer) = (self.asked(&run.meta), unmapped(run.meta.addr));
@@ -223,9 +225,7 @@ impl DatagramSocket {
             for datagram in crate::event::pieces(contents, stride) {
                 if let Err(error) = self.transmit(meta, datagram, None) {
                     let outcome: io::Result<()> = Err(error);
-                    events.ended(begun, number, &outcome, |()| {
-                        self.told(meta, 1, datagram.len() as u64)
-                    });
+                    events.ended(begun, number, &outcome, |()| self.told(meta, 1, datagram));
                     sent.error = outcome.err().map(|error| error.kind());
                     sent.count -= 1;
                     sent.bytes -= datagram.len() as u64;
@@ -234,7 +234,9 @@ impl DatagramSocket {
         }
         if sent.count > 0 {
             let Sent { count, bytes, .. } = sent;
-            events.ended(begun, number, &Ok(()), |()| self.told(meta, count, bytes));
+            events.ended(begun, number, &Ok(()), |()| {
+                self.told(meta, count, &contents[..bytes as usize])
+            });
             events.trace(|| {
                 let local = self.asked(meta);
                 Kind::DatagramsSent(Datagrams {
@@ -248,11 +250,12 @@ impl DatagramSocket {
         sent
     }
 
-    fn told(&self, meta: &RecvMeta, datagrams: u64, sent_bytes: u64) -> Call {
+    fn told(&self, meta: &RecvMeta, datagrams: u64, contents: &[u8]) -> Call {
         Call::SendTo {
             peer: End::Inet(meta.addr),
             datagrams,
-            sent_bytes,
+            sent_bytes: contents.len() as u64,
+            data: excerpt(contents),
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use echo_core::Transport;
+use echo_core::escape::excerpt;
 use echo_explain::{Audience, Begun, Call};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Socket;
@@ -58,7 +59,7 @@ impl Stream {
         let outcome = match self {
             #[cfg(test)]
             Stream::Simulated(socket) => socket.read(buffer),
-            _ => recv(self.fd(), buffer, RecvFlags::empty())
+            _ => recv(self.fd(), &mut *buffer, RecvFlags::empty())
                 .map(|(n, _)| n)
                 .map_err(io::Error::from),
         };
@@ -66,6 +67,7 @@ impl Stream {
             Call::Receive {
                 received_bytes: n as u64,
                 room_bytes: room as u64,
+                data: excerpt(&buffer[..n]),
             }
         });
         outcome
@@ -82,6 +84,7 @@ impl Stream {
         events.ended(begun, self.as_raw_fd(), &outcome, |n| Call::Send {
             sent_bytes: n as u64,
             offered_bytes: bytes.len() as u64,
+            data: excerpt(bytes),
         });
         outcome
     }

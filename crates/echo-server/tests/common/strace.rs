@@ -81,6 +81,7 @@ impl Calls {
                 Call::Receive {
                     received_bytes,
                     room_bytes,
+                    ..
                 } => {
                     let reads = calls.received.entry(calls.now(number)).or_default();
                     reads.push((*room_bytes, *received_bytes));
@@ -89,6 +90,7 @@ impl Calls {
                 Call::Send {
                     sent_bytes,
                     offered_bytes,
+                    ..
                 } => {
                     let writes = calls.sent.entry(calls.now(number)).or_default();
                     writes.push((*offered_bytes, *sent_bytes));
