@@ -51,6 +51,20 @@ pub fn home() -> Result<PathBuf> {
     home.context("neither CARGO_HOME nor HOME is set")
 }
 
+/// Where cargo puts what it builds.
+///
+/// # Errors
+/// Cargo does not say.
+pub fn target() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["metadata", "--no-deps", "--locked", "--format-version=1"]);
+    let output = command.output().context("cannot run cargo")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo says nothing of the workspace")?;
+    let path = metadata["target_directory"].as_str();
+    Ok(path.context("cargo names no target directory")?.into())
+}
+
 /// Built programs by name.
 pub struct Programs(BTreeMap<String, PathBuf>);
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::cargo::{cargo, home, passes, root};
+use crate::cargo::{cargo, home, passes, root, target};
 use crate::process::{self, Scratch};
 use crate::terminal::{GOOD, paint, say};
 
@@ -22,7 +22,7 @@ pub fn run() -> Result<()> {
         say(format!("building in {}", build.display()))?;
         compile(build)?;
     }
-    let dist = root().join("target/dist");
+    let dist = target()?.join("dist");
     // What an earlier run left is no part of this one.
     let _ = fs::remove_dir_all(&dist);
     let bin = dist.join("bin");

@@ -109,6 +109,9 @@ fn works(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use echo_core::cause;
+    use echo_explain::{Lang, Phrases};
+    use std::io;
 
     fn read(path: &str) -> String {
         fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -144,6 +147,55 @@ mod tests {
         for row in rows {
             let (path, code) = row.rsplit_once("](").unwrap().1.split_once(") `").unwrap();
             let code = code.split('`').next().unwrap();
+            assert!(read(path).contains(code), "{path} does not have {code}");
+        }
+    }
+
+    /// The text of every source, as it is said: without escapes, and each value a `{}`.
+    fn said() -> String {
+        let mut said = String::new();
+        let mut folders = vec![root().join("crates"), root().join("xtask/src")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false if path.extension().is_some_and(|end| end == "rs") => {
+                        said.push_str(&fs::read_to_string(path).unwrap());
+                    }
+                    false => {}
+                }
+            }
+        }
+        let mut joined = String::new();
+        for line in said.lines() {
+            match line.trim().strip_suffix('\\') {
+                Some(goes_on) => joined.push_str(goes_on),
+                None => joined.push_str(&format!("{}\n", line.trim())),
+            }
+        }
+        let causes = (1..134).map(|number| cause(&io::Error::from_raw_os_error(number)));
+        joined.replace("\\\"", "\"") + &causes.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_is_translated_is_what_the_programs_say() {
+        let said = said();
+        for sentence in Phrases::of(Lang::Es).english() {
+            for part in sentence.split("{}").filter(|part| part.len() > 3) {
+                assert!(said.contains(part), "nobody says {part:?} of {sentence:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lines_of_python_in_the_spanish_readme_are_those_of_the_tutorial() {
+        let text = read("docs/README.es.md");
+        let blocks = text.split("```python\n# ").skip(1);
+        let blocks: Vec<_> = blocks.filter_map(|rest| rest.split_once("```")).collect();
+        assert_eq!(blocks.len(), 2, "the client and the server");
+        for (block, _) in blocks {
+            let (path, code) = block.split_once('\n').unwrap();
             assert!(read(path).contains(code), "{path} does not have {code}");
         }
     }

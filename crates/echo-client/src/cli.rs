@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::{Shell, generate};
 use echo_core::release::long_version;
+use echo_explain::Lang;
 use serde::Deserialize;
 
 use crate::bench::Bench;
@@ -93,6 +94,18 @@ pub fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
     generate(shell, &mut Cli::command(), "echo-client", &mut text);
     String::from_utf8_lossy(&text).into_owned()
+}
+
+impl Cli {
+    /// The language that is asked for, before files are looked at.
+    pub fn lang(&self) -> Lang {
+        match &self.command {
+            None => self.send.connect.lang,
+            Some(Command::Ping(ping)) => ping.connect.lang,
+            Some(Command::Bench(bench)) => bench.connect.lang,
+            Some(_) => Lang::Auto,
+        }
+    }
 }
 
 /// Parses a command line. Returns what it says, and the keys that were typed.

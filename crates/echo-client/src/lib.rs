@@ -21,6 +21,7 @@ pub mod thread;
 pub mod wire;
 
 use echo_core::Failure;
+use echo_explain::Phrases;
 
 use cli::{Cli, Command, File, Invocation};
 use config::{Below, Keys, Settings};
@@ -57,7 +58,8 @@ fn mode<M: Settings>(
     if invocation.print_config {
         return output::line(format_args!("{connect}\n{mode}")).map_err(output::failure);
     }
-    let (connect, mode) = (connect.settings, mode.settings);
+    let (mut connect, mode) = (connect.settings, mode.settings);
+    connect.phrases = Phrases::of(connect.lang.resolve(environment));
     connect.check()?;
     let interrupt = Interrupt::install(connect.deadline)?;
     run(connect, mode, &interrupt)

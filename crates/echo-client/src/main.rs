@@ -6,10 +6,15 @@ use std::process::ExitCode;
 use echo_client::cli;
 use echo_client::output;
 use echo_core::{Exit, Failure};
+use echo_explain::{Lang, Phrases};
 
 fn main() -> ExitCode {
+    let mut lang = Lang::Auto;
     let outcome = match cli::parse(std::env::args_os()) {
-        Ok((cli, keys)) => echo_client::run(cli, &keys),
+        Ok((cli, keys)) => {
+            lang = cli.lang();
+            echo_client::run(cli, &keys)
+        }
         // Help and version are results.
         Err(told) if !told.use_stderr() => print(&told),
         Err(error) => error.exit(),
@@ -18,7 +23,8 @@ fn main() -> ExitCode {
         Ok(()) => Exit::Success,
         Err(failure) if failure.error.is::<output::Told>() => failure.exit,
         Err(failure) => {
-            output::note(format_args!("echo-client: {failure}"));
+            let phrases = Phrases::of(lang.resolve(|name| std::env::var_os(name)));
+            output::note(phrases.say(&format!("echo-client: {failure}")));
             failure.exit
         }
     };

@@ -144,17 +144,17 @@ fn with_step_no_call_is_made_before_enter() {
     assert!(server.accept().is_err(), "nobody has connected");
     terminal.types("\n");
     terminal.shows("ESTABLISHED");
-    let (mut stream, _) = server.accept().unwrap();
+    let (stream, _) = server.accept().unwrap();
     terminal.shows("] ");
     terminal.types("\n");
     terminal.shows("s.sendall(b\"hola\")");
     stream.set_nonblocking(false).unwrap();
-    common::echo_changed(&stream, |_| {
+    thread::spawn(move || common::echo_changed(&stream, |_| {}));
+    for call in ["s.recv(", "s.shutdown(", "s.recv(", "s.close()"] {
         terminal.shows("] ");
-        terminal.types("\n\n\n\n");
-    });
-    stream.flush().unwrap();
-    drop(stream);
+        terminal.types("\n");
+        terminal.shows(call);
+    }
     terminal.shows("TIME_WAIT");
     terminal.shows("Received: \"hola\"");
     terminal.ends_with(0);
@@ -176,4 +176,35 @@ fn a_step_can_be_interrupted_and_lines_of_a_pipe_are_steps_too() {
         assert!(ended.code == Some(0) && told, "{ended:?}");
     }
     run_with(&["--step", "-m", "-", &echo.tcp], b"").failed(2, &["--step reads Enter"]);
+}
+
+#[test]
+fn people_are_told_in_their_language_and_programs_in_one() {
+    let echo = echo();
+    let said = |args: &[&str]| {
+        let output = command(args).env("LANG", "es_ES.UTF-8").output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8(text).unwrap()
+    };
+    let closed = common::closed_port().to_string();
+    let told = said(&[&closed]);
+    assert_eq!(
+        told,
+        format!(
+            "echo-client: no se puede conectar con tcp {closed}: conexión rechazada; arranca allí \
+             echo-server, o espera a que haya uno con --wait 10s\n"
+        )
+    );
+    let told = said(&["-m", "interrupted", &echo.tcp]);
+    assert_eq!(
+        told, "Recibido: \"interrupted\"\n",
+        "the echo is no sentence of ours"
+    );
+    let told = said(&["ping", "-c", "1", &echo.tcp]);
+    assert!(
+        told.contains("1 enviados, 1 recibidos, 0% de pérdida"),
+        "{told}"
+    );
+    assert!(said(&["--json", &closed]).contains("connection refused;"));
+    assert!(said(&["--lang=en", &closed]).contains("connection refused;"));
 }

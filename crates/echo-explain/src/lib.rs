@@ -6,6 +6,7 @@
 mod audience;
 pub mod netstat;
 mod opening;
+mod phrases;
 mod story;
 mod telling;
 mod text;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use audience::{Audience, Begun};
 pub use opening::{Opening, end};
+pub use phrases::Phrases;
 pub use story::Story;
 pub use telling::Telling;
 pub use text::{Lang, Texts, wrap};

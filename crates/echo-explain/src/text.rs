@@ -21,15 +21,15 @@ pub enum Lang {
 }
 
 impl Lang {
-    /// This language, or for [`Lang::Auto`] the one of the locale: the first of `LC_ALL`,
-    /// `LC_MESSAGES` and `LANG` that is set, as POSIX has it. English where none is known.
+    /// This language, or for [`Lang::Auto`] the one of `ECHO_LANG` or the locale: the first of
+    /// `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, as POSIX has it. English where none is known.
     pub fn resolve(self, environment: impl Fn(&str) -> Option<OsString>) -> Self {
         if self != Lang::Auto {
             return self;
         }
-        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        let locale = ["ECHO_LANG", "LC_ALL", "LC_MESSAGES", "LANG"]
             .into_iter()
-            .find_map(|name| environment(name).filter(|value| !value.is_empty()))
+            .find_map(|name| environment(name).filter(|value| !value.is_empty() && value != "auto"))
             .unwrap_or_default();
         let locale = locale.to_string_lossy();
         match locale.split(['_', '.', '@']).next() {
@@ -158,6 +158,8 @@ mod tests {
         assert_eq!(auto(&[("LANG", "est_EE.UTF-8")]), Lang::En);
         assert_eq!(auto(&[("LC_ALL", "C"), ("LANG", "es_MX")]), Lang::En);
         assert_eq!(auto(&[("LC_ALL", ""), ("LC_MESSAGES", "es@x")]), Lang::Es);
+        assert_eq!(auto(&[("ECHO_LANG", "es"), ("LANG", "en_GB")]), Lang::Es);
+        assert_eq!(auto(&[("ECHO_LANG", "auto"), ("LANG", "es")]), Lang::Es);
         assert_eq!(resolve(Lang::En, &[("LANG", "es_ES")]), Lang::En);
         assert_eq!(resolve(Lang::Es, &[]), Lang::Es);
     }

@@ -10,6 +10,7 @@ use clap_complete::{Shell, generate};
 use echo_core::config::{self, Layers, Source};
 use echo_core::release::long_version;
 use echo_core::{Failure, FilePath};
+use echo_explain::Lang;
 
 use crate::Listen;
 use crate::config::{Config, Settings};
@@ -120,6 +121,11 @@ impl Cli {
         let mut text = Vec::new();
         generate(shell, &mut Cli::command(), "echo-server", &mut text);
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// The language that is asked for, before files are looked at.
+    pub fn lang(&self) -> Lang {
+        self.settings.lang.unwrap_or_default()
     }
 
     /// The configuration file, where one is named.

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::anyhow;
 use clap::Parser;
 use echo_core::{Exit, Failure, Patient, cause};
-use echo_explain::Explain;
+use echo_explain::{Explain, Lang, Phrases};
 use echo_server::cli::{Cli, Command};
 use echo_server::config::Color;
 use echo_server::control::ask::ask;
@@ -25,7 +25,7 @@ use stderr::{LAST_WORDS, Log};
 fn main() -> ExitCode {
     signals::survive_limits();
     let outcome = match Cli::try_parse() {
-        Ok(cli) => run(&cli),
+        Ok(cli) => run(&cli).map_err(|failure| said(failure, cli.lang())),
         // Help and version are results.
         Err(told) if !told.use_stderr() => print(&told.render().to_string()),
         Err(error) => Log::start(move |stderr| {
@@ -74,18 +74,23 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
             Color::Auto => io::stderr().is_terminal() && !refused,
             color => color == Color::Always,
         };
+        let lang = told.lang.resolve(|name| std::env::var_os(name));
         let style = match (told.explain, told.log) {
-            (Explain::Off, Format::Text) => Style::Text(told.log_level, told.timestamps),
+            (Explain::Off, Format::Text) => Style::Text(told.log_level, lang, told.timestamps),
             (Explain::Off, Format::Json) => Style::Json,
-            (explain, _) => {
-                let lang = told.lang.resolve(|name| std::env::var_os(name));
-                Style::Explained(explain, lang, colour)
-            }
+            (explain, _) => Style::Explained(explain, lang, colour),
         };
         // Nobody is left to be told that standard error is closed.
         let _: io::Result<()> = log::write(style, &reader, stderr);
     })?;
-    Ok(log.end(serve(config, events).map(|()| Exit::Success)))
+    let served = serve(config, events).map(|()| Exit::Success);
+    Ok(log.end(served.map_err(|failure| said(failure, cli.lang()))))
+}
+
+/// A failure in the language that is asked for.
+fn said(failure: Failure, lang: Lang) -> Failure {
+    let phrases = Phrases::of(lang.resolve(|name| std::env::var_os(name)));
+    Failure::new(failure.exit, anyhow!(phrases.say(&failure.to_string())))
 }
 
 /// Starts in an order in which a failure leaves nothing behind and nothing of others changed: what

@@ -1,7 +1,7 @@
 //! `cargo xtask demo --explain`: every socket call of both programs, in order of time, and a picture.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use echo_core::endpoint::DEFAULT_PORT;
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::picture;
 use super::stage::{LIMIT, Stage};
 use super::trace::{Seen, Side, Trace};
-use crate::cargo::root;
+use crate::cargo::{root, target};
 use crate::terminal::{GOOD, SKIPPED, WIDTH, paint, say};
 
 /// The tutorial's message.
@@ -19,18 +19,21 @@ const MESSAGE: &str = "Hello world! This is an echo server made with Rust.";
 
 /// Plays one message over TCP and one over UDP, and explains every call.
 pub fn play(stage: &mut Stage, lang: Lang, picture: Option<PathBuf>) -> Result<()> {
-    let lang = lang.resolve(|name| env::var_os(name));
     let trace = Trace::new(record(stage)?);
     tell(&trace, lang)?;
-    overview(&trace)?;
-    let path = picture.unwrap_or_else(|| root().join("target/demo.svg"));
+    overview(stage, &trace)?;
+    let path = match picture {
+        Some(path) => path,
+        None => target()?.join("demo.svg"),
+    };
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the directory {}", dir.display()))?;
     }
     fs::write(&path, picture::draw(&trace, MESSAGE, lang))
         .with_context(|| format!("cannot write the picture {}", path.display()))?;
-    say(format!("  The picture of this run: {}", shown(&path)))?;
+    let told = format!("The picture of this run: {}", shown(&path));
+    say(format!("  {}", stage.say(&told)))?;
     say("")
 }
 
@@ -122,7 +125,7 @@ fn tell(trace: &Trace, lang: Lang) -> Result<()> {
 }
 
 /// Who talked to whom, and in how many pieces it came.
-fn overview(trace: &Trace) -> Result<()> {
+fn overview(stage: &Stage, trace: &Trace) -> Result<()> {
     say("")?;
     for (index, socket) in trace.sockets.iter().enumerate() {
         let (Side::Client, Some(local), Some(peer)) = (socket.side, &socket.local, &socket.peer)
@@ -142,11 +145,8 @@ fn overview(trace: &Trace) -> Result<()> {
         say(format!(
             "  {protocol}  echo-server {peer} <-> {local} echo-client"
         ))?;
-        say(format!(
-            "       there: {}; back: {}",
-            came(false),
-            came(true)
-        ))?;
+        let told = format!("there: {}; back: {}", came(false), came(true));
+        say(format!("       {}", stage.say(&told)))?;
     }
     say("")
 }

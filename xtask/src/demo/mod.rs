@@ -7,6 +7,7 @@ mod stage;
 mod steps;
 mod trace;
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -25,16 +26,15 @@ pub struct Options {
     /// Explain every socket call of both programs, in order of time, and draw it
     #[arg(long)]
     explain: bool,
-    /// The language of explanations: en or es; by default the locale's
+    /// The language it is told in: en or es; by default the locale's
     #[arg(
         long,
         value_name = "LANG",
-        requires = "explain",
         default_value = "auto",
         hide_default_value = true
     )]
     lang: Lang,
-    /// Draw to this SVG file instead of target/demo.svg
+    /// Draw to this SVG file instead of demo.svg in the target directory
     #[arg(long, value_name = "FILE", requires = "explain")]
     picture: Option<PathBuf>,
     /// Draw what is printed to this SVG file, as a terminal shows it
@@ -67,22 +67,22 @@ enum Outcome {
 pub fn run(options: Options) -> Result<()> {
     let programs = Programs::ours(Profile::Dev)?;
     if let Some(path) = options.screen {
-        let args = ["demo", "--explain"];
-        return screen::shoot(&args[..1 + usize::from(options.explain)], &path);
+        return screen::shoot(&words(), &path);
     }
+    let lang = options.lang.resolve(|name| env::var_os(name));
+    let mut stage = Stage::new(programs, lang)?;
     say("")?;
     say(format!(
         "  {}",
         paint(
             BOLD,
-            "echo: a server, its clients, and what the system sees of them"
+            stage.say("echo: a server, its clients, and what the system sees of them")
         )
     ))?;
 
     let start = Instant::now();
-    let mut stage = Stage::new(programs)?;
     if options.explain {
-        return explain::play(&mut stage, options.lang, options.picture);
+        return explain::play(&mut stage, lang, options.picture);
     }
     let (mut proved, mut skipped) = (0, 0);
     for (number, (title, play)) in (1..).zip(steps::STORY) {
@@ -90,20 +90,21 @@ pub fn run(options: Options) -> Result<()> {
         say(format!(
             "  {}  {}",
             paint(BOLD, format_args!("{number:>2}")),
-            paint(BOLD, title)
+            paint(BOLD, stage.say(title))
         ))?;
         match play(&mut stage) {
             Ok(Outcome::Proved(what)) => {
                 proved += 1;
-                verdict(GOOD, "✓", &what)?;
+                verdict(GOOD, "✓", &stage.say(&what))?;
             }
             Ok(Outcome::Skipped(why)) => {
                 skipped += 1;
-                verdict(SKIPPED, "-", &format!("Skipped: {why}"))?;
+                let told = stage.say(&format!("Skipped: {why}"));
+                verdict(SKIPPED, "-", &told)?;
             }
             Err(error) if error.is::<crate::terminal::Closed>() => return Err(error),
             Err(error) => {
-                verdict(BAD, "✗", "Failed.")?;
+                verdict(BAD, "✗", &stage.say("Failed."))?;
                 bail!("step {number} ({}): {error:#}{}", title, stage.complaints());
             }
         }
@@ -118,8 +119,21 @@ pub fn run(options: Options) -> Result<()> {
         "{proved} steps proved{skips} in {:.1} s",
         start.elapsed().as_secs_f64()
     );
-    say(format!("  {}", paint(BOLD, summary)))?;
+    say(format!("  {}", paint(BOLD, stage.say(&summary))))?;
     say("")
+}
+
+/// The words that this run was started with, but for the picture of its screen.
+fn words() -> Vec<String> {
+    let (mut words, mut all) = (Vec::new(), env::args().skip(1));
+    while let Some(word) = all.next() {
+        match word.as_str() {
+            "--screen" => drop(all.next()),
+            other if other.starts_with("--screen=") => {}
+            _ => words.push(word),
+        }
+    }
+    words
 }
 
 /// What a step came to, wrapped beside its mark.

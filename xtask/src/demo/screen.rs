@@ -15,7 +15,7 @@ use crate::terminal::{TYPED, paint, say};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs this program with `args` and in colour, shows what it prints, and draws that to `path`.
-pub fn shoot(args: &[&str], path: &Path) -> Result<()> {
+pub fn shoot(args: &[String], path: &Path) -> Result<()> {
     let mut command = Command::new(env::current_exe().context("where is this program?")?);
     let stdout = process::run(command.args(args).env("CLICOLOR_FORCE", "1"), LIMIT)?.success()?;
     let text = String::from_utf8_lossy(&stdout);

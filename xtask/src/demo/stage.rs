@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use echo_explain::{Lang, Phrases};
 
 use crate::cargo::Programs;
 use crate::process::{self, Process, Scratch};
@@ -19,17 +20,24 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 pub struct Stage {
     programs: Programs,
     dir: Scratch,
+    phrases: Phrases,
     server: Option<Server>,
 }
 
 impl Stage {
     /// A stage with nothing on it yet.
-    pub fn new(programs: Programs) -> Result<Self> {
+    pub fn new(programs: Programs, lang: Lang) -> Result<Self> {
         Ok(Stage {
             programs,
             dir: Scratch::new("demo")?,
+            phrases: Phrases::of(lang),
             server: None,
         })
+    }
+
+    /// A text in the language of the demo.
+    pub fn say(&self, text: &str) -> String {
+        self.phrases.say(text)
     }
 
     /// Tells what one would type for what happens next.
@@ -40,10 +48,15 @@ impl Stage {
 
     /// Tells what was seen.
     pub fn sees(&self, what: &str) -> Result<()> {
-        for line in what.lines() {
+        for line in self.say(what).lines() {
             say(format!("        {line}").trim_end())?;
         }
         Ok(())
+    }
+
+    /// Tells what the system lists: less indented, for a row is nearly as wide as a terminal.
+    pub fn lists(&self, row: &str) -> Result<()> {
+        say(format!("    {row}").trim_end())
     }
 
     /// A path for the demo's own use, removed with the stage.
@@ -97,7 +110,8 @@ impl Stage {
 
     fn command(&self, program: &str, args: &[&str]) -> Result<Command> {
         let mut command = self.programs.command(program)?;
-        command.args(args);
+        // Whatever the demo's own language is, what they say is compared in this one.
+        command.args(args).env("LC_ALL", "C");
         Ok(command)
     }
 

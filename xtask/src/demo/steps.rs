@@ -71,7 +71,7 @@ fn list(stage: &mut Stage) -> Result<Outcome> {
     };
     let server = stage.server()?;
     stage.sees(LISTED_AS)?;
-    stage.sees(netstat::HEADER)?;
+    stage.lists(netstat::HEADER)?;
     let mut listed = 0;
     for (kind, state) in [("tcp", "LISTEN"), ("udp", "")] {
         for address in server.sockets(kind)? {
@@ -81,7 +81,7 @@ fn list(stage: &mut Stage) -> Result<Outcome> {
                 row.is_held_by(server.process.id()),
                 "expected the server to hold {address}, and it does not"
             );
-            stage.sees(&row.to_string())?;
+            stage.lists(&row.to_string())?;
             listed += 1;
         }
     }
@@ -157,8 +157,9 @@ fn pair(stage: &mut Stage) -> Result<Outcome> {
         row.local == address && row.remote == theirs.local
     })?;
     stage.sees(LISTED_AS)?;
-    stage.sees(netstat::HEADER)?;
-    stage.sees(&format!("{ours}\n{theirs}"))?;
+    stage.lists(netstat::HEADER)?;
+    stage.lists(&ours.to_string())?;
+    stage.lists(&theirs.to_string())?;
     stage.sees(&format!(
         "\n{:^21}       {:^21}\n{:^21} <---> {:^21}",
         "echo-server", "echo-client", ours.local, ours.remote

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, Transport, Zoned, as_text};
+use echo_explain::{Lang, Phrases};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
@@ -74,6 +75,13 @@ pub struct Connect {
         default_value = "auto"
     )]
     pub color: Color,
+    /// Speak `en` or `es` to people; auto goes by the locale
+    #[arg(long, value_name = "LANG", default_value = "auto")]
+    pub lang: Lang,
+    /// What is said in that language.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub phrases: Phrases,
     /// Who is told of each call, for those who ask for explanations.
     #[arg(skip)]
     #[serde(skip)]

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use echo_core::units::unix_ns;
+use echo_explain::Phrases;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::{Connect, ErrorKind};
@@ -58,6 +59,9 @@ pub struct Report {
     /// What went wrong first, until [`Report::conclude`] has made it a part of the outcome.
     #[serde(skip)]
     pub fault: Option<Fault>,
+    /// What people are told it in.
+    #[serde(skip)]
+    pub phrases: Phrases,
     /// The thresholds of `--fail-if`, each with what came of it.
     pub verdicts: Vec<Verdict>,
     /// What a reader should know before trusting the figures; whole sentences.
@@ -301,6 +305,7 @@ impl Report {
             target: Target::of(connect),
             environment: Environment::detect(),
             started_unix_ns: unix_ns(SystemTime::now()),
+            phrases: connect.phrases.clone(),
             ..Report::default()
         }
     }

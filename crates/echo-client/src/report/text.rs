@@ -26,7 +26,8 @@ const INDENT: &str = "  ";
 /// The report as text of so many columns.
 pub fn text(report: &Report, columns: usize) -> String {
     let lines = lines(report, columns).into_iter();
-    lines.map(|line| wrapped(&line, columns) + "\n").collect()
+    let said = lines.map(|line| report.phrases.say(&line));
+    said.map(|line| wrapped(&line, columns) + "\n").collect()
 }
 
 /// The columns of the terminal that standard output is; if it is none, those that each has.

@@ -14,7 +14,7 @@ use anyhow::anyhow;
 use clap::Args;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Failure, FilePath};
-use echo_explain::{Explain, Lang};
+use echo_explain::Explain;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
@@ -77,9 +77,6 @@ pub struct Send {
     /// Explain, and make each call only when Enter is pressed; no limit of time counts meanwhile
     #[arg(long, conflicts_with = "interactive")]
     pub step: bool,
-    /// Explain in `en` or `es`; auto goes by the locale
-    #[arg(long, value_name = "LANG", default_value = "auto")]
-    pub lang: Lang,
 }
 
 impl Default for Send {
@@ -143,9 +140,9 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
             explain = Explain::Text;
         }
     }
-    connect.narrator = Narrator::new(explain, config.lang, colour, reader);
+    connect.narrator = Narrator::new(explain, connect.lang, colour, reader);
     let is_text = !source.is_stream;
-    let mut show = Show::new(&config, &source, connect.framing);
+    let mut show = Show::new(&config, &source, &connect);
     let ended = match connect.is_udp() {
         true => datagram::exchange(&connect, source, &mut show, &mut report, interrupt),
         false => {
@@ -172,9 +169,10 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
 fn connected(connection: &Connection, connect: &Connect, by_line: bool, report: &mut Report) {
     let ends = connection.ends();
     if by_line && io::stdin().is_terminal() {
-        output::note(format_args!("connected {ends}; type a line, Ctrl-D ends"));
+        let told = format!("connected {ends}; type a line, Ctrl-D ends");
+        output::note(connect.phrases.say(&told));
     } else if connect.verbose {
-        output::note(format_args!("connected {ends}"));
+        output::note(connect.phrases.say(&format!("connected {ends}")));
     }
     report.target.found(&connection.remote);
     report.environment.congestion_control = connection.congestion_control();

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use echo_core::Failure;
 use echo_core::escape::Escaped;
 use echo_core::framing::Framing;
+use echo_explain::Phrases;
 
 use super::Send;
 use super::source::Source;
+use crate::connection::Connect;
 use crate::output;
 use crate::progress::Progress;
 
@@ -46,6 +48,7 @@ pub struct Show {
     total: Option<u64>,
     is_stream: bool,
     has_headers: bool,
+    phrases: Phrases,
     /// Nothing that differs from what was sent has been taken.
     is_identical: bool,
     /// The start of what has not been shown yet, and how many bytes that is.
@@ -56,7 +59,7 @@ pub struct Show {
 
 impl Show {
     /// Shows the echo of `source` as `config` says.
-    pub fn new(config: &Send, source: &Source, framing: Framing) -> Self {
+    pub fn new(config: &Send, source: &Source, connect: &Connect) -> Self {
         Show {
             raw: config.raw,
             is_silent: config.json,
@@ -68,7 +71,8 @@ impl Show {
                 .len
                 .filter(|_| !config.raw || !io::stdout().is_terminal()),
             is_stream: source.is_stream,
-            has_headers: framing == Framing::Length,
+            has_headers: connect.framing == Framing::Length,
+            phrases: connect.phrases.clone(),
             is_identical: true,
             pending: Vec::new(),
             count: 0,
@@ -163,6 +167,6 @@ impl Show {
         self.count = 0;
         self.has_shown = true;
         self.is_slow |= self.progress.clear();
-        output::line(line).map_err(output::failure)
+        output::line(self.phrases.say(&line)).map_err(output::failure)
     }
 }

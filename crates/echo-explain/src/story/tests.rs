@@ -305,6 +305,7 @@ fn the_python_and_the_call_carry_the_real_values() {
             "accept4(3, 127.0.0.1:53412) = 7"
         )
     );
+    assert_eq!(lines[7].0, r#"conn.sendall(b"a {name} of 16...")"#);
     assert_eq!(lines[11].0, "data = conn.recv(16)  # b\"\"");
     assert_eq!(told[1].number, 2);
 }

@@ -38,8 +38,8 @@ named!(Format);
 /// How events are told.
 #[derive(Clone, Copy, Debug)]
 pub enum Style {
-    /// In lines for people, up to a level; each with its time or not.
-    Text(Level, bool),
+    /// In lines for people, up to a level, in a language; each with its time or not.
+    Text(Level, Lang, bool),
     /// In JSON lines.
     Json,
     /// As explanations in a language, in colour or not.
@@ -53,7 +53,7 @@ pub enum Style {
 /// The one of an `out` that is closed.
 pub fn write(style: Style, events: &EventReader, out: impl Write) -> io::Result<()> {
     let render: &mut dyn Render = match style {
-        Style::Text(level, timed) => &mut Text::new(level, timed, Instant::now()),
+        Style::Text(level, lang, timed) => &mut Text::new(level, lang, timed, Instant::now()),
         Style::Json => &mut Json,
         Style::Explained(explain, lang, colour) => &mut Explained::new(explain, lang, colour),
     };

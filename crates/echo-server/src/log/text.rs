@@ -7,6 +7,7 @@ use echo_core::Zoned;
 use echo_core::address::End;
 use echo_core::escape::printable;
 use echo_core::units::Timespan;
+use echo_explain::{Lang, Phrases};
 
 use super::Render;
 use super::count::{Count, bytes};
@@ -19,16 +20,17 @@ pub(super) struct Text {
     level: Level,
     /// Each line begins with its time.
     timed: bool,
+    phrases: Phrases,
     digest: Digest,
 }
 
 impl Text {
-    pub(super) fn new(level: Level, timed: bool, now: Instant) -> Self {
-        let digest = Digest::new(now);
+    pub(super) fn new(level: Level, lang: Lang, timed: bool, now: Instant) -> Self {
         Text {
             level,
             timed,
-            digest,
+            phrases: Phrases::of(lang),
+            digest: Digest::new(now),
         }
     }
 
@@ -47,8 +49,9 @@ impl Render for Text {
             self.turn(Instant::now(), true, out);
         }
         if self.level > Level::Connections || !self.digest.takes(&event.kind) {
-            let start = out.len();
-            line(out, event);
+            let (start, mut told) = (out.len(), String::new());
+            line(&mut told, event);
+            out.push_str(&self.phrases.say(&told));
             self.stamp(out, start, event.time);
         }
     }
@@ -304,6 +307,20 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_line_is_told_in_the_language_that_is_asked_for() {
+        let mut text = Text::new(Level::Traffic, Lang::Es, false, Instant::now());
+        let (mut told, time) = (String::new(), UNIX_EPOCH);
+        for kind in [sample::accepted(1), sample::closed(1, 1, 2)] {
+            text.event(&Event { time, kind }, &mut told);
+        }
+        assert_eq!(
+            told,
+            "Conectado desde: 127.0.0.1:53412 (#1)\n\
+             Cerrado: 127.0.0.1:53412 (#1): recibió 1 byte, envió 2 bytes: el otro lado terminó\n"
+        );
+    }
+
     fn written(level: Level, kinds: impl IntoIterator<Item = Kind>) -> String {
         let (events, reader) = Events::channel(level);
         for kind in kinds {
@@ -311,7 +328,7 @@ mod tests {
         }
         drop(events);
         let mut out = Vec::new();
-        let render = &mut Text::new(level, false, Instant::now());
+        let render = &mut Text::new(level, Lang::En, false, Instant::now());
         crate::log::tell(render, &reader, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
