@@ -25,7 +25,6 @@ use crate::send::Send;
     version,
     long_version = long_version(env!("CARGO_PKG_VERSION")),
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     after_help = "Exit codes: 0 all went well; 1 the answer is bad; 2 usage or configuration; \
                   3 could not resolve or connect; 130 interrupted twice."
 )]
@@ -114,7 +113,7 @@ impl Cli {
 /// What clap says of it, with a hint where a subcommand was given too late to be one; help and the
 /// version too.
 pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap::Error> {
-    let mut command = switches(Cli::command());
+    let mut command = brief(switches(Cli::command()));
     let words: Vec<OsString> = words.collect();
     let matches = command
         .try_get_matches_from_mut(&words)
@@ -124,6 +123,37 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap:
         None => typed(&matches, &command),
     };
     Ok((Cli::from_arg_matches(&matches)?, keys))
+}
+
+/// What `-h` shows of the options, since most people want no other; `--help` shows all.
+const FIRST: &[&str] = &[
+    "udp",
+    "timeout",
+    "wait",
+    "verbose",
+    "message",
+    "file",
+    "interactive",
+    "explain",
+    "step",
+    "lang",
+    "json",
+    "count",
+    "interval",
+    "size",
+    "duration",
+    "parallel",
+    "rate",
+    "fail_if",
+    "report",
+];
+
+fn brief(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let is_first = argument.is_positional() || FIRST.contains(&argument.get_id().as_str());
+        argument.hide_short_help(!is_first)
+    });
+    command.mut_subcommands(brief)
 }
 
 /// The same error, with the hint that helps: where a word is in the wrong place, how to write it.

@@ -210,3 +210,30 @@ fn a_link_local_address_has_its_zone_everywhere() {
         drop(server);
     });
 }
+
+#[test]
+fn packets_travel_as_they_are_asked_to() {
+    in_own_network("packets_travel_as_they_are_asked_to", || {
+        let _server = echo_on("127.0.0.2:7000");
+        let (tcp, udp) = ("127.0.0.2:7000", "udp://127.0.0.2:7000");
+        let ping = |option: &str, target: &str| {
+            let limits = ["-W", "500ms", "--connect-timeout", "500ms"];
+            run(&[&["ping", "-c", "1", option, target], &limits[..]].concat())
+        };
+        for (rule, option) in [("ip dscp != 46", "--dscp=46"), ("ip ttl != 9", "--ttl=9")] {
+            firewall(&format!("ip daddr 127.0.0.2 {rule} drop"));
+            for target in [tcp, udp] {
+                assert_eq!(ping(option, target).code, Some(0), "{option}");
+                assert_ne!(ping("--quiet", target).code, Some(0), "{rule}");
+            }
+        }
+        firewall("");
+        assert_eq!(ping("--interface=lo", tcp).code, Some(0));
+        ping("--interface=nope", tcp).failed(3, &["--interface nope: no such device"]);
+        command_runs("ip link set lo mtu 1500");
+        assert_eq!(ping("--size=4000", udp).code, Some(0));
+        let too_large = run(&["ping", "-c", "1", "-W", "500ms", "--size=4000", "--df", udp]);
+        assert_eq!(too_large.code, Some(1), "{too_large:?}");
+        assert!(too_large.text().contains("send less"), "{too_large:?}");
+    });
+}

@@ -395,3 +395,24 @@ fn a_closed_standard_input_is_an_empty_one() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"Received: \"\" (0 bytes identical)\n");
 }
+
+#[test]
+fn help_is_short_or_whole_as_it_is_asked_for() {
+    let help = |words: &[&str]| {
+        let ended = run(words);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        ended.text().to_owned()
+    };
+    for mode in [&[][..], &["ping"], &["bench"]] {
+        let (short, long) = ([mode, &["-h"]].concat(), [mode, &["--help"]].concat());
+        let (short, long) = (help(&short), help(&long));
+        assert!(
+            short.contains("--lang") && !short.contains("--ttl"),
+            "{short}"
+        );
+        assert!(long.contains("--lang") && long.contains("--ttl"), "{long}");
+        assert!(short.lines().count() <= 45, "{short}");
+    }
+    assert_eq!(help(&["help"]), help(&["--help"]));
+    assert_eq!(help(&["help", "ping"]), help(&["ping", "--help"]));
+}

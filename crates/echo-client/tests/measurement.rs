@@ -411,7 +411,7 @@ fn the_summary_says_what_kind_of_load_it_was() {
         "closed loop, 6 in flight",
         "300 sent, 300 received, 0% loss",
         "p99 =",
-        "█",
+        "% ##",
     ] {
         assert!(closed.contains(words), "{words:?} is not in {closed}");
     }

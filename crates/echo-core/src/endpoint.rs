@@ -179,7 +179,7 @@ fn host_and_port(address: &str) -> Result<(&str, u16), String> {
     })?;
     if host.is_empty() {
         return Err(format!(
-            "the host is missing; write {DEFAULT_HOST}:{port}, or [::]:{port} to listen on every address"
+            "the host is missing; write {DEFAULT_HOST}:{port}, or on a server [::]:{port} for every address"
         ));
     }
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/\\@?#".contains(c)) {

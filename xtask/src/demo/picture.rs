@@ -391,7 +391,7 @@ mod tests {
             "process 100",
             "127.0.0.1:5346 \u{2194} 127.0.0.1:53412",
             "accept(3) = 7",
-            "recv(7, 16): 3 bytes",
+            "recv(7, 16): ",
             "TIME_WAIT",
             "&lt;hello&gt; &amp; \\u{1b}[2J",
         ] {

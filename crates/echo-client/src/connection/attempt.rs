@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::error::lacks_zone;
 use super::opening::Pending;
-use super::{Connect, Connection, LocalAddress, Watched, cause, ends};
+use super::{Connect, Connection, LocalAddress, Watched, cause, ends, packets};
 use crate::wire::echo;
 use crate::wire::message::Message;
 
@@ -183,6 +183,7 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
     };
     let domain = Domain::for_address(*remote);
     let opening = Opening::new(&config.narrator, domain, kind, Some(protocol))?;
+    packets::mark(opening.socket(), remote.is_ipv4(), config)?;
     let is_stream = kind == Type::STREAM;
     if let Some(LocalAddress(local)) = config.bind {
         // A fixed port is free again at once, whatever the last connection's TIME_WAIT.

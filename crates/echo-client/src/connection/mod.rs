@@ -3,6 +3,7 @@
 mod attempt;
 mod error;
 mod opening;
+mod packets;
 mod race;
 mod resolve;
 mod settings;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, Transport, Zoned, as_text};
@@ -46,6 +46,18 @@ pub struct Connect {
     /// Connect from this local address, ADDRESS or ADDRESS:PORT
     #[arg(short = 'B', long, value_name = "ADDRESS")]
     pub bind: Option<LocalAddress>,
+    /// Send by way of this network interface only, such as eth0
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
+    /// How many routers a packet may pass (TTL, hop limit)
+    #[arg(long, value_name = "HOPS", value_parser = value_parser!(u8).range(1..))]
+    pub ttl: Option<u8>,
+    /// Mark packets with this class of service, from 0 to 63; 46 is for what is urgent (EF)
+    #[arg(long, value_name = "CLASS", value_parser = value_parser!(u8).range(..64))]
+    pub dscp: Option<u8>,
+    /// Let no router cut packets into fragments (DF): one that is too large is refused
+    #[arg(long)]
+    pub df: bool,
     /// Give up resolving, or connecting to one address, after this long
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub connect_timeout: Timespan,
