@@ -1,6 +1,7 @@
-//! The examples in docs/examples, run as their readers would run them.
+//! The examples in docs/examples, and the commands that documents show, run as their readers would.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -26,6 +27,9 @@ const RUNNERS: &[(&str, &str, &[&[&str]])] = &[
 
 /// Where the examples are, in the workspace.
 const DIRS: &[&str] = &["docs/examples", "docs/examples/faults"];
+
+/// What shows commands, in docs/.
+const DOCUMENTS: &[&str] = &["FAULTS.md", "EVENTS.md", "README.es.md"];
 
 /// Runs every example against the programs as they are now.
 pub fn run() -> Result<()> {
@@ -59,7 +63,50 @@ pub fn run() -> Result<()> {
         );
         say(format!("{name}: passed"))?;
     }
+    for document in DOCUMENTS {
+        let count = check(document, &path).with_context(|| format!("docs/{document}"))?;
+        out.line(format!("{document}: {count} commands are as shown"))?;
+    }
     Ok(())
+}
+
+/// Runs the commands of a document. One that is shown with its output must say that; of another, the
+/// program must take the words. Returns how many there are.
+fn check(document: &str, path: &OsStr) -> Result<usize> {
+    let text = fs::read_to_string(root().join("docs").join(document))?;
+    // What is code is between backticks, be it a block or within a line.
+    let code = text.split('`').skip(1).step_by(2);
+    let parts = code.flat_map(|code| code.strip_prefix("console\n").unwrap_or(code).split("$ "));
+    let shown = parts.map(|part| part.split_once('\n').unwrap_or((part, "")));
+    let is_ours = |words: &str| {
+        let ours = ["echo-server ", "echo-client "];
+        // Several programs at once are for the examples.
+        ours.iter().any(|start| words.starts_with(start)) && !words.contains(['&', '|'])
+    };
+    let mut count = 0;
+    for (words, output) in shown.filter(|(words, _)| is_ours(words)) {
+        let words = match output.is_empty() {
+            true => format!("{words} --print-config"),
+            false => words.to_owned(),
+        };
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &words])
+            .env("PATH", path)
+            .env("LC_ALL", "C");
+        let finished = process::run(&mut command, LIMIT)?;
+        let said = [String::from_utf8(finished.stdout)?, finished.stderr].concat();
+        match output.is_empty() {
+            true => ensure!(finished.status.success(), "{words}: {said}"),
+            false => ensure!(
+                said.starts_with(output),
+                "{words}: {output}but it says {said}"
+            ),
+        }
+        count += 1;
+    }
+    ensure!(count > 0, "it shows no command");
+    Ok(count)
 }
 
 /// Every example, each directory's in the order of their names.

@@ -41,7 +41,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Sends requests at an interval, and measures loss, corruption and round trips
-    Ping(Invocation<Ping>),
+    Ping(Box<Invocation<Ping>>),
     /// Makes load, and measures how the server bears it
     Bench(Box<Invocation<Bench>>),
     /// Holds saved runs against the first of them

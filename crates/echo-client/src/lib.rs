@@ -36,7 +36,7 @@ pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
     output::survive_limits();
     match cli.command {
         None => mode(cli.send, keys, send::run),
-        Some(Command::Ping(invocation)) => mode(invocation, keys, ping::run),
+        Some(Command::Ping(invocation)) => mode(*invocation, keys, ping::run),
         Some(Command::Bench(invocation)) => mode(*invocation, keys, bench::run),
         Some(Command::Compare(config)) => compare::run(config),
         Some(Command::Merge(config)) => merge::run(config),
