@@ -59,7 +59,7 @@ fn mode<M: Settings>(
         return output::line(format_args!("{connect}\n{mode}")).map_err(output::failure);
     }
     let (mut connect, mode) = (connect.settings, mode.settings);
-    connect.phrases = Phrases::of(connect.lang.resolve(environment));
+    connect.phrases = Phrases::of(connect.lang.resolve(|name| std::env::var_os(name)));
     connect.check()?;
     let interrupt = Interrupt::install(connect.deadline)?;
     run(connect, mode, &interrupt)

@@ -73,7 +73,7 @@ impl Reader {
             let mut readable = [PollFd::new(&stdin, PollFlags::IN)];
             // One that is interrupted only looks up sooner.
             let _: rustix::io::Result<usize> = poll(&mut readable, Some(&TICK));
-            if self.0.is_raised() {
+            if self.0.why().is_some() {
                 return false;
             }
             // A byte at a time, for a buffer would hide what follows from the poll.

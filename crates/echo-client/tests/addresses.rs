@@ -234,6 +234,9 @@ fn packets_travel_as_they_are_asked_to() {
         assert_eq!(ping("--size=4000", udp).code, Some(0));
         let too_large = run(&["ping", "-c", "1", "-W", "500ms", "--size=4000", "--df", udp]);
         assert_eq!(too_large.code, Some(1), "{too_large:?}");
-        assert!(too_large.text().contains("message too long"), "{too_large:?}");
+        assert!(
+            too_large.text().contains("message too long"),
+            "{too_large:?}"
+        );
     });
 }
