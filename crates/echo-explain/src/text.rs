@@ -165,6 +165,13 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_looks_like_a_place_stays_as_it_is() {
+        let values = [("a", "{b}"), ("b", "x")];
+        let values = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(fill("{a} {b} {c} {", &values.into()), "{b} x {c} {");
+    }
+
+    #[test]
     fn prose_is_wrapped_between_words() {
         let lines = wrap("one two  three\nfourteen-columns x", 9);
         assert_eq!(lines, ["one two", "three", "fourteen-columns", "x"]);
