@@ -65,7 +65,7 @@ pub fn run() -> Result<()> {
     }
     for document in DOCUMENTS {
         let count = check(document, &path).with_context(|| format!("docs/{document}"))?;
-        out.line(format!("{document}: {count} commands are as shown"))?;
+        say(format!("{document}: {count} commands are as shown"))?;
     }
     Ok(())
 }
