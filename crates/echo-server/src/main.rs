@@ -67,7 +67,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     let log = Log::start(move |stderr| {
         // It writes what peers have sent, and opens nothing.
         if told.sandbox == Sandbox::On {
-            sandbox::enter(&told);
+            sandbox::enter(&told, &[]);
         }
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = match told.color {

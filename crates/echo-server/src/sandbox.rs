@@ -60,8 +60,8 @@ impl GivenUp {
 /// Has this thread, and those that it starts from now on, give up all that the system lets it, but
 /// for removing what the server has made, and renaming its ready file into place: in the
 /// directories of those nothing can be written or read, though anything can be removed. What the
-/// system tells of this process stays readable.
-pub fn enter(config: &Config) -> GivenUp {
+/// system tells of this process stays readable, and TCP can be bound to `ports`.
+pub fn enter(config: &Config, ports: &[u16]) -> GivenUp {
     let listen = config.listen.iter().map(|listen| &listen.endpoint);
     let sockets = listen.filter_map(|sockets| match sockets {
         Sockets::Own(Endpoint::Unix(path)) => Some(directory(path)),
@@ -70,16 +70,17 @@ pub fn enter(config: &Config) -> GivenUp {
     let sockets = sockets.chain(config.control_path().map(directory));
     let ready = (!config.ready_file.is_none()).then(|| directory(&config.ready_file));
     // Where the system refuses, it is as without: told, and no reason not to serve.
-    restrict(sockets, ready).unwrap_or(GivenUp::NOTHING)
+    restrict(sockets, ready, ports).unwrap_or(GivenUp::NOTHING)
 }
 
 #[cfg(target_os = "linux")]
 fn restrict<'a>(
     removing: impl Iterator<Item = &'a Path>,
     making: Option<&Path>,
+    ports: &[u16],
 ) -> Result<GivenUp, landlock::RulesetError> {
     use landlock::{
-        ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr,
+        ABI, Access, AccessFs, AccessNet, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
         RulesetCreatedAttr, RulesetStatus,
     };
     // Landlock grants removing by directory; a rename within one makes and removes.
@@ -95,10 +96,14 @@ fn restrict<'a>(
         let rule = PathBeneath::new(PathFd::new(path).ok()?, access);
         Some(Ok::<_, landlock::RulesetError>(rule))
     });
+    let ports = ports
+        .iter()
+        .map(|port| Ok::<_, landlock::RulesetError>(NetPort::new(*port, AccessNet::BindTcp)));
     let ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V5))?;
-    let status = ruleset.create()?.add_rules(rules)?.restrict_self()?;
+    let ruleset = ruleset.create()?.add_rules(rules)?.add_rules(ports)?;
+    let status = ruleset.restrict_self()?;
     Ok(GivenUp {
         files: status.ruleset != RulesetStatus::NotEnforced,
         tcp: status.ruleset == RulesetStatus::FullyEnforced,
@@ -110,6 +115,7 @@ fn restrict<'a>(
 fn restrict<'a>(
     _: impl Iterator<Item = &'a Path>,
     _: Option<&Path>,
+    _: &[u16],
 ) -> Result<GivenUp, std::convert::Infallible> {
     Ok(GivenUp::NOTHING)
 }

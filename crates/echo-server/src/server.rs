@@ -209,7 +209,13 @@ impl Server {
         let metrics = std::mem::take(&mut self.metrics).into_iter();
         let metrics = metrics.map(|bound| TcpListener::from_std(bound.listener.socket.into()));
         let metrics: Vec<_> = metrics.collect();
-        let confined = self.is_confined.then(|| self.config.clone());
+        // A listener that is told to refuse, and to be there again, is bound again.
+        let ports = self.bound.iter().filter_map(|bound| match bound.address {
+            Address::Tcp(address) => Some(address.port()),
+            _ => None,
+        });
+        let ports: Vec<u16> = ports.filter(|_| control.is_some()).collect();
+        let confined = self.is_confined.then(|| (self.config.clone(), ports));
         let (workers, controlled) = self.workers(shutdown).map_err(|error| {
             Failure::bad(anyhow!(
                 "cannot start serving: {}; raise the limit of open files (ulimit -n), or use fewer \
@@ -228,8 +234,8 @@ impl Server {
             controlled,
         };
         // Nothing is looked up any more, and nobody has been served yet.
-        if let Some(config) = confined {
-            let given_up = sandbox::enter(&config);
+        if let Some((config, ports)) = confined {
+            let given_up = sandbox::enter(&config, &ports);
             running.events.tell(|| Kind::Confined(given_up));
         }
         match running.start(workers, metrics, control) {
