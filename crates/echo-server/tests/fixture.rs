@@ -384,6 +384,7 @@ fn the_json_log_tells_of_every_byte_and_both_ends() {
         [
             "listening",
             "listening",
+            "confined",
             "datagrams-received",
             "datagrams-sent",
             "accepted",
@@ -398,17 +399,17 @@ fn the_json_log_tells_of_every_byte_and_both_ends() {
     let times = events.iter().map(|e| e["time_unix_ns"].as_u64().unwrap());
     assert!(times.is_sorted());
     assert_eq!(
-        events[2]["peer"],
+        events[3]["peer"],
         datagrams.local_addr().unwrap().to_string()
     );
-    assert_eq!(events[2]["local"], udp.to_string());
-    assert_eq!(events[2]["received_bytes"], 8);
-    assert_eq!(events[3]["sent_bytes"], 8);
+    assert_eq!(events[3]["local"], udp.to_string());
+    assert_eq!(events[3]["received_bytes"], 8);
+    assert_eq!(events[4]["sent_bytes"], 8);
     assert_eq!(
-        (&events[4]["local"], &events[4]["peer"]),
+        (&events[5]["local"], &events[5]["peer"]),
         (&tcp.to_string().into(), &peer.into())
     );
-    assert_eq!(events[8]["reason"], "finished");
+    assert_eq!(events[9]["reason"], "finished");
 }
 
 #[test]

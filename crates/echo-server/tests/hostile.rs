@@ -197,26 +197,31 @@ fn a_standard_error_that_fails_ends_nothing() {
 }
 
 #[test]
-fn what_peers_send_never_reaches_the_log() {
-    let server = Server::start(&["-v", "--framing=lines", "--max-frame=100"]);
-    let evil = b"\x1b]0;owned\x07\x1b[2J\r\nready\nConnected by: 6.6.6.6:6\n";
-    let mut peer = connect(server.tcp());
-    peer.write_all(evil).unwrap();
-    peer.write_all(&[0x1b; 500]).unwrap();
-    common::read_to_end(&mut peer);
-    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    datagrams.set_read_timeout(Some(LIMIT)).unwrap();
-    datagrams.send_to(evil, server.udp()).unwrap();
-    assert_eq!(datagrams.recv(&mut [0; 99]).unwrap(), evil.len());
-    server.says("over the limit");
-    let ended = server.stop();
-    for text in [&ended.stdout, &ended.stderr] {
-        let unsafe_char = text.chars().find(|c| c.is_control() && *c != '\n');
-        assert_eq!(unsafe_char, None, "{text:?}");
-        assert!(
-            !text.contains("owned") && !text.contains("6.6.6.6"),
-            "{text}"
-        );
+fn what_peers_send_reaches_the_log_only_when_asked_and_then_in_quotes() {
+    let evil = b"\"\x1b]0;owned\x07\x1b[2J\r\nready\nConnected by: 6.6.6.6:6\n";
+    for verbose in [false, true] {
+        let mut args = vec!["--framing=lines", "--max-frame=100"];
+        args.extend(verbose.then_some("-v"));
+        let server = Server::start(&args);
+        let mut peer = connect(server.tcp());
+        peer.write_all(evil).unwrap();
+        peer.write_all(&[0x1b; 500]).unwrap();
+        common::read_to_end(&mut peer);
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        datagrams.set_read_timeout(Some(LIMIT)).unwrap();
+        datagrams.send_to(evil, server.udp()).unwrap();
+        assert_eq!(datagrams.recv(&mut [0; 99]).unwrap(), evil.len());
+        server.says("over the limit");
+        let ended = server.stop();
+        for text in [&ended.stdout, &ended.stderr] {
+            let unsafe_char = text.chars().find(|c| c.is_control() && *c != '\n');
+            assert_eq!(unsafe_char, None, "{text:?}");
+            assert!(!text.contains("6.6.6.6"), "{text}");
+        }
+        let shown = ended.stderr.matches("owned").count();
+        let quoted = ended.stderr.matches(r#": "\"\x1b]0;owned"#).count();
+        // The bytes of the stream, and those of the datagram.
+        assert_eq!((shown, quoted), if verbose { (2, 2) } else { (0, 0) });
     }
 }
 
