@@ -67,9 +67,12 @@ pub enum Command {
         /// The server's --control
         #[arg(value_name = "unix:PATH")]
         path: FilePath,
-        /// fault list, fault add SPEC, fault remove N, fault clear, stats, connections,
-        /// close N|all [reset], pause [LISTENER], resume [LISTENER] or stop
-        #[arg(required = true)]
+        /// The command and its words.
+        #[arg(
+            required = true,
+            help = "fault list, fault add SPEC, fault remove N, fault clear, stats, connections, \
+                    close N|all [reset], pause [LISTENER], resume [LISTENER] or stop"
+        )]
         command: Vec<String>,
     },
     /// Print what a shell needs to complete this program's options
