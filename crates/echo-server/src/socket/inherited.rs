@@ -83,17 +83,34 @@ impl Inherited {
         let mut found = Vec::new();
         for index in meant {
             self.names[index] = None;
+            let number = 3 + index;
+            ensure!(
+                is_inherited(number),
+                "descriptor {number} was not handed over, though LISTEN_FDS counts it; leave that to \
+                 systemd"
+            );
             let listener = listener(sockets, index, config).map_err(|error| {
                 anyhow!(
-                    "descriptor {} that was handed over {error}; there it takes ListenStream= or \
-                     ListenDatagram= with an address, or ListenStream= with a path, and Accept=no",
-                    3 + index
+                    "descriptor {number} that was handed over {error}; there it takes \
+                     ListenStream= or ListenDatagram= with an address, or ListenStream= with a \
+                     path, and Accept=no"
                 )
             })?;
             found.push(listener);
         }
         Ok(found)
     }
+}
+
+/// Whether the program began with this descriptor. What it has opened itself is closed when a program
+/// begins, and must not be taken for what an untrue number of descriptors says it is.
+fn is_inherited(number: usize) -> bool {
+    const CLOEXEC: u32 = 0o2_000_000;
+    // Without /proc, it shows when the socket is used.
+    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+    let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_none_or(|flags| flags & CLOEXEC == 0)
 }
 
 /// The socket at `index`, ready to be listened on.
