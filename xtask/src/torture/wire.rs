@@ -90,7 +90,8 @@ pub fn weather(arena: &mut Arena) -> Result<Outcome> {
         return Ok(Outcome::Skipped(why));
     }
     small_packets()?;
-    let victim = arena.victim("", &["--listen=127.0.0.1:0"])?;
+    // Where only the client has heard of a reset, a server with nothing to send learns it by asking.
+    let victim = arena.victim("", &["--listen=127.0.0.1:0", "--keepalive=1s"])?;
     let (mut replies, mut packets) = (0, 0);
     for weather in WEATHERS {
         stormy(weather.rule)?;
