@@ -144,15 +144,9 @@ impl Limits {
 
     /// How many bytes connections hold beyond what they may.
     pub(crate) fn excess_memory(&self) -> Option<usize> {
-        let (held, bound) = (&self.memory, &self.bound);
-        let excess = held
-            .load(Ordering::Relaxed)
-            .checked_sub(bound.load(Ordering::Relaxed));
-        let excess = excess.filter(|bytes| *bytes > 0);
-        if excess.is_none() {
-            bound.store(self.max_memory, Ordering::Relaxed);
-        }
-        excess
+        let held = self.memory.load(Ordering::Relaxed);
+        let excess = held.checked_sub(self.bound.load(Ordering::Relaxed));
+        excess.filter(|bytes| *bytes > 0)
     }
 
     /// Has a quarter of what is held given up, because the system gave no more: what is small and
@@ -160,6 +154,14 @@ impl Limits {
     pub(crate) fn give_up_a_quarter(&self) {
         let memory = self.memory.load(Ordering::Relaxed);
         self.bound.store(memory / 4 * 3, Ordering::Relaxed);
+    }
+
+    /// Takes note that no more is held than may be: what the system refused is made up for.
+    pub(crate) fn made_up(&self) {
+        // Written only then, for workers share it.
+        if self.bound.load(Ordering::Relaxed) != self.max_memory {
+            self.bound.store(self.max_memory, Ordering::Relaxed);
+        }
     }
 
     /// What a peer counts against; `None` where nothing is counted.
@@ -238,6 +240,8 @@ fn open_files() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use echo_core::units::Size;
+
     use super::*;
 
     fn peer(text: &str) -> PeerAddress {
@@ -277,6 +281,27 @@ mod tests {
         assert_eq!(refused, Some(Limit::Connections(1)));
         drop(permit);
         assert!(limits.admit(PeerAddress::Unix).is_ok());
+    }
+
+    #[test]
+    fn where_the_system_refuses_memory_a_quarter_is_given_up_once() {
+        let limits = limits(Config {
+            max_memory: Size(1 << 20),
+            ..Config::default()
+        });
+        let mut permit = limits.admit(PeerAddress::Unix).unwrap();
+        permit.hold((1 << 19) - CONNECTION);
+        assert_eq!(limits.excess_memory(), None);
+        limits.give_up_a_quarter();
+        assert_eq!(limits.excess_memory(), Some(1 << 17));
+        permit.hold(1 << 18);
+        assert_eq!(limits.excess_memory(), None);
+        limits.made_up();
+        // As much may be held as before.
+        permit.hold((1 << 20) - CONNECTION);
+        assert_eq!(limits.excess_memory(), None);
+        permit.hold(1 << 20);
+        assert_eq!(limits.excess_memory(), Some(CONNECTION));
     }
 
     #[test]

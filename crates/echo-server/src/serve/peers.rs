@@ -234,13 +234,12 @@ impl Peers {
                 self.arm(key);
                 self.weigh(key);
             }
-            Err(reason) => {
-                if reason == Reason::Failed(ErrorKind::OutOfMemory) {
-                    self.shared.limits.give_up_a_quarter();
-                }
+            Err(reason @ Reason::Failed(ErrorKind::OutOfMemory)) => {
+                self.shared.limits.give_up_a_quarter();
                 self.close(key, reason);
                 self.relieve();
             }
+            Err(reason) => self.close(key, reason),
         }
     }
 
@@ -284,6 +283,7 @@ impl Peers {
             };
             self.close(key, Reason::Memory);
         }
+        self.shared.limits.made_up();
     }
 
     fn arm(&mut self, key: usize) {
