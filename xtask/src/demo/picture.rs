@@ -9,13 +9,13 @@ use echo_explain::{Call, Lang, SocketKind, Texts};
 
 use super::trace::{Arrow, Cargo, Role, Seen, Side, Socket, Trace};
 
-const WIDTH: i32 = 1080;
+const WIDTH: i32 = 1120;
 /// The height of one call.
 const ROW: i32 = 30;
 /// Where the processes' boxes start, and how wide they are.
 const BOX: (i32, i32) = (40, 460);
 /// Where the innermost bar of each side is; the others stand beside it, further out.
-const BARS: (i32, i32) = (420, 660);
+const BARS: (i32, i32) = (450, 690);
 const BAR_STEP: i32 = 20;
 
 /// Light and dark alike: the reader's preference chooses.
@@ -247,7 +247,8 @@ impl Picture<'_> {
         let index = self.trace.of_row[row];
         let (x, y) = (self.lanes[index], self.y(row));
         let class = class(&self.trace.sockets[index]);
-        let text = escaped(&Self::call_text(seen));
+        // What a call carried, or a path, is escaped where it is told.
+        let text = xml(&Self::call_text(seen));
         let state = state(seen);
         let chip = state.len() as i32 * 7 + 14;
         let outer = outermost(&self.lanes, &self.trace.sockets, seen.side);
@@ -391,7 +392,7 @@ mod tests {
             "process 100",
             "127.0.0.1:5346 \u{2194} 127.0.0.1:53412",
             "accept(3) = 7",
-            "recv(7, 16): ",
+            "recv(7, 16): \"Hello\"",
             "TIME_WAIT",
             "&lt;hello&gt; &amp; \\u{1b}[2J",
         ] {
