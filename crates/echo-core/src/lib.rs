@@ -3,6 +3,7 @@
 pub mod address;
 mod cause;
 mod clock;
+mod color;
 pub mod config;
 pub mod endpoint;
 pub mod escape;
@@ -22,6 +23,7 @@ mod zone;
 pub use address::Address;
 pub use cause::cause;
 pub use clock::Clock;
+pub use color::Color;
 pub use endpoint::{Endpoint, Transport};
 pub use exit::{Exit, Failure};
 pub use framing::Framing;

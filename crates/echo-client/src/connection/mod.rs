@@ -17,7 +17,7 @@ use echo_core::Zoned;
 pub use echo_core::{Address, cause};
 pub use error::{ConnectError, ErrorKind};
 use rustix::event::{PollFd, Timespec, poll};
-pub use settings::{Color, Connect, Family, LocalAddress};
+pub use settings::{Connect, Family, LocalAddress};
 use socket2::Socket;
 pub use watched::Watched;
 pub use within::TICK;

@@ -9,7 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use echo_core::framing::Framing;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, Transport, Zoned, as_text};
+use echo_core::{Color, Endpoint, Failure, Transport, Zoned, as_text};
 use echo_explain::{Lang, Phrases};
 use serde::{Deserialize, Serialize};
 
@@ -80,12 +80,7 @@ pub struct Connect {
     #[arg(short, long)]
     pub verbose: bool,
     /// Colours: auto, always or never; NO_COLOR turns auto off
-    #[arg(
-        long,
-        value_name = "WHEN",
-        hide_possible_values = true,
-        default_value = "auto"
-    )]
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
     /// Speak `en` or `es` to people; auto goes by the locale
     #[arg(long, value_name = "LANG", default_value = "auto")]
@@ -111,19 +106,6 @@ pub enum Family {
     Ipv4,
     /// IPv6 only.
     Ipv6,
-}
-
-/// When to use colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 /// A local address to connect from; port 0 lets the system choose one.
@@ -201,18 +183,6 @@ impl Connect {
             }
         );
         self.udp || udp_target
-    }
-}
-
-impl Color {
-    /// Whether to use colours on an output that is, or is not, a terminal.
-    pub fn enabled(self, terminal: bool) -> bool {
-        match self {
-            Color::Always => true,
-            Color::Never => false,
-            // https://no-color.org: present and not empty, whatever the value.
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
-        }
     }
 }
 

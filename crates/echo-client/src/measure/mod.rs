@@ -82,7 +82,8 @@ pub fn run(
     results: &Results,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    style.color = plan.connect.color.enabled(io::stdout().is_terminal());
+    let color = plan.connect.color;
+    style.color = color.enabled(io::stdout().is_terminal(), |name| std::env::var_os(name));
     style.verbose = plan.connect.verbose;
     let (form, has_headline) = (style.form, style.headline.is_some());
     let lines = Lines::start(style)?;

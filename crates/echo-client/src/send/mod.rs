@@ -129,7 +129,9 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
         )));
     }
     let source = Source::open(&config, &connect)?;
-    let colour = connect.color.enabled(io::stderr().is_terminal());
+    let colour = connect
+        .color
+        .enabled(io::stderr().is_terminal(), |name| std::env::var_os(name));
     let mut report = Report::new(Mode::Send, &connect, &config);
     let mut explain = config.explain;
     let reader = config.step.then(|| Reader::new(interrupt));
