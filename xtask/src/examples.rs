@@ -87,7 +87,9 @@ fn check(document: &str, path: &OsStr) -> Result<usize> {
     };
     let mut count = 0;
     for (words, output) in shown.filter(|(words, _)| is_ours(words)) {
-        let words = match output.is_empty() && words != "echo-server fault help" {
+        // What prints by itself has no settings to be taken.
+        let has_settings = output.is_empty() && words != "echo-server fault help";
+        let words = match has_settings {
             true => format!("{words} --print-config"),
             false => words.to_owned(),
         };

@@ -13,8 +13,9 @@ use echo_core::{Failure, FilePath};
 use echo_explain::Lang;
 
 use crate::Listen;
-use crate::config::{Config, Settings};
+use crate::config::Config;
 use crate::event::Level;
+use crate::settings::Settings;
 
 /// Echo what TCP, UDP and Unix socket peers send.
 #[derive(Debug, Parser)]

@@ -33,6 +33,7 @@ mod pulse;
 pub mod sandbox;
 mod serve;
 mod server;
+pub mod settings;
 mod shutdown;
 mod socket;
 pub mod thread;

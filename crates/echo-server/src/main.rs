@@ -13,7 +13,6 @@ use clap::Parser;
 use echo_core::{Exit, Failure, Patient, cause};
 use echo_explain::{Explain, Lang, Phrases};
 use echo_server::cli::{Cli, Command};
-use echo_server::config::Color;
 use echo_server::control::ask::ask;
 use echo_server::event::{Events, Stop};
 use echo_server::fixture::{self, ReadyFile};
@@ -69,12 +68,9 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
         if told.sandbox == Sandbox::On {
             sandbox::enter(&told, &[]);
         }
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour = match told.color {
-            Color::Auto => io::stderr().is_terminal() && !refused,
-            color => color == Color::Always,
-        };
-        let lang = told.lang.resolve(|name| std::env::var_os(name));
+        let variable = |name: &str| std::env::var_os(name);
+        let colour = told.color.enabled(io::stderr().is_terminal(), variable);
+        let lang = told.lang.resolve(variable);
         let style = match (told.explain, told.log) {
             (Explain::Off, Format::Text) => Style::Text(told.log_level, lang, told.timestamps),
             (Explain::Off, Format::Json) => Style::Json,

@@ -9,9 +9,9 @@ use echo_core::escape::Escaped;
 use echo_core::framing::{Decoded, Decoder};
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Framing};
-use echo_server::config::Settings;
 use echo_server::fault::Fault;
 use echo_server::metrics::head::{MAX_HEAD, asked};
+use echo_server::settings::Settings;
 
 /// What a target does with the fuzzer's bytes: panics where a promise is broken.
 pub type Target = fn(&[u8]);

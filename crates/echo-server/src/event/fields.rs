@@ -8,7 +8,7 @@ use echo_core::path::shown;
 use echo_core::{Transport, Zoned, units};
 use serde::{Serialize, Serializer};
 
-use super::{Address, Datagrams, unmapped};
+use super::{Address, Datagrams, PeerAddress, unmapped};
 
 /// An IPv4 address of an IPv6 socket is shown as the IPv4 address it is.
 pub(super) fn address<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
@@ -76,4 +76,14 @@ pub(super) fn sent<S: Serializer>(sum: &Datagrams, to: S) -> Result<S::Ok, S::Er
     }
     let sent_bytes = sum.bytes;
     Sent { sum, sent_bytes }.serialize(to)
+}
+
+/// The IP address and port; one on a Unix socket has neither.
+impl Serialize for PeerAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            PeerAddress::Inet(inet) => address(inet, serializer),
+            PeerAddress::Unix => serializer.serialize_none(),
+        }
+    }
 }

@@ -5,42 +5,32 @@ mod calls;
 mod channel;
 pub(crate) mod fields;
 pub(crate) mod flood;
+mod peer;
+mod reason;
 pub(crate) mod record;
 pub(crate) mod stats;
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 pub use echo_core::Address;
-use echo_core::address::End;
+use echo_core::Transport;
 use echo_core::escape::excerpt;
-use echo_core::framing::FrameError;
-use echo_core::units::Size;
-use echo_core::{Transport, Zoned};
 use echo_explain::Step;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 pub use applied::{Applied, Done};
 pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
 pub use flood::Datagrams;
+pub use peer::{PeerAddress, unmapped};
+pub use reason::{DropReason, Limit, Reason};
 pub use stats::Stats;
 
 use crate::fault::Numbered;
 use crate::name::Name;
 use crate::sandbox::GivenUp;
 pub use crate::shutdown::Stop;
-
-/// The other end of a connection. A Unix peer has no address, only a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerAddress {
-    /// IP address and port; a v4-mapped IPv6 address is shown as the IPv4 address it is.
-    Inet(SocketAddr),
-    /// A peer on a Unix socket.
-    Unix,
-}
 
 /// Something that happened, and when.
 #[derive(Clone, Debug)]
@@ -296,269 +286,6 @@ impl Origin {
                 },
                 data,
             },
-        }
-    }
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The peer finished sending, and all of it was sent back.
-    Finished,
-    /// The peer reset the connection.
-    Reset,
-    /// Nothing arrived for the idle timeout.
-    Idle,
-    /// The peer took nothing for the write timeout.
-    Unread,
-    /// Of all peers that held too much together, it held most.
-    Memory,
-    /// The server stopped.
-    Shutdown,
-    /// Whoever controls the server asked for it.
-    Asked,
-    /// The system failed the connection.
-    Failed(std::io::ErrorKind),
-    /// A fault ended it; the name is the fault's.
-    Fault(&'static str),
-    /// Serving it hit a defect of this server, which ended nothing else.
-    Defect,
-    /// The peer broke the framing.
-    Frame(FrameError),
-}
-
-impl Reason {
-    /// The reasons as JSON and metrics name them.
-    pub const CODES: [&str; 12] = [
-        "finished",
-        "reset",
-        "idle",
-        "unread",
-        "memory",
-        "shutdown",
-        "failed",
-        "fault",
-        "defect",
-        "frame-too-long",
-        "frame-truncated",
-        "asked",
-    ];
-
-    /// Its place in [`Reason::CODES`].
-    pub(crate) fn index(&self) -> usize {
-        match self {
-            Reason::Finished => 0,
-            Reason::Reset => 1,
-            Reason::Idle => 2,
-            Reason::Unread => 3,
-            Reason::Memory => 4,
-            Reason::Shutdown => 5,
-            Reason::Failed(_) => 6,
-            Reason::Fault(_) => 7,
-            Reason::Defect => 8,
-            Reason::Frame(FrameError::TooLong { .. }) => 9,
-            Reason::Frame(FrameError::Truncated { .. }) => 10,
-            Reason::Asked => 11,
-        }
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(Reason::CODES[self.index()])
-    }
-}
-
-/// Why a datagram got no reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DropReason {
-    /// Its source is a service's port: a reply could start an endless exchange.
-    ServicePort,
-    /// Its source is one of this server's own sockets.
-    OwnSocket,
-    /// Its source or destination is multicast, broadcast or unspecified.
-    NotUnicast,
-    /// Its source has had its share of replies this second.
-    Rate,
-    /// It has come again and again from there, as it does where a reply is answered.
-    Loop,
-    /// A fault that was asked for.
-    Fault,
-    /// The server stopped before its answer was due.
-    Shutdown,
-    /// The system could not send the reply, or say whether it may be sent.
-    Failed(std::io::ErrorKind),
-}
-
-impl DropReason {
-    /// The reasons as JSON and the texts name them.
-    pub const CODES: [&str; 8] = [
-        "service-port",
-        "own-socket",
-        "not-unicast",
-        "rate",
-        "loop",
-        "fault",
-        "shutdown",
-        "failed",
-    ];
-
-    /// Its place in [`DropReason::CODES`].
-    pub(crate) fn index(&self) -> usize {
-        match self {
-            DropReason::ServicePort => 0,
-            DropReason::OwnSocket => 1,
-            DropReason::NotUnicast => 2,
-            DropReason::Rate => 3,
-            DropReason::Loop => 4,
-            DropReason::Fault => 5,
-            DropReason::Shutdown => 6,
-            DropReason::Failed(_) => 7,
-        }
-    }
-
-    /// Its name.
-    pub fn code(&self) -> &'static str {
-        DropReason::CODES[self.index()]
-    }
-}
-
-impl Serialize for DropReason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.code())
-    }
-}
-
-/// Which cap refused a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "reason", content = "max")]
-pub enum Limit {
-    /// `--max-connections`.
-    #[serde(rename = "max-connections")]
-    Connections(usize),
-    /// `--max-per-ip`.
-    #[serde(rename = "max-per-ip")]
-    PerIp(usize),
-    /// `--max-memory`, in bytes.
-    #[serde(rename = "max-memory")]
-    Memory(usize),
-}
-
-impl Limit {
-    /// Why connections are refused, as JSON and metrics name it; the last one tells of no limit, but of
-    /// a fault that was asked for.
-    pub const CODES: [&str; 4] = ["max-connections", "max-per-ip", "max-memory", "fault"];
-
-    /// The place of a fault in [`Limit::CODES`].
-    pub(crate) const FAULT: usize = 3;
-
-    /// Its place in [`Limit::CODES`].
-    pub(crate) fn index(&self) -> usize {
-        match self {
-            Limit::Connections(_) => 0,
-            Limit::PerIp(_) => 1,
-            Limit::Memory(_) => 2,
-        }
-    }
-}
-
-/// The IP address and port; one on a Unix socket has neither.
-impl Serialize for PeerAddress {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            PeerAddress::Inet(address) => fields::address(address, serializer),
-            PeerAddress::Unix => serializer.serialize_none(),
-        }
-    }
-}
-
-impl PeerAddress {
-    /// The IP address and port.
-    pub fn socket(self) -> Option<SocketAddr> {
-        match self {
-            PeerAddress::Inet(address) => Some(address),
-            PeerAddress::Unix => None,
-        }
-    }
-}
-
-impl From<PeerAddress> for End {
-    fn from(peer: PeerAddress) -> Self {
-        match peer {
-            PeerAddress::Inet(address) => End::Inet(address),
-            PeerAddress::Unix => End::Unix(PathBuf::new()),
-        }
-    }
-}
-
-impl fmt::Display for PeerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PeerAddress::Inet(address) => Zoned(unmapped(*address)).fmt(f),
-            PeerAddress::Unix => f.write_str("a unix peer"),
-        }
-    }
-}
-
-/// `::ffff:192.0.2.1` as the IPv4 address it is.
-pub fn unmapped(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-        IpAddr::V6(_) => address,
-    }
-}
-
-/// What the system said of a connection.
-impl From<std::io::Error> for Reason {
-    fn from(error: std::io::Error) -> Self {
-        use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
-        match error.kind() {
-            ConnectionReset | BrokenPipe => Reason::Reset,
-            kind => Reason::Failed(kind),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Finished => f.write_str("the peer finished"),
-            Reason::Reset => f.write_str("the peer reset the connection"),
-            Reason::Frame(error) => write!(f, "{error}"),
-            Reason::Idle => f.write_str("idle for too long"),
-            Reason::Unread => f.write_str("the peer stopped reading"),
-            Reason::Memory => f.write_str("it held the most when --max-memory was reached"),
-            Reason::Shutdown => f.write_str("the server is stopping"),
-            Reason::Asked => f.write_str("a command asked for it"),
-            Reason::Failed(kind) => write!(f, "{kind}"),
-            Reason::Fault(name) => write!(f, "the fault {name}"),
-            Reason::Defect => f.write_str("a defect of this server; please report it"),
-        }
-    }
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DropReason::ServicePort => f.write_str("its source port is a service's"),
-            DropReason::OwnSocket => f.write_str("its source is this server"),
-            DropReason::NotUnicast => f.write_str("its source or destination is not unicast"),
-            DropReason::Rate => f.write_str("over --udp-rate"),
-            DropReason::Loop => f.write_str("it comes again and again, as in a loop of replies"),
-            DropReason::Fault => f.write_str("a fault that was asked for"),
-            DropReason::Shutdown => f.write_str("the server stopped before its answer was due"),
-            DropReason::Failed(kind) => write!(f, "the reply could not be sent: {kind}"),
-        }
-    }
-}
-
-/// As it is given on a command line.
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Limit::Connections(max) => write!(f, "--max-connections {max}"),
-            Limit::PerIp(max) => write!(f, "--max-per-ip {max}"),
-            Limit::Memory(max) => write!(f, "--max-memory {}", Size(*max as u64)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use echo_explain::{Audience, Opening};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
-use crate::event::{Address, Events, Kind, unmapped};
+use crate::event::{Address, Events, Kind};
 use crate::fault::{Plan, Subject};
 use crate::socket::inherited::Inherited;
 use crate::socket::listener::{Bound, Listener, Reception};
+use crate::socket::places::{Place, Places};
 use crate::socket::{datagram, open, unix};
 use crate::{Listen, Sockets};
 
@@ -167,84 +168,6 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
     Ok(())
 }
 
-/// A listener, and the addresses that its host has; a path has none, nor has what was handed over.
-struct Place {
-    listen: Arc<Listen>,
-    transports: &'static [Transport],
-    addresses: Vec<SocketAddr>,
-    /// Whether the host is an address itself.
-    literal: bool,
-    /// What it was given with.
-    option: &'static str,
-}
-
-struct Places(Vec<Place>);
-
-impl Place {
-    fn of(listen: &Listen) -> Result<Self, Failure> {
-        let endpoint = &listen.endpoint;
-        let (transport, host, port) = match endpoint {
-            Sockets::Own(Endpoint::Inet {
-                transport,
-                host,
-                port,
-            }) => (transport, host, *port),
-            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => {
-                (&Some(Transport::Unix), &String::new(), 0)
-            }
-        };
-        let transports = match transport {
-            Some(Transport::Tcp) => &[Transport::Tcp][..],
-            Some(Transport::Udp) => &[Transport::Udp],
-            Some(Transport::Unix) => &[Transport::Unix],
-            None => &[Transport::Tcp, Transport::Udp],
-        };
-        let addresses = match endpoint {
-            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => Vec::new(),
-            Sockets::Own(Endpoint::Inet { .. }) => resolve(host, port)
-                .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?,
-        };
-        let literal = host.contains(':') || host.parse::<IpAddr>().is_ok();
-        Ok(Place {
-            listen: Arc::new(listen.clone()),
-            transports,
-            addresses,
-            literal,
-            option: "--listen",
-        })
-    }
-}
-
-impl Places {
-    /// The addresses listed for sockets of this kind, by what holds of their place.
-    fn at(
-        &self,
-        transport: Transport,
-        port: u16,
-        which: fn(&Place) -> bool,
-    ) -> impl Iterator<Item = &SocketAddr> {
-        let same = move |place: &&Place| place.transports.contains(&transport) && which(place);
-        let places = self.0.iter().filter(same);
-        let addresses = places.flat_map(|place| &place.addresses);
-        addresses.filter(move |address| address.port() == port && port != 0)
-    }
-
-    /// `[::]` takes IPv4 too, unless an IPv4 endpoint on the same port is listed.
-    fn takes_ipv4(&self, transport: Transport, address: SocketAddr) -> bool {
-        let mut listed = self.at(transport, address.port(), |_| true);
-        address.ip().is_unspecified() && !listed.any(SocketAddr::is_ipv4)
-    }
-
-    /// Whether one of a name's addresses is listed by itself, or among all of its family.
-    fn lists(&self, transport: Transport, address: SocketAddr) -> bool {
-        let mut listed = self.at(transport, address.port(), |place| place.literal);
-        listed.any(|other| {
-            let all = other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4();
-            all || *other == address
-        })
-    }
-}
-
 /// Why one socket could not be bound.
 struct BindError {
     transport: Transport,
@@ -359,29 +282,6 @@ fn bind_addresses(
         Some(error) if bound.is_empty() => Err(error),
         _ => Ok(bound),
     }
-}
-
-/// A host's addresses, each once.
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    if host.contains(':') {
-        return Zoned::at(host, port).map(|Zoned(address)| vec![unmapped(address)]);
-    }
-    let found = (host, port).to_socket_addrs().map_err(|error| {
-        format!(
-            "{host:?} could not be resolved: {}; check the spelling, or give an IP address",
-            cause(&error)
-        )
-    })?;
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in found {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    if addresses.is_empty() {
-        return Err(format!("{host:?} has no address; give an IP address"));
-    }
-    Ok(addresses)
 }
 
 fn bind_socket(

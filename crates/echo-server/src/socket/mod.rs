@@ -5,6 +5,7 @@ pub(crate) mod datagram;
 mod inherited;
 pub(crate) mod listener;
 pub(crate) mod pipe;
+mod places;
 #[cfg(test)]
 pub(crate) mod simulated;
 pub(crate) mod stream;

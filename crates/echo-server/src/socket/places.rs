@@ -1,0 +1,116 @@
+//! Where is listened: the addresses of each listener, and what one of them leaves to the others.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
+
+use crate::event::unmapped;
+use crate::{Listen, Sockets};
+
+/// A listener, and the addresses that its host has; a path has none, nor has what was handed over.
+pub(super) struct Place {
+    pub(super) listen: Arc<Listen>,
+    pub(super) transports: &'static [Transport],
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Whether the host is an address itself.
+    pub(super) literal: bool,
+    /// What it was given with.
+    pub(super) option: &'static str,
+}
+
+/// All of them.
+pub(super) struct Places(pub(super) Vec<Place>);
+
+impl Place {
+    /// Where `listen` is, which may need to be looked up.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names the endpoint, and what its host's lookup said.
+    pub(super) fn of(listen: &Listen) -> Result<Self, Failure> {
+        let endpoint = &listen.endpoint;
+        let (transport, host, port) = match endpoint {
+            Sockets::Own(Endpoint::Inet {
+                transport,
+                host,
+                port,
+            }) => (transport, host, *port),
+            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => {
+                (&Some(Transport::Unix), &String::new(), 0)
+            }
+        };
+        let transports = match transport {
+            Some(Transport::Tcp) => &[Transport::Tcp][..],
+            Some(Transport::Udp) => &[Transport::Udp],
+            Some(Transport::Unix) => &[Transport::Unix],
+            None => &[Transport::Tcp, Transport::Udp],
+        };
+        let addresses = match endpoint {
+            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => Vec::new(),
+            Sockets::Own(Endpoint::Inet { .. }) => resolve(host, port)
+                .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?,
+        };
+        let literal = host.contains(':') || host.parse::<IpAddr>().is_ok();
+        Ok(Place {
+            listen: Arc::new(listen.clone()),
+            transports,
+            addresses,
+            literal,
+            option: "--listen",
+        })
+    }
+}
+
+impl Places {
+    /// The addresses listed for sockets of this kind, by what holds of their place.
+    fn at(
+        &self,
+        transport: Transport,
+        port: u16,
+        which: fn(&Place) -> bool,
+    ) -> impl Iterator<Item = &SocketAddr> {
+        let same = move |place: &&Place| place.transports.contains(&transport) && which(place);
+        let places = self.0.iter().filter(same);
+        let addresses = places.flat_map(|place| &place.addresses);
+        addresses.filter(move |address| address.port() == port && port != 0)
+    }
+
+    /// `[::]` takes IPv4 too, unless an IPv4 endpoint on the same port is listed.
+    pub(super) fn takes_ipv4(&self, transport: Transport, address: SocketAddr) -> bool {
+        let mut listed = self.at(transport, address.port(), |_| true);
+        address.ip().is_unspecified() && !listed.any(SocketAddr::is_ipv4)
+    }
+
+    /// Whether one of a name's addresses is listed by itself, or among all of its family.
+    pub(super) fn lists(&self, transport: Transport, address: SocketAddr) -> bool {
+        let mut listed = self.at(transport, address.port(), |place| place.literal);
+        listed.any(|other| {
+            let all = other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4();
+            all || *other == address
+        })
+    }
+}
+
+/// A host's addresses, each once.
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if host.contains(':') {
+        return Zoned::at(host, port).map(|Zoned(address)| vec![unmapped(address)]);
+    }
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        format!(
+            "{host:?} could not be resolved: {}; check the spelling, or give an IP address",
+            cause(&error)
+        )
+    })?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(format!("{host:?} has no address; give an IP address"));
+    }
+    Ok(addresses)
+}
