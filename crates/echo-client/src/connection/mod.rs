@@ -1,9 +1,10 @@
 //! Sockets to the server: every resolved address is tried, within limits of time.
 
+pub mod ancillary;
 mod attempt;
 mod error;
 mod opening;
-mod packets;
+pub mod packets;
 mod race;
 mod resolve;
 mod settings;

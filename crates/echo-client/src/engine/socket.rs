@@ -1,24 +1,20 @@
 //! A connected socket that never blocks, of any transport.
 
 use std::fs::{self, File};
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, cmsg_space, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
-};
-use nix::sys::time::TimeSpec;
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Type;
 
 #[cfg(test)]
 use super::simulated::Line;
-use crate::connection::Watched;
+use crate::connection::{Watched, ancillary};
 
 /// A connected socket; one system call a method.
 #[derive(Debug)]
@@ -41,7 +37,7 @@ impl Socket {
         if socket.is_datagram() {
             let socket = &socket.socket;
             // Without either the figures are less good, and no worse than they would be.
-            let _: nix::Result<()> = setsockopt(socket, ReceiveTimestampns, &true);
+            let _: io::Result<()> = ancillary::note_times(socket);
             if socket.recv_buffer_size().is_ok_and(|size| size < room) {
                 let _: io::Result<()> = socket.set_recv_buffer_size(room);
             }
@@ -81,23 +77,11 @@ impl Socket {
         if let Some(line) = &self.line {
             return line.receive(buffer);
         }
-        let mut control = [0; cmsg_space::<TimeSpec>()];
-        let mut buffers = [IoSliceMut::new(buffer)];
-        let fd = self.socket.as_raw_fd();
-        let message = recvmsg::<()>(fd, &mut buffers, Some(&mut control), MsgFlags::empty())?;
-        let stamp = message
-            .cmsgs()
-            .ok()
-            .into_iter()
-            .flatten()
-            .find_map(|one| match one {
-                ControlMessageOwned::ScmTimestampns(stamp) => {
-                    Some(UNIX_EPOCH + Duration::from(stamp))
-                }
-                _ => None,
-            });
-        let age = stamp.and_then(|stamp| SystemTime::now().duration_since(stamp).ok());
-        Ok((message.bytes, age.unwrap_or_default()))
+        let arrival = ancillary::receive(&self.socket, buffer)?;
+        let age = arrival
+            .stamp
+            .and_then(|stamp| SystemTime::now().duration_since(stamp).ok());
+        Ok((arrival.len, age.unwrap_or_default()))
     }
 
     /// Datagrams that came for this socket and that it had no room for, as /proc/net tells.
