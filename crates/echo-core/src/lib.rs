@@ -13,6 +13,7 @@ pub mod path;
 mod patient;
 pub mod release;
 pub mod splitmix;
+pub mod stamp;
 pub mod statistics;
 pub mod text;
 pub mod units;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use echo_core::escape::Escaped;
 use echo_core::framing::{Decoded, Decoder, FrameError, HEADER_LEN};
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, FilePath, Framing};
+use echo_core::{Endpoint, FilePath, Framing, stamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -192,4 +192,63 @@ proptest! {
         prop_assert_eq!(size.to_string().parse::<Size>().ok(), Some(size));
         prop_assert_eq!(time.to_string().parse::<Timespan>().ok(), Some(time));
     }
+}
+
+proptest! {
+    #[test]
+    fn a_stamp_keeps_the_nanosecond(seconds in 0_u64..4_000_000_000, nanos in 0_u32..1_000_000_000) {
+        let moment = Duration::new(seconds, nanos);
+        for format in [stamp::Format::Ntp, stamp::Format::Ptp] {
+            prop_assert_eq!(stamp::Stamp::new(moment, format).since_epoch(format), moment);
+        }
+    }
+
+    #[test]
+    fn an_error_estimate_is_at_most_one_part_in_128_too_large(nanos in 0_u64..=u64::MAX / 8) {
+        let error = Duration::from_nanos(nanos);
+        let told = stamp::ErrorEstimate::new(true, stamp::Format::Ntp, error);
+        let told = told.error().unwrap();
+        let most = error + error / 127 + Duration::from_nanos(1);
+        prop_assert!((error..=most).contains(&told), "{:?}", told);
+    }
+
+    #[test]
+    fn any_packet_that_is_long_enough_is_a_reply_that_is_written_the_same(packet in vec(any::<u8>(), 0..200)) {
+        for mode in [stamp::Mode::Unauthenticated, stamp::Mode::Authenticated] {
+            let reply = stamp::Reply::decode(mode, &packet);
+            prop_assert_eq!(reply.is_some(), packet.len() >= mode.min_len());
+            let Some(reply) = reply else { continue };
+            let mut again = packet.clone();
+            reply.encode(mode, &mut again);
+            prop_assert_eq!(stamp::Reply::decode(mode, &again), Some(reply));
+            let rest = mode.base_len().min(packet.len());
+            prop_assert_eq!(&again[rest..], &packet[rest..]);
+        }
+    }
+
+    #[test]
+    fn tlvs_and_their_answers_are_all_there_is(bytes in tlv_bytes()) {
+        let found: Vec<_> = stamp::tlv::tlvs(&bytes).collect();
+        let mut answered = bytes.clone();
+        let mut asked = 0;
+        stamp::tlv::answer_each(&mut answered, |kind, value| {
+            let tlv = found[asked].expect("only whole ones are asked for");
+            assert_eq!((tlv.kind, tlv.value), (*kind, &*value));
+            asked += 1;
+            1
+        });
+        // What is not whole can only be the last.
+        prop_assert_eq!(asked, found.iter().flatten().count());
+        prop_assert!(found.iter().rev().skip(1).all(Result::is_ok));
+        prop_assert_eq!(answered.len(), bytes.len());
+    }
+}
+
+/// TLVs, mostly whole, with whatever follows.
+fn tlv_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let tlv = (any::<u8>(), 0..14_u8, vec(any::<u8>(), 0..30)).prop_map(|(flags, kind, value)| {
+        let header = [flags | 1, kind, 0, value.len() as u8];
+        [header.as_slice(), &value].concat()
+    });
+    (vec(tlv, 0..6), vec(any::<u8>(), 0..9)).prop_map(|(tlvs, rest)| [tlvs.concat(), rest].concat())
 }
