@@ -28,6 +28,8 @@ struct Shared {
     changed: Condvar,
     /// Somebody wants to know how it is going.
     asked: AtomicBool,
+    /// What the program ends with has been decided.
+    ended: AtomicBool,
 }
 
 /// Why the program should stop.
@@ -100,6 +102,7 @@ impl Interrupt {
             self.raise(Why::Deadline(limit));
         }
         std::thread::sleep(LAST_WORDS);
+        self.end();
         let why = self.why().unwrap_or(Why::Signal);
         // Where standard error takes nothing either, the exit code alone tells.
         let tell = move || {
@@ -110,6 +113,14 @@ impl Interrupt {
         let _: Result<_, Failure> = start("last words", tell);
         std::thread::sleep(LAST_WORDS / 10);
         std::process::exit(Exit::Bad.code().into());
+    }
+
+    /// Claims the end of the program for the thread that calls: only one of them says what it ends
+    /// with, and the other waits for that.
+    pub fn end(&self) {
+        while self.0.ended.swap(true, Ordering::Relaxed) {
+            std::thread::park();
+        }
     }
 
     /// Asks the program to stop. Returns whether it had been asked before; the first reason stands.

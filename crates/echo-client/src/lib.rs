@@ -62,5 +62,7 @@ fn mode<M: Settings>(
     connect.phrases = Phrases::of(connect.lang.resolve(|name| std::env::var_os(name)));
     connect.check()?;
     let interrupt = Interrupt::install(connect.deadline)?;
-    run(connect, mode, &interrupt)
+    let outcome = run(connect, mode, &interrupt);
+    interrupt.end();
+    outcome
 }

@@ -139,6 +139,8 @@ fn a_baseline_gates_a_run() {
     };
     let passed = document(&gated(&slow.tcp, "p50>+9000000%,errors>0"), 0);
     assert_eq!(passed["outcome"]["result"], "passed");
+    let text = run(&["compare", &base, &base]);
+    assert!(text.text().ends_with("\npassed\n"), "{text:?}");
     let ended = gated(&slow.tcp, "p50>+10%,rate<-5%");
     ended.failed(1, &["p50 <= +10%", "rate >= -5%"]);
     let broken = document(&ended, 1);
@@ -319,6 +321,7 @@ fn a_search_that_finds_nothing_says_so() {
     let ended = run(&[&args[..], &["--warmup", "0"]].concat());
     ended.failed(1, &["p50 < 1ms"]);
     assert!(ended.text().contains("not kept at any rate"), "{ended:?}");
+    assert!(!ended.text().contains("FAILED: broken"), "{ended:?}");
     for (condition, word) in [
         ("p99", "FIGURE"),
         ("p99=5ms", "<"),

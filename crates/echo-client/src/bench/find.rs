@@ -144,6 +144,10 @@ pub fn run(
     }
     steps.sort_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
     let mut report = best.unwrap_or_default();
+    if search.kept.is_none() {
+        // That of a step which only stands for all of them.
+        report.verdicts.clear();
+    }
     // What ended the search ended the run.
     report.outcome = match (cut, search.kept) {
         (Some(cut), _) => cut,

@@ -125,6 +125,7 @@ impl fmt::Display for Comparison {
         let ended = self.outcome.result.name();
         let reasons = self.outcome.reasons.iter();
         lines.extend(reasons.map(|reason| format!("{ended}: {}", reason.message)));
+        lines.extend(self.outcome.reasons.is_empty().then(|| ended.to_owned()));
         lines
             .iter()
             .try_for_each(|line| writeln!(f, "{}", wrapped(line, COLUMNS)))
