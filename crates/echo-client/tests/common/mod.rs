@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod bench;
+pub mod lab;
 pub mod network;
 
 use std::io::{Read, Write};

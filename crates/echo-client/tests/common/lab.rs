@@ -1,0 +1,103 @@
+//! A laboratory: three machines in a row, and one thing between them broken.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::thread;
+
+use echo_server::{Config, Handle, Server};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::network::{in_own_network, run};
+
+/// The server's addresses.
+pub const SERVER: [&str; 2] = ["203.0.113.2", "2001:db8:2::2"];
+/// The router's, on this side.
+pub const ROUTER: [&str; 2] = ["198.51.100.1", "2001:db8:1::1"];
+/// The port of an echo server.
+pub const PORT: u16 = 5346;
+
+/// This machine, a router and a server, each a namespace of its own that ends with the test.
+pub struct Lab(());
+
+impl Lab {
+    /// Runs `body`, the whole of the test called `test`, on this machine of a new laboratory.
+    pub fn open(test: &str, body: impl FnOnce(&Lab)) {
+        in_own_network(test, || {
+            // Names of namespaces that nobody else sees, and that need no clearing away.
+            run("mount -t tmpfs none /run");
+            WIRING.trim().lines().for_each(|line| run(line.trim()));
+            body(&Lab(()));
+        });
+    }
+
+    /// Runs a command on the router, its words between spaces.
+    pub fn router(&self, words: &str) {
+        run(&format!("ip netns exec router {words}"));
+    }
+
+    /// Has what the router forwards meet this rule of nft.
+    pub fn forward(&self, rule: &str) {
+        self.rule("filter hook forward priority 0", rule);
+    }
+
+    /// Has packets meet this rule of nft on the router, in a chain of this kind of its own.
+    pub fn rule(&self, chain: &str, rule: &str) {
+        let name = chain.replace(' ', "_").replace('-', "minus");
+        self.router("nft add table inet lab");
+        self.router(&format!(
+            "nft add chain inet lab {name} {{ type {chain} ; }}"
+        ));
+        self.router(&format!("nft add rule inet lab {name} {rule}"));
+    }
+
+    /// Does this on the machine of that name, `router` or `server`; sockets made there stay there.
+    pub fn at<T: Send>(&self, machine: &str, work: impl FnOnce() -> T + Send) -> T {
+        let network = File::open(format!("/run/netns/{machine}")).expect("a machine's name");
+        let there = || {
+            let network_type = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(network.as_fd(), network_type).expect("we may");
+            work()
+        };
+        thread::scope(|scope| scope.spawn(there).join().expect("it works there"))
+    }
+
+    /// Starts an echo server that listens there, as `listen` says and `config` besides.
+    pub fn serve(&self, listen: &str, config: Config) -> Handle {
+        let config = Config {
+            listen: vec![listen.parse().expect("an endpoint")],
+            ..config
+        };
+        let start = || Server::bind(config).and_then(Server::spawn);
+        self.at("server", start).expect("the server starts")
+    }
+}
+
+/// One packet is one packet (`gso_max_segs`): a rule sees none that is really many. An address of
+/// IPv6 is there at once: nobody asks for a second whether another has it (`accept_dad`).
+const WIRING: &str = "
+    ip netns add router
+    ip netns add server
+    sysctl -qw net.ipv6.conf.default.accept_dad=0
+    ip netns exec router sysctl -qw net.ipv6.conf.default.accept_dad=0
+    ip netns exec server sysctl -qw net.ipv6.conf.default.accept_dad=0
+    ip link add c0 type veth peer name rc netns router
+    ip -n router link add rs type veth peer name s0 netns server
+    ip link set c0 gso_max_segs 1 up
+    ip -n router link set rc gso_max_segs 1 up
+    ip -n router link set rs gso_max_segs 1 up
+    ip -n server link set s0 gso_max_segs 1 up
+    ip -n server link set lo up
+    ip addr add 198.51.100.2/24 dev c0
+    ip addr add 2001:db8:1::2/64 dev c0 nodad
+    ip -n router addr add 198.51.100.1/24 dev rc
+    ip -n router addr add 2001:db8:1::1/64 dev rc nodad
+    ip -n router addr add 203.0.113.1/24 dev rs
+    ip -n router addr add 2001:db8:2::1/64 dev rs nodad
+    ip -n server addr add 203.0.113.2/24 dev s0
+    ip -n server addr add 2001:db8:2::2/64 dev s0 nodad
+    ip route add default via 198.51.100.1
+    ip -6 route add default via 2001:db8:1::1
+    ip -n server route add default via 203.0.113.1
+    ip -n server -6 route add default via 2001:db8:2::1
+    ip netns exec router sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+";
