@@ -14,6 +14,7 @@ use crate::bench::Bench;
 use crate::compare::Compare;
 use crate::config::{Keys, Settings, switches, typed};
 use crate::connection::Connect;
+use crate::diagnose::Diagnose;
 use crate::merge::Merge;
 use crate::ping::Ping;
 use crate::send::Send;
@@ -44,6 +45,8 @@ pub enum Command {
     Ping(Box<Invocation<Ping>>),
     /// Makes load, and measures how the server bears it
     Bench(Box<Invocation<Bench>>),
+    /// Says what is wrong with the path to a target, and what to do about it
+    Diagnose(Box<Invocation<Diagnose>>),
     /// Holds saved runs against the first of them
     Compare(Compare),
     /// Adds up what several machines have measured at the same time
@@ -86,6 +89,8 @@ pub struct File {
     pub ping: Ping,
     /// Making load.
     pub bench: Bench,
+    /// Finding out what is wrong with a path.
+    pub diagnose: Diagnose,
 }
 
 /// What `shell` needs to complete the options of this program.
@@ -102,6 +107,7 @@ impl Cli {
             None => self.send.connect.lang,
             Some(Command::Ping(ping)) => ping.connect.lang,
             Some(Command::Bench(bench)) => bench.connect.lang,
+            Some(Command::Diagnose(diagnose)) => diagnose.connect.lang,
             Some(_) => Lang::Auto,
         }
     }
@@ -146,6 +152,8 @@ const FIRST: &[&str] = &[
     "rate",
     "fail_if",
     "report",
+    "gentle",
+    "idle",
 ];
 
 fn brief(command: clap::Command) -> clap::Command {

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod connection;
+pub mod diagnose;
 pub mod engine;
 pub mod interrupt;
 pub mod measure;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
         None => mode(cli.send, keys, send::run),
         Some(Command::Ping(invocation)) => mode(*invocation, keys, ping::run),
         Some(Command::Bench(invocation)) => mode(*invocation, keys, bench::run),
+        Some(Command::Diagnose(invocation)) => mode(*invocation, keys, diagnose::run),
         Some(Command::Compare(config)) => compare::run(config),
         Some(Command::Merge(config)) => merge::run(config),
         Some(Command::Completions { shell }) => {

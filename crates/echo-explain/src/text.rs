@@ -42,7 +42,7 @@ impl Lang {
 named!(Lang);
 
 /// Values by their names.
-pub(super) type Values = BTreeMap<String, String>;
+pub type Values = BTreeMap<String, String>;
 
 /// `text` with each `{name}` replaced by its value.
 pub(super) fn fill(text: &str, values: &Values) -> String {
@@ -80,6 +80,22 @@ impl Texts {
         Texts(toml::from_str(file).expect("a test reads each file"))
     }
 
+    /// What the verdicts of a diagnosis mean, in a language: for each its `title`, what it `means`
+    /// and what to do `next`, as `loss.title`.
+    pub fn of_verdicts(lang: Lang) -> Self {
+        let file = match lang {
+            Lang::Es => include_str!("verdicts.es.toml"),
+            Lang::En | Lang::Auto => include_str!("verdicts.en.toml"),
+        };
+        let file: BTreeMap<String, BTreeMap<String, String>> =
+            toml::from_str(file).expect("a test reads each file");
+        let texts = file.into_iter().flat_map(|(verdict, texts)| {
+            let key = move |(what, text)| (format!("{verdict}.{what}"), text);
+            texts.into_iter().map(key)
+        });
+        Texts(texts.collect())
+    }
+
     /// The text of `key`, with each `{name}` replaced by its value.
     pub fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
         let values = values.iter();
@@ -88,7 +104,7 @@ impl Texts {
     }
 
     /// As [`Texts::text`], of values that stand for many texts.
-    pub(super) fn filled(&self, key: &str, values: &Values) -> String {
+    pub fn filled(&self, key: &str, values: &Values) -> String {
         fill(self.0.get(key).map_or(key, String::as_str), values)
     }
 
@@ -132,14 +148,16 @@ mod tests {
 
     #[test]
     fn the_languages_have_the_same_keys_and_each_text_the_same_values() {
-        let (en, es) = (Texts::of(Lang::En), Texts::of(Lang::Es));
-        assert!(en.0.keys().eq(es.0.keys()));
-        for (key, text) in &en.0 {
-            assert_eq!(places(text), places(&es.0[key]), "{key}");
-            assert!(
-                !text.trim().is_empty() && !es.0[key].trim().is_empty(),
-                "{key}"
-            );
+        for texts in [Texts::of, Texts::of_verdicts] {
+            let (en, es) = (texts(Lang::En), texts(Lang::Es));
+            assert!(en.0.keys().eq(es.0.keys()));
+            for (key, text) in &en.0 {
+                assert_eq!(places(text), places(&es.0[key]), "{key}");
+                assert!(
+                    !text.trim().is_empty() && !es.0[key].trim().is_empty(),
+                    "{key}"
+                );
+            }
         }
     }
 

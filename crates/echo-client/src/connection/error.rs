@@ -53,6 +53,8 @@ pub enum ErrorKind {
     File,
     /// A message is larger than the path takes.
     TooLarge,
+    /// Something is wrong with the path, as a diagnosis has found.
+    Path,
     /// Anything else.
     Other,
 }

@@ -1,0 +1,74 @@
+//! `diagnose`: what is wrong with the path to a target, in the words of a colleague.
+//!
+//! Steps probe in turn and add findings, which rest on a test each; text, document and page only
+//! render the [`Diagnosis`] that comes of it.
+
+mod diagnosis;
+pub mod finding;
+pub mod path;
+mod settings;
+mod text;
+
+use echo_core::Failure;
+use echo_explain::Texts;
+
+use crate::connection::Connect;
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::report::{self, Files};
+use diagnosis::{Diagnosis, Done};
+use finding::Findings;
+use path::Path;
+pub use settings::Diagnose;
+
+/// What a step did, in a line, in English.
+pub enum Told {
+    /// What it sent and what came of it.
+    Seen(String),
+    /// Why there was nothing to probe.
+    LeftOut(String),
+}
+
+/// One step: probes, and adds what it finds. What it cannot do on this machine is an error, and
+/// left out.
+type Step = fn(&mut Path<'_>, &mut Findings) -> anyhow::Result<Told>;
+
+/// The steps, in order.
+const STEPS: &[(&str, Step)] = &[];
+
+/// Diagnoses, and tells what came of it.
+///
+/// # Errors
+/// Something is wrong with the path; this program cannot go on.
+pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Result<(), Failure> {
+    settings.check(&connect)?;
+    let files = Files::check(settings.report.as_deref(), None, None)?;
+    let texts = Texts::of_verdicts(connect.lang.resolve(|name| std::env::var_os(name)));
+    let mut path = Path::new(&connect, &settings, interrupt);
+    let mut findings = Findings::default();
+    let mut done = Vec::new();
+    for (name, step) in STEPS {
+        if interrupt.why().is_some() {
+            break;
+        }
+        let start = path.spent.start.elapsed();
+        let told = match path.time_left().is_zero() {
+            true => Ok(Told::LeftOut("there is no time left".to_owned())),
+            false => step(&mut path, &mut findings),
+        };
+        let step = Done::new(name, told, path.spent.start.elapsed() - start);
+        if !settings.json {
+            let line = connect.phrases.say(&step.to_string());
+            output::line(line).map_err(output::failure)?;
+        }
+        done.push(step);
+    }
+    let mut diagnosis = Diagnosis::of(&path, findings.sorted(), done, interrupt.why());
+    files.write_all(&[], &diagnosis.json(), &mut diagnosis.outcome);
+    let text = match settings.json {
+        true => diagnosis.json(),
+        false => text::summary(&diagnosis, &connect.phrases, &texts),
+    };
+    output::line(text).map_err(output::failure)?;
+    report::ended(&diagnosis.outcome, !settings.json)
+}

@@ -1,0 +1,104 @@
+//! The options of `diagnose`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::anyhow;
+use clap::Args;
+use echo_core::units::{Size, Timespan};
+use echo_core::{Endpoint, Failure, FilePath, as_text};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Settings, defaults};
+use crate::connection::Connect;
+
+/// What the probes may take, and how what they find is told.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[command(next_help_heading = "Diagnose")]
+pub struct Diagnose {
+    /// Send, and have sent back, no more than this
+    #[arg(long, value_name = "SIZE", default_value = "3MB")]
+    pub budget: Size,
+    /// Never send faster than so many bits a second
+    #[arg(long, value_name = "RATE", default_value = "20Mbit")]
+    pub max_rate: Bitrate,
+    /// Leave out what loads the path: rates are not tried, and nothing is sent beside a transfer
+    #[arg(long)]
+    pub gentle: bool,
+    /// See, too, what becomes of connections and bindings that are left alone for up to this long
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub idle: Timespan,
+    /// Print the diagnosis as one JSON document, and nothing else
+    #[arg(long, help_heading = "Result")]
+    pub json: bool,
+    /// Write the diagnosis as a page for a browser, with a picture of the path, too
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub report: Option<FilePath>,
+}
+
+/// Bits a second: `20Mbit`, `500kbit`, or bare bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bitrate(pub u64);
+
+impl FromStr for Bitrate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.trim_end_matches("/s").trim_end_matches("bit");
+        let units = [
+            ("k", 1_000),
+            ("M", 1_000_000),
+            ("G", 1_000_000_000),
+            ("", 1),
+        ];
+        let (number, scale) = units
+            .iter()
+            .find_map(|(unit, scale)| Some((number.strip_suffix(unit)?, *scale)))
+            .unwrap_or((number, 1));
+        let bits = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(scale));
+        bits.filter(|bits| *bits > 0)
+            .map(Bitrate)
+            .ok_or_else(|| "write a rate as 20Mbit, 500kbit or bare bits a second".to_owned())
+    }
+}
+
+impl fmt::Display for Bitrate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, scale) in [("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000)] {
+            if self.0.is_multiple_of(scale) {
+                return write!(f, "{}{unit}bit", self.0 / scale);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+as_text!(Bitrate);
+
+impl Default for Diagnose {
+    fn default() -> Self {
+        defaults()
+    }
+}
+
+impl Settings for Diagnose {
+    const TABLE: &str = "diagnose";
+}
+
+impl Diagnose {
+    /// Refuses what there is no path to.
+    pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
+        match &connect.target {
+            Endpoint::Unix(_) => Err(Failure::usage(anyhow!(
+                "{}: a Unix socket has no path to diagnose: there is no name, no address, no hop and \
+                 no datagram; ping and send tell whether somebody there echoes, and bench how fast",
+                connect.target
+            ))),
+            Endpoint::Inet { .. } => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A diagnosis as a summary of one screen.
+
+use std::fmt::Write;
+
+use echo_explain::{Phrases, Texts, wrap};
+
+use super::diagnosis::Diagnosis;
+use super::finding::{Finding, Kind};
+
+/// Columns that fit any terminal.
+const WIDTH: usize = 96;
+
+/// What is wrong, where, why that is believed, what it means, and what to do next.
+pub fn summary(diagnosis: &Diagnosis, phrases: &Phrases, texts: &Texts) -> String {
+    let mut text = String::new();
+    let mut put = |line: &str| {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{line}");
+    };
+    let problems = diagnosis.findings.iter();
+    let problems = problems.filter(|found| found.kind == Kind::Problem).count();
+    let Diagnosis { target, .. } = diagnosis;
+    put("");
+    put(&phrases.say(&match problems {
+        0 => format!("{target}: nothing wrong was found"),
+        1 => format!("{target}: one thing is wrong"),
+        _ => format!("{target}: {problems} things are wrong"),
+    }));
+    for finding in &diagnosis.findings {
+        put("");
+        put(&format!(
+            "{} {}: {}",
+            mark(finding.kind),
+            finding.verdict,
+            finding.title(texts)
+        ));
+        let mut part = |text: &str| {
+            for line in wrap(text, WIDTH - 4) {
+                put(&format!("    {line}"));
+            }
+        };
+        part(&phrases.say(&finding.evidence()));
+        part(&finding.means(texts));
+        let next = finding.next(texts);
+        if !next.is_empty() {
+            part(&format!("-> {next}"));
+        }
+    }
+    put("");
+    put(&phrases.say(&format!(
+        "{} kB sent, {} kB came back, in {:.1} s",
+        diagnosis.sent_bytes.div_ceil(1000),
+        diagnosis.received_bytes.div_ceil(1000),
+        diagnosis.elapsed.as_secs_f64()
+    )));
+    text
+}
+
+fn mark(kind: Kind) -> char {
+    match kind {
+        Kind::Problem => '!',
+        Kind::Unknown => '?',
+        Kind::Fact => '-',
+    }
+}
+
+impl Finding {
+    /// What it is, in a line.
+    pub fn title(&self, texts: &Texts) -> String {
+        self.say(texts, "title")
+    }
+
+    /// What it means for whoever uses the path.
+    pub fn means(&self, texts: &Texts) -> String {
+        self.say(texts, "means")
+    }
+
+    /// What to do about it, if anything.
+    pub fn next(&self, texts: &Texts) -> String {
+        self.say(texts, "next")
+    }
+
+    fn say(&self, texts: &Texts, what: &str) -> String {
+        texts.filled(&format!("{}.{what}", self.verdict), &self.values)
+    }
+
+    /// What was sent, what came of it, and the test, in English.
+    pub fn evidence(&self) -> String {
+        let Finding {
+            sent, came, test, ..
+        } = self;
+        let mut text = format!("{sent}: {came}");
+        if !test.is_empty() {
+            text += &format!(" ({test}");
+            if let Some(p) = self.p {
+                text += &format!(", p = {p:.0e}");
+            }
+            text.push(')');
+        }
+        text
+    }
+}
