@@ -11,7 +11,7 @@ use super::Connect;
 ///
 /// # Errors
 /// What it does not allow, with what was asked for.
-pub(super) fn mark(socket: &Socket, is_ipv4: bool, config: &Connect) -> io::Result<()> {
+pub fn mark(socket: &Socket, is_ipv4: bool, config: &Connect) -> io::Result<()> {
     if let Some(name) = &config.interface {
         let set = bind_to(socket, name);
         set.map_err(|error| refused(&format!("--interface {name}"), &error))?;

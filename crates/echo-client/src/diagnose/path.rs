@@ -1,13 +1,15 @@
 //! The path that is diagnosed: where it leads, what is known of it, and what probes may still take.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use echo_core::{Endpoint, Transport};
 use serde::Serialize;
+use socket2::{Domain, Socket, Type};
 
 use super::settings::Diagnose;
-use crate::connection::Connect;
+use crate::connection::{Connect, ancillary, packets};
 use crate::interrupt::Interrupt;
 
 /// However slow the path is, nobody waits longer for what is wrong with it.
@@ -121,5 +123,50 @@ impl<'a> Path<'a> {
     /// How long to wait for a reply: four round trips where they are known, and `least` in any case.
     pub fn patience(&self, least: Duration) -> Duration {
         least.max(self.rtt.unwrap_or_default() * 4)
+    }
+
+    /// A UDP socket that is connected to `remote`, from `port` or one that the system chooses. It
+    /// does not block, and tells all that [`ancillary`] can.
+    ///
+    /// # Errors
+    /// What the system does not allow.
+    pub fn datagrams(&self, remote: SocketAddr, port: u16) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(remote), Type::DGRAM, None)?;
+        self.settle(&socket, remote, port)?;
+        // What comes while this program does not run must not be lost for it.
+        let _: io::Result<()> = socket.set_recv_buffer_size(1 << 20);
+        socket.connect(&remote.into())?;
+        ancillary::note_all(&socket, remote.is_ipv4())?;
+        Ok(socket)
+    }
+
+    /// A TCP socket that may be connected to `remote`. It does not block.
+    ///
+    /// # Errors
+    /// What the system does not allow.
+    pub fn stream(&self, remote: SocketAddr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(remote), Type::STREAM, None)?;
+        self.settle(&socket, remote, 0)?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(socket)
+    }
+
+    fn settle(&self, socket: &Socket, remote: SocketAddr, port: u16) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        packets::mark(socket, remote.is_ipv4(), self.connect)?;
+        let any: SocketAddr = match remote {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
+        };
+        let mut local = self.connect.bind.map_or(any, |bind| bind.0);
+        if port > 0 {
+            local.set_port(port);
+        }
+        if port > 0 || self.connect.bind.is_some() {
+            // A train and the probes beside it may share a port that is known to work.
+            socket.set_reuse_address(true)?;
+            socket.bind(&local.into())?;
+        }
+        Ok(())
     }
 }
