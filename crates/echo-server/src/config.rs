@@ -67,6 +67,8 @@ pub struct Config {
     pub keepalive: Timespan,
     /// UDP replies per second and source; 0: no limit. Loopback sources are not limited.
     pub udp_rate: u32,
+    /// Expect a PROXY header at the start of each connection, which says who is behind it.
+    pub proxy_protocol: bool,
     /// Answer datagrams from service ports too. Two echo servers can then be set on each other.
     pub udp_allow_any: bool,
     /// What goes wrong on purpose.
@@ -134,6 +136,7 @@ impl Default for Config {
             write_timeout: Timespan::from_secs(300),
             keepalive: Timespan::from_secs(60),
             udp_rate: 10_000,
+            proxy_protocol: false,
             udp_allow_any: false,
             fault: Vec::new(),
             seed: Seed::Random,

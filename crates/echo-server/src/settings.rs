@@ -65,6 +65,10 @@ pub struct Settings {
     )]
     #[serde(default, deserialize_with = "one_or_many")]
     pub max_frame: Option<Vec<On<Size>>>,
+    /// Take each connection for whom its PROXY header names (v1 or v2, of a load balancer), which it needs
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", value_parser = switch, help_heading = "Listening")]
+    pub proxy_protocol: Option<bool>,
     /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
     #[arg(long, value_name = "SIZE", help_heading = "Serving")]
     pub buffer: Option<Size>,

@@ -24,7 +24,7 @@ pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
 pub use flood::Datagrams;
 pub use peer::{PeerAddress, unmapped};
-pub use reason::{DropReason, Limit, Reason};
+pub use reason::{DropReason, Reason, Refusal};
 pub use stats::Stats;
 
 use crate::fault::Numbered;
@@ -77,16 +77,16 @@ pub enum Kind {
         #[serde(skip_serializing_if = "Option::is_none")]
         listener: Option<Name>,
     },
-    /// A connection was closed at once, because it was over a limit.
+    /// A connection was closed unserved: it was over a limit, or did not say for whom it came.
     Refused {
         /// This end.
         #[serde(flatten, serialize_with = "fields::local")]
         local: Address,
         /// The other end.
         peer: PeerAddress,
-        /// The limit, and how to raise it.
+        /// Why, and which setting has it so.
         #[serde(flatten)]
-        limit: Limit,
+        reason: Refusal,
     },
     /// Bytes arrived.
     Received {

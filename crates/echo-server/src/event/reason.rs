@@ -179,10 +179,10 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// Which cap refused a connection.
+/// Why a connection was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", content = "max")]
-pub enum Limit {
+pub enum Refusal {
     /// `--max-connections`.
     #[serde(rename = "max-connections")]
     Connections(usize),
@@ -192,33 +192,66 @@ pub enum Limit {
     /// `--max-memory`, in bytes.
     #[serde(rename = "max-memory")]
     Memory(usize),
+    /// It ended before its PROXY header had come.
+    #[serde(rename = "no-proxy-header")]
+    NoHeader,
+    /// It does not begin with a PROXY header, or with one that is too long.
+    #[serde(rename = "bad-proxy-header")]
+    BadHeader,
+    /// Its PROXY header did not come in time.
+    #[serde(rename = "late-proxy-header")]
+    LateHeader,
 }
 
-impl Limit {
-    /// Why connections are refused, as JSON and metrics name it; the last one tells of no limit, but of
-    /// a fault that was asked for.
-    pub const CODES: [&str; 4] = ["max-connections", "max-per-ip", "max-memory", "fault"];
+impl Refusal {
+    /// Why connections are refused, as JSON and metrics name it.
+    pub const CODES: [&str; 7] = [
+        "max-connections",
+        "max-per-ip",
+        "max-memory",
+        "fault",
+        "no-proxy-header",
+        "bad-proxy-header",
+        "late-proxy-header",
+    ];
 
-    /// The place of a fault in [`Limit::CODES`].
+    /// The place in [`Refusal::CODES`] of a fault that was asked for, which is told as that.
     pub(crate) const FAULT: usize = 3;
 
-    /// Its place in [`Limit::CODES`].
+    /// Its place in [`Refusal::CODES`].
     pub(crate) fn index(&self) -> usize {
         match self {
-            Limit::Connections(_) => 0,
-            Limit::PerIp(_) => 1,
-            Limit::Memory(_) => 2,
+            Refusal::Connections(_) => 0,
+            Refusal::PerIp(_) => 1,
+            Refusal::Memory(_) => 2,
+            Refusal::NoHeader => 4,
+            Refusal::BadHeader => 5,
+            Refusal::LateHeader => 6,
+        }
+    }
+
+    /// The setting that has it so, as it is given on a command line.
+    pub fn setting(&self) -> String {
+        match self {
+            Refusal::Connections(max) => format!("--max-connections {max}"),
+            Refusal::PerIp(max) => format!("--max-per-ip {max}"),
+            Refusal::Memory(max) => format!("--max-memory {}", Size(*max as u64)),
+            Refusal::NoHeader | Refusal::BadHeader | Refusal::LateHeader => {
+                "--proxy-protocol".to_owned()
+            }
         }
     }
 }
 
-/// As it is given on a command line.
-impl fmt::Display for Limit {
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Limit::Connections(max) => write!(f, "--max-connections {max}"),
-            Limit::PerIp(max) => write!(f, "--max-per-ip {max}"),
-            Limit::Memory(max) => write!(f, "--max-memory {}", Size(*max as u64)),
+            Refusal::NoHeader => f.write_str("it ended before a PROXY header had come"),
+            Refusal::BadHeader => {
+                f.write_str("it does not begin with a PROXY header, as --proxy-protocol expects")
+            }
+            Refusal::LateHeader => f.write_str("no PROXY header came in time"),
+            _ => write!(f, "{} reached", self.setting()),
         }
     }
 }

@@ -8,7 +8,7 @@ use echo_core::Clock;
 use echo_core::units::unix_ns;
 use serde::{Serialize, Serializer};
 
-use crate::event::{DropReason, Events, Limit, Reason};
+use crate::event::{DropReason, Events, Reason, Refusal};
 
 /// Totals since the server was bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,9 +29,9 @@ pub struct Stats {
     /// Connections that have ended, by reason: in the order of [`Reason::CODES`].
     #[serde(rename = "closed_connections", serialize_with = "closed")]
     pub closed: [u64; Reason::CODES.len()],
-    /// Connections closed at once because of a limit, by reason: in the order of [`Limit::CODES`].
+    /// Connections closed unserved, by reason: in the order of [`Refusal::CODES`].
     #[serde(rename = "refused_connections", serialize_with = "in_all")]
-    pub refused: [u64; Limit::CODES.len()],
+    pub refused: [u64; Refusal::CODES.len()],
     /// Bytes received on connections.
     pub received_bytes: u64,
     /// Bytes sent on connections.
@@ -93,7 +93,7 @@ pub(crate) struct Counters {
     /// Times that it has looked for something to do.
     pub(crate) turns: Counter,
     pub(crate) accepted: Counter,
-    pub(crate) refused: [Counter; Limit::CODES.len()],
+    pub(crate) refused: [Counter; Refusal::CODES.len()],
     pub(crate) closed: [Counter; Reason::CODES.len()],
     pub(crate) received_bytes: Counter,
     pub(crate) sent_bytes: Counter,

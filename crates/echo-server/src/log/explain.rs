@@ -63,9 +63,14 @@ fn line(step: &Step) -> String {
 fn beside(story: &Story, event: &Event) -> String {
     let text = match &event.kind {
         Kind::Draining { .. } => story.aside("stopping", &[]),
-        Kind::Refused { peer, limit, .. } => {
-            let values: &[(_, &dyn Display)] = &[("peer", &name(story, peer)), ("limit", limit)];
-            story.aside("one-too-many", values)
+        Kind::Refused { peer, reason, .. } => {
+            let (peer, setting) = (name(story, peer), reason.setting());
+            let values: &[(_, &dyn Display)] = &[("peer", &peer), ("setting", &setting)];
+            let key = match setting.as_str() {
+                "--proxy-protocol" => "no-header",
+                _ => "one-too-many",
+            };
+            story.aside(key, values)
         }
         Kind::DatagramsDropped { reason, sum } => {
             let error = match reason {

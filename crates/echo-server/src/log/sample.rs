@@ -1,8 +1,8 @@
 //! One of each event, for the renderers' tests.
 
 use crate::event::{
-    Address, Applied, ConnectionId, Datagrams, Done, DropReason, Events, Kind, Limit, PeerAddress,
-    Reason, Stats, Stop,
+    Address, Applied, ConnectionId, Datagrams, Done, DropReason, Events, Kind, PeerAddress, Reason,
+    Refusal, Stats, Stop,
 };
 use crate::fault::Numbered;
 use crate::sandbox::GivenUp;
@@ -92,10 +92,17 @@ pub(super) fn events() -> Vec<Kind> {
         }),
     ];
     kinds.extend(
-        [Limit::Connections(1), Limit::PerIp(1)].map(|limit| Kind::Refused {
+        [
+            Refusal::Connections(1),
+            Refusal::PerIp(1),
+            Refusal::NoHeader,
+            Refusal::BadHeader,
+            Refusal::LateHeader,
+        ]
+        .map(|reason| Kind::Refused {
             local: unix.clone(),
             peer: PeerAddress::Unix,
-            limit,
+            reason,
         }),
     );
     let reasons = [

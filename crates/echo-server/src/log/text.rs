@@ -99,7 +99,7 @@ fn line(out: &mut String, event: &Event) {
             printable(&names.join(", "))
         ),
         Kind::Accepted { id, peer, .. } => writeln!(out, "Connected by: {peer} (#{id})"),
-        Kind::Refused { peer, limit, .. } => writeln!(out, "Refused: {peer}: {limit} reached"),
+        Kind::Refused { peer, reason, .. } => writeln!(out, "Refused: {peer}: {reason}"),
         Kind::Received { id, bytes: n, data } if data.is_empty() => {
             writeln!(out, "  #{id} received {}", bytes(*n as u64))
         }

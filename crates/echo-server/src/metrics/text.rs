@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use echo_core::release::{COMMIT, target};
 
-use crate::event::{DropReason, Limit, Reason, Stats};
+use crate::event::{DropReason, Reason, Refusal, Stats};
 
 /// What a family of figures is.
 #[derive(Clone, Copy)]
@@ -75,7 +75,7 @@ impl Text {
                 "connections_refused_total",
                 Type::Counter,
                 "Connections closed at once, by the limit or the fault that did it",
-                by_reason(&Limit::CODES, &stats.refused),
+                by_reason(&Refusal::CODES, &stats.refused),
             ),
             (
                 "connections_closed_total",

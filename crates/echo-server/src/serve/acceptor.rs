@@ -8,11 +8,15 @@ use echo_core::{Transport, cause};
 use echo_explain::Audience;
 use mio::{Registry, Token};
 
-use crate::event::{ConnectionId, Done, Events, Kind, Limit, PeerAddress};
+use crate::config::Config;
+use crate::event::{ConnectionId, Done, Events, Kind, PeerAddress, Refusal};
 use crate::fault::{self, Action, Plan, Subject};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
+use crate::serve::handshakes::Handshakes;
 use crate::serve::inbox::Accepted;
+use crate::serve::limits::Permit;
+use crate::serve::peer::Readiness;
 use crate::serve::shared::Shared;
 use crate::socket::bind;
 use crate::socket::listener::{Bound, Listener, Reception};
@@ -39,6 +43,20 @@ pub(crate) struct Acceptor {
     next_id: ConnectionId,
     /// Doors that may have more connections.
     ready: Vec<usize>,
+    /// With `--proxy-protocol`, those who have come in and not yet said for whom.
+    handshakes: Option<Handshakes>,
+}
+
+/// A connection that has come in, and may not be served yet.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) stream: Stream,
+    /// Who is at the other end, as far as is known.
+    pub(crate) address: PeerAddress,
+    /// The listener that it came to.
+    pub(crate) listen: Arc<Listen>,
+    /// Its place among those that may be open, where it has one already.
+    pub(crate) place: Option<Permit>,
 }
 
 /// One listener, and how it fares.
@@ -62,6 +80,7 @@ impl Acceptor {
         bound: Vec<Bound>,
         registry: &Registry,
         first_token: usize,
+        config: &Config,
     ) -> io::Result<Self> {
         let mut doors = Vec::new();
         for bound in bound {
@@ -78,11 +97,16 @@ impl Acceptor {
                 paused: None,
             });
         }
+        let after = first_token + doors.len();
+        let handshakes = config
+            .proxy_protocol
+            .then(|| Handshakes::new(registry, after));
         Ok(Acceptor {
             doors,
             faults: None,
             next_id: 1,
             ready: Vec::new(),
+            handshakes: handshakes.transpose()?,
         })
     }
 
@@ -120,17 +144,25 @@ impl Acceptor {
         }
     }
 
-    /// Takes note that a listener has connections waiting.
-    pub(crate) fn note(&mut self, index: usize) {
-        if !self.ready.contains(&index) {
-            self.ready.push(index);
+    /// Takes note of what the system says of the listener `index`, or of a connection behind those.
+    pub(crate) fn note(&mut self, index: usize, ready: Readiness) {
+        match index.checked_sub(self.doors.len()) {
+            Some(key) => {
+                if let Some(handshakes) = &mut self.handshakes {
+                    handshakes.note(key, ready.read_closed);
+                }
+            }
+            None if !self.ready.contains(&index) => self.ready.push(index),
+            None => {}
         }
     }
 
     /// When there is something to accept: `None` when there is not.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         let due = |index: &usize| self.doors[*index].paused.unwrap_or(now);
-        self.ready.iter().map(due).min()
+        let handshakes = self.handshakes.as_ref();
+        let handshakes = handshakes.and_then(|handshakes| handshakes.due(now));
+        self.ready.iter().map(due).chain(handshakes).min()
     }
 
     /// Accepts what waits, up to a turn's worth, and gives each connection to `hand_over`. Returns
@@ -141,12 +173,19 @@ impl Acceptor {
         now: Instant,
         mut hand_over: impl FnMut(Accepted),
     ) -> bool {
+        while let Some(newcomer) = self.introduced(shared, now) {
+            self.admit(shared, newcomer).map(&mut hand_over);
+            if shared.limits.is_last_admitted() {
+                return true;
+            }
+        }
         for _ in 0..ACCEPTS_PER_TURN {
             let is_open = |index: &usize| self.doors[*index].paused.is_none_or(|at| at <= now);
             let Some(at) = self.ready.iter().rposition(is_open) else {
                 return false;
             };
-            let (index, next_id) = (self.ready[at], self.next_id);
+            let waiting = self.handshakes.as_ref().map_or(0, Handshakes::len);
+            let (index, next_id) = (self.ready[at], self.next_id + waiting as ConnectionId);
             let door = &mut self.doors[index];
             door.paused = None;
             if !door.takes(shared, self.faults.as_deref(), next_id) {
@@ -157,9 +196,17 @@ impl Acceptor {
                 Ok((stream, address)) => {
                     door.failures = 0;
                     door.backoff = BACKOFF.0;
-                    let listen = door.listen.clone();
-                    if let Some(accepted) = self.admit(shared, listen, stream, address) {
-                        hand_over(accepted);
+                    let newcomer = Newcomer {
+                        stream,
+                        address,
+                        listen: door.listen.clone(),
+                        place: None,
+                    };
+                    match &mut self.handshakes {
+                        Some(handshakes) => handshakes.begin(shared, newcomer, now),
+                        None => {
+                            self.admit(shared, newcomer).map(&mut hand_over);
+                        }
                     }
                     if shared.limits.is_last_admitted() {
                         return true;
@@ -174,15 +221,20 @@ impl Acceptor {
         false
     }
 
+    /// The next one whose load balancer has said for whom it speaks.
+    fn introduced(&mut self, shared: &Shared, now: Instant) -> Option<Newcomer> {
+        self.handshakes.as_mut()?.next(shared, now)
+    }
+
     /// Gives a connection its number and its place, or turns it away: first where a fault does, for
     /// it takes no place then.
-    pub(crate) fn admit(
-        &mut self,
-        shared: &Shared,
-        listen: Arc<Listen>,
-        stream: Stream,
-        address: PeerAddress,
-    ) -> Option<Accepted> {
+    pub(crate) fn admit(&mut self, shared: &Shared, newcomer: Newcomer) -> Option<Accepted> {
+        let Newcomer {
+            stream,
+            address,
+            listen,
+            place,
+        } = newcomer;
         let id = self.next_id;
         let refused = self.faults.as_ref().is_some_and(|plan| {
             let subject = Subject {
@@ -193,40 +245,34 @@ impl Acceptor {
             };
             plan.refuses(&subject, &shared.events)
         });
-        let reason = if refused {
+        if refused {
             self.next_id += 1;
             #[cfg(test)]
             if defect::has(Mutant::PlaceLost) {
-                std::mem::forget(shared.limits.admit(address));
+                std::mem::forget(shared.limits.admit(address, None));
             }
             // Without it the peer sees the end all the same.
             let _: io::Result<()> = stream.reset_on_close();
-            Limit::FAULT
-        } else {
-            match shared.limits.admit(address) {
-                Ok(permit) => {
-                    self.next_id += 1;
-                    return Some(Accepted {
-                        stream,
-                        id,
-                        address,
-                        listen,
-                        permit,
-                    });
-                }
-                Err(limit) => {
-                    shared.events.tell(|| Kind::Refused {
-                        local: stream.local(),
-                        peer: address,
-                        limit,
-                    });
-                    limit.index()
-                }
+            shared.inboxes[0].counters.refused[Refusal::FAULT].add(1);
+            shared.events.close(stream);
+            return None;
+        }
+        match shared.limits.admit(address, place) {
+            Ok(permit) => {
+                self.next_id += 1;
+                Some(Accepted {
+                    stream,
+                    id,
+                    address,
+                    listen,
+                    permit,
+                })
             }
-        };
-        shared.inboxes[0].counters.refused[reason].add(1);
-        shared.events.close(stream);
-        None
+            Err(refusal) => {
+                turn_away(shared, stream, address, refusal);
+                None
+            }
+        }
     }
 
     /// Closes the listeners: whoever waits in a backlog is refused.
@@ -234,7 +280,21 @@ impl Acceptor {
         for door in self.doors {
             door.listener.close(events);
         }
+        if let Some(handshakes) = self.handshakes {
+            handshakes.close(events);
+        }
     }
+}
+
+/// Closes a connection that is not to be served, and says why.
+pub(super) fn turn_away(shared: &Shared, stream: Stream, peer: PeerAddress, reason: Refusal) {
+    shared.events.tell(|| Kind::Refused {
+        local: stream.local(),
+        peer,
+        reason,
+    });
+    shared.inboxes[0].counters.refused[reason.index()].add(1);
+    shared.events.close(stream);
 }
 
 impl Door {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
-use crate::event::{Limit, PeerAddress, Stop};
+use crate::event::{PeerAddress, Refusal, Stop};
 use crate::metrics;
 use crate::shutdown::Shutdown;
 use crate::socket::pipe::MAX_PIPES;
@@ -99,36 +99,53 @@ impl Limits {
         }))
     }
 
-    /// Counts a connection in, until its permit is dropped.
-    pub(crate) fn admit(self: &Arc<Self>, peer: PeerAddress) -> Result<Permit, Limit> {
-        // Only the acceptor adds, so this check and the addition cannot race.
-        if self.open.load(Ordering::Relaxed) >= self.max_connections {
-            return Err(Limit::Connections(self.max_connections));
-        }
-        // What others hold does not count: the largest of it is given up for whoever comes.
-        if (self.open() + 1) * CONNECTION > self.max_memory {
-            return Err(Limit::Memory(self.max_memory));
-        }
-        let ip = self.counted(peer);
-        if let Some(ip) = ip {
-            let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = per_ip.entry(ip).or_default();
-            if *count >= self.max_per_ip {
-                return Err(Limit::PerIp(self.max_per_ip));
-            }
-            *count += 1;
-        }
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.memory.fetch_add(CONNECTION, Ordering::Relaxed);
+    /// Counts a connection in, until its permit is dropped. It may have had a place before.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        peer: PeerAddress,
+        place: Option<Permit>,
+    ) -> Result<Permit, Refusal> {
+        let mut permit = place.map_or_else(|| self.place(), Ok)?;
+        permit.ip = self.count(peer)?;
         if let Some(left) = &self.left {
             left.fetch_sub(1, Ordering::Release);
         }
+        Ok(permit)
+    }
+
+    /// A place for a connection of which it is not known yet whose it is.
+    pub(crate) fn place(self: &Arc<Self>) -> Result<Permit, Refusal> {
+        // Only the acceptor adds, so this check and the addition cannot race.
+        if self.open.load(Ordering::Relaxed) >= self.max_connections {
+            return Err(Refusal::Connections(self.max_connections));
+        }
+        // What others hold does not count: the largest of it is given up for whoever comes.
+        if (self.open() + 1) * CONNECTION > self.max_memory {
+            return Err(Refusal::Memory(self.max_memory));
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.memory.fetch_add(CONNECTION, Ordering::Relaxed);
         let limits = self.clone();
         Ok(Permit {
             limits,
-            ip,
+            ip: None,
             held: 0,
         })
+    }
+
+    /// Counts a peer in among those of its address. Returns what it counts against, if anything.
+    fn count(&self, peer: PeerAddress) -> Result<Option<IpAddr>, Refusal> {
+        let Some(address) = peer.socket().filter(|_| self.max_per_ip > 0) else {
+            return Ok(None);
+        };
+        let ip = network(address.ip());
+        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = per_ip.entry(ip).or_default();
+        if *count >= self.max_per_ip {
+            return Err(Refusal::PerIp(self.max_per_ip));
+        }
+        *count += 1;
+        Ok(Some(ip))
     }
 
     /// Whether the last connection of `--max-total` has been admitted.
@@ -162,12 +179,6 @@ impl Limits {
         if self.bound.load(Ordering::Relaxed) != self.max_memory {
             self.bound.store(self.max_memory, Ordering::Relaxed);
         }
-    }
-
-    /// What a peer counts against; `None` where nothing is counted.
-    fn counted(&self, peer: PeerAddress) -> Option<IpAddr> {
-        let address = peer.socket().filter(|_| self.max_per_ip > 0)?;
-        Some(network(address.ip()))
     }
 }
 
@@ -258,13 +269,16 @@ mod tests {
             max_per_ip: 1,
             ..Config::default()
         });
-        let refused = Some(Limit::PerIp(1));
-        let first = limits.admit(peer("127.0.0.1:1")).unwrap();
-        assert_eq!(limits.admit(peer("[::ffff:127.0.0.1]:2")).err(), refused);
-        let other = limits.admit(peer("127.0.0.2:3")).unwrap();
+        let refused = Some(Refusal::PerIp(1));
+        let first = limits.admit(peer("127.0.0.1:1"), None).unwrap();
+        assert_eq!(
+            limits.admit(peer("[::ffff:127.0.0.1]:2"), None).err(),
+            refused
+        );
+        let other = limits.admit(peer("127.0.0.2:3"), None).unwrap();
         drop(first);
-        let again = limits.admit(peer("[::ffff:127.0.0.1]:2")).unwrap();
-        assert_eq!(limits.admit(peer("127.0.0.1:1")).err(), refused);
+        let again = limits.admit(peer("[::ffff:127.0.0.1]:2"), None).unwrap();
+        assert_eq!(limits.admit(peer("127.0.0.1:1"), None).err(), refused);
         drop((other, again));
         assert_eq!(limits.open(), 0);
         assert!(limits.per_ip.lock().unwrap().is_empty());
@@ -276,11 +290,11 @@ mod tests {
             max_connections: 1,
             ..Config::default()
         });
-        let permit = limits.admit(PeerAddress::Unix).unwrap();
-        let refused = limits.admit(PeerAddress::Unix).err();
-        assert_eq!(refused, Some(Limit::Connections(1)));
+        let permit = limits.admit(PeerAddress::Unix, None).unwrap();
+        let refused = limits.admit(PeerAddress::Unix, None).err();
+        assert_eq!(refused, Some(Refusal::Connections(1)));
         drop(permit);
-        assert!(limits.admit(PeerAddress::Unix).is_ok());
+        assert!(limits.admit(PeerAddress::Unix, None).is_ok());
     }
 
     #[test]
@@ -289,7 +303,7 @@ mod tests {
             max_memory: Size(1 << 20),
             ..Config::default()
         });
-        let mut permit = limits.admit(PeerAddress::Unix).unwrap();
+        let mut permit = limits.admit(PeerAddress::Unix, None).unwrap();
         permit.hold((1 << 19) - CONNECTION);
         assert_eq!(limits.excess_memory(), None);
         limits.give_up_a_quarter();
@@ -311,9 +325,9 @@ mod tests {
             ..Config::default()
         });
         let last = |limits: &Arc<Limits>| limits.shutdown.why();
-        drop(limits.admit(PeerAddress::Unix).unwrap());
+        drop(limits.admit(PeerAddress::Unix, None).unwrap());
         assert_eq!(last(&limits), None);
-        drop(limits.admit(PeerAddress::Unix).unwrap());
+        drop(limits.admit(PeerAddress::Unix, None).unwrap());
         assert_eq!(last(&limits), Some(Stop::Served));
     }
 }

@@ -4,12 +4,14 @@ mod acceptor;
 #[cfg(test)]
 mod defect;
 pub(crate) mod guard;
+mod handshakes;
 pub(crate) mod inbox;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod outbox;
 mod peer;
 mod peers;
+mod proxy;
 pub(crate) mod shared;
 #[cfg(test)]
 mod simulation;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use echo_core::Framing;
 use echo_core::units::{Size, Timespan};
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, Newcomer};
 use super::defect::{Mutant, bring_back};
 use super::limits::Limits;
 use super::peer::Readiness;
@@ -113,7 +113,7 @@ impl<'a> Simulation<'a> {
             inboxes: vec![inbox],
         });
         let mut peers = Peers::new(0, shared.clone(), clock);
-        let mut acceptor = Acceptor::new(Vec::new(), poll.registry(), 0).unwrap();
+        let mut acceptor = Acceptor::new(Vec::new(), poll.registry(), 0, &shared.config).unwrap();
         let plan = Faults::new(setup.seed, fault.into_iter().collect()).plan();
         peers.set_faults(plan.clone());
         acceptor.set_faults(&shared, poll.registry(), plan);
@@ -188,7 +188,13 @@ impl<'a> Simulation<'a> {
         let wire = socket.0.clone();
         let stream = Stream::Simulated(socket);
         let listen = Arc::new(self.shared.config.listen[0].clone());
-        let accepted = acceptor.admit(&self.shared, listen, stream, PeerAddress::Unix);
+        let newcomer = Newcomer {
+            stream,
+            address: PeerAddress::Unix,
+            listen,
+            place: None,
+        };
+        let accepted = acceptor.admit(&self.shared, newcomer);
         let place = accepted.map(|accepted| {
             self.counters.accepted.add(1);
             self.shared.inboxes[0].load.fetch_add(1, Ordering::Relaxed);

@@ -79,7 +79,12 @@ impl Worker {
 
     /// Has this worker accept for all.
     pub(crate) fn accept_from(&mut self, bound: Vec<Bound>) -> io::Result<()> {
-        self.acceptor = Some(Acceptor::new(bound, self.poll.registry(), LISTENERS)?);
+        self.acceptor = Some(Acceptor::new(
+            bound,
+            self.poll.registry(),
+            LISTENERS,
+            &self.shared.config,
+        )?);
         Ok(())
     }
 
@@ -199,7 +204,7 @@ impl Worker {
             }
             Token(token) if token >= LISTENERS => {
                 if let Some(acceptor) = &mut self.acceptor {
-                    acceptor.note(token - LISTENERS);
+                    acceptor.note(token - LISTENERS, event.into());
                 }
             }
             Token(key) => return self.peers.notice(key, event.into()),

@@ -73,6 +73,12 @@ impl Stream {
         outcome
     }
 
+    /// Looks at what is there, and leaves it for [`Stream::read`].
+    pub(crate) fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (n, _) = recv(self.fd(), buffer, RecvFlags::PEEK)?;
+        Ok(n)
+    }
+
     /// Writes what the socket takes at once.
     pub(crate) fn write(&mut self, bytes: &[u8], events: &Events) -> io::Result<usize> {
         let begun = events.begin();
