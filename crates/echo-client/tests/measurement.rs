@@ -2,11 +2,12 @@
 
 mod common;
 
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::bench::{bench, counts, echo_stream, kind};
-use common::{Scratch, command, echo, faulty, run, start, tcp};
+use common::{Scratch, command, echo, faulty, run, start, tcp, udp};
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
 
@@ -133,6 +134,50 @@ fn who_stands_still_himself_says_so() {
         ended.text().contains("this side stood still itself"),
         "{ended:?}"
     );
+}
+
+#[test]
+fn a_client_that_stands_still_has_its_kernel_time_the_replies() {
+    for whose in ["kernel", "user"] {
+        // It is stopped while the reply to its fifth request comes.
+        let (tell, told) = mpsc::channel::<u32>();
+        let server = udp(move |number, request, reply| {
+            let signal = |name: &str, pid: u32| {
+                let kill = format!("kill -{name} {pid}");
+                let status = Command::new("sh").args(["-c", &kill]).status();
+                assert!(status.expect("sh runs").success());
+            };
+            let pid = (number == 4).then(|| told.recv().expect("it runs"));
+            pid.iter().for_each(|pid| signal("STOP", *pid));
+            reply(request);
+            if let Some(pid) = pid {
+                std::thread::sleep(Duration::from_millis(400));
+                signal("CONT", pid);
+            }
+        });
+        let args = ["-c", "5", "-i", "1ms", "-W", "30s", "--timestamps", whose];
+        let client = start(&[&["ping", server.as_str(), "--json"], &args[..]].concat());
+        tell.send(client.child.id()).expect("the server waits");
+        let ended = client.end();
+        let report: Value = serde_json::from_str(ended.text()).expect("one document");
+        assert_eq!(report["timestamps"], whose, "{report}");
+        let [unique, max] = counts(&report, ["unique", "rtt_max_ns"]);
+        assert_eq!(unique, 5, "{report}");
+        match whose {
+            "kernel" => {
+                let [samples, host] = counts(&report, ["host_samples", "host_max_ns"]);
+                // A process that stops on its own core stops a little late.
+                assert!(host >= 300_000_000 && max < host, "{report}");
+                assert_eq!(samples, 5, "{report}");
+            }
+            _ => {
+                assert!(max >= 300_000_000, "{report}");
+                assert_eq!(report["host_samples"], Value::Null);
+            }
+        }
+    }
+    let stream = bench(0, &[&echo().tcp, "-c", "9", "--warmup", "0"]);
+    assert_eq!(stream["timestamps"], Value::Null, "{stream}");
 }
 
 #[test]

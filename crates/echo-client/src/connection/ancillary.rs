@@ -1,17 +1,21 @@
-//! What the system tells of datagrams besides their bytes: when each came and in which state, and
-//! which of ours met an error on its way, by whose word.
+//! What the system tells of datagrams besides their bytes: when each came and in which state, when
+//! ours left, and which of ours met an error on its way, by whose word.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::libc::{EMSGSIZE, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, sock_extended_err, sockaddr_in6};
+use nix::libc::{
+    EMSGSIZE, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, SO_EE_ORIGIN_TIMESTAMPING, sock_extended_err,
+    sockaddr_in6,
+};
 use nix::sys::socket::sockopt::{
-    Ipv4RecvErr, Ipv4RecvTtl, Ipv6RecvErr, Ipv6RecvHopLimit, ReceiveTimestampns,
+    Ipv4RecvErr, Ipv4RecvTtl, Ipv6RecvErr, Ipv6RecvHopLimit, ReceiveTimestampns, Timestamping,
 };
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, cmsg_space, recvmsg, setsockopt,
+    ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, TimestampingFlag, Timestamps,
+    cmsg_space, recvmsg, setsockopt,
 };
 use nix::sys::time::TimeSpec;
 use socket2::Socket;
@@ -27,6 +31,15 @@ pub struct Arrival {
     pub ttl: Option<u8>,
     /// Its mark: class of service and notice of congestion (TOS, traffic class).
     pub tos: Option<u8>,
+}
+
+/// A datagram of ours that the system has let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Its number among those that its socket has sent, from 0 on.
+    pub number: u32,
+    /// When it left for the network, by the clock of the day.
+    pub stamp: SystemTime,
 }
 
 /// An error that a datagram of ours met.
@@ -63,6 +76,7 @@ pub enum Origin {
 struct Control([u8; ROOM]);
 
 const ROOM: usize = cmsg_space::<TimeSpec>()
+    + cmsg_space::<Timestamps>()
     + 2 * cmsg_space::<i32>()
     + cmsg_space::<(sock_extended_err, sockaddr_in6)>();
 
@@ -72,6 +86,18 @@ const ROOM: usize = cmsg_space::<TimeSpec>()
 /// It does not know how.
 pub fn note_times(socket: &Socket) -> io::Result<()> {
     Ok(setsockopt(socket, ReceiveTimestampns, &true)?)
+}
+
+/// Has the system note when each datagram leaves, too: [`departure`] tells.
+///
+/// # Errors
+/// It does not know how.
+pub fn note_departures(socket: &Socket) -> io::Result<()> {
+    let flags = TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
+    Ok(setsockopt(socket, Timestamping, &flags)?)
 }
 
 /// Has the system note all that [`Arrival`] and [`Notice`] can tell. A read or a write may then
@@ -141,6 +167,27 @@ pub fn notice(socket: &Socket, buffer: &mut [u8]) -> io::Result<Notice> {
         errno: error.ee_errno as i32,
         mtu: (error.ee_errno == EMSGSIZE as u32).then_some(error.ee_info),
     })
+}
+
+/// Takes the oldest thing of which the system tells that it has become of a datagram of ours: `None`
+/// where that is not its departure. This never waits.
+///
+/// # Errors
+/// There is nothing to tell (`WouldBlock`).
+pub fn departure(socket: &Socket) -> io::Result<Option<Departure>> {
+    let (mut stamped, mut number) = (None, None);
+    hear(socket, &mut [], MsgFlags::MSG_ERRQUEUE, |one| match one {
+        ControlMessageOwned::ScmTimestampsns(stamps) => {
+            stamped = Some(UNIX_EPOCH + Duration::from(stamps.system));
+        }
+        ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
+            let is_stamp = error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING;
+            number = is_stamp.then_some(error.ee_data);
+        }
+        _ => {}
+    })?;
+    let both = stamped.zip(number);
+    Ok(both.map(|(stamp, number)| Departure { number, stamp }))
 }
 
 fn origin(error: &sock_extended_err, from: Option<SocketAddr>) -> Origin {
@@ -218,6 +265,26 @@ mod tests {
             // The system's own clock may tick between the two.
             let late = arrival.stamp.unwrap().duration_since(before);
             assert!(late.is_ok_and(|late| late < Duration::from_secs(60)));
+        }
+    }
+
+    #[test]
+    fn a_datagram_that_leaves_tells_which_it_is_and_when() {
+        for local in LOOPBACKS {
+            let server = UdpSocket::bind(local).unwrap();
+            let client = connected(server.local_addr().unwrap());
+            note_departures(&client).unwrap();
+            for number in 0..3 {
+                let before = SystemTime::now();
+                client.send(b"one").unwrap();
+                awaits(&client, PollFlags::ERR);
+                let left = departure(&client).unwrap().unwrap();
+                assert_eq!(left.number, number, "{local}");
+                let late = left.stamp.duration_since(before);
+                assert!(late.is_ok_and(|late| late < Duration::from_secs(60)));
+            }
+            let none = departure(&client).unwrap_err();
+            assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
         }
     }
 

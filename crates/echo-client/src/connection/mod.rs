@@ -18,7 +18,7 @@ use echo_core::Zoned;
 pub use echo_core::{Address, cause};
 pub use error::{ConnectError, ErrorKind};
 use rustix::event::{PollFd, Timespec, poll};
-pub use settings::{Connect, Family, LocalAddress};
+pub use settings::{Connect, Family, LocalAddress, Timestamps};
 use socket2::Socket;
 pub use watched::Watched;
 pub use within::TICK;

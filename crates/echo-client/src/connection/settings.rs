@@ -55,6 +55,15 @@ pub struct Connect {
     /// Mark packets with this class of service, from 0 to 63; 46 is for what is urgent (EF)
     #[arg(long, value_name = "CLASS", value_parser = value_parser!(u8).range(..64))]
     pub dscp: Option<u8>,
+    /// Whose time stamps datagrams are timed by: kernel, user (those of this program) or auto, which
+    /// leaves the kernel's of sending out where they would slow a load
+    #[arg(
+        long,
+        value_name = "WHOSE",
+        hide_possible_values = true,
+        default_value = "auto"
+    )]
+    pub timestamps: Timestamps,
     /// Let no router cut packets into fragments (DF): one that is too large is refused
     #[arg(long)]
     pub df: bool,
@@ -106,6 +115,19 @@ pub enum Family {
     Ipv4,
     /// IPv6 only.
     Ipv6,
+}
+
+/// Whose time stamps datagrams are timed by, where the system has any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Timestamps {
+    /// The kernel's of receiving, and those of sending unless they would slow a load.
+    #[default]
+    Auto,
+    /// The kernel's of sending and receiving.
+    Kernel,
+    /// This program's: when it asked to send, and when it got to read.
+    User,
 }
 
 /// A local address to connect from; port 0 lets the system choose one.

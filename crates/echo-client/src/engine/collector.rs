@@ -94,6 +94,7 @@ mod tests {
         measure_from: WARMUP,
         paced: true,
         connects: false,
+        stamps: false,
     };
 
     fn recorder(paced: bool) -> (Recorder, Receiver<Slice>) {
@@ -103,7 +104,7 @@ mod tests {
     }
 
     fn request(due: u64) -> Request {
-        Request { due, sent: due }
+        Request::new(due, due)
     }
 
     fn answer(request: Request, class: Class) -> Entry {
@@ -154,10 +155,7 @@ mod tests {
     #[test]
     fn latency_counts_from_when_it_was_due_and_service_from_when_it_left() {
         let (mut recorder, slices) = recorder(true);
-        let late = Request {
-            due: WARMUP,
-            sent: WARMUP + 5_000_000,
-        };
+        let late = Request::new(WARMUP, WARMUP + 5_000_000);
         recorder.sent(late, 64);
         recorder.reply(&answer(late, Class::Ok), 1, WARMUP + 6_000_000, 64);
         let (total, _) = collected(recorder, &slices);

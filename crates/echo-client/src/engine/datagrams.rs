@@ -4,6 +4,7 @@ use std::io;
 
 use super::flow::{Context, Transport, Wire, broken};
 use super::ledger::{Class, Entry, Ledger};
+use super::socket::Received;
 use crate::report::Fault;
 use crate::wire::echo::{self, Reply};
 
@@ -20,6 +21,8 @@ pub struct Datagrams {
     size: usize,
     /// The newest requests, which have not been sent.
     unsent: u64,
+    /// The number of the first request on this socket.
+    first: u64,
 }
 
 impl Datagrams {
@@ -29,6 +32,15 @@ impl Datagrams {
             token,
             size,
             unsent: 0,
+            first: 1,
+        }
+    }
+
+    fn hear_departures(&self, wire: &mut Wire<'_, '_>) {
+        while let Some((number, at, now)) = wire.socket.departed(wire.context.clock) {
+            if wire.ledger.departed(self.first + number, at, now) {
+                wire.context.recorder.departed();
+            }
         }
     }
 
@@ -50,11 +62,23 @@ impl Datagrams {
         newest.unwrap_or(Reply::Foreign)
     }
 
-    /// Takes a datagram of `n` bytes that came at `at` and is in the context's buffer.
-    fn take(&mut self, n: usize, at: u64, ledger: &mut Ledger, context: &mut Context<'_>) {
+    /// Takes a datagram that is in the context's buffer.
+    fn take(&mut self, received: Received, ledger: &mut Ledger, context: &mut Context<'_>) {
+        let Received { len: n, at, read } = received;
+        let came = at.unwrap_or(read);
         match self.recognise(n, ledger, context) {
             Reply::Whole(number) => {
+                // Nothing is answered before it has left, whatever a stamp says. A wake-up that is
+                // late is no part of a round trip.
+                let left = ledger.departure(number);
+                let stamped = at.filter(|&at| left.is_none_or(|left| left <= at));
+                let at = stamped.unwrap_or(read);
                 let entry = ledger.reply(number, at);
+                if let (Some(_), true, Some((_, request))) =
+                    (stamped, entry.class.is_right(), entry.answers)
+                {
+                    context.recorder.read_late(request, read - at);
+                }
                 context.enter(entry, 1, at, n, None);
                 while let Some(lost) = ledger.forget() {
                     context.recorder.lost(lost);
@@ -62,14 +86,14 @@ impl Datagrams {
             }
             Reply::Corrupt => {
                 ledger.misses += 1;
-                context.wrong(Class::Corrupt, at, n, "a reply has wrong bytes");
+                context.wrong(Class::Corrupt, came, n, "a reply has wrong bytes");
             }
             Reply::Truncated => {
                 ledger.misses += 1;
                 let told = format!("a reply has {n} bytes, and {} were sent", self.size);
-                context.wrong(Class::Truncated, at, n, told);
+                context.wrong(Class::Truncated, came, n, told);
             }
-            Reply::Foreign => context.enter(Entry::stray(Class::Foreign), 1, at, n, None),
+            Reply::Foreign => context.enter(Entry::stray(Class::Foreign), 1, came, n, None),
         }
     }
 }
@@ -86,6 +110,9 @@ impl Transport for Datagrams {
 
     fn flush(&mut self, wire: &mut Wire<'_, '_>) -> Result<(), Fault> {
         let end = wire.ledger.next();
+        if wire.socket.sent() == 0 {
+            self.first = end - self.unsent;
+        }
         while self.unsent > 0 {
             let datagram = &mut wire.context.scratch[..self.size];
             echo::encode(self.token, end - self.unsent, datagram);
@@ -95,17 +122,17 @@ impl Transport for Datagrams {
                 Err(error) => return Err(broken(&error, true)),
             }
         }
+        // Mostly the system has passed it on by now, and would wake this thread to say so.
+        self.hear_departures(wire);
         Ok(())
     }
 
     fn read(&mut self, _ended: bool, wire: &mut Wire<'_, '_>) -> Result<bool, Fault> {
+        self.hear_departures(wire);
         for _ in 0..TURN {
-            match wire.socket.receive(&mut wire.context.buffer) {
-                Ok((n, age)) => {
-                    let now = wire.context.clock.now();
-                    let at = now.saturating_sub(age.as_nanos() as u64);
-                    self.take(n, at, wire.ledger, wire.context);
-                }
+            let clock = wire.context.clock;
+            match wire.socket.receive(&mut wire.context.buffer, clock) {
+                Ok(received) => self.take(received, wire.ledger, wire.context),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(&error, true)),

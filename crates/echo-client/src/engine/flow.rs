@@ -127,7 +127,11 @@ impl Flow {
         self.first = self.ledger.next();
         self.ledger.misses = 0;
         self.remote = connection.remote;
-        self.state = State::Open(Socket::new(connection.socket, context.plan.window()));
+        self.state = State::Open(Socket::new(
+            connection.socket,
+            context.plan.window(),
+            context.plan.stamps(),
+        ));
     }
 
     /// Gives up what has been awaited for too long by `now`. Returns the fault, if there is one.
@@ -313,7 +317,7 @@ impl Context<'_> {
                     seq: first.map(|number| number + offset),
                     class: entry.class,
                     bytes,
-                    rtt_ns: request.map(|request| at.saturating_sub(request.sent)),
+                    rtt_ns: request.map(|request| at.saturating_sub(request.departed())),
                     connect_ns: self.connect.take().map(nanos),
                     detail: detail.clone(),
                 }));

@@ -21,6 +21,7 @@ mod sink;
 mod socket;
 mod stream;
 mod wait;
+mod wall;
 mod worker;
 
 use std::io;
@@ -33,13 +34,13 @@ use std::time::{Duration, Instant, SystemTime};
 use echo_core::units::unix_ns;
 
 pub use ledger::Class;
-pub use plan::{Pace, Plan};
+pub use plan::{Pace, Plan, Stamps};
 pub use recorder::Slice;
 pub use sink::{Event, Sink, SoFar, What};
 
 use crate::connection::{Address, Connection, ErrorKind, cause};
 use crate::interrupt::Interrupt;
-use crate::report::{Fault, Report};
+use crate::report::{Fault, Report, Stamped};
 use crate::thread::refused;
 use crate::wire::echo;
 use crate::wire::message::Message;
@@ -79,6 +80,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
             measure_from: nanos(plan.warmup),
             paced: matches!(plan.pace, Pace::Rate(_)),
             connects: plan.new_connection,
+            stamps: plan.stamps() != Stamps::None,
         },
         threads: plan.threads.min(plan.parallel),
         sink,
@@ -218,6 +220,12 @@ impl Run<'_> {
         report.rtt = total.rtt;
         report.service = total.service;
         report.connect = total.connect;
+        report.host = total.host.filter(|host| !host.is_empty());
+        report.timestamps = self.plan.connect.is_udp().then_some(match &report.host {
+            None => Stamped::User,
+            Some(_) if total.departed == 0 => Stamped::Receive,
+            Some(_) => Stamped::Kernel,
+        });
         report.errors = total.errors;
         report.seconds = match report.load {
             Some(_) => seconds,

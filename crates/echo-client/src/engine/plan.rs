@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::connection::Connect;
+use crate::connection::{Connect, Timestamps};
 use crate::wire::echo;
 
 /// What a run is to do.
@@ -52,6 +52,20 @@ pub enum Pace {
     Interval(Duration),
 }
 
+/// Which time stamps of the kernel a run uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamps {
+    /// None.
+    None,
+    /// Of each datagram that comes.
+    Arrivals,
+    /// Of those that leave too: two more calls for each.
+    All,
+}
+
+/// At a higher rate, hearing when each request left would slow the load down.
+const STAMPED_RATE: f64 = 2_000.0;
+
 /// The most that a socket's buffer is asked for.
 const MOST: usize = 64 << 20;
 
@@ -81,6 +95,21 @@ impl Plan {
     /// counts a datagram's own book-keeping, and pages rather than bytes.
     pub(super) fn window(&self) -> usize {
         self.room().saturating_mul(1024 + 2 * self.size).min(MOST)
+    }
+
+    /// The time stamps that are worth their cost.
+    pub(super) fn stamps(&self) -> Stamps {
+        let is_calm = match self.pace {
+            Pace::Closed => false,
+            Pace::Rate(per_s) => per_s <= STAMPED_RATE,
+            Pace::Interval(_) => true,
+        };
+        match self.connect.timestamps {
+            Timestamps::User => Stamps::None,
+            _ if !self.connect.is_udp() => Stamps::None,
+            Timestamps::Auto if !is_calm => Stamps::Arrivals,
+            Timestamps::Auto | Timestamps::Kernel => Stamps::All,
+        }
     }
 
     /// Requests in flight on a connection at most. Datagrams too small for a number go one at a

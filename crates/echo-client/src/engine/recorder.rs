@@ -29,6 +29,8 @@ pub struct Recording {
     pub paced: bool,
     /// Whether connecting is timed.
     pub connects: bool,
+    /// Whether the kernel's time stamps are wanted.
+    pub stamps: bool,
 }
 
 /// What one worker saw in one slice of time.
@@ -44,6 +46,10 @@ pub struct Slice {
     pub service: Option<Latency>,
     /// How long connecting took, where that is timed.
     pub connect: Option<Latency>,
+    /// How much longer a round trip is as this program sees it, where the kernel stamps datagrams.
+    pub host: Option<Latency>,
+    /// Requests of which the kernel has said when they left.
+    pub departed: u64,
     /// Connections that failed, and datagrams that were turned back.
     pub errors: BTreeMap<ErrorKind, u64>,
 }
@@ -54,6 +60,7 @@ impl Slice {
             second,
             service: recording.paced.then(Latency::new),
             connect: recording.connects.then(Latency::new),
+            host: recording.stamps.then(Latency::new),
             ..Slice::default()
         }
     }
@@ -61,9 +68,11 @@ impl Slice {
     pub(super) fn merge(&mut self, other: &Slice) {
         self.counts.add(&other.counts);
         self.rtt.merge(&other.rtt);
+        self.departed += other.departed;
         for (ours, other) in [
             (&mut self.service, &other.service),
             (&mut self.connect, &other.connect),
+            (&mut self.host, &other.host),
         ] {
             if let (Some(ours), Some(other)) = (ours, other) {
                 ours.merge(other);
@@ -176,15 +185,35 @@ impl Recorder {
 
     #[inline]
     fn right(&mut self, request: Request, count: u64, at: u64) {
-        let since_sent = at.saturating_sub(request.sent);
-        let since_due = at.saturating_sub(request.due);
-        self.slice.rtt.record_many(since_due, count);
+        let since_sent = at.saturating_sub(request.departed());
         match &mut self.slice.service {
-            Some(service) => service.record_many(since_sent, count),
-            None => self.jitter.record(Duration::from_nanos(since_sent)),
+            Some(service) => {
+                let since_due = at.saturating_sub(request.due);
+                self.slice.rtt.record_many(since_due, count);
+                service.record_many(since_sent, count);
+            }
+            None => {
+                // Nothing was due before it could leave.
+                self.slice.rtt.record_many(since_sent, count);
+                self.jitter.record(Duration::from_nanos(since_sent));
+            }
         }
         self.slowest = self.slowest.max(since_sent);
         self.last_reply = at;
+    }
+
+    /// The kernel has said when a request left.
+    pub fn departed(&mut self) {
+        self.slice.departed += 1;
+    }
+
+    /// The right reply to `request` was read `late` nanoseconds after the kernel had it.
+    pub fn read_late(&mut self, request: Request, late: u64) {
+        if self.measures(request)
+            && let Some(host) = &mut self.slice.host
+        {
+            host.record(Duration::from_nanos(u64::from(request.held) + late));
+        }
     }
 
     /// No right reply to `request` came, and none will be waited for.

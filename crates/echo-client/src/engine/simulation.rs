@@ -118,6 +118,7 @@ fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
             measure_from: nanos(plan.warmup),
             paced: matches!(plan.pace, Pace::Rate(_)),
             connects: plan.new_connection,
+            stamps: false,
         },
         threads: 1,
         sink: &told,

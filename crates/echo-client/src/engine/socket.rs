@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -12,32 +12,60 @@ use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Type;
 
+use super::flow::Clock;
+use super::plan::Stamps;
 #[cfg(test)]
 use super::simulated::Line;
+use super::wall::Wall;
 use crate::connection::{Watched, ancillary};
+
+/// A datagram that came. Times are in nanoseconds since the run began.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Its bytes.
+    pub len: usize,
+    /// When it came, as the system says.
+    pub at: Option<u64>,
+    /// When it was read.
+    pub read: u64,
+}
 
 /// A connected socket; one system call a method.
 #[derive(Debug)]
 pub struct Socket {
     socket: socket2::Socket,
+    wall: Wall,
+    stamps: Stamps,
+    /// Datagrams that the system has taken, and those of which it has said when they left.
+    sent: u64,
+    told: u64,
     /// What a test has put in its place.
     #[cfg(test)]
     line: Option<Line>,
 }
 
 impl Socket {
-    /// Takes over a connection's socket. The system notes when each datagram comes, and has room
+    /// Takes over a connection's socket. The system makes those `stamps` of datagrams, and has room
     /// for `room` bytes of them if it may.
-    pub fn new(socket: Watched, room: usize) -> Self {
+    pub fn new(socket: Watched, room: usize, stamps: Stamps) -> Self {
         let socket = Socket {
             socket: socket.into_inner(),
+            wall: Wall::default(),
+            stamps,
+            sent: 0,
+            told: 0,
             #[cfg(test)]
             line: Line::open(),
         };
         if socket.is_datagram() {
             let socket = &socket.socket;
-            // Without either the figures are less good, and no worse than they would be.
-            let _: io::Result<()> = ancillary::note_times(socket);
+            // Without any of this the figures are less good, and no worse than they would be.
+            if stamps != Stamps::None {
+                let _: io::Result<()> = ancillary::note_times(socket);
+            }
+            if stamps == Stamps::All {
+                let _: io::Result<()> = ancillary::note_departures(socket);
+            }
             if socket.recv_buffer_size().is_ok_and(|size| size < room) {
                 let _: io::Result<()> = socket.set_recv_buffer_size(room);
             }
@@ -70,18 +98,53 @@ impl Socket {
         Ok(len)
     }
 
-    /// Receives one datagram. Says how long ago it came, where the system has noted that: a wake-up
-    /// that is late is no part of its round trip.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Duration)> {
+    /// Receives one datagram.
+    pub fn receive(&mut self, buffer: &mut [u8], clock: Clock) -> io::Result<Received> {
         #[cfg(test)]
         if let Some(line) = &self.line {
-            return line.receive(buffer);
+            let (len, age) = line.receive(buffer)?;
+            let read = clock.now();
+            let at = Some(read - age.as_nanos() as u64);
+            return Ok(Received { len, at, read });
         }
-        let arrival = ancillary::receive(&self.socket, buffer)?;
-        let age = arrival
-            .stamp
-            .and_then(|stamp| SystemTime::now().duration_since(stamp).ok());
-        Ok((arrival.len, age.unwrap_or_default()))
+        let arrival = match ancillary::receive(&self.socket, buffer) {
+            Err(error) => {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    self.wall.settle();
+                }
+                return Err(error);
+            }
+            Ok(arrival) => arrival,
+        };
+        let (at, read) = self.when(arrival.stamp, clock);
+        let len = arrival.len;
+        Ok(Received { len, at, read })
+    }
+
+    /// The next of the datagrams of which the system has not yet said when they left: its number,
+    /// from 0 on, when it left, and the time now.
+    pub fn departed(&mut self, clock: Clock) -> Option<(u64, u64, u64)> {
+        while self.stamps == Stamps::All && self.told < self.sent {
+            // Anything else that becomes of a datagram is told as an error of the socket.
+            let Some(departure) = ancillary::departure(&self.socket).ok()? else {
+                continue;
+            };
+            // The system counts in 32 bits, and tells of the latest.
+            let ago = (self.sent as u32).wrapping_sub(departure.number);
+            let number = self.sent.checked_sub(u64::from(ago))?;
+            self.told = number + 1;
+            if let (Some(at), now) = self.when(Some(departure.stamp), clock) {
+                return Some((number, at, now));
+            }
+        }
+        None
+    }
+
+    fn when(&mut self, stamp: Option<SystemTime>, clock: Clock) -> (Option<u64>, u64) {
+        match stamp {
+            Some(stamp) => self.wall.moment(stamp, clock),
+            None => (None, clock.now()),
+        }
     }
 
     /// Datagrams that came for this socket and that it had no room for, as /proc/net tells.
@@ -106,14 +169,21 @@ impl Socket {
         lists.iter().find_map(drops).unwrap_or(0)
     }
 
+    /// Datagrams that have been sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Writes bytes, or sends one datagram.
     #[inline]
-    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         #[cfg(test)]
         if let Some(line) = &self.line {
             return line.write(bytes);
         }
-        Ok(retry_on_intr(|| send(self, bytes, SendFlags::empty()))?)
+        let taken = retry_on_intr(|| send(&*self, bytes, SendFlags::empty()))?;
+        self.sent += 1;
+        Ok(taken)
     }
 }
 

@@ -341,7 +341,7 @@ impl<'a> Worker<'a> {
                 has_room = true;
                 break;
             };
-            let request = Request { due, sent: now };
+            let request = Request::new(due, now);
             wire.ledger.push(request);
             let bytes = transport.push();
             wire.context.recorder.sent(request, bytes);
@@ -392,7 +392,7 @@ impl<'a> Worker<'a> {
         self.context.recorder.failed(fault.kind);
         let now = self.context.clock.now();
         if let Some(due) = self.pacer.take(now) {
-            let request = Request { due, sent: now };
+            let request = Request::new(due, now);
             self.flows[index].ledger.push(request);
             self.context.recorder.sent(request, 0);
         }

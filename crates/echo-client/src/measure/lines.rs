@@ -38,7 +38,7 @@ pub struct Style {
     /// For whom they are.
     pub form: Form,
     /// The time before each line.
-    pub timestamps: bool,
+    pub time_of_day: bool,
     /// What is not well stands out.
     pub color: bool,
     /// Both ends of each connection, on standard error.
@@ -168,7 +168,7 @@ impl Writer {
             (what, Form::Text) => {
                 let (text, is_well) = self.text(what);
                 let mut line = String::new();
-                if self.style.timestamps {
+                if self.style.time_of_day {
                     let micros = event.time_unix_ns / 1_000;
                     line += &format!("[{}.{:06}] ", micros / 1_000_000, micros % 1_000_000);
                 }

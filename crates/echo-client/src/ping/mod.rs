@@ -29,7 +29,7 @@ pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), 
             Ping { json: true, .. } | Ping { quiet: true, .. } => Form::Nothing,
             _ => Form::Text,
         },
-        timestamps: config.timestamps,
+        time_of_day: config.time_of_day,
         headline: (!config.json && !config.jsonl).then_some(headline),
         ..Style::default()
     };

@@ -37,7 +37,7 @@ pub struct Ping {
     pub quiet: bool,
     /// Start each line with the time, in seconds since 1970
     #[arg(short = 'D', long)]
-    pub timestamps: bool,
+    pub time_of_day: bool,
     /// Connect anew for each request, and time connecting and the echo apart
     #[arg(long)]
     pub new_connection: bool,

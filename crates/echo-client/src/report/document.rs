@@ -49,6 +49,7 @@ pub fn from_value(document: &Value) -> Result<Report> {
     report.rtt = latency(document, "rtt")?.unwrap_or_default();
     report.service = latency(document, "service")?;
     report.connect = latency(document, "connect")?;
+    report.host = latency(document, "host")?;
     Ok(report)
 }
 
@@ -72,6 +73,8 @@ struct Document<'a> {
     service: Option<Figures<'a>>,
     #[serde(flatten)]
     connect: Option<Figures<'a>>,
+    #[serde(flatten)]
+    host: Option<Figures<'a>>,
 }
 
 impl<'a> Document<'a> {
@@ -90,6 +93,7 @@ impl<'a> Document<'a> {
             rtt: figures("rtt", &report.rtt),
             service: report.service.as_ref().map(|l| figures("service", l)),
             connect: report.connect.as_ref().map(|l| figures("connect", l)),
+            host: report.host.as_ref().map(|l| figures("host", l)),
         }
     }
 }

@@ -102,6 +102,13 @@ pub struct Report {
     /// Time to connect, where connections were timed.
     #[serde(skip)]
     pub connect: Option<Latency>,
+    /// How much longer each round trip was as this program saw it than as the kernel stamped it:
+    /// what this machine adds.
+    #[serde(skip)]
+    pub host: Option<Latency>,
+    /// Whose time stamps round trips are measured by; of datagrams only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamps: Option<Stamped>,
     /// How much consecutive round trips differ.
     pub jitter_ns: Option<u64>,
     /// What the load cost this side.
@@ -144,6 +151,18 @@ impl Mode {
             Mode::Bench => "bench",
         }
     }
+}
+
+/// Whose time stamps round trips are measured by; the better ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stamped {
+    /// The kernel's, of sending and receiving.
+    Kernel,
+    /// This program's of sending, the kernel's of receiving.
+    Receive,
+    /// This program's.
+    User,
 }
 
 /// How requests were paced.

@@ -109,6 +109,9 @@ impl Report {
         self.rtt.merge(&other.rtt);
         merge(&mut self.service, other.service.as_ref());
         merge(&mut self.connect, other.connect.as_ref());
+        merge(&mut self.host, other.host.as_ref());
+        // Those of a run that has the fewest are those of all.
+        self.timestamps = self.timestamps.max(other.timestamps);
         for (&kind, count) in &other.errors {
             *self.errors.entry(kind).or_default() += count;
         }

@@ -6,7 +6,7 @@ use echo_core::units::Timespan;
 use echo_explain::wrap;
 
 use super::format::{self, Share};
-use super::{Bar, Latency, Load, PERCENTILES, Report};
+use super::{Bar, Latency, Load, PERCENTILES, Report, Stamped};
 
 /// Rows of the histogram: what one screen has room for beside the rest.
 const ROWS: usize = 12;
@@ -56,6 +56,11 @@ fn lines(report: &Report, columns: usize) -> Vec<String> {
     lines.extend(report.connect.iter().flat_map(|l| figures("connect", l)));
     lines.extend(figures("rtt", &report.rtt));
     lines.extend(report.service.iter().flat_map(|l| figures("service", l)));
+    lines.extend(
+        report
+            .timestamps
+            .map(|whose| stamped(whose, report.host.as_ref())),
+    );
     let jitter = report.jitter_ns.map(Duration::from_nanos);
     lines.extend(jitter.map(|jitter| format!("jitter = {} ms", millis(&[jitter]))));
     if report.rtt.count() >= SHAPELY {
@@ -162,6 +167,21 @@ fn figures(name: &str, latency: &Latency) -> Vec<String> {
     .filter(|(_, values)| !values.is_empty())
     .map(|(names, values)| format!("{name} {names} = {} ms", millis(&values)))
     .collect()
+}
+
+/// Whose clock it was, and what that has left out of the round trips.
+fn stamped(whose: Stamped, host: Option<&Latency>) -> String {
+    let whose = match whose {
+        Stamped::Kernel => "the kernel's",
+        Stamped::Receive => "the kernel's on receiving, this program's on sending",
+        Stamped::User => "this program's",
+    };
+    let [p50, p99] = [0.5, 0.99].map(|quantile| host.and_then(|host| host.percentile(quantile)));
+    let added = p50.zip(p99).map(|(p50, p99)| {
+        let added = millis(&[p50, p99]);
+        format!("; this machine adds p50/p99 = {added} ms to what a program sees")
+    });
+    format!("time stamps: {whose}{}", added.unwrap_or_default())
 }
 
 fn millis(durations: &[Duration]) -> String {

@@ -190,6 +190,15 @@ fn books(report: &Report) -> Card {
         let busiest = generator.busiest_share.map(busy);
         pairs.extend(busiest.map(|busy| ("busiest client thread".into(), busy)));
     }
+    if let Some(host) = &report.host {
+        for (name, value) in [
+            ("p50", host.percentile(0.5)),
+            ("p99", host.percentile(0.99)),
+        ] {
+            let name = format!("this machine adds to a round trip, {name}");
+            pairs.extend(value.map(|value| (name, time(value))));
+        }
+    }
     Card {
         heading: "Books".into(),
         table: Table::pairs(pairs),
