@@ -6,6 +6,7 @@ pub mod bench;
 pub mod lab;
 pub mod network;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
@@ -307,8 +308,10 @@ pub struct Scratch(pub std::path::PathBuf);
 
 impl Scratch {
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("echo-client-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
+        // The number of the process would not do: one in a namespace has another's.
+        let number = RandomState::new().hash_one(());
+        let path = std::env::temp_dir().join(format!("echo-client-{name}-{number:x}"));
+        std::fs::create_dir(&path).expect("a directory");
         Scratch(path)
     }
 

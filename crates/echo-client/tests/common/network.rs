@@ -25,9 +25,16 @@ pub fn in_own_machine(test: &str, body: impl FnOnce()) {
     in_own(&unshare, test, body);
 }
 
+/// The same in a process that shares nothing with other tests but the machine.
+pub fn in_own_process(test: &str, body: impl FnOnce()) {
+    in_own(&[], test, body);
+}
+
 fn in_own(unshare: &[&str], test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
-        run("ip link set lo up");
+        if unshare.contains(&"--net") {
+            run("ip link set lo up");
+        }
         return body();
     }
     let may = Command::new("unshare").args(unshare).arg("true").output();
@@ -38,7 +45,7 @@ fn in_own(unshare: &[&str], test: &str, body: impl FnOnce()) {
     let output = Command::new("unshare")
         .args(unshare)
         .arg(std::env::current_exe().expect("this program"))
-        .args(["--exact", test, "--nocapture"])
+        .args([test, "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .expect("it runs");

@@ -1,0 +1,416 @@
+//! Whatever is wrong outside is told in one line, with the right exit code, and nothing hangs.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::sync::mpsc;
+
+use crate::common::*;
+
+#[test]
+fn a_refused_connection_names_the_address_and_the_remedy() {
+    let closed = closed_port().to_string();
+    let ended = run(&[&closed]);
+    ended.failed(3, &[&closed, "connection refused", "start echo-server"]);
+    assert_eq!((ended.text(), ended.stderr.lines().count()), ("", 1));
+    let ended = run(&["unix:does/not/exist.sock"]);
+    ended.failed(3, &["does/not/exist.sock", "no such file"]);
+    run(&["unix:/"]).failed(3, &["not a socket", "give the path"]);
+    let udp = format!("udp://{closed}");
+    for target in [&closed, &udp] {
+        let ended = run(&[target, "--wait", "30ms"]);
+        ended.failed(3, &["waited 30ms; start echo-server"]);
+        assert!(!ended.stderr.contains("--wait"), "{ended:?}");
+    }
+}
+
+#[test]
+fn an_unresolvable_name_is_told_apart_from_a_dead_server() {
+    for target in [
+        "no.such.host.invalid:5346",
+        "udp://no.such.host.invalid:5346",
+    ] {
+        let ended = run(&[target, "--connect-timeout", "20s"]);
+        ended.failed(
+            3,
+            &["cannot resolve no.such.host.invalid", "check the name"],
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_connection_that_is_not_answered_times_out() {
+    use socket2::{Domain, Socket, Type};
+    // A listener whose queue is full drops what else wants to connect, as a firewall does.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    listener.bind(&any.into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let queue: Vec<_> = (0..4)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address);
+            socket
+        })
+        .collect();
+    let target = address.as_socket().unwrap().to_string();
+    let ended = run(&[&target, "--connect-timeout", "300ms"]);
+    ended.failed(3, &[&target, "no answer within 300ms", "--connect-timeout"]);
+    drop(queue);
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_usage_error() {
+    for (args, words) in [
+        (&["127.0.0.1"][..], &["the port is missing"][..]),
+        (&["::1:5346"], &["[::1]:5346"]),
+        (&["localhost"], &["such as localhost:5346"]),
+        (&[":7"], &["write 127.0.0.1:7"]),
+        (&["7"], &["write 127.0.0.1:7"]),
+        (&["localhost", "7"], &["one word: HOST:7"]),
+        (&["ping", "localhost", "7"], &["one word: HOST:7"]),
+        (&["-c", "5", "localhost:7"], &["echo-client ping -c"]),
+        (&["http://127.0.0.1:1"], &["tcp://"]),
+        (&["127.0.0.1:0"], &["port 0"]),
+        (&["-u", "tcp://127.0.0.1:5346"], &["tcp://", "--udp"]),
+        (&["-u", "unix:e.sock"], &["--udp"]),
+        (&["-4", "-6"], &["-4", "-6"]),
+        (&["-W", "0"], &["--timeout"]),
+        (&["-W", "soon"], &["--timeout", "200ms"]),
+        (&["-B", "localhost"], &["--bind", "192.0.2.1"]),
+        (&["--framing", "xml"], &["raw, lines or length"]),
+        (&["--max-frame", "1x"], &["--max-frame", "64k"]),
+        (&["-m", "a", "--file", "b"], &["--file"]),
+        (&["--no-such-flag"], &["--no-such-flag"]),
+        (&["-W=-1"], &["--timeout", "negative", "200ms"]),
+        (&["--raw=maybe"], &["--raw", "true or false"]),
+        (&["ping", "-c=-1"], &["--count", "from 0 to"]),
+        (&["ping", "-c", ""], &["--count", "from 0 to"]),
+        (
+            &["bench", "-P", "18446744073709551615"],
+            &["--parallel", "from 0 to"],
+        ),
+        (&["bench", "--fail-if="], &["--fail-if", "p99>2ms"]),
+        (&["bench", "--fail-if", "p99>2"], &["write p99>2ms"]),
+        (&["ping", "-s", "65508"], &["65507"]),
+        (&["ping", "-s", "0"], &["--size 0"]),
+        (&["ping", "-u", "-s", "65508"], &["0 to 65507"]),
+        (&["ping", "-s", "9GiB"], &["there is bench"]),
+        (
+            &["ping", "--framing=length", "--max-frame=64", "-s", "65"],
+            &["--max-frame"],
+        ),
+        (&["ping", "--json", "--jsonl"], &["--jsonl"]),
+        (&["ping", "-u", "--new-connection"], &["--new-connection"]),
+        (&["-u", "ping"], &["the subcommand goes first", "ping ..."]),
+        (&["-W", "1s", "bench"], &["the subcommand goes first"]),
+        (
+            &["-u", "ping", "127.0.0.1:5346", "-c1"],
+            &["the subcommand 'ping'", "the subcommand goes first"],
+        ),
+    ] {
+        run(args).failed(2, words);
+    }
+}
+
+#[test]
+fn nobody_is_told_to_send_a_flag_that_does_not_exist() {
+    for args in [&["-t"][..], &["ping", "-t"], &["bench", "--tcp"]] {
+        let ended = run(args);
+        ended.failed(2, &["unexpected argument"]);
+        assert!(!ended.stderr.contains("as a value"), "{ended:?}");
+        assert!(!ended.stderr.contains("\n\n\n"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_usage_error() {
+    let scratch = Scratch::new("file");
+    let missing = scratch.0.join("missing").display().to_string();
+    run(&["--file", &missing]).failed(2, &[&missing, "no such file"]);
+    let directory = scratch.0.display().to_string();
+    run(&["--file", &directory]).failed(2, &[&directory, "directory"]);
+    run(&["--config", &missing]).failed(2, &[&missing, "configuration file"]);
+}
+
+#[test]
+fn a_message_over_the_frame_limit_is_a_usage_error() {
+    let echo = echo();
+    for framing in ["lines", "length"] {
+        let args = [&echo.tcp, "--framing", framing, "--max-frame", "10"];
+        run(&args).failed(2, &["limit of 10", "--max-frame"]);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_an_error() {
+    let echo = echo();
+    let (tcp, udp) = (echo.tcp.as_str(), echo.udp.as_str());
+    for args in [
+        &[tcp][..],
+        &[tcp, "--raw"],
+        &[udp],
+        &["--print-config"],
+        &["--help"],
+        &["--version"],
+        &["ping", "--help"],
+        &["ping", tcp, "-c", "1"],
+        &["ping", tcp, "-c", "1", "--json"],
+        &["ping", tcp, "-c", "1", "--jsonl"],
+        &["bench", tcp, "-c", "10", "--warmup", "0"],
+        &["bench", tcp, "-c", "10", "--warmup", "0", "--json"],
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command(args).stdout(full).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(
+            stderr.contains("standard output: no space left"),
+            "{args:?}: {stderr}"
+        );
+    }
+}
+
+/// A short run, as `sh` starts it: a limit of the shell's, in blocks of 512 bytes, is its own.
+fn limited(limit: &str, args: &[&str]) -> Ended {
+    let script = format!("{limit}; exec \"$0\" \"$@\"");
+    let shell = ["-c", &script, env!("CARGO_BIN_EXE_echo-client"), "bench"];
+    let load = ["-c", "100", "--warmup", "0"];
+    let output = std::process::Command::new("sh")
+        .env_clear()
+        .args([&shell[..], args, &load].concat())
+        .output()
+        .expect("sh runs");
+    Ended {
+        args: args.join(" "),
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_known_before_the_run() {
+    let (echo, scratch) = (echo(), Scratch::new("unwritable"));
+    let directory = scratch.0.display().to_string();
+    for (path, words) in [
+        ("/nonexistent/file", "make the directory /nonexistent,"),
+        (directory.as_str(), "name a file in it"),
+        ("", "give it a name"),
+        (&format!("{directory}/{}", "n".repeat(256)), "too long"),
+    ] {
+        for flag in ["--report", "--hdr"] {
+            let ended = limited(":", &[&echo.tcp, flag, path]);
+            ended.failed(1, &[&format!("cannot write {path}"), words]);
+            assert_eq!(ended.text(), "");
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_fails_does_not_take_the_result_or_what_was_there_along() {
+    let (echo, scratch) = (echo(), Scratch::new("full"));
+    let (page, log) = (
+        scratch.file("page", b"a good one"),
+        scratch.file("log", b""),
+    );
+    let there = |path: &str| std::fs::read(path).unwrap().starts_with(b"a good one");
+    for (limit, report, hdr, words) in [
+        (
+            ":",
+            "/dev/full",
+            log.as_str(),
+            "cannot write /dev/full: no space left",
+        ),
+        (
+            ":",
+            &page,
+            "/dev/full",
+            "cannot write /dev/full: no space left",
+        ),
+        (
+            "ulimit -f 4",
+            &page,
+            &log,
+            "file too large; raise the limit (ulimit -f)",
+        ),
+    ] {
+        std::fs::write(&page, "a good one").unwrap();
+        let files = [&echo.tcp, "--report", report, "--hdr", hdr];
+        let text = limited(limit, &files);
+        text.failed(1, &[words]);
+        assert!(text.text().contains("100 sent, 100 received"), "{text:?}");
+        assert!(text.text().contains("FAILED: cannot write"), "{text:?}");
+        let json = limited(limit, &[&files[..], &["--json"]].concat());
+        let document: serde_json::Value = serde_json::from_str(json.text()).unwrap();
+        assert_eq!(document["error"]["kind"], "file", "{json:?}");
+        assert_eq!(there(&page), limit != ":" || report != page, "{files:?}");
+    }
+    assert_eq!(
+        std::fs::read_dir(&scratch.0).unwrap().count(),
+        2,
+        "no draft is left"
+    );
+}
+
+#[test]
+fn a_file_may_have_the_longest_name_that_the_system_takes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let (echo, scratch) = (echo(), Scratch::new("long"));
+    for name in [&[b'n'; 255], &[0xff; 255]] {
+        let path = scratch.0.join(OsStr::from_bytes(name));
+        let mut client = command(&["ping", &echo.tcp, "-c", "1"]);
+        let output = client.arg("--report").arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(std::fs::read(&path).unwrap().starts_with(b"<!doctype"));
+    }
+}
+
+#[test]
+fn one_file_for_two_outputs_is_a_usage_error() {
+    let (echo, scratch) = (echo(), Scratch::new("twice"));
+    let file = scratch.file("file", b"a good one");
+    let beside = |name: &str| scratch.0.join(name).display().to_string();
+    let (link, hard, dangling) = (beside("link"), beside("hard"), beside("dangling"));
+    std::os::unix::fs::symlink("file", &link).unwrap();
+    std::fs::hard_link(&file, &hard).unwrap();
+    std::os::unix::fs::symlink("new", &dangling).unwrap();
+    for (page, log) in [
+        (&file, &file),
+        (&file, &beside("./file")),
+        (&link, &file),
+        (&file, &hard),
+        (&beside("other"), &beside("././other")),
+        (&dangling, &beside("new")),
+    ] {
+        let ended = limited(":", &[&echo.tcp, "--report", page, "--hdr", log]);
+        ended.failed(2, &["--report and --hdr", page]);
+    }
+    let stdout = format!("exec > {file}");
+    let ended = limited(&stdout, &[&echo.tcp, "--report", &link]);
+    ended.failed(2, &["standard output", &link]);
+    std::fs::write(&file, "a good one").unwrap();
+    let ended = limited(":", &[&echo.tcp, "--report", &link, "--hdr", &dangling]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        std::fs::read(&file)
+            .unwrap()
+            .starts_with(b"<!doctype html>")
+    );
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(std::fs::read(beside("new")).unwrap().starts_with(b"#"));
+}
+
+#[test]
+fn a_closed_pipe_is_silent() {
+    let echo = echo();
+    let (tcp, udp) = (echo.tcp.as_str(), echo.udp.as_str());
+    for args in [
+        &[tcp][..],
+        &[tcp, "--raw"],
+        &["ping", tcp, "-i", "10ms"],
+        &["ping", udp, "-i", "10ms", "--jsonl"],
+    ] {
+        let mut client = start(args);
+        drop(client.child.stdout.take());
+        let ended = client.end();
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn an_interrupt_ends_with_what_is_known_so_far() {
+    let (sender, receiver) = mpsc::channel();
+    let server = tcp(move |_, stream| {
+        let bytes = read(&stream, 51);
+        (&stream).write_all(&bytes[..20]).unwrap();
+        sender.send(stream).unwrap();
+    });
+    let message = "x".repeat(51);
+    let client = start(&[&server, "-m", &message]);
+    let stream = receiver.recv_timeout(DEADLINE).unwrap();
+    client.interrupt();
+    let ended = client.end();
+    ended.failed(1, &["interrupted", "of 51 bytes"]);
+    drop(stream);
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    const LEN: usize = 60_000;
+    let server = tcp(|_, stream| {
+        let bytes = read(&stream, LEN);
+        std::thread::spawn(move || {
+            (&stream).write_all(&bytes).unwrap();
+            let _ = (&stream).read(&mut [0]);
+        });
+    });
+    let file = Scratch::new("interrupt");
+    let path = file.file("noise", &noise(LEN));
+    // Its output takes far less than it has to write at once, and nobody reads more than a byte:
+    // it cannot get on when it is asked to stop.
+    let (mut reader, output) = UnixStream::pair().unwrap();
+    let output = socket2::Socket::from(output);
+    output.set_send_buffer_size(1).unwrap();
+    let mut client = Running {
+        child: command(&[&server, "--file", &path, "--raw", "-W", "1h"])
+            .stdout(OwnedFd::from(output))
+            .spawn()
+            .unwrap(),
+    };
+    reader.set_read_timeout(Some(DEADLINE)).unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    client.interrupt();
+    let start = std::time::Instant::now();
+    while client.child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < DEADLINE);
+        // Another signal is another wish at once.
+        client.signal("TERM");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(client.child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_closed_standard_input_is_an_empty_one() {
+    let echo = echo();
+    let output = command(&[&echo.tcp, "-m", "-"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"Received: \"\" (0 bytes identical)\n");
+}
+
+#[test]
+fn help_is_short_or_whole_as_it_is_asked_for() {
+    let help = |words: &[&str]| {
+        let ended = run(words);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        ended.text().to_owned()
+    };
+    for mode in [&[][..], &["ping"], &["bench"]] {
+        let (short, long) = ([mode, &["-h"]].concat(), [mode, &["--help"]].concat());
+        let (short, long) = (help(&short), help(&long));
+        assert!(
+            short.contains("--lang") && !short.contains("--ttl"),
+            "{short}"
+        );
+        assert!(long.contains("--lang") && long.contains("--ttl"), "{long}");
+        assert!(short.lines().count() <= 45, "{short}");
+    }
+    assert_eq!(help(&["help"]), help(&["--help"]));
+    assert_eq!(help(&["help", "ping"]), help(&["ping", "--help"]));
+}

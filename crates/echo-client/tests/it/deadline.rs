@@ -1,0 +1,103 @@
+//! `--deadline` ends every mode, whatever it waits for.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use crate::common::*;
+
+#[test]
+fn a_server_that_keeps_silent_is_waited_for_until_the_deadline() {
+    let silent = tcp(|_, mut stream| {
+        let _: std::io::Result<u64> = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let ended = run(&[&silent, "-m", "hi", "-W", "1h", "--deadline", "1s"]);
+    ended.failed(1, &["stopped by --deadline 1s", "0 of 2 bytes"]);
+    let silent = udp(|_, _, _| {});
+    let ended = run(&[&silent, "-m", "hi", "-W", "1h", "-w", "1s"]);
+    ended.failed(1, &["stopped by --deadline 1s before the reply came"]);
+}
+
+#[test]
+fn a_server_that_does_not_come_up_is_waited_for_until_the_deadline() {
+    let closed = closed_port().to_string();
+    for mode in [&[][..], &["ping"], &["bench"]] {
+        let args = [mode, &[&closed, "--wait", "1h", "-w", "200ms"]].concat();
+        run(&args).failed(3, &["stopped by --deadline 200ms"]);
+    }
+}
+
+#[test]
+fn a_ping_sums_up_at_the_deadline() {
+    let ended = run(&["ping", &echo().tcp, "-i", "10ms", "-w", "2s"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.text().contains("0% loss"), "{ended:?}");
+}
+
+#[test]
+fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
+    let echo = echo();
+    let mut client = command(&[&echo.tcp, "-m", "-", "-w", "1s"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    client
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut told)
+        .unwrap();
+    assert_eq!(client.wait().unwrap().code(), Some(1));
+    assert!(told.contains("stopped by --deadline 1s: 0 of 0"), "{told}");
+}
+
+#[test]
+fn what_the_deadline_cuts_short_is_a_failure() {
+    let echo = echo();
+    let cut = ["-c", "1000000", "-i", "10ms", "-w", "2s"];
+    let ended = run(&[&["ping", &echo.tcp][..], &cut].concat());
+    ended.failed(1, &["stopped by --deadline 2s"]);
+    assert!(ended.text().contains("0% loss"), "{ended:?}");
+    let ended = run(&["bench", &echo.tcp, "-d", "1h", "-w", "2s"]);
+    ended.failed(1, &["stopped by --deadline 2s"]);
+}
+
+#[test]
+fn even_an_output_that_nobody_reads_does_not_outlast_the_deadline() {
+    let echo = echo();
+    let file = Scratch::new("deadline");
+    let mut client = stuck(&echo, &file, "2s");
+    assert_eq!(code(&mut client), Some(1));
+}
+
+#[test]
+fn one_interrupt_is_enough_for_a_client_that_is_stuck() {
+    let echo = echo();
+    let file = Scratch::new("interrupted");
+    let mut client = stuck(&echo, &file, "1h");
+    client.interrupt();
+    assert_eq!(code(&mut client), Some(1));
+}
+
+/// A client that has begun to write to a standard output which stays open, and full.
+fn stuck(echo: &Echo, file: &Scratch, deadline: &str) -> Running {
+    let path = file.file("noise", &noise(4_000_000));
+    let mut client = start(&[
+        &echo.tcp, "--file", &path, "--raw", "-W", "1h", "-w", deadline,
+    ]);
+    let stdout = client.child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
+    client
+}
+
+fn code(client: &mut Running) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        assert!(start.elapsed() < DEADLINE);
+        match client.child.try_wait().unwrap() {
+            Some(status) => return status.code(),
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What `ping` writes: lines for people, and lines for programs.
+
+use crate::common::*;
+use serde_json::Value;
+
+#[test]
+fn lines_read_as_pings_do() {
+    let echo = echo();
+    let ended = run(&["ping", &echo.tcp, "-c", "2", "-i", "1ms"]);
+    let lines: Vec<&str> = ended.text().lines().collect();
+    let peer = &echo.tcp;
+    assert_eq!(lines[0], format!("PING {peer} (tcp): 56 bytes"));
+    for (line, seq) in [(lines[1], 1), (lines[2], 2)] {
+        let start = format!("56 bytes from {peer}: seq={seq} time=");
+        assert!(line.starts_with(&start) && line.ends_with(" ms"), "{line}");
+    }
+    let rest = lines[3..].join("\n");
+    for part in [
+        "ping statistics",
+        "2 sent, 2 received, 0% loss",
+        "rtt min/avg/max/mdev",
+    ] {
+        assert!(rest.contains(part), "{rest}");
+    }
+    assert!(!rest.contains("p99"), "too few samples: {rest}");
+    let quiet = run(&["ping", &echo.tcp, "-c", "2", "-i", "1ms", "-q"]);
+    assert!(!quiet.text().contains("seq="), "{quiet:?}");
+    let stamped = run(&["ping", &echo.tcp, "-c", "1", "-D"]);
+    let line = stamped.text().lines().nth(1).unwrap();
+    assert!(
+        line.starts_with('[') && line.contains("] 56 bytes"),
+        "{line}"
+    );
+}
+
+#[test]
+fn events_are_one_a_line_and_end_with_the_document() {
+    let echo = faulty(&["drop,msg=2"]);
+    let ended = run(&[
+        "ping", &echo.udp, "-c", "3", "-i", "1ms", "-W", "1s", "--jsonl",
+    ]);
+    let events: Vec<Value> = ended
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| event["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["start", "reply", "reply", "error", "summary"]);
+    assert_eq!(
+        (&events[2]["seq"], &events[2]["class"]),
+        (&3.into(), &"ok".into())
+    );
+    assert_eq!(
+        (&events[3]["seq"], &events[3]["kind"]),
+        (&2.into(), &"timeout".into())
+    );
+    assert_eq!(events[4]["report"]["lost"], 1);
+    assert_eq!(ended.code, Some(1));
+}
+
+/// Every key and every word that a script may meet is in the documentation.
+#[test]
+fn the_lines_for_programs_are_documented() {
+    let documentation = include_str!("../../../../docs/EVENTS.md");
+    let (_, section) = documentation
+        .split_once("## The lines of ping")
+        .expect("a section");
+    let (plain, bad) = (
+        echo(),
+        faulty(&["drop,msg=1", "corrupt,msg=2", "duplicate,msg=3"]),
+    );
+    let once = ["-c", "3", "-i", "1ms", "-W", "1s", "--jsonl"];
+    let mut keys = std::collections::BTreeSet::new();
+    for target in [
+        &["ping", &bad.udp][..],
+        &["ping", "--new-connection", &plain.tcp],
+    ] {
+        for line in run(&[target, &once].concat()).text().lines() {
+            let event: Value = serde_json::from_str(line).expect(line);
+            for key in event.as_object().expect("an object").keys() {
+                assert!(section.contains(&format!("`{key}`")), "{key}");
+                keys.insert(key.clone());
+            }
+            for key in ["event", "class", "kind"] {
+                if let Some(word) = event[key].as_str() {
+                    assert!(section.contains(&format!("`{word}`")), "{word}");
+                }
+            }
+        }
+    }
+    assert_eq!(keys.len(), 11, "{keys:?}");
+}
+
+#[test]
+fn color_marks_what_is_not_well() {
+    let silent = faulty(&["drop"]);
+    let args = ["ping", &silent.udp, "-c", "1", "-W", "50ms", "--color"];
+    let always = run(&[&args[..], &["always"]].concat());
+    assert!(always.text().contains("\x1b[31mfrom "), "{always:?}");
+    let auto = run(&[&args[..], &["auto"]].concat());
+    assert!(
+        !auto.text().contains('\x1b'),
+        "no terminal, no colour: {auto:?}"
+    );
+}

@@ -1,0 +1,198 @@
+//! Signals, standard streams and limits, as whoever starts the client leaves them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::common::*;
+
+/// The client started by a shell that first says `before`.
+fn by_shell(before: &str, args: &[&str]) -> Running {
+    let client = command(args);
+    let mut shell = Command::new("sh");
+    shell
+        .env_clear()
+        .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
+        .arg(client.get_program())
+        .args(client.get_args())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Running {
+        child: shell.spawn().expect("sh runs"),
+    }
+}
+
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let echo = echo();
+    let args = ["ping", &echo.tcp, "-c", "20", "-i", "20ms"];
+    let mut client = by_shell("trap '' HUP INT", &args);
+    client.line();
+    client.signal("HUP");
+    client.signal("INT");
+    let ended = client.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.text().contains("20 sent, 20 received"), "{ended:?}");
+}
+
+#[test]
+fn one_wish_that_arrives_twice_is_one() {
+    let echo = echo();
+    let mut client = start(&["ping", &echo.tcp, "-i", "20ms"]);
+    client.line();
+    // By one shell: what comes later than half a second is another wish.
+    let id = client.child.id();
+    let thrice = format!("kill -TERM {id}; kill -TERM {id}; kill -TERM {id}");
+    Command::new("sh").args(["-c", &thrice]).status().unwrap();
+    let ended = client.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.text().contains(" 0% loss"), "{ended:?}");
+}
+
+#[test]
+fn whoever_asks_how_it_is_going_is_told_and_it_goes_on() {
+    for signal in ["QUIT", "USR1"] {
+        let (began, has_begun) = mpsc::channel();
+        let silent = tcp(move |_, mut stream| {
+            read(&stream, 51);
+            began.send(()).unwrap();
+            let _: std::io::Result<u64> = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        let message = "x".repeat(51);
+        let mut client = start(&[&silent, "-W", "1h", "-m", &message]);
+        has_begun.recv_timeout(DEADLINE).unwrap();
+        client.signal(signal);
+        let mut stderr = BufReader::new(client.child.stderr.take().unwrap());
+        let mut words = String::new();
+        stderr.read_line(&mut words).unwrap();
+        assert!(
+            words.contains("bytes sent have come back identical so far"),
+            "{words}"
+        );
+        client.interrupt();
+        stderr.read_to_string(&mut words).unwrap();
+        assert!(words.contains("interrupted"), "{words}");
+        assert_eq!(client.end().code, Some(1));
+    }
+}
+
+#[test]
+fn streams_that_were_left_non_blocking_are_waited_for() {
+    let (echo, scratch) = (echo(), Scratch::new("nonblocking"));
+    let sent = noise(3_000_000);
+    let path = scratch.file("noise", &sent);
+    let (mut reader, output) = UnixStream::pair().unwrap();
+    let (input, mut writer) = UnixStream::pair().unwrap();
+    output.set_nonblocking(true).unwrap();
+    input.set_nonblocking(true).unwrap();
+    for args in [&["--file", &path][..], &["-m", "-"]] {
+        let mut client = Running {
+            child: command(&[&[echo.tcp.as_str(), "--raw"], args].concat())
+                .stdin(OwnedFd::from(input.try_clone().unwrap()))
+                .stdout(OwnedFd::from(output.try_clone().unwrap()))
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        };
+        let mut back = vec![0; sent.len()];
+        std::thread::scope(|scope| {
+            if args[0] == "-m" {
+                scope.spawn(|| {
+                    let (half, rest) = sent.split_at(sent.len() / 2);
+                    writer.write_all(half).unwrap();
+                    writer.write_all(rest).unwrap();
+                    writer.shutdown(std::net::Shutdown::Write).unwrap();
+                });
+            }
+            reader.set_read_timeout(Some(DEADLINE)).unwrap();
+            // Slower than it comes: there is no room for it.
+            for piece in back.chunks_mut(1 << 18) {
+                reader.read_exact(piece).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        assert!(back == sent, "{args:?}");
+        assert_eq!(client.child.wait().unwrap().code(), Some(0), "{args:?}");
+    }
+}
+
+#[test]
+fn a_refused_thread_is_an_error_in_words() {
+    let echo = echo();
+    // A user's processes are counted, but not root's.
+    let whoami = Command::new("id").arg("-u").output().unwrap();
+    let as_nobody = match whoami.stdout == b"0\n" {
+        true => ["setpriv", "--reuid=65534", "--clear-groups"].as_slice(),
+        false => &[],
+    };
+    let scratch = Scratch::new("threads");
+    let copy = scratch.0.join("client");
+    std::fs::copy(env!("CARGO_BIN_EXE_echo-client"), &copy).unwrap();
+    let port = echo.tcp.rsplit(':').next().unwrap();
+    let name = format!("localhost:{port}");
+    // The first to be refused is another one each time, until none is.
+    for limit in 1..=6 {
+        for (mode, target) in [
+            (&[][..], &echo.tcp),
+            (&[], &name),
+            (&["ping", "-c", "1"], &echo.tcp),
+            (&["bench", "-P2", "--threads", "2", "-d", "50ms"], &echo.tcp),
+        ] {
+            let limit = format!("--nproc={limit}");
+            let words = [as_nobody, &["prlimit", &limit, copy.to_str().unwrap()]].concat();
+            let start = Instant::now();
+            let mut client = Command::new(words[0]);
+            client
+                .args(&words[1..])
+                .args(mode)
+                .args([target, "-w", "5s"]);
+            let output = client.output().unwrap();
+            let told = String::from_utf8(output.stderr).unwrap();
+            let code = output.status.code();
+            match code {
+                Some(0) => assert_ne!(limit, "--nproc=1"),
+                Some(1 | 3) => {
+                    for word in ["cannot start a thread", "ulimit -u"] {
+                        assert!(told.contains(word), "{mode:?}, {limit}: {told}");
+                    }
+                    assert!(!told.contains("os error"), "{told}");
+                    let was_reached = told.contains("the run was cut short");
+                    assert!(!was_reached || code == Some(1), "{told}");
+                }
+                code => panic!("{mode:?}, {limit}: {code:?} {told}"),
+            }
+            assert!(start.elapsed() < DEADLINE);
+        }
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_an_error_in_words() {
+    let echo = echo();
+    let mut codes = Vec::new();
+    let bench = ["bench", "-c9", "--warmup=0", "--new-connection", "-P2"];
+    for (limit, mode) in (4..=12).flat_map(|limit| [(limit, &bench[..]), (limit, &[])]) {
+        let mut client = Command::new("prlimit");
+        client.arg(format!("--nofile={limit}"));
+        client.arg(env!("CARGO_BIN_EXE_echo-client"));
+        let output = client.args(mode).arg(&echo.tcp).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        codes.push(output.status.code());
+        if output.status.code() != Some(0) {
+            assert!(told.contains("ulimit -n"), "{limit}: {told}");
+            assert!(
+                !told.contains("TIME_WAIT") && !told.contains("route"),
+                "{told}"
+            );
+        }
+    }
+    assert!(
+        codes.contains(&Some(1)) && codes.contains(&Some(3)),
+        "{codes:?}"
+    );
+    assert_eq!(codes.last(), Some(&Some(0)), "{codes:?}");
+}

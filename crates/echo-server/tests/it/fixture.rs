@@ -1,0 +1,489 @@
+//! The server as the far end of somebody's test: it says when, where and what, and ends by itself.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, UdpSocket};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::common::{Server, TempPath, connect, echo, eventually, exchange, program, read_to_end};
+use echo_server::event::{Kind, Level, Reason};
+use echo_server::{Config, Server as InProcess};
+use serde_json::Value;
+
+/// A stream of JSON lines.
+fn objects(text: &str) -> Vec<Value> {
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
+    events
+        .iter()
+        .filter(|event| event["event"] == name)
+        .collect()
+}
+
+#[test]
+fn whoever_holds_a_server_waits_for_no_peer_that_is_idle() {
+    // A machine that is busy may take a second for it all the same, but not each time.
+    eventually("it does not take a second", || {
+        let config = Config {
+            listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+            ..Config::default()
+        };
+        let server = InProcess::bind(config).unwrap().spawn().unwrap();
+        let mut idle = connect(server.addresses()[0].socket().unwrap());
+        echo(&idle, b"hello");
+        let begun = std::time::Instant::now();
+        server.stop().unwrap();
+        assert_eq!(read_to_end(&mut idle), b"");
+        begun.elapsed() < Duration::from_secs(1)
+    });
+}
+
+#[test]
+fn the_ready_file_appears_whole_with_the_resolved_addresses() {
+    let path = TempPath::new("ready");
+    std::fs::write(&*path, "listening tcp 127.0.0.1:1\nready\n").unwrap();
+    let server = Server::start(&["--ready-file", path.text()]);
+    let expected = format!("{}\nready\n", server.ready_lines().join("\n"));
+    assert_eq!(std::fs::read_to_string(&*path).unwrap(), expected);
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        1
+    );
+    server.stop();
+}
+
+#[test]
+fn a_ready_file_goes_with_a_clean_stop_unless_it_is_anothers() {
+    let path = TempPath::new("ready");
+    for replaced in [false, true] {
+        let server = Server::start(&["--ready-file", path.text(), "--drain=20s"]);
+        let mut talker = connect(server.tcp());
+        echo(&mut talker, b"hello");
+        if replaced {
+            std::fs::remove_file(&*path).unwrap();
+            std::fs::write(&*path, "another's").unwrap();
+        }
+        server.signal(rustix::process::Signal::TERM);
+        if !replaced {
+            eventually("it says no more that it is ready", || {
+                echo(&mut talker, b"while it drains");
+                !path.exists()
+            });
+        }
+        drop(talker);
+        assert_eq!(server.end().code, Some(0));
+        assert_eq!(path.exists(), replaced);
+    }
+}
+
+#[test]
+fn a_failed_start_changes_nothing_that_was_there() {
+    let dir = TempPath::new("ready");
+    let beside = |name: &str| dir.with_file_name(name).to_str().unwrap().to_owned();
+    let (record, socket) = (beside("record"), beside("e.sock"));
+    let listen = format!("--listen=unix:{socket}");
+    let files = ["--record", &record, "--ready-file", dir.text(), &listen];
+    let server = Server::start(&files);
+    let stream = connect(server.tcp());
+    echo(&stream, b"first");
+    let taken = format!("--listen={}", server.tcp());
+    let all = || {
+        let names = std::fs::read_dir(dir.parent().unwrap()).unwrap();
+        let mut names: Vec<_> = names.map(|name| name.unwrap().file_name()).collect();
+        names.sort();
+        (
+            names,
+            std::fs::read(&record).unwrap(),
+            std::fs::read(&*dir).unwrap(),
+        )
+    };
+    let before = all();
+    for _ in 0..2 {
+        crate::common::fails(
+            program().args([&taken]).args(files),
+            1,
+            &["cannot listen on tcp", "in use"],
+        );
+        assert_eq!(all(), before);
+        let socket = [
+            "--listen=127.0.0.1:0",
+            "--record",
+            &record,
+            "--ready-file",
+            dir.text(),
+        ];
+        let served = ["another server listens there"];
+        crate::common::fails(program().args(socket).arg(&listen), 1, &served);
+        assert_eq!(all(), before);
+    }
+    echo(
+        std::os::unix::net::UnixStream::connect(&socket).unwrap(),
+        b"still there",
+    );
+    echo(&stream, b"second");
+    server.stop();
+    let recorded = std::fs::read_to_string(&record).unwrap();
+    assert!(
+        !recorded.contains('\0') && recorded.lines().count() == 3,
+        "{recorded}"
+    );
+    assert_eq!(all_names(&dir), ["record"]);
+
+    // What was recorded stays when the same is started again.
+    let server = Server::start(&files);
+    echo(connect(server.tcp()), b"third");
+    server.stop();
+    assert_eq!(std::fs::read_to_string(&record).unwrap().lines().count(), 4);
+}
+
+fn all_names(path: &TempPath) -> Vec<String> {
+    let names = std::fs::read_dir(path.parent().unwrap()).unwrap();
+    names
+        .map(|name| name.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn what_an_earlier_process_left_behind_is_no_reason_not_to_start() {
+    let path = TempPath::new("ready");
+    // Of a shell and the server it becomes, the process's number is known before there is one.
+    let leave = format!(
+        "for n in 0 1 2; do echo x >{0}.$$-$n; done; echo x >{0}.$$",
+        path.text()
+    );
+    let mut command = crate::common::after(&leave);
+    let server = Server::run(command.args(["--listen=127.0.0.1:0", "--ready-file", path.text()]));
+    assert!(
+        std::fs::read_to_string(&*path)
+            .unwrap()
+            .ends_with("ready\n")
+    );
+    server.stop();
+    assert_eq!(all_names(&path).len(), 4);
+}
+
+#[test]
+fn a_record_goes_through_no_link_that_others_may_have_put() {
+    let path = TempPath::new("record");
+    let target = path.with_extension("target");
+    std::fs::write(&target, "mine").unwrap();
+    std::os::unix::fs::symlink(&target, &*path).unwrap();
+    let arguments = ["--listen=127.0.0.1:0", "--record", path.text()];
+    let dir = path.parent().unwrap();
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(dir, mode).unwrap();
+    };
+    set_mode(0o1777);
+    crate::common::fails(
+        program().args(arguments),
+        2,
+        &["cannot record to", "it is a link"],
+    );
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
+    set_mode(0o755);
+    let server = Server::run(program().args(arguments));
+    echo(connect(server.tcp()), b"hello");
+    server.stop();
+    assert!(
+        std::fs::read_to_string(&target)
+            .unwrap()
+            .starts_with("mine{")
+    );
+}
+
+#[test]
+fn two_settings_that_name_one_file_are_a_usage_error() {
+    let path = TempPath::new("x");
+    let dir = path.parent().unwrap().to_str().unwrap();
+    std::fs::write(&*path, "").unwrap();
+    let twice = format!("{dir}/./x");
+    std::os::unix::fs::symlink(&*path, path.with_file_name("link")).unwrap();
+    let link = format!("{dir}/link");
+    let unix = format!("unix:{dir}/new");
+    for (arguments, flags) in [
+        (
+            ["--record", path.text(), "--ready-file", &twice],
+            ["--record", "--ready-file"],
+        ),
+        (
+            ["--record", &link, "--ready-file", path.text()],
+            ["--record", "--ready-file"],
+        ),
+        (
+            ["--config", path.text(), "--record", &twice],
+            ["--config", "--record"],
+        ),
+        (
+            ["--listen", &unix, "--record", &unix[5..]],
+            ["--record", "--listen"],
+        ),
+        (
+            ["--listen", &unix, "--listen", &unix],
+            ["--listen and --listen", ""],
+        ),
+    ] {
+        let told = [flags[0], flags[1], "name one file"];
+        crate::common::fails(program().args(arguments), 2, &told);
+    }
+}
+
+#[test]
+fn no_thread_is_no_ready() {
+    let path = TempPath::new("ready");
+    // Nobody else has processes of this number.
+    let user = "setpriv --reuid=54321 --clear-groups prlimit --nproc=";
+    if !crate::common::has("setpriv") || !rustix::process::geteuid().is_root() {
+        return crate::common::skip("the limit of processes does not bind this user");
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(path.parent().unwrap(), mode).unwrap();
+    for threads in 1..5 {
+        let mut command = crate::common::wrapped(&format!("{user}{threads}"));
+        command.args(["--listen=127.0.0.1:0", "--workers=1", "--exit-after=1h"]);
+        command.args(["--ready-file", path.text()]);
+        // The log, signals, the time, and a worker: one too few of them each time.
+        let ended = Server::launch(&mut command).end();
+        assert_eq!(ended.code, Some(1), "{threads}: {ended:?}");
+        assert_eq!(ended.stdout, "", "{threads}");
+        assert!(
+            ended.stderr.contains("raise the limit of processes"),
+            "{ended:?}"
+        );
+        assert_eq!(all_names(&path).len(), 0, "{threads}");
+    }
+}
+
+#[test]
+fn a_ready_file_takes_the_place_of_nothing_but_a_plain_file() {
+    let path = TempPath::new("ready");
+    let target = path.with_extension("target");
+    std::fs::write(&target, "mine").unwrap();
+    std::os::unix::fs::symlink(&target, &*path).unwrap();
+    crate::common::fails(
+        program().args(["--listen=127.0.0.1:0", "--ready-file", path.text()]),
+        2,
+        &[path.text(), "no plain file", "--ready-file"],
+    );
+    assert!(path.is_symlink());
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
+}
+
+#[test]
+fn it_ends_when_standard_input_does() {
+    let mut command = program();
+    command.args(["--listen=127.0.0.1:0", "--exit-on-stdin-eof"]);
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while line != "ready\n" {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "never ready");
+    }
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"not the end\n").unwrap();
+    assert_eq!(child.try_wait().unwrap(), None);
+    drop(stdin);
+    let mut status = None;
+    eventually("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0));
+    let told = read_to_end(&mut child.stderr.take().unwrap());
+    let told = String::from_utf8(told).unwrap();
+    assert!(
+        told.contains("\nStopped: standard input ended (--exit-on-stdin-eof); "),
+        "{told}"
+    );
+}
+
+#[test]
+fn it_ends_when_its_time_is_up_and_the_exit_code_tells_whether_it_waited_in_vain() {
+    for (args, code, serve) in [
+        (&["--exit-after=50ms"][..], 0, false),
+        (&["--exit-after=50ms", "--once"], 1, false),
+        (&["--exit-after=1m", "--max-total=1"], 0, true),
+    ] {
+        let server = Server::start(args);
+        if serve {
+            exchange(server.tcp(), b"one");
+        }
+        let ended = server.end();
+        assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
+        let why = if serve {
+            "Stopped: served"
+        } else {
+            "Stopped: the time"
+        };
+        assert!(ended.stderr.contains(why), "{args:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn it_serves_as_many_connections_as_it_is_asked_to_and_no_more() {
+    for workers in ["--workers=1", "--workers=3"] {
+        let server = Server::start(&["--max-total=3", "--log=json", workers]);
+        let address = server.tcp();
+        let mut streams = [(); 3].map(|()| connect(address));
+        for stream in &mut streams {
+            echo(stream, b"served");
+        }
+        server.says("\"accepted\",\"connection\":3");
+        eventually("a fourth is refused", || {
+            std::net::TcpStream::connect(address).is_err()
+        });
+        for stream in streams {
+            echo(&stream, b"still served");
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(&mut &stream), b"");
+        }
+        let ended = server.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let events = objects(&ended.stderr);
+        assert_eq!(of(&events, "accepted").len(), 3);
+        assert_eq!(of(&events, "closed").len(), 3);
+        assert_eq!(events.last().unwrap()["reason"], "served");
+    }
+}
+
+#[test]
+fn the_json_log_tells_of_every_byte_and_both_ends() {
+    let server = Server::start(&[
+        "--log=json",
+        "-v",
+        "--udp-allow-any",
+        "--once",
+        "--workers=1",
+    ]);
+    let (tcp, udp) = (server.tcp(), server.udp());
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.send_to(b"datagram", udp).unwrap();
+    datagrams
+        .set_read_timeout(Some(crate::common::LIMIT))
+        .unwrap();
+    datagrams.recv(&mut [0; 16]).unwrap();
+    let stream = connect(tcp);
+    let peer = stream.local_addr().unwrap().to_string();
+    echo(&stream, b"stream");
+    drop(stream);
+    let events = objects(&server.end().stderr);
+
+    let names: Vec<_> = events
+        .iter()
+        .map(|e| e["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "listening",
+            "listening",
+            "confined",
+            "datagrams-received",
+            "datagrams-sent",
+            "accepted",
+            "received",
+            "sent",
+            "peer-finished",
+            "closed",
+            "draining",
+            "stopped",
+        ]
+    );
+    let times = events.iter().map(|e| e["time_unix_ns"].as_u64().unwrap());
+    assert!(times.is_sorted());
+    assert_eq!(
+        events[3]["peer"],
+        datagrams.local_addr().unwrap().to_string()
+    );
+    assert_eq!(events[3]["local"], udp.to_string());
+    assert_eq!(events[3]["received_bytes"], 8);
+    assert_eq!(events[4]["sent_bytes"], 8);
+    assert_eq!(
+        (&events[5]["local"], &events[5]["peer"]),
+        (&tcp.to_string().into(), &peer.into())
+    );
+    assert_eq!(events[9]["reason"], "finished");
+}
+
+#[test]
+fn the_record_holds_every_chunk_as_it_arrived() {
+    let path = TempPath::new("record");
+    let server = Server::start(&["--record", path.text(), "-q"]);
+    let read = || std::fs::read_to_string(&*path).unwrap();
+    let stream = connect(server.tcp());
+    for part in [&b"two \xff"[..], b"parts"] {
+        echo(&stream, part);
+    }
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.send_to(b"", server.udp()).unwrap();
+    // It is written before the server goes on: no end has to be waited for.
+    eventually("three lines", || read().lines().count() == 3);
+    let chunks = objects(&read());
+    let peer = stream.local_addr().unwrap().to_string();
+    for (chunk, hex) in chunks.iter().zip(["74776f20ff", "7061727473"]) {
+        assert_eq!(
+            (&chunk["connection"], &chunk["hex"]),
+            (&1.into(), &hex.into())
+        );
+        assert_eq!(chunk["peer"], *peer);
+        assert_eq!(chunk["received_bytes"], 5);
+    }
+    assert_eq!(chunks[2]["transport"], "udp");
+    assert_eq!(chunks[2]["received_bytes"], 0);
+}
+
+#[test]
+fn a_record_misses_nothing_of_a_bulk_transfer() {
+    let path = TempPath::new("record");
+    let server = Server::start(&["--record", path.text(), "--log-level=off"]);
+    let sent = crate::common::pattern(10_000_000, 1);
+    assert_eq!(exchange(server.tcp(), &sent), sent);
+    server.stop();
+    let text = std::fs::read_to_string(&*path).unwrap();
+    let hex: Vec<u8> = objects(&text)
+        .iter()
+        .flat_map(|chunk| chunk["hex"].as_str().unwrap().as_bytes().to_vec())
+        .collect();
+    let digit = |c: u8| char::from(c).to_digit(16).unwrap() as u8;
+    let recorded: Vec<u8> = hex
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect();
+    assert!(recorded == sent);
+}
+
+#[test]
+fn a_server_in_this_process_tells_its_events_and_stops_when_dropped() {
+    let config = Config {
+        listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+        log_level: Level::Traffic,
+        ..Config::default()
+    };
+    let server = InProcess::bind(config).unwrap().spawn().unwrap();
+    let address = server.addresses()[0].socket().unwrap();
+    assert_eq!(exchange(address, b"hello"), b"hello");
+    let limit = Duration::from_secs(10);
+    let received =
+        |kind: &Kind| matches!(kind, Kind::Received { id: 1, bytes: 5, data } if data == "hello");
+    assert!(server.events().wait_for(limit, received).is_some());
+    let closed = |kind: &Kind| {
+        matches!(
+            kind,
+            Kind::Closed {
+                reason: Reason::Finished,
+                ..
+            }
+        )
+    };
+    assert!(server.events().wait_for(limit, closed).is_some());
+    assert_eq!(server.stats().received_bytes, 5);
+    drop(server);
+    assert!(std::net::TcpStream::connect(address).is_err());
+}

@@ -1,0 +1,423 @@
+//! What cannot be done: said once, with subject, cause and remedy, and the right exit code.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
+
+use assert_cmd::assert::Assert;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+
+use crate::common::{LIMIT, Server, TempPath, fails, has, in_own_network, program, run, wrapped};
+
+#[test]
+fn a_port_in_use_is_told_with_a_way_out() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = [
+        format!("tcp://{}", tcp.local_addr().unwrap()),
+        format!("udp://{}", udp.local_addr().unwrap()),
+    ];
+    for endpoint in taken {
+        let subject = format!("cannot listen on {}", endpoint.replace("://", " "));
+        fails(
+            program().args(["--listen", &endpoint]),
+            1,
+            &[&subject, "the port is in use", "--listen"],
+        );
+    }
+}
+
+#[test]
+fn a_second_server_cannot_share_or_steal_a_port() {
+    let server = Server::start(&[]);
+    for kind in ["tcp", "udp"] {
+        for host in ["127.0.0.1", "0.0.0.0"] {
+            let endpoint = format!("{kind}://{host}:{}", server.tcp().port());
+            fails(
+                program().args(["--listen", &endpoint]),
+                1,
+                &["cannot listen on", kind, "the port is in use"],
+            );
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn a_unix_socket_that_is_served_is_not_taken_over() {
+    let path = TempPath::new("e.sock");
+    let server = Server::listening(&["--listen", &path.endpoint()]);
+    fails(
+        program().args(["--listen", &path.endpoint()]),
+        1,
+        &[
+            path.text(),
+            "another server listens there",
+            "choose another path",
+        ],
+    );
+    crate::common::echo(
+        std::os::unix::net::UnixStream::connect(&*path).unwrap(),
+        b"still here",
+    );
+    server.stop();
+}
+
+/// A server that hangs has a full queue, and asking whether it is there must not hang too.
+#[test]
+fn a_unix_socket_whose_server_hangs_is_not_waited_for() {
+    let path = TempPath::new("e.sock");
+    let _listener = UnixListener::bind(&*path).unwrap();
+    let mut waiting = Vec::new();
+    // Queued until the listener, who never accepts, has no room left.
+    loop {
+        let socket =
+            socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        if socket
+            .connect(&socket2::SockAddr::unix(&*path).unwrap())
+            .is_err()
+        {
+            break;
+        }
+        waiting.push(socket);
+    }
+    fails(
+        program().args(["--listen", &path.endpoint()]),
+        1,
+        &[path.text(), "another server listens there"],
+    );
+}
+
+/// A listener that has not come to listen yet refuses as one that is gone does.
+#[test]
+fn a_unix_socket_that_is_bound_and_does_not_listen_yet_is_not_taken_over() {
+    let path = TempPath::new("e.sock");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&socket2::SockAddr::unix(&*path).unwrap())
+        .unwrap();
+    let told = [path.text(), "another server listens there"];
+    fails(program().args(["--listen", &path.endpoint()]), 1, &told);
+    socket.listen(1).unwrap();
+    std::os::unix::net::UnixStream::connect(&*path).unwrap();
+    drop(socket);
+    Server::listening(&["--listen", &path.endpoint()]).stop();
+}
+
+#[test]
+fn a_file_beside_a_socket_that_is_no_lock_stays() {
+    let path = TempPath::new("e.sock");
+    let lock = format!("{}.lock", path.text());
+    std::fs::write(&lock, "keep").unwrap();
+    fails(
+        program().args(["--listen", &path.endpoint()]),
+        1,
+        &[path.text(), ".lock", "choose another path"],
+    );
+    assert_eq!(std::fs::read_to_string(&lock).unwrap(), "keep");
+    // One that was left behind is as good as none.
+    std::fs::write(&lock, "").unwrap();
+    Server::listening(&["--listen", &path.endpoint()]).stop();
+    assert!(!path.exists() && !std::path::Path::new(&lock).exists());
+}
+
+#[test]
+fn a_server_that_refuses_keeps_its_port() {
+    let server = Server::start(&["--fault=refuse"]);
+    let endpoint = format!("tcp://{}", server.tcp());
+    fails(
+        program().args(["--listen", &endpoint]),
+        1,
+        &["the port is in use"],
+    );
+    server.stop();
+}
+
+#[test]
+fn a_listen_that_fails_leaves_no_path_behind() {
+    if !has("strace") {
+        return;
+    }
+    let path = TempPath::new("e.sock");
+    let trace = "strace -f -qq -o /dev/null -e trace=listen -e inject=listen:error=ENOBUFS";
+    let told = [path.text(), "no buffer space available"];
+    fails(
+        wrapped(trace).args(["--listen", &path.endpoint()]),
+        1,
+        &told,
+    );
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn a_time_that_the_system_does_not_count_is_told_by_its_option() {
+    refused("--keepalive=10h").stderr(contains("--keepalive 10h").and(contains("at most 9h6m7s")));
+    let long = [
+        "--write-timeout=25d",
+        "--idle-timeout=60d",
+        "--drain=100d",
+        "--keepalive=9h",
+    ];
+    let server = Server::start(&[&long[..], &["--exit-after=200d", "--spin=0"]].concat());
+    crate::common::echo(crate::common::connect(server.tcp()), b"hello");
+    server.stop();
+}
+
+#[test]
+fn a_file_that_is_no_socket_stays() {
+    let path = TempPath::new("precious.txt");
+    std::fs::write(&*path, "keep").unwrap();
+    fails(
+        program().args(["--listen", &path.endpoint()]),
+        1,
+        &[path.text(), "is no socket", "choose another path"],
+    );
+    assert_eq!(std::fs::read_to_string(&*path).unwrap(), "keep");
+}
+
+#[test]
+fn a_socket_path_that_cannot_be_is_told() {
+    let missing = TempPath::new("missing/e.sock");
+    fails(
+        program().args(["--listen", &missing.endpoint()]),
+        1,
+        &[missing.text(), "its directory does not exist", "create it"],
+    );
+    let long = TempPath::new(&"long".repeat(50));
+    fails(
+        program().args(["--listen", &long.endpoint()]),
+        1,
+        &[long.text(), "too long for a socket", "shorter"],
+    );
+}
+
+#[test]
+fn a_privileged_port_needs_a_capability_and_says_which() {
+    in_own_network(
+        "a_privileged_port_needs_a_capability_and_says_which",
+        || {
+            if !has("setpriv") {
+                return;
+            }
+            let wrapper = "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
+            for kind in ["tcp", "udp"] {
+                let endpoint = format!("{kind}://127.0.0.1:7");
+                fails(
+                    wrapped(wrapper).args(["--listen", &endpoint]),
+                    1,
+                    &[
+                        &format!("cannot listen on {kind} 127.0.0.1:7"),
+                        "permission denied",
+                        "CAP_NET_BIND_SERVICE",
+                        "--listen",
+                    ],
+                );
+            }
+        },
+    );
+}
+
+#[test]
+fn an_address_of_another_machine_is_told() {
+    fails(
+        program().arg("--listen=192.0.2.77:0"),
+        1,
+        &["192.0.2.77", "no such address", "ip address"],
+    );
+}
+
+#[test]
+fn a_name_without_an_address_is_told() {
+    fails(
+        program().arg("--listen=no-such-host.invalid:0"),
+        1,
+        &["no-such-host.invalid", "could not be resolved", "spelling"],
+    );
+}
+
+#[test]
+fn a_malformed_endpoint_is_a_usage_error() {
+    for (text, remedy) in [
+        ("127.0.0.1", "HOST:PORT"),
+        ("127.0.0.1:http", "0 to 65535"),
+        ("127.0.0.1:65536", "0 to 65535"),
+        ("::1:80", "[ADDRESS]:PORT"),
+        ("sctp://127.0.0.1:1", "tcp://HOST:PORT"),
+        ("unix:", "unix:PATH"),
+        ("", "HOST:PORT"),
+    ] {
+        refused(&format!("--listen={text}")).stderr(contains("--listen").and(contains(remedy)));
+    }
+}
+
+#[test]
+fn a_spin_that_would_keep_a_core_busy_is_a_usage_error() {
+    refused("--spin=5").stderr(contains("--spin 5s").and(contains("at most 10ms")));
+}
+
+/// What comes of one wrong argument: exit code 2, and nothing on standard output.
+fn refused(argument: &str) -> Assert {
+    let mut command = assert_cmd::Command::from_std(program());
+    command
+        .arg(argument)
+        .timeout(LIMIT)
+        .assert()
+        .code(2)
+        .stdout("")
+}
+
+#[test]
+fn a_bad_value_is_a_usage_error_that_shows_a_good_one() {
+    for (flag, value, remedy) in [
+        ("--drain", "soon", "200ms"),
+        ("--max-frame", "big", "64k"),
+        ("--drain", "-1s", "negative"),
+        ("--max-frame", "99999999999999999999999", "too many digits"),
+        ("--workers", "0", "from 1 to 8192"),
+        ("--workers", "", "from 1 to 8192"),
+        ("--udp-rate", "4294967296", "from 0 to 4294967295"),
+        (
+            "--max-total",
+            "18446744073709551615",
+            "from 0 to 9223372036854775807",
+        ),
+        ("--once", "perhaps", "true or false"),
+        ("--framing", "json", "raw, lines or length"),
+        ("--log-level", "loud", "off, connections or traffic"),
+        ("--max-connections", "-1", "from 0 to"),
+    ] {
+        refused(&format!("{flag}={value}")).stderr(contains(flag).and(contains(remedy)));
+    }
+}
+
+#[test]
+fn a_configuration_file_is_told_by_name_line_and_key() {
+    let path = TempPath::new("echo.toml");
+    let config = ["--config", path.text()];
+    fails(
+        program().args(config),
+        2,
+        &[
+            "cannot read the configuration file",
+            path.text(),
+            "no such file",
+        ],
+    );
+    for (text, told) in [
+        (
+            "once = true\nlisen = [\"x\"]\n",
+            &["line 2", "lisen", "listen"][..],
+        ),
+        ("\n\ndrain = \"soon\"\n", &["line 3", "drain", "200ms"]),
+        (
+            "listen = [\"127.0.0.1\"]\n",
+            &["line 1", "listen", "HOST:PORT"],
+        ),
+        ("workers = 0\n", &["line 1", "workers", "from 1 to 8192"]),
+        ("listen = 1\n", &["line 1", "expected a text such as"]),
+        ("once = 1\n", &["line 1", "expected true or false"]),
+        ("log = \"xml\"\n", &["line 1", "unknown value", "`json`"]),
+        ("framing = 1\n", &["line 1", "raw, lines or length"]),
+        ("workers = \n", &["line 1"]),
+    ] {
+        std::fs::write(&*path, text).unwrap();
+        let refused = refused(&format!("--config={}", path.text())).stderr(contains(path.text()));
+        told.iter()
+            .fold(refused, |refused, part| refused.stderr(contains(*part)));
+    }
+    std::fs::write(&*path, b"\xff\xfe").unwrap();
+    fails(program().args(config), 2, &[path.text(), "UTF-8"]);
+    fails(
+        program().args(["--config", "/"]),
+        2,
+        &["cannot read", "no regular file"],
+    );
+    fails(
+        program().args(["--config", "/dev/zero"]),
+        2,
+        &["/dev/zero", "no regular file"],
+    );
+    run(&format!("mkfifo {}.fifo", path.text()));
+    fails(
+        program().args(["--config", &format!("{}.fifo", path.text())]),
+        2,
+        &[".fifo", "no regular file"],
+    );
+    std::fs::write(&*path, vec![b'#'; (1 << 20) + 1]).unwrap();
+    fails(
+        program().args(config),
+        2,
+        &[path.text(), "larger than 1 MiB"],
+    );
+    fails(
+        program().env("ECHO_CONFIG", "/nowhere.toml"),
+        2,
+        &["/nowhere.toml"],
+    );
+}
+
+#[test]
+fn nothing_of_a_configuration_file_acts_on_a_terminal() {
+    let path = TempPath::new("echo.toml");
+    for text in [
+        "listen = [\"\x1b]0;title\x07\"]\n",
+        "x\x1b[2J = 1\n",
+        "\"a\\u001b[2J\\nb\" = 1\n",
+        "framing = \"\\u001b[2J\"\n",
+        "listen = [\"\\u009b2J\\u202e\"]\n",
+        "once = 1 # \x1b[2J\rforged\n",
+    ] {
+        std::fs::write(&*path, text).unwrap();
+        let told = refused(&format!("--config={}", path.text()));
+        let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
+        let acts = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!told.contains(acts), "{text:?}: {told:?}");
+        assert!(told.contains("line 1"), "{told}");
+    }
+}
+
+#[test]
+fn a_bad_variable_is_told_by_name() {
+    for (variable, value, remedy) in [
+        ("ECHO_LISTEN", "127.0.0.1", "HOST:PORT"),
+        ("ECHO_DRAIN", "soon", "200ms"),
+        ("ECHO_WORKERS", "0", "from 1 to 8192"),
+        ("ECHO_ONCE", "perhaps", "true"),
+    ] {
+        fails(program().env(variable, value), 2, &[variable, remedy]);
+    }
+    // What an orchestrator injects for a service called "echo" is not ours.
+    let mut command = program();
+    command.arg("--listen=127.0.0.1:0");
+    command
+        .env("ECHO_PORT", "tcp://10.0.0.1:7")
+        .env("ECHO_SERVICE_HOST", "10.0.0.1");
+    Server::run(&mut command).stop();
+}
+
+#[test]
+fn words_among_json_lines_are_a_usage_error() {
+    let both = ["--explain", "--log=json", "--listen=127.0.0.1:0"];
+    fails(
+        program().args(both),
+        2,
+        &["--explain", "--log json", "--explain=json"],
+    );
+    let json = ["--explain=json", "--log=json", "--listen=127.0.0.1:0"];
+    Server::run(program().args(json)).stop();
+}
+
+#[test]
+fn nothing_to_listen_on_is_a_usage_error() {
+    let path = TempPath::new("echo.toml");
+    std::fs::write(&*path, "listen = []\n").unwrap();
+    fails(
+        program().args(["--config", path.text()]),
+        2,
+        &["nothing to listen on", "--listen"],
+    );
+}
