@@ -15,6 +15,7 @@ mod faults;
 mod measurement;
 mod merge;
 mod outcome;
+mod paths;
 mod ping;
 mod ping_lines;
 mod report;

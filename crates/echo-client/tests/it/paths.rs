@@ -1,9 +1,7 @@
 //! Paths with one thing wrong, each in a laboratory of its own.
 
-mod common;
-
-use common::lab::{Lab, PORT, SERVER};
-use common::run;
+use crate::common::lab::{Lab, PORT, SERVER};
+use crate::common::run;
 use echo_server::Config;
 
 #[test]
