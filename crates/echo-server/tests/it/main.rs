@@ -16,6 +16,7 @@ mod limits;
 mod listeners;
 mod log;
 mod metrics;
+mod proxy;
 mod ready;
 mod refusals;
 mod sandbox;

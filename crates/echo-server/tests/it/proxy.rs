@@ -1,14 +1,12 @@
 //! Behind a load balancer: whoever its PROXY header names is told, counted and judged.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, Server, TempPath, connect, echo, eventually, has, in_own_network};
+use crate::common::{LIMIT, Server, TempPath, connect, echo, eventually, has, in_own_network};
 
 /// A header of version 1 for a peer of this address.
 fn header(peer: &str) -> Vec<u8> {
@@ -197,7 +195,7 @@ fn configuration(server: &str, unix: &str) -> String {
 #[test]
 fn haproxy_is_understood_in_both_versions_over_each_kind_of_socket() {
     let name = "haproxy_is_understood_in_both_versions_over_each_kind_of_socket";
-    if !has("haproxy") || !common::has_ipv6() {
+    if !has("haproxy") || !crate::common::has_ipv6() {
         return;
     }
     in_own_network(name, || {
