@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
+use echo_core::endpoint::DEFAULT_HOST;
 use echo_core::path::shown;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Color, Endpoint, Failure, FilePath, Framing, Transport};
@@ -71,6 +72,10 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// Answer datagrams from service ports too. Two echo servers can then be set on each other.
     pub udp_allow_any: bool,
+    /// The file with the key that senders of STAMP must have, unless its name is empty.
+    pub stamp_key: FilePath,
+    /// Give replies of STAMP the numbers of their requests, and remember no sessions.
+    pub stamp_stateless: bool,
     /// What goes wrong on purpose.
     pub fault: Vec<Fault>,
     /// What chance among the faults follows from.
@@ -138,6 +143,8 @@ impl Default for Config {
             udp_rate: 10_000,
             proxy_protocol: false,
             udp_allow_any: false,
+            stamp_key: FilePath::default(),
+            stamp_stateless: false,
             fault: Vec::new(),
             seed: Seed::Random,
             control: FilePath::default(),
@@ -207,6 +214,21 @@ impl Config {
                 "the listener {listen} has faults of its own; give it a name, too, by which events \
                  tell of it"
             );
+            ensure!(
+                !listen.is_stamp() || (listen.framing, listen.max_frame) == (None, None),
+                "the listener {listen} gets packets of STAMP, which have no frames; leave framing and \
+                 max-frame out"
+            );
+        }
+        let option = match self.stamp_key.is_none() {
+            false => Some("--stamp-key"),
+            true => self.stamp_stateless.then_some("--stamp-stateless"),
+        };
+        if let Some(option) = option {
+            ensure!(
+                self.listen.iter().any(Listen::is_stamp),
+                "{option} is for STAMP, which is not listened for; add --listen stamp://{DEFAULT_HOST}"
+            );
         }
         let faults = self.fault.iter().map(|fault| &fault.place.on);
         let framing = self.framing.iter().map(|framing| &framing.on);
@@ -269,11 +291,14 @@ impl Config {
         let endpoints = self.listen.iter().map(|listen| &listen.endpoint);
         let listen = endpoints.filter_map(|endpoint| match endpoint {
             Sockets::Own(Endpoint::Unix(path)) => Some(("--listen", &**path)),
-            Sockets::Own(Endpoint::Inet { .. }) | Sockets::Inherited(_) => None,
+            Sockets::Own(Endpoint::Inet { .. }) | Sockets::Stamp { .. } | Sockets::Inherited(_) => {
+                None
+            }
         });
         let named = [
             ("--record", &*self.record),
             ("--ready-file", &*self.ready_file),
+            ("--stamp-key", &*self.stamp_key),
             ("--control", self.control_path().unwrap_or(Path::new(""))),
         ];
         let settings = file.map(|path| ("--config", path));

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use echo_core::endpoint::DEFAULT_HOST;
 use echo_core::units::Size;
-use echo_core::{Endpoint, Framing, as_text, text};
+use echo_core::{Endpoint, Framing, as_text, stamp, text};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,6 +20,13 @@ use crate::name::Name;
 pub enum Sockets {
     /// The server opens them.
     Own(Endpoint),
+    /// The server opens them, to reflect packets of STAMP: `stamp://HOST`, at port 862 unless given.
+    Stamp {
+        /// A name or an address; an IPv6 address without its brackets.
+        host: String,
+        /// 0 lets the system choose.
+        port: u16,
+    },
     /// Whoever started the program has opened them: `systemd:NAME`, those of a name, or `systemd`, all
     /// that are not asked for by name.
     Inherited(Option<String>),
@@ -39,6 +46,7 @@ impl FromStr for Sockets {
                 }
                 name => Ok(Sockets::Inherited(Some(name.to_owned()))),
             },
+            _ if let Some(place) = text.strip_prefix("stamp:") => stamp(place),
             _ => match own_port(text) {
                 Some(endpoint) => Ok(Sockets::Own(endpoint)),
                 None => text.parse().map(Sockets::Own),
@@ -52,7 +60,9 @@ impl TryFrom<OsString> for Sockets {
     type Error = String;
 
     fn try_from(typed: OsString) -> Result<Self, Self::Error> {
-        let is_short = |text: &&str| text.starts_with("systemd") || own_port(text).is_some();
+        let is_short = |text: &&str| {
+            text.starts_with("systemd") || text.starts_with("stamp:") || own_port(text).is_some()
+        };
         match typed.to_str().filter(is_short) {
             Some(text) => text.parse(),
             None => Endpoint::try_from(typed).map(Sockets::Own),
@@ -64,6 +74,9 @@ impl fmt::Display for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sockets::Own(endpoint) => endpoint.fmt(f),
+            Sockets::Stamp { host, port } => {
+                write!(f, "stamp://{}", Endpoint::inet(None, host, *port))
+            }
             Sockets::Inherited(None) => f.write_str("systemd"),
             Sockets::Inherited(Some(name)) => write!(f, "systemd:{name}"),
         }
@@ -98,6 +111,11 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// Whether it reflects packets of STAMP, and echoes nothing.
+    pub(crate) fn is_stamp(&self) -> bool {
+        matches!(self.endpoint, Sockets::Stamp { .. })
+    }
+
     /// Whether it is one of those of a name, or of all.
     pub(crate) fn is_called(&self, name: Option<&Name>) -> bool {
         name.is_none() || self.name.as_ref() == name
@@ -150,6 +168,28 @@ impl TryFrom<OsString> for Listen {
             name: Some(name),
             ..Sockets::try_from(OsString::from_vec(endpoint))?.into()
         })
+    }
+}
+
+/// `//HOST` or `//HOST:PORT`.
+fn stamp(place: &str) -> Result<Sockets, String> {
+    let form = "STAMP is spoken over UDP alone; write stamp://HOST or stamp://HOST:PORT";
+    let place = place.strip_prefix("//").ok_or(form)?;
+    let has_port = place
+        .rsplit(']')
+        .next()
+        .is_some_and(|end| end.contains(':'));
+    let endpoint: Endpoint = match has_port {
+        true => place.parse()?,
+        false => format!("{place}:{}", stamp::PORT).parse()?,
+    };
+    match endpoint {
+        Endpoint::Inet {
+            transport: None,
+            host,
+            port,
+        } => Ok(Sockets::Stamp { host, port }),
+        _ => Err(form.to_owned()),
     }
 }
 

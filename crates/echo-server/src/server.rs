@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::anyhow;
+use echo_core::address::End;
+use echo_core::path::shown;
+use echo_core::stamp::{Key, Reflector};
 use echo_core::{Failure, Transport, Zoned, cause};
 use mio::net::TcpListener;
 
@@ -36,6 +39,7 @@ use crate::thread;
 pub struct Server {
     config: Config,
     events: Arc<Events>,
+    stamp_key: Option<Key>,
     faults: Faults,
     reader: EventReader,
     record: Option<Arc<Record>>,
@@ -66,6 +70,7 @@ impl Server {
         config.check()?;
         let seed = config.seed.number();
         config.seed = Seed::Given(seed);
+        let stamp_key = read_key(&config)?;
         let faults = Faults::new(seed, config.faults());
         let bound = bind::bind_all(&config, faults.plan().as_deref(), &events)?;
         let metrics = match bind::bind_metrics(&config, &bound) {
@@ -121,6 +126,7 @@ impl Server {
         Ok(Server {
             config,
             events: Arc::new(events),
+            stamp_key,
             faults,
             reader: Events::channel(Level::Off).1,
             record,
@@ -165,6 +171,10 @@ impl Server {
         } in &self.bound
         {
             let name = listen.name.iter().map(|name| format!(" {name}"));
+            let address = match listen.is_stamp() {
+                true => format!("stamp {}", End::from(address)),
+                false => address.to_string(),
+            };
             lines += &format!("listening {address}{}\n", name.collect::<String>());
         }
         for address in self.metrics() {
@@ -304,8 +314,12 @@ impl Server {
         // From the last worker on: the first one accepts for all.
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
             let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
-            let socket = DatagramSocket::new(bound.listener.socket.into())?;
-            workers[index].add_udp(UdpEcho::new(socket, guard, bound.listen))?;
+            let is_stateless = shared.config.stamp_stateless;
+            let reflector = || Reflector::new(self.stamp_key.clone(), is_stateless);
+            let reflector = bound.listen.is_stamp().then(reflector);
+            let stamped = reflector.as_ref().map(Reflector::mode);
+            let socket = DatagramSocket::new(bound.listener.socket.into(), stamped)?;
+            workers[index].add_udp(UdpEcho::new(socket, guard, bound.listen, reflector))?;
         }
         workers[0].accept_from(streams)?;
         let plan = self.faults.plan();
@@ -314,6 +328,20 @@ impl Server {
         }
         Ok((workers, Controlled::new(shared, self.faults, self.totals)))
     }
+}
+
+/// The key of `--stamp-key`.
+fn read_key(config: &Config) -> Result<Option<Key>, Failure> {
+    let file = &config.stamp_key;
+    if file.is_none() {
+        return Ok(None);
+    }
+    let key = std::fs::read(file).map_err(|error| cause(&error));
+    let key = key.and_then(|bytes| Key::from_file(&bytes).map_err(str::to_owned));
+    key.map(Some).map_err(|cause| {
+        let file = shown(&**file);
+        Failure::usage(anyhow!("--stamp-key {file} cannot be used: {cause}"))
+    })
 }
 
 /// A server that serves.

@@ -26,6 +26,7 @@ pub struct Settings {
     /// `HOST:PORT` is TCP and UDP; `tcp://HOST:PORT`, `udp://HOST:PORT` and `unix:PATH` are one
     /// of a kind, and `unix:@NAME` is in Linux's abstract namespace. Port 0 lets the system choose.
     /// `[::]:PORT` takes IPv4 too.
+    /// `stamp://HOST` reflects packets of STAMP (RFC 8762) instead, at port 862 unless given.
     /// `systemd` takes the sockets that were handed over, `systemd:NAME` those of a name.
     /// `NAME=ENDPOINT` gives a name, for `on=NAME` and for commands.
     #[arg(long, visible_alias = "port", value_name = "ENDPOINT", value_delimiter = ',',
@@ -134,6 +135,13 @@ pub struct Settings {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "BOOL", value_parser = switch, help_heading = "Limits")]
     pub udp_allow_any: Option<bool>,
+    /// Reflect STAMP packets only of senders who have the key in FILE: authenticated mode
+    #[arg(long, value_name = "FILE", help_heading = "Limits")]
+    pub stamp_key: Option<FilePath>,
+    /// Number STAMP replies as their requests are numbered, and remember no sessions
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", value_parser = switch, help_heading = "Serving")]
+    pub stamp_stateless: Option<bool>,
     /// Do this wrong on purpose, such as `drop=20%,udp`; may be given several times
     ///
     /// `echo-server fault help` tells of each: what happens, and where.

@@ -20,6 +20,21 @@ impl Key {
         Key(Hmac::new_from_slice(bytes).expect("a key may have any length"))
     }
 
+    /// The key that a file holds: its bytes, without the end of the last line.
+    ///
+    /// # Errors
+    /// It is shorter than a hash that is sent, and easier to guess than one.
+    pub fn from_file(contents: &[u8]) -> Result<Self, &'static str> {
+        let key = contents.strip_suffix(b"\n").unwrap_or(contents);
+        let key = key.strip_suffix(b"\r").unwrap_or(key);
+        match key.len() < TAG_LEN {
+            true => Err(
+                "the key is too short; give it 16 bytes or more, as `openssl rand -hex 32` does",
+            ),
+            false => Ok(Key::new(key)),
+        }
+    }
+
     /// The hash of `parts`, one after the other.
     pub fn tag(&self, parts: &[&[u8]]) -> [u8; TAG_LEN] {
         let tag = self.hash(parts).finalize().into_bytes();

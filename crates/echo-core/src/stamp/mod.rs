@@ -5,11 +5,13 @@
 
 mod key;
 mod packet;
+mod reflector;
 mod time;
 pub mod tlv;
 
 pub use key::{Key, TAG_LEN};
 pub use packet::{Mode, Reply, Request};
+pub use reflector::{Arrival, MAX_SESSIONS, Reflector, Refusal, class_wanted};
 pub use time::{ErrorEstimate, Format, Stamp};
 
 /// Where reflectors are, unless something else is agreed upon.

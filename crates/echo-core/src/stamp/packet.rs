@@ -60,6 +60,11 @@ impl Mode {
         }
     }
 
+    /// Where the TLVs of a packet of `len` bytes begin.
+    pub fn tlvs_at(self, len: usize) -> usize {
+        self.base_len().min(len)
+    }
+
     /// The shortest packet that holds all a reply says: the last three bytes of an unauthenticated one
     /// say nothing, and senders of TWAMP Light leave them out.
     pub fn min_len(self) -> usize {
@@ -206,7 +211,7 @@ fn put<const N: usize>(base: &mut [u8], at: usize, bytes: [u8; N]) {
 /// Takes over as much of `base` as the packet has room for, which is all that says something.
 fn finish(mode: Mode, base: &[u8; MAX_BASE_LEN], packet: &mut [u8]) {
     assert!(packet.len() >= mode.min_len(), "no room for a packet");
-    let len = packet.len().min(mode.base_len());
+    let len = mode.tlvs_at(packet.len());
     packet[..len].copy_from_slice(&base[..len]);
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 use echo_core::framing::FrameError;
+use echo_core::stamp::Refusal;
 use echo_core::units::Size;
 use serde::{Serialize, Serializer};
 
@@ -117,6 +118,10 @@ pub enum DropReason {
     Rate,
     /// It has come again and again from there, as it does where a reply is answered.
     Loop,
+    /// It is no packet of a STAMP session.
+    NotStamp,
+    /// Its hash is not one that `--stamp-key` makes.
+    Unauthentic,
     /// A fault that was asked for.
     Fault,
     /// The server stopped before its answer was due.
@@ -127,7 +132,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// The reasons as JSON and the texts name them.
-    pub const CODES: [&str; 8] = [
+    pub const CODES: [&str; 10] = [
         "service-port",
         "own-socket",
         "not-unicast",
@@ -136,6 +141,8 @@ impl DropReason {
         "fault",
         "shutdown",
         "failed",
+        "not-stamp",
+        "unauthentic",
     ];
 
     /// Its place in [`DropReason::CODES`].
@@ -149,12 +156,24 @@ impl DropReason {
             DropReason::Fault => 5,
             DropReason::Shutdown => 6,
             DropReason::Failed(_) => 7,
+            DropReason::NotStamp => 8,
+            DropReason::Unauthentic => 9,
         }
     }
 
     /// Its name.
     pub fn code(&self) -> &'static str {
         DropReason::CODES[self.index()]
+    }
+}
+
+impl From<Refusal> for DropReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Short => DropReason::NotStamp,
+            Refusal::Unauthentic => DropReason::Unauthentic,
+            Refusal::Reply => DropReason::Loop,
+        }
     }
 }
 
@@ -172,6 +191,8 @@ impl fmt::Display for DropReason {
             DropReason::NotUnicast => f.write_str("its source or destination is not unicast"),
             DropReason::Rate => f.write_str("over --udp-rate"),
             DropReason::Loop => f.write_str("it comes again and again, as in a loop of replies"),
+            DropReason::NotStamp => f.write_str("it is no packet of a STAMP session"),
+            DropReason::Unauthentic => f.write_str("its sender does not have --stamp-key"),
             DropReason::Fault => f.write_str("a fault that was asked for"),
             DropReason::Shutdown => f.write_str("the server stopped before its answer was due"),
             DropReason::Failed(kind) => write!(f, "the reply could not be sent: {kind}"),

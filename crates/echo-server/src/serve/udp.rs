@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echo_core::cause;
+use echo_core::stamp::{Arrival, Reflector};
 use quinn_udp::RecvMeta;
 
 use crate::Listen;
@@ -15,6 +16,7 @@ use crate::fault::{DatagramFaults, Plan, Reply};
 use crate::serve::acceptor::BACKOFF;
 use crate::serve::guard::Guard;
 use crate::socket::datagram::{BATCH, Batch, DatagramSocket, Run, Sent};
+use crate::socket::stamped::{self, Seen};
 
 /// Batches answered in one turn, so that a flood cannot starve the worker's connections.
 const BATCHES_PER_TURN: usize = 8;
@@ -27,6 +29,8 @@ pub(crate) struct UdpEcho {
     pub(crate) socket: DatagramSocket,
     guard: Guard,
     pub(crate) listen: Arc<Listen>,
+    /// What makes the replies; without it they are what came.
+    reflector: Option<Box<Reflector>>,
     /// Entries offered to the next receive: many only while many arrive, for each has its cost.
     expected: usize,
     flood: Flood,
@@ -52,10 +56,16 @@ pub(crate) struct UdpTurn<'a> {
 }
 
 impl UdpEcho {
-    pub(crate) fn new(socket: DatagramSocket, guard: Guard, listen: Arc<Listen>) -> Self {
+    pub(crate) fn new(
+        socket: DatagramSocket,
+        guard: Guard,
+        listen: Arc<Listen>,
+        reflector: Option<Reflector>,
+    ) -> Self {
         UdpEcho {
             socket,
             guard,
+            reflector: reflector.map(Box::new),
             expected: 1,
             flood: Flood::default(),
             look: None,
@@ -204,6 +214,11 @@ impl UdpEcho {
         let admitted = self
             .guard
             .admit(meta.addr, meta.dst_ip, one, run.count, turn.now);
+        let admitted = admitted.and_then(|allowed| {
+            let seen = turn.batch.seen;
+            self.reflect(meta, seen, turn.batch.bytes(run))?;
+            Ok(allowed)
+        });
         let allowed = *admitted.as_ref().unwrap_or(&0);
         if allowed > 0 {
             let replies = turn.batch.bytes(run);
@@ -223,15 +238,37 @@ impl UdpEcho {
         let (meta, now) = (run.meta, Instant::now());
         let bytes = turn.batch.bytes(run).to_vec();
         for datagram in pieces(&bytes, meta.stride) {
+            let mut reply = datagram.to_vec();
             let admitted = self
                 .guard
-                .admit(meta.addr, meta.dst_ip, datagram, 1, turn.now);
+                .admit(meta.addr, meta.dst_ip, datagram, 1, turn.now)
+                .and_then(|_| self.reflect(&meta, turn.batch.seen, &mut reply));
             if let Err(why) = admitted {
                 self.dropped(turn, &meta, why, 1);
-            } else if !faults.push(meta, datagram, now, turn.events) {
+            } else if !faults.push(meta, &reply, now, turn.events) {
                 self.dropped(turn, &meta, DropReason::Fault, 1);
             }
         }
+    }
+
+    /// Makes a request its reply, where that is not what came.
+    fn reflect(
+        &mut self,
+        meta: &RecvMeta,
+        seen: Seen,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let Some(reflector) = &mut self.reflector else {
+            return Ok(());
+        };
+        let arrival = Arrival {
+            source: unmapped(meta.addr),
+            destination: self.socket.asked(meta),
+            at: seen.at,
+            ttl: seen.ttl,
+            tos: seen.tos,
+        };
+        Ok(reflector.reflect(datagram, &arrival, stamped::now)?)
     }
 
     /// Sends what the faults have due. Returns whether they have room for more.

@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use echo_core::address::End;
 use echo_core::escape::excerpt;
+use echo_core::stamp::{Mode, class_wanted};
 use echo_explain::{Audience, Begun, Call, netstat};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt;
 
 use crate::event::{Datagrams, Events, Kind, Origin, unmapped};
+use crate::socket::stamped::{self, Seen};
 
 /// The largest datagram, or train of datagrams, that the system hands over at once.
 const BUFFER_LEN: usize = 1 << 16;
@@ -36,6 +38,8 @@ pub(crate) struct Batch {
     metas: [RecvMeta; BATCH],
     count: usize,
     train: Vec<u8>,
+    /// What the system knows of a datagram that was received alone, to be stamped.
+    pub(crate) seen: Seen,
 }
 
 /// Entries of a batch that can be answered with one call: one train that the system put together, or
@@ -58,6 +62,7 @@ impl Batch {
             metas: [RecvMeta::default(); BATCH],
             count: 0,
             train: Vec::new(),
+            seen: Seen::default(),
         }
     }
 
@@ -71,9 +76,9 @@ impl Batch {
     }
 
     /// The bytes of `run`, side by side.
-    pub(crate) fn bytes(&mut self, run: &Run) -> &[u8] {
+    pub(crate) fn bytes(&mut self, run: &Run) -> &mut [u8] {
         if run.next == run.first + 1 {
-            return self.entry(run.first);
+            return &mut self.buffers[run.first * BUFFER_LEN..][..run.meta.len];
         }
         let mut train = std::mem::take(&mut self.train);
         train.clear();
@@ -81,7 +86,7 @@ impl Batch {
             train.extend_from_slice(self.entry(i));
         }
         self.train = train;
-        &self.train
+        &mut self.train
     }
 }
 
@@ -104,18 +109,25 @@ pub(crate) struct DatagramSocket {
     local: SocketAddr,
     /// What the system has dropped, as far as that is known.
     overflowed: u64,
+    /// How packets of STAMP are laid out here, where that is what it gets.
+    stamped: Option<Mode>,
 }
 
 impl DatagramSocket {
-    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    /// One that gets packets of STAMP, laid out as `stamped` says, or anything.
+    pub(crate) fn new(socket: std::net::UdpSocket, stamped: Option<Mode>) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         allow_fragments(&socket)?;
+        if stamped.is_some() {
+            stamped::prepare(&socket)?;
+        }
         let local = socket.local_addr()?;
         Ok(DatagramSocket {
             socket: UdpSocket::from_std(socket),
             state,
             local,
             overflowed: 0,
+            stamped,
         })
     }
 
@@ -139,6 +151,13 @@ impl DatagramSocket {
         events: &Events,
     ) -> io::Result<()> {
         batch.count = 0;
+        if self.stamped.is_some() {
+            let buffer = &mut batch.buffers[..BUFFER_LEN];
+            (batch.metas[0], batch.seen) = stamped::receive(&self.socket, buffer)?;
+            batch.count = 1;
+            self.received(batch, events);
+            return Ok(());
+        }
         let mut buffers = batch.buffers.chunks_exact_mut(BUFFER_LEN);
         let mut slices: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| {
             IoSliceMut::new(buffers.next().expect("a buffer for each of the batch"))
@@ -147,6 +166,12 @@ impl DatagramSocket {
         batch.count = self
             .state
             .recv(socket, &mut slices[..most], &mut batch.metas)?;
+        self.received(batch, events);
+        Ok(())
+    }
+
+    /// Tells what `batch` has received.
+    fn received(&self, batch: &Batch, events: &Events) {
         let mut next = 0;
         while let Some(run) = self.run(batch, next) {
             next = run.next;
@@ -166,7 +191,6 @@ impl DatagramSocket {
                 events.received(origin, batch.entry(i), run.meta.stride);
             }
         }
-        Ok(())
     }
 
     /// Of what the last call received, what from entry `first` on can be answered together.
@@ -197,7 +221,7 @@ impl DatagramSocket {
     }
 
     /// The address that a datagram was sent to.
-    fn asked(&self, meta: &RecvMeta) -> SocketAddr {
+    pub(crate) fn asked(&self, meta: &RecvMeta) -> SocketAddr {
         let ip = meta.dst_ip.unwrap_or(self.local.ip());
         let mut address = unmapped(SocketAddr::new(ip, self.local.port()));
         // It came in where its sender is.
@@ -265,13 +289,18 @@ impl DatagramSocket {
         contents: &[u8],
         segment_size: Option<usize>,
     ) -> io::Result<()> {
+        // Bound to one address, the system can choose no other.
+        let src_ip = meta.dst_ip.filter(|_| self.local.ip().is_unspecified());
+        if let Some(mode) = self.stamped {
+            let tos = class_wanted(mode, contents) << 2;
+            return stamped::send(&self.socket, meta.addr, src_ip, tos, contents);
+        }
         let transmit = Transmit {
             destination: meta.addr,
             ecn: None,
             contents,
             segment_size,
-            // Bound to one address, the system can choose no other.
-            src_ip: meta.dst_ip.filter(|_| self.local.ip().is_unspecified()),
+            src_ip,
         };
         self.state
             .try_send(UdpSockRef::from(&self.socket), &transmit)

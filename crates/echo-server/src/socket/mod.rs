@@ -8,6 +8,7 @@ pub(crate) mod pipe;
 mod places;
 #[cfg(test)]
 pub(crate) mod simulated;
+pub(crate) mod stamped;
 pub(crate) mod stream;
 pub(crate) mod unix;
 

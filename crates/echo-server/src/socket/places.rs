@@ -36,6 +36,7 @@ impl Place {
                 host,
                 port,
             }) => (transport, host, *port),
+            Sockets::Stamp { host, port } => (&Some(Transport::Udp), host, *port),
             Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => {
                 (&Some(Transport::Unix), &String::new(), 0)
             }
@@ -46,9 +47,9 @@ impl Place {
             Some(Transport::Unix) => &[Transport::Unix],
             None => &[Transport::Tcp, Transport::Udp],
         };
-        let addresses = match endpoint {
-            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => Vec::new(),
-            Sockets::Own(Endpoint::Inet { .. }) => resolve(host, port)
+        let addresses = match transport {
+            Some(Transport::Unix) => Vec::new(),
+            _ => resolve(host, port)
                 .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?,
         };
         let literal = host.contains(':') || host.parse::<IpAddr>().is_ok();

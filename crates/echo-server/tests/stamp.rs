@@ -1,0 +1,485 @@
+//! A Session-Reflector of STAMP (RFC 8762, RFC 8972), as senders see it.
+
+mod common;
+
+use std::io::IoSliceMut;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use common::{Account, LIMIT, Server, TempPath, fails, has, has_ipv6, in_own_network, program};
+use echo_core::splitmix;
+use echo_core::stamp::tlv::{self, ClassOfService, FollowUp, HEADER_LEN, Location};
+use echo_core::stamp::{ErrorEstimate, Format, Key, Mode, Reply, Request, Stamp};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
+use socket2::SockRef;
+
+const ON_LOOPBACK: &str = "--listen=stamp://127.0.0.1:0";
+
+fn sender(server: SocketAddr) -> UdpSocket {
+    let any = match server {
+        SocketAddr::V4(_) => "127.0.0.1:0",
+        SocketAddr::V6(_) => "[::1]:0",
+    };
+    let socket = UdpSocket::bind(any).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    socket.connect(server).unwrap();
+    socket
+}
+
+fn request(seq: u32) -> Request {
+    Request {
+        seq,
+        sent: Stamp::new(now(), Format::Ntp),
+        error: ErrorEstimate::new(false, Format::Ntp, Duration::from_secs(1)),
+        ssid: 7,
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+fn one(kind: u8, value: &[u8]) -> Vec<u8> {
+    let mut room = vec![0; HEADER_LEN + value.len()];
+    tlv::put(&mut room, kind, value).unwrap();
+    room
+}
+
+/// Sends a request with TLVs, and returns the packet that comes back.
+fn ask(socket: &UdpSocket, request: Request, tlvs: &[u8]) -> Vec<u8> {
+    let mut packet = [&[0; 44], tlvs].concat();
+    request.encode(Mode::Unauthenticated, &mut packet);
+    socket.send(&packet).unwrap();
+    let mut buffer = vec![0; 1 << 16];
+    let len = socket.recv(&mut buffer).unwrap();
+    assert_eq!(len, packet.len());
+    buffer[..len].to_vec()
+}
+
+fn reply(socket: &UdpSocket, request: Request) -> Reply {
+    Reply::decode(Mode::Unauthenticated, &ask(socket, request, &[])).unwrap()
+}
+
+/// A second packet of the same socket, which is answered, shows that the first one was looked at.
+fn gets_none(socket: &UdpSocket, packet: &[u8]) -> bool {
+    socket.send(packet).unwrap();
+    let mut last = [0; 44];
+    request(u32::MAX).encode(Mode::Unauthenticated, &mut last);
+    socket.send(&last).unwrap();
+    let mut buffer = [0; 2048];
+    let len = socket.recv(&mut buffer).unwrap();
+    let reply = Reply::decode(Mode::Unauthenticated, &buffer[..len]).unwrap();
+    reply.request.seq == u32::MAX
+}
+
+#[test]
+fn a_request_comes_back_numbered_and_stamped_and_as_long_as_it_was() {
+    let mut server = vec![Server::listening(&[ON_LOOPBACK])];
+    if has_ipv6() {
+        server.push(Server::listening(&["--listen=stamp://[::1]:0"]));
+    }
+    for server in server {
+        let socket = sender(server.nth("stamp", 0));
+        let own = SockRef::from(&socket);
+        // Of the two only that of its family can be set.
+        let _ = (own.set_ttl_v4(9), own.set_unicast_hops_v6(9));
+        for (number, len) in (41..=44).chain([60, 1000, 1472, 9000]).enumerate() {
+            let request = request(100 + number as u32);
+            let mut packet = vec![0; len];
+            request.encode(Mode::Unauthenticated, &mut packet);
+            let before = now();
+            socket.send(&packet).unwrap();
+            let mut buffer = [0; 10_000];
+            assert_eq!(socket.recv(&mut buffer).unwrap(), len);
+            let reply = Reply::decode(Mode::Unauthenticated, &buffer[..len]).unwrap();
+            assert_eq!((reply.seq, reply.ttl), (number as u32, 9));
+            assert_eq!(reply.request, request);
+            let came = reply.received.since_epoch(Format::Ntp);
+            let left = reply.sent.since_epoch(Format::Ntp);
+            assert!(before <= came && came <= left && left <= now(), "{reply:?}");
+            // Nothing here can ask the system whether something sets its clock.
+            assert!(!reply.error.is_synchronised());
+            assert_eq!(reply.error.error(), Some(Duration::from_secs(16)));
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn sessions_are_told_apart_by_port_and_identifier_and_stamps_are_as_the_sender_reads_them() {
+    let server = Server::listening(&[ON_LOOPBACK]);
+    let (one, other) = (
+        sender(server.nth("stamp", 0)),
+        sender(server.nth("stamp", 0)),
+    );
+    let ptp = Request {
+        ssid: 8,
+        error: ErrorEstimate::new(true, Format::Ptp, Duration::ZERO),
+        ..request(5)
+    };
+    for (socket, request, seq) in [
+        (&one, request(5), 0),
+        (&one, request(6), 1),
+        (&one, ptp, 0),
+        (&other, request(5), 0),
+        (&one, request(7), 2),
+    ] {
+        let reply = reply(socket, request);
+        assert_eq!((reply.seq, reply.request), (seq, request));
+        assert_eq!(reply.error.format(), request.error.format());
+        let came = reply.received.since_epoch(request.error.format());
+        assert!(came.abs_diff(now()) < LIMIT, "{came:?}");
+    }
+    server.stop();
+    let server = Server::listening(&[ON_LOOPBACK, "--stamp-stateless"]);
+    let one = sender(server.nth("stamp", 0));
+    assert_eq!(reply(&one, request(5)).seq, 5);
+    assert_eq!(reply(&one, request(9)).seq, 9);
+    server.stop();
+}
+
+/// The TTL and the type of service that a datagram comes with.
+fn comes_with(socket: &UdpSocket) -> (i32, i32) {
+    let mut buffer = [0; 2048];
+    let mut buffers = [IoSliceMut::new(&mut buffer)];
+    let mut control = nix::cmsg_space!(i32, i32, i32);
+    let (number, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+    let message =
+        recvmsg::<SockaddrStorage>(number, &mut buffers, Some(&mut control), flags).unwrap();
+    let mut came = (0, 0);
+    for told in message.cmsgs().unwrap() {
+        match told {
+            ControlMessageOwned::Ipv4Ttl(ttl) | ControlMessageOwned::Ipv6HopLimit(ttl) => {
+                came.0 = ttl;
+            }
+            ControlMessageOwned::Ipv4Tos(tos) => came.1 = tos.into(),
+            ControlMessageOwned::Ipv6TClass(tos) => came.1 = tos,
+            _ => {}
+        }
+    }
+    came
+}
+
+#[test]
+fn the_class_that_arrived_is_told_and_the_one_that_is_wanted_is_used() {
+    let mut places = vec![("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.9")];
+    if has_ipv6() {
+        places.extend([("[::1]", "::1"), ("[::]", "::1"), ("[::]", "127.0.0.9")]);
+    }
+    for (listens, asked) in places {
+        let server = Server::listening(&[&format!("--listen=stamp://{listens}:0")]);
+        let asked: IpAddr = asked.parse().unwrap();
+        let socket = sender(SocketAddr::new(asked, server.nth("stamp", 0).port()));
+        let own = SockRef::from(&socket);
+        match asked {
+            IpAddr::V4(_) => {
+                own.set_tos_v4(46 << 2 | 1).unwrap();
+                setsockopt(&socket, sockopt::Ipv4RecvTtl, &true).unwrap();
+                setsockopt(&socket, sockopt::IpRecvTos, &true).unwrap();
+            }
+            IpAddr::V6(_) => {
+                own.set_tclass_v6(46 << 2 | 1).unwrap();
+                setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true).unwrap();
+                setsockopt(&socket, sockopt::Ipv6RecvTClass, &true).unwrap();
+            }
+        }
+        for wanted in [0, 10, 63] {
+            let class = ClassOfService {
+                wanted,
+                ..ClassOfService::default()
+            };
+            let tlvs = [
+                one(tlv::CLASS_OF_SERVICE, &class.encode()),
+                one(tlv::LOCATION, &Location::question()),
+            ]
+            .concat();
+            let packet = ask(&socket, request(1), &tlvs);
+            let told: Vec<_> = tlv::tlvs(&packet[44..]).flatten().collect();
+            let expected = ClassOfService {
+                wanted,
+                arrived: 46,
+                ecn: 1,
+                is_refused: false,
+            };
+            assert_eq!(ClassOfService::decode(told[0].value), Some(expected));
+            // A connected socket gets nothing from another address than the one it asked.
+            let (here, there) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+            let expected = Location {
+                source_port: here.port(),
+                destination_port: there.port(),
+                source: Some(here.ip()),
+                destination: Some(there.ip()),
+            };
+            assert_eq!(Location::decode(told[1].value), Some(expected), "{listens}");
+            let mut again = vec![0; packet.len()];
+            again[44..].copy_from_slice(&tlvs);
+            request(2).encode(Mode::Unauthenticated, &mut again);
+            socket.send(&again).unwrap();
+            assert_eq!(
+                comes_with(&socket),
+                (255, i32::from(wanted) << 2),
+                "{listens}"
+            );
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn what_a_reflector_does_not_know_comes_back_marked_and_what_came_before_is_followed_up() {
+    let server = Server::listening(&[ON_LOOPBACK]);
+    let socket = sender(server.nth("stamp", 0));
+    let first = reply(&socket, request(1));
+    let tlvs = [
+        one(tlv::FOLLOW_UP, &[0; 16]),
+        one(5, &[1; 12]),
+        one(tlv::CLASS_OF_SERVICE, &[1; 3]),
+        one(199, b"who knows"),
+        one(tlv::EXTRA_PADDING, &[9; 500]),
+        vec![0x80, 1, 0xff, 0xff, 3],
+    ]
+    .concat();
+    let packet = ask(&socket, request(2), &tlvs);
+    let told: Vec<_> = tlv::tlvs(&packet[44..]).flatten().collect();
+    let flags: Vec<_> = told.iter().map(|tlv| (tlv.kind, tlv.flags)).collect();
+    let expected = [
+        (tlv::FOLLOW_UP, 0),
+        (5, tlv::UNRECOGNISED),
+        (tlv::CLASS_OF_SERVICE, tlv::MALFORMED),
+        (199, tlv::UNRECOGNISED),
+        (tlv::EXTRA_PADDING, 0),
+    ];
+    assert_eq!(flags, expected);
+    let follow_up = FollowUp {
+        seq: 0,
+        sent: first.sent,
+        method: tlv::SOFTWARE,
+    };
+    assert_eq!(FollowUp::decode(told[0].value), Some(follow_up));
+    assert_eq!(
+        (told[3].value, told[4].value),
+        (&b"who knows"[..], &[9; 500][..])
+    );
+    assert_eq!(
+        packet[packet.len() - 5..],
+        [tlv::MALFORMED, 1, 0xff, 0xff, 3]
+    );
+    server.stop();
+}
+
+#[test]
+fn what_is_no_packet_of_a_session_gets_no_reply_and_is_counted() {
+    let server = Server::listening(&[ON_LOOPBACK, "--log=json", "--log-level=traffic"]);
+    let socket = sender(server.nth("stamp", 0));
+    for len in [0, 1, 14, 40] {
+        assert!(gets_none(&socket, &vec![0; len]), "{len} bytes");
+    }
+    // A reply to a reply of this reflector, which another one would send.
+    let mut packet = ask(&socket, request(1), &[]);
+    let sent = Reply::decode(Mode::Unauthenticated, &packet).unwrap();
+    Reply {
+        request: Request {
+            seq: sent.seq,
+            sent: sent.sent,
+            error: sent.error,
+            ssid: 7,
+        },
+        ..sent
+    }
+    .encode(Mode::Unauthenticated, &mut packet);
+    assert!(gets_none(&socket, &packet));
+    for reason in ["not-stamp", "loop"] {
+        server.says(&format!(r#""reason":"{reason}""#));
+    }
+    server.stop();
+}
+
+#[test]
+fn with_a_key_only_those_who_have_it_are_answered() {
+    let file = TempPath::new("key");
+    std::fs::write(&*file, "a key that both ends have\n").unwrap();
+    let server = Server::listening(&[ON_LOOPBACK, "--stamp-key", file.text(), "--log=json"]);
+    let socket = sender(server.nth("stamp", 0));
+    let key = Key::new(b"a key that both ends have");
+    let class = one(tlv::CLASS_OF_SERVICE, &[0; 4]);
+    let hash = key.tag(&[&3_u32.to_be_bytes(), &class]);
+    let tlvs = [class, one(tlv::HMAC, &hash)].concat();
+    let mut packet = [vec![0; 112], tlvs].concat();
+    request(3).encode(Mode::Authenticated, &mut packet);
+    for wrong in [&Key::new(b"a key that nobody has"), &key] {
+        wrong.seal(&mut packet);
+        socket.send(&packet).unwrap();
+    }
+    socket.send(&[0; 44]).unwrap();
+    let mut buffer = [0; 2048];
+    let len = socket.recv(&mut buffer).unwrap();
+    let back = &buffer[..len];
+    assert!(key.sealed(back));
+    let reply = Reply::decode(Mode::Authenticated, back).unwrap();
+    assert_eq!((reply.seq, reply.request.seq, len), (0, 3, packet.len()));
+    let told: Vec<_> = tlv::tlvs(&back[112..]).flatten().collect();
+    assert_eq!((told[0].flags, told[1].flags), (0, 0));
+    assert!(key.verifies(&[&0_u32.to_be_bytes(), &back[112..120]], told[1].value));
+    for reason in ["unauthentic", "not-stamp"] {
+        server.says(&format!(r#""reason":"{reason}""#));
+    }
+    server.stop();
+}
+
+#[test]
+fn faults_names_and_monitors_apply_as_to_all_datagrams() {
+    let server = Server::listening(&[
+        "--listen=way=stamp://127.0.0.1:0",
+        "--metrics=127.0.0.1:0",
+        "--fault=drop,msg=2,on=way",
+        "--fault=duplicate,msg=4",
+    ]);
+    let line = server.ready_lines()[0].clone();
+    let address = line.strip_prefix("listening stamp ").unwrap();
+    let socket = sender(address.strip_suffix(" way").unwrap().parse().unwrap());
+    let mut numbers = Vec::new();
+    for seq in 0..5 {
+        let mut packet = [0; 44];
+        request(seq).encode(Mode::Unauthenticated, &mut packet);
+        socket.send(&packet).unwrap();
+    }
+    let mut buffer = [0; 2048];
+    while numbers.len() < 5 {
+        let len = socket.recv(&mut buffer).unwrap();
+        let reply = Reply::decode(Mode::Unauthenticated, &buffer[..len]).unwrap();
+        numbers.push((reply.seq, reply.request.seq));
+    }
+    // Numbered before the fault, the second was lost on the way back.
+    assert_eq!(numbers, [(0, 0), (2, 2), (3, 3), (3, 3), (4, 4)]);
+    server.stop();
+}
+
+#[test]
+fn two_reflectors_that_are_set_on_each_other_stop_at_once() {
+    in_own_network(
+        "two_reflectors_that_are_set_on_each_other_stop_at_once",
+        || {
+            if !has("python3") {
+                return;
+            }
+            let args = [ON_LOOPBACK, "--workers=1", "--udp-allow-any"];
+            let (one, other) = (Server::listening(&args), Server::listening(&args));
+            let [from, to] = [&one, &other].map(|server| server.nth("stamp", 0));
+            let mut forge = Command::new("python3");
+            forge.args([
+                "-c",
+                FORGE,
+                &from.port().to_string(),
+                &to.port().to_string(),
+            ]);
+            common::succeeds(&mut forge);
+            // The forged one is answered, that answer too, and then it is known.
+            other.says("loop of replies");
+            for server in [one, other] {
+                let ended = server.stop();
+                assert!(
+                    ended.stderr.matches("loop of replies").count() <= 1,
+                    "{ended:?}"
+                );
+            }
+        },
+    );
+}
+
+/// Sends 44 zeros over loopback, from a port that is another program's.
+const FORGE: &str = r#"
+import socket, struct, sys
+source, destination = map(int, sys.argv[1:])
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+udp = struct.pack('!HHHH', source, destination, 52, 0) + bytes(44)
+ip = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, *[bytes((127, 0, 0, 1))] * 2)
+s.sendto(ip + udp, ('127.0.0.1', 0))
+"#;
+
+#[test]
+fn what_makes_no_sense_is_refused_with_a_remedy() {
+    let file = TempPath::new("key");
+    std::fs::write(&*file, "short").unwrap();
+    for (args, told) in [
+        (&["--listen=stamp://::1"][..], "in brackets"),
+        (&["--listen=stamp://"], "the host is missing"),
+        (&["--listen=stamp://unix:x"], "over UDP alone"),
+        (&["--listen=stamp:127.0.0.1:862"], "stamp://HOST"),
+        (&["--listen=stamp://tcp://127.0.0.1:1"], "stamp://HOST:PORT"),
+        (&["--stamp-key=x"], "--listen stamp://127.0.0.1"),
+        (&["--stamp-stateless"], "--listen stamp://127.0.0.1"),
+        (
+            &[ON_LOOPBACK, "--stamp-key=/nonexistent/key"],
+            "no such file",
+        ),
+        (
+            &[ON_LOOPBACK, "--stamp-key", file.text()],
+            "16 bytes or more",
+        ),
+        (&["--metrics=stamp://127.0.0.1:0"], "--metrics"),
+    ] {
+        let ended = Server::launch(program().args(args)).end();
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(told), "{told}: {ended:?}");
+    }
+    let config = TempPath::new("config.toml");
+    let framed = r#"listen = [{ endpoint = "stamp://127.0.0.1:0", framing = "lines" }]"#;
+    std::fs::write(&*config, framed).unwrap();
+    fails(
+        program().args(["--config", config.text()]),
+        2,
+        &["have no frames"],
+    );
+    let printed = program()
+        .args(["--listen=way=stamp://[::1]", "--print-config"])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains(r#""way=stamp://[::1]:862""#), "{printed}");
+}
+
+/// Random packets, and requests in which something was changed.
+#[test]
+fn whatever_comes_no_reply_is_longer_and_the_reflector_lives() {
+    let server = Server::listening(&[ON_LOOPBACK, "--listen=tcp://127.0.0.1:0", "--workers=1"]);
+    let account = Account::open(&server);
+    let socket = sender(server.nth("stamp", 0));
+    let mut chance = 1_u64;
+    let mut draw = |below: usize| {
+        chance = chance.wrapping_add(splitmix::GAMMA);
+        (splitmix::mix(chance) % below as u64) as usize
+    };
+    let whole = [
+        one(tlv::LOCATION, &Location::question()),
+        one(tlv::FOLLOW_UP, &[0; 16]),
+        one(tlv::CLASS_OF_SERVICE, &[0; 4]),
+        one(tlv::EXTRA_PADDING, &[0; 40]),
+    ]
+    .concat();
+    let mut buffer = vec![0; 1 << 16];
+    for round in 0..20_000 {
+        let mut packet = [&[0; 44], &whole[..]].concat();
+        request(round).encode(Mode::Unauthenticated, &mut packet);
+        match round % 2 {
+            0 => packet.iter_mut().for_each(|byte| *byte = draw(256) as u8),
+            _ => (0..8).for_each(|_| {
+                let at = draw(packet.len());
+                packet[at] = draw(256) as u8;
+            }),
+        }
+        packet.truncate(draw(packet.len() + 1));
+        socket.send(&packet).unwrap();
+        if packet.len() >= 41 {
+            assert_eq!(socket.recv(&mut buffer).unwrap(), packet.len());
+            assert_eq!(buffer[24..28], packet[..4], "the reply is to another");
+        }
+    }
+    assert_eq!(reply(&socket, request(1)).request.ssid, 7);
+    // The table is full: 4,096 sessions, which hold one megabyte.
+    account.balances(4 << 10);
+    server.stop();
+}
