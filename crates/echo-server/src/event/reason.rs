@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 use echo_core::framing::FrameError;
-use echo_core::stamp::Refusal;
+use echo_core::stamp;
 use echo_core::units::Size;
 use serde::{Serialize, Serializer};
 
@@ -167,12 +167,12 @@ impl DropReason {
     }
 }
 
-impl From<Refusal> for DropReason {
-    fn from(refusal: Refusal) -> Self {
+impl From<stamp::Refusal> for DropReason {
+    fn from(refusal: stamp::Refusal) -> Self {
         match refusal {
-            Refusal::Short => DropReason::NotStamp,
-            Refusal::Unauthentic => DropReason::Unauthentic,
-            Refusal::Reply => DropReason::Loop,
+            stamp::Refusal::Short => DropReason::NotStamp,
+            stamp::Refusal::Unauthentic => DropReason::Unauthentic,
+            stamp::Refusal::Reply => DropReason::Loop,
         }
     }
 }
