@@ -1,5 +1,7 @@
 //! What must hold of any input. Each function is a fuzz target, and a test replays its corpus.
 
+mod stateful;
+
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
@@ -12,6 +14,8 @@ use echo_core::{Endpoint, Framing};
 use echo_server::fault::Fault;
 use echo_server::metrics::head::{MAX_HEAD, asked};
 use echo_server::settings::Settings;
+
+pub use stateful::{guard, ledger, stream};
 
 /// What a target does with the fuzzer's bytes: panics where a promise is broken.
 pub type Target = fn(&[u8]);
@@ -26,6 +30,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("datagram", datagram),
     ("escape", escape),
     ("head", head),
+    ("ledger", ledger),
+    ("stream", stream),
+    ("guard", guard),
 ];
 
 /// A stream is cut the same way in whatever pieces it comes. The first two bytes are the limit

@@ -7,7 +7,7 @@ mod datagrams;
 mod dial;
 mod ended;
 mod flow;
-mod ledger;
+pub mod ledger;
 mod notes;
 mod pacer;
 mod pause;
