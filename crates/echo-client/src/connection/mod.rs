@@ -27,6 +27,7 @@ use crate::interrupt::Interrupt;
 use attempt::Ask;
 use race::{go_on, race};
 use resolve::resolve;
+pub use resolve::{Unknown, look_up_family};
 
 /// A socket and what it is connected to.
 #[derive(Debug)]

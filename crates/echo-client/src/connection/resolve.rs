@@ -25,7 +25,7 @@ pub fn resolve(config: &Connect, interrupt: &Interrupt) -> Result<Vec<Address>, 
     let limits = config.limits();
     let mut wanted = Vec::new();
     for socket in look_up(config, host, port, interrupt)? {
-        let fits = limits.iter().all(|(ipv4, _)| *ipv4 == socket.is_ipv4());
+        let fits = config.wants_family(socket.is_ipv4());
         let address = address(socket);
         if fits && !wanted.contains(&address) {
             wanted.push(address);
@@ -69,7 +69,64 @@ fn look_up(
     })
 }
 
+/// Why no address of a family is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// There is none, or the lookup failed at once, for this reason.
+    Nothing(String),
+    /// No name server has answered.
+    Silence,
+}
+
+/// Asks the system for the addresses of one family alone, within the limit of time for connecting.
+///
+/// # Errors
+/// There are none; nobody answers.
+pub fn look_up_family(
+    config: &Connect,
+    host: &str,
+    port: u16,
+    is_ipv4: bool,
+    interrupt: &Interrupt,
+) -> Result<Vec<SocketAddr>, Unknown> {
+    let name = host.to_owned();
+    let family = match is_ipv4 {
+        true => dns_lookup::AddrFamily::Inet,
+        false => dns_lookup::AddrFamily::Inet6,
+    };
+    let hints = dns_lookup::AddrInfoHints {
+        address: family.into(),
+        // One row an address, not one for each kind of socket.
+        socktype: dns_lookup::SockType::Stream.into(),
+        ..dns_lookup::AddrInfoHints::default()
+    };
+    let looking =
+        move || Ok(dns_lookup::getaddrinfo(Some(&name), None, Some(hints)).map(Vec::from_iter));
+    let found = within("it", config.connect_timeout, interrupt, looking);
+    match found {
+        Ok(Ok(Ok(found))) => {
+            let addresses = found.into_iter().flatten().map(|found| {
+                let mut address = found.sockaddr;
+                address.set_port(port);
+                address
+            });
+            Ok(addresses.collect())
+        }
+        Ok(Ok(Err(error))) if matches!(error.kind(), dns_lookup::LookupErrorKind::Again) => {
+            Err(Unknown::Silence)
+        }
+        Ok(Ok(Err(error))) => Err(Unknown::Nothing(cause(&error.into()))),
+        Ok(Err(_)) => Err(Unknown::Silence),
+        Err(error) => Err(Unknown::Nothing(error.to_string())),
+    }
+}
+
 impl Connect {
+    /// Whether addresses of this family are wanted.
+    pub fn wants_family(&self, is_ipv4: bool) -> bool {
+        self.limits().iter().all(|(wanted, _)| *wanted == is_ipv4)
+    }
+
     /// What limits the family of addresses: whether it must be IPv4, and what says so.
     fn limits(&self) -> Vec<(bool, String)> {
         let family = match self.family {

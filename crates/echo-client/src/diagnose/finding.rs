@@ -182,7 +182,10 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = &[
     ),
     (Verdict::ServerStall, DELAYS),
     (Verdict::NetworkStall, DELAYS),
-    (Verdict::NotEcho, &[Verdict::TcpNoEcho, Verdict::Corruption]),
+    (
+        Verdict::NotEcho,
+        &[Verdict::TcpNoEcho, Verdict::Corruption, Verdict::UdpRefused],
+    ),
     (
         Verdict::MtuBlackhole,
         &[Verdict::Mtu, Verdict::TcpStalls, Verdict::LossBySize],
@@ -226,6 +229,11 @@ impl Findings {
         self.0
             .retain(|known| !explains(finding.verdict, known.verdict));
         self.0.push(finding);
+    }
+
+    /// Adds each of these, as [`Findings::add`] does.
+    pub fn extend(&mut self, found: impl IntoIterator<Item = Finding>) {
+        found.into_iter().for_each(|finding| self.add(finding));
     }
 
     /// Whether there is such a verdict.

@@ -3,11 +3,22 @@
 //! Steps probe in turn and add findings, which rest on a test each; text, document and page only
 //! render the [`Diagnosis`] that comes of it.
 
+mod answer;
+mod bulk;
 mod diagnosis;
+mod dial;
 pub mod finding;
+mod hops;
+mod idle;
+mod names;
 pub mod path;
+mod peer;
+mod reach;
 mod settings;
+mod sizes;
+mod talk;
 mod text;
+mod volley;
 
 use echo_core::Failure;
 use echo_explain::Texts;
@@ -34,7 +45,15 @@ pub enum Told {
 type Step = fn(&mut Path<'_>, &mut Findings) -> anyhow::Result<Told>;
 
 /// The steps, in order.
-const STEPS: &[(&str, Step)] = &[];
+const STEPS: &[(&str, Step)] = &[
+    ("names", names::names),
+    ("reach", reach::reach),
+    ("echo", peer::echo),
+    ("sizes", sizes::sizes),
+    ("bulk", bulk::bulk),
+    ("hops", hops::hops),
+    ("idle", idle::idle),
+];
 
 /// Diagnoses, and tells what came of it.
 ///

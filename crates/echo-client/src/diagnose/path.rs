@@ -41,6 +41,14 @@ pub struct Path<'a> {
     pub hops: Vec<Hop>,
 }
 
+/// What people call a family of addresses.
+pub const fn family(is_ipv4: bool) -> &'static str {
+    match is_ipv4 {
+        true => "IPv4",
+        false => "IPv6",
+    }
+}
+
 /// What was seen of one hop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hop {

@@ -159,6 +159,13 @@ pub fn decode(token: u64, size: usize, datagram: &[u8]) -> Reply {
     }
 }
 
+/// The number of this session's datagram that begins with `head`, if that is enough to tell: an
+/// ICMP message quotes no more.
+pub fn number_of(token: u64, head: &[u8]) -> Option<u64> {
+    let is_ours = head.get(8..CONSTANT) == Some(&token.to_be_bytes()[..]);
+    (is_ours && head.len() >= NUMBER.end).then(|| number(head))
+}
+
 fn number(datagram: &[u8]) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&datagram[NUMBER]);

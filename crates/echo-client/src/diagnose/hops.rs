@@ -1,0 +1,238 @@
+//! The step `hops`: who answers at each distance, over UDP and TCP, and who answers that should not.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Told;
+use super::answer::Answer;
+use super::dial::{Call, dial};
+use super::finding::{Finding, Findings, Verdict};
+use super::path::{Hop, Path};
+use super::volley::{Line, Shot, fire, headers};
+
+/// The farthest hop that is looked for; few paths on Earth have more than 30.
+const FARTHEST: u8 = 32;
+/// Hops that are looked for at a time, and datagrams for each.
+const BATCH: u8 = 8;
+const EACH: usize = 3;
+/// Bytes of a datagram.
+const SMALL: usize = 64;
+/// How long a hop may take to answer on a short path.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// The same of a connection whose first packet is lost: it is sent again after a second.
+const CONNECT: Duration = Duration::from_millis(1300);
+
+/// How far away the ends of a path are, in hops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Distance {
+    /// The fewest with which a datagram comes back.
+    udp: Option<u8>,
+    /// The most that a router has said were used up by a datagram.
+    passed: u8,
+    /// The fewest with which a connection is made.
+    tcp: Option<u8>,
+}
+
+/// Walks the path, and holds the two transports beside each other.
+pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
+    let Some(remote) = path.remote else {
+        return Ok(Told::LeftOut("nothing answers".to_owned()));
+    };
+    let mut distance = walk(path, remote);
+    if path.has_tcp {
+        distance.tcp = tcp(path, remote, distance);
+        if let Some(verdict) = distance.proxy() {
+            let sure = walk(path, remote);
+            let again = Distance {
+                tcp: tcp(path, remote, sure),
+                ..sure
+            };
+            if again.proxy() == Some(verdict) {
+                if again.udp.is_none() && findings.has(Verdict::TcpNoEcho) {
+                    findings.add(dead(
+                        "datagrams, and connections that a proxy takes",
+                        &path.hops,
+                    ));
+                }
+                findings.add(again.finding(verdict, &path.hops));
+            }
+        }
+    }
+    Ok(Told::Seen(format!(
+        "{}; UDP is answered {}, TCP {}",
+        list(&path.hops),
+        far(distance.udp),
+        far(distance.tcp)
+    )))
+}
+
+/// Sends datagrams to `remote` that may pass 1, 2, 3, ... routers, until they get there or nobody
+/// answers any more. Notes who does, and returns what is known of how far UDP goes.
+pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
+    path.hops.clear();
+    let mut distance = Distance::default();
+    let Ok(line) = Line::open(path, remote, path.udp_port.unwrap_or(0)) else {
+        return distance;
+    };
+    let lines = [line];
+    for first in (1..=FARTHEST).step_by(BATCH.into()) {
+        let ttls: Vec<u8> = (first..first + BATCH).collect();
+        // By turns, so that one burst of losses does not hide a hop.
+        let shots: Vec<_> = (0..EACH)
+            .flat_map(|_| &ttls)
+            .map(|ttl| shot(*ttl, remote))
+            .collect();
+        let fates = fire(path, &lines, &shots, path.patience(PATIENCE));
+        for ttl in ttls {
+            let of_ttl = || {
+                shots
+                    .iter()
+                    .zip(&fates)
+                    .filter(|(shot, _)| shot.ttl == Some(ttl))
+            };
+            let mut answers = of_ttl().map(|(_, fate)| fate.answer(remote.ip()));
+            if answers.any(|answer| matches!(answer, Answer::Came(_) | Answer::Refused)) {
+                distance.udp = Some(ttl);
+                return distance;
+            }
+            let hop = of_ttl().find_map(|(_, fate)| match fate.answer(remote.ip()) {
+                Answer::UsedUp(address) => Some((address, fate.told?.1)),
+                _ => None,
+            });
+            path.hops.push(Hop {
+                ttl,
+                address: hop.map(|(address, _)| address),
+                rtt: hop.map(|(_, rtt)| rtt),
+            });
+            if hop.is_some() {
+                distance.passed = ttl;
+            }
+        }
+        if distance.passed < first {
+            break;
+        }
+    }
+    path.hops.truncate(distance.passed.into());
+    distance
+}
+
+fn shot(ttl: u8, remote: SocketAddr) -> Shot {
+    Shot {
+        line: 0,
+        size: SMALL + headers(remote.ip()),
+        ttl: Some(ttl),
+    }
+}
+
+/// The fewest hops with which a connection is made. More than UDP takes are tried only if so many
+/// do not do.
+fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> Option<u8> {
+    let near = distance.udp.unwrap_or(distance.passed);
+    let mut connects = |ttls: std::ops::RangeInclusive<u8>| {
+        // Each twice: some ports may never get through.
+        let ttls: Vec<u8> = ttls.flat_map(|ttl| [ttl, ttl]).collect();
+        let call = |ttl: &u8| Call {
+            ttl: Some(*ttl),
+            ..Call::to(remote)
+        };
+        let calls: Vec<_> = ttls.iter().map(call).collect();
+        let results = dial(path, &calls, CONNECT);
+        let made = ttls
+            .iter()
+            .zip(results)
+            .filter(|(_, (_, socket))| socket.is_some());
+        made.map(|(ttl, _)| *ttl).min()
+    };
+    connects(1..=near).or_else(|| match distance.udp {
+        Some(_) => connects(near + 1..=near.saturating_add(BATCH)),
+        None => None,
+    })
+}
+
+/// Nobody answers behind the last hop that does.
+pub(super) fn dead(sent: &str, hops: &[Hop]) -> Finding {
+    let last = hops.iter().rev().find_map(|hop| hop.address);
+    Finding::problem(Verdict::Dead)
+        .seen(sent, "nothing came back, and nobody said why")
+        .tested("no answer to any of them", None)
+        .at(last.map_or_else(|| "this machine".to_owned(), |last| last.to_string()))
+}
+
+impl Distance {
+    /// Who answers from nearer than the server. A router that says of a datagram that its hops are
+    /// used up lies before the server.
+    fn proxy(self) -> Option<Verdict> {
+        match (self.udp, self.tcp?) {
+            (Some(udp), tcp) if tcp < udp => Some(Verdict::TcpProxy),
+            (Some(udp), tcp) if udp < tcp => Some(Verdict::UdpProxy),
+            (None, tcp) if tcp <= self.passed => Some(Verdict::TcpProxy),
+            _ => None,
+        }
+    }
+
+    fn finding(self, verdict: Verdict, hops: &[Hop]) -> Finding {
+        let nearer = self.tcp.into_iter().chain(self.udp).min().unwrap_or(1);
+        let hop = hops
+            .iter()
+            .find(|hop| hop.ttl == nearer)
+            .and_then(|hop| hop.address);
+        let place = hop.map_or_else(|| format!("hop {nearer}"), |address| address.to_string());
+        let udp = match self.udp {
+            Some(udp) => format!("datagrams come back {}", far(Some(udp))),
+            None => format!("datagrams have passed a router {}", far(Some(self.passed))),
+        };
+        Finding::problem(verdict)
+            .seen(
+                "datagrams and connections with 1, 2, 3, ... hops to use up",
+                format!("{udp}, connections are made {}", far(self.tcp)),
+            )
+            .tested("twice the same", None)
+            .at(place)
+    }
+}
+
+fn far(hops: Option<u8>) -> String {
+    match hops {
+        Some(1) => "at 1 hop".to_owned(),
+        Some(hops) => format!("at {hops} hops"),
+        None => "at none".to_owned(),
+    }
+}
+
+fn list(hops: &[Hop]) -> String {
+    let name = |hop: &Hop| {
+        hop.address
+            .map_or_else(|| "*".to_owned(), |address| address.to_string())
+    };
+    match hops {
+        [] => "no hop answers".to_owned(),
+        hops => hops.iter().map(name).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(udp: Option<u8>, passed: u8, tcp: Option<u8>) -> Option<Verdict> {
+        Distance { udp, passed, tcp }.proxy()
+    }
+
+    #[test]
+    fn who_answers_nearer_than_the_other_transport_is_no_server() {
+        assert_eq!(at(Some(5), 4, Some(5)), None);
+        assert_eq!(at(Some(5), 4, Some(1)), Some(Verdict::TcpProxy));
+        assert_eq!(at(Some(3), 2, Some(5)), Some(Verdict::UdpProxy));
+    }
+
+    #[test]
+    fn who_connects_before_a_router_that_datagrams_have_passed_is_no_server() {
+        assert_eq!(at(None, 1, Some(1)), Some(Verdict::TcpProxy));
+        assert_eq!(at(None, 3, Some(4)), None);
+        assert_eq!(at(None, 3, None), None);
+        assert_eq!(at(Some(2), 1, None), None);
+    }
+}

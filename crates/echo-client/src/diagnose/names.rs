@@ -1,0 +1,182 @@
+//! The step `names`: each family of addresses is asked for apart, and timed.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use echo_core::units::Timespan;
+use echo_core::{Endpoint, Zoned};
+
+use super::Told;
+use super::finding::{Finding, Findings, Verdict};
+use super::path::{Path, family};
+use crate::connection::{Connect, Unknown, look_up_family};
+use crate::interrupt::Interrupt;
+
+/// A name server that answers needs less, wherever on Earth it is; a system that waits for one
+/// that does not answer needs more.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// What asking for one family came to.
+#[derive(Debug)]
+struct Asked {
+    is_ipv4: bool,
+    found: Result<Vec<SocketAddr>, Unknown>,
+    /// How long it took, the quicker of two times where the first was slow.
+    took: Duration,
+}
+
+/// Looks up the target's addresses.
+pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
+    let Endpoint::Inet { host, port, .. } = &path.connect.target else {
+        return Ok(Told::LeftOut("a Unix socket has no name".to_owned()));
+    };
+    if let Ok(Zoned(address)) = Zoned::at(host, *port) {
+        path.addresses = vec![address];
+        return Ok(Told::LeftOut(format!("{host} is an address")));
+    }
+    // In the order of RFC 6724, section 2.1: IPv6 first.
+    let families = [false, true].into_iter();
+    let wanted: Vec<_> = families
+        .filter(|family| path.connect.wants_family(*family))
+        .collect();
+    let ask = |is_ipv4| ask(path.connect, path.interrupt, host, *port, is_ipv4);
+    let asked: Vec<Asked> = thread::scope(|scope| {
+        let threads: Vec<_> = wanted
+            .iter()
+            .map(|family| scope.spawn(|| ask(*family)))
+            .collect();
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .collect()
+    });
+    for address in asked.iter().flat_map(|asked| asked.found.iter().flatten()) {
+        if !path.addresses.contains(address) {
+            path.addresses.push(*address);
+        }
+    }
+    if let Some(finding) = judge(host, &asked) {
+        findings.add(finding);
+    }
+    Ok(Told::Seen(format!("{host}: {}", list(&asked))))
+}
+
+/// Asks, and once more where that was slow: a name that nobody has asked for in a while is slow once.
+fn ask(connect: &Connect, interrupt: &Interrupt, host: &str, port: u16, is_ipv4: bool) -> Asked {
+    let once = || {
+        let start = Instant::now();
+        let found = look_up_family(connect, host, port, is_ipv4, interrupt);
+        Asked {
+            is_ipv4,
+            found,
+            took: start.elapsed(),
+        }
+    };
+    let first = once();
+    match first.took < SLOW || matches!(first.found, Err(Unknown::Silence)) {
+        true => first,
+        false => Asked {
+            took: first.took.min(once().took),
+            ..first
+        },
+    }
+}
+
+/// What the answers say of the name.
+fn judge(host: &str, asked: &[Asked]) -> Option<Finding> {
+    let is_slow =
+        |asked: &&Asked| asked.took >= SLOW || matches!(asked.found, Err(Unknown::Silence));
+    let sent = format!("{host} was looked up, each family apart");
+    let verdict = match asked.iter().filter(is_slow).max_by_key(|asked| asked.took) {
+        Some(slowest) => {
+            let time = Timespan(Duration::from_millis(slowest.took.as_millis() as u64));
+            Finding::problem(Verdict::DnsSlow)
+                .tested(
+                    format!("slower than {} twice, or no answer", Timespan(SLOW)),
+                    None,
+                )
+                .with("time", time)
+        }
+        None if asked.iter().all(|asked| asked.found.is_err()) => {
+            Finding::problem(Verdict::DnsNxdomain).tested("no family has an address", None)
+        }
+        None => return None,
+    };
+    Some(verdict.seen(sent, list(asked)).with("name", host))
+}
+
+fn list(asked: &[Asked]) -> String {
+    let told = asked.iter().map(|asked| {
+        let Asked {
+            is_ipv4,
+            found,
+            took,
+        } = asked;
+        let found = match found {
+            Ok(addresses) if addresses.len() == 1 => "1 address".to_owned(),
+            Ok(addresses) => format!("{} addresses", addresses.len()),
+            Err(Unknown::Nothing(why)) => why.clone(),
+            Err(Unknown::Silence) => "no answer".to_owned(),
+        };
+        format!(
+            "{}: {found} after {} ms",
+            family(*is_ipv4),
+            took.as_millis()
+        )
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(is_ipv4: bool, found: Result<&str, Unknown>, ms: u64) -> Asked {
+        Asked {
+            is_ipv4,
+            found: found.map(|address| vec![address.parse().unwrap()]),
+            took: Duration::from_millis(ms),
+        }
+    }
+
+    fn nothing() -> Result<&'static str, Unknown> {
+        Err(Unknown::Nothing("it has no address".to_owned()))
+    }
+
+    fn verdict(asked: &[Asked]) -> Option<Verdict> {
+        judge("a.name", asked).map(|finding| finding.verdict)
+    }
+
+    #[test]
+    fn a_name_of_one_family_is_well() {
+        assert_eq!(
+            verdict(&[
+                asked(false, nothing(), 3),
+                asked(true, Ok("192.0.2.1:7"), 2)
+            ]),
+            None
+        );
+    }
+
+    #[test]
+    fn a_name_of_no_family_does_not_exist() {
+        let asked = [asked(false, nothing(), 3), asked(true, nothing(), 2)];
+        assert_eq!(verdict(&asked), Some(Verdict::DnsNxdomain));
+    }
+
+    #[test]
+    fn one_family_that_waits_for_a_silent_server_is_slow() {
+        let slow = [
+            asked(false, nothing(), 1001),
+            asked(true, Ok("192.0.2.1:7"), 2),
+        ];
+        assert_eq!(verdict(&slow), Some(Verdict::DnsSlow));
+        let silent = [
+            asked(false, Err(Unknown::Silence), 300),
+            asked(true, Ok("192.0.2.1:7"), 2),
+        ];
+        assert_eq!(verdict(&silent), Some(Verdict::DnsSlow));
+    }
+}

@@ -1,0 +1,384 @@
+//! The step `reach`: whether anybody answers at each address, over each transport, and who says
+//! that nobody does.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use echo_core::{Transport, Zoned};
+
+use super::Told;
+use super::answer::Answer;
+use super::dial::{Call, dial};
+use super::finding::{Finding, Findings, Verdict};
+use super::hops::{dead, walk};
+use super::path::{Hop, Path, family};
+use super::volley::{Line, Shot, fire, headers};
+
+/// A name may have any number of addresses.
+const ADDRESSES: usize = 6;
+/// Source ports of datagrams, and datagrams from each.
+const PORTS: usize = 6;
+const EACH: usize = 2;
+/// Connections that are tried.
+const CALLS: usize = 4;
+/// Bytes of a datagram: any path takes it.
+const SMALL: usize = 64;
+/// How long a reply may take, however long the path is.
+const PATIENCE: Duration = Duration::from_millis(1000);
+/// The same of a connection whose first packet is lost: it is sent again after a second.
+const CONNECT: Duration = Duration::from_millis(2500);
+
+/// What came of the probes to one address.
+#[derive(Debug)]
+struct Seen {
+    remote: SocketAddr,
+    /// What datagrams came to, one after another from each port; empty: none was wanted.
+    udp: Vec<Answer>,
+    /// The local ports that they left from.
+    ports: Vec<u16>,
+    /// What connections came to; empty: none was wanted.
+    tcp: Vec<Answer>,
+}
+
+/// Asks every address, and chooses the one that all further probes go to.
+pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
+    if path.addresses.is_empty() {
+        return Ok(Told::LeftOut("no address is known".to_owned()));
+    }
+    let addresses: Vec<_> = path.addresses.iter().copied().take(ADDRESSES).collect();
+    let mut seen: Vec<_> = addresses.into_iter().map(Seen::nothing).collect();
+    if path.wants(Transport::Udp) {
+        ask(path, &mut seen);
+    }
+    if path.wants(Transport::Tcp) {
+        call(path, &mut seen);
+    }
+    let best = seen.iter().max_by_key(|seen| seen.rank());
+    if let Some(best) = best.filter(|best| best.rank() > 0) {
+        path.remote = Some(best.remote);
+        path.has_tcp = came(&best.tcp);
+        path.udp_port = best.good_port();
+        let times = best.udp.iter().chain(&best.tcp).filter_map(Answer::time);
+        path.rtt = times.min();
+    } else if let Some(first) = seen.first() {
+        walk(path, first.remote);
+    }
+    findings.extend(judge(&seen, &path.hops));
+    Ok(Told::Seen(told(&seen)))
+}
+
+/// Sends datagrams to each address.
+fn ask(path: &mut Path<'_>, seen: &mut [Seen]) {
+    let mut lines = Vec::new();
+    let mut shots = Vec::new();
+    let mut owners = Vec::new();
+    for (owner, seen) in seen.iter_mut().enumerate() {
+        for _ in 0..PORTS {
+            match Line::open(path, seen.remote, 0) {
+                Ok(line) => {
+                    seen.ports
+                        .push(line.local().map_or(0, |local| local.port()));
+                    owners.push(owner);
+                    lines.push(line);
+                }
+                Err(error) => seen.udp.push(Answer::unsent(error.kind())),
+            }
+        }
+    }
+    for _ in 0..EACH {
+        shots.extend((0..lines.len()).map(|line| Shot {
+            line,
+            size: SMALL + headers(seen[owners[line]].remote.ip()),
+            ttl: None,
+        }));
+    }
+    let fates = fire(path, &lines, &shots, PATIENCE);
+    for (shot, fate) in shots.iter().zip(fates) {
+        let seen = &mut seen[owners[shot.line]];
+        seen.udp.push(fate.answer(seen.remote.ip()));
+    }
+}
+
+/// Connects to each address.
+fn call(path: &mut Path<'_>, seen: &mut [Seen]) {
+    let calls: Vec<_> = seen
+        .iter()
+        .flat_map(|seen| [Call::to(seen.remote); CALLS])
+        .collect();
+    let results = dial(path, &calls, CONNECT);
+    for (number, (answer, _)) in results.into_iter().enumerate() {
+        seen[number / CALLS].tcp.push(answer);
+    }
+}
+
+fn came(answers: &[Answer]) -> bool {
+    answers.iter().any(|answer| answer.time().is_some())
+}
+
+impl Seen {
+    fn nothing(remote: SocketAddr) -> Self {
+        Seen {
+            remote,
+            udp: Vec::new(),
+            ports: Vec::new(),
+            tcp: Vec::new(),
+        }
+    }
+
+    /// How much works: the transports that do.
+    fn rank(&self) -> usize {
+        usize::from(came(&self.udp)) + usize::from(came(&self.tcp))
+    }
+
+    /// A port from which most datagrams came back.
+    fn good_port(&self) -> Option<u16> {
+        let answered = |port: usize| {
+            let answers = self.udp.iter().skip(port).step_by(self.ports.len());
+            answers.filter(|answer| answer.time().is_some()).count()
+        };
+        let best = (0..self.ports.len()).max_by_key(|port| answered(*port))?;
+        (answered(best) > 0).then(|| self.ports[best])
+    }
+
+    /// Whether nothing left this machine, which has no way there itself.
+    fn is_local(&self) -> bool {
+        let answers = self.udp.iter().chain(&self.tcp);
+        answers
+            .into_iter()
+            .all(|answer| *answer == Answer::Unreachable(None))
+    }
+}
+
+/// What the answers of all addresses come to. `hops` are those on the way to the first of them,
+/// where none works.
+fn judge(seen: &[Seen], hops: &[Hop]) -> Vec<Finding> {
+    let works = |is_ipv4| {
+        let mut family = seen.iter().filter(|seen| seen.remote.is_ipv4() == is_ipv4);
+        family.any(|seen| seen.rank() > 0)
+    };
+    let is_dead = |seen: &&Seen| !works(seen.remote.is_ipv4()) && works(!seen.remote.is_ipv4());
+    let mut found = Vec::new();
+    for one in seen {
+        if is_dead(&one) {
+            found.push(dead_family(one));
+        } else if one.rank() == 0 && one.is_silent() {
+            found.push(dead(&one.sent(), hops));
+        } else {
+            found.extend(one.judge(Transport::Udp, &one.udp));
+            found.extend(one.judge(Transport::Tcp, &one.tcp));
+        }
+    }
+    found
+}
+
+fn dead_family(seen: &Seen) -> Finding {
+    let is_ipv4 = seen.remote.is_ipv4();
+    // A machine without that family at all never tries: nothing is wrong with the path.
+    let finding = match seen.is_local() {
+        true => Finding::fact(Verdict::FamilyDead),
+        false => Finding::problem(Verdict::FamilyDead),
+    };
+    let who = seen
+        .udp
+        .iter()
+        .chain(&seen.tcp)
+        .find_map(|answer| answer.who());
+    finding
+        .seen(seen.sent(), told(std::slice::from_ref(seen)))
+        .tested(
+            "nothing of one family came, and something of the other",
+            None,
+        )
+        .at(who.map_or_else(|| Zoned(seen.remote).ip(), |who| who.to_string()))
+        .with("family", family(is_ipv4))
+        .with("other", family(!is_ipv4))
+}
+
+impl Seen {
+    fn is_silent(&self) -> bool {
+        let mut answers = self.udp.iter().chain(&self.tcp);
+        answers.all(|answer| *answer == Answer::Silence)
+    }
+
+    /// What was sent to it.
+    fn sent(&self) -> String {
+        let mut sent = Vec::new();
+        if !self.udp.is_empty() {
+            sent.push(format!("{} datagrams from {PORTS} ports", self.udp.len()));
+        }
+        if !self.tcp.is_empty() {
+            sent.push(format!("{} connections", self.tcp.len()));
+        }
+        format!("{} to {}", sent.join(" and "), Zoned(self.remote).ip())
+    }
+
+    /// What one transport's answers say, if none of them is as it should be.
+    fn judge(&self, transport: Transport, answers: &[Answer]) -> Option<Finding> {
+        if answers.is_empty() || came(answers) {
+            return None;
+        }
+        let (refused, filtered) = match transport {
+            Transport::Udp => (Verdict::UdpRefused, Verdict::UdpFiltered),
+            _ => (Verdict::TcpRefused, Verdict::TcpFiltered),
+        };
+        // Whoever says something knows more than silence.
+        let answer = answers.iter().find(|answer| **answer != Answer::Silence);
+        let verdict = match answer {
+            Some(Answer::Refused) => refused,
+            Some(Answer::Barred(_)) => Verdict::Prohibited,
+            Some(Answer::Unreachable(_)) => Verdict::Unreachable,
+            Some(Answer::UsedUp(_)) => Verdict::Loop,
+            _ => filtered,
+        };
+        let here = || Zoned(self.remote).ip();
+        let place = match answer {
+            Some(Answer::Barred(None) | Answer::Unreachable(None)) => "this machine".to_owned(),
+            Some(answer) => answer.who().map_or_else(here, |who| who.to_string()),
+            None => here(),
+        };
+        let (count, what) = match transport {
+            Transport::Udp => (answers.len(), "datagrams"),
+            _ => (answers.len(), "connections"),
+        };
+        let told = answers
+            .iter()
+            .filter(|answer| **answer != Answer::Silence)
+            .count();
+        let came = match told {
+            0 => "no answer at all".to_owned(),
+            _ => format!("{told} such answers, and nothing else"),
+        };
+        let finding = Finding::problem(verdict).seen(format!("{count} {what} to {}", here()), came);
+        Some(finding.tested("every one of them", None).at(place))
+    }
+}
+
+/// What came, address by address.
+fn told(seen: &[Seen]) -> String {
+    let mut text = String::new();
+    for (number, seen) in seen.iter().enumerate() {
+        let separator = if number > 0 { "; " } else { "" };
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{separator}{}:", Zoned(seen.remote).ip());
+        for (answers, what) in [(&seen.udp, "echoes"), (&seen.tcp, "connections")] {
+            let came = answers
+                .iter()
+                .filter(|answer| answer.time().is_some())
+                .count();
+            if !answers.is_empty() {
+                let _ = write!(text, " {came} of {} {what}", answers.len());
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::super::finding::Kind;
+    use super::*;
+
+    const MS: Answer = Answer::Came(Duration::from_millis(1));
+    const HOP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    fn seen(remote: &str, udp: Answer, tcp: Answer) -> Seen {
+        Seen {
+            udp: vec![udp; PORTS * EACH],
+            tcp: vec![tcp; CALLS],
+            ..Seen::nothing(remote.parse().unwrap())
+        }
+    }
+
+    fn verdicts(seen: &[Seen]) -> Vec<(Verdict, Option<String>)> {
+        let hop = Hop {
+            ttl: 1,
+            address: Some(HOP),
+            rtt: None,
+        };
+        let found = judge(seen, &[hop]).into_iter();
+        found
+            .map(|finding| (finding.verdict, finding.place))
+            .collect()
+    }
+
+    #[test]
+    fn one_answer_of_a_transport_is_enough() {
+        let mut one = seen("203.0.113.9:7", Answer::Silence, Answer::Silence);
+        (one.udp[3], one.tcp[1]) = (MS, MS);
+        assert_eq!(verdicts(&[one]), []);
+    }
+
+    #[test]
+    fn what_one_transport_meets_is_told_with_who_says_so() {
+        let target = Some("203.0.113.9".to_owned());
+        let hop = Some(HOP.to_string());
+        for (answer, udp, tcp, place) in [
+            (
+                Answer::Refused,
+                Verdict::UdpRefused,
+                Verdict::TcpRefused,
+                &target,
+            ),
+            (
+                Answer::Silence,
+                Verdict::UdpFiltered,
+                Verdict::TcpFiltered,
+                &target,
+            ),
+            (
+                Answer::Barred(Some(HOP)),
+                Verdict::Prohibited,
+                Verdict::Prohibited,
+                &hop,
+            ),
+            (
+                Answer::Unreachable(Some(HOP)),
+                Verdict::Unreachable,
+                Verdict::Unreachable,
+                &hop,
+            ),
+            (Answer::UsedUp(HOP), Verdict::Loop, Verdict::Loop, &hop),
+        ] {
+            let without_udp = [seen("203.0.113.9:7", answer, MS)];
+            assert_eq!(verdicts(&without_udp), [(udp, place.clone())]);
+            let without_tcp = [seen("203.0.113.9:7", MS, answer)];
+            assert_eq!(verdicts(&without_tcp), [(tcp, place.clone())]);
+        }
+    }
+
+    #[test]
+    fn silence_of_everything_is_a_dead_path_behind_the_last_hop_that_answers() {
+        let silent = [seen("203.0.113.9:7", Answer::Silence, Answer::Silence)];
+        assert_eq!(verdicts(&silent), [(Verdict::Dead, Some(HOP.to_string()))]);
+    }
+
+    #[test]
+    fn a_family_is_dead_where_only_the_other_works() {
+        let six = seen("[2001:db8::9]:7", MS, MS);
+        let four = seen("203.0.113.9:7", Answer::Silence, Answer::Barred(Some(HOP)));
+        let dead = [(Verdict::FamilyDead, Some(HOP.to_string()))];
+        assert_eq!(verdicts(&[six, four]), dead);
+    }
+
+    #[test]
+    fn a_machine_without_a_family_is_only_a_fact() {
+        let none = Answer::Unreachable(None);
+        let six = seen("[2001:db8::9]:7", none, none);
+        let found = judge(&[six, seen("203.0.113.9:7", MS, MS)], &[]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].kind, Kind::Fact);
+    }
+
+    #[test]
+    fn the_port_that_answers_most_is_kept() {
+        let mut one = seen("203.0.113.9:7", Answer::Silence, MS);
+        one.ports = (40_000..40_006).collect();
+        assert_eq!(one.good_port(), None);
+        (one.udp[1], one.udp[4], one.udp[PORTS + 4]) = (MS, MS, MS);
+        assert_eq!(one.good_port(), Some(40_004));
+    }
+}

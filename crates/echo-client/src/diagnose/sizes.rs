@@ -1,0 +1,227 @@
+//! The step `sizes`: the largest packet that passes whole, who says so where it is less than usual,
+//! and whether pieces of larger ones pass.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Told;
+use super::answer::Answer;
+use super::finding::{Finding, Findings, Verdict};
+use super::path::Path;
+use super::volley::{Line, Shot, fire, headers};
+use crate::connection::packets::Fragments;
+
+/// The usual packet: what an Ethernet frame carries, in bytes.
+const USUAL: usize = 1500;
+/// A packet that any path takes.
+const SMALL: usize = 100;
+/// What a datagram has more than fits one packet, so that it travels in two.
+const MORE: usize = 200;
+/// Packets of a size that are sent at first, each beside a small one, and as many more before
+/// silence is believed: where every other large one is lost, ten in a row are one time in 1,000.
+const FEW: usize = 3;
+const MORE_OF_THEM: usize = 7;
+/// The largest that passes is looked for to so many bytes.
+const EXACT: usize = 4;
+/// How long a reply may take on a short path.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// What became of packets of one size, and of the small ones between them.
+#[derive(Debug, Default)]
+struct Tried {
+    large: Vec<Answer>,
+    small: Vec<Answer>,
+}
+
+/// What became of large packets.
+#[derive(Debug, PartialEq, Eq)]
+enum Fits {
+    /// Some came.
+    Yes,
+    /// Somebody said that no more than this fits; `None`: this machine.
+    Told(Option<IpAddr>, usize),
+    /// None came, and the small ones did.
+    Silence,
+    /// So few of any size come that nothing can be said.
+    Unclear,
+}
+
+/// Looks for the largest packet that passes, and sends some in pieces.
+pub fn sizes(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
+    let (Some(remote), Some(port)) = (path.remote, path.udp_port) else {
+        return Ok(Told::LeftOut("no datagram comes back".to_owned()));
+    };
+    let whole = [Line::open(path, remote, port)?.fragments(Fragments::Probed)?];
+    let (mtu, found) = largest(path, &whole, remote);
+    findings.extend(found);
+    drop(whole);
+    path.mtu = u32::try_from(mtu).ok();
+    let pieces = [Line::open(path, remote, port)?.fragments(Fragments::Allowed)?];
+    let tried = Tried::surely(path, &pieces, remote, mtu + MORE);
+    if path.interrupt.why().is_none() && tried.fits() == Fits::Silence {
+        let finding = Finding::problem(Verdict::FragmentsDropped);
+        findings.add(tried.evidence(finding, mtu + MORE, "may be cut"));
+    }
+    let pieces = match came(&tried.large) {
+        0 => "no larger ones in pieces",
+        _ => "larger ones in pieces",
+    };
+    Ok(Told::Seen(format!(
+        "packets of {mtu} bytes come back whole, and {pieces}"
+    )))
+}
+
+/// The size of the largest packet that passes, and what there is to tell of it.
+fn largest(path: &mut Path<'_>, lines: &[Line], remote: SocketAddr) -> (usize, Option<Finding>) {
+    let mut size = USUAL;
+    let mut teller = None;
+    // Each narrower link says so only to what has passed the one before it.
+    while size > SMALL && path.interrupt.why().is_none() {
+        let tried = Tried::surely(path, lines, remote, size);
+        match tried.fits() {
+            Fits::Yes => return (size, teller.map(|who| told(who, size, remote))),
+            Fits::Told(who, mtu) if mtu < size => {
+                // A small link of this machine is no news to it.
+                teller = who.or(teller);
+                size = mtu;
+            }
+            Fits::Unclear => break,
+            _ => {
+                let mtu = search(path, lines, remote, size);
+                let finding = Finding::problem(Verdict::MtuBlackhole).with("mtu", mtu);
+                return (mtu, Some(tried.evidence(finding, size, "must not be cut")));
+            }
+        }
+    }
+    (size, None)
+}
+
+/// Between a small packet, which passes, and one of `size`, which does not.
+fn search(path: &mut Path<'_>, lines: &[Line], remote: SocketAddr, size: usize) -> usize {
+    let (mut passes, mut fails) = (SMALL, size);
+    while fails - passes > EXACT && path.interrupt.why().is_none() {
+        let middle = passes.midpoint(fails);
+        let tried = Tried::of(path, lines, remote, middle, FEW);
+        match came(&tried.large) {
+            0 => fails = middle,
+            _ => passes = middle,
+        }
+    }
+    passes
+}
+
+fn told(who: IpAddr, mtu: usize, remote: SocketAddr) -> Finding {
+    Finding::fact(Verdict::Mtu)
+        .seen(
+            format!("packets of {USUAL} bytes that must not be cut"),
+            format!("{who} said that {mtu} bytes fit, and such packets came back"),
+        )
+        .tested(
+            "an ICMP message, and packets of the size that it names",
+            None,
+        )
+        .at(who)
+        .with("mtu", mtu)
+        .with("payload", mtu - headers(remote.ip()))
+}
+
+impl Tried {
+    /// Sends a few of `size`, and more of them before silence is believed.
+    fn surely(path: &mut Path<'_>, lines: &[Line], remote: SocketAddr, size: usize) -> Self {
+        let mut tried = Tried::of(path, lines, remote, size, FEW);
+        if tried.large.iter().all(|answer| *answer == Answer::Silence) {
+            let more = Tried::of(path, lines, remote, size, MORE_OF_THEM);
+            tried.large.extend(more.large);
+            tried.small.extend(more.small);
+        }
+        tried
+    }
+
+    /// Sends `count` of `size`, and a small one beside each.
+    fn of(
+        path: &mut Path<'_>,
+        lines: &[Line],
+        remote: SocketAddr,
+        size: usize,
+        count: usize,
+    ) -> Self {
+        let shot = |size| Shot {
+            line: 0,
+            size,
+            ttl: None,
+        };
+        let shots: Vec<_> = (0..count).flat_map(|_| [shot(SMALL), shot(size)]).collect();
+        let fates = fire(path, lines, &shots, path.patience(PATIENCE));
+        let mut tried = Tried::default();
+        for (shot, fate) in shots.iter().zip(fates) {
+            let answers = match shot.size {
+                SMALL => &mut tried.small,
+                _ => &mut tried.large,
+            };
+            answers.push(fate.answer(remote.ip()));
+        }
+        tried
+    }
+
+    fn fits(&self) -> Fits {
+        let told = self.large.iter().find_map(|answer| match answer {
+            Answer::TooLarge(who, mtu) => Some((*who, *mtu as usize)),
+            _ => None,
+        });
+        match (came(&self.large), told) {
+            (1.., _) => Fits::Yes,
+            (0, Some((who, mtu))) => Fits::Told(who, mtu),
+            (0, None) if came(&self.small) * 4 >= self.small.len() * 3 => Fits::Silence,
+            (0, None) => Fits::Unclear,
+        }
+    }
+
+    fn evidence(&self, finding: Finding, size: usize, how: &str) -> Finding {
+        let count = self.large.len();
+        let small = came(&self.small);
+        finding
+            .seen(
+                format!("{count} packets of {size} bytes that {how}, each beside one of {SMALL}"),
+                format!("none of the large ones came back, and {small} of the small ones"),
+            )
+            .tested("none of them, and most of the others", None)
+    }
+}
+
+fn came(answers: &[Answer]) -> usize {
+    answers
+        .iter()
+        .filter(|answer| answer.time().is_some())
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAME: Answer = Answer::Came(PATIENCE);
+
+    fn fits(large: &[Answer], small: &[Answer]) -> Fits {
+        let (large, small) = (large.to_vec(), small.to_vec());
+        Tried { large, small }.fits()
+    }
+
+    #[test]
+    fn one_large_packet_that_comes_is_enough_whatever_anybody_says() {
+        let told = Answer::TooLarge(None, 1400);
+        assert_eq!(fits(&[Answer::Silence, told, CAME], &[CAME; 3]), Fits::Yes);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_by_somebody_or_by_silence_beside_small_ones_that_come() {
+        let hop = "192.0.2.1".parse().ok();
+        let told = [Answer::Silence, Answer::TooLarge(hop, 1400)];
+        assert_eq!(fits(&told, &[CAME; 2]), Fits::Told(hop, 1400));
+        let mut small = [CAME; 10];
+        assert_eq!(fits(&[Answer::Silence; 10], &small), Fits::Silence);
+        small[..3].fill(Answer::Silence);
+        assert_eq!(fits(&[Answer::Silence; 10], &small), Fits::Unclear);
+    }
+}
