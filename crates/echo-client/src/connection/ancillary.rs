@@ -1,9 +1,11 @@
 //! What the system tells of datagrams besides their bytes: when each came and in which state, when
 //! ours left, and which of ours met an error on its way, by whose word.
 
+use std::fs::{self, File};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::libc::{
@@ -188,6 +190,25 @@ pub fn departure(socket: &Socket) -> io::Result<Option<Departure>> {
     })?;
     let both = stamped.zip(number);
     Ok(both.map(|(stamp, number)| Departure { number, stamp }))
+}
+
+/// Datagrams that came for this socket and that it had no room for, as /proc/net tells.
+pub fn overflowed(socket: &Socket) -> u64 {
+    let file = socket.as_fd().try_clone_to_owned().map(File::from);
+    let Ok(inode) = file.and_then(|file| Ok(file.metadata()?.ino().to_string())) else {
+        return 0;
+    };
+    let lists = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
+    let drops = |list: &&str| {
+        let text = fs::read_to_string(list).ok()?;
+        let mut rows = text
+            .lines()
+            .map(|row| row.split_whitespace().collect::<Vec<_>>());
+        // The tenth column is the inode, and the last one the drops.
+        let row = rows.find(|row| row.get(9) == Some(&inode.as_str()))?;
+        row.last()?.parse().ok()
+    };
+    lists.iter().find_map(drops).unwrap_or(0)
 }
 
 fn origin(error: &sock_extended_err, from: Option<SocketAddr>) -> Origin {

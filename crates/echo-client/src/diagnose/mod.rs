@@ -5,19 +5,27 @@
 
 mod answer;
 mod bulk;
+mod chance;
 mod diagnosis;
 mod dial;
 pub mod finding;
 mod hops;
 mod idle;
+mod ladder;
+mod load;
 mod names;
 pub mod path;
+mod payload;
 mod peer;
 mod reach;
+mod sender;
 mod settings;
 mod sizes;
 mod talk;
 mod text;
+pub mod train;
+mod trains;
+pub mod verdict;
 mod volley;
 
 use echo_core::Failure;
@@ -49,9 +57,15 @@ const STEPS: &[(&str, Step)] = &[
     ("names", names::names),
     ("reach", reach::reach),
     ("echo", peer::echo),
+    ("steady", trains::steady),
+    ("mixed", trains::mixed),
+    ("ladder", ladder::ladder),
     ("sizes", sizes::sizes),
     ("bulk", bulk::bulk),
+    ("load", load::load),
     ("hops", hops::hops),
+    ("stamp", trains::stamp),
+    ("again", trains::again),
     ("idle", idle::idle),
 ];
 
@@ -81,6 +95,9 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
             output::line(line).map_err(output::failure)?;
         }
         done.push(step);
+    }
+    for finding in verdict::judge(&path.trains) {
+        findings.add(finding);
     }
     let mut diagnosis = Diagnosis::of(&path, findings.sorted(), done, interrupt.why());
     files.write_all(&[], &diagnosis.json(), &mut diagnosis.outcome);

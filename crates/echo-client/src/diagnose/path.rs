@@ -9,6 +9,7 @@ use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
 use super::settings::Diagnose;
+use super::verdict::Trains;
 use crate::connection::{Connect, ancillary, packets};
 use crate::interrupt::Interrupt;
 
@@ -39,6 +40,8 @@ pub struct Path<'a> {
     pub mtu: Option<u32>,
     /// Who answered for each TTL, from 1 on.
     pub hops: Vec<Hop>,
+    /// The trains that were sent.
+    pub trains: Trains,
 }
 
 /// What people call a family of addresses.
@@ -95,6 +98,7 @@ impl<'a> Path<'a> {
             rtt: None,
             mtu: None,
             hops: Vec::new(),
+            trains: Trains::default(),
         }
     }
 

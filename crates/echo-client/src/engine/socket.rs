@@ -1,9 +1,7 @@
 //! A connected socket that never blocks, of any transport.
 
-use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
 use mio::unix::SourceFd;
@@ -147,26 +145,12 @@ impl Socket {
         }
     }
 
-    /// Datagrams that came for this socket and that it had no room for, as /proc/net tells.
+    /// Datagrams that came for this socket and that it had no room for.
     pub fn overflowed(&self) -> u64 {
-        if !self.is_datagram() {
-            return 0;
+        match self.is_datagram() {
+            true => ancillary::overflowed(&self.socket),
+            false => 0,
         }
-        let file = self.as_fd().try_clone_to_owned().map(File::from);
-        let Ok(inode) = file.and_then(|file| Ok(file.metadata()?.ino().to_string())) else {
-            return 0;
-        };
-        let lists = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
-        let drops = |list: &&str| {
-            let text = fs::read_to_string(list).ok()?;
-            let mut rows = text
-                .lines()
-                .map(|row| row.split_whitespace().collect::<Vec<_>>());
-            // The tenth column is the inode, and the last one the drops.
-            let row = rows.find(|row| row.get(9) == Some(&inode.as_str()))?;
-            row.last()?.parse().ok()
-        };
-        lists.iter().find_map(drops).unwrap_or(0)
     }
 
     /// Datagrams that have been sent.

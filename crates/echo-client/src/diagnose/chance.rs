@@ -1,0 +1,155 @@
+//! How often chance alone does what was seen: exact tests where there are few, so that a verdict
+//! needs no impression.
+
+/// A verdict is given where chance would say so less often than this, all questions counted.
+pub const LEVEL: f64 = 1e-3;
+/// Questions that a diagnosis asks of its trains. Each may be wrong once in so many (Bonferroni).
+const QUESTIONS: f64 = 32.0;
+
+/// The p of a verdict: how often one of all the questions would be answered so by chance, where this
+/// one would be with `p` and was asked of `places`.
+pub fn among(p: f64, places: usize) -> f64 {
+    (p * QUESTIONS * places.max(1) as f64).min(1.0)
+}
+
+/// The logarithm of the gamma function (Lanczos, g = 7, as Godfrey has it): 15 digits.
+fn ln_gamma(x: f64) -> f64 {
+    const G: f64 = 7.0;
+    const C: [f64; 9] = [
+        0.999_999_999_999_809_9,
+        676.520_368_121_885_1,
+        -1_259.139_216_722_402_8,
+        771.323_428_777_653_1,
+        -176.615_029_162_140_6,
+        12.507_343_278_686_905,
+        -0.138_571_095_265_720_12,
+        9.984_369_578_019_572e-6,
+        1.505_632_735_149_311_6e-7,
+    ];
+    let x = x - 1.0;
+    let terms = C.iter().enumerate().skip(1);
+    let sum = C[0] + terms.map(|(i, c)| c / (x + i as f64)).sum::<f64>();
+    let t = x + G + 0.5;
+    0.5 * (2.0 * std::f64::consts::PI).ln() + (x + 0.5) * t.ln() - t + sum.ln()
+}
+
+/// The logarithm of the number of ways to choose `k` of `n`; none where there are fewer.
+fn ln_choose(n: usize, k: usize) -> f64 {
+    if k > n {
+        return f64::NEG_INFINITY;
+    }
+    let gamma = |n: usize| ln_gamma(n as f64 + 1.0);
+    gamma(n) - gamma(k) - gamma(n - k)
+}
+
+/// Fisher's exact test, both sides: how often two groups of which `a` of `n` and `b` of `m` have
+/// something differ at least as much when all of them have it equally often.
+pub fn fisher((a, n): (usize, usize), (b, m): (usize, usize)) -> f64 {
+    let hits = a + b;
+    let probability = |x: usize| ln_choose(n, x) + ln_choose(m, hits - x) - ln_choose(n + m, hits);
+    // As probable as what was seen, rounding aside.
+    let seen = probability(a) + 1e-7;
+    let all = hits.saturating_sub(m)..=hits.min(n);
+    let at_least = all.map(probability).filter(|p| *p <= seen);
+    at_least.map(f64::exp).sum::<f64>().min(1.0)
+}
+
+/// How often at least `k` of `n` have what each has with probability `share`.
+pub fn binomial(k: usize, n: usize, share: f64) -> f64 {
+    let (ln_yes, ln_no) = (share.ln(), (1.0 - share).ln());
+    let probability = |x: usize| ln_choose(n, x) + x as f64 * ln_yes + (n - x) as f64 * ln_no;
+    (k..=n).map(|x| probability(x).exp()).sum::<f64>().min(1.0)
+}
+
+/// The runs test (Wald and Wolfowitz), exact and of one side: how often `hits` of `n` in a row fall
+/// into at most `runs` groups without a gap.
+pub fn runs(runs: usize, hits: usize, n: usize) -> f64 {
+    if hits == 0 {
+        return 1.0;
+    }
+    let all = ln_choose(n, hits);
+    let probability =
+        |groups: usize| ln_choose(hits - 1, groups - 1) + ln_choose(n - hits + 1, groups) - all;
+    (1..=runs.min(hits))
+        .map(|groups| probability(groups).exp())
+        .sum::<f64>()
+        .min(1.0)
+}
+
+/// The rank-sum test (Mann and Whitney), by the normal distribution that it tends to: how often all
+/// of `high` would rank so far above `low` when they are alike.
+pub fn rank_sum(low: &[u64], high: &[u64]) -> f64 {
+    let (n, m) = (low.len() as f64, high.len() as f64);
+    if low.is_empty() || high.is_empty() {
+        return 1.0;
+    }
+    let mut sorted = low.to_vec();
+    sorted.sort_unstable();
+    let below = |value: &u64| {
+        let less = sorted.partition_point(|one| one < value);
+        let equal = sorted.partition_point(|one| one <= value) - less;
+        less as f64 + equal as f64 / 2.0
+    };
+    let u: f64 = high.iter().map(below).sum();
+    let z = (u - n * m / 2.0) / (n * m * (n + m + 1.0) / 12.0).sqrt();
+    upper_normal(z)
+}
+
+/// How often a normal variable exceeds `z` (Abramowitz and Stegun 26.2.17, and its tail's first term
+/// beyond 6, where that has no digits left).
+fn upper_normal(z: f64) -> f64 {
+    let density = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    if z < 0.0 {
+        return 1.0 - upper_normal(-z);
+    }
+    if z > 6.0 {
+        return density / z;
+    }
+    let t = 1.0 / (1.0 + 0.231_641_9 * z);
+    let series = [
+        0.319_381_530,
+        -0.356_563_782,
+        1.781_477_937,
+        -1.821_255_978,
+        1.330_274_429,
+    ];
+    let polynomial = series.iter().rev().fold(0.0, |sum, c| (sum + c) * t);
+    density * polynomial
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn near(value: f64, expected: f64) {
+        assert!(
+            (value / expected - 1.0).abs() < 1e-3,
+            "{value} is not {expected}"
+        );
+    }
+
+    #[test]
+    fn the_tests_give_what_tables_and_other_programs_give() {
+        // R: fisher.test(matrix(c(1, 9, 11, 3), 2)), the tea-tasting lady, and a large one.
+        near(fisher((1, 10), (11, 14)), 0.002_759_456);
+        near(fisher((3, 4), (1, 4)), 0.485_714_3);
+        assert!(fisher((250, 256), (0, 256)) < 1e-100);
+        // R: pbinom(4, 600, 0.01, lower.tail = FALSE), and certainty.
+        near(binomial(5, 600, 0.01), 0.716_2);
+        near(binomial(0, 10, 0.5), 1.0);
+        // By hand: 2 of 4 in one run: 3 ways of 6.
+        near(runs(1, 2, 4), 0.5);
+        near(runs(2, 2, 4), 1.0);
+        near(upper_normal(1.96), 0.024_998);
+        near(upper_normal(8.0), 6.316e-16);
+    }
+
+    #[test]
+    fn ranks_tell_what_is_larger_and_nothing_of_equals() {
+        let low: Vec<u64> = (0..40).collect();
+        let high: Vec<u64> = (100..140).collect();
+        assert!(rank_sum(&low, &high) < 1e-10);
+        near(rank_sum(&[5; 40], &[5; 40]), 0.5);
+        assert!(rank_sum(&high, &low) > 0.999);
+    }
+}

@@ -1,0 +1,108 @@
+//! A train: datagrams sent at exact times, and what became of each.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A scheduler with other things to do takes up to a tenth of that.
+const STALL: Duration = Duration::from_millis(30);
+
+/// What one datagram is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// Which of the train's sockets sends it: each has a local port of its own.
+    pub flow: usize,
+    /// Bytes of payload.
+    pub size: usize,
+    /// Its mark: class of service and notice of congestion.
+    pub tos: u8,
+}
+
+/// One datagram, and what became of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Probe {
+    /// What it was like.
+    pub cell: Cell,
+    /// When it was sent, in nanoseconds since 1970.
+    pub sent: u64,
+    /// When its first reply came, by the system's stamp, in nanoseconds since 1970.
+    pub came: Option<u64>,
+    /// How many replies came before that one in the whole train.
+    pub order: u32,
+    /// How many replies came.
+    pub copies: u32,
+    /// Where the first wrong byte of its reply is; the length of a reply that is cut short.
+    pub wrong: Option<usize>,
+    /// The routers that the reply might still have passed.
+    pub ttl: Option<u8>,
+    /// The mark of the reply.
+    pub tos: Option<u8>,
+    /// What a STAMP reflector says of it.
+    pub reflected: Option<Reflected>,
+}
+
+/// What a STAMP reflector says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reflected {
+    /// How many packets of the session the reflector received before this one.
+    pub seq: u32,
+    /// When the packet arrived, by the reflector's clock, in nanoseconds since 1970.
+    pub received: u64,
+    /// When the reply was sent, by the reflector's clock, in nanoseconds since 1970.
+    pub sent: u64,
+    /// The mark that the packet arrived with, where the reflector tells.
+    pub tos: Option<u8>,
+    /// Where the packet came from, as the reflector saw it.
+    pub source: Option<SocketAddr>,
+}
+
+/// Datagrams in the order in which they were sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Train {
+    /// Each of them.
+    pub probes: Vec<Probe>,
+    /// The time from one to the next, as it was meant.
+    pub interval: Duration,
+    /// By how much this machine was late at worst, by its own fault.
+    pub stalled: Duration,
+    /// Replies that came and that this machine's sockets had no room for.
+    pub overflowed: u64,
+    /// The local address of the first flow.
+    pub local: Option<SocketAddr>,
+}
+
+impl Probe {
+    /// Whether no reply came.
+    pub fn is_lost(&self) -> bool {
+        self.came.is_none()
+    }
+
+    /// From sending to the first reply, in nanoseconds.
+    pub fn rtt(&self) -> Option<u64> {
+        Some(self.came?.saturating_sub(self.sent))
+    }
+}
+
+impl Train {
+    /// How many have no reply.
+    pub fn lost(&self) -> usize {
+        self.probes.iter().filter(|probe| probe.is_lost()).count()
+    }
+
+    /// The round trip that a `share` of those that came back took at most, in nanoseconds.
+    pub fn percentile(&self, share: f64) -> Option<u64> {
+        let mut trips: Vec<u64> = self.probes.iter().filter_map(Probe::rtt).collect();
+        percentile(&mut trips, share)
+    }
+
+    /// Whether this machine itself disturbed it: what was late here looks like a late network.
+    pub fn is_disturbed(&self) -> bool {
+        self.stalled > STALL || self.overflowed > 0
+    }
+}
+
+/// The value that a `share` of them do not exceed; they are left sorted. `None` of none.
+pub fn percentile(values: &mut [u64], share: f64) -> Option<u64> {
+    values.sort_unstable();
+    let last = values.len().checked_sub(1)?;
+    Some(values[(last as f64 * share).round() as usize])
+}

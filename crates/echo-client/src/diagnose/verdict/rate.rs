@@ -1,0 +1,217 @@
+//! Limits of rate: what is sent fast fares worse than what is sent slowly right before it, turn after
+//! turn, so that what changes with time is not taken for it.
+
+use super::super::chance::fisher;
+use super::super::finding::{Finding, Verdict};
+use super::super::train::{Probe, Train, percentile};
+use super::{Turn, percent, significant};
+
+/// Turns that must agree.
+pub const TURNS: usize = 4;
+/// A queue that is worth the name makes the last wait so much longer than a slow one.
+const QUEUED: u64 = 5_000_000;
+/// IP and UDP add so much to a payload.
+const HEADER: usize = 28;
+
+/// A limit, and what it explains.
+pub struct Limit {
+    /// The verdict.
+    pub finding: Finding,
+    /// Bytes a second, headers included; where packets are counted, their number.
+    rate: f64,
+    counts_packets: bool,
+}
+
+impl Limit {
+    /// Whether a train was so fast that the limit may have hit it.
+    pub fn explains(&self, train: &Train) -> bool {
+        let per_s = 1.0 / train.interval.as_secs_f64().max(1e-9);
+        let sizes = train.probes.iter().map(|probe| probe.cell.size + HEADER);
+        let size = sizes.sum::<usize>() as f64 / train.probes.len().max(1) as f64;
+        let rate = if self.counts_packets {
+            per_s
+        } else {
+            per_s * size
+        };
+        // A limit has no memory for what is well below it.
+        rate > self.rate * 0.7
+    }
+}
+
+/// How one fast train fared.
+#[derive(Clone, Copy)]
+enum Effect {
+    None,
+    /// Some of it was lost, without delay.
+    Dropped,
+    /// It had to wait.
+    Queued,
+}
+
+fn effect(turn: &Turn) -> Effect {
+    let (sent, lost) = (turn.fast.probes.len(), turn.fast.lost());
+    let (slow, slow_lost) = (turn.slow.probes.len(), turn.slow.lost());
+    let is_lossy = lost * 20 > sent && lost * slow > slow_lost * sent * 2;
+    if is_queued(turn) && (is_lossy || throughput(&turn.fast) < offered(&turn.fast) * 0.7) {
+        return Effect::Queued;
+    }
+    if is_lossy {
+        Effect::Dropped
+    } else {
+        Effect::None
+    }
+}
+
+/// Whether the last of a fast train waited for those before them.
+fn is_queued(turn: &Turn) -> bool {
+    let trips = |probes: &[Probe]| -> Vec<u64> { probes.iter().filter_map(Probe::rtt).collect() };
+    let half = turn.fast.probes.len() / 2;
+    let (mut first, mut last) = (
+        trips(&turn.fast.probes[..half]),
+        trips(&turn.fast.probes[half..]),
+    );
+    let usual = turn.slow.percentile(0.5);
+    let (Some(usual), Some(first), Some(last)) = (
+        usual,
+        percentile(&mut first, 0.5),
+        percentile(&mut last, 0.25),
+    ) else {
+        return false;
+    };
+    last > usual + QUEUED && last * 5 > first * 4
+}
+
+/// Bytes a second that were sent, and that came back, headers included.
+fn offered(train: &Train) -> f64 {
+    let bytes: usize = train
+        .probes
+        .iter()
+        .map(|probe| probe.cell.size + HEADER)
+        .sum();
+    bytes as f64 / (train.interval.as_secs_f64() * train.probes.len() as f64).max(1e-9)
+}
+
+fn throughput(train: &Train) -> f64 {
+    let mut came: Vec<u64> = train.probes.iter().filter_map(|probe| probe.came).collect();
+    came.sort_unstable();
+    let (Some(first), Some(last)) = (came.first(), came.last()) else {
+        return 0.0;
+    };
+    let size = train.probes[0].cell.size + HEADER;
+    let span = (last - first).max(1) as f64 / 1e9;
+    (came.len() - 1) as f64 * size as f64 / span
+}
+
+/// Whether a turn shows a limit, so that its rate is worth more turns.
+pub fn is_limited(turn: &Turn) -> bool {
+    !matches!(effect(turn), Effect::None)
+}
+
+/// The limit that the turns show, if they do.
+pub fn limit(ladder: &[Turn]) -> Option<Limit> {
+    let first = ladder.iter().find(|turn| is_limited(turn))?;
+    let is_alike =
+        |turn: &&Turn| turn.size == first.size && turn.fast.interval == first.fast.interval;
+    let turns: Vec<&Turn> = ladder.iter().filter(is_alike).collect();
+    if turns.len() < TURNS {
+        return None;
+    }
+    let count = |is: fn(Effect) -> bool| turns.iter().filter(|turn| is(effect(turn))).count();
+    let queued = count(|effect| matches!(effect, Effect::Queued));
+    let limited = count(|effect| !matches!(effect, Effect::None));
+    if limited < TURNS {
+        return None;
+    }
+    let below = ladder
+        .iter()
+        .filter(|turn| !is_limited(turn))
+        .flat_map(|turn| &turn.fast.probes);
+    let slow = ladder
+        .iter()
+        .flat_map(|turn| &turn.slow.probes)
+        .chain(below);
+    let slow: Vec<&Probe> = slow.collect();
+    let fast: Vec<&Probe> = turns.iter().flat_map(|turn| &turn.fast.probes).collect();
+    let (lost, slow_lost) = (super::lost(&fast), super::lost(&slow));
+    let p = fisher((lost, fast.len()), (slow_lost, slow.len()));
+    let offered = offered(&first.fast);
+    let rates = turns.iter().map(|turn| throughput(&turn.fast));
+    let rate = rates.sum::<f64>() / turns.len() as f64;
+    let seen = |finding: Finding| {
+        finding.seen(
+            format!(
+                "{} datagrams of {} bytes at {} in {} turns, and {} slowly between them",
+                fast.len(),
+                first.size,
+                bits(offered),
+                turns.len(),
+                slow.len()
+            ),
+            format!("{lost} and {slow_lost} were lost"),
+        )
+    };
+    if queued * 2 > limited {
+        // Four turns that all show a queue, of which none needs to.
+        let finding = match lost {
+            0 => Finding::fact(Verdict::Bottleneck),
+            _ => Finding::problem(Verdict::Bottleneck),
+        };
+        let finding = seen(finding)
+            .tested(format!("{queued} of {} turns queued", turns.len()), None)
+            .with("rate", bits(rate))
+            .with("lost", percent(lost, fast.len()));
+        return Some(Limit {
+            finding,
+            rate,
+            counts_packets: false,
+        });
+    }
+    let p = significant(p, 1)?;
+    let counts_packets = counts_packets(ladder, first);
+    let passed = 1.0 - lost as f64 / fast.len() as f64;
+    let per_s = passed / first.fast.interval.as_secs_f64().max(1e-9);
+    let (rate, shown, unit) = match counts_packets {
+        true => (
+            per_s,
+            format!("about {per_s:.0} packets a second"),
+            "packets",
+        ),
+        false => (
+            offered * passed,
+            format!("about {}", bits(offered * passed)),
+            "bits",
+        ),
+    };
+    let finding = seen(Finding::problem(Verdict::Policer))
+        .tested(
+            format!(
+                "Fisher's exact test, and {limited} of {} turns agree",
+                turns.len()
+            ),
+            p,
+        )
+        .with("rate", shown)
+        .with("unit", unit);
+    Some(Limit {
+        finding,
+        rate,
+        counts_packets,
+    })
+}
+
+/// Whether small datagrams at the same number a second fare as badly as large ones.
+fn counts_packets(ladder: &[Turn], limited: &Turn) -> bool {
+    let smallest = ladder.iter().map(|turn| turn.size).min().unwrap_or(0);
+    let small = ladder.iter().filter(|turn| turn.size == smallest);
+    let worst = small.filter(|turn| turn.size < limited.size || limited.size == smallest);
+    worst.into_iter().any(is_limited)
+}
+
+/// Bytes a second as bits a second.
+fn bits(bytes_per_s: f64) -> String {
+    let bits = bytes_per_s * 8.0;
+    match bits {
+        bits if bits >= 1e6 => format!("{:.1} Mbit/s", bits / 1e6),
+        bits => format!("{:.0} kbit/s", bits / 1e3),
+    }
+}
