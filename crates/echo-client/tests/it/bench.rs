@@ -187,16 +187,19 @@ fn a_server_that_restarts_is_found_again() {
         ];
         let client = start(&[&args[..], &[&address], options].concat());
         has_100(&first);
+        let began = Instant::now();
         drop(first);
         let second = echo_on(&address);
         has_100(&second);
+        // At a rate, what is due meanwhile is lost.
+        let most = 100 + began.elapsed().as_millis() as u64 / 2;
         client.interrupt();
         let ended = client.end();
         let report: serde_json::Value = serde_json::from_str(ended.text()).unwrap();
         let again = requests(&second);
         let [sent, unique, lost] = counts(&report, ["sent", "unique", "lost"]);
         assert_eq!(sent, unique + lost, "{report}");
-        assert!(lost < 100 && unique > again / 2, "{again} {report}");
+        assert!(lost < most && unique > again / 2, "{again} {report}");
         // A datagram may just be lost; a connection cannot.
         let errors = report["errors"].as_object().unwrap();
         assert!(options.contains(&"-u") || !errors.is_empty(), "{report}");
