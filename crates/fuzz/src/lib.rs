@@ -4,11 +4,13 @@ mod stateful;
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
+use std::time::Duration;
 
 use echo_client::wire::echo::{self, Reply};
 use echo_core::config::{self, Layers, Source};
 use echo_core::escape::Escaped;
 use echo_core::framing::{Decoded, Decoder};
+use echo_core::stamp::{self, Arrival, Key, Mode, Reflector, Refusal, Request, tlv};
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Framing};
 use echo_server::fault::Fault;
@@ -30,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("datagram", datagram),
     ("escape", escape),
     ("head", head),
+    ("stamp", reflected),
     ("ledger", ledger),
     ("stream", stream),
     ("guard", guard),
@@ -157,6 +160,47 @@ fn sent(token: u64, number: u64, size: usize) -> Vec<u8> {
     let mut datagram = vec![0; size];
     echo::encode(token, number, &mut datagram);
     datagram
+}
+
+/// A packet is reflected as long as it was, and tells of itself; one that is not stays as it was. What
+/// two reflectors send each other ends. The first byte is odd where the sender has the key.
+pub fn reflected(data: &[u8]) {
+    let [has_key, came @ ..] = data else { return };
+    let key = (has_key % 2 == 1).then(|| Key::new(b"a key"));
+    let mut packet = came.to_vec();
+    if let Some(key) = key.as_ref().filter(|_| came.len() >= Mode::TAG.end) {
+        key.seal(&mut packet);
+    }
+    let mut one = Reflector::new(key.clone(), false);
+    let mut other = Reflector::new(key, false);
+    let mode = one.mode();
+    let now = Duration::from_secs(1 << 30);
+    let arrival = Arrival {
+        source: ([192, 0, 2, 1], 1024).into(),
+        destination: ([192, 0, 2, 2], 862).into(),
+        at: now,
+        ttl: 64,
+        tos: 0,
+    };
+    let before = packet.clone();
+    if one.reflect(&mut packet, &arrival, || now).is_err() {
+        assert_eq!(packet, before);
+        return;
+    }
+    assert_eq!(packet.len(), before.len());
+    let request = Request::decode(mode, &before);
+    let reply = stamp::Reply::decode(mode, &packet).expect("a reply");
+    assert_eq!((Some(reply.request), reply.seq), (request, 0));
+    let [asked, answered] = [&before, &packet].map(|packet| {
+        let tlvs = tlv::tlvs(&packet[mode.tlvs_at(packet.len())..]);
+        let shapes = tlvs.map(|tlv| tlv.map(|tlv| (tlv.kind, tlv.value.len())));
+        shapes.collect::<Vec<_>>()
+    });
+    // Flags apart, which can make zeros of a header, nothing is added, moved or left out.
+    assert!(asked.starts_with(&answered), "{asked:?} {answered:?}");
+    assert!(other.reflect(&mut packet, &arrival, || now).is_ok());
+    let again = one.reflect(&mut packet, &arrival, || now);
+    assert_eq!(again, Err(Refusal::Reply));
 }
 
 /// Nothing that is escaped acts on a terminal.

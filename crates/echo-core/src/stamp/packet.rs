@@ -14,39 +14,19 @@ pub enum Mode {
     Authenticated,
 }
 
-/// Where the fields are, from the start of a packet (RFC 8762, sections 4.2 and 4.3).
-struct Layout {
-    sent: usize,
-    error: usize,
-    ssid: usize,
-    received: usize,
-    their_seq: usize,
-    their_sent: usize,
-    their_error: usize,
-    ttl: usize,
-}
+/// Where a field is in each [`Mode`], in bytes from the start of a packet (RFC 8762, sections 4.2 and
+/// 4.3).
+type Place = [usize; 2];
 
-const UNAUTHENTICATED: Layout = Layout {
-    sent: 4,
-    error: 12,
-    ssid: 14,
-    received: 16,
-    their_seq: 24,
-    their_sent: 28,
-    their_error: 36,
-    ttl: 40,
-};
-
-const AUTHENTICATED: Layout = Layout {
-    sent: 16,
-    error: 24,
-    ssid: 26,
-    received: 32,
-    their_seq: 48,
-    their_sent: 64,
-    their_error: 72,
-    ttl: 80,
-};
+const SEQ: Place = [0, 0];
+const SENT: Place = [4, 16];
+const ERROR: Place = [12, 24];
+const SSID: Place = [14, 26];
+const RECEIVED: Place = [16, 32];
+const THEIR_SEQ: Place = [24, 48];
+const THEIR_SENT: Place = [28, 64];
+const THEIR_ERROR: Place = [36, 72];
+const TTL: Place = [40, 80];
 
 /// The longest of the two.
 const MAX_BASE_LEN: usize = 112;
@@ -76,13 +56,6 @@ impl Mode {
 
     /// Where an authenticated packet has its hash, which covers all that is before it.
     pub const TAG: Range<usize> = MAX_BASE_LEN - TAG_LEN..MAX_BASE_LEN;
-
-    fn layout(self) -> &'static Layout {
-        match self {
-            Mode::Unauthenticated => &UNAUTHENTICATED,
-            Mode::Authenticated => &AUTHENTICATED,
-        }
-    }
 }
 
 /// What a sender writes.
@@ -118,12 +91,11 @@ pub struct Reply {
 impl Request {
     /// What `packet` says, or `None` where it is too short for one.
     pub fn decode(mode: Mode, packet: &[u8]) -> Option<Self> {
-        let layout = mode.layout();
         (packet.len() >= mode.min_len()).then(|| Request {
-            seq: u32::from_be_bytes(field(packet, 0)),
-            sent: Stamp(u64::from_be_bytes(field(packet, layout.sent))),
-            error: ErrorEstimate(u16::from_be_bytes(field(packet, layout.error))),
-            ssid: u16::from_be_bytes(field(packet, layout.ssid)),
+            seq: u32::from_be_bytes(get(packet, mode, SEQ)),
+            sent: Stamp(u64::from_be_bytes(get(packet, mode, SENT))),
+            error: ErrorEstimate(u16::from_be_bytes(get(packet, mode, ERROR))),
+            ssid: u16::from_be_bytes(get(packet, mode, SSID)),
         })
     }
 
@@ -133,37 +105,32 @@ impl Request {
     /// # Panics
     /// Where `packet` is shorter than [`Mode::min_len`].
     pub fn encode(&self, mode: Mode, packet: &mut [u8]) {
-        let mut base = [0; MAX_BASE_LEN];
-        self.write(mode, &mut base);
-        finish(mode, &base, packet);
-    }
-
-    fn write(&self, mode: Mode, base: &mut [u8; MAX_BASE_LEN]) {
-        let layout = mode.layout();
-        put(base, 0, self.seq.to_be_bytes());
-        put(base, layout.sent, self.sent.0.to_be_bytes());
-        put(base, layout.error, self.error.0.to_be_bytes());
-        put(base, layout.ssid, self.ssid.to_be_bytes());
+        let base = mode.tlvs_at(packet.len());
+        packet[..base].fill(0);
+        put(packet, mode, SEQ, self.seq.to_be_bytes());
+        put(packet, mode, SENT, self.sent.0.to_be_bytes());
+        put(packet, mode, ERROR, self.error.0.to_be_bytes());
+        put(packet, mode, SSID, self.ssid.to_be_bytes());
     }
 }
 
 impl Reply {
     /// What `packet` says, or `None` where it is too short for one.
     pub fn decode(mode: Mode, packet: &[u8]) -> Option<Self> {
-        let layout = mode.layout();
         let own = Request::decode(mode, packet)?;
+        let [ttl] = get(packet, mode, TTL);
         Some(Reply {
             seq: own.seq,
             sent: own.sent,
             error: own.error,
-            received: Stamp(u64::from_be_bytes(field(packet, layout.received))),
+            received: Stamp(u64::from_be_bytes(get(packet, mode, RECEIVED))),
             request: Request {
-                seq: u32::from_be_bytes(field(packet, layout.their_seq)),
-                sent: Stamp(u64::from_be_bytes(field(packet, layout.their_sent))),
-                error: ErrorEstimate(u16::from_be_bytes(field(packet, layout.their_error))),
+                seq: u32::from_be_bytes(get(packet, mode, THEIR_SEQ)),
+                sent: Stamp(u64::from_be_bytes(get(packet, mode, THEIR_SENT))),
+                error: ErrorEstimate(u16::from_be_bytes(get(packet, mode, THEIR_ERROR))),
                 ssid: own.ssid,
             },
-            ttl: packet[layout.ttl],
+            ttl,
         })
     }
 
@@ -173,46 +140,28 @@ impl Reply {
     /// # Panics
     /// Where `packet` is shorter than [`Mode::min_len`].
     pub fn encode(&self, mode: Mode, packet: &mut [u8]) {
-        let layout = mode.layout();
-        let Reply {
-            seq,
-            sent,
-            error,
-            received,
-            request,
-            ttl,
-        } = *self;
-        let mut base = [0; MAX_BASE_LEN];
-        let ssid = request.ssid;
         let own = Request {
-            seq,
-            sent,
-            error,
-            ssid,
+            seq: self.seq,
+            sent: self.sent,
+            error: self.error,
+            ssid: self.request.ssid,
         };
-        own.write(mode, &mut base);
-        put(&mut base, layout.received, received.0.to_be_bytes());
-        put(&mut base, layout.their_seq, request.seq.to_be_bytes());
-        put(&mut base, layout.their_sent, request.sent.0.to_be_bytes());
-        put(&mut base, layout.their_error, request.error.0.to_be_bytes());
-        put(&mut base, layout.ttl, [ttl]);
-        finish(mode, &base, packet);
+        own.encode(mode, packet);
+        put(packet, mode, RECEIVED, self.received.0.to_be_bytes());
+        put(packet, mode, THEIR_SEQ, self.request.seq.to_be_bytes());
+        put(packet, mode, THEIR_SENT, self.request.sent.0.to_be_bytes());
+        let error = self.request.error.0;
+        put(packet, mode, THEIR_ERROR, error.to_be_bytes());
+        put(packet, mode, TTL, [self.ttl]);
     }
 }
 
-fn field<const N: usize>(packet: &[u8], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| packet[at + i])
+fn get<const N: usize>(packet: &[u8], mode: Mode, place: Place) -> [u8; N] {
+    std::array::from_fn(|i| packet[place[mode as usize] + i])
 }
 
-fn put<const N: usize>(base: &mut [u8], at: usize, bytes: [u8; N]) {
-    base[at..at + N].copy_from_slice(&bytes);
-}
-
-/// Takes over as much of `base` as the packet has room for, which is all that says something.
-fn finish(mode: Mode, base: &[u8; MAX_BASE_LEN], packet: &mut [u8]) {
-    assert!(packet.len() >= mode.min_len(), "no room for a packet");
-    let len = mode.tlvs_at(packet.len());
-    packet[..len].copy_from_slice(&base[..len]);
+fn put<const N: usize>(packet: &mut [u8], mode: Mode, place: Place, bytes: [u8; N]) {
+    packet[place[mode as usize]..][..N].copy_from_slice(&bytes);
 }
 
 #[cfg(test)]

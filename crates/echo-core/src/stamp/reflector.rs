@@ -209,6 +209,10 @@ fn answer(kind: u8, value: &mut [u8], arrival: &Arrival, last: FollowUp, has_key
         _ => return tlv::UNRECOGNISED,
     };
     if value.len() != told.len() {
+        if kind == tlv::FOLLOW_UP {
+            // Nothing of it may be taken for an answer (RFC 8972, erratum 8339).
+            value.fill(0);
+        }
         return tlv::MALFORMED;
     }
     value.copy_from_slice(told);

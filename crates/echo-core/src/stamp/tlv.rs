@@ -82,7 +82,7 @@ pub fn tlvs(bytes: &[u8]) -> impl Iterator<Item = Result<Tlv<'_>, Malformed>> {
 }
 
 /// Gives each TLV's type and value to `answer`, to be changed in place, and sets its flags to those that
-/// `answer` returns; a malformed one is marked as such.
+/// `answer` returns. After one that is malformed, as `answer` or its length says, all stays as it is.
 pub fn answer_each(bytes: &mut [u8], mut answer: impl FnMut(&mut u8, &mut [u8]) -> u8) {
     let mut rest = bytes;
     while let Some(len) = first_len(rest) {
@@ -91,6 +91,9 @@ pub fn answer_each(bytes: &mut [u8], mut answer: impl FnMut(&mut u8, &mut [u8]) 
             Some((header, value)) if len.is_ok() => answer(&mut header[1], value),
             _ => MALFORMED,
         };
+        if first[0] & MALFORMED != 0 {
+            return;
+        }
         rest = after;
     }
 }

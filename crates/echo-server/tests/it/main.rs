@@ -20,6 +20,7 @@ mod proxy;
 mod ready;
 mod refusals;
 mod sandbox;
+mod stamp;
 mod stopping;
 mod streams;
 mod systemd;
