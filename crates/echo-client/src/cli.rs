@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::{Shell, generate};
+use echo_core::Endpoint;
 use echo_core::release::long_version;
 use echo_explain::Lang;
 use serde::Deserialize;
@@ -169,9 +170,10 @@ fn hinted(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
     let command = Cli::command();
     // A subcommand that came too late is taken for the target, and the word after it for a subcommand.
     let is_mode = |word: &&str| command.find_subcommand(word).is_some();
-    let mut typed = typed.iter().skip(1).filter_map(|word| word.to_str());
+    let typed = typed.iter().skip(1).filter_map(|word| word.to_str());
+    let typed: Vec<&str> = typed.collect();
     if let (Some(late), Some(_)) = (
-        typed.find(is_mode),
+        typed.iter().copied().find(is_mode),
         error.get(ContextKind::InvalidSubcommand),
     ) {
         let late = ContextValue::String(late.to_owned());
@@ -193,7 +195,11 @@ fn hinted(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
             return Some(format!("the subcommand goes first: echo-client {late} ..."));
         }
         if word.parse::<u16>().is_ok() && error.kind() != ErrorKind::ValueValidation {
-            return Some(format!("host and port are one word: HOST:{word}"));
+            let at = typed.iter().position(|typed| typed == word);
+            let before = at.and_then(|at| typed.get(at.checked_sub(1)?));
+            let is_host = |host: &&&str| host.parse::<Endpoint>().is_err();
+            let host = before.filter(is_host).unwrap_or(&"HOST");
+            return Some(format!("host and port are one word: {host}:{word}"));
         }
         let takes = |mode: &&clap::Command| mode.get_arguments().any(|flag| is(flag, word));
         let mode = command.get_subcommands().find(takes)?;

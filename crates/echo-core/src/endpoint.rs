@@ -162,13 +162,15 @@ fn host_and_port(address: &str) -> Result<(&str, u16), String> {
                 let form = "write [ADDRESS]:PORT, for example [::1]:5346";
                 return Err(format!("an IPv6 address goes in brackets; {form}"));
             }
+            // A port alone is one of this machine, for this machine alone.
+            Some(("", port)) => (DEFAULT_HOST, Some(port)),
             Some((host, port)) => (host, Some(port)),
+            None if is_number(address) => (DEFAULT_HOST, Some(address)),
             None => (address, None),
         },
     };
-    let port = port.ok_or_else(|| match host.parse::<u16>() {
-        Ok(port) => format!("the host is missing; write {DEFAULT_HOST}:{port}"),
-        _ if host.is_empty() => "nothing is named; write HOST:PORT".to_owned(),
+    let port = port.ok_or_else(|| match host {
+        "" => "nothing is named; write HOST:PORT".to_owned(),
         _ if host.contains(':') => {
             format!("the port is missing; write HOST:PORT, such as [{host}]:{DEFAULT_PORT}")
         }
@@ -177,22 +179,21 @@ fn host_and_port(address: &str) -> Result<(&str, u16), String> {
             printable(host)
         ),
     })?;
-    if host.is_empty() {
-        return Err(format!(
-            "the host is missing; write {DEFAULT_HOST}:{port}, or on a server [::]:{port} for every address"
-        ));
-    }
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/\\@?#".contains(c)) {
         return Err("the host holds a character no host name has; write HOST:PORT".into());
     }
     // `u16::from_str` takes a leading plus sign, which no port has.
-    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+    if !is_number(port) {
         return Err("the port is not a number; it goes from 0 to 65535".into());
     }
     let port = port
         .parse()
         .map_err(|_| "the port is too large; it goes from 0 to 65535")?;
     Ok((host, port))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 as_text!(Endpoint);
@@ -222,13 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn a_port_alone_is_one_of_this_machine() {
+        for text in ["7", ":7", "tcp://7", "tcp://:7"] {
+            let transport = text.starts_with("tcp").then_some(Transport::Tcp);
+            let endpoint = Endpoint::inet(transport, "127.0.0.1", 7);
+            assert_eq!(text.parse(), Ok(endpoint), "{text}");
+        }
+    }
+
+    #[test]
     fn an_error_says_what_to_write_instead() {
         for (text, remedy) in [
             ("", "HOST:PORT"),
             ("127.0.0.1", "the port is missing"),
             ("[::1]", "the port is missing"),
             ("[::1]5346", "the port is missing"),
-            (":5346", "the host is missing"),
+            (":", "not a number"),
+            (":65536", "too large"),
+            ("65536", "too large"),
             ("::1:5346", "[::1]:5346"),
             ("[::1:5346", "closing bracket"),
             ("[localhost]:1", "brackets are for IPv6"),

@@ -5,7 +5,6 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 
-use echo_core::endpoint::DEFAULT_HOST;
 use echo_core::units::Size;
 use echo_core::{Endpoint, Framing, as_text, stamp, text};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
@@ -47,10 +46,7 @@ impl FromStr for Sockets {
                 name => Ok(Sockets::Inherited(Some(name.to_owned()))),
             },
             _ if let Some(place) = text.strip_prefix("stamp:") => stamp(place),
-            _ => match own_port(text) {
-                Some(endpoint) => Ok(Sockets::Own(endpoint)),
-                None => text.parse().map(Sockets::Own),
-            },
+            _ => text.parse().map(Sockets::Own),
         }
     }
 }
@@ -60,10 +56,8 @@ impl TryFrom<OsString> for Sockets {
     type Error = String;
 
     fn try_from(typed: OsString) -> Result<Self, Self::Error> {
-        let is_short = |text: &&str| {
-            text.starts_with("systemd") || text.starts_with("stamp:") || own_port(text).is_some()
-        };
-        match typed.to_str().filter(is_short) {
+        let is_ours = |text: &&str| text.starts_with("systemd") || text.starts_with("stamp:");
+        match typed.to_str().filter(is_ours) {
             Some(text) => text.parse(),
             None => Endpoint::try_from(typed).map(Sockets::Own),
         }
@@ -191,14 +185,6 @@ fn stamp(place: &str) -> Result<Sockets, String> {
         } => Ok(Sockets::Stamp { host, port }),
         _ => Err(form.to_owned()),
     }
-}
-
-/// `5346`, and `:5346`: that port of this machine, for this machine alone.
-fn own_port(text: &str) -> Option<Endpoint> {
-    let port = text.strip_prefix(':').unwrap_or(text);
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = port.parse().ok().filter(|_| digits)?;
-    Some(Endpoint::inet(None, DEFAULT_HOST, port))
 }
 
 fn named(text: &str) -> Option<(Name, &str)> {

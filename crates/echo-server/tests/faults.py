@@ -33,11 +33,13 @@ class Server:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command + list(more), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         self.address = None
+        self.ports = []
         self.sockets = []
         for line in iter(self.process.stdout.readline, "ready\n"):
             assert line, self.process.stderr.read()
             host, _, port = line.split()[-1].rpartition(":")
             self.address = (host, int(port)) if port.isdigit() else line.split()[-1]
+            self.ports += [int(port)] if port.isdigit() else []
         self.lines = []
         self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stderr), daemon=True)
         self.reader.start()
@@ -431,6 +433,45 @@ class Faults(unittest.TestCase):
             stream.shutdown(socket.SHUT_WR)
             self.assertEqual(read_all(stream), b"rest")
             self.assertEqual([e["bytes"] for e in server.faults("merge")], [12, 4])
+
+    def test_a_banner_is_said_before_the_client_says_anything(self):
+        with tempfile.TemporaryDirectory() as dir:
+            listen = f"tcp://127.0.0.1:0,unix:{dir}/s"
+            faults = [r"banner=220 ready\, go\x3b\r\n,tcp,conn=..2", r"banner=unix\n,unix"]
+            # A banner is no message: its answers are whole all the same.
+            with Server(*faults, listen=listen, more=["--framing", "lines"]) as server:
+                unix, server.address = server.address, ("127.0.0.1", server.ports[0])
+                for banner in [b"220 ready, go;\r\n"] * 2 + [b""]:
+                    stream = server.connect()
+                    self.assertEqual(read(stream, len(banner)), banner)
+                    stream.sendall(b"line\n")
+                    self.assertEqual(read(stream, 5), b"line\n")
+                    stream.shutdown(socket.SHUT_WR)
+                    self.assertEqual(read_all(stream), b"")
+                stream = server.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                stream.connect(unix)
+                self.assertEqual(read(stream, 5), b"unix\n")
+                self.assertEqual([e["transport"] for e in server.faults("banner")], ["tcp", "tcp", "unix"])
+
+    def test_the_first_answer_of_each_is_held_and_what_comes_behind_it_waits(self):
+        with Server("hold=400ms") as server, server.connect() as stream:
+            start = time.monotonic()
+            stream.sendall(b"first")
+            # The server has read it, so that the next is a message of its own.
+            time.sleep(QUIET)
+            stream.sendall(b"second")
+            self.assertEqual(read(stream, 11), b"firstsecond")
+            self.assertGreater(time.monotonic() - start, 0.399)
+            udp = server.udp()
+            start = time.monotonic()
+            udp.send(b"held")
+            self.assertEqual(udp.recv(100), b"held")
+            self.assertGreater(time.monotonic() - start, 0.399)
+            for sock in (stream, udp):
+                sock.send(b"again")
+                self.assertEqual(sock.recv(100), b"again")
+            told = [(e["transport"], e["message"], e["delay_ns"]) for e in server.faults()]
+            self.assertEqual(told, [("tcp", 1, 400_000_000), ("udp", 1, 400_000_000)])
 
     def test_a_fault_touches_only_its_place(self):
         with Server("drop,peer=127.0.0.2,msg=2", "stall,tcp,conn=2", more=["--framing", "lines"]) as server:

@@ -33,6 +33,15 @@ fn a_port_on_which_nobody_listens_never_echoes() {
 }
 
 #[test]
+fn a_port_alone_is_one_of_this_machine() {
+    let server = echo();
+    let (_, port) = server.tcp.split_once(':').unwrap();
+    for target in [port, &format!(":{port}"), &format!("udp://:{port}")] {
+        assert_eq!(run(&[target]).code, Some(0), "{target}");
+    }
+}
+
+#[test]
 fn the_target_itself_is_no_local_address() {
     let at = closed_port().to_string();
     for mode in MODES {

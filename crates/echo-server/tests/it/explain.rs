@@ -8,7 +8,7 @@ use std::net::{Shutdown, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use crate::common::{Server, TempPath, connect, echo, has_ipv6, program, read_to_end};
+use crate::common::{Server, TempPath, connect, echo, has, has_ipv6, program, read_to_end};
 use echo_core::address::End;
 use echo_explain::{Call, Step};
 use strace::Calls;
@@ -202,5 +202,46 @@ fn it_explains_in_the_language_that_is_asked_for() {
             !ended.stderr.contains('\x1b'),
             "no colour where nobody looks: {ended:?}"
         );
+    }
+}
+
+#[test]
+fn there_are_colours_on_a_terminal_and_wherever_they_are_asked_for() {
+    let coloured = |command: &mut Command, no_color: &str| {
+        let ended = Server::launch(command.env("NO_COLOR", no_color)).end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let told = ended.stdout + &ended.stderr;
+        assert!(told.contains("listen("), "{told}");
+        told.contains("\x1b[")
+    };
+    let args = ["--explain", "--listen=127.0.0.1:0", "--exit-after=1ms"];
+    for (color, no_color, expected) in [
+        ("auto", "", false),
+        ("always", "", true),
+        ("always", "1", true),
+        ("never", "", false),
+    ] {
+        let mut command = program();
+        command.args(args).args(["--color", color]);
+        assert_eq!(coloured(&mut command, no_color), expected, "{color}");
+    }
+    if !has("script") {
+        return;
+    }
+    let line = |color| {
+        let server = program();
+        let server = server.get_program().to_str().unwrap().to_owned();
+        format!("{server} {} --color={color}", args.join(" "))
+    };
+    for (color, no_color, expected) in [
+        ("auto", "", true),
+        ("auto", "1", false),
+        ("always", "1", true),
+        ("never", "", false),
+    ] {
+        // Both of its outputs are a terminal there.
+        let mut command = Command::new("script");
+        command.args(["-qec", &line(color), "/dev/null"]);
+        assert_eq!(coloured(&mut command, no_color), expected, "{color}");
     }
 }

@@ -71,6 +71,8 @@ cases! {
     a_split_answer_takes_several_reads
     a_split_datagram_is_several
     merged_answers_wait_for_each_other
+    a_banner_is_said_before_the_client_says_anything
+    the_first_answer_of_each_is_held_and_what_comes_behind_it_waits
     a_fault_touches_only_its_place
     unix_sockets_have_faults_too
     the_same_seed_gives_the_same_faults_whatever_the_workers
