@@ -1,14 +1,14 @@
 //! `cargo xtask ci`: everything a change must pass. Stops at the first check that fails.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use crate::cargo::{cargo, passes};
 use crate::terminal::{BOLD, GOOD, paint, say};
-use crate::{demo, examples, report_check, supply};
+use crate::{demo, examples, process, report_check, supply};
 
 /// One check: its name, and how it is made.
 type Check = (&'static str, fn() -> Result<()>);
@@ -77,6 +77,23 @@ fn lints() -> Result<()> {
         let args = format!("clippy --locked {scope} --all-targets -- -D warnings");
         passes(cargo().args(args.split(' ')))?;
     }
+    within_a_test()
+}
+
+/// What runs the server within a test builds neither a command line nor what reads settings.
+fn within_a_test() -> Result<()> {
+    let server = "--locked --package=echo-server --no-default-features";
+    let lints = format!("clippy {server} -- -D warnings");
+    passes(cargo().args(lints.split(' ')))?;
+    let tree = format!("tree {server} --edges=normal --prefix=none");
+    let tree = process::run(cargo().args(tree.split(' ')), Duration::from_secs(60))?.success()?;
+    let tree = String::from_utf8(tree)?;
+    let unwanted = |line: &&str| line.starts_with("clap") || line.starts_with("toml");
+    let found: Vec<&str> = tree.lines().filter(unwanted).collect();
+    ensure!(
+        found.is_empty(),
+        "a test that runs the server within itself builds {found:?}"
+    );
     Ok(())
 }
 

@@ -4,6 +4,7 @@ pub mod address;
 mod cause;
 mod clock;
 mod color;
+#[cfg(feature = "config")]
 pub mod config;
 pub mod endpoint;
 pub mod escape;

@@ -4,11 +4,16 @@
 //! steps into words. Steps can travel in between, as JSON.
 
 mod audience;
+mod lang;
 pub mod netstat;
 mod opening;
+#[cfg(feature = "words")]
 mod phrases;
+#[cfg(feature = "words")]
 mod story;
+#[cfg(feature = "words")]
 mod telling;
+#[cfg(feature = "words")]
 mod text;
 mod trouble;
 mod witness;
@@ -20,11 +25,16 @@ use echo_core::named;
 use serde::{Deserialize, Serialize};
 
 pub use audience::{Audience, Begun};
+pub use lang::Lang;
 pub use opening::{Opening, end};
+#[cfg(feature = "words")]
 pub use phrases::Phrases;
+#[cfg(feature = "words")]
 pub use story::Story;
+#[cfg(feature = "words")]
 pub use telling::Telling;
-pub use text::{Lang, Texts, wrap};
+#[cfg(feature = "words")]
+pub use text::{Texts, wrap};
 pub use trouble::{Trouble, TroubleKind};
 pub use witness::Witness;
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 
 use super::telling::{Forms, Telling, paragraph, values};
-use super::text::{Lang, Texts, Values};
+use super::text::{Texts, Values};
 use echo_core::Zoned;
 use echo_core::address::End;
 
-use super::{Call, Family, SocketKind, Step, Trouble};
+use super::{Call, Family, Lang, SocketKind, Step, Trouble};
 
 /// One process's steps so far. What is told at length the first time is told in short after that.
 #[derive(Debug)]

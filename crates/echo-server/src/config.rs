@@ -14,10 +14,9 @@ use echo_core::{Color, Endpoint, Failure, FilePath, Framing, Transport};
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
-use crate::event::Level;
+use crate::event::{Format, Level};
 use crate::fault::{Fault, Seed};
 use crate::file::is_same;
-use crate::log::Format;
 use crate::sandbox::Sandbox;
 use crate::{Listen, Name, On, Sockets};
 

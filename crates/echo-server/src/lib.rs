@@ -17,6 +17,7 @@
 //! ```
 //! Dropping the handle stops the server.
 
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -25,6 +26,7 @@ pub mod fault;
 mod file;
 pub mod fixture;
 mod listen;
+#[cfg(feature = "cli")]
 pub mod log;
 pub mod metrics;
 mod name;
@@ -33,6 +35,7 @@ mod pulse;
 pub mod sandbox;
 mod serve;
 mod server;
+#[cfg(feature = "cli")]
 pub mod settings;
 mod shutdown;
 mod socket;

@@ -41,12 +41,12 @@ impl GivenUp {
     };
 
     /// Whether it gave up all that it could.
-    pub(crate) fn is_all(self) -> bool {
+    pub fn is_all(self) -> bool {
         self.files && self.tcp && self.privileges
     }
 
     /// What the server still may, in words.
-    pub(crate) fn left(self) -> String {
+    pub fn left(self) -> String {
         let all = [
             (self.files, "files"),
             (self.tcp, "TCP connections of its own"),

@@ -8,9 +8,8 @@ use echo_core::{Color, Endpoint, FilePath, Framing, Whole};
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
-use crate::event::Level;
+use crate::event::{Format, Level};
 use crate::fault::{Fault, Seed};
-use crate::log::Format;
 use crate::sandbox::Sandbox;
 use crate::{Listen, On};
 

@@ -12,28 +12,13 @@ use std::io::{self, Write};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
-use echo_core::named;
 use echo_explain::{Explain, Lang};
-use serde::{Deserialize, Serialize};
 
 use crate::event::flood::earlier;
 use crate::event::{Event, EventReader, Level};
 use explain::Explained;
 use json::Json;
 use text::Text;
-
-/// How events are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Lines that a person reads; more connections than one can read are summed up.
-    #[default]
-    Text,
-    /// An object a line, with the keys of docs/EVENTS.md; never summed up.
-    Json,
-}
-
-named!(Format);
 
 /// How events are told.
 #[derive(Clone, Copy, Debug)]
