@@ -17,6 +17,7 @@ use crate::config::{Keys, Settings, switches, typed};
 use crate::connection::Connect;
 use crate::diagnose::Diagnose;
 use crate::merge::Merge;
+use crate::mesh::Mesh;
 use crate::ping::Ping;
 use crate::send::Send;
 
@@ -52,6 +53,8 @@ pub enum Command {
     Compare(Compare),
     /// Adds up what several machines have measured at the same time
     Merge(Merge),
+    /// Watches the paths to many peers, for a monitor that asks
+    Mesh(Box<Mesh>),
     /// Prints what a shell needs to complete the options of this program
     Completions {
         /// The shell

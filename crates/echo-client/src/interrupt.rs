@@ -32,6 +32,15 @@ struct Shared {
     ended: AtomicBool,
 }
 
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// Nobody is there any more: the program should stop.
+    Stops,
+    /// As to all that serve: look at what may have changed.
+    Asks,
+}
+
 /// Why the program should stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -58,7 +67,7 @@ impl Interrupt {
     ///
     /// # Errors
     /// The system refuses a thread, or the descriptors to listen with.
-    pub fn install(limit: Timespan) -> Result<Self, Failure> {
+    pub fn install(limit: Timespan, hangup: Hangup) -> Result<Self, Failure> {
         let interrupt = Interrupt::default();
         let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1];
         let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
@@ -69,16 +78,19 @@ impl Interrupt {
             ))
         })?;
         let (hearer, watched) = (interrupt.clone(), interrupt.clone());
-        start("signals", move || hearer.hear(signals))?;
+        start("signals", move || hearer.hear(signals, hangup))?;
         start("watch", move || watched.watch(limit))?;
         Ok(interrupt)
     }
 
-    fn hear(&self, mut signals: Signals) {
+    fn hear(&self, mut signals: Signals, hangup: Hangup) {
         let mut wishes = Wishes::default();
         for signal in signals.forever() {
-            if let SIGQUIT | SIGUSR1 = signal {
+            if matches!(signal, SIGQUIT | SIGUSR1) || (signal == SIGHUP && hangup == Hangup::Asks) {
+                let raised = self.0.raised.lock();
                 self.0.asked.store(true, Ordering::Relaxed);
+                drop(raised);
+                self.0.changed.notify_all();
                 continue;
             }
             match wishes.hear(signal, Instant::now()) {
@@ -139,11 +151,20 @@ impl Interrupt {
 
     /// Waits for `time`, or until the program should stop. Returns whether it should.
     pub fn wait(&self, time: Duration) -> bool {
+        self.wait_while(time, || true)
+    }
+
+    /// The same, or until somebody wants to know how it is going.
+    pub fn wait_or_asked(&self, time: Duration) -> bool {
+        self.wait_while(time, || !self.0.asked.load(Ordering::Relaxed))
+    }
+
+    fn wait_while(&self, time: Duration, is_idle: impl Fn() -> bool) -> bool {
         let raised = self.0.raised.lock().unwrap_or_else(PoisonError::into_inner);
         let (raised, _) = self
             .0
             .changed
-            .wait_timeout_while(raised, time, |raised| raised.is_none())
+            .wait_timeout_while(raised, time, |raised| raised.is_none() && is_idle())
             .unwrap_or_else(PoisonError::into_inner);
         raised.is_some()
     }

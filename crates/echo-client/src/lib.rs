@@ -12,6 +12,7 @@ pub mod engine;
 pub mod interrupt;
 pub mod measure;
 pub mod merge;
+pub mod mesh;
 pub mod narrator;
 pub mod output;
 pub mod ping;
@@ -27,7 +28,7 @@ use echo_explain::Phrases;
 use cli::{Cli, Command, File, Invocation};
 use config::{Below, Keys, Settings};
 use connection::Connect;
-use interrupt::Interrupt;
+use interrupt::{Hangup, Interrupt};
 
 /// Does what the command line asks for, of which the user has typed `keys`.
 ///
@@ -42,6 +43,7 @@ pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
         Some(Command::Diagnose(invocation)) => mode(*invocation, keys, diagnose::run),
         Some(Command::Compare(config)) => compare::run(config),
         Some(Command::Merge(config)) => merge::run(config),
+        Some(Command::Mesh(config)) => mesh::run(*config),
         Some(Command::Completions { shell }) => {
             output::line(cli::completions(shell)).map_err(output::failure)
         }
@@ -63,7 +65,7 @@ fn mode<M: Settings>(
     let (mut connect, mode) = (connect.settings, mode.settings);
     connect.phrases = Phrases::of(connect.lang.resolve(|name| std::env::var_os(name)));
     connect.check()?;
-    let interrupt = Interrupt::install(connect.deadline)?;
+    let interrupt = Interrupt::install(connect.deadline, Hangup::Stops)?;
     let outcome = run(connect, mode, &interrupt);
     interrupt.end();
     outcome

@@ -18,6 +18,7 @@ use toml::Value;
 use crate::cause;
 use crate::escape::printable;
 use crate::path::shown;
+use crate::units::Size;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,12 +174,16 @@ pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// Reads the text of a settings file, for [`parse`]: a regular file of at most 1 MiB.
 pub fn read_text(path: &Path) -> Result<String> {
-    text_of(path)
+    text_of(path, MAX_FILE)
         .map_err(|why| anyhow!("cannot read the configuration file {}: {why}", shown(path)))
 }
 
-/// Opening anything else than a regular file must not wait, and reading it could never end.
-fn text_of(path: &Path) -> Result<String, String> {
+/// The text of a regular file of `max` bytes at most: opening anything else must not wait, and reading
+/// it could never end.
+///
+/// # Errors
+/// Why it cannot be had.
+pub fn text_of(path: &Path, max: u64) -> Result<String, String> {
     let cause = |error: io::Error| cause(&error);
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::empty());
@@ -187,14 +192,14 @@ fn text_of(path: &Path) -> Result<String, String> {
         return Err("it is no regular file; give one that is".to_owned());
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cause)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err("it is larger than 1 MiB; give a smaller one".to_owned());
+    file.take(max + 1).read_to_end(&mut bytes).map_err(cause)?;
+    if bytes.len() as u64 > max {
+        return Err(format!(
+            "it is larger than {}; give a smaller one",
+            Size(max)
+        ));
     }
-    String::from_utf8(bytes)
-        .map_err(|_| "it is not UTF-8, as TOML files are; save it as that".to_owned())
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8; save it as that".to_owned())
 }
 
 /// Reads the text of a settings file. An error names the line and the key. Nothing of the text

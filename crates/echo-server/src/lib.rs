@@ -28,7 +28,7 @@ pub mod fixture;
 mod listen;
 #[cfg(feature = "cli")]
 pub mod log;
-pub mod metrics;
+mod metrics;
 mod name;
 mod notify;
 mod pulse;

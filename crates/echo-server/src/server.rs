@@ -11,6 +11,7 @@ use echo_core::address::End;
 use echo_core::path::shown;
 use echo_core::stamp::{Key, Reflector};
 use echo_core::{Failure, Transport, Zoned, cause};
+use echo_metrics::Monitors;
 use mio::net::TcpListener;
 
 use crate::config::Config;
@@ -19,7 +20,7 @@ use crate::event::record::Record;
 use crate::event::stats::{Stats, Totals};
 use crate::event::{Address, Done, EventReader, Events, Kind, Level, Stop};
 use crate::fault::{self, Action, Fault, Faults, Seed, Subject};
-use crate::metrics::Metrics;
+use crate::metrics;
 use crate::name::Name;
 use crate::notify;
 use crate::sandbox::{self, Sandbox};
@@ -351,7 +352,7 @@ pub struct Running {
     totals: Arc<Totals>,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    metrics: Option<Metrics>,
+    metrics: Option<Monitors>,
     serving: Option<Serving>,
     controlled: Arc<Controlled>,
 }
@@ -381,7 +382,7 @@ impl Running {
         }
         if !metrics.is_empty() {
             let (totals, events) = (self.totals.clone(), Events::clone(&self.events));
-            let metrics = Metrics::start(metrics, totals, self.shutdown.clone(), events)?;
+            let metrics = metrics::start(metrics, totals, self.shutdown.clone(), events)?;
             self.metrics = Some(metrics);
         }
         let serving = control.map(|socket| socket.start(self.controlled.control()));

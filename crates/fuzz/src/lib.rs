@@ -13,8 +13,8 @@ use echo_core::framing::{Decoded, Decoder};
 use echo_core::stamp::{self, Arrival, Key, Mode, Reflector, Refusal, Request, tlv};
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Framing};
+use echo_metrics::head::{MAX_HEAD, asked};
 use echo_server::fault::Fault;
-use echo_server::metrics::head::{MAX_HEAD, asked};
 use echo_server::settings::Settings;
 
 pub use stateful::{guard, ledger, stream};

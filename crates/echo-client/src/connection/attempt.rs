@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use echo_core::Address;
@@ -18,7 +19,7 @@ use crate::wire::message::Message;
 
 /// What an address must do before it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// Take the connection. Over UDP every address does.
     Nothing,
     /// Over UDP, not turn a datagram back: silence is as good as a reply, unless another replies.
@@ -31,7 +32,7 @@ pub(super) enum Ask {
 const CHOICES: usize = 4;
 
 /// An attempt under way.
-pub(super) struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     pub(super) address: Address,
     config: &'a Connect,
     ask: Ask,
@@ -49,7 +50,8 @@ enum Stage<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn begin(config: &'a Connect, address: &Address, ask: Ask) -> io::Result<Self> {
+    /// Begins to connect.
+    pub(crate) fn begin(config: &'a Connect, address: &Address, ask: Ask) -> io::Result<Self> {
         let began = Instant::now();
         Ok(Attempt {
             address: address.clone(),
@@ -71,6 +73,14 @@ impl<'a> Attempt<'a> {
         is_asked && self.began.elapsed() >= time
     }
 
+    /// Its socket, while that is being connected.
+    pub(crate) fn connecting(&self) -> Option<BorrowedFd<'_>> {
+        match &self.stage {
+            Stage::Connecting(pending) => Some(pending.as_fd()),
+            _ => None,
+        }
+    }
+
     /// Its socket, and what that waits for. One that connects to a path does not wait: it is tried
     /// again.
     pub(super) fn poll(&self) -> Option<PollFd<'_>> {
@@ -82,7 +92,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Goes on as far as it can. Returns the connection once it has done what it is asked for.
-    pub(super) fn go_on(&mut self, is_ready: bool) -> io::Result<Option<Connection>> {
+    pub(crate) fn go_on(&mut self, is_ready: bool) -> io::Result<Option<Connection>> {
         match mem::replace(&mut self.stage, Stage::Over) {
             Stage::Connecting(mut pending) => {
                 let connected = pending.is_connected(is_ready);

@@ -24,7 +24,7 @@ pub use watched::Watched;
 pub use within::TICK;
 
 use crate::interrupt::Interrupt;
-use attempt::Ask;
+pub(crate) use attempt::{Ask, Attempt};
 use race::{go_on, race};
 use resolve::resolve;
 pub use resolve::{Unknown, look_up_family};

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::ledger::{Class, Entry, Ledger};
-use super::nanos;
 use super::plan::Plan;
 use super::recorder::Recorder;
 use super::sink::{Event, Sink, What};
 use super::socket::Socket;
+use super::{BUFFER_LEN, nanos};
 use crate::connection::{Address, Connection, ErrorKind, cause, pause};
 use crate::report::Fault;
 
@@ -281,11 +283,16 @@ pub struct Context<'a> {
     pub connect: Option<Duration>,
 }
 
-/// The time since the run began.
+/// The time since the run began, also while the machine sleeps.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(pub Instant);
+pub struct Clock(u64);
 
 impl Clock {
+    /// One that begins now.
+    pub fn start() -> Self {
+        Clock(Clock(0).system())
+    }
+
     /// In nanoseconds.
     #[inline]
     pub fn now(self) -> u64 {
@@ -293,11 +300,37 @@ impl Clock {
         if let Some(now) = super::simulated::now() {
             return now;
         }
-        self.0.elapsed().as_nanos() as u64
+        self.system()
+    }
+
+    fn system(self) -> u64 {
+        #[cfg(target_os = "linux")]
+        const ID: ClockId = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        const ID: ClockId = ClockId::Monotonic;
+        let now = clock_gettime(ID);
+        (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) - self.0
     }
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// What a worker has before it begins.
+    pub fn new(clock: Clock, recorder: Recorder, sink: &'a dyn Sink, plan: &'a Plan) -> Self {
+        Context {
+            clock,
+            recorder,
+            sink,
+            tells_each: sink.wants_each(),
+            buffer: vec![0; BUFFER_LEN].into(),
+            scratch: vec![0; BUFFER_LEN].into(),
+            plan,
+            mismatch: None,
+            fault: None,
+            last_error: None,
+            connect: None,
+        }
+    }
+
     /// Enters the replies of `bytes` bytes each that came at `at` to `count` requests in turn, which
     /// were due and left together.
     #[inline]

@@ -41,7 +41,7 @@ impl Request {
 }
 
 /// What a reply is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// The right bytes, in time, in order.
@@ -102,6 +102,8 @@ pub struct Ledger {
     /// A request is given up so many nanoseconds after it left.
     timeout: u64,
     slots: VecDeque<Slot>,
+    /// Unanswered requests that are remembered after their time was up.
+    pub remembered: usize,
     /// The number of the oldest slot.
     oldest: u64,
     /// No request below this number is awaited.
@@ -138,6 +140,7 @@ impl Ledger {
         Ledger {
             timeout,
             slots: VecDeque::new(),
+            remembered: REMEMBERED,
             oldest: 1,
             frontier: 1,
             awaited: 0,
@@ -317,7 +320,7 @@ impl Ledger {
             let slot = self.slots.front()?;
             let lost = match slot.state {
                 State::Answered => None,
-                State::GivenUp if self.slots.len() > REMEMBERED => Some(slot.request),
+                State::GivenUp if self.slots.len() > self.remembered => Some(slot.request),
                 _ => return None,
             };
             self.pop();

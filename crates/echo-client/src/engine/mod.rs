@@ -6,13 +6,13 @@ pub mod cpu;
 mod datagrams;
 mod dial;
 mod ended;
-mod flow;
+pub(crate) mod flow;
 pub mod ledger;
 mod notes;
 mod pacer;
 mod pause;
 mod plan;
-mod recorder;
+pub(crate) mod recorder;
 #[cfg(test)]
 mod simulated;
 #[cfg(test)]
@@ -20,7 +20,7 @@ mod simulation;
 mod sink;
 mod socket;
 mod stream;
-mod wait;
+pub(crate) mod wait;
 mod wall;
 mod worker;
 
@@ -29,14 +29,14 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use echo_core::units::unix_ns;
 
 pub use ledger::Class;
 pub use plan::{Pace, Plan, Stamps};
 pub use recorder::Slice;
-pub use sink::{Event, Sink, SoFar, What};
+pub use sink::{Event, Peer, Sink, SoFar, What};
 
 use crate::connection::{Address, Connection, ErrorKind, cause};
 use crate::interrupt::Interrupt;
@@ -75,7 +75,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
     let run = Run {
         plan,
         address,
-        clock: Clock(Instant::now()),
+        clock: Clock::start(),
         recording: Recording {
             measure_from: nanos(plan.warmup),
             paced: matches!(plan.pace, Pace::Rate(_)),
@@ -168,17 +168,6 @@ impl Run<'_> {
         result
     }
 
-    fn transport(&self) -> Box<dyn Transport> {
-        let (token, size) = (echo::token(), self.plan.size);
-        match self.address {
-            Address::Udp(_) => Box::new(Datagrams::new(token, size)),
-            _ => {
-                let message = Message::new(token, size, self.plan.connect.framing);
-                Box::new(Stream::new(message))
-            }
-        }
-    }
-
     /// Takes the workers' books until the last of them has gone. Returns what the server had used
     /// of its processor when measuring began.
     fn collect(&self, slices: &Receiver<Slice>, collector: &mut Collector) -> Option<Duration> {
@@ -264,7 +253,19 @@ impl Run<'_> {
     }
 }
 
+/// How the requests of `plan` travel to `address`.
+pub(crate) fn transport(plan: &Plan, address: &Address) -> Box<dyn Transport> {
+    let (token, size) = (echo::token(), plan.size);
+    match address {
+        Address::Udp(_) => Box::new(Datagrams::new(token, size)),
+        _ => {
+            let message = Message::new(token, size, plan.connect.framing);
+            Box::new(Stream::new(message))
+        }
+    }
+}
+
 /// A span in nanoseconds; 584 years at most.
-fn nanos(span: Duration) -> u64 {
+pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

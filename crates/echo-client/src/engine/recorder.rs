@@ -4,7 +4,7 @@
 //! whole. Slices are merged, never averaged.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use super::ledger::{Class, Entry, Request};
@@ -111,6 +111,17 @@ impl Recorder {
             jitter: Jitter::default(),
             collector,
         }
+    }
+
+    /// Books in which nothing is recorded, for those who have their own.
+    pub fn none() -> Self {
+        let recording = Recording {
+            measure_from: u64::MAX,
+            paced: false,
+            connects: false,
+            stamps: false,
+        };
+        Recorder::new(recording, mpsc::channel().0)
     }
 
     /// Hands over the slices that have ended by `now`.

@@ -113,7 +113,7 @@ fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
     let run = Run {
         plan: &plan,
         address: address.clone(),
-        clock: Clock(Instant::now()),
+        clock: Clock::start(),
         recording: Recording {
             measure_from: nanos(plan.warmup),
             paced: matches!(plan.pace, Pace::Rate(_)),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use echo_core::Transport;
 use echo_core::units::unix_ns;
 use serde::Serialize;
 
@@ -35,6 +36,9 @@ pub struct Event {
     /// What.
     #[serde(flatten)]
     pub what: What,
+    /// With which peer of many, and over which transport.
+    #[serde(flatten)]
+    pub peer: Option<Peer>,
     /// When, in nanoseconds since 1970.
     pub time_unix_ns: u64,
 }
@@ -44,9 +48,19 @@ impl Event {
     pub fn now(what: What) -> Self {
         Event {
             what,
+            peer: None,
             time_unix_ns: unix_ns(SystemTime::now()),
         }
     }
+}
+
+/// One of many peers, as events name it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Peer {
+    /// Its name.
+    pub peer: String,
+    /// What carries bytes there.
+    pub transport: Transport,
 }
 
 /// What happened.

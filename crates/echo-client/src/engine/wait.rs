@@ -1,11 +1,13 @@
 //! How a worker sleeps: on a poll of many sockets, or on its only one.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::{Events, Poll, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -44,6 +46,17 @@ impl Wait {
             events: Events::with_capacity(EVENTS),
             waker,
         })
+    }
+
+    /// Includes what is, or is to be, the socket of flow `index`, unless it has been included.
+    pub fn include(&self, socket: &impl AsFd, index: usize) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let socket = socket.as_fd().as_raw_fd();
+        let registry = self.poll.registry();
+        match registry.register(&mut SourceFd(&socket), Token(index), interest) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Includes the socket of flow `index`.

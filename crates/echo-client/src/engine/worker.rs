@@ -6,17 +6,17 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use super::Run;
 use super::cpu::Cpu;
 use super::dial::{Dialed, Dialer};
 use super::ended::Ended;
 use super::flow::{Context, Flow, State};
 use super::ledger::Request;
-use super::nanos;
 use super::pacer::Pacer;
 use super::pause::Pauses;
 use super::recorder::{Recorder, Slice};
 use super::wait::{self, Ready, Wait};
-use super::{BUFFER_LEN, Run};
+use super::{nanos, transport};
 use crate::connection::{Connection, ErrorKind};
 use crate::interrupt::Why;
 use crate::report::Fault;
@@ -67,21 +67,11 @@ impl<'a> Worker<'a> {
         collector: Sender<Slice>,
     ) -> io::Result<Self> {
         let (plan, wait) = (run.plan, Wait::new()?);
-        let context = Context {
-            clock: run.clock,
-            recorder: Recorder::new(run.recording, collector),
-            sink: run.sink,
-            tells_each: run.sink.wants_each(),
-            buffer: vec![0; BUFFER_LEN].into(),
-            scratch: vec![0; BUFFER_LEN].into(),
-            plan,
-            mismatch: None,
-            fault: None,
-            last_error: None,
-            connect: None,
-        };
+        let recorder = Recorder::new(run.recording, collector);
+        let context = Context::new(run.clock, recorder, run.sink, plan);
         let timeout = nanos(plan.connect.timeout.0);
-        let flow = |c: &Connection| Flow::new(c.remote.clone(), run.transport(), timeout);
+        let flow =
+            |c: &Connection| Flow::new(c.remote.clone(), transport(plan, &c.remote), timeout);
         let mut worker = Worker {
             run,
             flows: connections.iter().map(flow).collect(),

@@ -13,9 +13,7 @@ use crate::engine::{self, Plan};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::{self, Files, Report, Thresholds};
-use lines::Lines;
-
-pub use lines::{Form, Style};
+pub use lines::{Form, Lines, Style};
 pub use watch::Watch;
 
 /// The most that fits into a datagram over IPv4.

@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use echo_metrics::FILES;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::event::{PeerAddress, Refusal, Stop};
-use crate::metrics;
 use crate::shutdown::Shutdown;
 use crate::socket::pipe::MAX_PIPES;
 use crate::thread::STACK;
@@ -63,7 +63,7 @@ impl Limits {
         let (files, open) = (raise_open_files(), open_files());
         let metrics = match config.metrics.is_empty() {
             true => 0,
-            false => metrics::FILES,
+            false => FILES,
         };
         let spare = SPARE + metrics + config.control_path().map_or(0, |_| CLIENTS);
         let room = files.saturating_sub(open + spare);

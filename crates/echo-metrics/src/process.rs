@@ -7,11 +7,11 @@ use nix::sys::resource::{Resource, getrlimit};
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::text::{Text, Type};
+use crate::text::{Text, Type};
 
 /// When the process began, in seconds since 1970: looked up once, for the clocks that it follows from
 /// are read one after the other, and a beginning that moves would look like a restart.
-pub(super) fn began() -> Option<f64> {
+pub(crate) fn began() -> Option<f64> {
     let up = Duration::try_from(clock_gettime(ClockId::Boottime)).ok()?;
     let age = up.as_secs_f64() - stat(19)? / clock_ticks_per_second() as f64;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
@@ -19,7 +19,7 @@ pub(super) fn began() -> Option<f64> {
 }
 
 /// Adds what can be found out; what is hidden from this process is left out.
-pub(super) fn add(text: &mut Text, began: Option<f64>) {
+pub(crate) fn add(text: &mut Text, began: Option<f64>) {
     let mut one = |name, kind, help, value: Option<f64>| {
         if let Some(value) = value {
             text.family(name, kind, help, [(String::new(), value)]);

@@ -1,5 +1,5 @@
-//! The address of `--metrics`: what a server has done, whether it lives and whether it is ready, for a
-//! monitor that asks over HTTP. A thread of its own serves it; no worker has anything to do with it.
+//! The address of `--metrics`: what a program has done, whether it lives and whether it is ready, for a
+//! monitor that asks over HTTP. A thread of its own serves it; what is measured has nothing to do with it.
 
 pub mod head;
 mod process;
@@ -8,22 +8,15 @@ mod text;
 use std::io::{self, Read, Write};
 use std::net::Shutdown as Half;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
-use echo_core::{Failure, cause};
+use echo_core::cause;
 use mio::net::{TcpListener, TcpStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::event::stats::Totals;
-use crate::event::{Events, Kind};
-use crate::pulse::Pulse;
-use crate::shutdown::Shutdown;
-use crate::thread;
 use head::{Asked, MAX_HEAD, Page, Refusal};
-use text::Text;
+pub use text::{Label, Text, Type};
 
 /// Connections at once. Others wait in the system's queue, each for [`PATIENCE`] at most for every one
 /// of these.
@@ -31,7 +24,7 @@ const MAX_CLIENTS: usize = 8;
 
 /// Descriptors that are used here beside the listeners: connections, both ends of what tells the end,
 /// and a file that is read.
-pub(crate) const FILES: usize = MAX_CLIENTS + 3;
+pub const FILES: usize = MAX_CLIENTS + 3;
 
 /// How long a connection may take from beginning to end, whatever its client does.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,73 +36,76 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long to accept nothing after accepting has failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The thread, which ends when this is dropped.
-pub(crate) struct Metrics(#[expect(dead_code, reason = "its end tells")] UnixStream);
+/// What a program answers from.
+pub trait Answers: Send + 'static {
+    /// Adds what the program has done. What the system says of its process is added to that.
+    fn metrics(&mut self, text: &mut Text);
 
-impl Metrics {
-    /// Starts answering.
+    /// Whether it still does what it is there for.
+    fn is_live(&mut self) -> bool;
+
+    /// Whether it is to be asked for more of that.
+    fn is_ready(&self) -> bool;
+
+    /// Somebody could not be accepted, because of `error`; for so long nobody will be.
+    fn accept_failed(&self, error: String, retry_in: Duration);
+}
+
+/// All monitors are answered until this is dropped.
+#[derive(Debug)]
+pub struct Monitors(#[expect(dead_code, reason = "its end tells")] UnixStream);
+
+impl Monitors {
+    /// What answers whoever comes to these `listeners`, once its [`Answering::run`] runs.
     ///
     /// # Errors
-    /// A [`Failure`] when the system grants no descriptors or no thread.
-    pub(crate) fn start(
+    /// The system grants no descriptors.
+    pub fn new<A: Answers>(
         listeners: Vec<TcpListener>,
-        totals: Arc<Totals>,
-        shutdown: Shutdown,
-        events: Events,
-    ) -> Result<Self, Failure> {
-        let pair = UnixStream::pair();
-        let pair = pair.and_then(|(ours, over)| over.set_nonblocking(true).map(|()| (ours, over)));
-        let (ours, over) = pair.map_err(|error| {
-            Failure::bad(anyhow!(
-                "cannot answer monitors: {}; raise the open-file limit (ulimit -n), or leave out \
-                 --metrics",
-                cause(&error)
-            ))
-        })?;
-        let desk = Desk {
-            pulse: Pulse::new(totals.clone(), shutdown.clone()),
-            began: process::began(),
-            totals,
-            shutdown,
-        };
-        let room = Room {
+        answers: A,
+    ) -> io::Result<(Self, Answering<A>)> {
+        let (ours, over) = UnixStream::pair()?;
+        over.set_nonblocking(true)?;
+        let answering = Answering {
             listeners,
             over,
             clients: Vec::new(),
-            desk,
-            events,
+            desk: Desk {
+                answers,
+                began: process::began(),
+            },
             paused: None,
             failing: false,
         };
-        thread::start("metrics", move || room.run())?;
-        Ok(Metrics(ours))
+        Ok((Monitors(ours), answering))
     }
 }
 
 /// What answers follow from.
-struct Desk {
-    totals: Arc<Totals>,
-    shutdown: Shutdown,
-    pulse: Pulse,
+#[derive(Debug)]
+struct Desk<A> {
+    answers: A,
+    /// When the process began.
     began: Option<f64>,
 }
 
 /// Who asks, and how they come in.
-struct Room {
+#[derive(Debug)]
+pub struct Answering<A> {
     listeners: Vec<TcpListener>,
-    /// Ends with the server.
+    /// Ends with the program.
     over: UnixStream,
     clients: Vec<Client>,
-    desk: Desk,
-    events: Events,
+    desk: Desk<A>,
     /// Nobody is accepted before this.
     paused: Option<Instant>,
     /// Whether accepting failed the last time.
     failing: bool,
 }
 
-impl Room {
-    fn run(mut self) {
+impl<A: Answers> Answering<A> {
+    /// Answers, until its [`Monitors`] is dropped.
+    pub fn run(mut self) {
         loop {
             let now = Instant::now();
             self.clients.retain(|client| client.until > now);
@@ -127,7 +123,7 @@ impl Room {
             match poll(&mut polled, timeout.as_ref()) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
-                // Whatever it is, it must neither burn a core nor outlive the server.
+                // Whatever it is, it must neither burn a core nor outlive the program.
                 Err(_) => {
                     std::thread::sleep(PAUSE);
                     match self.is_over() {
@@ -174,10 +170,8 @@ impl Room {
                 self.paused = Some(now + PAUSE);
                 // Told when it starts, not for as long as it lasts.
                 if !std::mem::replace(&mut self.failing, true) {
-                    self.events.tell(|| Kind::AcceptFailed {
-                        error: format!("{} (--metrics)", cause(&error)),
-                        retry_in: PAUSE,
-                    });
+                    let told = format!("{} (--metrics)", cause(&error));
+                    self.desk.answers.accept_failed(told, PAUSE);
                 }
             }
         }
@@ -185,6 +179,7 @@ impl Room {
 }
 
 /// A connection.
+#[derive(Debug)]
 struct Client {
     stream: TcpStream,
     /// When it is closed, whatever it does.
@@ -193,6 +188,7 @@ struct Client {
 }
 
 /// How far a connection has come.
+#[derive(Debug)]
 enum Stage {
     /// The head that has arrived so far.
     Asking(Vec<u8>),
@@ -211,7 +207,7 @@ impl Client {
     }
 
     /// Does what can be done now. Returns whether there is more to do.
-    fn advance(&mut self, desk: &mut Desk) -> bool {
+    fn advance(&mut self, desk: &mut Desk<impl Answers>) -> bool {
         let outcome = match &mut self.stage {
             Stage::Asking(head) => {
                 let mut chunk = [0; MAX_HEAD];
@@ -256,24 +252,23 @@ impl Client {
     }
 }
 
-impl Desk {
+impl<A: Answers> Desk<A> {
     /// The answer as it is sent.
     fn answer(&mut self, asked: Asked) -> Vec<u8> {
-        let ready = !self.shutdown.is_requested();
         let (status, body) = match asked.page {
             Ok(Page::Metrics) => {
                 let mut text = Text::default();
-                text.server(&self.totals.stats(), ready);
+                self.answers.metrics(&mut text);
                 process::add(&mut text, self.began);
                 ("200 OK", text.0)
             }
-            Ok(Page::Live) => match self.pulse.beats(Instant::now()) {
+            Ok(Page::Live) => match self.answers.is_live() {
                 true => ("200 OK", "live\n".to_owned()),
-                false => ("503 Service Unavailable", "a worker hangs\n".to_owned()),
+                false => ("503 Service Unavailable", "hangs\n".to_owned()),
             },
-            Ok(Page::Ready) => match ready {
+            Ok(Page::Ready) => match self.answers.is_ready() {
                 true => ("200 OK", "ready\n".to_owned()),
-                false => ("503 Service Unavailable", "stopping\n".to_owned()),
+                false => ("503 Service Unavailable", "not ready\n".to_owned()),
             },
             Err(refusal) => {
                 let (status, why) = match refusal {

@@ -1,0 +1,376 @@
+//! What has become of all probes: counts for each peer, and round trips by zone, never by peer: the
+//! buckets of each would be the most of what a monitor stores.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use echo_core::{Failure, Transport};
+use serde::Serialize;
+
+use super::targets::Peer;
+use crate::connection::ErrorKind;
+use crate::engine::{self, Class, Event, Sink, SoFar, What};
+use crate::measure::Lines;
+
+/// So many losses in a row say that a peer is down: one lost datagram does not.
+const IN_A_ROW: u32 = 3;
+
+/// The lowest bound of the buckets, and how often it doubles: to 1.6 s.
+const LOWEST_NS: u64 = 50_000;
+/// Bounds of buckets; the last bucket has none.
+pub const BOUNDS: usize = 16;
+
+/// An agent that has not taken a turn for so long hangs: it takes one each second.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The books, which whoever asks can read at any time.
+#[derive(Debug)]
+pub struct Books {
+    state: Mutex<State>,
+    /// The path that the next events are about.
+    path: AtomicUsize,
+    /// Who is told of each event, too.
+    lines: Mutex<Option<Lines>>,
+}
+
+/// A copy of all figures.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Each path's, or a place that is free.
+    pub paths: Vec<Option<Path>>,
+    /// Round trips to a zone.
+    pub rtt: BTreeMap<(Arc<str>, Transport), Buckets>,
+    /// What came back, over a transport.
+    pub replies: BTreeMap<(Transport, Class), u64>,
+    /// What went wrong, over a transport.
+    pub errors: BTreeMap<(Transport, ErrorKind), u64>,
+    /// Probes that say nothing of their path, since this side stood still.
+    pub delayed: u64,
+    /// Whether it has stood still until now.
+    stood_still: bool,
+    /// Peers that are listed.
+    pub known: usize,
+    /// Times that a list could not be had.
+    pub failures: u64,
+    /// When all lists could be had last.
+    pub success: Option<SystemTime>,
+    /// Whether there is a list to go by, and nobody has asked to stop.
+    pub is_ready: bool,
+    /// When the agent took its last turn.
+    turned: Instant,
+}
+
+/// The way to one peer, over one transport.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// Its name and its zone.
+    pub peer: Arc<str>,
+    /// Where it is.
+    pub zone: Arc<str>,
+    /// What carries bytes there.
+    pub transport: Transport,
+    /// Probes that were sent, or could not be.
+    pub requests: u64,
+    /// Those that got no right reply in time.
+    pub lost: u64,
+    /// The number of the one that is under way.
+    awaited: Option<u64>,
+    /// Losses since the last reply.
+    losses: u32,
+}
+
+impl Path {
+    /// Whether it has answered, and not been silent since.
+    pub fn is_up(&self) -> bool {
+        self.losses < IN_A_ROW
+    }
+
+    /// Whether what is told of this probe is the first that is told of the one under way.
+    fn settles(&mut self, number: Option<u64>) -> bool {
+        let is_awaited = number.is_some() && number == self.awaited;
+        self.awaited = self.awaited.filter(|_| !is_awaited);
+        is_awaited
+    }
+
+    fn lose(&mut self) {
+        self.lost += 1;
+        self.losses = self.losses.saturating_add(1);
+    }
+}
+
+/// Round trips, counted by their length.
+#[derive(Clone, Debug, Default)]
+pub struct Buckets {
+    /// How many each has, the lowest first.
+    pub counts: [u64; BOUNDS + 1],
+    /// All of them together.
+    pub sum_ns: u128,
+}
+
+impl Buckets {
+    /// The bound of a bucket, in nanoseconds.
+    pub const fn bound(index: usize) -> u64 {
+        LOWEST_NS << index
+    }
+
+    fn record(&mut self, rtt_ns: u64) {
+        let bucket = (0..BOUNDS).find(|index| rtt_ns <= Buckets::bound(*index));
+        self.counts[bucket.unwrap_or(BOUNDS)] += 1;
+        self.sum_ns += u128::from(rtt_ns);
+    }
+}
+
+/// How it is going, with those who are watched now.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Summary {
+    /// Peers that are listed.
+    pub known: usize,
+    /// Ways to peers.
+    pub paths: usize,
+    /// Those by which the peer answers.
+    pub up: usize,
+    /// Probes.
+    pub requests: u64,
+    /// Probes that got no right reply in time.
+    pub lost: u64,
+    /// Probes that say nothing of their path.
+    pub delayed: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary {
+            known,
+            paths,
+            up,
+            requests,
+            lost,
+            delayed,
+        } = self;
+        write!(
+            f,
+            "{known} peers known; {up} of {paths} paths up; {requests} probes, {lost} lost, {delayed} delayed"
+        )
+    }
+}
+
+impl Books {
+    /// Books in which nothing is. `lines` is told of each event, too.
+    pub fn new(lines: Option<Lines>) -> Self {
+        let state = State {
+            paths: Vec::new(),
+            rtt: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            delayed: 0,
+            stood_still: false,
+            known: 0,
+            failures: 0,
+            success: None,
+            is_ready: false,
+            turned: Instant::now(),
+        };
+        Books {
+            state: Mutex::new(state),
+            path: AtomicUsize::new(0),
+            lines: Mutex::new(lines),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All figures as they are now: whoever makes a text of them must not hold up who fills them.
+    pub fn copy(&self) -> State {
+        self.state().clone()
+    }
+
+    /// Whether the agent takes its turns.
+    pub fn is_live(&self) -> bool {
+        self.state().turned.elapsed() < PATIENCE
+    }
+
+    /// Whether there is somebody to watch, and nobody has asked to stop.
+    pub fn is_ready(&self) -> bool {
+        self.state().is_ready
+    }
+
+    /// How it is going.
+    pub fn summary(&self) -> Summary {
+        let state = self.state();
+        let paths: Vec<_> = state.paths.iter().flatten().collect();
+        Summary {
+            known: state.known,
+            paths: paths.len(),
+            up: paths.iter().filter(|path| path.is_up()).count(),
+            requests: paths.iter().map(|path| path.requests).sum(),
+            lost: paths.iter().map(|path| path.lost).sum(),
+            delayed: state.delayed,
+        }
+    }
+
+    /// Opens an account. Returns the number of its path: the lowest that is free.
+    pub fn add(&self, peer: &Peer, transport: Transport) -> usize {
+        let mut state = self.state();
+        let path = Path {
+            peer: peer.name.clone(),
+            zone: peer.zone.clone(),
+            transport,
+            requests: 0,
+            lost: 0,
+            awaited: None,
+            // It is down until it answers.
+            losses: IN_A_ROW,
+        };
+        state.rtt.entry((peer.zone.clone(), transport)).or_default();
+        let free = state.paths.iter().position(Option::is_none);
+        let index = free.unwrap_or(state.paths.len());
+        match free {
+            Some(index) => state.paths[index] = Some(path),
+            None => state.paths.push(Some(path)),
+        }
+        index
+    }
+
+    /// Closes an account, and with the last of its zone those round trips.
+    pub fn remove(&self, index: usize) {
+        let State { paths, rtt, .. } = &mut *self.state();
+        paths[index] = None;
+        rtt.retain(|(zone, transport), _| {
+            let mut paths = paths.iter().flatten();
+            paths.any(|path| path.zone == *zone && path.transport == *transport)
+        });
+    }
+
+    /// So many peers are listed.
+    pub fn knows(&self, count: usize) {
+        let mut state = self.state();
+        (state.known, state.is_ready) = (count, true);
+    }
+
+    /// The lists were looked at, and so many could not be had.
+    pub fn looked(&self, failures: usize) {
+        let mut state = self.state();
+        state.failures += failures as u64;
+        if failures == 0 {
+            state.success = Some(SystemTime::now());
+        }
+    }
+
+    /// Nobody is to come any more. Waits until what was told is written.
+    ///
+    /// # Errors
+    /// Standard output takes no more.
+    pub fn finish(&self) -> Result<(), Failure> {
+        self.state().is_ready = false;
+        self.lines().take().map_or(Ok(()), Lines::finish)
+    }
+
+    /// Has each path begin with this count.
+    #[cfg(test)]
+    pub fn preset(&self, count: u64) {
+        for path in self.state().paths.iter_mut().flatten() {
+            (path.requests, path.lost) = (count, count);
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Option<Lines>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The agent takes a turn, after it `stood_still` or not; `delayed` probes were never sent by that.
+    pub fn turn(&self, stood_still: bool, delayed: u64) {
+        let mut state = self.state();
+        state.turned = Instant::now();
+        state.stood_still = stood_still;
+        state.delayed += delayed;
+    }
+
+    /// What is told from now on is about this path.
+    pub fn about(&self, index: usize) {
+        self.path.store(index, Ordering::Relaxed);
+    }
+
+    /// A probe leaves, or should have.
+    pub fn request(&self, number: u64) {
+        let mut state = self.state();
+        if let Some(path) = &mut state.paths[self.path.load(Ordering::Relaxed)] {
+            path.requests += 1;
+            path.awaited = Some(number);
+        }
+    }
+}
+
+impl State {
+    fn enter(&mut self, index: usize, what: &What) {
+        let State { paths, rtt, .. } = self;
+        let Some(path) = &mut paths[index] else {
+            return;
+        };
+        let transport = path.transport;
+        match what {
+            What::Reply {
+                seq, class, rtt_ns, ..
+            } => {
+                *self.replies.entry((transport, *class)).or_default() += 1;
+                if !path.settles(*seq) {
+                    return;
+                }
+                // The system notes when a datagram comes, but of a stream only who reads it does.
+                if self.stood_still && transport == Transport::Tcp {
+                    self.delayed += 1;
+                } else if matches!(class, Class::Ok | Class::Reordered) {
+                    path.losses = 0;
+                    if let Some(buckets) = rtt.get_mut(&(path.zone.clone(), transport)) {
+                        buckets.record(rtt_ns.unwrap_or_default());
+                    }
+                } else {
+                    path.lose();
+                }
+            }
+            What::Error { seq, kind, .. } => {
+                if path.settles(*seq) {
+                    if self.stood_still {
+                        self.delayed += 1;
+                        return;
+                    }
+                    path.lose();
+                }
+                *self.errors.entry((transport, *kind)).or_default() += 1;
+            }
+            What::Start { .. } | What::Connected(_) => {}
+        }
+    }
+}
+
+impl Sink for Books {
+    fn tell(&self, event: Event) {
+        let index = self.path.load(Ordering::Relaxed);
+        let mut state = self.state();
+        state.enter(index, &event.what);
+        if let (Some(lines), Some(path)) = (&*self.lines(), &state.paths[index]) {
+            let peer = engine::Peer {
+                peer: path.peer.to_string(),
+                transport: path.transport,
+            };
+            lines.tell(Event {
+                peer: Some(peer),
+                ..event
+            });
+        }
+    }
+
+    fn wants_each(&self) -> bool {
+        true
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lines().as_ref().is_some_and(Lines::is_closed)
+    }
+
+    fn so_far(&self, _: SoFar<'_>, _: bool) {}
+}

@@ -1,0 +1,169 @@
+//! `mesh`: one agent a machine, which watches the paths to many others for a monitor that asks.
+
+mod agent;
+mod books;
+mod discovery;
+mod metrics;
+mod ring;
+mod settings;
+mod targets;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use anyhow::anyhow;
+use echo_core::escape::printable;
+use echo_core::units::Timespan;
+use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
+use echo_metrics::Monitors;
+use mio::net::TcpListener;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+
+use crate::connection::Connect;
+use crate::engine::Plan;
+use crate::engine::wait::Wait;
+use crate::interrupt::{Hangup, Interrupt};
+use crate::measure::{Form, Lines, Style};
+use crate::output;
+use crate::thread;
+use agent::{Agent, Pace};
+use books::Books;
+use discovery::{Lists, keep_looking};
+use metrics::Desk;
+use ring::Ring;
+
+pub use settings::{Mesh, Own, Source};
+
+/// Bytes of a probe: as `ping` sends.
+const SIZE: usize = 56;
+
+/// Watches peers until it is asked to stop.
+///
+/// # Errors
+/// A list cannot be had at the start (2), or its monitors cannot be answered (1).
+pub fn run(mesh: Mesh) -> Result<(), Failure> {
+    mesh.check()?;
+    let mut lists = Lists::default();
+    let failures = lists.look(&mesh.targets);
+    let failures = failures.map_err(|error| Failure::usage(anyhow!(error)))?;
+    if mesh.plan {
+        return print_plan(&mesh, &lists);
+    }
+    let interrupt = Interrupt::install(Timespan::default(), Hangup::Asks)?;
+    // Each path has a socket. What a limit leaves out fails, and is told of each probe.
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _: nix::Result<()> = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    let style = Style {
+        form: Form::Events,
+        ..Style::default()
+    };
+    let lines = mesh.jsonl.then(|| Lines::start(style)).transpose()?;
+    let books = Arc::new(Books::new(lines));
+    books.looked(failures);
+    let listeners = mesh.metrics.iter().map(listen);
+    let listeners: Vec<_> = listeners.collect::<Result<_, _>>()?;
+    let ready_lines = ready_lines(&listeners, mesh.jsonl);
+    let desk = Desk {
+        books: books.clone(),
+        transports: mesh.transport.clone(),
+    };
+    let (monitors, answering) = Monitors::new(listeners, desk).map_err(|error| no_files(&error))?;
+    thread::start("metrics", move || answering.run())?;
+    let wait = Wait::new().map_err(|error| no_files(&error))?;
+    let (sender, list) = mpsc::channel();
+    let (mesh, waker) = (Arc::new(mesh), wait.waker());
+    let looking = (mesh.clone(), books.clone(), interrupt.clone());
+    // Not waited for at the end: a name may take long to resolve.
+    thread::start("discovery", move || {
+        let (mesh, books, interrupt) = looking;
+        keep_looking(&mesh, lists, &books, &sender, &waker, &interrupt);
+    })?;
+    output::line(ready_lines).map_err(output::failure)?;
+    let plan = Plan {
+        size: SIZE,
+        ..Plan::new(Connect {
+            timeout: mesh.timeout,
+            // The system is to stamp datagrams as they come.
+            udp: true,
+            ..Connect::default()
+        })
+    };
+    let agent = Agent::new(Pace::of(&mesh), wait, &plan, &books);
+    let probed = agent
+        .run(&list, &interrupt)
+        .map_err(|error| no_files(&error));
+    let finished = books.finish();
+    interrupt.end();
+    drop(monitors);
+    finished.and(probed)?;
+    let summary = books.summary();
+    let told = match mesh.jsonl {
+        true => output::line(json!({"event": "summary", "figures": summary})),
+        false => output::line(summary),
+    };
+    told.map_err(output::failure)
+}
+
+/// Prints who watches whom.
+fn print_plan(mesh: &Mesh, lists: &Lists) -> Result<(), Failure> {
+    let known = lists.known();
+    let ring = Ring::new(known.keys().map(|name| &**name));
+    let mut text = String::new();
+    for name in known.keys() {
+        for peer in ring.after(name, mesh.peers) {
+            text += &format!("{} {}\n", printable(name), printable(peer));
+        }
+    }
+    output::bytes(text.as_bytes()).map_err(output::failure)
+}
+
+fn listen(endpoint: &Endpoint) -> Result<TcpListener, Failure> {
+    let (host, port) = match endpoint {
+        Endpoint::Inet {
+            transport: None | Some(Transport::Tcp),
+            host,
+            port,
+        } => (host.as_str(), *port),
+        _ => {
+            return Err(Failure::usage(anyhow!(
+                "--metrics {endpoint} is no address for HTTP; give one as HOST:PORT"
+            )));
+        }
+    };
+    let listener = std::net::TcpListener::bind((host, port));
+    let listener = listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    listener.map(TcpListener::from_std).map_err(|error| {
+        Failure::bad(anyhow!(
+            "cannot listen on tcp {endpoint}: {}; give another address with --metrics",
+            cause(&error)
+        ))
+    })
+}
+
+/// What says where monitors are answered, and that all is ready.
+fn ready_lines(listeners: &[TcpListener], jsonl: bool) -> String {
+    let addresses = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok());
+    let lines = addresses.map(|address| match (jsonl, Zoned(address).to_string()) {
+        (true, address) => json!({"event": "listening", "metrics": address}).to_string(),
+        (false, address) => format!("listening metrics {address}"),
+    });
+    let ready = match jsonl {
+        true => json!({"event": "ready"}).to_string(),
+        false => "ready".to_owned(),
+    };
+    lines.chain([ready]).collect::<Vec<_>>().join("\n")
+}
+
+fn no_files(error: &io::Error) -> Failure {
+    Failure::bad(anyhow!(
+        "cannot watch anybody: {}; raise the limit of open files (ulimit -n)",
+        cause(error)
+    ))
+}

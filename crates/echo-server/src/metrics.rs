@@ -1,0 +1,175 @@
+//! What a server tells monitors at the address of `--metrics`: what it has done, whether it lives and
+//! whether it is ready.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use echo_core::release::{COMMIT, target};
+use echo_core::{Failure, cause};
+use echo_metrics::{Answers, Monitors, Text, Type};
+use mio::net::TcpListener;
+
+use crate::event::stats::Totals;
+use crate::event::{DropReason, Events, Kind, Reason, Refusal, Stats};
+use crate::pulse::Pulse;
+use crate::shutdown::Shutdown;
+use crate::thread;
+
+/// Starts a thread that answers monitors, until what is returned is dropped.
+///
+/// # Errors
+/// A [`Failure`] when the system grants no descriptors or no thread.
+pub(crate) fn start(
+    listeners: Vec<TcpListener>,
+    totals: Arc<Totals>,
+    shutdown: Shutdown,
+    events: Events,
+) -> Result<Monitors, Failure> {
+    let desk = Desk {
+        pulse: Pulse::new(totals.clone(), shutdown.clone()),
+        totals,
+        shutdown,
+        events,
+    };
+    let (monitors, answering) = Monitors::new(listeners, desk).map_err(|error| {
+        Failure::bad(anyhow!(
+            "cannot answer monitors: {}; raise the open-file limit (ulimit -n), or leave out \
+             --metrics",
+            cause(&error)
+        ))
+    })?;
+    thread::start("metrics", move || answering.run())?;
+    Ok(monitors)
+}
+
+/// What answers follow from.
+struct Desk {
+    totals: Arc<Totals>,
+    shutdown: Shutdown,
+    pulse: Pulse,
+    events: Events,
+}
+
+impl Answers for Desk {
+    fn metrics(&mut self, text: &mut Text) {
+        add(text, &self.totals.stats(), self.is_ready());
+    }
+
+    fn is_live(&mut self) -> bool {
+        self.pulse.beats(Instant::now())
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.shutdown.is_requested()
+    }
+
+    fn accept_failed(&self, error: String, retry_in: Duration) {
+        self.events.tell(|| Kind::AcceptFailed { error, retry_in });
+    }
+}
+
+/// Adds what a server has done, and whether it is ready.
+fn add(text: &mut Text, stats: &Stats, ready: bool) {
+    let (version, target) = (env!("CARGO_PKG_VERSION"), target());
+    text.family(
+        "echo_server_build_info",
+        Type::Gauge,
+        "Which program this is; always 1",
+        [(
+            format!("{{version=\"{version}\",commit=\"{COMMIT}\",target=\"{target}\"}}"),
+            1,
+        )],
+    );
+    let one = |figure: u64| vec![(String::new(), figure)];
+    let families = [
+        (
+            "ready",
+            Type::Gauge,
+            "1 while connections are accepted, 0 while the server is stopping",
+            one(ready.into()),
+        ),
+        (
+            "connections",
+            Type::Gauge,
+            "Connections open now",
+            one(stats.open),
+        ),
+        (
+            "connections_accepted_total",
+            Type::Counter,
+            "Connections accepted",
+            one(stats.accepted),
+        ),
+        (
+            "connections_refused_total",
+            Type::Counter,
+            "Connections closed at once, by the limit or the fault that did it",
+            by_reason(&Refusal::CODES, &stats.refused),
+        ),
+        (
+            "connections_closed_total",
+            Type::Counter,
+            "Connections that have ended, by reason",
+            by_reason(&Reason::CODES, &stats.closed),
+        ),
+        (
+            "received_bytes_total",
+            Type::Counter,
+            "Bytes received on connections",
+            one(stats.received_bytes),
+        ),
+        (
+            "sent_bytes_total",
+            Type::Counter,
+            "Bytes sent on connections",
+            one(stats.sent_bytes),
+        ),
+        (
+            "datagrams_received_total",
+            Type::Counter,
+            "Datagrams received",
+            one(stats.datagrams),
+        ),
+        (
+            "datagrams_answered_total",
+            Type::Counter,
+            "Datagrams that got a reply",
+            one(stats.answered),
+        ),
+        (
+            "datagrams_dropped_total",
+            Type::Counter,
+            "Datagrams that got no reply, by reason",
+            by_reason(&DropReason::CODES, &stats.dropped),
+        ),
+        (
+            "datagrams_overflowed_total",
+            Type::Counter,
+            "Datagrams that the system dropped before they could be received, as of the last second",
+            one(stats.overflowed),
+        ),
+        (
+            "faults_total",
+            Type::Counter,
+            "Faults applied, each of which was asked for",
+            one(stats.faults),
+        ),
+        (
+            "log_events_dropped_total",
+            Type::Counter,
+            "Events that came faster than the log was written",
+            one(stats.missed),
+        ),
+    ];
+    for (name, kind, help, figures) in families {
+        text.family(&format!("echo_server_{name}"), kind, help, figures);
+    }
+}
+
+fn by_reason(codes: &[&str], counts: &[u64]) -> Vec<(String, u64)> {
+    let counts = codes.iter().zip(counts);
+    counts
+        .map(|(code, count)| (format!("{{reason=\"{code}\"}}"), *count))
+        .collect()
+}
