@@ -1,14 +1,17 @@
 //! What a reflector makes of a packet, in place: its reply, of the same length.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use lru::LruCache;
 
 use super::tlv::{self, ClassOfService, FollowUp, HEADER_LEN, Location};
 use super::{ErrorEstimate, Format, Key, Mode, Reply, Request, Stamp};
 
-/// Sessions that are told apart. One costs some 200 bytes; whoever forges sources fills the table.
-pub const MAX_SESSIONS: usize = 4096;
+/// Sessions that are told apart; of more, the one that was silent for longest is forgotten. One costs
+/// some 200 bytes, and whoever forges sources makes as many as there can be.
+pub const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// What the system itself says of a clock that nothing sets (adjtimex(2)).
 const CLOCK_ERROR: Duration = Duration::from_secs(16);
@@ -44,17 +47,17 @@ pub enum Refusal {
 
 /// A Session-Reflector, which numbers what it returns in each session. Its clock is taken for one that
 /// nothing sets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reflector {
     key: Option<Key>,
     /// `None` where replies have the numbers of their requests.
-    sessions: Option<Sessions>,
+    sessions: Option<LruCache<Name, Session>>,
 }
 
 impl Reflector {
     /// A reflector that answers those who have `key`, or everybody.
     pub fn new(key: Option<Key>, is_stateless: bool) -> Self {
-        let sessions = (!is_stateless).then(Sessions::default);
+        let sessions = (!is_stateless).then(|| LruCache::new(MAX_SESSIONS));
         Reflector { key, sessions }
     }
 
@@ -68,8 +71,7 @@ impl Reflector {
 
     /// How many sessions are remembered: at most [`MAX_SESSIONS`].
     pub fn sessions(&self) -> usize {
-        let sessions = self.sessions.as_ref();
-        sessions.map_or(0, |sessions| sessions.known.len())
+        self.sessions.as_ref().map_or(0, LruCache::len)
     }
 
     /// Makes a request its reply. `now`, since the start of 1970, is asked for as late as can be.
@@ -97,7 +99,9 @@ impl Reflector {
             ssid: came.request.ssid,
         };
         let name = (arrival.source, arrival.destination.ip(), request.ssid);
-        let mut session = self.sessions.as_mut().map(|sessions| sessions.of(name));
+        let sessions = self.sessions.as_mut();
+        let mut session =
+            sessions.map(|sessions| sessions.get_or_insert_mut(name, Session::default));
         let seq = session.as_ref().map_or(request.seq, |session| session.seq);
         let last = session
             .as_ref()
@@ -145,7 +149,7 @@ pub fn class_wanted(mode: Mode, reply: &[u8]) -> u8 {
     let tlvs = tlv::tlvs(&reply[mode.tlvs_at(reply.len())..]);
     let mut classes = tlvs
         .flatten()
-        .filter(|tlv| tlv.kind == tlv::CLASS_OF_SERVICE);
+        .filter(|tlv| (tlv.kind, tlv.flags) == (tlv::CLASS_OF_SERVICE, 0));
     let class = classes.find_map(|tlv| ClassOfService::decode(tlv.value));
     class.map_or(0, |class| class.wanted)
 }
@@ -228,36 +232,6 @@ struct Session {
     seq: u32,
     /// The reply before that; of none, all zeros.
     last: FollowUp,
-    /// Its place among all sessions, by when each was last heard of.
-    turn: u64,
-}
-
-/// All that are remembered. Of too many, the one that was silent for longest is forgotten.
-#[derive(Debug, Default)]
-struct Sessions {
-    known: HashMap<Name, Session>,
-    by_turn: BTreeMap<u64, Name>,
-    turn: u64,
-}
-
-impl Sessions {
-    fn of(&mut self, name: Name) -> &mut Session {
-        self.turn += 1;
-        match self.known.get(&name) {
-            Some(session) => {
-                self.by_turn.remove(&session.turn);
-            }
-            None if self.known.len() == MAX_SESSIONS => {
-                let silent = self.by_turn.pop_first();
-                silent.and_then(|(_, silent)| self.known.remove(&silent));
-            }
-            None => {}
-        }
-        self.by_turn.insert(self.turn, name);
-        let session = self.known.entry(name).or_default();
-        session.turn = self.turn;
-        session
-    }
 }
 
 #[cfg(test)]
