@@ -168,7 +168,8 @@ impl TryFrom<OsString> for Listen {
 /// `//HOST` or `//HOST:PORT`.
 fn stamp(place: &str) -> Result<Sockets, String> {
     let form = "STAMP is spoken over UDP alone; write stamp://HOST or stamp://HOST:PORT";
-    let place = place.strip_prefix("//").ok_or(form)?;
+    let place = place.strip_prefix("//").filter(|place| !place.is_empty());
+    let place = place.ok_or(form)?;
     let has_port = place
         .rsplit(']')
         .next()

@@ -402,7 +402,7 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
     std::fs::write(&*file, "short").unwrap();
     for (args, told) in [
         (&["--listen=stamp://::1"][..], "in brackets"),
-        (&["--listen=stamp://"], "the host is missing"),
+        (&["--listen=stamp://"], "stamp://HOST"),
         (&["--listen=stamp://unix:x"], "over UDP alone"),
         (&["--listen=stamp:127.0.0.1:862"], "stamp://HOST"),
         (&["--listen=stamp://tcp://127.0.0.1:1"], "stamp://HOST:PORT"),
