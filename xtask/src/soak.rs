@@ -76,8 +76,7 @@ pub fn run(options: &Options) -> Result<()> {
         ));
     }
     let cpu = victim.cpu()?;
-    victim.balances(settled_kib + DRIFT_KIB)?;
-    victim.stop()?;
+    victim.ends_well(settled_kib + DRIFT_KIB)?;
     let summary = format!(
         "{:.0} s: {held} connections held, {}; {drift_kib} KiB of drift, {:.0} s of CPU",
         start.elapsed().as_secs_f64(),

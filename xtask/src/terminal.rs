@@ -34,6 +34,18 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
+/// What this machine lacks, so that a step is left out: no failure either.
+#[derive(Debug)]
+pub struct Skipped(pub String);
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "skipped: {}", self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
 /// Writes one line, at once. Its styles are seen on a terminal, and where `CLICOLOR_FORCE` asks for
 /// them; not by people who have set `NO_COLOR`.
 ///

@@ -25,6 +25,15 @@ pub struct Exchange {
     pub before: usize,
 }
 
+impl Exchange {
+    /// Checks that all of `sent` came back.
+    pub fn all_of(&self, sent: &[u8]) -> Result<()> {
+        let (back, len) = (self.back, sent.len());
+        ensure!(self.whole, "{back} of {len} bytes came back");
+        Ok(())
+    }
+}
+
 /// What came back is not what was sent.
 #[derive(Debug)]
 pub struct Differs {
@@ -133,6 +142,26 @@ pub fn exchange_at(address: SocketAddr, bytes: &[u8], pace: Pace) -> Result<Exch
             whole,
             before,
         })
+    })
+}
+
+/// As [`exchange_at`], of several messages at one time, while `trouble` is made.
+pub fn exchange_all<T>(
+    address: SocketAddr,
+    messages: &[Vec<u8>],
+    pace: Pace,
+    trouble: impl FnOnce() -> Result<T>,
+) -> Result<(T, Vec<Result<Exchange>>)> {
+    thread::scope(|scope| {
+        let streams: Vec<_> = messages
+            .iter()
+            .map(|message| scope.spawn(move || exchange_at(address, message, pace)))
+            .collect();
+        let outcome = trouble();
+        let streams = streams.into_iter();
+        let exchanges = streams.map(|stream| stream.join().expect("no client panics"));
+        let exchanges = exchanges.collect();
+        Ok((outcome?, exchanges))
     })
 }
 

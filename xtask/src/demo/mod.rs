@@ -17,7 +17,7 @@ use clap::Args;
 use echo_explain::{Lang, wrap};
 
 use crate::cargo::{Profile, Programs};
-use crate::terminal::{BAD, BOLD, GOOD, SKIPPED, WIDTH, paint, say};
+use crate::terminal::{BAD, BOLD, Closed, GOOD, SKIPPED, Skipped, WIDTH, paint, say};
 use stage::Stage;
 
 /// What is shown.
@@ -52,16 +52,8 @@ impl Options {
     }
 }
 
-/// One part of the story: its title, and how it is played.
-type Step = (&'static str, fn(&mut Stage) -> Result<Outcome>);
-
-/// How a step ended, if it did not fail.
-enum Outcome {
-    /// What has been proved.
-    Proved(String),
-    /// What this machine lacks.
-    Skipped(String),
-}
+/// One part of the story: its title, and how it is played, which tells what it has proved.
+type Step = (&'static str, fn(&mut Stage) -> Result<String>);
 
 /// Builds both programs and plays every step; the first that fails ends the demo.
 pub fn run(options: Options) -> Result<()> {
@@ -93,20 +85,22 @@ pub fn run(options: Options) -> Result<()> {
             paint(BOLD, stage.say(title))
         ))?;
         match play(&mut stage) {
-            Ok(Outcome::Proved(what)) => {
+            Ok(what) => {
                 proved += 1;
                 verdict(GOOD, "✓", &stage.say(&what))?;
             }
-            Ok(Outcome::Skipped(why)) => {
-                skipped += 1;
-                let told = stage.say(&format!("Skipped: {why}"));
-                verdict(SKIPPED, "-", &told)?;
-            }
-            Err(error) if error.is::<crate::terminal::Closed>() => return Err(error),
-            Err(error) => {
-                verdict(BAD, "✗", &stage.say("Failed."))?;
-                bail!("step {number} ({}): {error:#}{}", title, stage.complaints());
-            }
+            Err(error) if error.is::<Closed>() => return Err(error),
+            Err(error) => match error.downcast::<Skipped>() {
+                Ok(Skipped(why)) => {
+                    skipped += 1;
+                    let told = stage.say(&format!("Skipped: {why}"));
+                    verdict(SKIPPED, "-", &told)?;
+                }
+                Err(error) => {
+                    verdict(BAD, "✗", &stage.say("Failed."))?;
+                    bail!("step {number} ({}): {error:#}{}", title, stage.complaints());
+                }
+            },
         }
     }
     say("")?;

@@ -9,9 +9,10 @@ use echo_core::Framing;
 use echo_explain::netstat::{self, Row};
 use nix::sys::signal::Signal;
 
+use super::Step;
 use super::stage::{LIMIT, Stage, has_ipv6};
-use super::{Outcome, Step};
 use crate::random::Random;
+use crate::terminal::Skipped;
 use crate::traffic::{self, Exchange};
 
 /// Every step. Those after the first talk to the server that it starts, until the last stops it.
@@ -33,15 +34,15 @@ pub const STORY: &[Step] = &[
 const LISTED_AS: &str = "/proc/net, in the form of netstat -an:";
 const NO_LIST: &str = "this system does not list its sockets in /proc/net";
 
-fn proved(what: impl Into<String>) -> Result<Outcome> {
-    Ok(Outcome::Proved(what.into()))
+fn proved(what: impl Into<String>) -> Result<String> {
+    Ok(what.into())
 }
 
-fn skipped(why: &str) -> Result<Outcome> {
-    Ok(Outcome::Skipped(why.to_owned()))
+fn skipped(why: &str) -> Result<String> {
+    Err(Skipped(why.to_owned()).into())
 }
 
-fn start(stage: &mut Stage) -> Result<Outcome> {
+fn start(stage: &mut Stage) -> Result<String> {
     let unix = format!("unix:{}", stage.path("echo.sock").display());
     let mut args = vec!["--listen", "127.0.0.1:0"];
     if has_ipv6() {
@@ -65,7 +66,7 @@ fn start(stage: &mut Stage) -> Result<Outcome> {
     ))
 }
 
-fn list(stage: &mut Stage) -> Result<Outcome> {
+fn list(stage: &mut Stage) -> Result<String> {
     let Some(rows) = netstat::rows()? else {
         return skipped(NO_LIST);
     };
@@ -102,7 +103,7 @@ fn find<'a>(
         .find(|row| row.protocol.starts_with(kind) && row.state == state && is(row))
 }
 
-fn tcp_v4(stage: &mut Stage) -> Result<Outcome> {
+fn tcp_v4(stage: &mut Stage) -> Result<String> {
     let target = stage.server()?.ipv4("tcp")?.to_string();
     stage.echo(
         &[&target],
@@ -111,7 +112,7 @@ fn tcp_v4(stage: &mut Stage) -> Result<Outcome> {
     proved("What was sent came back, and the client compared every byte before it said so.")
 }
 
-fn tcp_v6(stage: &mut Stage) -> Result<Outcome> {
+fn tcp_v6(stage: &mut Stage) -> Result<String> {
     let addresses = stage.server()?.sockets("tcp")?;
     let Some(target) = addresses.into_iter().find(SocketAddr::is_ipv6) else {
         return skipped("this machine has no IPv6 loopback address");
@@ -120,13 +121,13 @@ fn tcp_v6(stage: &mut Stage) -> Result<Outcome> {
     proved("The same over IPv6, and text beyond ASCII stays what it is.")
 }
 
-fn udp(stage: &mut Stage) -> Result<Outcome> {
+fn udp(stage: &mut Stage) -> Result<String> {
     let target = stage.server()?.ipv4("udp")?.to_string();
     stage.echo(&["-u", &target, "-m", "one datagram"], "one datagram")?;
     proved("One datagram out, one back: no connection, and the same port number as TCP's.")
 }
 
-fn unix(stage: &mut Stage) -> Result<Outcome> {
+fn unix(stage: &mut Stage) -> Result<String> {
     let Some(path) = stage.server()?.addresses("unix").next().map(str::to_owned) else {
         return skipped("this system has no Unix sockets");
     };
@@ -134,7 +135,7 @@ fn unix(stage: &mut Stage) -> Result<Outcome> {
     proved("Between two processes of one machine a path takes the place of IP and port.")
 }
 
-fn pair(stage: &mut Stage) -> Result<Outcome> {
+fn pair(stage: &mut Stage) -> Result<String> {
     let server = stage.server()?;
     let address = server.ipv4("tcp")?;
     stage.types(&format!("echo-client {address} -m - --raw"))?;
@@ -175,7 +176,7 @@ fn pair(stage: &mut Stage) -> Result<Outcome> {
     proved(proof)
 }
 
-fn fifty(stage: &mut Stage) -> Result<Outcome> {
+fn fifty(stage: &mut Stage) -> Result<String> {
     let server = stage.server()?;
     let address = server.ipv4("tcp")?;
     let target = address.to_string();
@@ -213,7 +214,7 @@ fn fifty(stage: &mut Stage) -> Result<Outcome> {
     )
 }
 
-fn stream(stage: &mut Stage) -> Result<Outcome> {
+fn stream(stage: &mut Stage) -> Result<String> {
     const LEN: usize = 10_000_000;
     let address = stage.server()?.ipv4("tcp")?;
     let path = stage.path("ten-megabytes");
@@ -248,7 +249,7 @@ fn same(sent: &[u8], received: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn frames(stage: &mut Stage) -> Result<Outcome> {
+fn frames(stage: &mut Stage) -> Result<String> {
     for (framing, first, rest) in [
         (Framing::Raw, &b"two ha"[..], &b"lves"[..]),
         (Framing::Lines, b"two ha", b"lves\n"),
@@ -310,7 +311,7 @@ fn halves(address: SocketAddr, framing: Framing, first: &[u8], rest: &[u8]) -> R
     Ok(at_once)
 }
 
-fn stop(stage: &mut Stage) -> Result<Outcome> {
+fn stop(stage: &mut Stage) -> Result<String> {
     let server = stage.take_server()?;
     let (tcp, udp) = (server.sockets("tcp")?, server.sockets("udp")?);
     let id = server.process.id();

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 
 use super::plan::{Ground, Lasting, PLANS, Plan};
 use super::trial::{self, Case, LOG};
-use super::{Arena, Outcome, victim};
+use super::{Arena, victim};
+use crate::terminal::Skipped;
 
 /// Calls that may fail, each with errors that the system has for it.
 const ERRORS: &str = "\
@@ -59,10 +60,8 @@ write EINTR EIO ENOSPC EFBIG EPIPE
 const EACH: u64 = 8;
 
 /// Has calls of both programs fail.
-pub fn fail(arena: &mut Arena) -> Result<Outcome> {
-    if let Some(why) = cannot_inject(arena) {
-        return Ok(Outcome::Skipped(why));
-    }
+pub fn fail(arena: &mut Arena) -> Result<String> {
+    can_inject(arena)?;
     trial::play(arena, |ground| {
         let mut all = Vec::new();
         for plan in PLANS {
@@ -136,11 +135,10 @@ fn counts(log: &Path) -> Result<BTreeMap<String, u64>> {
     Ok(most)
 }
 
-fn cannot_inject(arena: &Arena) -> Option<String> {
+fn can_inject(arena: &Arena) -> Result<()> {
     let log = arena.dir.path("probe");
     let log = log.display();
     let probe = format!("strace -D -f --seccomp-bpf -o {log} -e inject=getppid:error=EPERM true");
-    let run = victim::run(&probe);
-    run.err()
-        .map(|_| "strace is missing, or may not trace here".to_owned())
+    let why = "strace is missing, or may not trace here";
+    victim::run(&probe).map_err(|_| Skipped(why.to_owned()).into())
 }

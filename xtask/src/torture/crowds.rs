@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
+use super::Arena;
 use super::victim::Victim;
-use super::{Arena, Outcome};
 use crate::random::Random;
 use crate::traffic::{self, LIMIT, Pace, beside, spread};
 
@@ -27,7 +27,7 @@ fn server(arena: &Arena, wrapper: &str, args: &[&str]) -> Result<Victim> {
 }
 
 /// Peers that reset at any moment, beside one that must not notice.
-pub fn resets(arena: &mut Arena) -> Result<Outcome> {
+pub fn resets(arena: &mut Arena) -> Result<String> {
     let victim = server(arena, "", &[])?;
     let mut random = arena.random.part(1);
     let block = random.bytes(100_000);
@@ -44,16 +44,15 @@ pub fn resets(arena: &mut Arena) -> Result<Outcome> {
             traffic::reset(peer)
         })
     })?;
-    victim.balances(8 << 10)?;
-    victim.stop()?;
-    Ok(Outcome::Held(format!(
+    victim.ends_well(8 << 10)?;
+    Ok(format!(
         "{RESETS} resets; the bystander lost none of {} pings, the slowest took {:.1?}",
         pings.count, pings.longest
-    )))
+    ))
 }
 
 /// Connections that come, say something, and go.
-pub fn churn(arena: &mut Arena) -> Result<Outcome> {
+pub fn churn(arena: &mut Arena) -> Result<String> {
     let victim = server(arena, "", &[])?;
     let start = Instant::now();
     thread::scope(|scope| -> Result<()> {
@@ -70,11 +69,10 @@ pub fn churn(arena: &mut Arena) -> Result<Outcome> {
             .try_for_each(|thread| thread.join().expect("no client panics"))
     })?;
     let rate = CHURN as f64 / start.elapsed().as_secs_f64();
-    victim.balances(8 << 10)?;
-    victim.stop()?;
-    Ok(Outcome::Held(format!(
+    victim.ends_well(8 << 10)?;
+    Ok(format!(
         "{CHURN} connections came and went, {rate:.0} a second, and left nothing behind"
-    )))
+    ))
 }
 
 fn churner(mut random: Random, address: SocketAddr) -> Result<()> {
@@ -86,7 +84,7 @@ fn churner(mut random: Random, address: SocketAddr) -> Result<()> {
 }
 
 /// Peers that never read, and peers that read slowly, beside one that must lose nothing.
-pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
+pub fn slow_readers(arena: &mut Arena) -> Result<String> {
     const STUCK: usize = 50;
     const SLOW: usize = 10;
     /// 2 MB in pieces of at most 64 KiB take half a second at least.
@@ -106,70 +104,50 @@ pub fn slow_readers(arena: &mut Arena) -> Result<Outcome> {
         for stream in &stuck {
             traffic::fill(stream, &block)?;
         }
-        thread::scope(|scope| {
-            let slow: Vec<_> = messages
-                .iter()
-                .map(|message| scope.spawn(|| traffic::exchange_at(victim.tcp, message, PACE)))
-                .collect();
-            slow.into_iter().try_for_each(|slow| {
-                let exchange = slow.join().expect("no client panics")?;
-                ensure!(exchange.whole, "a slow reader got {} bytes", exchange.back);
-                Ok(())
-            })
-        })?;
+        let ((), slow) = traffic::exchange_all(victim.tcp, &messages, PACE, || Ok(()))?;
+        for (slow, message) in slow.into_iter().zip(&messages) {
+            slow?.all_of(message).context("to a slow reader")?;
+        }
         victim.grown_kib()
     })?;
     ensure!(
         grown < 8 << 10,
         "{STUCK} peers that never read cost {grown} KiB"
     );
-    victim.balances(8 << 10)?;
-    victim.stop()?;
-    Ok(Outcome::Held(format!(
+    victim.ends_well(8 << 10)?;
+    Ok(format!(
         "beside {STUCK} peers that never read ({grown} KiB) and {SLOW} slow ones none of {} pings was lost, the slowest took {:.1?}",
         pings.count, pings.longest
-    )))
+    ))
 }
 
 /// The server stands still at random, and goes on as if nothing had been.
-pub fn stops(arena: &mut Arena) -> Result<Outcome> {
+pub fn stops(arena: &mut Arena) -> Result<String> {
     const STOPS: usize = 20;
     let victim = server(arena, "", &[])?;
     let mut random = arena.random.part(1);
     let messages: Vec<Vec<u8>> = (0..8).map(|_| random.bytes(10_000_000)).collect();
     let ((), pings) = beside(victim.tcp, arena.random.part(2), || {
-        thread::scope(|scope| {
-            let streams: Vec<_> = messages
-                .iter()
-                .map(|message| scope.spawn(|| traffic::exchange(victim.tcp, message)))
-                .collect();
-            (0..STOPS).try_for_each(|_| {
-                thread::sleep(Duration::from_millis(random.below(20)));
-                victim.signal(Signal::SIGSTOP)?;
-                thread::sleep(Duration::from_millis(random.below(60)));
-                victim.signal(Signal::SIGCONT)
-            })?;
-            streams.into_iter().try_for_each(|stream| {
-                let exchange = stream.join().expect("no client panics")?;
-                ensure!(
-                    exchange.whole,
-                    "{} of 10000000 bytes came back",
-                    exchange.back
-                );
-                Ok(())
-            })
-        })
+        let stop = |_| {
+            thread::sleep(Duration::from_millis(random.below(20)));
+            victim.signal(Signal::SIGSTOP)?;
+            thread::sleep(Duration::from_millis(random.below(60)));
+            victim.signal(Signal::SIGCONT)
+        };
+        let stops = || (0..STOPS).try_for_each(stop);
+        let ((), streams) = traffic::exchange_all(victim.tcp, &messages, Pace::default(), stops)?;
+        let mut streams = streams.into_iter().zip(&messages);
+        streams.try_for_each(|(stream, message)| stream?.all_of(message))
     })?;
-    victim.balances(8 << 10)?;
-    victim.stop()?;
-    Ok(Outcome::Held(format!(
+    victim.ends_well(8 << 10)?;
+    Ok(format!(
         "stopped and continued {STOPS} times: 80 MB and {} pings came back whole",
         pings.count
-    )))
+    ))
 }
 
 /// More peers than descriptors: it waits without work, and serves again within a second.
-pub fn few_descriptors(arena: &mut Arena) -> Result<Outcome> {
+pub fn few_descriptors(arena: &mut Arena) -> Result<String> {
     let wrapper = "prlimit --nofile=32:32";
     let victim = server(arena, wrapper, &["--max-connections=1000", "--workers=2"])?;
     let crowd = (0..200)
@@ -193,15 +171,14 @@ pub fn few_descriptors(arena: &mut Arena) -> Result<Outcome> {
     );
     drop(crowd);
     victim.serves(Duration::from_secs(1))?;
-    victim.balances(4 << 10)?;
-    victim.stop()?;
-    Ok(Outcome::Held(format!(
+    victim.ends_well(4 << 10)?;
+    Ok(format!(
         "with 32 descriptors and 200 peers: {used:?} of CPU in 2 s, {complaints} complaints, back within a second"
-    )))
+    ))
 }
 
 /// A ceiling over its memory, which a crowd that never reads must not reach.
-pub fn little_memory(arena: &mut Arena) -> Result<Outcome> {
+pub fn little_memory(arena: &mut Arena) -> Result<String> {
     // Beyond this the system gives it nothing, and it would be aborted.
     const CEILING: &str = "prlimit --data=67108864:67108864";
     let victim = server(arena, CEILING, &["--workers=2"])?;
@@ -215,9 +192,8 @@ pub fn little_memory(arena: &mut Arena) -> Result<Outcome> {
     let grown = victim.grown_kib()?;
     victim.serves(Duration::from_secs(1))?;
     drop(crowd);
-    victim.balances(32 << 10)?;
-    victim.stop()?;
-    Ok(Outcome::Held(format!(
+    victim.ends_well(32 << 10)?;
+    Ok(format!(
         "100 peers that never read cost {grown} KiB under a ceiling of 64 MiB"
-    )))
+    ))
 }

@@ -20,7 +20,7 @@ use clap::Args;
 use crate::cargo::{Profile, Programs};
 use crate::process::Scratch;
 use crate::random::Random;
-use crate::terminal::{BOLD, DIM, GOOD, SKIPPED, paint, say};
+use crate::terminal::{BOLD, DIM, GOOD, SKIPPED, Skipped, paint, say};
 use crate::traffic::LIMIT;
 use victim::Victim;
 
@@ -68,16 +68,8 @@ struct Arena {
     random: Random,
 }
 
-/// How a step ended, if it did not fail.
-enum Outcome {
-    /// What has held.
-    Held(String),
-    /// What this machine lacks.
-    Skipped(String),
-}
-
-/// One kind of trouble.
-type Step = (&'static str, fn(&mut Arena) -> Result<Outcome>);
+/// One kind of trouble, and what is done, which tells what has held.
+type Step = (&'static str, fn(&mut Arena) -> Result<String>);
 
 const STEPS: &[Step] = &[
     ("system calls fail, in both programs", calls::fail),
@@ -141,8 +133,8 @@ fn play(arena: &mut Arena, step: &Step, seed: u64) -> Result<()> {
     let start = Instant::now();
     let outcome = (step.1)(arena);
     let (style, mark, text) = match outcome {
-        Ok(Outcome::Held(what)) => (GOOD, "✓", what),
-        Ok(Outcome::Skipped(why)) => (SKIPPED, "-", format!("skipped: {why}")),
+        Ok(what) => (GOOD, "✓", what),
+        Err(error) if error.is::<Skipped>() => (SKIPPED, "-", error.to_string()),
         Err(error) => bail!(
             "torture: {}: {error:#}\nrepeat it with: cargo xtask torture --seed {seed}",
             step.0
@@ -158,6 +150,13 @@ fn play(arena: &mut Arena, step: &Step, seed: u64) -> Result<()> {
 }
 
 impl Arena {
+    /// Leaves a step out that needs a network of its own, where there is none.
+    fn needs_own_network(&self) -> Result<()> {
+        let why = "this machine grants no network namespace";
+        ensure!(self.own_network, Skipped(why.to_owned()));
+        Ok(())
+    }
+
     /// Starts a server with these arguments, behind `wrapper`.
     fn victim(&self, wrapper: &str, args: &[&str]) -> Result<Victim> {
         Victim::start(self.programs.wrapped(wrapper, "echo-server")?.args(args))

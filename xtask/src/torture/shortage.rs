@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
+use super::Arena;
 use super::plan::{Lasting, PLANS};
 use super::trial::{self, Case};
-use super::{Arena, Outcome};
 use crate::process;
 use crate::traffic::LIMIT;
 
@@ -72,7 +72,7 @@ const LIMITS: &[(&str, &[u64])] = &[
 const NOBODY: &str = "setpriv --reuid=54321 --clear-groups --bounding-set=-all --inh-caps=-all";
 
 /// Every plan under every shortage: it does its work, or says why not.
-pub fn too_little(arena: &mut Arena) -> Result<Outcome> {
+pub fn too_little(arena: &mut Arena) -> Result<String> {
     let (script, directory) = (arena.dir.path("stream.py"), arena.dir.path("directory.sh"));
     fs::write(&script, STREAM)?;
     fs::write(&directory, DIRECTORY)?;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use super::Arena;
 use super::plan::{End, Ground, Lasting, Plan};
-use super::{Arena, Outcome};
 use crate::process;
 
 /// Trials at one time: most of a trial is waiting.
@@ -44,7 +44,7 @@ struct Tally {
 }
 
 /// Plays the cases that `make` makes: a sample that belongs to the seed, or all of them.
-pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> Result<Outcome> {
+pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> Result<String> {
     let healthy = arena.victim("", &["--listen=127.0.0.1:0"])?;
     let grounds = (0..AT_ONCE).map(|n| Ground::new(arena, n, healthy.tcp));
     let grounds = grounds.collect::<Result<Vec<_>>>()?;
@@ -77,8 +77,7 @@ pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> R
             });
         }
     });
-    healthy.balances(8 << 10)?;
-    healthy.stop()?;
+    healthy.ends_well(8 << 10)?;
     let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Side by side on few cores trials run into each other's time. What fails alone, too, is a
     // fault; what does not is told, for it may be one that is rare.
@@ -104,10 +103,10 @@ pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> R
         "{wrong} of {tried} cases:\n{}",
         faults.join("\n")
     );
-    Ok(Outcome::Held(format!(
+    Ok(format!(
         "{tried} of {all} cases, {} overcome and {} told with their exit code ({} were never met){once}",
         tally.overcome, tally.told, tally.untouched
-    )))
+    ))
 }
 
 impl Tally {

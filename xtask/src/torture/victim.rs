@@ -134,6 +134,12 @@ impl Victim {
     pub fn stop(self) -> Result<Finished> {
         self.server.stop(LIMIT)
     }
+
+    /// Checks that it [balances](Self::balances), and then that it stops.
+    pub fn ends_well(self, kib: u64) -> Result<()> {
+        self.balances(kib)?;
+        self.stop().map(drop)
+    }
 }
 
 impl Holding {

@@ -5,11 +5,12 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
+use super::Arena;
 use super::victim::{self, Victim, run};
-use super::{Arena, Outcome};
 use crate::process;
+use crate::terminal::Skipped;
 use crate::traffic::{self, Differs, LIMIT, Pace};
 
 /// A network's fault, as a rule of nftables over `lo`, in one of the chains `in` and `pre`. It
@@ -75,20 +76,16 @@ fn calm() -> Result<u64> {
     Ok(count.context("nft lists no counter")?.parse()?)
 }
 
-fn cannot(arena: &Arena) -> Option<String> {
-    if !arena.own_network {
-        return Some("this machine grants no network namespace".to_owned());
-    }
+fn needs_firewall(arena: &Arena) -> Result<()> {
+    arena.needs_own_network()?;
     let able = stormy("in numgen random mod 100 lt 0 counter drop").and_then(|()| calm());
-    able.err()
-        .map(|error| format!("nftables cannot be used here: {error:#}"))
+    able.map_err(|error| Skipped(format!("nftables cannot be used here: {error:#}")))?;
+    Ok(())
 }
 
 /// Streams and datagrams through each weather, over small packets.
-pub fn weather(arena: &mut Arena) -> Result<Outcome> {
-    if let Some(why) = cannot(arena) {
-        return Ok(Outcome::Skipped(why));
-    }
+pub fn weather(arena: &mut Arena) -> Result<String> {
+    needs_firewall(arena)?;
     small_packets()?;
     // Where only the client has heard of a reset, a server with nothing to send learns it by asking.
     let victim = arena.victim("", &["--listen=127.0.0.1:0", "--keepalive=1s"])?;
@@ -114,10 +111,10 @@ pub fn weather(arena: &mut Arena) -> Result<Outcome> {
     }
     victim.stop()?;
     as_before()?;
-    Ok(Outcome::Held(format!(
+    Ok(format!(
         "{packets} packets struck in {} weathers: no byte was wrong, and TCP lost none where it can make up; {replies} datagrams came back",
         WEATHERS.len()
-    )))
+    ))
 }
 
 fn through(arena: &mut Arena, victim: &Victim, weather: &Weather) -> Result<u64> {
@@ -134,21 +131,13 @@ fn through(arena: &mut Arena, victim: &Victim, weather: &Weather) -> Result<u64>
         patience,
         ..Pace::default()
     };
-    let (streams, replies) = thread::scope(|scope| -> Result<_> {
-        let streams: Vec<_> = messages
-            .iter()
-            .map(|message| scope.spawn(move || traffic::exchange_at(victim.tcp, message, pace)))
-            .collect();
+    let (replies, streams) = traffic::exchange_all(victim.tcp, &messages, pace, || {
         let mut replies = 0;
         for datagram in &datagrams {
             let came_back = traffic::ask(victim.udp, datagram, Duration::from_millis(30))?;
             replies += u64::from(came_back);
         }
-        let streams: Vec<_> = streams
-            .into_iter()
-            .map(|thread| thread.join().expect("no client panics"))
-            .collect();
-        Ok((streams, replies))
+        Ok(replies)
     })?;
     ensure!(
         replies > 0,
@@ -156,62 +145,41 @@ fn through(arena: &mut Arena, victim: &Victim, weather: &Weather) -> Result<u64>
         datagrams.len()
     );
     for (stream, message) in streams.into_iter().zip(&messages) {
-        let exchange = match stream {
-            Ok(exchange) => exchange,
+        match stream {
+            Ok(exchange) if weather.hidden_from_tcp => exchange.all_of(message)?,
             // Reset before it was there, or a reset that only the server has heard of.
-            Err(error) if !weather.hidden_from_tcp && !error.is::<Differs>() => continue,
-            Err(error) => return Err(error),
-        };
-        ensure!(
-            exchange.whole || !weather.hidden_from_tcp,
-            "{} of {} bytes came back",
-            exchange.back,
-            message.len()
-        );
+            Err(error) if weather.hidden_from_tcp || error.is::<Differs>() => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
     }
     Ok(replies)
 }
 
 /// Nothing passes for a while in the middle of a transfer, which then goes on.
-pub fn partition(arena: &mut Arena) -> Result<Outcome> {
-    if let Some(why) = cannot(arena) {
-        return Ok(Outcome::Skipped(why));
-    }
+pub fn partition(arena: &mut Arena) -> Result<String> {
+    needs_firewall(arena)?;
     let victim = arena.victim("", &["--listen=127.0.0.1:0"])?;
     let away = Duration::from_millis(300 + arena.random.below(500));
     let messages: Vec<Vec<u8>> = (0..4).map(|_| arena.random.bytes(40_000_000)).collect();
-    let struck = thread::scope(|scope| -> Result<u64> {
-        let streams: Vec<_> = messages
-            .iter()
-            .map(|message| scope.spawn(|| traffic::exchange(victim.tcp, message)))
-            .collect();
+    let pace = Pace::default();
+    let (struck, streams) = traffic::exchange_all(victim.tcp, &messages, pace, || {
         stormy("in counter drop")?;
         thread::sleep(away);
-        let struck = calm()?;
-        for (stream, message) in streams.into_iter().zip(&messages) {
-            let exchange = stream.join().expect("no client panics")?;
-            ensure!(
-                exchange.whole,
-                "{} of {} bytes came back",
-                exchange.back,
-                message.len()
-            );
-        }
-        Ok(struck)
+        calm()
     })?;
+    for (stream, message) in streams.into_iter().zip(&messages) {
+        stream?.all_of(message)?;
+    }
     ensure!(struck > 0, "the network parted when nothing was on its way");
-    victim.balances(8 << 10)?;
-    victim.stop()?;
-    Ok(Outcome::Held(format!(
+    victim.ends_well(8 << 10)?;
+    Ok(format!(
         "4 transfers of 40 MB survived {away:?} without a network, and the {struck} packets lost in it"
-    )))
+    ))
 }
 
 /// A byte is changed on the way: the client must say so, and where.
-pub fn corruption(arena: &mut Arena) -> Result<Outcome> {
-    if let Some(why) = cannot(arena) {
-        return Ok(Outcome::Skipped(why));
-    }
+pub fn corruption(arena: &mut Arena) -> Result<String> {
+    needs_firewall(arena)?;
     let victim = arena.victim("", &["--listen=127.0.0.1:0", "--max-frame=64k"])?;
     let port = victim.udp.port();
     let message = "x".repeat(100);
@@ -246,20 +214,15 @@ pub fn corruption(arena: &mut Arena) -> Result<Outcome> {
             seen += u64::from(found);
         }
     }
-    victim.balances(8 << 10)?;
-    victim.stop()?;
-    Ok(Outcome::Held(format!(
+    victim.ends_well(8 << 10)?;
+    Ok(format!(
         "of 4 changed bytes the client found {seen}, each at its offset; no other was taken for an echo"
-    )))
+    ))
 }
 
 /// Socket buffers of a few KiB: every write and read of any size is a short one.
-pub fn short_counts(arena: &mut Arena) -> Result<Outcome> {
-    if !arena.own_network {
-        return Ok(Outcome::Skipped(
-            "this machine grants no network namespace".to_owned(),
-        ));
-    }
+pub fn short_counts(arena: &mut Arena) -> Result<String> {
+    arena.needs_own_network()?;
     let knobs = ["tcp_wmem", "tcp_rmem"].map(|knob| format!("/proc/sys/net/ipv4/{knob}"));
     let before = [
         fs::read_to_string(&knobs[0])?,
@@ -267,7 +230,7 @@ pub fn short_counts(arena: &mut Arena) -> Result<Outcome> {
     ];
     for knob in &knobs {
         if let Err(error) = fs::write(knob, "4096 4608 4608") {
-            return Ok(Outcome::Skipped(format!("{knob} cannot be set: {error}")));
+            bail!(Skipped(format!("{knob} cannot be set: {error}")));
         }
     }
     let mut held = 0;
@@ -279,21 +242,15 @@ pub fn short_counts(arena: &mut Arena) -> Result<Outcome> {
             let len = arena.random.below(200_000) as usize;
             let message = victim::framed(&mut arena.random, &args, len);
             let exchange = traffic::exchange(victim.tcp, &message)?;
-            ensure!(
-                exchange.whole,
-                "{framing}: {} of {} bytes",
-                exchange.back,
-                message.len()
-            );
+            exchange.all_of(&message).context(framing.clone())?;
             held += 1;
         }
-        victim.balances(8 << 10)?;
-        victim.stop()?;
+        victim.ends_well(8 << 10)?;
     }
     for (knob, value) in knobs.iter().zip(before) {
         fs::write(knob, value)?;
     }
-    Ok(Outcome::Held(format!(
+    Ok(format!(
         "{held} messages came back whole through socket buffers of 4 KiB"
-    )))
+    ))
 }

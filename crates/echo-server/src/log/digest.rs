@@ -126,7 +126,7 @@ impl Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::sample;
+    use crate::log::tests as sample;
 
     #[test]
     fn lines_come_back_when_the_rush_is_over() {

@@ -131,7 +131,7 @@ fn name(story: &Story, peer: &PeerAddress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::sample;
+    use crate::log::tests as sample;
     use std::time::UNIX_EPOCH;
 
     #[test]

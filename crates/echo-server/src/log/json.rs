@@ -47,7 +47,7 @@ fn lost(time: SystemTime, events: u64) -> String {
 mod tests {
     use super::*;
     use crate::event::{Address, PeerAddress, Reason};
-    use crate::log::sample;
+    use crate::log::tests as sample;
     use echo_core::framing::FrameError;
     use serde_json::{Map, Value};
     use std::net::SocketAddr;

@@ -5,7 +5,7 @@ mod digest;
 mod explain;
 mod json;
 #[cfg(test)]
-mod sample;
+mod tests;
 mod text;
 
 use std::io::{self, Write};
@@ -182,74 +182,5 @@ impl<W: Write> Lines<W> {
         }
         self.ends.retain(|(end, _)| *end <= self.text.len());
         self.out.flush()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Events, Kind, Level};
-    use std::sync::mpsc::{Receiver, channel};
-
-    /// A disk that has as much room as it is given, and none before.
-    struct Disk {
-        room: Receiver<usize>,
-        left: usize,
-        holds: Vec<u8>,
-    }
-
-    impl Write for &mut Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.left += self.room.try_iter().sum::<usize>();
-            let n = bytes.len().min(self.left);
-            self.left -= n;
-            self.holds.extend_from_slice(&bytes[..n]);
-            match n {
-                0 => Err(io::ErrorKind::StorageFull.into()),
-                n => Ok(n),
-            }
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_disk_that_was_full_gets_whole_lines_and_what_is_missing_first() {
-        for room in 0..200 {
-            let (give, take) = channel();
-            let mut disk = Disk {
-                room: take,
-                left: room,
-                holds: Vec::new(),
-            };
-            let mut lines = Lines::new(&mut disk);
-            let (events, reader) = Events::channel(Level::Connections);
-            let mut json = Json;
-            let mut told = |lines: &mut Lines<_>, ids: std::ops::Range<u64>| {
-                let lost = std::mem::take(&mut lines.lost);
-                lines.add_lost(&mut json, lost, &reader);
-                for id in ids {
-                    events.tell(|| Kind::PeerFinished { id });
-                    json.event(&reader.try_next().unwrap(), &mut lines.text);
-                    lines.end(1);
-                }
-                lines.write().unwrap();
-            };
-            told(&mut lines, 0..3);
-            told(&mut lines, 3..4);
-            give.send(1 << 20).unwrap();
-            told(&mut lines, 4..5);
-            let text = String::from_utf8(disk.holds).unwrap();
-            let lines = text.lines().map(|line| {
-                let line: serde_json::Value = serde_json::from_str(line).unwrap();
-                line["events"]
-                    .as_u64()
-                    .or(line["connection"].as_u64().map(|_| 1))
-            });
-            let lines: Vec<_> = lines.map(Option::unwrap).collect();
-            assert_eq!(lines.iter().sum::<u64>(), 5, "{text}");
-        }
     }
 }

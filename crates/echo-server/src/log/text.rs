@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::event::{Events, PeerAddress, Reason, Stop};
     use crate::log::digest::READABLE;
-    use crate::log::sample;
+    use crate::log::tests as sample;
     use std::time::UNIX_EPOCH;
 
     fn lines(kinds: impl IntoIterator<Item = Kind>) -> String {

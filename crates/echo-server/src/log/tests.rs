@@ -1,5 +1,6 @@
-//! One of each event, for the renderers' tests.
+//! One of each event, for the renderers' tests; and a log that finds no room.
 
+use super::*;
 use crate::event::{
     Address, Applied, ConnectionId, Datagrams, Done, DropReason, Events, Kind, PeerAddress, Reason,
     Refusal, Stats, Stop,
@@ -10,7 +11,7 @@ use echo_core::Transport;
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, channel};
 
 fn local() -> SocketAddr {
     "127.0.0.1:5346".parse().unwrap()
@@ -199,4 +200,66 @@ pub(super) fn events() -> Vec<Kind> {
 
 pub(super) fn stats() -> Stats {
     crate::event::stats::Totals::new(1, &Events::off()).stats()
+}
+
+/// A disk that has as much room as it is given, and none before.
+struct Disk {
+    room: Receiver<usize>,
+    left: usize,
+    holds: Vec<u8>,
+}
+
+impl Write for &mut Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left += self.room.try_iter().sum::<usize>();
+        let n = bytes.len().min(self.left);
+        self.left -= n;
+        self.holds.extend_from_slice(&bytes[..n]);
+        match n {
+            0 => Err(io::ErrorKind::StorageFull.into()),
+            n => Ok(n),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_was_full_gets_whole_lines_and_what_is_missing_first() {
+    for room in 0..200 {
+        let (give, take) = channel();
+        let mut disk = Disk {
+            room: take,
+            left: room,
+            holds: Vec::new(),
+        };
+        let mut lines = Lines::new(&mut disk);
+        let (events, reader) = Events::channel(Level::Connections);
+        let mut json = Json;
+        let mut told = |lines: &mut Lines<_>, ids: std::ops::Range<u64>| {
+            let lost = std::mem::take(&mut lines.lost);
+            lines.add_lost(&mut json, lost, &reader);
+            for id in ids {
+                events.tell(|| Kind::PeerFinished { id });
+                json.event(&reader.try_next().unwrap(), &mut lines.text);
+                lines.end(1);
+            }
+            lines.write().unwrap();
+        };
+        told(&mut lines, 0..3);
+        told(&mut lines, 3..4);
+        give.send(1 << 20).unwrap();
+        told(&mut lines, 4..5);
+        let text = String::from_utf8(disk.holds).unwrap();
+        let lines = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["events"]
+                .as_u64()
+                .or(line["connection"].as_u64().map(|_| 1))
+        });
+        let lines: Vec<_> = lines.map(Option::unwrap).collect();
+        assert_eq!(lines.iter().sum::<u64>(), 5, "{text}");
+    }
 }
