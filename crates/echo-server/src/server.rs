@@ -74,34 +74,24 @@ impl Server {
         let stamp_key = read_key(&config)?;
         let faults = Faults::new(seed, config.faults());
         let bound = bind::bind_all(&config, faults.plan().as_deref(), &events)?;
-        let metrics = match bind::bind_metrics(&config, &bound) {
-            Ok(metrics) => metrics,
+        let mut control = None;
+        let mut open_others = || -> Result<_, Failure> {
+            let metrics = bind::bind_metrics(&config, &bound)?;
+            let path = config.control_path();
+            control = path
+                .map(|path| ControlSocket::bind(path, &events))
+                .transpose()?;
+            // Only now is it clear that no other server has the file.
+            let record = (!config.record.is_none()).then(|| Record::open(&config.record));
+            Ok((metrics, record.transpose()?.map(Arc::new)))
+        };
+        let (metrics, record) = match open_others() {
+            Ok(others) => others,
             Err(failure) => {
                 bind::close_all(bound, &events);
+                control.into_iter().for_each(|socket| socket.close(&events));
                 return Err(failure);
             }
-        };
-        let control = config
-            .control_path()
-            .map(|path| ControlSocket::bind(path, &events));
-        let control = match control.transpose() {
-            Ok(control) => control,
-            Err(failure) => {
-                bind::close_all(bound, &events);
-                return Err(failure);
-            }
-        };
-        // Only now is it clear that no other server has the file.
-        let record = match config.record.is_none() {
-            true => None,
-            false => match Record::open(&config.record) {
-                Ok(record) => Some(Arc::new(record)),
-                Err(failure) => {
-                    bind::close_all(bound, &events);
-                    control.into_iter().for_each(|socket| socket.close(&events));
-                    return Err(failure);
-                }
-            },
         };
         if let Some(record) = &record {
             events = events.with_record(record.clone());
@@ -118,7 +108,7 @@ impl Server {
         }
         for bound in &bound {
             if bound.reception == Reception::Refusing {
-                let first = Subject::first(bound.listen.name.as_ref(), Transport::Tcp);
+                let first = Subject::next(Transport::Tcp, bound.listen.name.as_ref(), 1);
                 let what = Action::Refuse.applied(Done::Plainly);
                 fault::tell(&events, what, &first, None);
             }

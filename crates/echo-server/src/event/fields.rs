@@ -1,5 +1,6 @@
 //! What an event's fields are as JSON, where that is not what they are.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -53,29 +54,24 @@ where
 }
 
 pub(super) fn received<S: Serializer>(sum: &Datagrams, to: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Received<'a> {
-        #[serde(flatten)]
-        sum: &'a Datagrams,
-        received_bytes: u64,
-    }
-    let received_bytes = sum.bytes;
-    Received {
-        sum,
-        received_bytes,
-    }
-    .serialize(to)
+    sized("received_bytes", sum, to)
 }
 
 pub(super) fn sent<S: Serializer>(sum: &Datagrams, to: S) -> Result<S::Ok, S::Error> {
+    sized("sent_bytes", sum, to)
+}
+
+/// Datagrams, and their bytes by what became of them.
+fn sized<S: Serializer>(key: &str, sum: &Datagrams, to: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Sent<'a> {
+    struct Sized<'a> {
         #[serde(flatten)]
         sum: &'a Datagrams,
-        sent_bytes: u64,
+        #[serde(flatten)]
+        bytes: BTreeMap<&'a str, u64>,
     }
-    let sent_bytes = sum.bytes;
-    Sent { sum, sent_bytes }.serialize(to)
+    let bytes = [(key, sum.bytes)].into();
+    Sized { sum, bytes }.serialize(to)
 }
 
 /// The IP address and port; one on a Unix socket has neither.

@@ -254,12 +254,8 @@ impl DatagramFaults {
             silent.and_then(|address| self.sources.remove(&address));
         }
         self.numbered += 1;
-        let subject = Subject {
-            transport: Transport::Udp,
-            listener: self.listener.clone(),
-            number: self.numbered,
-            peer: Some(PeerAddress::Inet(unmapped(address))),
-        };
+        let peer = PeerAddress::Inet(unmapped(address));
+        let subject = Subject::new(Transport::Udp, self.listener.as_ref(), self.numbered, peer);
         let Some(plan) = &self.plan else { return };
         let script = Script::new(plan, subject);
         let rate = script.rate();

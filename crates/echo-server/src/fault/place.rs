@@ -37,26 +37,30 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// The first connection that will come to a listener.
-    pub(crate) fn first(listener: Option<&Name>, transport: Transport) -> Self {
+    /// The connection of this number that has come to a listener.
+    pub(crate) fn new(
+        transport: Transport,
+        listener: Option<&Name>,
+        number: ConnectionId,
+        peer: PeerAddress,
+    ) -> Self {
+        Subject {
+            peer: Some(peer),
+            ..Subject::next(transport, listener, number)
+        }
+    }
+
+    /// The one that will come.
+    pub(crate) fn next(
+        transport: Transport,
+        listener: Option<&Name>,
+        number: ConnectionId,
+    ) -> Self {
         Subject {
             transport,
             listener: listener.cloned(),
-            number: 1,
-            peer: None,
-        }
-    }
-}
-
-#[cfg(test)]
-impl Subject {
-    /// One on a listener without a name.
-    pub(super) fn new(transport: Transport, number: ConnectionId, peer: PeerAddress) -> Self {
-        Subject {
-            transport,
-            listener: None,
             number,
-            peer: Some(peer),
+            peer: None,
         }
     }
 }

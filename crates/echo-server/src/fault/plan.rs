@@ -340,7 +340,7 @@ mod tests {
             "stall,peer=192.0.2.1",
             "refuse,conn=2",
         ]);
-        let subject = |transport, number, from| Subject::new(transport, number, peer(from));
+        let subject = |transport, number, from| Subject::new(transport, None, number, peer(from));
         let script =
             |transport, number, from| plan.script(&subject(transport, number, from)).is_some();
         assert!(!script(Transport::Tcp, 2, "127.0.0.1:9"));
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn the_order_of_application_is_not_the_order_of_writing() {
         let fates = |specs: &[&str]| {
-            let subject = Subject::new(Transport::Tcp, 1, PeerAddress::Unix);
+            let subject = Subject::new(Transport::Tcp, None, 1, PeerAddress::Unix);
             let script = plan(specs).script(&subject).unwrap();
             let mut bytes = b"message".to_vec();
             script.judge(1, &mut bytes, false, &Events::off());
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn a_fault_that_is_added_changes_nothing_of_those_before_it() {
         let drops = |specs: &[&str]| -> Vec<u64> {
-            let subject = Subject::new(Transport::Udp, 1, PeerAddress::Unix);
+            let subject = Subject::new(Transport::Udp, None, 1, PeerAddress::Unix);
             let script = plan(specs).script(&subject).unwrap();
             let verdict =
                 |message| script.judge(message, &mut b"x".to_vec(), false, &Events::off());

@@ -118,7 +118,7 @@ impl Acceptor {
         plan: Option<Arc<Plan>>,
     ) {
         self.faults = plan;
-        for (index, door) in self.doors.iter_mut().enumerate() {
+        for door in &mut self.doors {
             let plan = self.faults.as_deref();
             if let Err(error) = door.open_or_refuse(shared, registry, plan, self.next_id) {
                 shared.events.tell(|| Kind::AcceptFailed {
@@ -126,22 +126,18 @@ impl Acceptor {
                     retry_in: Duration::ZERO,
                 });
             }
-            if !self.ready.contains(&index) {
-                self.ready.push(index);
-            }
         }
+        self.ready = (0..self.doors.len()).collect();
     }
 
     /// Has whoever connects to the listeners of this name, or any, wait; or no more.
     pub(crate) fn pause(&mut self, listener: Option<&Name>, paused: bool) {
-        for (index, door) in self.doors.iter_mut().enumerate() {
-            if door.listen.is_called(listener) {
-                door.held = paused;
-                if !self.ready.contains(&index) {
-                    self.ready.push(index);
-                }
-            }
+        let doors = self.doors.iter_mut();
+        for door in doors.filter(|door| door.listen.is_called(listener)) {
+            door.held = paused;
         }
+        // Where nothing waits, that is all there is to see.
+        self.ready = (0..self.doors.len()).collect();
     }
 
     /// Takes note of what the system says of the listener `index`, or of a connection behind those.
@@ -237,12 +233,8 @@ impl Acceptor {
         } = newcomer;
         let id = self.next_id;
         let refused = self.faults.as_ref().is_some_and(|plan| {
-            let subject = Subject {
-                transport: stream.transport(),
-                listener: listen.name.clone(),
-                number: id,
-                peer: Some(address),
-            };
+            let listener = listen.name.as_ref();
+            let subject = Subject::new(stream.transport(), listener, id, address);
             plan.refuses(&subject, &shared.events)
         });
         if refused {
@@ -306,15 +298,10 @@ impl Door {
         plan: Option<&Plan>,
         number: ConnectionId,
     ) -> io::Result<()> {
-        let listener = self.listen.name.clone();
-        let tcp = self.listener.transport == Transport::Tcp;
-        let refuses = tcp && plan.is_some_and(|plan| plan.refuses_all(listener.as_ref()));
-        let next = Subject {
-            transport: self.listener.transport,
-            listener,
-            number,
-            peer: None,
-        };
+        let (transport, listener) = (self.listener.transport, self.listen.name.as_ref());
+        let tcp = transport == Transport::Tcp;
+        let refuses = tcp && plan.is_some_and(|plan| plan.refuses_all(listener));
+        let next = Subject::next(transport, listener, number);
         let backlog = plan.and_then(|plan| plan.backlog(&next));
         match self.reception {
             Reception::Refusing if refuses => return Ok(()),
@@ -344,12 +331,8 @@ impl Door {
         let Some(plan) = plan else {
             return true;
         };
-        let next = Subject {
-            transport: self.listener.transport,
-            listener: self.listen.name.clone(),
-            number,
-            peer: None,
-        };
+        let listener = self.listen.name.as_ref();
+        let next = Subject::next(self.listener.transport, listener, number);
         let Some(backlog) = plan.backlog(&next) else {
             return true;
         };

@@ -166,11 +166,9 @@ impl Peer {
         now: Instant,
         events: &Events,
     ) -> Result<bool, Reason> {
-        let subject = || Subject {
-            transport: self.stream.transport(),
-            listener: self.listen.name.clone(),
-            number: self.id,
-            peer: Some(self.address),
+        let subject = || {
+            let (transport, listener) = (self.stream.transport(), self.listen.name.as_ref());
+            Subject::new(transport, listener, self.id, self.address)
         };
         let echoes = matches!(self.phase, Phase::Echoing);
         let new = || StreamFaults::new(plan.filter(|_| echoes)?, &subject(), framing, now);
