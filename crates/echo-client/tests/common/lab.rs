@@ -1,6 +1,7 @@
 //! A laboratory: three machines in a row, and one thing between them broken.
 
 use std::fs::File;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::thread;
 
@@ -59,6 +60,26 @@ impl Lab {
             work()
         };
         thread::scope(|scope| scope.spawn(there).join().expect("it works there"))
+    }
+
+    /// Serves each connection to this address of a machine as `serve` does, as long as the test lives.
+    pub fn accept(
+        &self,
+        machine: &str,
+        address: &str,
+        serve: impl Fn(TcpStream) + Clone + Send + 'static,
+    ) {
+        let listener = self
+            .at(machine, || TcpListener::bind(address))
+            .expect("a port");
+        let accept = move || {
+            for stream in listener.incoming().flatten() {
+                let serve = serve.clone();
+                thread::spawn(move || serve(stream));
+            }
+        };
+        // What it connects to is reached from that machine, too.
+        self.at(machine, || thread::spawn(accept));
     }
 
     /// Starts an echo server that listens there, as `listen` says and `config` besides.

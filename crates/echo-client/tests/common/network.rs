@@ -45,7 +45,7 @@ fn in_own(unshare: &[&str], test: &str, body: impl FnOnce()) {
     let output = Command::new("unshare")
         .args(unshare)
         .arg(std::env::current_exe().expect("this program"))
-        .args([test, "--nocapture"])
+        .args([test, "--nocapture", "--include-ignored"])
         .env(INSIDE, "1")
         .output()
         .expect("it runs");

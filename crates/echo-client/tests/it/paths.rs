@@ -1,22 +1,330 @@
-//! Paths with one thing wrong, each in a laboratory of its own.
+//! Paths with one thing wrong, each in a laboratory of its own, and what `diagnose` says of each.
+//! `cargo xtask ci diagnose` runs those that take a while.
+
+use std::any::Any;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+
+use echo_server::Config;
+use serde_json::Value;
 
 use crate::common::lab::{Lab, PORT, SERVER};
-use crate::common::run;
-use echo_server::Config;
+use crate::common::network::{names, run as shell};
+use crate::common::{command, run};
+
+/// What a test keeps while the path is diagnosed: servers mostly.
+type Kept = Box<dyn Any>;
 
 #[test]
 fn a_laboratory_carries_packets_of_both_families_and_breaks_what_it_is_told_to() {
     let test = "a_laboratory_carries_packets_of_both_families_and_breaks_what_it_is_told_to";
     Lab::open(test, |lab| {
-        let _server = lab.serve(&format!("[::]:{PORT}"), Config::default());
-        let targets = SERVER.map(|address| format!("udp://{address}:{PORT}"));
+        let _server = lab.serve(EVERYWHERE, Config::default());
+        let [four, six] = SERVER;
         let targets = [
-            &targets[0],
-            &targets[1].replace("2001", "[2001").replace("::2:", "::2]:"),
+            format!("udp://{four}:{PORT}"),
+            format!("udp://[{six}]:{PORT}"),
         ];
-        let ping = |target: &str| run(&["ping", "-c3", "-i10ms", "-W300ms", target]).code;
-        assert_eq!(targets.map(|target| ping(target)), [Some(0); 2]);
+        let ping = |target: &String| run(&["ping", "-c3", "-i10ms", "-W300ms", target]).code;
+        assert_eq!(targets.each_ref().map(ping), [Some(0); 2]);
         lab.forward("ip6 nexthdr udp drop");
-        assert_eq!(targets.map(|target| ping(target)), [Some(0), Some(1)]);
+        assert_eq!(targets.each_ref().map(ping), [Some(0), Some(1)]);
     });
+}
+
+/// All addresses of the server's machine.
+const EVERYWHERE: &str = "[::]:5346";
+
+/// Diagnoses `target` in a new laboratory in which `fault` has broken something: problems and
+/// facts are `wanted`, and the exit code says whether there is a problem.
+#[track_caller]
+fn diagnosed(test: &str, target: &str, wanted: &[&str], fault: impl FnOnce(&Lab) -> Kept) {
+    Lab::open(test, |lab| {
+        let _kept = fault(lab);
+        let words = ["diagnose", "--json", "--deadline", "90s"];
+        let mut command = command(&words);
+        let output = command
+            .args(target.split(' '))
+            .output()
+            .expect("the client runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let document: Value = serde_json::from_str(&text).unwrap_or_else(|error| {
+            panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr))
+        });
+        let findings = document["findings"].as_array().expect("findings");
+        let verdict = |finding: &Value| finding["verdict"].as_str().map(str::to_owned);
+        let found: Vec<_> = findings.iter().filter_map(verdict).collect();
+        assert_eq!(found, wanted, "{document:#}");
+        let is_bad = findings.iter().any(|finding| finding["kind"] == "problem");
+        assert_eq!(output.status.code(), Some(is_bad.into()), "{document:#}");
+    });
+}
+
+/// The server's address of each family.
+const FOUR: &str = "203.0.113.2:5346";
+const SIX: &str = "[2001:db8:2::2]:5346";
+/// A name of both.
+const BOTH: &str = "echo.test:5346";
+
+fn both() {
+    let [four, six] = SERVER;
+    names(&format!("{four} echo.test\n{six} echo.test\n"));
+}
+
+/// A server, and what the router forwards meets this rule.
+fn rule(rule: &'static str) -> impl FnOnce(&Lab) -> Kept {
+    move |lab| {
+        lab.forward(rule);
+        serve(lab, EVERYWHERE, &[])
+    }
+}
+
+fn serve(lab: &Lab, listen: &str, faults: &[&str]) -> Kept {
+    let fault = |fault: &&str| fault.parse().expect("a fault");
+    let config = Config {
+        fault: faults.iter().map(fault).collect(),
+        ..Config::default()
+    };
+    Box::new(lab.serve(listen, config))
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn nothing_is_wrong_with_a_path_that_works() {
+    diagnosed(
+        "nothing_is_wrong_with_a_path_that_works",
+        FOUR,
+        &[],
+        rule("icmp type echo-request drop"),
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn nothing_is_wrong_with_a_path_of_the_other_family() {
+    diagnosed(
+        "nothing_is_wrong_with_a_path_of_the_other_family",
+        SIX,
+        &[],
+        rule("accept"),
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn silence_of_one_transport_is_a_filter() {
+    let test = "silence_of_one_transport_is_a_filter";
+    diagnosed(test, FOUR, &["tcp-filtered"], rule("meta l4proto tcp drop"));
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn silence_of_the_other_is_one_too() {
+    let test = "silence_of_the_other_is_one_too";
+    diagnosed(test, SIX, &["udp-filtered"], rule("meta l4proto udp drop"));
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn silence_of_both_is_a_dead_path() {
+    diagnosed(
+        "silence_of_both_is_a_dead_path",
+        SIX,
+        &["dead"],
+        rule("drop"),
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_port_where_nobody_listens_is_refused() {
+    diagnosed(
+        "a_port_where_nobody_listens_is_refused",
+        SIX,
+        &["udp-refused"],
+        |lab| serve(lab, "tcp://[::]:5346", &[]),
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn who_forbids_it_is_named() {
+    let rule = rule("reject with icmpx type admin-prohibited");
+    diagnosed("who_forbids_it_is_named", SIX, &["prohibited"], rule);
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn who_knows_no_way_is_named() {
+    diagnosed("who_knows_no_way_is_named", FOUR, &["unreachable"], |lab| {
+        lab.router("ip route replace unreachable 203.0.113.2/32");
+        serve(lab, EVERYWHERE, &[])
+    });
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn one_dead_family_of_a_name_is_told() {
+    diagnosed(
+        "one_dead_family_of_a_name_is_told",
+        BOTH,
+        &["family-dead"],
+        |lab| {
+            both();
+            rule("meta nfproto ipv6 drop")(lab)
+        },
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_name_that_does_not_exist_is_told() {
+    diagnosed(
+        "a_name_that_does_not_exist_is_told",
+        "nobody.invalid:7",
+        &["dns-nxdomain"],
+        |_| {
+            shell("mount --bind /dev/null /etc/resolv.conf");
+            Box::new(())
+        },
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_narrower_link_that_says_so_is_a_fact() {
+    diagnosed(
+        "a_narrower_link_that_says_so_is_a_fact",
+        FOUR,
+        &["mtu"],
+        |lab| {
+            lab.router("ip route change 203.0.113.0/24 dev rs mtu 1400");
+            serve(lab, EVERYWHERE, &[])
+        },
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_narrower_link_that_says_nothing_is_a_black_hole() {
+    let test = "a_narrower_link_that_says_nothing_is_a_black_hole";
+    diagnosed(test, SIX, &["mtu-blackhole"], |lab| {
+        lab.router("ip -6 route change 2001:db8:2::/64 dev rs metric 256 mtu 1300");
+        lab.rule(
+            "filter hook output priority 0",
+            "icmpv6 type packet-too-big drop",
+        );
+        serve(lab, EVERYWHERE, &[])
+    });
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn fragments_that_are_dropped_are_told() {
+    diagnosed(
+        "fragments_that_are_dropped_are_told",
+        FOUR,
+        &["fragments-dropped"],
+        |lab| {
+            // Before they are put together to be looked at.
+            let chain = "filter hook prerouting priority -450";
+            lab.rule(chain, "ip frag-off & 0x3fff != 0 drop");
+            serve(lab, EVERYWHERE, &[])
+        },
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn bytes_that_are_changed_on_the_way_are_told() {
+    let rule = rule("iif rc meta l4proto tcp meta length > 1000 @th,800,8 set 0x5a");
+    diagnosed(
+        "bytes_that_are_changed_on_the_way_are_told",
+        FOUR,
+        &["corruption"],
+        rule,
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn who_answers_something_else_is_no_echo_server() {
+    diagnosed(
+        "who_answers_something_else_is_no_echo_server",
+        SIX,
+        &["not-echo"],
+        |lab| {
+            lab.accept("server", EVERYWHERE, |mut stream| {
+                let _: io::Result<usize> = stream.read(&mut [0; 4096]);
+                let _: io::Result<()> = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            });
+            Box::new(())
+        },
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_server_that_takes_its_time_is_slow_and_not_the_network() {
+    let test = "a_server_that_takes_its_time_is_slow_and_not_the_network";
+    diagnosed(test, FOUR, &["server-slow"], |lab| {
+        serve(lab, EVERYWHERE, &["delay=50ms"])
+    });
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn who_takes_connections_in_the_servers_name_is_a_proxy() {
+    diagnosed(
+        "who_takes_connections_in_the_servers_name_is_a_proxy",
+        FOUR,
+        &["tcp-proxy"],
+        |lab| {
+            lab.accept("router", "0.0.0.0:8080", |client| {
+                let Ok(server) = TcpStream::connect(FOUR) else {
+                    return;
+                };
+                thread::scope(|scope| {
+                    scope.spawn(|| pass(&client, &server));
+                    pass(&server, &client);
+                });
+            });
+            let chain = "nat hook prerouting priority -100";
+            lab.rule(chain, "iif rc tcp dport 5346 redirect to :8080");
+            serve(lab, EVERYWHERE, &[])
+        },
+    );
+}
+
+/// Passes on all that comes, and its end.
+fn pass(mut from: &TcpStream, mut to: &TcpStream) {
+    let _: io::Result<u64> = io::copy(&mut from, &mut to);
+    let _: io::Result<()> = to.shutdown(Shutdown::Write);
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_clamped_segment_is_a_fact() {
+    let rule = rule("tcp flags syn tcp option maxseg size set 1200");
+    diagnosed("a_clamped_segment_is_a_fact", SIX, &["mss"], rule);
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_firewall_that_forgets_silent_connections_is_told() {
+    let test = "a_firewall_that_forgets_silent_connections_is_told";
+    diagnosed(
+        test,
+        "203.0.113.2:5346 --idle 4s",
+        &["idle-killed"],
+        |lab| {
+            lab.router("sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0");
+            lab.forward("ct state established,related accept");
+            lab.forward("tcp flags & ( syn | ack ) == syn accept");
+            lab.forward("meta l4proto tcp drop");
+            lab.router("sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=2");
+            serve(lab, EVERYWHERE, &[])
+        },
+    );
 }
