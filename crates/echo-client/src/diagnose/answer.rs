@@ -43,20 +43,13 @@ impl Answer {
         }
     }
 
-    /// What this machine says by such an error when it does not even send.
-    pub fn unsent(kind: io::ErrorKind) -> Self {
+    /// What the system says by such an error, where it names nobody.
+    pub fn failed(kind: io::ErrorKind) -> Self {
         match kind {
-            io::ErrorKind::PermissionDenied => Answer::Barred(None),
-            _ => Answer::Unreachable(None),
-        }
-    }
-
-    /// What the system says by an error that nobody was named for.
-    pub fn failed(error: &io::Error) -> Self {
-        match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Answer::Refused,
+            io::ErrorKind::PermissionDenied => Answer::Barred(None),
             io::ErrorKind::TimedOut => Answer::Silence,
-            kind => Answer::unsent(kind),
+            _ => Answer::Unreachable(None),
         }
     }
 
@@ -65,7 +58,7 @@ impl Answer {
         let Origin::Icmp { from, kind, code } = notice.origin else {
             return match notice.mtu {
                 Some(mtu) => Answer::TooLarge(None, mtu),
-                None => Answer::failed(&io::Error::from_raw_os_error(notice.errno)),
+                None => Answer::failed(io::Error::from_raw_os_error(notice.errno).kind()),
             };
         };
         if let Some(mtu) = notice.mtu {

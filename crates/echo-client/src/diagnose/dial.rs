@@ -53,51 +53,46 @@ impl Call {
     }
 }
 
-/// Connects to all of them and waits for what becomes of each for as long as `patience`. Returns
-/// what each came to, and the connections that were made.
+/// Connects to all of them and waits for what becomes of each for as long as `patience`, or until
+/// there are `enough` connections. Returns what each came to, and the connections that were made.
 pub fn dial(
     path: &mut Path<'_>,
     calls: &[Call],
+    enough: usize,
     patience: Duration,
 ) -> Vec<(Answer, Option<Socket>)> {
     let start = Instant::now();
-    let mut results: Vec<_> = calls
-        .iter()
-        .map(|call| match call.begin(path) {
-            Ok(socket) => (Answer::Silence, Some(socket)),
-            Err(error) => (Answer::unsent(error.kind()), None),
-        })
-        .collect();
-    let mut open: Vec<usize> = (0..calls.len())
-        .filter(|n| results[*n].1.is_some())
-        .collect();
-    path.spent.sent_bytes += SYN * open.len() as u64;
-    while !open.is_empty() && start.elapsed() < patience && path.interrupt.why().is_none() {
+    let begin = |call: &Call| match call.begin(path) {
+        Ok(socket) => (Answer::Silence, Some(socket)),
+        Err(error) => (Answer::failed(error.kind()), None),
+    };
+    let mut results: Vec<_> = calls.iter().map(begin).collect();
+    path.spent.sent_bytes += SYN * calls.len() as u64;
+    while path.interrupt.why().is_none() {
+        let left = patience.saturating_sub(start.elapsed());
+        let made = results.iter().filter(|(answer, _)| answer.time().is_some());
+        let is_open = |n: &usize| results[*n].0 == Answer::Silence && results[*n].1.is_some();
+        let open: Vec<_> = (0..calls.len()).filter(is_open).collect();
+        if made.count() >= enough || open.is_empty() || left.is_zero() {
+            break;
+        }
         let sockets = open.iter().filter_map(|n| results[*n].1.as_ref());
-        let mut polled: Vec<_> = sockets
-            .map(|socket| PollFd::new(socket, PollFlags::OUT))
-            .collect();
-        wait(
-            &mut polled,
-            patience.saturating_sub(start.elapsed()).min(TICK),
-        );
-        let is_ready: Vec<_> = polled
-            .iter()
-            .map(|polled| !polled.revents().is_empty())
-            .collect();
-        let ready = open
-            .iter()
-            .zip(is_ready)
-            .filter_map(|(n, is_ready)| is_ready.then_some(*n));
-        for number in ready.collect::<Vec<_>>() {
-            let (answer, socket) = &mut results[number];
-            *answer = ended(socket, calls[number].remote, start.elapsed());
+        let polled = sockets.map(|socket| PollFd::new(socket, PollFlags::OUT));
+        let mut polled: Vec<_> = polled.collect();
+        wait(&mut polled, left.min(TICK));
+        let is_ready = polled.iter().map(|polled| !polled.revents().is_empty());
+        let is_ready: Vec<_> = is_ready.collect();
+        for (number, _) in open.iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
+            let (answer, socket) = &mut results[*number];
+            *answer = ended(socket, calls[*number].remote, start.elapsed());
             path.spent.received_bytes += SYN;
         }
-        open.retain(|n| results[*n].0 == Answer::Silence);
     }
-    for number in open {
-        results[number].1 = None;
+    for (_, socket) in results
+        .iter_mut()
+        .filter(|(answer, _)| answer.time().is_none())
+    {
+        *socket = None;
     }
     results
 }
@@ -115,7 +110,7 @@ fn ended(socket: &mut Option<Socket>, remote: SocketAddr, elapsed: Duration) -> 
         }
         Ok(Some(error)) | Err(error) => match ancillary::notice(&tried, &mut [0; 64]) {
             Ok(notice) => Answer::told(&notice, remote.ip()),
-            Err(_) => Answer::failed(&error),
+            Err(_) => Answer::failed(error.kind()),
         },
     }
 }

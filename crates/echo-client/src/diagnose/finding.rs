@@ -19,6 +19,7 @@ pub enum Verdict {
     // Names and addresses.
     DnsNxdomain,
     DnsSlow,
+    DnsDead,
     FamilyDead,
     // Whether anybody is reached, and who says that nobody is.
     TcpRefused,

@@ -10,15 +10,17 @@ use super::answer::Answer;
 use super::dial::{Call, dial};
 use super::finding::{Finding, Findings, Verdict};
 use super::path::{Hop, Path};
-use super::volley::{Line, Shot, fire, headers};
+use super::sender::{self, Plan};
+use super::train::{Cell, Probe};
+use super::trains::SMALL;
 
 /// The farthest hop that is looked for; few paths on Earth have more than 30.
 const FARTHEST: u8 = 32;
 /// Hops that are looked for at a time, and datagrams for each.
 const BATCH: u8 = 8;
 const EACH: usize = 3;
-/// Bytes of a datagram.
-const SMALL: usize = 64;
+/// The time from one datagram to the next.
+const INTERVAL: Duration = Duration::from_millis(10);
 /// How long a hop may take to answer on a short path.
 const PATIENCE: Duration = Duration::from_millis(400);
 
@@ -74,38 +76,41 @@ pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
 pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
     path.hops.clear();
     let mut distance = Distance::default();
-    let Ok(line) = Line::open(path, remote, path.udp_port.unwrap_or(0)) else {
-        return distance;
-    };
-    let lines = [line];
     for first in (1..=FARTHEST).step_by(BATCH.into()) {
-        let ttls: Vec<u8> = (first..first + BATCH).collect();
+        let cell = |ttl| Cell {
+            size: SMALL,
+            ttl: Some(ttl),
+            ..Cell::default()
+        };
         // By turns, so that one burst of losses does not hide a hop.
-        let shots: Vec<_> = (0..EACH)
-            .flat_map(|_| &ttls)
-            .map(|ttl| shot(*ttl, remote))
-            .collect();
-        let fates = fire(path, &lines, &shots, path.patience(PATIENCE));
-        for ttl in ttls {
-            let of_ttl = || {
-                shots
+        let cells: Vec<_> = (first..first + BATCH).map(cell).collect();
+        let port = path.udp_port.unwrap_or(0);
+        let plan = Plan {
+            patience: PATIENCE,
+            ..Plan::of((remote, port), &cells, cells.len() * EACH, INTERVAL)
+        };
+        let train = sender::send(path, &plan).unwrap_or_default();
+        for ttl in first..first + BATCH {
+            let probes = || {
+                train
+                    .probes
                     .iter()
-                    .zip(&fates)
-                    .filter(|(shot, _)| shot.ttl == Some(ttl))
+                    .filter(|probe| probe.cell.ttl == Some(ttl))
             };
-            let mut answers = of_ttl().map(|(_, fate)| fate.answer(remote.ip()));
-            if answers.any(|answer| matches!(answer, Answer::Came(_) | Answer::Refused)) {
+            let is_end = |answer| matches!(answer, Answer::Came(_) | Answer::Refused);
+            if probes().map(Probe::answer).any(is_end) {
                 distance.udp = Some(ttl);
                 return distance;
             }
-            let hop = of_ttl().find_map(|(_, fate)| match fate.answer(remote.ip()) {
-                Answer::UsedUp(address) => Some((address, fate.told?.1)),
+            let router = |probe: &Probe| match probe.said? {
+                (Answer::UsedUp(address), at) => Some((address, at.saturating_sub(probe.sent))),
                 _ => None,
-            });
+            };
+            let hop = probes().find_map(router);
             path.hops.push(Hop {
                 ttl,
                 address: hop.map(|(address, _)| address),
-                rtt: hop.map(|(_, rtt)| rtt),
+                rtt: hop.map(|(_, rtt)| Duration::from_nanos(rtt)),
             });
             if hop.is_some() {
                 distance.passed = ttl;
@@ -117,14 +122,6 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
     }
     path.hops.truncate(distance.passed.into());
     distance
-}
-
-fn shot(ttl: u8, remote: SocketAddr) -> Shot {
-    Shot {
-        line: 0,
-        size: SMALL + headers(remote.ip()),
-        ttl: Some(ttl),
-    }
 }
 
 /// The fewest hops with which a connection is made. More than UDP takes are tried only if so many
@@ -139,7 +136,7 @@ fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> Option<u8
             ..Call::to(remote)
         };
         let calls: Vec<_> = ttls.iter().map(call).collect();
-        let results = dial(path, &calls, CONNECT);
+        let results = dial(path, &calls, calls.len(), CONNECT);
         let made = ttls
             .iter()
             .zip(results)

@@ -7,12 +7,10 @@ use anyhow::Result;
 use super::Told;
 use super::finding::Findings;
 use super::path::Path;
-use super::payload::Payload;
 use super::sender::{self, Plan};
 use super::train::{Cell, Train};
 use super::trains::{SMALL, echo_peer, largest, no_echo};
 use super::verdict::{TURNS, Turn, is_limited};
-use crate::wire::echo;
 
 /// Rates, in bits a second with headers, and how long each is tried: long enough to empty the bucket
 /// of a usual policer, short enough for the budget.
@@ -87,15 +85,8 @@ fn send(path: &mut Path<'_>, size: usize, count: usize, interval: Duration) -> R
         size,
         ..Cell::default()
     };
-    let plan = Plan {
-        remote,
-        port,
-        cells: &[cell],
-        count,
-        interval,
-        payload: Payload::Echo(echo::token()),
-        seed: 4,
-    };
+    let cells = [cell];
+    let plan = Plan::of((remote, port), &cells, count, interval);
     Ok(sender::send(path, &plan)?)
 }
 

@@ -11,7 +11,6 @@ use socket2::Socket;
 use super::Told;
 use super::finding::Findings;
 use super::path::Path;
-use super::payload::Payload;
 use super::sender::{self, Plan};
 use super::train::{Cell, Probe};
 use super::trains::{SMALL, echo_peer, no_echo};
@@ -51,15 +50,9 @@ pub fn load(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
         size: SMALL,
         ..Cell::default()
     };
-    let plan = Plan {
-        remote,
-        port,
-        cells: &[cell],
-        count: TIME.div_duration_f64(INTERVAL) as usize,
-        interval: INTERVAL,
-        payload: Payload::Echo(echo::token()),
-        seed: 5,
-    };
+    let cells = [cell];
+    let count = TIME.div_duration_f64(INTERVAL) as usize;
+    let plan = Plan::of((remote, port), &cells, count, INTERVAL);
     let (train, moved) = std::thread::scope(|scope| {
         let transfer = |stream| {
             let is_over = &is_over;

@@ -26,7 +26,6 @@ mod text;
 pub mod train;
 mod trains;
 pub mod verdict;
-mod volley;
 
 use echo_core::Failure;
 use echo_explain::Texts;

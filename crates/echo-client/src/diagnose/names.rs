@@ -11,6 +11,7 @@ use echo_core::{Endpoint, Zoned};
 use super::Told;
 use super::finding::{Finding, Findings, Verdict};
 use super::path::{Path, family};
+use super::peer::ms;
 use crate::connection::{Connect, Unknown, look_up_family};
 use crate::interrupt::Interrupt;
 
@@ -86,25 +87,24 @@ fn ask(connect: &Connect, interrupt: &Interrupt, host: &str, port: u16, is_ipv4:
 
 /// What the answers say of the name.
 fn judge(host: &str, asked: &[Asked]) -> Option<Finding> {
-    let is_slow =
-        |asked: &&Asked| asked.took >= SLOW || matches!(asked.found, Err(Unknown::Silence));
-    let sent = format!("{host} was looked up, each family apart");
-    let verdict = match asked.iter().filter(is_slow).max_by_key(|asked| asked.took) {
-        Some(slowest) => {
-            let time = Timespan(Duration::from_millis(slowest.took.as_millis() as u64));
-            Finding::problem(Verdict::DnsSlow)
-                .tested(
-                    format!("slower than {} twice, or no answer", Timespan(SLOW)),
-                    None,
-                )
-                .with("time", time)
-        }
-        None if asked.iter().all(|asked| asked.found.is_err()) => {
-            Finding::problem(Verdict::DnsNxdomain).tested("no family has an address", None)
-        }
-        None => return None,
+    let is_silent = |asked: &Asked| matches!(asked.found, Err(Unknown::Silence));
+    let slowest = asked
+        .iter()
+        .max_by_key(|asked| (is_silent(asked), asked.took))?;
+    let finding = match asked.iter().all(|asked| asked.found.is_err()) {
+        true if is_silent(slowest) => Finding::problem(Verdict::DnsDead)
+            .tested("no family has an address, and one no answer", None),
+        true => Finding::problem(Verdict::DnsNxdomain).tested("no family has an address", None),
+        false if is_silent(slowest) || slowest.took >= SLOW => Finding::problem(Verdict::DnsSlow)
+            .tested(
+                format!("no answer, or twice none within {}", Timespan(SLOW)),
+                None,
+            )
+            .with("time", ms(slowest.took)),
+        false => return None,
     };
-    Some(verdict.seen(sent, list(asked)).with("name", host))
+    let sent = format!("{host} was looked up, each family apart");
+    Some(finding.seen(sent, list(asked)).with("name", host))
 }
 
 fn list(asked: &[Asked]) -> String {
@@ -115,16 +115,11 @@ fn list(asked: &[Asked]) -> String {
             took,
         } = asked;
         let found = match found {
-            Ok(addresses) if addresses.len() == 1 => "1 address".to_owned(),
-            Ok(addresses) => format!("{} addresses", addresses.len()),
+            Ok(addresses) => format!("{} found", addresses.len()),
             Err(Unknown::Nothing(why)) => why.clone(),
             Err(Unknown::Silence) => "no answer".to_owned(),
         };
-        format!(
-            "{}: {found} after {} ms",
-            family(*is_ipv4),
-            took.as_millis()
-        )
+        format!("{}: {found} after {}", family(*is_ipv4), ms(*took))
     });
     told.collect::<Vec<_>>().join("; ")
 }
@@ -161,9 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_no_family_does_not_exist() {
-        let asked = [asked(false, nothing(), 3), asked(true, nothing(), 2)];
-        assert_eq!(verdict(&asked), Some(Verdict::DnsNxdomain));
+    fn a_name_of_no_family_does_not_exist_unless_nobody_answers() {
+        let none = [asked(false, nothing(), 3), asked(true, nothing(), 2)];
+        assert_eq!(verdict(&none), Some(Verdict::DnsNxdomain));
+        let unknown = [
+            asked(false, nothing(), 3),
+            asked(true, Err(Unknown::Silence), 2),
+        ];
+        assert_eq!(verdict(&unknown), Some(Verdict::DnsDead));
     }
 
     #[test]

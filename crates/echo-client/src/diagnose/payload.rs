@@ -63,6 +63,14 @@ impl Payload {
         }
     }
 
+    /// The number of the probe that begins with these bytes, if they are enough to tell.
+    pub fn number(self, head: &[u8]) -> Option<usize> {
+        match self {
+            Payload::Echo(token) => usize::try_from(echo::number_of(token, head)?).ok(),
+            Payload::Stamp(_) => None,
+        }
+    }
+
     /// Whose reply `datagram` is, which came to the socket of `flow`; `None` of what is none of ours.
     pub fn find(self, datagram: &[u8], flow: usize, probes: &[Probe]) -> Option<Found> {
         match self {

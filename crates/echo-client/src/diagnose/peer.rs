@@ -73,7 +73,7 @@ pub fn connect(
         ..Call::to(remote)
     };
     // Several, since some ports may never get through.
-    let made = dial(path, &[call; 4], path.patience(PATIENCE)).into_iter();
+    let made = dial(path, &[call; 4], 2, path.patience(PATIENCE)).into_iter();
     let made = made.filter_map(|(answer, socket)| Some((answer.time()?, socket?)));
     made.min_by_key(|(time, _)| *time)
 }

@@ -14,7 +14,9 @@ use super::dial::{Call, dial};
 use super::finding::{Finding, Findings, Verdict};
 use super::hops::{dead, walk};
 use super::path::{Hop, Path, family};
-use super::volley::{Line, Shot, fire, headers};
+use super::sender::{self, Plan};
+use super::train::{Cell, Probe};
+use super::trains::SMALL;
 
 /// A name may have any number of addresses.
 const ADDRESSES: usize = 6;
@@ -23,18 +25,16 @@ const PORTS: usize = 6;
 const EACH: usize = 2;
 /// Connections that are tried.
 const CALLS: usize = 4;
-/// Bytes of a datagram: any path takes it.
-const SMALL: usize = 64;
-/// How long a reply may take, however long the path is.
-const PATIENCE: Duration = Duration::from_millis(1000);
-/// The same of a connection whose first packet is lost: it is sent again after a second.
+/// The time from one datagram to the next.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// How long a connection may take whose first packet is lost: it is sent again after a second.
 const CONNECT: Duration = Duration::from_millis(2500);
 
 /// What came of the probes to one address.
 #[derive(Debug)]
 struct Seen {
     remote: SocketAddr,
-    /// What datagrams came to, one after another from each port; empty: none was wanted.
+    /// What datagrams came to, those of each port together; empty: none was wanted.
     udp: Vec<Answer>,
     /// The local ports that they left from.
     ports: Vec<u16>,
@@ -50,7 +50,7 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     let addresses: Vec<_> = path.addresses.iter().copied().take(ADDRESSES).collect();
     let mut seen: Vec<_> = addresses.into_iter().map(Seen::nothing).collect();
     if path.wants(Transport::Udp) {
-        ask(path, &mut seen);
+        seen.iter_mut().for_each(|seen| ask(path, seen));
     }
     if path.wants(Transport::Tcp) {
         call(path, &mut seen);
@@ -69,35 +69,25 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     Ok(Told::Seen(told(&seen)))
 }
 
-/// Sends datagrams to each address.
-fn ask(path: &mut Path<'_>, seen: &mut [Seen]) {
-    let mut lines = Vec::new();
-    let mut shots = Vec::new();
-    let mut owners = Vec::new();
-    for (owner, seen) in seen.iter_mut().enumerate() {
-        for _ in 0..PORTS {
-            match Line::open(path, seen.remote, 0) {
-                Ok(line) => {
-                    seen.ports
-                        .push(line.local().map_or(0, |local| local.port()));
-                    owners.push(owner);
-                    lines.push(line);
-                }
-                Err(error) => seen.udp.push(Answer::unsent(error.kind())),
-            }
+/// Sends datagrams to one address.
+fn ask(path: &mut Path<'_>, seen: &mut Seen) {
+    let cell = |flow| Cell {
+        flow,
+        size: SMALL,
+        ..Cell::default()
+    };
+    let cells: Vec<_> = (0..PORTS).map(cell).collect();
+    let plan = Plan::of((seen.remote, 0), &cells, PORTS * EACH, INTERVAL);
+    match sender::send(path, &plan) {
+        Ok(train) => {
+            let by_port = (0..PORTS).flat_map(|flow| {
+                let probes = train.probes.iter();
+                probes.filter(move |probe| probe.cell.flow == flow)
+            });
+            seen.udp = by_port.map(Probe::answer).collect();
+            seen.ports = train.locals.iter().map(SocketAddr::port).collect();
         }
-    }
-    for _ in 0..EACH {
-        shots.extend((0..lines.len()).map(|line| Shot {
-            line,
-            size: SMALL + headers(seen[owners[line]].remote.ip()),
-            ttl: None,
-        }));
-    }
-    let fates = fire(path, &lines, &shots, PATIENCE);
-    for (shot, fate) in shots.iter().zip(fates) {
-        let seen = &mut seen[owners[shot.line]];
-        seen.udp.push(fate.answer(seen.remote.ip()));
+        Err(error) => seen.udp = vec![Answer::failed(error.kind()); PORTS * EACH],
     }
 }
 
@@ -107,7 +97,7 @@ fn call(path: &mut Path<'_>, seen: &mut [Seen]) {
         .iter()
         .flat_map(|seen| [Call::to(seen.remote); CALLS])
         .collect();
-    let results = dial(path, &calls, CONNECT);
+    let results = dial(path, &calls, calls.len(), CONNECT);
     for (number, (answer, _)) in results.into_iter().enumerate() {
         seen[number / CALLS].tcp.push(answer);
     }
@@ -134,12 +124,10 @@ impl Seen {
 
     /// A port from which most datagrams came back.
     fn good_port(&self) -> Option<u16> {
-        let answered = |port: usize| {
-            let answers = self.udp.iter().skip(port).step_by(self.ports.len());
-            answers.filter(|answer| answer.time().is_some()).count()
-        };
-        let best = (0..self.ports.len()).max_by_key(|port| answered(*port))?;
-        (answered(best) > 0).then(|| self.ports[best])
+        let answered = |answers: &[Answer]| answers.iter().filter_map(Answer::time).count();
+        let ports = self.udp.chunks(EACH).map(answered).zip(&self.ports);
+        let (came, port) = ports.max_by_key(|(came, _)| *came)?;
+        (came > 0).then_some(*port)
     }
 
     /// Whether nothing left this machine, which has no way there itself.
@@ -378,7 +366,7 @@ mod tests {
         let mut one = seen("203.0.113.9:7", Answer::Silence, MS);
         one.ports = (40_000..40_006).collect();
         assert_eq!(one.good_port(), None);
-        (one.udp[1], one.udp[4], one.udp[PORTS + 4]) = (MS, MS, MS);
+        (one.udp[1], one.udp[8], one.udp[9]) = (MS, MS, MS);
         assert_eq!(one.good_port(), Some(40_004));
     }
 }

@@ -10,10 +10,14 @@ use echo_core::units::unix_ns;
 use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 
+use super::answer::Answer;
 use super::path::Path;
 use super::payload::{Found, Payload};
 use super::train::{Cell, Probe, Train};
-use crate::connection::{TICK, ancillary, packets, wait};
+use crate::connection::ancillary::{self, Notice};
+use crate::connection::packets::{self, Fragments};
+use crate::connection::{TICK, wait};
+use crate::wire::echo;
 
 /// What is to be sent.
 pub struct Plan<'a> {
@@ -31,14 +35,39 @@ pub struct Plan<'a> {
     pub payload: Payload,
     /// What the order follows from.
     pub seed: u64,
+    /// What may become of those that are too large; `None`: what the system does by itself.
+    pub fragments: Option<Fragments>,
+    /// How long a reply is waited for, where round trips are short.
+    pub patience: Duration,
+}
+
+impl<'a> Plan<'a> {
+    /// So many datagrams that any echo server returns, `cells` by turns, a second of patience for
+    /// the last.
+    pub fn of(
+        (remote, port): (SocketAddr, u16),
+        cells: &'a [Cell],
+        count: usize,
+        interval: Duration,
+    ) -> Self {
+        Plan {
+            remote,
+            port,
+            cells,
+            count,
+            interval,
+            payload: Payload::Echo(echo::token()),
+            seed: 1,
+            fragments: None,
+            patience: Duration::from_secs(1),
+        }
+    }
 }
 
 /// Behind by so much, it is no use to catch up: what follows would be sent in a burst.
 const BEHIND: Duration = Duration::from_millis(10);
 /// Where all have come back, one more may still come twice.
 const COPIES: Duration = Duration::from_millis(30);
-/// How long a reply is waited for, where round trips are short.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sends a train, as far as the budget allows and nobody asks to stop, and waits for the replies.
 ///
@@ -49,7 +78,7 @@ pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
     let order = order(plan);
     let mut due = Instant::now();
     for cell in order {
-        let header = if plan.remote.is_ipv4() { 28 } else { 48 };
+        let header = headers(plan.remote);
         if path.interrupt.why().is_some() || path.bytes_left() < cell.size as u64 + header {
             break;
         }
@@ -63,7 +92,7 @@ pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
         sender.send(cell)?;
         path.spent.sent_bytes += cell.size as u64 + header;
     }
-    let end = Instant::now() + path.patience(PATIENCE);
+    let end = Instant::now() + path.patience(plan.patience);
     while Instant::now() < end && path.interrupt.why().is_none() && !sender.is_complete() {
         sender.receive_until(end.min(Instant::now() + TICK));
     }
@@ -74,12 +103,20 @@ pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
         .probes
         .iter()
         .zip(replies)
-        .map(|(probe, copies)| copies * (probe.cell.size as u64 + 28))
+        .map(|(probe, copies)| copies * (probe.cell.size as u64 + headers(plan.remote)))
         .sum::<u64>();
     if let Some(shortest) = train.percentile(0.0).map(Duration::from_nanos) {
         path.rtt = Some(path.rtt.map_or(shortest, |rtt| rtt.min(shortest)));
     }
     Ok(train)
+}
+
+/// Bytes of the headers of IP and UDP before a datagram.
+pub const fn headers(remote: SocketAddr) -> u64 {
+    match remote {
+        SocketAddr::V4(_) => 28,
+        SocketAddr::V6(_) => 48,
+    }
 }
 
 /// The datagrams in the order in which they are to be sent.
@@ -103,11 +140,12 @@ struct Sender {
     sockets: Vec<Socket>,
     /// The mark that each socket sends with.
     marks: Vec<u8>,
-    is_ipv4: bool,
+    remote: SocketAddr,
     payload: Payload,
     train: Train,
     replies: u32,
-    answered: usize,
+    /// How many have a reply, or something was said of them.
+    known: usize,
     out: Vec<u8>,
     buffer: Vec<u8>,
 }
@@ -123,19 +161,25 @@ impl Sender {
         let port = |flow| if flow == 0 { plan.port } else { 0 };
         let sockets = (0..flows).map(|flow| path.datagrams(plan.remote, port(flow)));
         let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
-        let local = sockets.first().and_then(|socket| socket.local_addr().ok());
+        if let Some(fragments) = plan.fragments {
+            for socket in &sockets {
+                packets::set_fragments(socket, plan.remote.is_ipv4(), fragments)?;
+            }
+        }
+        let locals = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+        let locals = locals.filter_map(|local| local.as_socket()).collect();
         Ok(Sender {
             marks: vec![0; flows],
             sockets,
-            is_ipv4: plan.remote.is_ipv4(),
+            remote: plan.remote,
             payload: plan.payload,
             train: Train {
                 interval: plan.interval,
-                local: local.and_then(|local| local.as_socket()),
+                locals,
                 ..Train::default()
             },
             replies: 0,
-            answered: 0,
+            known: 0,
             out: Vec::new(),
             buffer: vec![0; 1 << 16],
         })
@@ -144,8 +188,11 @@ impl Sender {
     fn send(&mut self, cell: Cell) -> io::Result<()> {
         let socket = &self.sockets[cell.flow];
         if self.marks[cell.flow] != cell.tos {
-            packets::set_tos(socket, self.is_ipv4, cell.tos)?;
+            packets::set_tos(socket, self.remote.is_ipv4(), cell.tos)?;
             self.marks[cell.flow] = cell.tos;
+        }
+        if let Some(ttl) = cell.ttl {
+            packets::set_ttl(socket, self.remote.is_ipv4(), ttl)?;
         }
         self.out.resize(cell.size, 0);
         let now = SystemTime::now();
@@ -158,10 +205,16 @@ impl Sender {
         };
         self.train.probes.push(probe);
         // An error that an earlier one has met comes first, and only once.
-        if socket.send(&self.out).is_err() {
-            while ancillary::notice(socket, &mut self.buffer).is_ok() {}
-            // One that cannot be sent at all is lost, as it would be a step further.
-            let _: io::Result<usize> = socket.send(&self.out);
+        let mut sent = socket.send(&self.out);
+        if sent.is_err() {
+            self.receive(cell.flow);
+            sent = self.sockets[cell.flow].send(&self.out);
+        }
+        if let Err(error) = sent {
+            // What the system knows beyond the error itself: which size fits.
+            self.receive(cell.flow);
+            let number = self.train.probes.len() - 1;
+            self.say(number, Answer::failed(error.kind()));
         }
         Ok(())
     }
@@ -200,13 +253,36 @@ impl Sender {
                         self.note(&found, at, &arrival);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    while ancillary::notice(socket, &mut self.buffer).is_ok() {}
-                    return;
-                }
-                Err(_) if ancillary::notice(socket, &mut self.buffer).is_ok() => {}
-                Err(_) => return,
+                // Errors are told apart from replies, and may come first.
+                Err(_) => match ancillary::notice(socket, &mut self.buffer) {
+                    Ok(notice) => self.notice(flow, &notice),
+                    Err(_) => return,
+                },
             }
+        }
+    }
+
+    /// Takes what somebody says of a datagram, of which the buffer has what was quoted.
+    fn notice(&mut self, flow: usize, notice: &Notice) {
+        let quoted = &self.buffer[..notice.len];
+        let probes = &self.train.probes;
+        // Some quote no more than the header of UDP: then it is the oldest of which nothing is known.
+        let is_oldest =
+            |probe: &Probe| probe.cell.flow == flow && probe.is_lost() && probe.said.is_none();
+        let number = self
+            .payload
+            .number(quoted)
+            .or_else(|| probes.iter().position(is_oldest));
+        if let Some(number) = number.filter(|number| *number < probes.len()) {
+            self.say(number, Answer::told(notice, self.remote.ip()));
+        }
+    }
+
+    fn say(&mut self, number: usize, answer: Answer) {
+        let probe = &mut self.train.probes[number];
+        if probe.said.is_none() {
+            self.known += usize::from(probe.is_lost());
+            probe.said = Some((answer, unix_ns(SystemTime::now())));
         }
     }
 
@@ -219,12 +295,12 @@ impl Sender {
             (probe.ttl, probe.tos) = (arrival.ttl, arrival.tos);
             probe.reflected = found.reflected;
             self.replies += 1;
-            self.answered += 1;
+            self.known += usize::from(probe.said.is_none());
         }
     }
 
     fn is_complete(&self) -> bool {
-        self.answered == self.train.probes.len()
+        self.known == self.train.probes.len()
     }
 
     fn end(mut self) -> Train {

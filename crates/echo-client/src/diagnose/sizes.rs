@@ -8,9 +8,11 @@ use anyhow::Result;
 
 use super::Told;
 use super::answer::Answer;
-use super::finding::{Finding, Findings, Verdict};
+use super::chance::fisher;
+use super::finding::{Finding, Findings, Kind, Verdict};
 use super::path::Path;
-use super::volley::{Line, Shot, fire, headers};
+use super::sender::{self, Plan, headers};
+use super::train::Cell;
 use crate::connection::packets::Fragments;
 
 /// The usual packet: what an Ethernet frame carries, in bytes.
@@ -25,8 +27,14 @@ const FEW: usize = 3;
 const MORE_OF_THEM: usize = 7;
 /// The largest that passes is looked for to so many bytes.
 const EXACT: usize = 4;
+/// The time from one packet to the next. Even large ones then stay below the limits of rate that
+/// other steps look for.
+const INTERVAL: Duration = Duration::from_millis(10);
 /// How long a reply may take on a short path.
 const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Where packets go, and the local port that they come from.
+type To = (SocketAddr, u16);
 
 /// What became of packets of one size, and of the small ones between them.
 #[derive(Debug, Default)]
@@ -53,13 +61,18 @@ pub fn sizes(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     let (Some(remote), Some(port)) = (path.remote, path.udp_port) else {
         return Ok(Told::LeftOut("no datagram comes back".to_owned()));
     };
-    let whole = [Line::open(path, remote, port)?.fragments(Fragments::Probed)?];
-    let (mtu, found) = largest(path, &whole, remote);
+    let to = (remote, port);
+    let (mtu, found) = largest(path, to)?;
+    // Of IPv6, only this machine cuts packets, and pieces that fill its link then vanish as well.
+    let is_hidden =
+        remote.is_ipv6() && matches!(&found, Some(found) if found.kind == Kind::Problem);
     findings.extend(found);
-    drop(whole);
     path.mtu = u32::try_from(mtu).ok();
-    let pieces = [Line::open(path, remote, port)?.fragments(Fragments::Allowed)?];
-    let tried = Tried::surely(path, &pieces, remote, mtu + MORE);
+    let told = format!("packets of {mtu} bytes come back whole");
+    if is_hidden {
+        return Ok(Told::Seen(told));
+    }
+    let tried = Tried::surely(path, to, mtu + MORE, Fragments::Allowed)?;
     if path.interrupt.why().is_none() && tried.fits() == Fits::Silence {
         let finding = Finding::problem(Verdict::FragmentsDropped);
         findings.add(tried.evidence(finding, mtu + MORE, "may be cut"));
@@ -68,20 +81,18 @@ pub fn sizes(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
         0 => "no larger ones in pieces",
         _ => "larger ones in pieces",
     };
-    Ok(Told::Seen(format!(
-        "packets of {mtu} bytes come back whole, and {pieces}"
-    )))
+    Ok(Told::Seen(format!("{told}, and {pieces}")))
 }
 
 /// The size of the largest packet that passes, and what there is to tell of it.
-fn largest(path: &mut Path<'_>, lines: &[Line], remote: SocketAddr) -> (usize, Option<Finding>) {
+fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
     let mut size = USUAL;
     let mut teller = None;
     // Each narrower link says so only to what has passed the one before it.
     while size > SMALL && path.interrupt.why().is_none() {
-        let tried = Tried::surely(path, lines, remote, size);
+        let tried = Tried::surely(path, to, size, Fragments::Probed)?;
         match tried.fits() {
-            Fits::Yes => return (size, teller.map(|who| told(who, size, remote))),
+            Fits::Yes => return Ok((size, teller.map(|who| told(who, size, to)))),
             Fits::Told(who, mtu) if mtu < size => {
                 // A small link of this machine is no news to it.
                 teller = who.or(teller);
@@ -89,30 +100,30 @@ fn largest(path: &mut Path<'_>, lines: &[Line], remote: SocketAddr) -> (usize, O
             }
             Fits::Unclear => break,
             _ => {
-                let mtu = search(path, lines, remote, size);
+                let mtu = search(path, to, size)?;
                 let finding = Finding::problem(Verdict::MtuBlackhole).with("mtu", mtu);
-                return (mtu, Some(tried.evidence(finding, size, "must not be cut")));
+                return Ok((mtu, Some(tried.evidence(finding, size, "must not be cut"))));
             }
         }
     }
-    (size, None)
+    Ok((size, None))
 }
 
 /// Between a small packet, which passes, and one of `size`, which does not.
-fn search(path: &mut Path<'_>, lines: &[Line], remote: SocketAddr, size: usize) -> usize {
+fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
     let (mut passes, mut fails) = (SMALL, size);
     while fails - passes > EXACT && path.interrupt.why().is_none() {
         let middle = passes.midpoint(fails);
-        let tried = Tried::of(path, lines, remote, middle, FEW);
+        let tried = Tried::of(path, to, middle, Fragments::Probed, FEW)?;
         match came(&tried.large) {
             0 => fails = middle,
             _ => passes = middle,
         }
     }
-    passes
+    Ok(passes)
 }
 
-fn told(who: IpAddr, mtu: usize, remote: SocketAddr) -> Finding {
+fn told(who: IpAddr, mtu: usize, (remote, _): To) -> Finding {
     Finding::fact(Verdict::Mtu)
         .seen(
             format!("packets of {USUAL} bytes that must not be cut"),
@@ -124,45 +135,48 @@ fn told(who: IpAddr, mtu: usize, remote: SocketAddr) -> Finding {
         )
         .at(who)
         .with("mtu", mtu)
-        .with("payload", mtu - headers(remote.ip()))
+        .with("payload", mtu - headers(remote) as usize)
 }
 
 impl Tried {
     /// Sends a few of `size`, and more of them before silence is believed.
-    fn surely(path: &mut Path<'_>, lines: &[Line], remote: SocketAddr, size: usize) -> Self {
-        let mut tried = Tried::of(path, lines, remote, size, FEW);
+    fn surely(path: &mut Path<'_>, to: To, size: usize, fragments: Fragments) -> Result<Self> {
+        let mut tried = Tried::of(path, to, size, fragments, FEW)?;
         if tried.large.iter().all(|answer| *answer == Answer::Silence) {
-            let more = Tried::of(path, lines, remote, size, MORE_OF_THEM);
+            let more = Tried::of(path, to, size, fragments, MORE_OF_THEM)?;
             tried.large.extend(more.large);
             tried.small.extend(more.small);
         }
-        tried
+        Ok(tried)
     }
 
     /// Sends `count` of `size`, and a small one beside each.
     fn of(
         path: &mut Path<'_>,
-        lines: &[Line],
-        remote: SocketAddr,
+        to: To,
         size: usize,
+        fragments: Fragments,
         count: usize,
-    ) -> Self {
-        let shot = |size| Shot {
-            line: 0,
-            size,
-            ttl: None,
+    ) -> Result<Self> {
+        let cells = [SMALL, size].map(|size| Cell {
+            size: size - headers(to.0) as usize,
+            ..Cell::default()
+        });
+        let plan = Plan {
+            fragments: Some(fragments),
+            patience: PATIENCE,
+            ..Plan::of(to, &cells, count * cells.len(), INTERVAL)
         };
-        let shots: Vec<_> = (0..count).flat_map(|_| [shot(SMALL), shot(size)]).collect();
-        let fates = fire(path, lines, &shots, path.patience(PATIENCE));
-        let mut tried = Tried::default();
-        for (shot, fate) in shots.iter().zip(fates) {
-            let answers = match shot.size {
-                SMALL => &mut tried.small,
-                _ => &mut tried.large,
+        let train = sender::send(path, &plan)?;
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        for probe in &train.probes {
+            let answers = match probe.cell == cells[0] {
+                true => &mut small,
+                false => &mut large,
             };
-            answers.push(fate.answer(remote.ip()));
+            answers.push(probe.answer());
         }
-        tried
+        Ok(Tried { large, small })
     }
 
     fn fits(&self) -> Fits {
@@ -186,7 +200,10 @@ impl Tried {
                 format!("{count} packets of {size} bytes that {how}, each beside one of {SMALL}"),
                 format!("none of the large ones came back, and {small} of the small ones"),
             )
-            .tested("none of them, and most of the others", None)
+            .tested(
+                "Fisher's exact test",
+                fisher((count, count), (self.small.len() - small, self.small.len())),
+            )
     }
 }
 

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::answer::Answer;
+
 /// A scheduler with other things to do takes up to a tenth of that.
 const STALL: Duration = Duration::from_millis(30);
 
@@ -15,6 +17,8 @@ pub struct Cell {
     pub size: usize,
     /// Its mark: class of service and notice of congestion.
     pub tos: u8,
+    /// The routers that it may pass; `None`: as many as usual. All cells of a train say, or none.
+    pub ttl: Option<u8>,
 }
 
 /// One datagram, and what became of it.
@@ -38,6 +42,8 @@ pub struct Probe {
     pub tos: Option<u8>,
     /// What a STAMP reflector says of it.
     pub reflected: Option<Reflected>,
+    /// What was said of it instead of a reply, and when, in nanoseconds since 1970.
+    pub said: Option<(Answer, u64)>,
 }
 
 /// What a STAMP reflector says of a packet.
@@ -66,14 +72,23 @@ pub struct Train {
     pub stalled: Duration,
     /// Replies that came and that this machine's sockets had no room for.
     pub overflowed: u64,
-    /// The local address of the first flow.
-    pub local: Option<SocketAddr>,
+    /// The local address of each flow.
+    pub locals: Vec<SocketAddr>,
 }
 
 impl Probe {
     /// Whether no reply came.
     pub fn is_lost(&self) -> bool {
         self.came.is_none()
+    }
+
+    /// What it came to.
+    pub fn answer(&self) -> Answer {
+        match (self.rtt(), self.said) {
+            (Some(rtt), _) => Answer::Came(Duration::from_nanos(rtt)),
+            (None, Some((answer, _))) => answer,
+            (None, None) => Answer::Silence,
+        }
     }
 
     /// From sending to the first reply, in nanoseconds.

@@ -13,7 +13,6 @@ use super::payload::{Payload, STAMP_LEN};
 use super::sender::{self, Plan};
 use super::train::{Cell, Train};
 use super::verdict::shown;
-use crate::wire::echo;
 
 /// Small datagrams, two milliseconds apart: what is lost in bursts is then lost together.
 const STEADY: usize = 600;
@@ -60,15 +59,8 @@ fn steady_train(path: &mut Path<'_>) -> Result<Option<Train>> {
         size: SMALL,
         ..Cell::default()
     };
-    let plan = Plan {
-        remote,
-        port,
-        cells: &[cell],
-        count: STEADY,
-        interval: STEADY_INTERVAL,
-        payload: Payload::Echo(echo::token()),
-        seed: 1,
-    };
+    let cells = [cell];
+    let plan = Plan::of((remote, port), &cells, STEADY, STEADY_INTERVAL);
     undisturbed(path, &plan).map(Some)
 }
 
@@ -79,16 +71,18 @@ pub fn mixed(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
     };
     let large = largest(path);
     let kinds = [(SMALL, 0), (SMALL, EF), (large, 0), (large, EF)];
-    let of_flow = |flow| kinds.map(|(size, tos)| Cell { flow, size, tos });
+    let of_flow = |flow| {
+        kinds.map(|(size, tos)| Cell {
+            flow,
+            size,
+            tos,
+            ttl: None,
+        })
+    };
     let cells: Vec<Cell> = (0..FLOWS).flat_map(of_flow).collect();
     let plan = Plan {
-        remote,
-        port,
-        cells: &cells,
-        count: MIXED,
-        interval: MIXED_INTERVAL,
-        payload: Payload::Echo(echo::token()),
         seed: 2,
+        ..Plan::of((remote, port), &cells, MIXED, MIXED_INTERVAL)
     };
     let train = undisturbed(path, &plan)?;
     Ok(told(path.trains.mixed.insert(train)))
@@ -101,15 +95,16 @@ pub fn stamp(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
     };
     let remote = SocketAddr::new(remote.ip(), stamp::PORT);
     let large = largest(path).max(STAMP_LEN);
-    let cell = |size, tos| Cell { flow: 0, size, tos };
+    let cell = |size, tos| Cell {
+        size,
+        tos,
+        ..Cell::default()
+    };
+    let knock = [cell(STAMP_LEN, 0)];
     let mut plan = Plan {
-        remote,
-        port: 0,
-        cells: &[cell(STAMP_LEN, 0)],
-        count: KNOCKS,
-        interval: Duration::from_millis(20),
         payload: Payload::Stamp(1),
         seed: 3,
+        ..Plan::of((remote, 0), &knock, KNOCKS, Duration::from_millis(20))
     };
     let knocks = sender::send(path, &plan)?;
     if knocks.lost() == knocks.probes.len() {

@@ -59,9 +59,15 @@ fn in_own(unshare: &[&str], test: &str, body: impl FnOnce()) {
 
 /// Has the system find these names, as lines of a hosts file, and no others.
 pub fn names(lines: &str) {
-    let path = std::env::temp_dir().join(format!("echo-hosts-{}", std::process::id()));
-    std::fs::write(&path, lines).expect("written");
-    run(&format!("mount --bind {} /etc/hosts", path.display()));
+    replace("/etc/hosts", lines);
+    replace("/etc/nsswitch.conf", "hosts: files\n");
+}
+
+/// Has whoever reads the file of this name find this in it.
+fn replace(name: &str, text: &str) {
+    let path = std::env::temp_dir().join(format!("echo-file-{}", std::process::id()));
+    std::fs::write(&path, text).expect("written");
+    run(&format!("mount --bind {} {name}", path.display()));
     let _: std::io::Result<()> = std::fs::remove_file(path); // It is mounted: nobody needs its name.
 }
 

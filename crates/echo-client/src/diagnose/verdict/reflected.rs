@@ -157,7 +157,7 @@ fn arrived(tos: u8) -> String {
 
 /// The address and port that the reflector saw against ours.
 fn nat(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
-    let local = train.local?;
+    let local = *train.locals.first()?;
     let seen = known
         .iter()
         .find_map(|(_, _, reflected)| reflected.source)?;
