@@ -44,6 +44,10 @@ pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
         return Ok(Told::LeftOut("nothing answers".to_owned()));
     };
     let mut distance = walk(path, remote);
+    if distance.udp.is_none() && path.udp_port.is_some() {
+        // The path was silent for a while, not for good.
+        distance = walk(path, remote);
+    }
     if path.has_tcp {
         distance.tcp = tcp(path, remote, distance);
         if let Some(verdict) = distance.proxy() {
@@ -97,9 +101,14 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
                     .iter()
                     .filter(|probe| probe.cell.ttl == Some(ttl))
             };
-            let is_end = |answer| matches!(answer, Answer::Came(_) | Answer::Refused);
-            if probes().map(Probe::answer).any(is_end) {
+            let mut answers = probes().map(Probe::answer);
+            if answers.clone().any(|answer| answer.time().is_some()) {
                 distance.udp = Some(ttl);
+                return distance;
+            }
+            // A machine says seldom that nobody listens: it may lie nearer than that.
+            if answers.any(|answer| answer == Answer::Refused) {
+                path.hops.truncate(distance.passed.into());
                 return distance;
             }
             let router = |probe: &Probe| match probe.said? {
