@@ -14,6 +14,7 @@ mod explain;
 mod faults;
 mod measurement;
 mod merge;
+mod mesh;
 mod outcome;
 mod paths;
 mod ping;

@@ -1,7 +1,5 @@
 //! `mesh`: what an agent tells monitors of its peers, whatever those, the lists and the monitors do.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
@@ -9,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Running, Scratch, closed_port, echo, faulty, network, run, start};
+use crate::common::{DEADLINE, Running, Scratch, closed_port, echo, faulty, network, run, start};
 use serde_json::{Value, json};
 
 /// An agent that is ready, and where it answers monitors.
@@ -340,8 +338,8 @@ fn a_monitor_that_never_reads_delays_no_probe() {
 
 #[test]
 fn a_peer_that_lies_is_down_and_told_by_what_it_does() {
-    let changed = common::tcp(|_, stream| common::echo_changed(&stream, |bytes| bytes[0] ^= 1));
-    let foreign = common::udp(|_, _, reply| reply(b"something else"));
+    let changed = crate::common::tcp(|_, stream| crate::common::echo_changed(&stream, |bytes| bytes[0] ^= 1));
+    let foreign = crate::common::udp(|_, _, reply| reply(b"something else"));
     let scratch = Scratch::new("mesh-lies");
     let list = list(&[("changed", "a", &changed)]);
     let agent = Agent::start(&scratch.file("list", &list), &["--transport=tcp"]);
