@@ -338,7 +338,8 @@ fn a_monitor_that_never_reads_delays_no_probe() {
 
 #[test]
 fn a_peer_that_lies_is_down_and_told_by_what_it_does() {
-    let changed = crate::common::tcp(|_, stream| crate::common::echo_changed(&stream, |bytes| bytes[0] ^= 1));
+    let changed =
+        crate::common::tcp(|_, stream| crate::common::echo_changed(&stream, |bytes| bytes[0] ^= 1));
     let foreign = crate::common::udp(|_, _, reply| reply(b"something else"));
     let scratch = Scratch::new("mesh-lies");
     let list = list(&[("changed", "a", &changed)]);
