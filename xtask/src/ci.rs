@@ -21,6 +21,7 @@ const CHECKS: &[Check] = &[
     ("tests", tests),
     ("docs", docs),
     ("examples", examples::run),
+    ("diagnose", diagnose),
     ("report", report_check::run),
     ("explained", || demo::run(demo::Options::explained())),
     ("demo", || demo::run(demo::Options::default())),
@@ -99,6 +100,13 @@ fn within_a_test() -> Result<()> {
 
 fn tests() -> Result<()> {
     passes(cargo().args(["test", "--locked", "--workspace"]))
+}
+
+/// One thing after the other is broken between two machines, and diagnosed. What waits most of the
+/// time runs side by side; a skip says what this machine does not grant.
+fn diagnose() -> Result<()> {
+    let args = "test --locked --workspace --test it paths:: -- --ignored --show-output";
+    passes(cargo().args(args.split(' ')).arg("--test-threads=4"))
 }
 
 fn docs() -> Result<()> {
