@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::cargo::{cargo, passes};
 use crate::terminal::{BOLD, GOOD, paint, say};
-use crate::{demo, examples, process, report_check, supply};
+use crate::{demo, examples, process, report_check, strangers, supply};
 
 /// One check: its name, and how it is made.
 type Check = (&'static str, fn() -> Result<()>);
@@ -23,6 +23,7 @@ const CHECKS: &[Check] = &[
     ("examples", examples::run),
     ("diagnose", diagnose),
     ("report", report_check::run),
+    ("stamp", strangers::run),
     ("explained", || demo::run(demo::Options::explained())),
     ("demo", || demo::run(demo::Options::default())),
     #[cfg(target_os = "linux")]

@@ -17,6 +17,7 @@ mod server;
 mod simulate;
 #[cfg(target_os = "linux")]
 mod soak;
+mod strangers;
 mod supply;
 mod terminal;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,421 @@
+//! STAMP between our programs and ones that nobody here wrote. Between the two is a relay that keeps every
+//! packet, so that what one end wrote and what the other made of it is compared field by field.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use echo_core::stamp::tlv::{self, ClassOfService, FollowUp, Location, Tlv};
+use echo_core::stamp::{Key, Mode, Reply, Request};
+use serde_json::Value;
+
+use crate::cargo::{self, Profile, Programs};
+use crate::process::{self, Process, Scratch};
+use crate::server::Server;
+use crate::terminal::{SKIPPED, paint, say};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Packets of a run.
+const PACKETS: usize = 20;
+
+/// A TLV that our reflector does not know.
+const DIRECT_MEASUREMENT: u8 = 5;
+
+/// A program of a crate, as cargo installs it.
+struct Stranger {
+    name: &'static str,
+    version: &'static str,
+    /// The program, and what else cargo is told to get it.
+    program: &'static str,
+    args: &'static [&'static str],
+}
+
+const STAMP_SUITE: Stranger = Stranger {
+    name: "stamp-suite",
+    version: "1.0.0",
+    program: "stamp-suite",
+    args: &[],
+};
+
+/// An implementation of TWAMP Light, whose program is an example.
+const TWAMP: Stranger = Stranger {
+    name: "twamp",
+    version: "0.1.0",
+    program: "twamp_example",
+    args: &["--example=twamp_example"],
+};
+
+/// Has them measure ours, and ours measure them.
+pub fn run() -> Result<()> {
+    let programs = Programs::ours(Profile::Dev)?;
+    if let Some(suite) = STAMP_SUITE.program()? {
+        suite_measures_ours(&programs, &suite)?;
+        ours_measures_suite(&programs, &suite)?;
+    }
+    if let Some(twamp) = TWAMP.program()? {
+        twamp_measures_ours(&programs, &twamp)?;
+    }
+    Ok(())
+}
+
+impl Stranger {
+    /// Where the program is, once it has been built: from crates.io, or from an earlier run.
+    fn program(&self) -> Result<Option<PathBuf>> {
+        let name = format!("{}-{}", self.name, self.version);
+        let root = cargo::target()?.join("strangers").join(name);
+        let program = root.join("bin").join(self.program);
+        if !program.exists() {
+            let mut install = cargo::cargo();
+            install.args(["install", "--quiet", "--locked", "--debug", self.name]);
+            install.args(["--version", self.version]).args(self.args);
+            install.arg("--root").arg(&root);
+            let output = install
+                .arg("--target-dir")
+                .arg(root.join("build"))
+                .output()?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let why = said.lines().find(|line| line.starts_with("error"));
+                let why = why.unwrap_or("cargo does not say why");
+                let skipped = format!("{} {}: skipped, {why}", self.name, self.version);
+                say(paint(SKIPPED, skipped))?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(program))
+    }
+}
+
+fn suite_measures_ours(programs: &Programs, suite: &Path) -> Result<()> {
+    let scratch = Scratch::new("strangers")?;
+    let key_file = scratch.path("key");
+    let key = b"a key that both ends have";
+    fs::write(&key_file, key)?;
+    process::run(Command::new("chmod").arg("0400").arg(&key_file), LIMIT)?.success()?;
+    let key_file = key_file.to_string_lossy();
+    let asks = "--cos --dscp=46 --location --timestamp-info --follow-up-telemetry --direct-measurement \
+                --extra-padding=100 --ssid=77";
+    for (how, key, ours, theirs) in [
+        ("NTP", None, String::new(), String::new()),
+        ("PTP", None, String::new(), "--clock-source=PTP".to_owned()),
+        (
+            "authenticated",
+            Some(Key::new(key)),
+            format!("--stamp-key={key_file}"),
+            format!("--auth-mode=A --verify-tlv-hmac --hmac-key-file={key_file}"),
+        ),
+    ] {
+        let server = reflector(programs, &ours)?;
+        let relay = Relay::start(server.ipv4("stamp")?)?;
+        let mut sender = Command::new(suite);
+        sender.args([
+            "--remote-addr=127.0.0.1",
+            "-R",
+            "--output-format=json",
+            "-L2",
+        ]);
+        sender.arg(format!("--remote-port={}", relay.address.port()));
+        sender
+            .arg(format!("--count={PACKETS}"))
+            .arg("--send-delay=5ms");
+        sender
+            .args(asks.split_whitespace())
+            .args(theirs.split_whitespace());
+        let finished = process::run(&mut sender, LIMIT)?;
+        let stderr = finished.stderr.clone();
+        let summary: Value = serde_json::from_slice(&finished.success()?)?;
+        let (replies, tlvs) = relay.end()?.check(key.as_ref())?;
+        // What it read is what was sent.
+        for reply in &replies {
+            let line = format!(
+                "reflector_recv_ts={} reflector_send_ts={} ",
+                reply.received.0, reply.sent.0
+            );
+            ensure!(
+                stderr.contains(&line),
+                "{how}: it did not read {line}:\n{stderr}"
+            );
+        }
+        let told = &summary["measurements"];
+        let flags = &told["tlv_validation"]["by_type"];
+        for (fact, is, should) in [
+            ("received", &summary["packets_received"], PACKETS),
+            ("lost", &summary["packets_lost"], 0),
+            ("follow-ups", &told["follow_up"]["matched"], PACKETS - 1),
+            (
+                "not known",
+                &told["tlv_validation"]["flags"]["unrecognized"],
+                PACKETS,
+            ),
+            (
+                "not known of type 5",
+                &flags["5"]["flags"]["unrecognized"],
+                PACKETS,
+            ),
+            (
+                "malformed",
+                &told["tlv_validation"]["flags"]["malformed"],
+                0,
+            ),
+            ("last number", &told["last_reflector_sequence"], PACKETS - 1),
+            ("wrong hashes", &told["tlv_validation"]["hmac"]["failed"], 0),
+        ] {
+            ensure!(
+                *is == should,
+                "{how}: {fact}: {is}, and {should} expected: {summary}"
+            );
+        }
+        server.stop(LIMIT)?;
+        say(format!(
+            "stamp-suite measures echo-server, {how}: {} packets, their fields and {tlvs} TLVs as they should be",
+            replies.len()
+        ))?;
+    }
+    Ok(())
+}
+
+fn ours_measures_suite(programs: &Programs, suite: &Path) -> Result<()> {
+    let help = process::run(
+        programs.command("echo-client")?.args(["ping", "--help"]),
+        LIMIT,
+    )?;
+    if !String::from_utf8_lossy(&help.success()?).contains("--stamp ") {
+        let skipped = "echo-client measures stamp-suite: skipped, the client does not speak STAMP";
+        return say(paint(SKIPPED, skipped));
+    }
+    // It does not say where it listens, so it is told where nobody does.
+    let free = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+    let mut command = Command::new(suite);
+    command.args(["-i", "--stateful-reflector", "--local-addr=127.0.0.1"]);
+    let reflector = Process::start(command.arg(format!("--local-port={}", free.port())))?;
+    answers(free)?;
+    let relay = Relay::start(free)?;
+    let mut client = programs.command("echo-client")?;
+    client.args([
+        "ping",
+        "--stamp",
+        "--json",
+        "-i5ms",
+        "-W2s",
+        &format!("-c{PACKETS}"),
+    ]);
+    let finished = process::run(client.arg(relay.address.to_string()), LIMIT)?;
+    let document: Value = serde_json::from_slice(&finished.success()?)?;
+    let (replies, tlvs) = relay.end()?.check(None)?;
+    ensure!(
+        document["received"] == PACKETS && document["lost"] == 0,
+        "echo-client counts otherwise: {document}"
+    );
+    drop(reflector);
+    say(format!(
+        "echo-client measures stamp-suite: {} packets, their fields and {tlvs} TLVs as they should be",
+        replies.len()
+    ))
+}
+
+fn twamp_measures_ours(programs: &Programs, twamp: &Path) -> Result<()> {
+    let scratch = Scratch::new("twamp")?;
+    for padding in [0, 100] {
+        let server = reflector(programs, "")?;
+        let relay = Relay::start(server.ipv4("stamp")?)?;
+        let config = scratch.path("config.json");
+        let settings = serde_json::json!({
+            "hosts": [{ "ip": "127.0.0.1", "port": relay.address.port() }],
+            "mode": "LIGHT_SENDER",
+            "source_ip_address": "127.0.0.1:0",
+            "collection_period": 2,
+            "packet_interval": 50,
+            "padding": padding,
+            "last_message_timeout": 1,
+        });
+        fs::write(&config, settings.to_string())?;
+        process::run(Command::new(twamp).arg(&config), LIMIT)?.success()?;
+        let (replies, _) = relay.end()?.check(None)?;
+        ensure!(replies.len() >= PACKETS, "only {} packets", replies.len());
+        server.stop(LIMIT)?;
+        say(format!(
+            "twamp measures echo-server, {padding} bytes of padding: {} packets and their fields as they \
+             should be",
+            replies.len()
+        ))?;
+    }
+    Ok(())
+}
+
+fn reflector(programs: &Programs, option: &str) -> Result<Server> {
+    let mut command = programs.command("echo-server")?;
+    command.args(["--listen=stamp://127.0.0.1:0", "-q"]);
+    Server::start(command.args(option.split_whitespace()), LIMIT)
+}
+
+/// Waits until a reflector answers.
+fn answers(address: SocketAddr) -> Result<()> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        // Nobody may be there yet, which the next call then tells.
+        let asked = socket.send_to(&[0; 44], address);
+        if asked.is_ok() && socket.recv(&mut [0; 64]).is_ok() {
+            return Ok(());
+        }
+    }
+    bail!("{address} does not answer")
+}
+
+/// Passes packets on between a sender and a reflector, and keeps them.
+struct Relay {
+    /// Where the sender sends to.
+    address: SocketAddr,
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Passed>>,
+}
+
+/// What went each way.
+struct Passed {
+    there: Vec<Vec<u8>>,
+    back: Vec<Vec<u8>>,
+    /// Whence and whither requests came to the reflector.
+    facing: SocketAddr,
+    reflector: SocketAddr,
+}
+
+impl Relay {
+    fn start(reflector: SocketAddr) -> Result<Self> {
+        let front = UdpSocket::bind("127.0.0.1:0")?;
+        let rear = UdpSocket::bind("127.0.0.1:0")?;
+        rear.connect(reflector)?;
+        front.set_read_timeout(Some(Duration::from_millis(1)))?;
+        rear.set_nonblocking(true)?;
+        let address = front.local_addr()?;
+        let ends = Arc::new(AtomicBool::new(false));
+        let mut passed = Passed {
+            there: Vec::new(),
+            back: Vec::new(),
+            facing: rear.local_addr()?,
+            reflector,
+        };
+        let ended = ends.clone();
+        let thread = thread::spawn(move || {
+            let (mut sender, mut buffer) = (None, [0; 2048]);
+            while !ended.load(Ordering::Relaxed) {
+                if let Ok((len, from)) = front.recv_from(&mut buffer) {
+                    sender = Some(from);
+                    passed.there.push(buffer[..len].to_vec());
+                    rear.send(&buffer[..len])?;
+                }
+                while let (Some(sender), Ok(len)) = (sender, rear.recv(&mut buffer)) {
+                    passed.back.push(buffer[..len].to_vec());
+                    front.send_to(&buffer[..len], sender)?;
+                }
+            }
+            Ok(passed)
+        });
+        Ok(Relay {
+            address,
+            ends,
+            thread,
+        })
+    }
+
+    fn end(self) -> Result<Passed> {
+        self.ends.store(true, Ordering::Relaxed);
+        let panicked = |_| anyhow::anyhow!("the relay panicked");
+        self.thread.join().map_err(panicked)?
+    }
+}
+
+impl Passed {
+    /// Compares each reply with its request, field by field. Returns the replies, and how many TLVs
+    /// there were.
+    fn check(&self, key: Option<&Key>) -> Result<(Vec<Reply>, usize)> {
+        let mode = key.map_or(Mode::Unauthenticated, |_| Mode::Authenticated);
+        let (mut replies, mut tlvs): (Vec<Reply>, usize) = (Vec::new(), 0);
+        ensure!(self.there.len() == self.back.len(), "not all came back");
+        for (asked, answered) in self.there.iter().zip(&self.back) {
+            let request = Request::decode(mode, asked).context("no request")?;
+            let reply = Reply::decode(mode, answered).context("no reply")?;
+            let number = replies.len() as u32;
+            let is_whole = key.is_none_or(|key| key.sealed(asked) && key.sealed(answered));
+            let format = reply.error.format();
+            let moments = [reply.received, reply.sent].map(|stamp| stamp.since_epoch(format));
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+            let [came, left] = moments.map(|moment| now.checked_sub(moment).unwrap_or_default());
+            for (field, is_right) in [
+                ("length", asked.len() == answered.len()),
+                ("sender's fields", reply.request == request),
+                ("number", reply.seq == number && request.seq == number),
+                ("format", format == request.error.format()),
+                ("error", reply.error.error().is_some()),
+                ("stamps", left <= came && came < LIMIT * 2),
+                ("hash", is_whole),
+            ] {
+                ensure!(is_right, "{field}: {request:?} became {reply:?}");
+            }
+            let [asked, answered] = [asked, answered].map(|packet| {
+                let tlvs = tlv::tlvs(&packet[mode.tlvs_at(packet.len())..]);
+                tlvs.collect::<Result<Vec<Tlv<'_>>, _>>()
+            });
+            let (Ok(asked), Ok(answered)) = (asked, answered) else {
+                bail!("a malformed TLV")
+            };
+            ensure!(asked.len() == answered.len(), "a TLV is missing");
+            for (asked, answered) in asked.iter().zip(&answered) {
+                let is_right = self.is_answer(asked, answered, replies.last());
+                ensure!(is_right, "{asked:?} became {answered:?}");
+            }
+            tlvs += answered.len();
+            replies.push(reply);
+        }
+        Ok((replies, tlvs))
+    }
+
+    fn is_answer(&self, asked: &Tlv<'_>, answered: &Tlv<'_>, last: Option<&Reply>) -> bool {
+        let says = match asked.kind {
+            tlv::CLASS_OF_SERVICE => {
+                let [asked, answered] =
+                    [asked, answered].map(|tlv| ClassOfService::decode(tlv.value));
+                // The relay sends without a class.
+                let expected = asked.map(|asked| ClassOfService {
+                    arrived: 0,
+                    ecn: 0,
+                    ..asked
+                });
+                answered == expected
+            }
+            tlv::LOCATION => {
+                let expected = Location {
+                    source_port: self.facing.port(),
+                    destination_port: self.reflector.port(),
+                    source: Some(self.facing.ip()),
+                    destination: Some(self.reflector.ip()),
+                };
+                Location::decode(answered.value) == Some(expected)
+            }
+            tlv::FOLLOW_UP => {
+                let expected = last.map_or_else(FollowUp::default, |last| FollowUp {
+                    seq: last.seq,
+                    sent: last.sent,
+                    method: tlv::SOFTWARE,
+                });
+                FollowUp::decode(answered.value) == Some(expected)
+            }
+            tlv::EXTRA_PADDING => asked.value == answered.value,
+            _ => true,
+        };
+        let shape = |tlv: &Tlv<'_>| (tlv.kind, tlv.value.len());
+        let flags = if asked.kind == DIRECT_MEASUREMENT {
+            tlv::UNRECOGNISED
+        } else {
+            0
+        };
+        says && shape(asked) == shape(answered) && answered.flags == flags
+    }
+}
