@@ -177,6 +177,7 @@ impl Finding {
 const EXPLAINS: &[(Verdict, &[Verdict])] = &[
     (Verdict::LossUp, LOSSES),
     (Verdict::LossDown, LOSSES),
+    (Verdict::LossBursty, &[Verdict::Healed]),
     (
         Verdict::Outage,
         &[Verdict::Jitter, Verdict::Step, Verdict::Healed],
@@ -205,7 +206,7 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = &[
     ),
 ];
 
-const LOSSES: &[Verdict] = &[Verdict::Loss, Verdict::LossPeriodic];
+const LOSSES: &[Verdict] = &[Verdict::Loss];
 const DELAYS: &[Verdict] = &[Verdict::Jitter, Verdict::ServerSlow, Verdict::Step];
 const SILENCE: &[Verdict] = &[Verdict::TcpFiltered, Verdict::UdpFiltered, Verdict::Flow];
 

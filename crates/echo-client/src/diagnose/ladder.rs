@@ -12,21 +12,51 @@ use super::train::{Cell, Train};
 use super::trains::{SMALL, echo_peer, largest, no_echo};
 use super::verdict::{TURNS, Turn, is_limited};
 
-/// Rates, in bits a second with headers, and how long each is tried: long enough to empty the bucket
-/// of a usual policer, short enough for the budget.
-const RUNGS: [(u64, Duration); 4] = [
-    (2_000_000, Duration::from_millis(100)),
-    (5_000_000, Duration::from_millis(100)),
-    (10_000_000, Duration::from_millis(80)),
-    (20_000_000, Duration::from_millis(60)),
-];
+/// Rates below the highest, in bits a second with headers, and how long each is tried.
+const RUNGS: [u64; 3] = [2_000_000, 5_000_000, 10_000_000];
+const SHORT: Duration = Duration::from_millis(60);
+/// Bytes at the highest rate: a policer's bucket may hold what it lets through in a second or two.
+const BUCKET: u64 = 600_000;
+/// Of a low rate no more than this is tried.
+const LONGEST: Duration = Duration::from_secs(1);
+/// How long a rate that shows a limit is tried again: the bucket has little in it by then.
+const AGAIN: Duration = Duration::from_millis(120);
+/// Limits count over a second.
+const PAUSE: Duration = Duration::from_millis(1200);
 /// Small datagrams a second, for limits that count packets.
-const PACKETS: (u64, Duration) = (2_000, Duration::from_millis(250));
+const PACKETS: u64 = 2_000;
+const PACKETS_TIME: Duration = Duration::from_millis(250);
+/// A bucket fills while replies are waited for.
+pub const PATIENCE: Duration = Duration::from_millis(100);
 /// IP and UDP add so much to a payload.
 const HEADER: usize = 28;
 /// Slow ones of a turn, and the time from one to the next.
-const SLOW: usize = 12;
-const SLOW_INTERVAL: Duration = Duration::from_millis(20);
+pub const SLOW: usize = 10;
+pub const SLOW_INTERVAL: Duration = Duration::from_millis(15);
+
+/// A turn that is to be taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Rung {
+    /// Bytes of payload.
+    pub size: usize,
+    /// Fast ones a second.
+    pub per_s: u64,
+    /// How long they are sent.
+    pub time: Duration,
+    /// How long nothing is sent before.
+    pub pause: Duration,
+}
+
+impl Rung {
+    /// The fast ones: how many, and the time from one to the next.
+    pub fn fast(&self) -> (usize, Duration) {
+        let count = self.time.as_secs_f64() * self.per_s as f64;
+        (
+            count.ceil() as usize,
+            Duration::from_secs(1) / self.per_s as u32,
+        )
+    }
+}
 
 /// Climbs until a rate shows an effect, and then tries that rate again.
 pub fn ladder(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
@@ -36,44 +66,118 @@ pub fn ladder(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
     if echo_peer(path).is_none() {
         return Ok(no_echo());
     }
-    let size = largest(path);
-    let bits = ((size + HEADER) * 8) as u64;
-    let most = path.settings.max_rate.0;
-    let mut highest = 0;
-    for (rate, time) in RUNGS.into_iter().filter(|(rate, _)| *rate <= most) {
-        highest = rate;
-        if is_worn(path, size, rate / bits, time)? {
-            // Whether it counts packets or bits shows with small ones, as many of them.
-            is_worn(path, SMALL, rate / bits, time)?;
-            return Ok(told(path, rate));
-        }
-    }
-    let (per_s, time) = PACKETS;
-    let per_s = per_s.min(most / ((SMALL + HEADER) * 8) as u64);
-    is_worn(path, SMALL, per_s, time)?;
-    Ok(told(path, highest))
+    let (size, most) = (largest(path), path.settings.max_rate.0);
+    path.trains.ladder = climb(size, most, |rung| take(path, rung))?;
+    let fast = path.trains.ladder.iter().map(|turn| &turn.fast);
+    let (sent, lost) = fast.fold((0, 0), |(sent, lost), train| {
+        (sent + train.probes.len(), lost + train.lost())
+    });
+    let came = sent - lost;
+    let most = most / 1_000_000;
+    Ok(Told::Seen(format!(
+        "{came} of {sent} came back at up to {most} Mbit/s"
+    )))
 }
 
-/// Takes a turn at so many a second, and more of them where it shows a limit. Returns whether it does.
-fn is_worn(path: &mut Path<'_>, size: usize, per_s: u64, time: Duration) -> Result<bool> {
-    for number in 0..TURNS {
-        let turn = turn(path, size, per_s.max(1), time)?;
-        let is_limited = is_limited(&turn);
-        path.trains.ladder.push(turn);
-        if number == 0 && !is_limited {
+/// Has turns taken, with datagrams of `size` and at `most` bits a second, as long as they tell more.
+pub fn climb(
+    size: usize,
+    most: u64,
+    mut take: impl FnMut(Rung) -> Result<Turn>,
+) -> Result<Vec<Turn>> {
+    let bits = |size: usize| ((size + HEADER) * 8) as u64;
+    let rung = |size: usize, rate: u64, time| Rung {
+        size,
+        per_s: (rate / bits(size)).max(1),
+        time,
+        pause: Duration::ZERO,
+    };
+    let longest = Duration::from_secs_f64(BUCKET as f64 * 8.0 / most as f64).min(LONGEST);
+    let rungs = RUNGS.into_iter().filter(|rate| *rate < most);
+    let rungs = rungs.map(|rate| rung(size, rate, SHORT));
+    let packets = rung(SMALL, most.min(PACKETS * bits(SMALL)), PACKETS_TIME);
+    let mut turns = Vec::new();
+    for rung in rungs.chain([rung(size, most, longest), packets]) {
+        let mut turn = take(rung)?;
+        if suffers(&turn) {
+            // For what was sent before, perhaps.
+            turn = take(Rung {
+                pause: PAUSE,
+                ..rung
+            })?;
+        }
+        let is_limit = is_limited(&turn);
+        turns.push(turn);
+        if is_limit && confirm(rung, &mut turns, &mut take)? {
+            break;
+        }
+    }
+    Ok(turns)
+}
+
+/// Whether even slow ones are lost.
+fn suffers(turn: &Turn) -> bool {
+    turn.slow.lost() * 4 > SLOW
+}
+
+/// Tries a rate that has shown a limit again, as long as it does: at once, while a policer's bucket is
+/// empty. Where slow ones suffer then, too, or fast ones do not, it may be a count of the last second,
+/// which shows better with small ones and pauses. Returns whether there was no false alarm.
+fn confirm(
+    rung: Rung,
+    turns: &mut Vec<Turn>,
+    take: &mut impl FnMut(Rung) -> Result<Turn>,
+) -> Result<bool> {
+    let at_once = Rung {
+        time: AGAIN.min(rung.time),
+        ..rung
+    };
+    for _ in 1..TURNS {
+        let turn = take(at_once)?;
+        if suffers(&turn) || !is_limited(&turn) {
+            return repeat(rung, turns, take);
+        }
+        turns.push(turn);
+    }
+    // Whether packets are counted or bits shows with small ones, as many of them.
+    let small = Rung {
+        size: SMALL,
+        ..at_once
+    };
+    turns.push(take(small)?);
+    Ok(true)
+}
+
+/// The same with small ones, after pauses in which any limit forgets.
+fn repeat(
+    rung: Rung,
+    turns: &mut Vec<Turn>,
+    take: &mut impl FnMut(Rung) -> Result<Turn>,
+) -> Result<bool> {
+    let patient = Rung {
+        size: SMALL,
+        pause: PAUSE,
+        ..rung
+    };
+    for _ in 0..TURNS {
+        let turn = take(patient)?;
+        let is_limit = is_limited(&turn);
+        turns.push(turn);
+        if !is_limit {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn turn(path: &mut Path<'_>, size: usize, per_s: u64, time: Duration) -> Result<Turn> {
-    let interval = Duration::from_secs(1) / per_s as u32;
-    let count = (time.as_secs_f64() * per_s as f64).ceil() as usize;
+fn take(path: &mut Path<'_>, rung: Rung) -> Result<Turn> {
+    // Who is interrupted sends nothing.
+    path.interrupt.wait(rung.pause);
+    let (count, interval) = rung.fast();
     Ok(Turn {
-        size,
-        slow: send(path, size, SLOW, SLOW_INTERVAL)?,
-        fast: send(path, size, count, interval)?,
+        size: rung.size,
+        slow: send(path, rung.size, SLOW, SLOW_INTERVAL)?,
+        fast: send(path, rung.size, count, interval)?,
     })
 }
 
@@ -86,18 +190,9 @@ fn send(path: &mut Path<'_>, size: usize, count: usize, interval: Duration) -> R
         ..Cell::default()
     };
     let cells = [cell];
-    let plan = Plan::of((remote, port), &cells, count, interval);
+    let plan = Plan {
+        patience: PATIENCE,
+        ..Plan::of((remote, port), &cells, count, interval)
+    };
     Ok(sender::send(path, &plan)?)
-}
-
-fn told(path: &Path<'_>, highest: u64) -> Told {
-    let fast = path.trains.ladder.iter().map(|turn| &turn.fast);
-    let (sent, lost) = fast.fold((0, 0), |(sent, lost), train| {
-        (sent + train.probes.len(), lost + train.lost())
-    });
-    Told::Seen(format!(
-        "{} of {sent} came back at up to {} Mbit/s",
-        sent - lost,
-        highest / 1_000_000
-    ))
 }

@@ -22,7 +22,10 @@ const STREAMS: u64 = 2;
 /// How long; a queue of a second has filled by then.
 const TIME: Duration = Duration::from_secs(3);
 /// Of the budget that is left they take no more than this, each way.
-const SHARE: u64 = 950_000;
+const SHARE: u64 = 650_000;
+/// What the trains after this one take, and the least that is worth a transfer.
+const RESERVED: u64 = 450_000;
+const LEAST: u64 = 150_000;
 /// A write of a stream, so small that the pace is even.
 const PIECE: usize = 4096;
 /// Small datagrams beside them.
@@ -42,7 +45,10 @@ pub fn load(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     let streams = (0..STREAMS)
         .map(|_| connect(path, remote))
         .collect::<io::Result<Vec<_>>>()?;
-    let bytes = SHARE.min(path.bytes_left() * 3 / 4) / STREAMS;
+    let bytes = SHARE.min(path.bytes_left().saturating_sub(RESERVED)) / STREAMS;
+    if bytes < LEAST / STREAMS {
+        return Ok(Told::LeftOut("the budget is spent".to_owned()));
+    }
     let pace = Duration::from_secs(1)
         .mul_f64(PIECE as f64 * 8.0 * STREAMS as f64 / path.settings.max_rate.0 as f64);
     let is_over = AtomicBool::new(false);

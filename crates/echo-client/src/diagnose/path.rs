@@ -132,9 +132,9 @@ impl<'a> Path<'a> {
         LONGEST.saturating_sub(self.spent.start.elapsed())
     }
 
-    /// How long to wait for a reply: four round trips where they are known, and `least` in any case.
+    /// How long to wait for a reply: `least`, and one round trip and a half where they are known.
     pub fn patience(&self, least: Duration) -> Duration {
-        least.max(self.rtt.unwrap_or_default() * 4)
+        least + self.rtt.unwrap_or_default() * 3 / 2
     }
 
     /// A UDP socket that is connected to `remote`, from `port` or one that the system chooses. It

@@ -37,7 +37,7 @@ pub struct Plan<'a> {
     pub seed: u64,
     /// What may become of those that are too large; `None`: what the system does by itself.
     pub fragments: Option<Fragments>,
-    /// How long a reply is waited for, where round trips are short.
+    /// How long a reply is waited for after the last that came, where round trips are short.
     pub patience: Duration,
 }
 
@@ -92,9 +92,13 @@ pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
         sender.send(cell)?;
         path.spent.sent_bytes += cell.size as u64 + header;
     }
-    let end = Instant::now() + path.patience(plan.patience);
-    while Instant::now() < end && path.interrupt.why().is_none() && !sender.is_complete() {
-        sender.receive_until(end.min(Instant::now() + TICK));
+    let patience = path.patience(plan.patience);
+    let mut last = (Instant::now(), sender.replies);
+    while last.0.elapsed() < patience && path.interrupt.why().is_none() && !sender.is_complete() {
+        sender.receive_until(Instant::now() + TICK);
+        if sender.replies > last.1 {
+            last = (Instant::now(), sender.replies);
+        }
     }
     sender.receive_until(Instant::now() + COPIES);
     let train = sender.end();
@@ -120,7 +124,7 @@ pub const fn headers(remote: SocketAddr) -> u64 {
 }
 
 /// The datagrams in the order in which they are to be sent.
-fn order(plan: &Plan<'_>) -> Vec<Cell> {
+pub fn order(plan: &Plan<'_>) -> Vec<Cell> {
     let mut dice = Dice(mix(plan.seed));
     let mut order = Vec::with_capacity(plan.count + plan.cells.len());
     while order.len() < plan.count && !plan.cells.is_empty() {

@@ -15,23 +15,23 @@ use super::train::{Cell, Train};
 use super::verdict::shown;
 
 /// Small datagrams, two milliseconds apart: what is lost in bursts is then lost together.
-const STEADY: usize = 600;
-const STEADY_INTERVAL: Duration = Duration::from_millis(2);
+pub const STEADY: usize = 600;
+pub const STEADY_INTERVAL: Duration = Duration::from_millis(2);
 /// Payloads: one that any path takes with ease, and one that tunnels take as well.
 pub const SMALL: usize = 64;
 pub const LARGE: usize = 1200;
 /// Ports of the mixed train: of eight equal ways each then has some.
-const FLOWS: usize = 64;
+pub const FLOWS: usize = 64;
 /// Each port is asked twice for each size and mark.
-const MIXED: usize = FLOWS * 4 * 2;
+pub const MIXED: usize = FLOWS * 4 * 2;
 /// With these sizes 0.8 Mbit/s, below what is called a slow link.
-const MIXED_INTERVAL: Duration = Duration::from_millis(6);
+pub const MIXED_INTERVAL: Duration = Duration::from_millis(6);
 /// Expedited forwarding (RFC 3246), and packets that can tell of congestion (RFC 3168).
 const EF: u8 = 46 << 2;
 const ECT0: u8 = 2;
 /// For four seconds, in which a server that stops now and then does.
-const STAMP: usize = 800;
-const STAMP_INTERVAL: Duration = Duration::from_millis(5);
+pub const STAMP: usize = 800;
+pub const STAMP_INTERVAL: Duration = Duration::from_millis(5);
 /// Packets that ask whether there is a reflector.
 const KNOCKS: usize = 4;
 
@@ -69,7 +69,17 @@ pub fn mixed(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
     let Some((remote, port)) = echo_peer(path) else {
         return Ok(no_echo());
     };
-    let large = largest(path);
+    let cells = mixed_cells(largest(path));
+    let plan = Plan {
+        seed: 2,
+        ..Plan::of((remote, port), &cells, MIXED, MIXED_INTERVAL)
+    };
+    let train = undisturbed(path, &plan)?;
+    Ok(told(path.trains.mixed.insert(train)))
+}
+
+/// Each port with each size and mark.
+pub fn mixed_cells(large: usize) -> Vec<Cell> {
     let kinds = [(SMALL, 0), (SMALL, EF), (large, 0), (large, EF)];
     let of_flow = |flow| {
         kinds.map(|(size, tos)| Cell {
@@ -79,13 +89,22 @@ pub fn mixed(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
             ttl: None,
         })
     };
-    let cells: Vec<Cell> = (0..FLOWS).flat_map(of_flow).collect();
-    let plan = Plan {
-        seed: 2,
-        ..Plan::of((remote, port), &cells, MIXED, MIXED_INTERVAL)
+    (0..FLOWS).flat_map(of_flow).collect()
+}
+
+/// Both sizes, and marks of both kinds.
+pub fn stamp_cells(large: usize) -> [Cell; 4] {
+    let cell = |size, tos| Cell {
+        size,
+        tos,
+        ..Cell::default()
     };
-    let train = undisturbed(path, &plan)?;
-    Ok(told(path.trains.mixed.insert(train)))
+    [
+        cell(STAMP_LEN, 0),
+        cell(STAMP_LEN, EF),
+        cell(STAMP_LEN, ECT0),
+        cell(large, 0),
+    ]
 }
 
 /// Packets to a STAMP reflector beside the server, if there is one.
@@ -113,12 +132,7 @@ pub fn stamp(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
             "no STAMP reflector answers on port {port}"
         )));
     }
-    let cells = [
-        cell(STAMP_LEN, 0),
-        cell(STAMP_LEN, EF),
-        cell(STAMP_LEN, ECT0),
-        cell(large, 0),
-    ];
+    let cells = stamp_cells(large);
     (plan.cells, plan.count, plan.interval) = (&cells, STAMP, STAMP_INTERVAL);
     plan.payload = Payload::Stamp(2);
     let train = undisturbed(path, &plan)?;
@@ -145,8 +159,9 @@ pub fn largest(path: &Path<'_>) -> usize {
 /// Sends a train, and once more where this machine itself has disturbed it.
 fn undisturbed(path: &mut Path<'_>, plan: &Plan<'_>) -> Result<Train> {
     let train = sender::send(path, plan)?;
-    let needed = train.probes.len() as u64 * 1300;
-    if !train.is_disturbed() || path.bytes_left() < needed {
+    let sizes = train.probes.iter().map(|probe| probe.cell.size as u64 + 28);
+    let needed: u64 = sizes.sum();
+    if !train.is_disturbed() || path.bytes_left() < needed * 8 {
         return Ok(train);
     }
     let second = sender::send(path, plan)?;

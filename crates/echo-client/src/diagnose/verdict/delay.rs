@@ -7,131 +7,149 @@ use super::{Calm, lost, percent, shown, significant};
 
 /// What nobody notices: an idle network and two busy machines take that much.
 const UNNOTICED: u64 = 10_000_000;
+/// What waits at the same time waits for the same.
+const MOMENT: u64 = 100_000_000;
 /// A call is disturbed by more.
 const DISTURBING: u64 = 100_000_000;
-/// Datagrams on either side of a change of the way, at least.
-const FEWEST: usize = 40;
+/// Datagrams of which the middle counts where the way may have changed, and how many such there are
+/// on either side, at least.
+const FEW: usize = 20;
+const FEWEST: usize = 3;
 
 /// What the round trips of calm trains say.
-pub fn delays(calm: &Calm) -> Vec<Finding> {
+pub fn delays(calm: &Calm<'_>) -> Vec<Finding> {
+    let (slow, flows) = calm.mixed.and_then(flow_slow).unzip();
     let step = step(calm);
-    // Where the way has changed, delays differ for that.
-    let (jitter, slow) = match step {
-        None => (jitter(calm), calm.mixed.as_ref().and_then(flow_slow)),
-        Some(_) => (None, None),
+    // Where the way has changed, or ways differ, so do delays.
+    let jitter = match step {
+        None => jitter(calm, &flows.unwrap_or_default()),
+        Some(_) => None,
     };
-    [step, jitter, slow, healed(calm)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let found = [step, jitter, slow, healed(calm)];
+    found.into_iter().flatten().collect()
 }
 
 fn trips(train: &Train) -> Vec<u64> {
     train.probes.iter().filter_map(Probe::rtt).collect()
 }
 
-/// Round trips of one train that differ by more than anybody would call the same.
-fn jitter(calm: &Calm) -> Option<Finding> {
-    let judged = calm.all().filter_map(|train| {
+/// Round trips that differ by more than anybody would call the same, all the time: once in a while
+/// everything waits for somebody, and all that waits then counts as one.
+fn jitter(calm: &Calm<'_>, slow: &[usize]) -> Option<Finding> {
+    let (mut moments, mut late, mut spread) = (0, 0, 0);
+    for train in calm.all().filter(|train| !train.is_disturbed()) {
         let mut trips = trips(train);
-        let (base, high) = (percentile(&mut trips, 0.1)?, percentile(&mut trips, 0.9)?);
+        let (Some(base), Some(high)) = (percentile(&mut trips, 0.1), percentile(&mut trips, 0.9))
+        else {
+            continue;
+        };
+        spread = spread.max(high - base);
         let limit = base + UNNOTICED.max(base / 10);
-        let late = trips.len() - trips.partition_point(|trip| *trip <= limit);
-        // A tenth of them may be as late, for whatever reason.
-        let p = significant(binomial(late, trips.len(), 0.1), 4)?;
-        Some((p, late, trips.len(), limit - base, high - base))
-    });
-    let (p, late, all, limit, spread) = judged.min_by(|one, other| one.0.total_cmp(&other.0))?;
+        let is_late = |probe: &Probe| {
+            probe.rtt().is_some_and(|trip| trip > limit) && !slow.contains(&probe.cell.flow)
+        };
+        for moment in train
+            .probes
+            .chunk_by(|one, other| one.sent / MOMENT == other.sent / MOMENT)
+        {
+            moments += 1;
+            late += usize::from(moment.iter().any(is_late));
+        }
+    }
+    // A quarter of them may be, for whatever reason.
+    let p = significant(binomial(late, moments, 0.25), 1)?;
     Some(
         Finding::problem(Verdict::Jitter)
             .seen(
-                format!("{all} datagrams"),
+                format!("datagrams in {moments} tenths of a second"),
                 format!(
-                    "{late} took {} longer than the fastest tenth, or more",
-                    shown(limit)
+                    "in {late} of these some took over {} longer",
+                    shown(UNNOTICED)
                 ),
             )
-            .tested("binomial test against a tenth", p)
+            .tested("binomial test against a quarter", p)
             .with("spread", shown(spread)),
     )
 }
 
 /// Flows that are slower than the others, however often they are asked.
-fn flow_slow(mixed: &Train) -> Option<Finding> {
+fn flow_slow(mixed: &Train) -> Option<(Finding, Vec<usize>)> {
     let flows = mixed.probes.iter().map(|probe| probe.cell.flow + 1).max()?;
-    let fastest = |flow: usize| {
-        let of_flow = mixed.probes.iter().filter(|probe| probe.cell.flow == flow);
-        of_flow.filter_map(Probe::rtt).min()
-    };
-    let fastest: Vec<Option<u64>> = (0..flows).map(fastest).collect();
-    let mut known: Vec<u64> = fastest.iter().flatten().copied().collect();
-    let (base, usual) = (percentile(&mut known, 0.0)?, percentile(&mut known, 0.25)?);
-    let limit = usual + (UNNOTICED / 4).max(base / 10);
-    let is_slow = |flow: usize| fastest[flow].is_some_and(|trip| trip > limit);
+    let mut fastest = vec![u64::MAX; flows];
+    for probe in &mixed.probes {
+        let known = &mut fastest[probe.cell.flow];
+        *known = probe.rtt().unwrap_or(u64::MAX).min(*known);
+    }
+    let mut known: Vec<u64> = fastest
+        .iter()
+        .copied()
+        .filter(|trip| *trip < u64::MAX)
+        .collect();
+    let usual = percentile(&mut known, 0.25)?;
+    let next = known
+        .iter()
+        .find(|trip| **trip > usual + (UNNOTICED / 4).max(usual / 10))?;
+    // Half way to the slow ones, where few of the others are.
+    let limit = (usual + next) / 2;
+    let is_slow = |flow: usize| fastest[flow] > limit && fastest[flow] < u64::MAX;
     let slow: Vec<usize> = (0..flows).filter(|flow| is_slow(*flow)).collect();
-    let others = mixed
+    let (theirs, others): (Vec<&Probe>, Vec<&Probe>) = mixed
         .probes
         .iter()
-        .filter(|probe| !is_slow(probe.cell.flow));
-    let others: Vec<u64> = others.filter_map(Probe::rtt).collect();
-    let theirs = mixed.probes.iter().filter(|probe| is_slow(probe.cell.flow));
-    let mut theirs: Vec<u64> = theirs.filter_map(Probe::rtt).collect();
-    if slow.is_empty() || slow.len() * 4 > flows * 3 {
-        return None;
-    }
+        .partition(|probe| is_slow(probe.cell.flow));
     // Each datagram of a slow flow is late, of the others a few are: how often is that by chance?
-    let late = others.iter().filter(|trip| **trip > limit).count() + 1;
-    let share = late as f64 / (others.len() + 1) as f64;
+    let late = others
+        .iter()
+        .filter(|probe| probe.rtt().is_some_and(|trip| trip > limit))
+        .count();
+    let share = (late + 1) as f64 / (others.len() + 1) as f64;
     let of_one = mixed.probes.len() / flows;
     let p = significant(share.powi(of_one as i32), flows)?;
-    let more = percentile(&mut theirs, 0.5)? - usual.min(percentile(&mut theirs, 0.5)?);
-    Some(
-        Finding::problem(Verdict::FlowSlow)
-            .seen(
-                format!("{} datagrams from {flows} ports", mixed.probes.len()),
-                format!("all of {} ports took over {}", slow.len(), shown(limit)),
-            )
-            .tested("how often all of a port would be late by chance", p)
-            .with("slow", slow.len())
-            .with("flows", flows)
-            .with("time", shown(more)),
-    )
+    let mut trips: Vec<u64> = theirs.iter().filter_map(|probe| probe.rtt()).collect();
+    let more = percentile(&mut trips, 0.5)?.saturating_sub(usual);
+    let finding = Finding::problem(Verdict::FlowSlow)
+        .seen(
+            format!("{} datagrams from {flows} ports", mixed.probes.len()),
+            format!("all of {} ports took over {}", slow.len(), shown(limit)),
+        )
+        .tested("how often all of a port would be late by chance", p)
+        .with("slow", slow.len())
+        .with("flows", flows)
+        .with("time", shown(more));
+    (slow.len() * 4 <= flows * 3).then_some((finding, slow))
 }
 
 /// A moment from which on every round trip is longer, or shorter, than any before it was.
-fn step(calm: &Calm) -> Option<Finding> {
-    let mut timed: Vec<(u64, u64)> = calm
-        .all()
-        .flat_map(|train| &train.probes)
+fn step(calm: &Calm<'_>) -> Option<Finding> {
+    let calm = calm.all().filter(|train| !train.is_disturbed());
+    let probes = calm.flat_map(|train| &train.probes);
+    let mut timed: Vec<(u64, u64)> = probes
         .filter_map(|probe| Some((probe.sent, probe.rtt()?)))
         .collect();
     timed.sort_unstable();
-    let trips: Vec<u64> = timed.iter().map(|(_, trip)| *trip).collect();
-    let splits = (FEWEST..trips.len().saturating_sub(FEWEST)).step_by(FEWEST / 2);
+    let trips: Vec<u64> = timed.into_iter().map(|(_, trip)| trip).collect();
+    let middle = |part: &[u64]| percentile(&mut part.to_vec(), 0.5).unwrap_or_default();
+    // What waits once in a while does not move the middle of a few.
+    let middles: Vec<u64> = trips.chunks(FEW).map(middle).collect();
     let gap = |at: usize| {
-        let (mut before, mut after) = (trips[..at].to_vec(), trips[at..].to_vec());
-        let mut range = |share| {
-            Some((
-                percentile(&mut before, share)?,
-                percentile(&mut after, share)?,
-            ))
-        };
-        let ((low, low_after), (high, high_after)) = (range(0.1)?, range(0.9)?);
-        let up = low_after.saturating_sub(high);
-        Some(up.max(low.saturating_sub(high_after)))
+        let (mut before, mut after) = (middles[..at].to_vec(), middles[at..].to_vec());
+        let low = percentile(&mut before, 0.1)?.checked_sub(percentile(&mut after, 0.9)?);
+        let high = percentile(&mut after, 0.1)?.checked_sub(percentile(&mut before, 0.9)?);
+        low.or(high)
     };
+    let splits = FEWEST..middles.len().saturating_sub(FEWEST - 1);
     let (gap, at) = splits.clone().filter_map(|at| Some((gap(at)?, at))).max()?;
-    let (before, after) = trips.split_at(at);
+    let (before, after) = trips.split_at(at * FEW);
     let p = rank_sum(before, after).min(rank_sum(after, before)) * 2.0;
     let p = significant(p, splits.count())?;
-    let middle = |part: &[u64]| percentile(&mut part.to_vec(), 0.5);
-    let (before_it, after_it) = (middle(before)?, middle(after)?);
+    let (before_it, after_it) = (middle(before), middle(after));
     (gap > (UNNOTICED / 4).max(before_it.min(after_it) / 10)).then(|| {
         Finding::problem(Verdict::Step)
             .seen(
                 format!("{} datagrams", trips.len()),
                 format!(
-                    "the first {at} took {}, the others {}",
+                    "the first {} took {}, the others {}",
+                    before.len(),
                     shown(before_it),
                     shown(after_it)
                 ),
@@ -143,8 +161,8 @@ fn step(calm: &Calm) -> Option<Finding> {
 }
 
 /// Losses at the beginning that are gone at the end.
-fn healed(calm: &Calm) -> Option<Finding> {
-    let (steady, again) = (calm.steady.as_ref()?, calm.again.as_ref()?);
+fn healed(calm: &Calm<'_>) -> Option<Finding> {
+    let (steady, again) = (calm.steady?, calm.again?);
     let all = |train: &Train| {
         let probes: Vec<&Probe> = train.probes.iter().collect();
         (lost(&probes), probes.len())

@@ -3,12 +3,14 @@
 use super::super::chance::{binomial, fisher, runs};
 use super::super::finding::{Finding, Verdict};
 use super::super::train::{Probe, Train};
-use super::{Calm, Trains, came, lost, percent, sent, shown, significant};
+use super::{Calm, came, lost, percent, sent, shown, significant};
 
 /// On a path without a fault at most one datagram in so many is lost.
 pub const HEALTHY: f64 = 1e-4;
 /// A quarter of a second without anything is no burst: that is a link that was down.
 const OUTAGE: u64 = 250_000_000;
+/// So many in a row belong to it, however short it was.
+const FEW: usize = 8;
 
 /// Times at which nothing passed.
 #[derive(Default)]
@@ -40,34 +42,34 @@ fn groups(probes: &[&Probe]) -> Vec<(usize, usize)> {
     groups
 }
 
-/// Finds times at which everything was lost, where nearly all that is lost is lost then.
-pub fn outage(trains: &Trains) -> Outage {
-    let single = [&trains.steady, &trains.mixed, &trains.stamp, &trains.again];
-    let fast = trains.ladder.iter().map(|turn| &turn.fast);
+/// Finds times at which everything was lost, whatever was sent, where nearly all that is lost is lost
+/// then.
+pub fn outage<'a>(trains: impl Iterator<Item = &'a Train>) -> Outage {
+    let mut all: Vec<&Probe> = trains.flat_map(|train| &train.probes).collect();
+    all.sort_by_key(|probe| probe.sent);
     let mut spans = Vec::new();
-    let (mut inside, mut outside, mut passed) = (0, 0, 0);
-    let mut longest = 0;
-    for train in single.into_iter().flatten().chain(fast) {
-        let probes: Vec<&Probe> = train.probes.iter().collect();
-        passed += probes.len() - lost(&probes);
-        for (from, to) in groups(&probes) {
-            // One that begins or ends outside of the train is as long as what is seen of it.
-            let (start, end) = (probes[from].sent, probes[to - 1].sent);
-            if end - start >= OUTAGE && to - from >= 20 {
-                longest = longest.max(end - start);
-                inside += to - from;
+    let (mut inside, mut longest, mut most) = (0, 0, 0);
+    for (from, to) in groups(&all) {
+        let group = &all[from..to];
+        // Between two trains nobody has looked.
+        for part in group.chunk_by(|one, other| other.sent - one.sent < OUTAGE / 2) {
+            let (start, end) = (part[0].sent, part[part.len() - 1].sent);
+            if part.len() >= FEW {
+                inside += part.len();
                 spans.push((start, end));
-            } else {
-                outside += to - from;
+                longest = longest.max(end - start);
+                most = most.max(part.len());
             }
         }
     }
+    let passed = all.len() - lost(&all);
+    let outside = lost(&all) - inside;
     // A path on which losses come in bursts has long ones too; then they are but the longest.
-    if inside < outside * 4 || inside == 0 || passed < inside {
+    if longest < OUTAGE || inside < outside * 4 || passed < inside {
         return Outage::default();
     }
     let share = inside as f64 / (inside + passed) as f64;
-    let p = significant(share.powi(20), inside);
+    let p = significant(share.powi(most as i32), all.len());
     let finding = p.map(|p| {
         Finding::problem(Verdict::Outage)
             .seen(
@@ -84,7 +86,7 @@ pub fn outage(trains: &Trains) -> Outage {
 }
 
 /// What losses have in common, each explained by the first thing that does.
-pub fn losses(calm: &Calm, outage: &Outage) -> Vec<Finding> {
+pub fn losses(calm: &Calm<'_>, outage: &Outage) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut mixed: Vec<&Probe> = calm.mixed.iter().flat_map(|train| &train.probes).collect();
     mixed.retain(|probe| !outage.holds(probe.sent));
@@ -113,7 +115,7 @@ pub fn losses(calm: &Calm, outage: &Outage) -> Vec<Finding> {
         findings.push(finding);
         mixed.retain(|probe| probe.cell.tos != mark);
     }
-    let small = [&calm.steady, &calm.again].into_iter().flatten();
+    let small = [calm.steady, calm.again].into_iter().flatten();
     let small: Vec<&Train> = small.collect();
     let mut all: Vec<&Probe> = small.iter().flat_map(|train| &train.probes).collect();
     all.retain(|probe| !outage.holds(probe.sent));

@@ -9,6 +9,10 @@ mod loss;
 mod order;
 mod rate;
 mod reflected;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -48,18 +52,27 @@ pub struct Turn {
 /// What the trains say.
 pub fn judge(trains: &Trains) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let outage = loss::outage(trains);
     let limit = rate::limit(&trains.ladder);
-    findings.extend(outage.finding.clone());
-    findings.extend(limit.iter().map(|limit| limit.finding.clone()));
     // What was sent near the limit, or above it, is lost or late for that alone.
     let is_innocent = |train: &&Train| limit.iter().all(|limit| !limit.explains(train));
-    let innocent = |train: &'_ Option<Train>| train.clone().filter(|train| is_innocent(&train));
+    let ladder = trains
+        .ladder
+        .iter()
+        .flat_map(|turn| [&turn.slow, &turn.fast]);
+    let single = [&trains.steady, &trains.mixed, &trains.stamp, &trains.again];
+    let all = single
+        .into_iter()
+        .flatten()
+        .chain(ladder)
+        .filter(is_innocent);
+    let outage = loss::outage(all);
+    findings.extend(outage.finding.clone());
+    findings.extend(limit.iter().map(|limit| limit.finding.clone()));
     let calm = Calm {
-        steady: innocent(&trains.steady),
-        mixed: innocent(&trains.mixed),
+        steady: trains.steady.as_ref().filter(is_innocent),
+        mixed: trains.mixed.as_ref().filter(is_innocent),
         slow: slow(&trains.ladder),
-        again: innocent(&trains.again),
+        again: trains.again.as_ref().filter(is_innocent),
     };
     findings.extend(order::corruption(trains));
     findings.extend(order::duplication(trains));
@@ -73,19 +86,19 @@ pub fn judge(trains: &Trains) -> Vec<Finding> {
 }
 
 /// Trains that nothing but the path itself disturbs.
-struct Calm {
-    steady: Option<Train>,
-    mixed: Option<Train>,
+struct Calm<'a> {
+    steady: Option<&'a Train>,
+    mixed: Option<&'a Train>,
     /// The slow turns of the ladder, end to end.
     slow: Train,
-    again: Option<Train>,
+    again: Option<&'a Train>,
 }
 
-impl Calm {
+impl Calm<'_> {
     /// Those that there are.
     fn all(&self) -> impl Iterator<Item = &Train> {
-        let trains = [self.steady.as_ref(), self.mixed.as_ref(), Some(&self.slow)];
-        let trains = trains.into_iter().chain([self.again.as_ref()]).flatten();
+        let trains = [self.steady, self.mixed, Some(&self.slow)];
+        let trains = trains.into_iter().chain([self.again]).flatten();
         trains.filter(|train| !train.probes.is_empty())
     }
 }

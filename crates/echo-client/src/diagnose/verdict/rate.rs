@@ -51,7 +51,7 @@ enum Effect {
 fn effect(turn: &Turn) -> Effect {
     let (sent, lost) = (turn.fast.probes.len(), turn.fast.lost());
     let (slow, slow_lost) = (turn.slow.probes.len(), turn.slow.lost());
-    let is_lossy = lost * 20 > sent && lost * slow > slow_lost * sent * 2;
+    let is_lossy = lost * 10 > sent && lost * slow > slow_lost * sent * 2;
     if is_queued(turn) && (is_lossy || throughput(&turn.fast) < offered(&turn.fast) * 0.7) {
         return Effect::Queued;
     }
@@ -109,19 +109,19 @@ pub fn is_limited(turn: &Turn) -> bool {
 
 /// The limit that the turns show, if they do.
 pub fn limit(ladder: &[Turn]) -> Option<Limit> {
-    let first = ladder.iter().find(|turn| is_limited(turn))?;
-    let is_alike =
-        |turn: &&Turn| turn.size == first.size && turn.fast.interval == first.fast.interval;
-    let turns: Vec<&Turn> = ladder.iter().filter(is_alike).collect();
-    if turns.len() < TURNS {
-        return None;
-    }
-    let count = |is: fn(Effect) -> bool| turns.iter().filter(|turn| is(effect(turn))).count();
-    let queued = count(|effect| matches!(effect, Effect::Queued));
-    let limited = count(|effect| !matches!(effect, Effect::None));
-    if limited < TURNS {
-        return None;
-    }
+    let alike = |first: &Turn| -> Vec<&Turn> {
+        let is_alike =
+            |turn: &&Turn| (turn.size, turn.fast.interval) == (first.size, first.fast.interval);
+        ladder.iter().filter(is_alike).collect()
+    };
+    let count = |turns: &[&Turn], is: fn(Effect) -> bool| {
+        turns.iter().filter(|turn| is(effect(turn))).count()
+    };
+    let is_limit = |effect| !matches!(effect, Effect::None);
+    let mut kinds = ladder.iter().map(alike);
+    let turns = kinds.find(|turns| count(turns, is_limit) >= TURNS)?;
+    let (first, limited) = (turns[0], count(&turns, is_limit));
+    let queued = count(&turns, |effect| matches!(effect, Effect::Queued));
     let below = ladder
         .iter()
         .filter(|turn| !is_limited(turn))
@@ -167,20 +167,22 @@ pub fn limit(ladder: &[Turn]) -> Option<Limit> {
         });
     }
     let p = significant(p, 1)?;
-    let counts_packets = counts_packets(ladder, first);
-    let passed = 1.0 - lost as f64 / fast.len() as f64;
-    let per_s = passed / first.fast.interval.as_secs_f64().max(1e-9);
-    let (rate, shown, unit) = match counts_packets {
-        true => (
-            per_s,
-            format!("about {per_s:.0} packets a second"),
-            "packets",
-        ),
-        false => (
-            offered * passed,
-            format!("about {}", bits(offered * passed)),
-            "bits",
-        ),
+    // A limit of bits leaves most of as many small ones alone.
+    let small = ladder.iter().filter(|turn| turn.size < first.size);
+    let mut small = small.filter(|turn| turn.fast.interval == first.fast.interval);
+    let share = lost as f64 / fast.len() as f64;
+    let is_worn =
+        |turn: &Turn| turn.fast.lost() as f64 > share * 0.8 * turn.fast.probes.len() as f64;
+    let counts_packets = ladder.iter().any(|turn| turn.size > first.size) || small.any(is_worn);
+    let rate = sustained(&turns)
+        / if counts_packets {
+            (first.size + HEADER) as f64
+        } else {
+            1.0
+        };
+    let (shown, unit) = match counts_packets {
+        true => (format!("about {rate:.0} packets a second"), "packets"),
+        false => (format!("about {}", bits(rate)), "bits"),
     };
     let finding = seen(Finding::problem(Verdict::Policer))
         .tested(
@@ -199,12 +201,18 @@ pub fn limit(ladder: &[Turn]) -> Option<Limit> {
     })
 }
 
-/// Whether small datagrams at the same number a second fare as badly as large ones.
-fn counts_packets(ladder: &[Turn], limited: &Turn) -> bool {
-    let smallest = ladder.iter().map(|turn| turn.size).min().unwrap_or(0);
-    let small = ladder.iter().filter(|turn| turn.size == smallest);
-    let worst = small.filter(|turn| turn.size < limited.size || limited.size == smallest);
-    worst.into_iter().any(is_limited)
+/// Bytes a second that a policer lets through for long: what passed from the end of one fast train,
+/// when its bucket is empty, to the end of the last.
+fn sustained(turns: &[&Turn]) -> f64 {
+    let [first, rest @ ..] = turns else {
+        return 0.0;
+    };
+    let end = |turn: &Turn| turn.fast.probes.last().map_or(0, |probe| probe.sent);
+    let (from, to) = (end(first), rest.last().map_or(0, |turn| end(turn)));
+    let trains = rest.iter().flat_map(|turn| [&turn.slow, &turn.fast]);
+    let passed: usize = trains.map(|train| train.probes.len() - train.lost()).sum();
+    let seconds = to.saturating_sub(from) as f64 / 1e9;
+    (passed * (first.size + HEADER)) as f64 / seconds.max(1e-9)
 }
 
 /// Bytes a second as bits a second.

@@ -1,0 +1,147 @@
+//! Verdicts of simulated trains: of paths without a fault, and of each fault with numbers at random.
+
+use echo_core::statistics::Dice;
+
+use super::super::finding::{Findings, Kind, Verdict};
+use super::judge;
+use super::simulated::{MS, Model, Simulated};
+
+/// A path without a fault: near or far, with small delays and machines that are busy at times.
+fn harmless(dice: &mut Dice) -> Model {
+    let rtt = [MS / 10, MS, 10 * MS, 160 * MS][dice.below(4)];
+    Model {
+        rtt,
+        spread: [MS / 20, MS, 4 * MS][dice.below(3)],
+        stalls: [(0, 0), (300 * MS, 8 * MS), (2000 * MS, 60 * MS)][dice.below(3)],
+        ..Model::default()
+    }
+}
+
+fn verdicts(model: Model, seed: u64) -> Vec<(Verdict, Kind)> {
+    let mut findings = Findings::default();
+    findings.extend(judge(&Simulated::trains(model, seed)));
+    let told = findings.sorted();
+    told.iter()
+        .map(|found| (found.verdict, found.kind))
+        .collect()
+}
+
+#[test]
+fn of_a_thousand_paths_without_a_fault_at_most_one_is_said_to_have_any() {
+    let mut dice = Dice(1);
+    let mut wrong = Vec::new();
+    for seed in 0..1000 {
+        let model = harmless(&mut dice);
+        let told = verdicts(model.clone(), seed);
+        if told.iter().any(|(_, kind)| *kind == Kind::Problem) {
+            wrong.push((model, told));
+        }
+    }
+    assert!(wrong.len() <= 1, "{wrong:?}");
+}
+
+/// Draws faults with numbers at random, and expects each of them to be named in 19 of 20.
+fn named(verdict: Verdict, fault: impl Fn(&mut Dice, &mut Model)) {
+    const RUNS: u64 = 20;
+    let mut dice = Dice(2);
+    let mut missed = Vec::new();
+    for seed in 0..RUNS {
+        let mut model = harmless(&mut dice);
+        fault(&mut dice, &mut model);
+        let told = verdicts(model.clone(), seed);
+        if !told.iter().any(|(named, _)| *named == verdict) {
+            missed.push((model, told));
+        }
+    }
+    assert!(missed.len() as u64 <= RUNS / 20, "{verdict}: {missed:?}");
+}
+
+/// A number between two, both included.
+fn between(dice: &mut Dice, low: u64, high: u64) -> u64 {
+    low + dice.below((high - low) as usize + 1) as u64
+}
+
+#[test]
+fn losses_are_told_apart() {
+    named(Verdict::LossUp, |dice, model| {
+        model.loss.0 = between(dice, 15, 100) as u32
+    });
+    named(Verdict::LossDown, |dice, model| {
+        model.loss.1 = between(dice, 15, 100) as u32
+    });
+    named(Verdict::LossBursty, |dice, model| {
+        model.bursts = (between(dice, 4, 10) as u32, between(dice, 100, 250) as u32);
+    });
+    named(Verdict::LossPeriodic, |dice, model| {
+        model.beat = Some(between(dice, 10, 40))
+    });
+    named(Verdict::LossBySize, |dice, model| {
+        model.large = between(dice, 200, 1000) as u32
+    });
+    named(Verdict::LossByMark, |dice, model| {
+        model.marked = between(dice, 200, 1000) as u32
+    });
+    named(Verdict::LossFirst, |_, model| model.first = true);
+    named(Verdict::Flow, |dice, model| {
+        model.dead = Some(between(dice, 2, 32) as usize)
+    });
+    named(Verdict::Outage, |dice, model| {
+        let every = between(dice, 2000, 5000);
+        model.outage = Some((every * MS, between(dice, 400, every / 3) * MS));
+    });
+}
+
+#[test]
+fn what_comes_changed_or_out_of_turn_is_told() {
+    named(Verdict::Corruption, |dice, model| {
+        model.changed = between(dice, 5, 1000) as u32
+    });
+    named(Verdict::Duplication, |dice, model| {
+        model.twice = between(dice, 10, 200) as u32
+    });
+    named(Verdict::Reordering, |dice, model| {
+        model.held = (between(dice, 20, 200) as u32, between(dice, 5, 30) * MS);
+    });
+}
+
+#[test]
+fn delays_are_told_apart() {
+    named(Verdict::Jitter, |dice, model| {
+        model.jitter = between(dice, 25, 100) * MS + model.rtt / 5;
+    });
+    named(Verdict::FlowSlow, |dice, model| {
+        let slower = between(dice, 10, 50) * MS + model.rtt / 8;
+        model.slower = Some((between(dice, 2, 16) as usize, slower));
+    });
+    named(Verdict::Step, |dice, model| {
+        let more = between(dice, 10, 50) * MS + model.rtt / 4;
+        model.step = Some((between(dice, 1000, 8000) * MS, more));
+    });
+    named(Verdict::ServerStall, |dice, model| {
+        model.server = Some((2000 * MS, between(dice, 200, 600) * MS));
+    });
+    named(Verdict::NetworkStall, |dice, model| {
+        model.network = Some((2000 * MS, between(dice, 200, 600) * MS));
+    });
+}
+
+#[test]
+fn limits_are_told_apart() {
+    named(Verdict::Policer, |dice, model| {
+        let rate = between(dice, 60_000, 350_000) as f64;
+        model.policer = Some((rate, rate * between(dice, 0, 1) as f64 + 20_000.0));
+    });
+    named(Verdict::Policer, |dice, model| {
+        model.window = Some(between(dice, 70, 350) as usize)
+    });
+    named(Verdict::Bottleneck, |dice, model| {
+        let rate = between(dice, 250_000, 1_500_000) as f64;
+        model.shaper = Some((rate, between(dice, 20_000, 1_000_000) as f64));
+    });
+}
+
+#[test]
+fn marks_that_are_cleared_are_told() {
+    named(Verdict::Dscp, |_, model| model.cleared = !3);
+    named(Verdict::Ecn, |_, model| model.cleared = 3);
+}
