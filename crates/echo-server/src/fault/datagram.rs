@@ -1,10 +1,12 @@
 //! The faults of one UDP socket: what stands between receiving a datagram and answering it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lru::LruCache;
 use quinn_udp::RecvMeta;
 
 use super::pace::time_for;
@@ -22,7 +24,7 @@ const REPLY_COST: usize = 2 * (size_of::<Key>() + size_of::<Reply>());
 
 /// Sources that are told apart. Past this the one that was silent for longest is forgotten, and
 /// counts as a new one if it comes back. Half a megabyte at most.
-const SOURCES: usize = 1024;
+const SOURCES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// How long a datagram waits to be overtaken. Longer than a second, because clients that send one
 /// each second are common.
@@ -34,11 +36,9 @@ pub(crate) struct DatagramFaults {
     plan: Option<Arc<Plan>>,
     /// The name of the socket's listener.
     listener: Option<Name>,
-    sources: HashMap<SocketAddr, Source>,
+    sources: LruCache<SocketAddr, Source>,
     /// Sources so far.
     numbered: u64,
-    /// Datagrams so far.
-    received: u64,
     queue: Queue,
 }
 
@@ -68,8 +68,6 @@ struct Source {
     arrived: Option<Instant>,
     /// Where in the queue a reply waits to be overtaken.
     waiting: Option<Key>,
-    /// The count of the last datagram that came from here.
-    seen: u64,
 }
 
 /// When a reply is due, and its number: those due at one time leave in their order.
@@ -90,9 +88,8 @@ impl DatagramFaults {
         Box::new(DatagramFaults {
             plan: Some(plan),
             listener,
-            sources: HashMap::new(),
+            sources: LruCache::new(SOURCES),
             numbered: 0,
-            received: 0,
             queue: Queue::default(),
         })
     }
@@ -109,8 +106,6 @@ impl DatagramFaults {
         let Some(source) = self.sources.get_mut(&meta.addr) else {
             return false;
         };
-        self.received += 1;
-        source.seen = self.received;
         source.messages += 1;
         let mut reply = Reply {
             meta,
@@ -174,13 +169,13 @@ impl DatagramFaults {
     pub(crate) fn revise(&mut self, plan: Option<Arc<Plan>>) {
         let replies = std::mem::take(&mut self.queue.replies);
         let replies = replies.into_iter().map(|((at, number), reply)| {
-            let source = self.sources.get(&reply.meta.addr);
+            let source = self.sources.peek(&reply.meta.addr);
             let hold = source.map(|source| source.script.holds(reply.message, 0));
             (at - hold.unwrap_or_default().delay, number, reply)
         });
         let replies: Vec<(Instant, u64, Reply)> = replies.collect();
         self.plan = plan;
-        for source in self.sources.values_mut() {
+        for (_, source) in &mut self.sources {
             source.script.revise(self.plan.as_ref(), source.messages);
             source.waiting = None;
             let rate = source.script.rate();
@@ -190,7 +185,7 @@ impl DatagramFaults {
             }
         }
         for (mut at, number, mut reply) in replies {
-            let source = self.sources.get_mut(&reply.meta.addr);
+            let source = self.sources.peek_mut(&reply.meta.addr);
             if source.as_ref().is_none_or(|source| source.freed) {
                 at = reply.received;
             }
@@ -234,7 +229,7 @@ impl DatagramFaults {
         let reply = self.queue.pop(now)?;
         // Nothing came to overtake it: all that happened is that it was late.
         if let Some(message) = reply.waiting
-            && let Some(Source { script, .. }) = self.sources.get(&reply.meta.addr)
+            && let Some(Source { script, .. }) = self.sources.peek(&reply.meta.addr)
         {
             let by = OVERTAKEN_WITHIN;
             let late = Action::Delay(Delay::Fixed(by));
@@ -245,13 +240,8 @@ impl DatagramFaults {
 
     /// Makes sure that a source has its number, and its faults.
     fn make_known(&mut self, address: SocketAddr) {
-        if self.sources.contains_key(&address) {
+        if self.sources.contains(&address) {
             return;
-        }
-        if self.sources.len() >= SOURCES {
-            let silent = self.sources.iter().min_by_key(|(_, source)| source.seen);
-            let silent = silent.map(|(address, _)| *address);
-            silent.and_then(|address| self.sources.remove(&address));
         }
         self.numbered += 1;
         let peer = PeerAddress::Inet(unmapped(address));
@@ -259,7 +249,7 @@ impl DatagramFaults {
         let Some(plan) = &self.plan else { return };
         let script = Script::new(plan, subject);
         let rate = script.rate();
-        self.sources.insert(
+        self.sources.put(
             address,
             Source {
                 script,
@@ -268,7 +258,6 @@ impl DatagramFaults {
                 messages: 0,
                 arrived: None,
                 waiting: None,
-                seen: 0,
             },
         );
     }
@@ -468,12 +457,13 @@ mod tests {
         assert!(pushed * 2 * (REPLY_COST + 1) < HELD_MAX + 3 * REPLY_COST);
         bench.run();
         assert!(bench.faults.has_room());
-        for port in 1..=3 * SOURCES as u16 {
+        let most = SOURCES.get();
+        for port in 1..=3 * most as u16 {
             bench
                 .faults
                 .make_known(SocketAddr::from(([127, 0, 0, 1], port)));
         }
-        assert_eq!(bench.faults.sources.len(), SOURCES);
-        assert!(SOURCES * size_of::<(SocketAddr, Source)>() < 512 << 10);
+        assert_eq!(bench.faults.sources.len(), most);
+        assert!(most * size_of::<(SocketAddr, Source)>() < 512 << 10);
     }
 }

@@ -142,6 +142,25 @@ fn sessions_are_told_apart_by_port_and_identifier_and_stamps_are_as_the_sender_r
     server.stop();
 }
 
+#[test]
+fn packets_that_were_sent_at_once_are_reflected_one_by_one() {
+    let server = Server::listening(&[ON_LOOPBACK]);
+    let socket = sender(server.nth("stamp", 0));
+    let mut train = [0; 5 * 60];
+    for (seq, packet) in (0..).zip(train.chunks_mut(60)) {
+        request(seq).encode(Mode::Unauthenticated, packet);
+    }
+    setsockopt(&socket, sockopt::UdpGsoSegment, &60).unwrap();
+    socket.send(&train).unwrap();
+    let mut buffer = [0; 2048];
+    for seq in 0..5 {
+        assert_eq!(socket.recv(&mut buffer).unwrap(), 60);
+        let reply = Reply::decode(Mode::Unauthenticated, &buffer[..60]).unwrap();
+        assert_eq!((reply.seq, reply.request.seq), (seq, seq));
+    }
+    server.stop();
+}
+
 /// The TTL and the type of service that a datagram comes with.
 fn comes_with(socket: &UdpSocket) -> (i32, i32) {
     let mut buffer = [0; 2048];
