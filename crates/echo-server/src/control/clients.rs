@@ -1,17 +1,15 @@
 //! The control socket: one thread, any number of clients, none of which can hold up another.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::{Failure, cause};
-use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Interest, Poll, Token, Waker};
-use slab::Slab;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use socket2::Socket;
 
 use super::Control;
@@ -31,14 +29,14 @@ const TURN: usize = 16;
 /// Whoever owns the file may control the server.
 const MODE: u32 = 0o600;
 
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
+/// How long to do nothing after accepting has failed: what waits would be tried for ever.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A bound control socket.
 pub(crate) struct ControlSocket {
     listener: Listener,
-    poll: Poll,
-    waker: Arc<Waker>,
+    /// Both ends of what tells the thread that it is over.
+    over: (UnixStream, UnixStream),
 }
 
 impl ControlSocket {
@@ -46,23 +44,13 @@ impl ControlSocket {
     pub(crate) fn bind(path: &Path, events: &Events) -> Result<Self, Failure> {
         let listener =
             unix::bind(path, CLIENTS as i32, Some(MODE), events).map_err(Failure::bad)?;
-        let poll = || {
-            let poll = Poll::new()?;
-            listener.register(poll.registry(), LISTENER)?;
-            let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-            Ok((poll, waker))
-        };
-        let (poll, waker) = poll().map_err(|error: io::Error| {
+        let over = UnixStream::pair().map_err(|error| {
             let cause = cause(&error);
             Failure::bad(anyhow!(
                 "cannot listen for commands: {cause}; raise ulimit -n"
             ))
         })?;
-        Ok(ControlSocket {
-            listener,
-            poll,
-            waker,
-        })
+        Ok(ControlSocket { listener, over })
     }
 
     /// Stops listening.
@@ -75,80 +63,71 @@ impl ControlSocket {
     /// # Errors
     /// A [`Failure`] when the system grants no thread.
     pub(crate) fn start(self, control: Control) -> Result<Serving, Failure> {
-        let waker = self.waker.clone();
-        let thread = thread::start("control", move || self.serve(&control))?;
-        Ok(Serving { waker, thread })
+        let (ours, over) = self.over;
+        let thread = thread::start("control", move || serve(self.listener, &over, &control))?;
+        Ok(Serving { over: ours, thread })
     }
+}
 
-    fn serve(mut self, control: &Control) {
-        let mut ready = mio::Events::with_capacity(CLIENTS);
-        let mut clients: Slab<Client> = Slab::new();
-        let mut again: Vec<usize> = Vec::new();
-        loop {
-            let timeout = (!again.is_empty()).then_some(std::time::Duration::ZERO);
-            match self.poll.poll(&mut ready, timeout) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return,
-                _ => {}
-            }
-            let tokens: Vec<Token> = ready.iter().map(Event::token).collect();
-            for token in tokens {
-                match token {
-                    WAKER => return self.listener.close(&Events::off()),
-                    LISTENER => self.accept(&mut clients),
-                    Token(key) => again.push(key),
-                }
-            }
-            again.sort_unstable();
-            again.dedup();
-            for key in std::mem::take(&mut again) {
-                match clients.get_mut(key).map(|client| client.turn(control)) {
-                    Some(Next::Again) => again.push(key),
-                    Some(Next::Over) => drop(clients.remove(key)),
-                    Some(Next::Event) | None => {}
-                }
-            }
+/// Serves until the other end of `over` is gone.
+fn serve(listener: Listener, over: &UnixStream, control: &Control) {
+    let mut clients: Vec<Client> = Vec::new();
+    loop {
+        let mut polled = vec![
+            PollFd::new(over, PollFlags::IN),
+            PollFd::new(&listener.socket, PollFlags::IN),
+        ];
+        polled.extend(
+            clients
+                .iter()
+                .map(|one| PollFd::new(&one.stream, one.waits_for())),
+        );
+        let at_once = clients.iter().any(|client| client.has_more);
+        let timeout = at_once.then(Timespec::default);
+        let failed = poll(&mut polled, timeout.as_ref()).err();
+        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        if ready[0] || failed.is_some_and(|error| error != Errno::INTR) {
+            return listener.close(&Events::off());
+        }
+        let mut readiness = ready[2..].iter();
+        clients.retain_mut(|client| {
+            let is_due = readiness.next() == Some(&true) || client.has_more;
+            !is_due || client.turn(control)
+        });
+        if ready[1] {
+            accept(&listener, &mut clients);
         }
     }
+}
 
-    /// Takes whoever waits. What fails for one does so for the next, too, and is tried then.
-    fn accept(&self, clients: &mut Slab<Client>) {
-        while let Ok((Stream::Socket(stream, _), _)) = self.listener.accept(&Events::off()) {
-            if clients.len() == CLIENTS {
-                continue;
-            }
-            let entry = clients.vacant_entry();
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let registry = self.poll.registry();
-            if registry
-                .register(
-                    &mut SourceFd(&stream.as_raw_fd()),
-                    Token(entry.key()),
-                    interest,
-                )
-                .is_ok()
-            {
-                entry.insert(Client {
-                    stream,
-                    input: Vec::new(),
-                    output: Vec::new(),
-                    ended: false,
-                });
-            }
+/// Takes whoever waits; of too many, turns the last away.
+fn accept(listener: &Listener, clients: &mut Vec<Client>) {
+    loop {
+        match listener.accept(&Events::off()) {
+            Ok((Stream::Socket(stream, _), _)) if clients.len() < CLIENTS => clients.push(Client {
+                stream,
+                input: Vec::new(),
+                output: Vec::new(),
+                ended: false,
+                has_more: false,
+            }),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(_) => return std::thread::sleep(PAUSE),
         }
     }
 }
 
 /// A control socket that is being served.
 pub(crate) struct Serving {
-    waker: Arc<Waker>,
+    over: UnixStream,
     thread: JoinHandle<()>,
 }
 
 impl Serving {
     /// Ends it, and whoever is connected.
     pub(crate) fn end(self) {
-        // Neither fails unless it has ended already.
-        let _: io::Result<()> = self.waker.wake();
+        drop(self.over);
         drop(self.thread.join());
     }
 }
@@ -162,27 +141,31 @@ struct Client {
     output: Vec<u8>,
     /// No more commands will come.
     ended: bool,
-}
-
-/// What a client needs next.
-enum Next {
-    Event,
-    Again,
-    Over,
+    /// Its turn was over before it was.
+    has_more: bool,
 }
 
 impl Client {
-    fn turn(&mut self, control: &Control) -> Next {
+    fn waits_for(&self) -> PollFlags {
+        match self.output.is_empty() {
+            true => PollFlags::IN,
+            false => PollFlags::OUT,
+        }
+    }
+
+    /// Does what can be done now. Returns whether it stays.
+    fn turn(&mut self, control: &Control) -> bool {
+        self.has_more = false;
         for _ in 0..TURN {
             match self.go_on(control) {
                 Ok(true) => {}
-                Ok(false) => return Next::Over,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Event,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Next::Over,
+                Ok(false) | Err(_) => return false,
             }
         }
-        Next::Again
+        self.has_more = true;
+        true
     }
 
     /// Sends, or does a command, or reads. Returns whether there is more to do.
