@@ -101,7 +101,7 @@ fn sockets(id: u32) -> usize {
 
 /// All but those with which its threads give up what they do not need: on a busy machine that of the
 /// log comes to it late.
-fn descriptors(id: u32) -> usize {
+pub fn descriptors(id: u32) -> usize {
     let is_of_serving = |link: &String| !link.contains("landlock") && !link.starts_with("/proc/");
     links(id).into_iter().filter(is_of_serving).count()
 }

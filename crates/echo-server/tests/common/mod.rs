@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-pub use account::{Account, raise_open_files};
+pub use account::{Account, descriptors, raise_open_files};
 pub use network::{in_own_network, run};
 pub use stream::{connect, echo, exchange, fill, fill_all, pattern, read_to_end, reset, talk};
 

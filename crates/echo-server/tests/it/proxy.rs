@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::{LIMIT, Server, TempPath, connect, echo, eventually, has, in_own_network};
+use crate::common::{
+    LIMIT, Server, TempPath, connect, descriptors, echo, eventually, has, in_own_network,
+};
 
 /// A header of version 1 for a peer of this address.
 fn header(peer: &str) -> Vec<u8> {
@@ -20,12 +22,6 @@ fn behind(server: &Server, header: &[u8]) -> TcpStream {
     let mut stream = connect(server.tcp());
     stream.write_all(header).unwrap();
     stream
-}
-
-/// How many files it has open, where that can be seen.
-fn descriptors(server: &Server) -> Option<usize> {
-    let list = std::fs::read_dir(format!("/proc/{}/fd", server.id()));
-    Some(list.ok()?.count())
 }
 
 /// Waits until the server has closed a connection, on which it sends nothing.
@@ -111,7 +107,7 @@ fn what_is_no_header_ends_alone_and_is_told_why() {
     let server = Server::start(&["--proxy-protocol", "--workers=2"]);
     let bystander = behind(&server, &header("192.0.2.7"));
     echo(&bystander, b"in");
-    let before = descriptors(&server);
+    let before = descriptors(server.id());
     let began = Instant::now();
     let silent = behind(&server, b"PROXY TCP4 192.0.2.9 ");
     for _ in 0..20 {
@@ -133,7 +129,7 @@ fn what_is_no_header_ends_alone_and_is_told_why() {
     ends(silent);
     server.says("no PROXY header came in time");
     echo(bystander, b"unharmed");
-    assert_eq!(descriptors(&server), before);
+    assert_eq!(descriptors(server.id()), before);
     let told = server.stop().stderr;
     assert_eq!(told.matches("Connected by").count(), 1, "{told}");
     assert_eq!(told.matches("Refused: 127.0.0.1:").count(), 23, "{told}");
