@@ -9,6 +9,8 @@ mod demo;
 mod dist;
 mod examples;
 #[cfg(target_os = "linux")]
+mod mesh;
+#[cfg(target_os = "linux")]
 mod proc;
 mod process;
 mod random;
