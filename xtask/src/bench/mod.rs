@@ -11,6 +11,7 @@ mod idle;
 mod lab;
 mod machine;
 mod matrix;
+mod mesh;
 mod pairs;
 mod report;
 mod table;
@@ -45,6 +46,9 @@ pub struct Options {
     /// Only ask how often `echo-client bench` tells a server that is 5 % slower from one that is not
     #[arg(long, conflicts_with_all = ["parts", "rounds", "time", "quick"])]
     verdicts: bool,
+    /// Only play a mesh of 10,000 nodes: who watches whom, and what it is to a monitor
+    #[arg(long, conflicts_with_all = ["parts", "rounds", "time", "quick", "verdicts"])]
+    mesh: bool,
     /// Also write the results as Markdown; a page with places marked for them keeps its own words
     #[arg(long, value_name = "FILE")]
     markdown: Vec<PathBuf>,
@@ -56,6 +60,7 @@ type Facts = fn(&Lab, &Options) -> Result<Vec<Fact>>;
 const FACTS: &[(&str, Facts)] = &[
     ("idle", |lab, options| idle::measure(lab, options.quick)),
     ("burst", |lab, _| Ok(vec![burst::measure(lab)?])),
+    ("mesh", |lab, options| mesh::cost(lab, options.quick)),
 ];
 
 /// The names of all parts.
@@ -72,7 +77,7 @@ fn parts() -> Vec<&'static str> {
 impl Options {
     fn wants(&self, part: &str) -> bool {
         let is_meant = self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part);
-        is_meant && !self.verdicts
+        is_meant && !self.verdicts && !self.mesh
     }
 }
 
@@ -112,6 +117,10 @@ pub fn run(mut options: Options) -> Result<()> {
     if options.verdicts {
         let measured = report.failures.keep("verdicts", verdicts::measure(&lab));
         report.facts.extend(measured.unwrap_or_default());
+    }
+    if options.mesh {
+        let played = report.failures.keep("mesh", mesh::play(&lab));
+        report.facts.extend(played.unwrap_or_default());
     }
     if options.wants("growth") {
         eprintln!("bench: the cost of growth");
