@@ -14,7 +14,8 @@ use super::discovery::List;
 use super::ring::hash;
 use super::settings::Mesh;
 use super::targets::Peer;
-use crate::connection::{Address, Ask, Attempt, Connection, ErrorKind};
+use crate::connection::{Address, Ask, Attempt, ErrorKind};
+use crate::engine::Sink;
 use crate::engine::flow::{Clock, Context, Flow, State, broken};
 use crate::engine::ledger::Request;
 use crate::engine::recorder::Recorder;
@@ -49,17 +50,22 @@ pub struct Pace {
 
 /// All paths, and when each has its next turn.
 pub struct Agent<'a> {
-    pace: Pace,
     /// By their numbers in the books.
     paths: Vec<Option<Path<'a>>>,
     /// When each is probed next, in the order of time: the interval is the same for all.
     due: VecDeque<(u64, usize)>,
+    /// When it asked to be woken.
+    until: u64,
+    shared: Shared<'a>,
+}
+
+/// What all paths work with.
+struct Shared<'a> {
+    pace: Pace,
     /// When each probe under way is lost, in the order of time.
     expiring: VecDeque<(u64, usize)>,
     /// What is ready: told by the system, or not read to the end the last time.
     ready: Vec<Ready>,
-    /// When it asked to be woken.
-    until: u64,
     wait: Wait,
     context: Context<'a>,
     books: &'a Books,
@@ -67,6 +73,8 @@ pub struct Agent<'a> {
 
 /// The way to a peer over one transport.
 struct Path<'a> {
+    /// Its number in the books.
+    index: usize,
     peer: Peer,
     flow: Flow,
     /// A connection that is being made for the probe under way.
@@ -80,15 +88,17 @@ impl<'a> Agent<'a> {
     pub fn new(pace: Pace, wait: Wait, plan: &'a Plan, books: &'a Books) -> Self {
         let context = Context::new(Clock::start(), Recorder::none(), books, plan);
         Agent {
-            pace,
             paths: Vec::new(),
             due: VecDeque::new(),
-            expiring: VecDeque::new(),
-            ready: Vec::new(),
             until: context.clock.now(),
-            wait,
-            context,
-            books,
+            shared: Shared {
+                pace,
+                expiring: VecDeque::new(),
+                ready: Vec::new(),
+                wait,
+                context,
+                books,
+            },
         }
     }
 
@@ -97,226 +107,229 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// The system's poll fails; nothing that a peer does.
     pub fn run(mut self, lists: &Receiver<List>, interrupt: &Interrupt) -> io::Result<()> {
-        while interrupt.why().is_none() && !self.context.sink.is_closed() {
+        let clock = self.shared.context.clock;
+        while interrupt.why().is_none() && !self.shared.books.is_closed() {
             if let Some(list) = lists.try_iter().last() {
-                self.watch(&list, self.context.clock.now());
+                self.watch(&list, clock.now());
             }
-            let now = self.context.clock.now();
-            let until = self.turn(now);
-            let limit = match self.ready.is_empty() {
-                true => until.saturating_sub(self.context.clock.now()),
+            let until = self.turn(clock.now());
+            let Shared { wait, ready, .. } = &mut self.shared;
+            let limit = match ready.is_empty() {
+                true => until.saturating_sub(clock.now()),
                 false => 0,
             };
-            self.wait
-                .sleep(Duration::from_nanos(limit), false, &mut self.ready)?;
+            wait.sleep(Duration::from_nanos(limit), false, ready)?;
         }
         Ok(())
     }
 
     /// Watches the peers of `list`, and nobody else.
     pub fn watch(&mut self, list: &List, now: u64) {
-        let mut wanted: HashMap<(&str, &str), &Peer> = HashMap::new();
-        wanted.extend(list.peers.iter().map(|peer| (peer.key(), peer)));
+        let Shared { pace, books, .. } = &self.shared;
+        let plan = self.shared.context.plan;
+        let wanted: HashMap<_, _> = list.peers.iter().map(|peer| (peer.key(), peer)).collect();
         let mut watched = HashSet::new();
-        for index in 0..self.paths.len() {
-            let Some(path) = &mut self.paths[index] else {
+        for place in &mut self.paths {
+            let Some(path) = place else {
                 continue;
             };
-            match wanted.get(&path.peer.key()).copied() {
+            match wanted.get(&path.peer.key()) {
                 Some(peer) => {
                     watched.insert(peer.key());
                     if peer.address != path.peer.address {
                         let over = path.flow.remote.transport();
-                        *path = self.pace.path(peer, over, self.context.plan);
+                        *path = Path::new(path.index, peer, over, pace, plan);
                     }
                 }
                 None => {
-                    self.paths[index] = None;
-                    self.books.remove(index);
+                    books.remove(path.index);
+                    *place = None;
                 }
             }
         }
         self.due.retain(|(_, index)| self.paths[*index].is_some());
-        for peer in list
-            .peers
-            .iter()
-            .filter(|peer| !watched.contains(&peer.key()))
-        {
-            for over in self.pace.transports.clone() {
-                let index = self.books.add(peer, over);
-                if index == self.paths.len() {
-                    self.paths.push(None);
-                }
-                self.paths[index] = Some(self.pace.path(peer, over, self.context.plan));
+        let is_new = |peer: &&Peer| !watched.contains(&peer.key());
+        for peer in list.peers.iter().filter(is_new) {
+            for over in &pace.transports {
+                let index = books.add(peer, *over);
+                let path = Path::new(index, peer, *over, pace, plan);
+                self.paths
+                    .resize_with(self.paths.len().max(index + 1), || None);
+                self.paths[index] = Some(path);
                 // Agents that start together must not all ask the same peer first.
                 let phase = hash(&[&list.own, &peer.name, &over.to_string()]);
-                self.plan_next(now + phase % self.pace.interval, index);
+                insert(&mut self.due, now + phase % pace.interval, index);
             }
         }
-    }
-
-    fn plan_next(&mut self, due: u64, index: usize) {
-        let place = self.due.partition_point(|(at, _)| *at <= due);
-        self.due.insert(place, (due, index));
     }
 
     /// Does what can be done at `now`. Returns when there is more.
     pub fn turn(&mut self, now: u64) -> u64 {
+        let (interval, timeout) = (self.shared.pace.interval, self.shared.pace.timeout);
         let late = now.saturating_sub(self.until);
-        let stood_still = late > STOOD_STILL_NS;
-        self.books.turn(stood_still, 0);
-        let mut ready = std::mem::take(&mut self.ready);
+        self.shared.books.turn(late > STOOD_STILL_NS, 0);
+        let mut ready = std::mem::take(&mut self.shared.ready);
         for ready in ready.drain(..) {
-            self.handle(ready, now);
+            // It may have gone since.
+            if let Some((path, shared)) = self.at(ready.index) {
+                path.handle(ready, now, shared);
+            }
         }
-        if self.ready.is_empty() {
+        if self.shared.ready.is_empty() {
             // Its memory is used again.
-            self.ready = ready;
+            self.shared.ready = ready;
         }
-        while let Some((at, index)) = self.expiring.front().copied()
+        while let Some((at, index)) = self.shared.expiring.front().copied()
             && (at <= now || self.expires(index) != Some(at))
         {
-            self.expiring.pop_front();
-            if at <= now {
-                self.expire(index, now);
+            self.shared.expiring.pop_front();
+            if let Some((path, shared)) = self.at(index)
+                && at <= now
+            {
+                path.expire(now, shared);
             }
         }
-        if late > self.pace.timeout {
+        if late > timeout {
             // Connections may be gone by now, which no path is to blame for.
-            for index in 0..self.paths.len() {
-                self.hang_up(index);
-            }
+            let paths = self.paths.iter_mut().flatten();
+            paths.for_each(|path| path.hang_up(&mut self.shared));
         }
         let mut never_sent = 0;
         while let Some((due, index)) = self.due.front().copied()
             && due <= now
         {
             self.due.pop_front();
-            let mut next = due + self.pace.interval;
-            match now - due > STOOD_STILL_NS {
-                true => {
-                    let missed = (now - due) / self.pace.interval + 1;
-                    never_sent += missed;
-                    next = due + missed * self.pace.interval;
-                }
-                false => self.probe(index, now),
+            let mut next = due + interval;
+            if now - due > STOOD_STILL_NS {
+                let missed = (now - due) / interval + 1;
+                never_sent += missed;
+                next = due + missed * interval;
+            } else if let Some((path, shared)) = self.at(index) {
+                path.probe(now, shared);
             }
-            self.plan_next(next, index);
+            insert(&mut self.due, next, index);
         }
-        self.books.turn(false, never_sent);
-        let next = [self.due.front(), self.expiring.front()];
+        self.shared.books.turn(false, never_sent);
+        let next = [self.due.front(), self.shared.expiring.front()];
         let next = next.into_iter().flatten().map(|(at, _)| *at).min();
         self.until = next.unwrap_or(u64::MAX).min(now + TICK_NS);
         self.until
     }
 
+    fn at(&mut self, index: usize) -> Option<(&mut Path<'a>, &mut Shared<'a>)> {
+        let path = self.paths.get_mut(index)?.as_mut()?;
+        Some((path, &mut self.shared))
+    }
+
     fn expires(&self, index: usize) -> Option<u64> {
         self.paths[index].as_ref()?.flow.ledger.next_expiry()
     }
+}
+
+/// Puts a moment where it belongs.
+fn insert(moments: &mut VecDeque<(u64, usize)>, moment: u64, index: usize) {
+    let place = moments.partition_point(|(at, _)| *at <= moment);
+    moments.insert(place, (moment, index));
+}
+
+impl<'a> Path<'a> {
+    /// The way to `peer`, over one transport; it has no socket yet.
+    fn new(index: usize, peer: &Peer, over: Transport, pace: &Pace, plan: &Plan) -> Self {
+        // It is never asked where there is none.
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let address = peer.address.unwrap_or(nowhere);
+        let remote = match over {
+            Transport::Udp => Address::Udp(address),
+            _ => Address::Tcp(address),
+        };
+        let mut flow = Flow::new(remote.clone(), transport(plan, &remote), pace.timeout);
+        flow.ledger.remembered = REMEMBERED;
+        flow.state = State::Closed(0);
+        Path {
+            index,
+            peer: peer.clone(),
+            flow,
+            attempt: None,
+            opened: 0,
+        }
+    }
 
     /// Sends a probe, or begins to open a socket for it.
-    fn probe(&mut self, index: usize, now: u64) {
+    fn probe(&mut self, now: u64, shared: &mut Shared<'a>) {
         // One that is awaited until this very moment is so no longer.
-        self.expire(index, u64::MAX);
-        let Some(path) = &mut self.paths[index] else {
-            return;
-        };
-        if matches!(path.flow.state, State::Open(_)) && now - path.opened >= self.pace.reconnect {
-            self.hang_up(index);
+        self.expire(u64::MAX, shared);
+        if now - self.opened >= shared.pace.reconnect {
+            self.hang_up(shared);
         }
-        let Some(path) = &mut self.paths[index] else {
-            return;
-        };
-        self.books.about(index);
-        let number = path.flow.ledger.push(Request::new(now, now));
-        self.books.request(number);
-        self.expiring.push_back((now + self.pace.timeout, index));
-        match path.flow.state {
-            State::Open(_) => self.send(index),
-            _ => self.open(index, now),
+        let number = self.flow.ledger.push(Request::new(now, now));
+        shared.books.request(number);
+        shared
+            .expiring
+            .push_back((now + shared.pace.timeout, self.index));
+        match self.flow.state {
+            State::Open(_) => self.send(shared),
+            _ => self.open(now, shared),
         }
     }
 
-    fn send(&mut self, index: usize) {
-        let Some(path) = &mut self.paths[index] else {
-            return;
-        };
-        let Some((transport, mut wire)) = path.flow.split(&mut self.context) else {
-            return;
-        };
-        transport.push();
-        if let Err(fault) = transport.flush(&mut wire) {
-            self.failed(index, &fault);
-        }
-    }
-
-    /// Begins to open a socket.
-    fn open(&mut self, index: usize, now: u64) {
-        let Some(path) = &mut self.paths[index] else {
-            return;
-        };
-        if path.peer.address.is_none() {
-            return self.fail(
-                index,
-                &Fault::new(ErrorKind::Dns, "its name has no address"),
-            );
-        }
-        path.flow.state = State::Opening;
-        let address = path.flow.remote.clone();
-        let plan = self.context.plan;
-        match Attempt::begin(&plan.connect, &address, Ask::Nothing) {
-            Ok(attempt) => self.go_on(index, attempt, false, now),
-            Err(error) => self.failed(index, &broken(&error, is_datagram(&address))),
-        }
-    }
-
-    /// Goes on opening a socket, which may be ready.
-    fn go_on(&mut self, index: usize, mut attempt: Attempt<'a>, is_ready: bool, now: u64) {
-        let Some(path) = &mut self.paths[index] else {
-            return;
-        };
-        let went = attempt
-            .go_on(is_ready)
-            .and_then(|connection| match connection {
-                Some(connection) => self
-                    .wait
-                    .include(&connection.socket, index)
-                    .map(|()| Some(connection)),
-                None => match attempt.connecting() {
-                    Some(socket) => self.wait.include(&socket, index).map(|()| None),
-                    None => Ok(None),
-                },
-            });
-        match went {
-            Ok(None) => path.attempt = Some(attempt),
-            Ok(Some(connection)) => self.opened(index, connection, now),
-            Err(error) => {
-                let fault = broken(&error, is_datagram(&path.flow.remote));
-                self.failed(index, &fault);
+    fn send(&mut self, shared: &mut Shared<'a>) {
+        if let Some((transport, mut wire)) = self.flow.split(&mut shared.context) {
+            transport.push();
+            if let Err(fault) = transport.flush(&mut wire) {
+                self.failed(&fault, shared);
             }
         }
     }
 
-    fn opened(&mut self, index: usize, connection: Connection, now: u64) {
-        if let Some(path) = &mut self.paths[index] {
-            path.opened = now;
-            path.flow.open(connection, &mut self.context);
-            self.send(index);
+    /// Begins to open a socket.
+    fn open(&mut self, now: u64, shared: &mut Shared<'a>) {
+        if self.peer.address.is_none() {
+            let fault = Fault::new(ErrorKind::Dns, "its name has no address");
+            return self.fail(&fault, shared);
+        }
+        self.flow.state = State::Opening;
+        let plan = shared.context.plan;
+        match Attempt::begin(&plan.connect, &self.flow.remote, Ask::Nothing) {
+            Ok(attempt) => self.go_on(attempt, false, now, shared),
+            Err(error) => self.failed(&broken(&error, self.is_udp()), shared),
         }
     }
 
-    /// Reads what a path has, or goes on opening it.
-    fn handle(&mut self, ready: Ready, now: u64) {
-        let index = ready.index;
-        // It may have gone since.
-        let Some(path) = self.paths.get_mut(index).and_then(Option::as_mut) else {
-            return;
-        };
-        self.books.about(index);
-        if let Some(attempt) = path.attempt.take() {
-            return self.go_on(index, attempt, true, now);
+    /// Goes on opening a socket, which may be ready.
+    fn go_on(
+        &mut self,
+        mut attempt: Attempt<'a>,
+        is_ready: bool,
+        now: u64,
+        shared: &mut Shared<'a>,
+    ) {
+        let (wait, index) = (&shared.wait, self.index);
+        let went = attempt.go_on(is_ready).and_then(|connection| {
+            match (&connection, attempt.connecting()) {
+                (Some(connection), _) => wait.include(&connection.socket, index)?,
+                (None, Some(socket)) => wait.include(&socket, index)?,
+                (None, None) => {}
+            }
+            Ok(connection)
+        });
+        match went {
+            Ok(None) => self.attempt = Some(attempt),
+            Ok(Some(connection)) => {
+                self.opened = now;
+                self.flow.open(connection, &mut shared.context);
+                self.send(shared);
+            }
+            Err(error) => self.failed(&broken(&error, self.is_udp()), shared),
         }
-        let Some((transport, mut wire)) = path.flow.split(&mut self.context) else {
+    }
+
+    /// Reads what has come, or goes on opening a socket.
+    fn handle(&mut self, ready: Ready, now: u64, shared: &mut Shared<'a>) {
+        shared.books.about(self.index);
+        if let Some(attempt) = self.attempt.take() {
+            return self.go_on(attempt, true, now, shared);
+        }
+        let Some((transport, mut wire)) = self.flow.split(&mut shared.context) else {
             return;
         };
         let read = match ready.readable {
@@ -328,57 +341,51 @@ impl<'a> Agent<'a> {
             false => Ok(more),
         });
         match done {
-            Ok(true) => self.ready.push(ready),
+            Ok(true) => shared.ready.push(ready),
             Ok(false) => {}
-            Err(fault) => self.failed(index, &fault),
+            Err(fault) => self.failed(&fault, shared),
         }
     }
 
     /// Gives up the probe under way, if its time is up by `now`.
-    fn expire(&mut self, index: usize, now: u64) {
-        let Some(path) = &mut self.paths[index] else {
-            return;
-        };
-        self.books.about(index);
-        if let Some(fault) = path.flow.expire(now, &mut self.context)
-            && (path.attempt.is_some() || path.flow.is_silent())
+    fn expire(&mut self, now: u64, shared: &mut Shared<'a>) {
+        shared.books.about(self.index);
+        if let Some(fault) = self.flow.expire(now, &mut shared.context)
+            && (self.attempt.is_some() || self.flow.is_silent())
         {
-            self.fail(index, &fault);
+            self.fail(&fault, shared);
         }
     }
 
     /// An error on a socket. Of a datagram it is the answer; anything else ends the connection.
-    fn failed(&mut self, index: usize, fault: &Fault) {
-        let Some(path) = &mut self.paths[index] else {
-            return;
-        };
-        let is_answer = is_datagram(&path.flow.remote) && fault.kind == ErrorKind::Refused;
-        match is_answer && path.flow.refuse(fault, &mut self.context) {
+    fn failed(&mut self, fault: &Fault, shared: &mut Shared<'a>) {
+        let is_answer = self.is_udp() && fault.kind == ErrorKind::Refused;
+        match is_answer && self.flow.refuse(fault, &mut shared.context) {
             // There may be more to read, of which no event will tell.
-            true => self.ready.push(Ready {
-                index,
+            true => shared.ready.push(Ready {
+                index: self.index,
                 readable: true,
                 ended: false,
             }),
-            false => self.fail(index, fault),
+            false => self.fail(fault, shared),
         }
     }
 
-    /// A path has no socket any more, or still none; the next probe opens one.
-    fn fail(&mut self, index: usize, fault: &Fault) {
-        if let Some(path) = &mut self.paths[index] {
-            path.attempt = None;
-            path.flow.fail(fault, &mut self.context);
-        }
+    /// There is no socket any more, or still none; the next probe opens one.
+    fn fail(&mut self, fault: &Fault, shared: &mut Shared<'a>) {
+        self.attempt = None;
+        self.flow.fail(fault, &mut shared.context);
     }
 
     /// Closes a socket that has done what it was for.
-    fn hang_up(&mut self, index: usize) {
-        if let Some(path) = &mut self.paths[index] {
-            self.books.about(index);
-            path.attempt = None;
-            path.flow.hang_up(&mut self.context);
-        }
+    fn hang_up(&mut self, shared: &mut Shared<'a>) {
+        shared.books.about(self.index);
+        self.attempt = None;
+        self.flow.hang_up(&mut shared.context);
+    }
+
+    fn is_udp(&self) -> bool {
+        matches!(self.flow.remote, Address::Udp(_))
     }
 }
 
@@ -395,30 +402,6 @@ impl Pace {
             reconnect: nanos(mesh.reconnect.0),
         }
     }
-
-    /// The way to `peer` over one transport.
-    fn path<'a>(&self, peer: &Peer, over: Transport, plan: &Plan) -> Path<'a> {
-        // It is never asked where there is none.
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let address = peer.address.unwrap_or(nowhere);
-        let remote = match over {
-            Transport::Udp => Address::Udp(address),
-            _ => Address::Tcp(address),
-        };
-        let mut flow = Flow::new(remote.clone(), transport(plan, &remote), self.timeout);
-        flow.ledger.remembered = REMEMBERED;
-        flow.state = State::Closed(0);
-        Path {
-            peer: peer.clone(),
-            flow,
-            attempt: None,
-            opened: 0,
-        }
-    }
-}
-
-fn is_datagram(address: &Address) -> bool {
-    matches!(address, Address::Udp(_))
 }
 
 #[cfg(test)]

@@ -68,9 +68,10 @@ pub fn run(mesh: Mesh) -> Result<(), Failure> {
     let listeners = mesh.metrics.iter().map(listen);
     let listeners: Vec<_> = listeners.collect::<Result<_, _>>()?;
     let ready_lines = ready_lines(&listeners, mesh.jsonl);
+    let pace = Pace::of(&mesh);
     let desk = Desk {
         books: books.clone(),
-        transports: mesh.transport.clone(),
+        transports: pace.transports.clone(),
     };
     let (monitors, answering) = Monitors::new(listeners, desk).map_err(|error| no_files(&error))?;
     thread::start("metrics", move || answering.run())?;
@@ -93,7 +94,7 @@ pub fn run(mesh: Mesh) -> Result<(), Failure> {
             ..Connect::default()
         })
     };
-    let agent = Agent::new(Pace::of(&mesh), wait, &plan, &books);
+    let agent = Agent::new(pace, wait, &plan, &books);
     let probed = agent
         .run(&list, &interrupt)
         .map_err(|error| no_files(&error));

@@ -81,7 +81,7 @@ fn agent<'a>(plan: &'a Plan, books: &'a Books, count: usize, far: fn() -> Far) -
         let path = agent.paths[index].as_mut().unwrap();
         let attempt = Attempt::begin(&plan.connect, &path.flow.remote, Ask::Nothing);
         let connection = attempt.unwrap().go_on(true).unwrap().unwrap();
-        path.flow.open(connection, &mut agent.context);
+        path.flow.open(connection, &mut agent.shared.context);
         path.flow.transport = Box::new(far());
     }
     agent
