@@ -36,8 +36,6 @@ pub struct Heard {
     pub ended: Option<Option<ErrorKind>>,
     /// How long all took.
     pub elapsed: Duration,
-    /// The longest that nothing came for.
-    pub quiet: Duration,
 }
 
 impl Talk {
@@ -91,7 +89,6 @@ impl Talk {
             match (read, written) {
                 (Ok(0), _) => heard.ended = Some(None),
                 (Ok(len), _) => {
-                    heard.quiet = heard.quiet.max(moved.elapsed());
                     moved = Instant::now();
                     self.fill(self.back, &mut expected[..len]);
                     let differs = buffer[..len]
@@ -121,7 +118,6 @@ impl Talk {
         heard.back = self.back - before;
         heard.wrong = heard.wrong.map(|(at, _)| (at, right));
         heard.elapsed = start.elapsed();
-        heard.quiet = heard.quiet.max(moved.elapsed());
         path.spent.sent_bytes += on_the_wire(self.sent - first);
         path.spent.received_bytes += on_the_wire(heard.back);
         heard

@@ -91,6 +91,110 @@ fn serve(lab: &Lab, listen: &str, faults: &[&str]) -> Kept {
     Box::new(lab.serve(listen, config))
 }
 
+/// A server, and a STAMP reflector beside it; what the router forwards meets this rule.
+fn reflected(rule: &'static str) -> impl FnOnce(&Lab) -> Kept {
+    move |lab| {
+        lab.forward(rule);
+        let reflector = lab.serve("stamp://[::]", Config::default());
+        Box::new((serve(lab, EVERYWHERE, &[]), reflector))
+    }
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn losses_at_random_are_told() {
+    let rule = rule("iif rc meta l4proto udp numgen random mod 1000 < 50 drop");
+    diagnosed("losses_at_random_are_told", SIX, &["loss"], rule);
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn losses_of_large_packets_are_told() {
+    let rule = rule("iif rc meta l4proto udp meta length > 1000 numgen random mod 100 < 50 drop");
+    diagnosed(
+        "losses_of_large_packets_are_told",
+        FOUR,
+        &["loss-by-size"],
+        rule,
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn one_dead_way_of_eight_is_told() {
+    let rule = rule(
+        "iif rc meta l4proto { tcp , udp } jhash ip saddr . ip daddr . th sport . th dport mod 8 seed 0x1d == 0 drop",
+    );
+    diagnosed("one_dead_way_of_eight_is_told", FOUR, &["flow"], rule);
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_limit_of_rate_is_told() {
+    let rule =
+        rule("iif rc meta l4proto udp limit rate over 200 kbytes/second burst 20 kbytes drop");
+    diagnosed("a_limit_of_rate_is_told", FOUR, &["policer"], rule);
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_narrow_link_is_told_with_its_rate() {
+    diagnosed(
+        "a_narrow_link_is_told_with_its_rate",
+        SIX,
+        &["bottleneck"],
+        |lab| {
+            lab.router("tc qdisc add dev rs root tbf rate 4mbit burst 5k limit 30k");
+            serve(lab, EVERYWHERE, &[])
+        },
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn datagrams_that_come_twice_are_told() {
+    diagnosed(
+        "datagrams_that_come_twice_are_told",
+        SIX,
+        &["duplication"],
+        |lab| serve(lab, EVERYWHERE, &["duplicate=3%,udp"]),
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn losses_on_the_way_there_and_a_mark_that_is_erased_are_both_told() {
+    let test = "losses_on_the_way_there_and_a_mark_that_is_erased_are_both_told";
+    diagnosed(test, FOUR, &["loss-up", "dscp"], |lab| {
+        lab.forward("iif rc ip dscp set cs0");
+        reflected("iif rc meta l4proto udp numgen random mod 1000 < 50 drop")(lab)
+    });
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_translator_that_forgets_silent_bindings_is_told() {
+    let test = "a_translator_that_forgets_silent_bindings_is_told";
+    diagnosed(
+        test,
+        "203.0.113.2:5346 --idle 4s",
+        &["nat-timeout"],
+        |lab| {
+            let chain = "nat hook postrouting priority 100";
+            lab.rule(
+                chain,
+                "oif rs meta l4proto udp masquerade to :20000-29999 random",
+            );
+            for state in ["timeout", "timeout_stream"] {
+                lab.router(&format!(
+                    "sysctl -qw net.netfilter.nf_conntrack_udp_{state}=1"
+                ));
+            }
+            reflected("accept")(lab)
+        },
+    );
+}
+
 #[test]
 #[ignore = "cargo xtask ci diagnose"]
 fn nothing_is_wrong_with_a_path_that_works() {
