@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::{Shell, generate};
@@ -123,8 +124,19 @@ impl Cli {
 /// What clap says of it, with a hint where a subcommand was given too late to be one; help and the
 /// version too.
 pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap::Error> {
-    let mut command = brief(switches(Cli::command()));
     let words: Vec<OsString> = words.collect();
+    let mut command = brief(switches(Cli::command()));
+    if words.iter().any(|word| word == "--stamp") {
+        let target = OsStringValueParser::new().try_map(stamp_target);
+        let target = |command: clap::Command| {
+            let has_target = command.get_arguments().any(|one| one.get_id() == "target");
+            match has_target {
+                true => command.mut_arg("target", |argument| argument.value_parser(target.clone())),
+                false => command,
+            }
+        };
+        command = command.mut_subcommands(target);
+    }
     let matches = command
         .try_get_matches_from_mut(&words)
         .map_err(|error| hinted(error, &words))?;
@@ -133,6 +145,15 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap:
         None => typed(&matches, &command),
     };
     Ok((Cli::from_arg_matches(&matches)?, keys))
+}
+
+/// A target where `--stamp` says what is spoken: there is a port that STAMP has.
+fn stamp_target(typed: OsString) -> Result<Endpoint, String> {
+    let text = typed.to_str().filter(|text| !text.contains("://"));
+    match text.map(|text| format!("stamp://{text}").parse()) {
+        Some(Ok(endpoint)) => Ok(endpoint),
+        _ => Endpoint::try_from(typed),
+    }
 }
 
 /// What `-h` shows of the options, since most people want no other; `--help` shows all.

@@ -65,6 +65,7 @@ fn mode<M: Settings>(
     let (mut connect, mode) = (connect.settings, mode.settings);
     connect.phrases = Phrases::of(connect.lang.resolve(|name| std::env::var_os(name)));
     connect.check()?;
+    connect.read_key()?;
     let interrupt = Interrupt::install(connect.deadline, Hangup::Stops)?;
     let outcome = run(connect, mode, &interrupt);
     interrupt.end();

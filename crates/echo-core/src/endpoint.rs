@@ -1,4 +1,5 @@
-//! Endpoints as people write them: `HOST:PORT`, `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`.
+//! Endpoints as people write them: `HOST:PORT`, `tcp://HOST:PORT`, `udp://HOST:PORT`, `stamp://HOST`,
+//! `unix:PATH`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::escape::printable;
 use crate::path::{FilePath, of_socket, shown};
-use crate::{as_text, named};
+use crate::{as_text, named, stamp};
 
 /// The host both programs use when none is given.
 pub const DEFAULT_HOST: &str = "127.0.0.1";
@@ -52,6 +53,8 @@ pub enum Transport {
     Tcp,
     /// Datagrams (RFC 768).
     Udp,
+    /// Test packets of STAMP, which are datagrams (RFC 8762); at port 862 unless another is written.
+    Stamp,
     /// A byte stream within one machine; an endpoint of it has a path.
     Unix,
 }
@@ -103,17 +106,20 @@ impl FromStr for Endpoint {
             return unix(FilePath::from_text(path));
         }
         let (transport, address) = match text.split_once("://") {
+            None if text.starts_with("stamp:") => return Err("write stamp://HOST".to_owned()),
             None => (None, text),
             Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
             Some(("udp", rest)) => (Some(Transport::Udp), rest),
+            Some(("stamp", rest)) => (Some(Transport::Stamp), rest),
             Some((scheme, _)) => {
                 return Err(format!(
-                    "{:?} is not a transport; write tcp://HOST:PORT, udp://HOST:PORT or unix:PATH",
+                    "{:?} is not a transport; write tcp://HOST:PORT, udp://HOST:PORT, stamp://HOST or unix:PATH",
                     scheme
                 ));
             }
         };
-        let (host, port) = host_and_port(address)?;
+        let default = (transport == Some(Transport::Stamp)).then_some(stamp::PORT);
+        let (host, port) = host_and_port(address, default)?;
         Ok(Endpoint::inet(transport, host, port))
     }
 }
@@ -146,7 +152,7 @@ fn unix(path: FilePath) -> Result<Endpoint, String> {
     Ok(Endpoint::Unix(of_socket(path)))
 }
 
-fn host_and_port(address: &str) -> Result<(&str, u16), String> {
+fn host_and_port(address: &str, default: Option<u16>) -> Result<(&str, u16), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest
@@ -169,6 +175,9 @@ fn host_and_port(address: &str) -> Result<(&str, u16), String> {
             None => (address, None),
         },
     };
+    let default = default.filter(|_| port.is_none() && !host.is_empty());
+    let default = default.map(|port| port.to_string());
+    let port = port.or(default.as_deref());
     let port = port.ok_or_else(|| match host {
         "" => "nothing is named; write HOST:PORT".to_owned(),
         _ if host.contains(':') => {
@@ -209,6 +218,7 @@ mod tests {
             "127.0.0.1:5346",
             "tcp://localhost:0",
             "udp://[::]:7",
+            "stamp://[::]:7",
             "[::ffff:127.0.0.1]:1",
             "[fe80::1%eth0]:65535",
             "unix:run/e.sock",
@@ -229,6 +239,18 @@ mod tests {
             let endpoint = Endpoint::inet(transport, "127.0.0.1", 7);
             assert_eq!(text.parse(), Ok(endpoint), "{text}");
         }
+    }
+
+    #[test]
+    fn stamp_has_a_port_of_its_own() {
+        for (text, shown) in [
+            ("stamp://localhost", "stamp://localhost:862"),
+            ("stamp://[::1]", "stamp://[::1]:862"),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+        assert!("stamp://".parse::<Endpoint>().is_err());
+        assert!("stamp://localhost:".parse::<Endpoint>().is_err());
     }
 
     #[test]

@@ -290,9 +290,7 @@ impl Config {
         let endpoints = self.listen.iter().map(|listen| &listen.endpoint);
         let listen = endpoints.filter_map(|endpoint| match endpoint {
             Sockets::Own(Endpoint::Unix(path)) => Some(("--listen", &**path)),
-            Sockets::Own(Endpoint::Inet { .. }) | Sockets::Stamp { .. } | Sockets::Inherited(_) => {
-                None
-            }
+            Sockets::Own(Endpoint::Inet { .. }) | Sockets::Inherited(_) => None,
         });
         let named = [
             ("--record", &*self.record),

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 
 use echo_core::units::Size;
-use echo_core::{Endpoint, Framing, as_text, stamp, text};
+use echo_core::{Endpoint, Framing, Transport, as_text, text};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,13 +19,6 @@ use crate::name::Name;
 pub enum Sockets {
     /// The server opens them.
     Own(Endpoint),
-    /// The server opens them, to reflect packets of STAMP: `stamp://HOST`, at port 862 unless given.
-    Stamp {
-        /// A name or an address; an IPv6 address without its brackets.
-        host: String,
-        /// 0 lets the system choose.
-        port: u16,
-    },
     /// Whoever started the program has opened them: `systemd:NAME`, those of a name, or `systemd`, all
     /// that are not asked for by name.
     Inherited(Option<String>),
@@ -45,7 +38,6 @@ impl FromStr for Sockets {
                 }
                 name => Ok(Sockets::Inherited(Some(name.to_owned()))),
             },
-            _ if let Some(place) = text.strip_prefix("stamp:") => stamp(place),
             _ => text.parse().map(Sockets::Own),
         }
     }
@@ -56,8 +48,7 @@ impl TryFrom<OsString> for Sockets {
     type Error = String;
 
     fn try_from(typed: OsString) -> Result<Self, Self::Error> {
-        let is_ours = |text: &&str| text.starts_with("systemd") || text.starts_with("stamp:");
-        match typed.to_str().filter(is_ours) {
+        match typed.to_str().filter(|text| text.starts_with("systemd")) {
             Some(text) => text.parse(),
             None => Endpoint::try_from(typed).map(Sockets::Own),
         }
@@ -68,9 +59,6 @@ impl fmt::Display for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sockets::Own(endpoint) => endpoint.fmt(f),
-            Sockets::Stamp { host, port } => {
-                write!(f, "stamp://{}", Endpoint::inet(None, host, *port))
-            }
             Sockets::Inherited(None) => f.write_str("systemd"),
             Sockets::Inherited(Some(name)) => write!(f, "systemd:{name}"),
         }
@@ -107,7 +95,11 @@ pub struct Listen {
 impl Listen {
     /// Whether it reflects packets of STAMP, and echoes nothing.
     pub(crate) fn is_stamp(&self) -> bool {
-        matches!(self.endpoint, Sockets::Stamp { .. })
+        let transport = match &self.endpoint {
+            Sockets::Own(Endpoint::Inet { transport, .. }) => *transport,
+            _ => None,
+        };
+        transport == Some(Transport::Stamp)
     }
 
     /// Whether it is one of those of a name, or of all.
@@ -162,29 +154,6 @@ impl TryFrom<OsString> for Listen {
             name: Some(name),
             ..Sockets::try_from(OsString::from_vec(endpoint))?.into()
         })
-    }
-}
-
-/// `//HOST` or `//HOST:PORT`.
-fn stamp(place: &str) -> Result<Sockets, String> {
-    let form = "STAMP is spoken over UDP alone; write stamp://HOST or stamp://HOST:PORT";
-    let place = place.strip_prefix("//").filter(|place| !place.is_empty());
-    let place = place.ok_or(form)?;
-    let has_port = place
-        .rsplit(']')
-        .next()
-        .is_some_and(|end| end.contains(':'));
-    let endpoint: Endpoint = match has_port {
-        true => place.parse()?,
-        false => format!("{place}:{}", stamp::PORT).parse()?,
-    };
-    match endpoint {
-        Endpoint::Inet {
-            transport: None,
-            host,
-            port,
-        } => Ok(Sockets::Stamp { host, port }),
-        _ => Err(form.to_owned()),
     }
 }
 

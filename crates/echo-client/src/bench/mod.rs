@@ -17,7 +17,7 @@ use crate::compare::{self, Comparison, Form};
 use crate::connection::Connect;
 use crate::engine::{self, Pace, Plan};
 use crate::interrupt::Interrupt;
-use crate::measure::{self, Results, Style, Watch};
+use crate::measure::{self, Results, Style, Watch, message_size};
 use crate::report::{self, Files, Mode, Outcome, Report, Saved};
 use start::Moment;
 
@@ -172,7 +172,7 @@ fn plan(connect: &Connect, server: Option<u32>, config: &Bench) -> Plan {
         parallel: config.parallel,
         threads: config.threads,
         depth: config.depth,
-        size: config.size.0 as usize,
+        size: message_size(connect, config.size),
         pace: match config.rate {
             0.0 => Pace::Closed,
             per_s => Pace::Rate(per_s),

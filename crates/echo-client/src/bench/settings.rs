@@ -64,7 +64,7 @@ pub struct Bench {
     /// Connections (sockets, for UDP)
     #[arg(short = 'P', long, value_name = "N", default_value = "1", value_parser = whole::<usize>)]
     pub parallel: usize,
-    /// The bytes of a message, without its framing
+    /// The bytes of a message, without its framing; a STAMP packet has at least 100
     #[arg(short, long, value_name = "SIZE", default_value = "64")]
     pub size: Size,
     /// Requests in flight on each connection

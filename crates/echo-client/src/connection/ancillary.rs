@@ -102,6 +102,24 @@ pub fn note_departures(socket: &Socket) -> io::Result<()> {
     Ok(setsockopt(socket, Timestamping, &flags)?)
 }
 
+/// Has the system note in which state datagrams come.
+///
+/// # Errors
+/// It does not know how.
+pub fn note_states(socket: &Socket, is_ipv4: bool) -> io::Result<()> {
+    match is_ipv4 {
+        true => {
+            socket.set_recv_tos_v4(true)?;
+            setsockopt(socket, Ipv4RecvTtl, &true)?;
+        }
+        false => {
+            socket.set_recv_tclass_v6(true)?;
+            setsockopt(socket, Ipv6RecvHopLimit, &true)?;
+        }
+    }
+    Ok(())
+}
+
 /// Has the system note all that [`Arrival`] and [`Notice`] can tell. A read or a write may then
 /// fail with an error that an earlier datagram has met, and of which [`notice`] tells more.
 ///
@@ -109,17 +127,10 @@ pub fn note_departures(socket: &Socket) -> io::Result<()> {
 /// It does not know how.
 pub fn note_all(socket: &Socket, is_ipv4: bool) -> io::Result<()> {
     note_times(socket)?;
+    note_states(socket, is_ipv4)?;
     match is_ipv4 {
-        true => {
-            socket.set_recv_tos_v4(true)?;
-            setsockopt(socket, Ipv4RecvTtl, &true)?;
-            setsockopt(socket, Ipv4RecvErr, &true)?;
-        }
-        false => {
-            socket.set_recv_tclass_v6(true)?;
-            setsockopt(socket, Ipv6RecvHopLimit, &true)?;
-            setsockopt(socket, Ipv6RecvErr, &true)?;
-        }
+        true => setsockopt(socket, Ipv4RecvErr, &true)?,
+        false => setsockopt(socket, Ipv6RecvErr, &true)?,
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::opening::Pending;
 use super::{Connect, Connection, LocalAddress, Watched, cause, ends, packets};
 use crate::wire::echo;
 use crate::wire::message::Message;
+use crate::wire::stamp::Packets;
 
 /// What an address must do before it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,14 @@ impl<'a> Attempt<'a> {
 
     /// Asks for an echo.
     fn ask(&mut self, mut socket: Watched) -> io::Result<()> {
+        if self.config.is_stamp() {
+            let packets = Packets::new(self.config.key.clone(), 0, 0);
+            let mut question = vec![0; packets.size()];
+            packets.encode(&Packets::question(), &mut question);
+            socket.write_all(&question)?;
+            self.stage = Stage::Asked(socket, question);
+            return Ok(());
+        }
         let max = usize::try_from(self.config.max_frame.0).unwrap_or(usize::MAX);
         let len = max.saturating_sub(1).clamp(1, 8);
         let message = Message::new(echo::token(), len, self.config.framing);
@@ -146,7 +155,8 @@ impl<'a> Attempt<'a> {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             Err(_) => {}
             Ok(answer) if let Address::Udp(_) = self.address => {
-                if answer == &left[..] || self.ask == Ask::Life {
+                let is_right = answer == &left[..] || self.config.is_stamp();
+                if is_right || self.ask == Ask::Life {
                     // On a socket of its own, the run sees no late copy of this.
                     return open(self.config, &self.address).map(Some);
                 }

@@ -8,8 +8,10 @@ use anyhow::anyhow;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use echo_core::framing::Framing;
+use echo_core::path::shown;
+use echo_core::stamp::Key;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Color, Endpoint, Failure, Transport, Zoned, as_text};
+use echo_core::{Color, Endpoint, Failure, FilePath, Transport, Zoned, as_text, cause};
 use echo_explain::{Lang, Phrases};
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +23,23 @@ use crate::narrator::Narrator;
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Connection")]
 pub struct Connect {
-    /// HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unix:@NAME
+    /// HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, stamp://HOST, unix:PATH or unix:@NAME
     #[arg(default_value_t, value_parser = OsStringValueParser::new().try_map(Endpoint::try_from))]
     pub target: Endpoint,
     /// Send datagrams over UDP instead of a TCP stream
     #[arg(short, long)]
     pub udp: bool,
+    /// Send test packets of STAMP (RFC 8762) to a reflector, at port 862 unless another is given: it
+    /// tells the way there from the way back
+    #[arg(long)]
+    pub stamp: bool,
+    /// Sign STAMP packets with the key in this file, and take none that are not: 16 bytes or more
+    #[arg(long, value_name = "FILE")]
+    pub stamp_key: Option<FilePath>,
+    /// That key.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub key: Option<Key>,
     /// Which addresses of a name to try: any, ipv4 or ipv6
     #[arg(
         long,
@@ -174,6 +187,21 @@ impl Connect {
                     self.target
                 ));
             }
+            Endpoint::Inet {
+                transport: Some(Transport::Tcp),
+                ..
+            }
+            | Endpoint::Unix(_)
+                if self.stamp =>
+            {
+                return usage(format!(
+                    "{}: STAMP is spoken over UDP; leave --stamp out, or write stamp://HOST",
+                    self.target
+                ));
+            }
+            _ if self.stamp_key.is_some() && !self.is_stamp() => {
+                return usage("--stamp-key signs packets of STAMP only; add --stamp".into());
+            }
             Endpoint::Unix(_) if self.udp => {
                 return usage(format!(
                     "{}: a Unix socket here is a stream; leave --udp out",
@@ -195,16 +223,36 @@ impl Connect {
         Ok(())
     }
 
+    /// Reads the key of `--stamp-key`.
+    pub fn read_key(&mut self) -> Result<(), Failure> {
+        let Some(file) = &self.stamp_key else {
+            return Ok(());
+        };
+        let key = std::fs::read(file).map_err(|error| cause(&error));
+        let key = key.and_then(|bytes| Key::from_file(&bytes).map_err(str::to_owned));
+        self.key = Some(key.map_err(|cause| {
+            let file = shown(&**file);
+            Failure::usage(anyhow!("--stamp-key {file} cannot be used: {cause}"))
+        })?);
+        Ok(())
+    }
+
     /// Whether messages travel as datagrams.
     pub fn is_udp(&self) -> bool {
-        let udp_target = matches!(
-            self.target,
-            Endpoint::Inet {
-                transport: Some(Transport::Udp),
-                ..
-            }
-        );
-        self.udp || udp_target
+        self.udp || self.is_stamp() || self.transport() == Some(Transport::Udp)
+    }
+
+    /// Whether they are packets of STAMP.
+    pub fn is_stamp(&self) -> bool {
+        self.stamp || self.transport() == Some(Transport::Stamp)
+    }
+
+    /// What the target itself says.
+    fn transport(&self) -> Option<Transport> {
+        match &self.target {
+            Endpoint::Inet { transport, .. } => *transport,
+            Endpoint::Unix(_) => Some(Transport::Unix),
+        }
     }
 }
 

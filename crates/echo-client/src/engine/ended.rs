@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::clocks::Clocks;
 use super::cpu::Cpu;
 use super::nanos;
 use super::pause::Pauses;
-use crate::report::{Fault, Generator};
+use crate::report::{Fault, Generator, Ways};
 
 /// What a worker leaves behind.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub struct Ended {
     pub fault: Option<Fault>,
     /// The last thing that went wrong with a request.
     pub last_error: Option<Fault>,
+    /// What STAMP reflectors told of both ways.
+    pub ways: Ways,
+    /// And what their clocks did.
+    pub clocks: Clocks,
 }
 
 /// Of a shorter time nobody says which share of a core was used.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::clocks::Clocks;
 use super::ledger::{Class, Entry, Ledger};
 use super::plan::Plan;
 use super::recorder::Recorder;
@@ -13,7 +14,7 @@ use super::sink::{Event, Sink, What};
 use super::socket::Socket;
 use super::{BUFFER_LEN, nanos};
 use crate::connection::{Address, Connection, ErrorKind, cause, pause};
-use crate::report::Fault;
+use crate::report::{Fault, Ways};
 
 /// How requests go out and replies come in over one kind of socket.
 pub trait Transport: fmt::Debug + Send {
@@ -33,6 +34,9 @@ pub trait Transport: fmt::Debug + Send {
 
     /// The socket is gone, and with it what was under way.
     fn end(&mut self, ledger: &mut Ledger, context: &mut Context<'_>);
+
+    /// Nothing more comes of what is under way: what has been found out is summed up.
+    fn sum_up(&mut self, _context: &mut Context<'_>) {}
 }
 
 /// What a transport works on.
@@ -129,11 +133,7 @@ impl Flow {
         self.first = self.ledger.next();
         self.ledger.misses = 0;
         self.remote = connection.remote;
-        self.state = State::Open(Socket::new(
-            connection.socket,
-            context.plan.window(),
-            context.plan.stamps(),
-        ));
+        self.state = State::Open(Socket::new(connection.socket, context.plan));
     }
 
     /// Gives up what has been awaited for too long by `now`. Returns the fault, if there is one.
@@ -183,6 +183,7 @@ impl Flow {
     /// Enters that no reply can come any more: what is under way is lost, because of `fault` where
     /// there is one. Returns whether that has been told of a request.
     pub fn abandon(&mut self, fault: Option<&Fault>, context: &mut Context<'_>) -> bool {
+        self.transport.sum_up(context);
         let (mut is_lossy, mut is_told) = (false, false);
         while let Some((number, request)) = self.ledger.abandon() {
             context.recorder.lost(request);
@@ -281,6 +282,21 @@ pub struct Context<'a> {
     pub last_error: Option<Fault>,
     /// How long connecting took, for the next reply to tell.
     pub connect: Option<Duration>,
+    /// What a STAMP reflector has said, for the next reply to tell.
+    pub told: Told,
+    /// What its replies tell together.
+    pub ways: Ways,
+    /// And what its clock does.
+    pub clocks: Clocks,
+}
+
+/// What a STAMP reflector says of one request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    /// Its number of the reply.
+    pub theirs: Option<u32>,
+    /// How long it held the request.
+    pub residence_ns: Option<u64>,
 }
 
 /// The time since the run began, also while the machine sleeps.
@@ -328,6 +344,9 @@ impl<'a> Context<'a> {
             fault: None,
             last_error: None,
             connect: None,
+            told: Told::default(),
+            ways: Ways::default(),
+            clocks: Clocks::default(),
         }
     }
 
@@ -343,6 +362,7 @@ impl<'a> Context<'a> {
         detail: Option<String>,
     ) {
         self.recorder.reply(&entry, count, at, bytes);
+        let told = std::mem::take(&mut self.told);
         if self.tells_each {
             let (first, request) = entry.answers.unzip();
             for offset in 0..count {
@@ -352,6 +372,8 @@ impl<'a> Context<'a> {
                     bytes,
                     rtt_ns: request.map(|request| at.saturating_sub(request.departed())),
                     connect_ns: self.connect.take().map(nanos),
+                    reflector_seq: told.theirs,
+                    residence_ns: told.residence_ns,
                     detail: detail.clone(),
                 }));
             }

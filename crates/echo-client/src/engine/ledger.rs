@@ -198,9 +198,10 @@ impl Ledger {
         held.is_some()
     }
 
-    /// When request `number` left this machine, if it is remembered.
-    pub fn departure(&mut self, number: u64) -> Option<u64> {
-        self.slot(number).map(|slot| slot.request.departed())
+    /// Request `number`, if it is remembered.
+    pub fn request(&self, number: u64) -> Option<Request> {
+        let index = usize::try_from(number.checked_sub(self.oldest)?).ok()?;
+        self.slots.get(index).map(|slot| slot.request)
     }
 
     /// Enters a whole reply to request `number` that came at `at`.
@@ -485,7 +486,7 @@ mod tests {
         ledger.push(Request::new(100, 110));
         for (at, entered, left) in [(109, false, 110), (150, true, 150), (201, false, 110)] {
             assert_eq!(ledger.departed(1, at, 200), entered);
-            assert_eq!(ledger.departure(1), Some(left));
+            assert_eq!(ledger.request(1).unwrap().departed(), left);
         }
         assert!(!ledger.departed(1, 111 + u64::from(u32::MAX), u64::MAX));
         assert!(!ledger.departed(2, 150, 200), "there is no such request");

@@ -1,6 +1,7 @@
 //! What sends requests and measures: one worker loop, a pacer that alone knows the rate, a ledger
 //! that says what each request has become, and the books.
 
+mod clocks;
 mod collector;
 pub mod cpu;
 mod datagrams;
@@ -19,9 +20,11 @@ mod simulated;
 mod simulation;
 mod sink;
 mod socket;
+mod stamped;
 mod stream;
 pub(crate) mod wait;
 mod wall;
+mod ways;
 mod worker;
 
 use std::io;
@@ -40,15 +43,18 @@ pub use sink::{Event, Peer, Sink, SoFar, What};
 
 use crate::connection::{Address, Connection, ErrorKind, cause};
 use crate::interrupt::Interrupt;
-use crate::report::{Fault, Report, Stamped};
+use crate::report::{Fault, Report, Ways, Whose};
 use crate::thread::refused;
 use crate::wire::echo;
 use crate::wire::message::Message;
+use crate::wire::stamp::Packets;
+use clocks::Clocks;
 use collector::Collector;
-use datagrams::Datagrams;
+use datagrams::{Datagrams, Echo};
 use ended::{Ended, generator};
 use flow::{Clock, Transport};
 use recorder::Recording;
+use stamped::Stamped;
 use stream::Stream;
 use worker::Worker;
 
@@ -201,7 +207,7 @@ impl Run<'_> {
         self.plan.server.and_then(cpu::of_process)
     }
 
-    fn conclude(&self, report: &mut Report, ended: Vec<Ended>, collector: Collector) {
+    fn conclude(&self, report: &mut Report, mut ended: Vec<Ended>, collector: Collector) {
         let window = ended.iter().map(|e| e.window).max().unwrap_or(0);
         report.elapsed = Duration::from_nanos(window);
         let (total, seconds) = collector.finish(report.elapsed);
@@ -211,9 +217,9 @@ impl Run<'_> {
         report.connect = total.connect;
         report.host = total.host.filter(|host| !host.is_empty());
         report.timestamps = self.plan.connect.is_udp().then_some(match &report.host {
-            None => Stamped::User,
-            Some(_) if total.departed == 0 => Stamped::Receive,
-            Some(_) => Stamped::Kernel,
+            None => Whose::User,
+            Some(_) if total.departed == 0 => Whose::Receive,
+            Some(_) => Whose::Kernel,
         });
         report.errors = total.errors;
         report.seconds = match report.load {
@@ -223,9 +229,26 @@ impl Run<'_> {
         if let ([lone], 1) = (&ended[..], self.plan.parallel) {
             report.jitter_ns = lone.jitter.map(|jitter| jitter.as_nanos() as u64);
         }
+        report.ways = self.ways(report.counts.lost, &mut ended);
         report.notes = notes::notes(self.plan, report, &ended);
         report.generator = report.load.map(|_| generator(&ended));
         report.fault = self.fault(report, ended);
+    }
+
+    /// What a reflector told of both ways, on which so many requests were lost.
+    fn ways(&self, lost: u64, ended: &mut [Ended]) -> Option<Ways> {
+        if !self.plan.connect.is_stamp() {
+            return None;
+        }
+        let (mut ways, mut clocks) = (Ways::default(), Clocks::default());
+        for one in ended {
+            ways.add(&one.ways);
+            clocks.merge(std::mem::take(&mut one.clocks));
+        }
+        clocks.conclude(stamped::own_error(), &mut ways);
+        ways.sent_dscp = self.plan.connect.dscp.unwrap_or(0);
+        ways.lost_unknown = lost.saturating_sub(ways.lost_there + ways.lost_back);
+        Some(ways)
     }
 
     /// What made the run's answer bad, beyond what the counts say.
@@ -257,7 +280,11 @@ impl Run<'_> {
 pub(crate) fn transport(plan: &Plan, address: &Address) -> Box<dyn Transport> {
     let (token, size) = (echo::token(), plan.size);
     match address {
-        Address::Udp(_) => Box::new(Datagrams::new(token, size)),
+        Address::Udp(_) if plan.connect.is_stamp() => {
+            let (key, class) = (plan.connect.key.clone(), plan.connect.dscp.unwrap_or(0));
+            Box::new(Datagrams::new(Stamped::new(Packets::new(key, size, class))))
+        }
+        Address::Udp(_) => Box::new(Datagrams::new(Echo { token, size })),
         _ => {
             let message = Message::new(token, size, plan.connect.framing);
             Box::new(Stream::new(message))

@@ -115,7 +115,8 @@ impl Plan {
     /// Requests in flight on a connection at most. Datagrams too small for a number go one at a
     /// time, and so do requests that have a connection of their own.
     pub(super) fn room(&self) -> usize {
-        let is_told_apart = !self.connect.is_udp() || echo::is_numbered(self.size);
+        let is_numbered = self.connect.is_stamp() || echo::is_numbered(self.size);
+        let is_told_apart = !self.connect.is_udp() || is_numbered;
         match self.new_connection || !is_told_apart {
             true => 1,
             false => self.depth,

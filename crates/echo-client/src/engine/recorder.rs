@@ -260,7 +260,8 @@ impl Recorder {
         let _ = self.collector.send(self.slice);
     }
 
-    fn measures(&self, request: Request) -> bool {
+    /// Whether a request is measured.
+    pub fn measures(&self, request: Request) -> bool {
         request.due >= self.recording.measure_from
     }
 }

@@ -90,6 +90,12 @@ pub enum What {
         /// How long connecting took, of the first reply on a connection of its own, in nanoseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         connect_ns: Option<u64>,
+        /// The number that a STAMP reflector has given it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reflector_seq: Option<u32>,
+        /// How long a STAMP reflector held its request, in nanoseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        residence_ns: Option<u64>,
         /// What is wrong with it, where more can be said than the class does.
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,

@@ -1,6 +1,7 @@
 //! A connected socket that never blocks, of any transport.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::SystemTime;
 
@@ -11,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Type;
 
 use super::flow::Clock;
-use super::plan::Stamps;
+use super::plan::{Plan, Stamps};
 #[cfg(test)]
 use super::simulated::Line;
 use super::wall::Wall;
@@ -26,6 +27,17 @@ pub struct Received {
     pub at: Option<u64>,
     /// When it was read.
     pub read: u64,
+    /// Its mark (TOS, traffic class), where the system was asked for it.
+    pub tos: Option<u8>,
+}
+
+/// What a reflector may see of this end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    /// Its address.
+    pub local: Option<SocketAddr>,
+    /// How many routers each packet may pass.
+    pub ttl: u8,
 }
 
 /// A connected socket; one system call a method.
@@ -43,9 +55,10 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Takes over a connection's socket. The system makes those `stamps` of datagrams, and has room
-    /// for `room` bytes of them if it may.
-    pub fn new(socket: Watched, room: usize, stamps: Stamps) -> Self {
+    /// Takes over a connection's socket. The system makes those stamps of datagrams that `plan` needs,
+    /// and has room for as many, if it may.
+    pub fn new(socket: Watched, plan: &Plan) -> Self {
+        let (room, stamps) = (plan.window(), plan.stamps());
         let socket = Socket {
             socket: socket.into_inner(),
             wall: Wall::default(),
@@ -63,6 +76,9 @@ impl Socket {
             }
             if stamps == Stamps::All {
                 let _: io::Result<()> = ancillary::note_departures(socket);
+            }
+            if plan.connect.is_stamp() {
+                let _: io::Result<()> = ancillary::note_states(socket, is_ipv4(socket));
             }
             if socket.recv_buffer_size().is_ok_and(|size| size < room) {
                 let _: io::Result<()> = socket.set_recv_buffer_size(room);
@@ -103,7 +119,8 @@ impl Socket {
             let (len, age) = line.receive(buffer)?;
             let read = clock.now();
             let at = Some(read - age.as_nanos() as u64);
-            return Ok(Received { len, at, read });
+            let tos = None;
+            return Ok(Received { len, at, read, tos });
         }
         let arrival = match ancillary::receive(&self.socket, buffer) {
             Err(error) => {
@@ -115,8 +132,12 @@ impl Socket {
             Ok(arrival) => arrival,
         };
         let (at, read) = self.when(arrival.stamp, clock);
-        let len = arrival.len;
-        Ok(Received { len, at, read })
+        Ok(Received {
+            len: arrival.len,
+            at,
+            read,
+            tos: arrival.tos,
+        })
     }
 
     /// The next of the datagrams of which the system has not yet said when they left: its number,
@@ -153,6 +174,21 @@ impl Socket {
         }
     }
 
+    /// What can be seen of it.
+    pub fn ends(&self) -> Ends {
+        let socket = &self.socket;
+        let ttl = match is_ipv4(socket) {
+            true => socket.ttl_v4(),
+            false => socket.unicast_hops_v6(),
+        };
+        let local = socket.local_addr().ok().and_then(|local| local.as_socket());
+        Ends {
+            // Others see no zone.
+            local: local.map(|local| SocketAddr::new(local.ip(), local.port())),
+            ttl: ttl.ok().and_then(|ttl| ttl.try_into().ok()).unwrap_or(0),
+        }
+    }
+
     /// Datagrams that have been sent.
     pub fn sent(&self) -> u64 {
         self.sent
@@ -169,6 +205,10 @@ impl Socket {
         self.sent += 1;
         Ok(taken)
     }
+}
+
+fn is_ipv4(socket: &socket2::Socket) -> bool {
+    socket.local_addr().is_ok_and(|local| local.is_ipv4())
 }
 
 impl AsFd for Socket {

@@ -1,7 +1,7 @@
 //! The system's clock beside the run's own: the kernel's time stamps are of a clock that may be set
 //! at any time, and the run's own is not.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::flow::Clock;
 
@@ -16,6 +16,21 @@ const STEP_NS: u64 = 100_000;
 /// and one part in so many of the time between the looks, at which clocks are slewed at most.
 const SLEW: u64 = 1_000;
 
+/// What the system's clock showed when the run began, since 1970, as it is set now.
+pub fn began(clock: Clock) -> Duration {
+    let looks = (0..ATTEMPTS).map(|_| look(clock));
+    let (before, system, _) = looks
+        .min_by_key(|(b, _, a)| a - b)
+        .unwrap_or_else(|| look(clock));
+    let since = system.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.saturating_sub(Duration::from_nanos(before))
+}
+
+/// Both clocks: the run's before and after the system's.
+fn look(clock: Clock) -> (u64, SystemTime, u64) {
+    (clock.now(), SystemTime::now(), clock.now())
+}
+
 /// Says when, in a run, the system's clock showed what a stamp says.
 #[derive(Debug, Default)]
 pub struct Wall {
@@ -29,16 +44,13 @@ impl Wall {
     /// The run's time when the system's clock showed `stamp`: it is past, and no later than the time
     /// that is returned with it. `None` where that cannot be known.
     pub fn moment(&mut self, stamp: SystemTime, clock: Clock) -> (Option<u64>, u64) {
-        let mut before = clock.now();
         for _ in 0..ATTEMPTS {
-            let system = SystemTime::now();
-            let after = clock.now();
+            let (before, system, after) = look(clock);
             if after - before <= TOGETHER_NS {
                 return (self.place(nanos(stamp), nanos(system), before), after);
             }
-            before = after;
         }
-        (None, before)
+        (None, clock.now())
     }
 
     /// Enters that the run's time was `now` when the system's clock showed `system`.

@@ -189,6 +189,10 @@ impl<'a> Worker<'a> {
             return;
         };
         let is_open = matches!(flow.state, State::Open(_));
+        if is_open && flow.is_silent() {
+            // While this side stood still, more may have come than it has read so far.
+            flow.read_out(LAST_TURNS, &mut self.context);
+        }
         match is_open && flow.is_silent() {
             true => self.fail(index, &fault),
             false => self.fill(index),
@@ -447,6 +451,8 @@ impl<'a> Worker<'a> {
             mismatch: context.mismatch,
             fault: context.fault,
             last_error: context.last_error,
+            ways: context.ways,
+            clocks: context.clocks,
         }
     }
 }

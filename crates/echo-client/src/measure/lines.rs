@@ -191,7 +191,9 @@ impl Writer {
                 bytes,
                 rtt_ns,
                 connect_ns,
+                residence_ns,
                 detail,
+                ..
             } => {
                 let mut text = format!("{bytes} bytes from {peer}:");
                 if let (Some(number), Some(rtt_ns)) = (seq, rtt_ns) {
@@ -200,6 +202,9 @@ impl Writer {
                         text += &format!(" connect={} ms", millis(*connect_ns));
                     }
                     text += &format!(" time={} ms", millis(*rtt_ns));
+                    if let Some(held) = residence_ns {
+                        text += &format!(" held={} ms", millis(*held));
+                    }
                 }
                 let is_well = *class == Class::Ok;
                 match detail {

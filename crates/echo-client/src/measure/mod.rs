@@ -13,6 +13,7 @@ use crate::engine::{self, Plan};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::{self, Files, Report, Thresholds};
+use crate::wire::stamp::Packets;
 pub use lines::{Form, Lines, Style};
 pub use watch::Watch;
 
@@ -55,6 +56,15 @@ pub fn check_size(connect: &Connect, size: Size, least: u64) -> Result<(), Strin
             "--size {size}: a frame may have {max} bytes; raise --max-frame, here and at the server"
         )),
         _ => Ok(()),
+    }
+}
+
+/// The bytes of a message, where so many are asked for: a packet of STAMP asks questions, too.
+pub fn message_size(connect: &Connect, asked: Size) -> usize {
+    let size = asked.0 as usize;
+    match connect.is_stamp() {
+        true => Packets::new(connect.key.clone(), size, 0).size(),
+        false => size,
     }
 }
 

@@ -9,7 +9,7 @@ use echo_core::Failure;
 use crate::connection::Connect;
 use crate::engine::{Pace, Plan};
 use crate::interrupt::Interrupt;
-use crate::measure::{self, Form, Results, Style};
+use crate::measure::{self, Form, Results, Style, message_size};
 use crate::report::{Files, Mode, Report};
 
 pub use settings::Ping;
@@ -22,7 +22,7 @@ pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), 
     config.check(&connect)?;
     let known = Report::new(Mode::Ping, &connect, &config);
     let busy = if config.busy { ", busy polling" } else { "" };
-    let headline = format!("{} bytes{busy}", config.size.0);
+    let headline = format!("{} bytes{busy}", message_size(&connect, config.size));
     let style = Style {
         form: match config {
             Ping { jsonl: true, .. } => Form::Events,
@@ -48,7 +48,7 @@ fn plan(connect: Connect, config: &Ping) -> Plan {
     let duration = config.duration.0;
     Plan {
         depth: if interval.is_zero() { 1 } else { DEPTH },
-        size: config.size.0 as usize,
+        size: message_size(&connect, config.size),
         pace: match interval {
             Duration::ZERO => Pace::Closed,
             interval => Pace::Interval(interval),

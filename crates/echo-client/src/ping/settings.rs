@@ -26,7 +26,7 @@ pub struct Ping {
     /// Time from one request to the next; 0 sends each as soon as the last is settled
     #[arg(short, long, value_name = "DURATION", default_value = "1s")]
     pub interval: Timespan,
-    /// Bytes of payload
+    /// Bytes of payload; a STAMP packet has at least 100
     #[arg(short, long, value_name = "SIZE", default_value = "56")]
     pub size: Size,
     /// Send for this long; 0 sets no limit

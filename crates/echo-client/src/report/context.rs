@@ -17,7 +17,7 @@ pub struct Target {
     pub name: String,
     /// The address and port it resolved to, or the path; empty while it has not been resolved.
     pub address: String,
-    /// `tcp`, `udp` or `unix`.
+    /// `tcp`, `udp`, `stamp` or `unix`.
     pub transport: String,
 }
 
@@ -27,7 +27,11 @@ impl Target {
         let (name, transport) = match &connect.target {
             Endpoint::Unix(path) => (shown(path).to_string(), "unix"),
             Endpoint::Inet { host, port, .. } => {
-                let transport = if connect.is_udp() { "udp" } else { "tcp" };
+                let transport = match connect.is_udp() {
+                    _ if connect.is_stamp() => "stamp",
+                    true => "udp",
+                    false => "tcp",
+                };
                 let name = Endpoint::inet(None, host.as_str(), *port);
                 (name.to_string(), transport)
             }
@@ -50,6 +54,11 @@ impl Target {
             address if address.is_empty() || address == name => format!("{name} ({transport})"),
             address => format!("{name} ({address}, {transport})"),
         }
+    }
+
+    /// Whether it is asked by datagrams: they may come in any order, and from anybody.
+    pub fn is_udp(&self) -> bool {
+        ["udp", "stamp"].contains(&self.transport.as_str())
     }
 
     /// Notes the address that answered to the name.

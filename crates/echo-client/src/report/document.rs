@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::format::significant;
-use super::{Bar, Fault, Latency, PERCENTILES, Report};
+use super::{Bar, Fault, Latency, PERCENTILES, Report, Ways};
 
 /// The version of the JSON document; it changes when a key's meaning does.
 pub const SCHEMA: u32 = 2;
@@ -50,6 +50,9 @@ pub fn from_value(document: &Value) -> Result<Report> {
     report.service = latency(document, "service")?;
     report.connect = latency(document, "connect")?;
     report.host = latency(document, "host")?;
+    for (prefix, own) in report.ways.iter_mut().flat_map(Ways::distributions_mut) {
+        *own = latency(document, prefix)?.unwrap_or_default();
+    }
     Ok(report)
 }
 
@@ -75,6 +78,8 @@ struct Document<'a> {
     connect: Option<Figures<'a>>,
     #[serde(flatten)]
     host: Option<Figures<'a>>,
+    #[serde(flatten)]
+    ways: Option<Several<'a>>,
 }
 
 impl<'a> Document<'a> {
@@ -94,6 +99,7 @@ impl<'a> Document<'a> {
             service: report.service.as_ref().map(|l| figures("service", l)),
             connect: report.connect.as_ref().map(|l| figures("connect", l)),
             host: report.host.as_ref().map(|l| figures("host", l)),
+            ways: report.ways.as_ref().map(Several),
         }
     }
 }
@@ -106,8 +112,28 @@ struct Figures<'a> {
 
 impl Serialize for Figures<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Figures { prefix, latency } = self;
         let mut map = serializer.serialize_map(None)?;
+        self.write(&mut map)?;
+        map.end()
+    }
+}
+
+/// The figures of both ways.
+struct Several<'a>(&'a Ways);
+
+impl Serialize for Several<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (prefix, latency) in self.0.distributions() {
+            Figures { prefix, latency }.write(&mut map)?;
+        }
+        map.end()
+    }
+}
+
+impl Figures<'_> {
+    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let Figures { prefix, latency } = self;
         map.serialize_entry(&format!("{prefix}_samples"), &latency.count())?;
         let spread = [
             ("min", latency.min()),
@@ -124,8 +150,7 @@ impl Serialize for Figures<'_> {
         map.serialize_entry(&format!("{prefix}_sum_ns"), &sum)?;
         map.serialize_entry(&format!("{prefix}_squares_ns2"), &squares)?;
         let histogram = STANDARD.encode(latency.encoded());
-        map.serialize_entry(&format!("{prefix}_histogram"), &histogram)?;
-        map.end()
+        map.serialize_entry(&format!("{prefix}_histogram"), &histogram)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use echo_core::as_text;
 use echo_core::statistics::Better;
 
-use super::{Report, Round, Unit, format};
+use super::{Report, Round, Unit, Ways, format};
 
 /// A figure of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +24,12 @@ pub enum Metric {
     Percentile(f64),
     /// Requests without a reply of their own, in percent of those sent.
     Loss,
+    /// Requests lost on the way there, in percent of those sent; a way that is unknown counts.
+    LostThere,
+    /// Replies lost on the way back, likewise.
+    LostBack,
+    /// A percentile of a distribution that only STAMP tells, by its place among those.
+    Way(usize, f64),
     /// Right replies that came after their time was up, in percent of the requests sent.
     Late,
     /// Right replies a second.
@@ -39,12 +45,14 @@ pub enum Metric {
 }
 
 /// The metrics that have one name.
-const NAMES: [(&str, Metric); 11] = [
+const NAMES: [(&str, Metric); 13] = [
     ("min", Metric::Min),
     ("avg", Metric::Avg),
     ("max", Metric::Max),
     ("mdev", Metric::Mdev),
     ("loss", Metric::Loss),
+    ("lost-there", Metric::LostThere),
+    ("lost-back", Metric::LostBack),
     ("late", Metric::Late),
     ("rate", Metric::Rate),
     ("errors", Metric::Errors),
@@ -77,6 +85,12 @@ impl Metric {
                 latency((!rtt.is_empty()).then(|| rtt.quantile(percent / 100.0)))
             }
             Metric::Loss => share(counts.lost_on_the_way()),
+            Metric::LostThere => share(report.ways.as_ref()?.lost_there_at_most()),
+            Metric::LostBack => share(report.ways.as_ref()?.lost_back_at_most()),
+            Metric::Way(place, percent) => {
+                let (_, way) = report.ways.as_ref()?.distributions()[place];
+                latency((!way.is_empty()).then(|| way.quantile(percent / 100.0)))
+            }
             Metric::Late => share(counts.late),
             Metric::Rate => report.echoes_per_s(),
             Metric::Errors => Some(report.errors_in_all() as f64),
@@ -101,7 +115,7 @@ impl Metric {
     /// In what it is counted.
     pub const fn unit(self) -> Unit {
         match self {
-            Metric::Loss | Metric::Late => Unit::Percent,
+            Metric::Loss | Metric::LostThere | Metric::LostBack | Metric::Late => Unit::Percent,
             Metric::Rate => Unit::Rate,
             Metric::Errors | Metric::Corrupt | Metric::Unsent => Unit::Count,
             _ => Unit::Time,
@@ -124,15 +138,26 @@ impl FromStr for Metric {
         if let Some(&(_, metric)) = NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(metric);
         }
-        text.strip_prefix('p')
-            .and_then(|percent| percent.parse().ok())
-            .filter(|percent| *percent > 0.0 && *percent < 100.0)
-            .map(Metric::Percentile)
-            .ok_or_else(|| {
-                let names = NAMES.map(|(name, _)| name).join(", ");
-                format!("{text:?} is no figure of a run; name p99 or one of {names}")
-            })
+        let of_a_way = || {
+            let (name, percent) = text.split_once('-')?;
+            let place = Ways::NAMES.iter().position(|known| *known == name)?;
+            Some(Metric::Way(place, percentile(percent)?))
+        };
+        let metric = percentile(text).map(Metric::Percentile).or_else(of_a_way);
+        metric.ok_or_else(|| {
+            let names = NAMES.map(|(name, _)| name).join(", ");
+            let ways = Ways::NAMES.map(|name| format!("{name}-p99")).join(", ");
+            format!(
+                "{text:?} is no figure of a run; name p99 or one of {names}, and over STAMP {ways}"
+            )
+        })
     }
+}
+
+/// The percent of a percentile, as `p99` has it.
+fn percentile(text: &str) -> Option<f64> {
+    let percent = text.strip_prefix('p')?.parse().ok();
+    percent.filter(|percent| *percent > 0.0 && *percent < 100.0)
 }
 
 impl fmt::Display for Metric {
@@ -140,6 +165,7 @@ impl fmt::Display for Metric {
         match (self, NAMES.iter().find(|(_, metric)| metric == self)) {
             (_, Some((name, _))) => f.write_str(name),
             (Metric::Percentile(percent), _) => write!(f, "p{percent}"),
+            (Metric::Way(place, percent), _) => write!(f, "{}-p{percent}", Ways::NAMES[*place]),
             _ => Ok(()),
         }
     }

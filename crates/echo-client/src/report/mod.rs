@@ -19,6 +19,7 @@ mod table;
 mod text;
 mod threshold;
 mod unit;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -47,6 +48,7 @@ pub(crate) use text::wrapped;
 pub use text::{COLUMNS, columns, text};
 pub use threshold::{Comparison, Threshold, Thresholds, Verdict};
 pub use unit::Unit;
+pub use ways::{Numbering, OneWay, State, Ways};
 
 /// What one run found out, in whatever mode. Its JSON document has these keys, and more that
 /// follow from them.
@@ -108,7 +110,10 @@ pub struct Report {
     pub host: Option<Latency>,
     /// Whose time stamps round trips are measured by; of datagrams only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timestamps: Option<Stamped>,
+    pub timestamps: Option<Whose>,
+    /// What a STAMP reflector told of both ways.
+    #[serde(default, rename = "stamp", skip_serializing_if = "Option::is_none")]
+    pub ways: Option<Ways>,
     /// How much consecutive round trips differ.
     pub jitter_ns: Option<u64>,
     /// What the load cost this side.
@@ -156,7 +161,7 @@ impl Mode {
 /// Whose time stamps round trips are measured by; the better ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stamped {
+pub enum Whose {
     /// The kernel's, of sending and receiving.
     Kernel,
     /// This program's of sending, the kernel's of receiving.

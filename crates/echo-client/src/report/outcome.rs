@@ -216,9 +216,9 @@ impl Report {
     pub(super) fn wrong(&self) -> u64 {
         let counts = &self.counts;
         // From anybody a datagram may come; what is on a stream comes from the server.
-        let foreign = match self.target.transport.as_str() {
-            "udp" => 0,
-            _ => counts.foreign,
+        let foreign = match self.target.is_udp() {
+            true => 0,
+            false => counts.foreign,
         };
         let out_of_step = self.errors.get(&ErrorKind::Mismatch).copied();
         (counts.corrupt + counts.truncated + foreign).max(out_of_step.unwrap_or(0))

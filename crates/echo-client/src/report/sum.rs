@@ -57,7 +57,16 @@ impl Report {
             let [own, other] = [self, other].map(|report| report.mode.name());
             return Some(format!("one is of {own}, the other of {other}"));
         }
+        let ways = [self, other].map(|report| report.ways.as_ref().map(|ways| ways.one_way));
+        if let [Some(own), Some(other)] = ways
+            && own != other
+        {
+            return Some(format!(
+                "of each way, one tells the {own}, the other the {other}"
+            ));
+        }
         for key in [
+            "stamp",
             "rate",
             "parallel",
             "depth",
@@ -110,6 +119,10 @@ impl Report {
         merge(&mut self.service, other.service.as_ref());
         merge(&mut self.connect, other.connect.as_ref());
         merge(&mut self.host, other.host.as_ref());
+        match (&mut self.ways, &other.ways) {
+            (Some(own), Some(other)) => own.add(other),
+            (own, other) => *own = own.take().or(other.clone()),
+        }
         // Those of a run that has the fewest are those of all.
         self.timestamps = self.timestamps.max(other.timestamps);
         for (&kind, count) in &other.errors {

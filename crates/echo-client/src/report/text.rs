@@ -6,7 +6,7 @@ use echo_core::units::Timespan;
 use echo_explain::wrap;
 
 use super::format::{self, Share};
-use super::{Bar, Latency, Load, PERCENTILES, Report, Stamped};
+use super::{Bar, Latency, Load, PERCENTILES, Report, Ways, Whose};
 
 /// Rows of the histogram: what one screen has room for beside the rest.
 const ROWS: usize = 12;
@@ -52,9 +52,12 @@ fn lines(report: &Report, columns: usize) -> Vec<String> {
     let mut lines = vec![format!("--- {target} {mode} statistics ---")];
     lines.extend(report.load.map(paced));
     lines.extend(books(report));
+    lines.extend(report.ways.iter().flat_map(Ways::told));
     lines.extend(report.load.and_then(|_| throughput(report)));
     lines.extend(report.connect.iter().flat_map(|l| figures("connect", l)));
     lines.extend(figures("rtt", &report.rtt));
+    let ways = report.ways.iter().flat_map(Ways::distributions);
+    lines.extend(ways.flat_map(|(name, latency)| figures(name, latency)));
     lines.extend(report.service.iter().flat_map(|l| figures("service", l)));
     lines.extend(
         report
@@ -112,7 +115,7 @@ fn books(report: &Report) -> Vec<String> {
         ("foreign", counts.foreign),
     ];
     // A stream neither repeats nor reorders, so these say something only when they are not zero.
-    let datagrams = report.target.transport == "udp";
+    let datagrams = report.target.is_udp();
     if datagrams || classes.iter().any(|&(_, count)| count > 0) {
         let shown = classes.map(|(name, count)| format!("{count} {name}"));
         lines.push(shown.join(", "));
@@ -170,11 +173,11 @@ fn figures(name: &str, latency: &Latency) -> Vec<String> {
 }
 
 /// Whose clock it was, and what that has left out of the round trips.
-fn stamped(whose: Stamped, host: Option<&Latency>) -> String {
+fn stamped(whose: Whose, host: Option<&Latency>) -> String {
     let whose = match whose {
-        Stamped::Kernel => "the kernel's",
-        Stamped::Receive => "the kernel's on receiving, this program's on sending",
-        Stamped::User => "this program's",
+        Whose::Kernel => "the kernel's",
+        Whose::Receive => "the kernel's on receiving, this program's on sending",
+        Whose::User => "this program's",
     };
     let [p50, p99] = [0.5, 0.99].map(|quantile| host.and_then(|host| host.percentile(quantile)));
     let added = p50.zip(p99).map(|(p50, p99)| {

@@ -71,10 +71,17 @@ impl fmt::Display for Verdict {
 impl Thresholds {
     /// What every run fails for, unless a condition names the same figure.
     pub fn unnamed(&self) -> impl Iterator<Item = Threshold> {
-        use Metric::{Corrupt, Errors, Late, Loss, Unsent};
+        use Metric::{Corrupt, Errors, Late, Loss, LostBack, LostThere, Unsent};
         let is_named = |metric: &Metric| self.0.iter().any(|own| own.metric == *metric);
-        let metrics = [Errors, Corrupt, Loss, Late, Unsent].into_iter();
+        // Who names one of the two ways speaks of loss, and leaves out the other.
+        let losses: &[Metric] = match is_named(&LostThere) || is_named(&LostBack) {
+            true if is_named(&Loss) => &[],
+            true => &[LostThere, LostBack],
+            false => &[Loss],
+        };
+        let metrics = [Errors, Corrupt].into_iter().chain(losses.iter().copied());
         metrics
+            .chain([Late, Unsent])
             .filter(move |metric| !is_named(metric))
             .map(Threshold::not_zero)
     }

@@ -122,6 +122,11 @@ impl From<Failure> for Trouble {
 
 /// Sends, checks and shows.
 pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<(), Failure> {
+    if connect.is_stamp() {
+        return Err(Failure::usage(anyhow!(
+            "a packet of STAMP carries no message; send them with ping or bench"
+        )));
+    }
     if !(1..=MAX_BUFFER.0).contains(&config.buffer.0) {
         return Err(Failure::usage(anyhow!(
             "--buffer {} is no size for a read; give one from 1 to {MAX_BUFFER}",

@@ -22,6 +22,7 @@ mod ping_lines;
 mod report;
 mod send;
 mod signals;
+mod stamp;
 mod terminal;
 
 /// A file that no line above names would never run.

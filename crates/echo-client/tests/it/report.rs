@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{DEADLINE, Scratch, closed_port, echo, faulty, run, start, udp};
+use crate::common::{DEADLINE, Scratch, closed_port, echo, echo_on, faulty, run, start, udp};
 use echo_client::connection::ErrorKind;
 use echo_client::interrupt::Why;
 use echo_client::report::{self, Counts, Fault, Generator, Latency, Load, Mode, Report, Second};
+use echo_core::address::End;
 use serde_json::Value;
 
 /// Says where `document` is not as `schema` has it. A keyword that it does not know is an error
@@ -128,6 +129,8 @@ fn every_document_is_as_the_schema_says() {
     let lossy = faulty(&["drop=33%", "truncate=3,msg=50%"]);
     let closed = closed_port().to_string();
     let wrong = udp(|_, _, reply| reply(b"no echo"));
+    let reflector = echo_on("stamp://127.0.0.1:0");
+    let stamp = format!("stamp://{}", End::from(&reflector.addresses()[0]));
     for args in [
         &["bench", &server.tcp, "-c", "2000", "--fail-if", "p99>1h"][..],
         &[
@@ -177,6 +180,8 @@ fn every_document_is_as_the_schema_says() {
         ],
         &["ping", &server.udp, "-c", "30", "-i", "1ms"],
         &["ping", &lossy.udp, "-c", "3", "-i", "1ms", "-W", "50ms"],
+        &["ping", &stamp, "-c", "30", "-i", "1ms"],
+        &["bench", &stamp, "-c", "9", "--warmup", "0", "--dscp", "46"],
         &["ping", &closed, "-c", "1"],
         &[&server.tcp],
         &[&server.udp, "--fail-if", "max>1h,max>1ns"],

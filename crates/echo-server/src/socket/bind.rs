@@ -127,7 +127,7 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
     let asked = config.listen.iter().map(|listen| &listen.endpoint);
     let asked = asked.filter_map(|sockets| match sockets {
         Sockets::Inherited(name) => name.as_deref(),
-        Sockets::Own(_) | Sockets::Stamp { .. } => None,
+        Sockets::Own(_) => None,
     });
     let asked: Vec<&str> = asked.collect();
     for place in &places.0 {
@@ -156,7 +156,7 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
                     reception: Reception::Open,
                 });
             }
-            Sockets::Own(Endpoint::Inet { .. }) | Sockets::Stamp { .. } => {
+            Sockets::Own(Endpoint::Inet { .. }) => {
                 bound.extend(bind_inet(binder, place, &places)?);
             }
         }

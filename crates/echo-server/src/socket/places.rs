@@ -36,14 +36,13 @@ impl Place {
                 host,
                 port,
             }) => (transport, host, *port),
-            Sockets::Stamp { host, port } => (&Some(Transport::Udp), host, *port),
             Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => {
                 (&Some(Transport::Unix), &String::new(), 0)
             }
         };
         let transports = match transport {
             Some(Transport::Tcp) => &[Transport::Tcp][..],
-            Some(Transport::Udp) => &[Transport::Udp],
+            Some(Transport::Udp | Transport::Stamp) => &[Transport::Udp],
             Some(Transport::Unix) => &[Transport::Unix],
             None => &[Transport::Tcp, Transport::Udp],
         };

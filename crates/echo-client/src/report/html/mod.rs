@@ -81,6 +81,7 @@ pub fn html(report: &Report) -> String {
             figures::histogram(&report.rtt),
         ]);
     }
+    cards.extend(report.ways.as_ref().and_then(figures::ways));
     cards.extend(report.curve.as_ref().map(figures::by_rate));
     if !report.seconds.is_empty() {
         cards.push(figures::over_time(report));

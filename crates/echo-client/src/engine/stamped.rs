@@ -1,0 +1,181 @@
+//! Requests that a STAMP reflector numbers and stamps, and what its replies tell of both ways.
+
+use std::time::Duration;
+
+use echo_core::stamp::{ErrorEstimate, Format, Request as Base, Stamp};
+
+use super::clocks::Passage;
+use super::datagrams::Codec;
+use super::flow::{Clock, Context};
+use super::ledger::{Entry, Ledger, Request};
+use super::socket::{Ends, Received, Socket};
+use super::wall;
+use super::ways::Session;
+use crate::report::{State, Ways};
+use crate::wire::echo::{Reply, token};
+use crate::wire::stamp::{Answer, Packets};
+
+/// What the system itself says of a clock that nothing sets (adjtimex(2)).
+const CLOCK_ERROR: Duration = Duration::from_secs(16);
+
+/// What this end's clock says of itself.
+pub fn own_error() -> ErrorEstimate {
+    ErrorEstimate::new(false, Format::Ntp, CLOCK_ERROR)
+}
+
+/// The requests of one connection: a session on each of its sockets.
+#[derive(Debug)]
+pub struct Stamped {
+    packets: Packets,
+    /// The system's time when the run began, since 1970.
+    began: Duration,
+    ssid: u16,
+    /// The number of the first request of this session.
+    first: u64,
+    session: Session,
+    ends: Ends,
+    /// The reply that has been recognised.
+    answer: Option<Answer>,
+}
+
+impl Stamped {
+    /// Requests that look like `packets`.
+    pub fn new(packets: Packets) -> Self {
+        Stamped {
+            packets,
+            began: Duration::ZERO,
+            ssid: 0,
+            first: 1,
+            session: Session::default(),
+            ends: Ends::default(),
+            answer: None,
+        }
+    }
+
+    /// A moment of the run as packets have it.
+    fn stamp(&self, at: u64) -> Stamp {
+        Stamp::new(self.began + Duration::from_nanos(at), Format::Ntp)
+    }
+
+    /// What the four stamps say, where there are four; and how long the reflector held the request.
+    fn passage(&self, answer: &Answer, request: Request, at: u64) -> Option<(Passage, u64)> {
+        let base = &answer.base;
+        if base.received.0 == 0 || base.sent.0 == 0 {
+            return None;
+        }
+        let theirs = |stamp: Stamp| ns(stamp.since_epoch(base.error.format()));
+        let ours = |at: u64| ns(self.began).saturating_add_unsigned(at);
+        let (received, sent) = (theirs(base.received), theirs(base.sent));
+        let held = u64::try_from(sent.saturating_sub(received)).ok()?;
+        let departed = request.departed();
+        // Its clock was set while it held the request.
+        (held <= at.saturating_sub(departed)).then_some(())?;
+        let passage = Passage {
+            at: departed,
+            there: received.saturating_sub(ours(departed)),
+            back: ours(at).saturating_sub(sent),
+        };
+        Some((passage, held))
+    }
+
+    fn state(&self, answer: &Answer, received: &Received) -> State {
+        let hops = self.ends.ttl.checked_sub(answer.base.ttl);
+        let seen = answer.location.and_then(|location| {
+            let port = location.source_port;
+            Some(std::net::SocketAddr::new(location.source?, port).to_string())
+        });
+        State {
+            there_dscp: answer.class.map(|class| class.arrived),
+            there_ecn: answer.class.map(|class| class.ecn),
+            there_hops: hops.filter(|_| answer.base.ttl > 0),
+            sent_from: self.ends.local.map(|local| local.to_string()),
+            seen_from: seen,
+            back_dscp: received.tos.map(|tos| tos >> 2),
+            back_ecn: received.tos.map(|tos| tos & 3),
+            count: 1,
+        }
+    }
+}
+
+impl Codec for Stamped {
+    const WRONG: &str = "a reply is none to a packet of this session; look whether a STAMP reflector is \
+                         there, and has the same --stamp-key";
+
+    fn size(&self) -> usize {
+        self.packets.size()
+    }
+
+    fn begin(&mut self, first: u64, socket: &Socket, clock: Clock) {
+        self.began = wall::began(clock);
+        self.first = first;
+        self.ssid = (token() as u16).max(1);
+        self.ends = socket.ends();
+    }
+
+    fn encode(&mut self, number: u64, request: Request, is_measured: bool, out: &mut [u8]) {
+        let base = Base {
+            seq: self.session.number(number - self.first, is_measured),
+            sent: self.stamp(request.sent),
+            error: own_error(),
+            ssid: self.ssid,
+        };
+        self.packets.encode(&base, out);
+    }
+
+    fn recognise(&mut self, datagram: &[u8], ledger: &Ledger, _: &mut [u8]) -> Reply {
+        self.answer = self.packets.decode(datagram);
+        let Some(answer) = &self.answer else {
+            return Reply::Foreign;
+        };
+        let Some(request) = self.session.request(answer.base.request.seq) else {
+            return Reply::Foreign;
+        };
+        let number = self.first + request;
+        // Whoever returns another time than was sent has not seen the request.
+        match ledger.request(number) {
+            Some(request) if self.stamp(request.sent) != answer.base.request.sent => Reply::Corrupt,
+            _ => Reply::Whole(number),
+        }
+    }
+
+    fn learn(&mut self, entry: &Entry, number: u64, came: &Received, context: &mut Context<'_>) {
+        let Some(answer) = self.answer.take() else {
+            return;
+        };
+        let is_right = entry.class.is_right();
+        let request = number.saturating_sub(self.first);
+        self.session.reply(request, answer.base.seq, is_right);
+        context.told.theirs = Some(answer.base.seq);
+        let Some((_, request)) = entry.answers.filter(|_| is_right) else {
+            return;
+        };
+        let at = came.at.unwrap_or(came.read);
+        let passage = self.passage(&answer, request, at);
+        context.told.residence_ns = passage.map(|(_, held)| held);
+        if !context.recorder.measures(request) {
+            return;
+        }
+        if let Some((passage, held)) = passage {
+            let network = (at - passage.at).saturating_sub(held);
+            let ways = &mut context.ways;
+            ways.residence.record(Duration::from_nanos(held));
+            ways.network.record(Duration::from_nanos(network));
+            context.clocks.enter(passage, answer.base.error);
+        }
+        context.ways.enter(&self.state(&answer, came));
+    }
+
+    fn forget(&mut self, oldest: u64) {
+        self.session.forget(oldest.saturating_sub(self.first));
+    }
+
+    fn end(&mut self, ways: &mut Ways) {
+        if let Some(found) = self.session.end() {
+            ways.add(&found);
+        }
+    }
+}
+
+fn ns(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}

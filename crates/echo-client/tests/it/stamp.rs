@@ -1,0 +1,330 @@
+//! STAMP: on which way it was, compared with what was really done to the packets.
+
+use std::net::UdpSocket;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use echo_core::stamp::{Arrival, Key, Reflector};
+use echo_server::Config;
+use serde_json::Value;
+
+use crate::common::bench::counts;
+use crate::common::lab::{Lab, SERVER};
+use crate::common::{Scratch, echo, run};
+
+/// What a reflector of a test does otherwise than a good one.
+#[derive(Clone, Default)]
+struct Odd {
+    key: Option<&'static [u8]>,
+    is_stateless: bool,
+    /// Its clock is ahead.
+    ahead: Duration,
+    /// The number of the request before whose reply it stands still for 300 ms.
+    stands_at: Option<usize>,
+    /// Of so many requests, one does not arrive.
+    drops: usize,
+    /// The bytes of its replies at most.
+    len: Option<usize>,
+}
+
+/// Starts a reflector; returns its address.
+fn reflector(odd: Odd) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    thread::spawn(move || {
+        let mut reflector = Reflector::new(odd.key.map(Key::new), odd.is_stateless);
+        let mut buffer = vec![0; 1 << 16];
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("past") + odd.ahead;
+        for number in 1.. {
+            let Ok((len, source)) = socket.recv_from(&mut buffer) else {
+                return;
+            };
+            let arrival = Arrival {
+                source,
+                destination: address,
+                at: now(),
+                ttl: 60,
+                tos: 0,
+            };
+            if odd.drops > 0 && number % odd.drops == 0 {
+                continue;
+            }
+            if odd.stands_at == Some(number) {
+                thread::sleep(Duration::from_millis(300));
+            }
+            let packet = &mut buffer[..len];
+            if reflector.reflect(packet, &arrival, now).is_ok() {
+                let len = odd.len.unwrap_or(len).min(len);
+                let _ = socket.send_to(&packet[..len], source);
+            }
+        }
+    });
+    address.to_string()
+}
+
+/// Pings with these arguments, and returns the document of a run that ends with this code.
+fn ping(code: i32, args: &[&str]) -> Value {
+    let ended = run(&[&["ping", "--json", "-W", "2s"], args].concat());
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    serde_json::from_str(ended.text()).expect("one document")
+}
+
+fn ways<const N: usize>(report: &Value, keys: [&str; N]) -> [u64; N] {
+    counts(&report["stamp"], keys)
+}
+
+#[test]
+fn what_each_way_loses_is_what_the_router_dropped() {
+    let test = "what_each_way_loses_is_what_the_router_dropped";
+    Lab::open(test, |lab| {
+        let _server = lab.serve("stamp://[::]:862", Config::default());
+        let dropped = |way: &str| {
+            let words = ["netns", "exec", "router", "nft", "-j", "list", "counter"];
+            let nft = std::process::Command::new("ip")
+                .args(words.iter().chain(&["inet", "lab", way]))
+                .output();
+            let listed: Value = serde_json::from_slice(&nft.expect("nft").stdout).expect("JSON");
+            let found = listed.to_string();
+            let packets = found.split("\"packets\":").nth(1).expect("a counter");
+            let digits = packets.split(|c: char| !c.is_ascii_digit()).next();
+            digits
+                .and_then(|digits| digits.parse::<u64>().ok())
+                .expect("a number")
+        };
+        for (there, back) in [(true, false), (false, true), (true, true)] {
+            lab.router("nft flush ruleset");
+            lab.router("nft add table inet lab");
+            for (is_so, way, port) in [(there, "there", "dport"), (back, "back", "sport")] {
+                lab.router(&format!("nft add counter inet lab {way}"));
+                if is_so {
+                    lab.forward(&format!(
+                        "udp {port} 862 numgen random mod 20 == 0 counter name {way} drop"
+                    ));
+                }
+            }
+            let args = ["-c", "1000", "-i", "1ms", "--fail-if", "loss>50%"];
+            let report = ping(0, &[&["--stamp", SERVER[0]], &args[..]].concat());
+            let [lost, sent] = counts(&report, ["lost", "sent"]);
+            let keys = ["lost_there", "lost_back", "lost_unknown"];
+            let [lost_there, lost_back, unknown] = ways(&report, keys);
+            assert_eq!((sent, lost), (1000, lost_there + lost_back + unknown));
+            // Of the last ones nobody knows; each of them is in one of the counters.
+            let real = [dropped("there"), dropped("back")];
+            let at_most = [real[0] - lost_there, real[1] - lost_back];
+            assert_eq!(
+                at_most[0] + at_most[1],
+                unknown,
+                "{real:?} {lost_there} {lost_back} {}",
+                report["stamp"]
+            );
+            assert!(unknown < 10 && lost > 20, "{report:#}");
+            assert_eq!(report["stamp"]["numbering"], "stateful");
+        }
+    });
+}
+
+#[test]
+fn what_a_path_does_to_packets_is_told_as_what_it_is() {
+    let test = "what_a_path_does_to_packets_is_told_as_what_it_is";
+    Lab::open(test, |lab| {
+        let _server = lab.serve("stamp://[::]:862", Config::default());
+        let run = |args: &[&str]| {
+            let args = [&["-c", "20", "-i", "2ms"], args].concat();
+            let report = ping(0, &args);
+            report["stamp"].clone()
+        };
+        let v6 = format!("[{}]", SERVER[1]);
+        for target in [SERVER[0], &v6] {
+            let clean = run(&["--stamp", target, "--dscp", "46"]);
+            let state = &clean["states"][0];
+            assert_eq!(state["there_dscp"], 46, "{clean:#}");
+            assert_eq!(
+                (&state["back_dscp"], &state["there_hops"]),
+                (&46.into(), &1.into())
+            );
+            assert_eq!(state["seen_from"], state["sent_from"]);
+            assert_eq!(clean["states"].as_array().map(Vec::len), Some(1));
+        }
+        lab.forward("ip daddr 203.0.113.2 ip dscp set 0");
+        lab.rule("nat hook postrouting priority 100", "oifname rs masquerade");
+        let state = run(&["--stamp", SERVER[0], "--dscp", "46"])["states"][0].clone();
+        assert_eq!(
+            (&state["there_dscp"], &state["back_dscp"]),
+            (&0.into(), &46.into())
+        );
+        let seen = state["seen_from"].as_str().expect("it tells");
+        assert!(seen.starts_with("203.0.113.1:"), "{state:#}");
+        let args = [
+            "ping", "--stamp", SERVER[0], "--dscp", "46", "-c", "3", "-i", "1ms",
+        ];
+        let text = crate::common::run(&args).text().to_owned();
+        for line in [
+            "mark changed on the way there: sent DSCP 46, came DSCP 0",
+            "mark kept on the way back",
+            "is seen as 203.0.113.1:",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    });
+}
+
+#[test]
+fn a_clock_that_is_off_and_a_reflector_that_stands_still_are_no_delays_of_the_path() {
+    let target = reflector(Odd {
+        ahead: Duration::from_millis(1700),
+        stands_at: Some(2),
+        ..Odd::default()
+    });
+    let report = ping(0, &["--stamp", &target, "-c", "4", "-i", "400ms"]);
+    let ms = 1_000_000;
+    let offset = report["stamp"]["offset_ns"].as_i64().expect("it is known");
+    let [error] = ways(&report, ["offset_error_ns"]);
+    assert!(
+        (offset - 1700 * ms).unsigned_abs() <= error + 20_000,
+        "{report:#}"
+    );
+    let [residence, network, there] = counts(
+        &report,
+        ["residence_max_ns", "network_max_ns", "there_max_ns"],
+    );
+    assert!(residence >= 300 * ms as u64, "{report:#}");
+    assert!(network < residence && there < 150 * ms as u64, "{report:#}");
+    assert_eq!(report["stamp"]["one_way"], "variation");
+}
+
+#[test]
+fn who_copies_our_numbers_or_answers_briefly_is_understood_all_the_same() {
+    let of = |odd: Odd| {
+        let target = format!("stamp://{}", reflector(odd));
+        let args = [target.as_str(), "-c", "60", "-i", "5ms"];
+        ping(0, &[&args[..], &["--fail-if", "loss>50%"]].concat())
+    };
+    let report = of(Odd {
+        is_stateless: true,
+        drops: 10,
+        ..Odd::default()
+    });
+    assert_eq!(report["stamp"]["numbering"], "stateless", "{report:#}");
+    let [lost] = counts(&report, ["lost"]);
+    assert_eq!(
+        ways(&report, ["lost_there", "lost_back", "lost_unknown"]),
+        [0, 0, lost]
+    );
+    for len in [41, 44] {
+        let report = of(Odd {
+            len: Some(len),
+            drops: 10,
+            ..Odd::default()
+        });
+        assert_eq!(
+            counts(&report, ["unique", "corrupt", "foreign"]),
+            [54, 0, 0]
+        );
+        // The last of them is the sixtieth, of which nothing more is heard.
+        assert_eq!(
+            ways(&report, ["lost_there", "lost_back", "lost_unknown"]),
+            [5, 0, 1]
+        );
+        assert_eq!(report["stamp"]["states"][0]["there_dscp"], Value::Null);
+    }
+}
+
+#[test]
+fn only_who_has_the_key_is_believed() {
+    let scratch = Scratch::new("stamp-key");
+    let (key, other) = (
+        scratch.file("key", b"0123456789abcdef\n"),
+        scratch.file("other", b"0123456789abcdeX\n"),
+    );
+    let target = reflector(Odd {
+        key: Some(b"0123456789abcdef"),
+        ..Odd::default()
+    });
+    let report = ping(
+        0,
+        &[
+            "--stamp",
+            &target,
+            "-c",
+            "9",
+            "-i",
+            "1ms",
+            "--stamp-key",
+            &key,
+        ],
+    );
+    assert_eq!(counts(&report, ["unique", "residence_samples"]), [9, 9]);
+    assert_eq!(report["stamp"]["states"][0]["there_hops"], 4, "{report:#}");
+    for args in [&["--stamp-key", other.as_str()][..], &[]] {
+        let report = ping(
+            1,
+            &[&["--stamp", &target, "-c", "2", "-i", "1ms"], args].concat(),
+        );
+        assert_eq!(counts(&report, ["unique"]), [0]);
+    }
+}
+
+#[test]
+fn conditions_tell_the_ways_apart() {
+    let target = reflector(Odd {
+        drops: 10,
+        ..Odd::default()
+    });
+    for (code, conditions) in [
+        (0, "lost-there>20%"),
+        (
+            0,
+            "lost-there<=20%,lost-back>2%,residence-p99>10s,there-p50>10s",
+        ),
+        (1, "lost-back>20%"),
+        (1, "lost-there>5%"),
+        (1, "loss>50%,back-p99>1ns"),
+        (1, "residence-p99>1ns,loss>50%"),
+    ] {
+        let conditions = conditions.replace("<=20%", ">20%");
+        let args = [
+            "--stamp",
+            &target,
+            "-c",
+            "55",
+            "-i",
+            "1ms",
+            "--fail-if",
+            &conditions,
+        ];
+        let report = ping(code, &args);
+        assert!(
+            report["verdicts"]
+                .as_array()
+                .is_some_and(|all| !all.is_empty())
+        );
+    }
+    // Without STAMP there is nothing to show that it holds.
+    let report = ping(
+        1,
+        &[
+            &echo().udp,
+            "-c",
+            "2",
+            "-i",
+            "1ms",
+            "--fail-if",
+            "back-p99>1s",
+        ],
+    );
+    assert_eq!(report["verdicts"][0]["measured"], Value::Null);
+}
+
+#[test]
+fn what_is_no_target_of_stamp_is_refused_or_told() {
+    run(&["ping", "--stamp", "tcp://127.0.0.1:1"]).failed(2, &["STAMP is spoken over UDP"]);
+    run(&["ping", "--stamp", "unix:a"]).failed(2, &["STAMP is spoken over UDP"]);
+    run(&["stamp://127.0.0.1"]).failed(2, &["carries no message", "ping"]);
+    run(&["ping", "127.0.0.1:1", "--stamp-key", "x"]).failed(2, &["add --stamp"]);
+    run(&["ping", "--stamp", "127.0.0.1", "--stamp-key", "/x"]).failed(2, &["--stamp-key /x"]);
+    // An echo is no reflector.
+    let echo = echo();
+    let target = echo.udp.replace("udp", "stamp");
+    let ended = run(&["ping", &target, "-c", "2", "-i", "1ms", "-W", "200ms"]);
+    ended.failed(1, &["look whether a STAMP reflector is there"]);
+}
