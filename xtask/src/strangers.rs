@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use echo_core::stamp::tlv::{self, ClassOfService, FollowUp, Location, Tlv};
 use echo_core::stamp::{Key, Mode, Reply, Request};
-use serde_json::Value;
+use serde_json::{Deserializer, Value};
 
 use crate::cargo::{self, Profile, Programs};
 use crate::process::{self, Process, Scratch};
@@ -51,6 +51,10 @@ const TWAMP: Stranger = Stranger {
     program: "twamp_example",
     args: &["--example=twamp_example"],
 };
+
+/// What it reads from where it runs, to tell on standard output what it has found.
+const TWAMP_LOG: &str =
+    "appenders: {out: {kind: console}}\nroot: {level: info, appenders: [out]}\n";
 
 /// Has them measure ours, and ours measure them.
 pub fn run() -> Result<()> {
@@ -222,6 +226,8 @@ fn ours_measures_suite(programs: &Programs, suite: &Path) -> Result<()> {
 
 fn twamp_measures_ours(programs: &Programs, twamp: &Path) -> Result<()> {
     let scratch = Scratch::new("twamp")?;
+    fs::create_dir(scratch.path("twamp"))?;
+    fs::write(scratch.path("twamp/log_config.yml"), TWAMP_LOG)?;
     for padding in [0, 100] {
         let server = reflector(programs, "")?;
         let relay = Relay::start(server.ipv4("stamp")?)?;
@@ -236,8 +242,25 @@ fn twamp_measures_ours(programs: &Programs, twamp: &Path) -> Result<()> {
             "last_message_timeout": 1,
         });
         fs::write(&config, settings.to_string())?;
-        process::run(Command::new(twamp).arg(&config), LIMIT)?.success()?;
+        let mut sender = Command::new(twamp);
+        sender.arg(&config).current_dir(scratch.path(""));
+        let said = process::run(&mut sender, LIMIT)?.success()?;
         let (replies, _) = relay.end()?.check(None)?;
+        // As it counts itself, in a document on its log.
+        let said = String::from_utf8_lossy(&said);
+        let from = said.find("Result {").context("it says no result")? + "Result ".len();
+        let result: Value = Deserializer::from_str(&said[from..])
+            .into_iter()
+            .next()
+            .context("none")??;
+        let told = &result["session_results"][0]["network_statistics"];
+        for (fact, should) in [
+            ("total_packets", replies.len()),
+            ("forward_loss", 0),
+            ("backward_loss", 0),
+        ] {
+            ensure!(told[fact] == should, "{fact}: {should} expected: {result}");
+        }
         ensure!(replies.len() >= PACKETS, "only {} packets", replies.len());
         server.stop(LIMIT)?;
         say(format!(
