@@ -76,6 +76,11 @@ impl Answer {
     }
 }
 
+/// How many of them came.
+pub fn came(answers: &[Answer]) -> usize {
+    answers.iter().filter_map(Answer::time).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

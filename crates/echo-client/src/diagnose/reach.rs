@@ -1,7 +1,6 @@
 //! The step `reach`: whether anybody answers at each address, over each transport, and who says
 //! that nobody does.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use anyhow::Result;
 use echo_core::{Transport, Zoned};
 
 use super::Told;
-use super::answer::Answer;
+use super::answer::{Answer, came};
 use super::dial::{Call, dial};
 use super::finding::{Finding, Findings, Verdict};
 use super::hops::{dead, walk};
@@ -58,10 +57,9 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     let best = seen.iter().max_by_key(|seen| seen.rank());
     if let Some(best) = best.filter(|best| best.rank() > 0) {
         path.remote = Some(best.remote);
-        path.has_tcp = came(&best.tcp);
+        path.has_tcp = came(&best.tcp) > 0;
         path.udp_port = best.good_port();
-        let times = best.udp.iter().chain(&best.tcp).filter_map(Answer::time);
-        path.rtt = times.min();
+        path.rtt = best.answers().filter_map(|answer| answer.time()).min();
     } else if let Some(first) = seen.first() {
         walk(path, first.remote);
     }
@@ -103,10 +101,6 @@ fn call(path: &mut Path<'_>, seen: &mut [Seen]) {
     }
 }
 
-fn came(answers: &[Answer]) -> bool {
-    answers.iter().any(|answer| answer.time().is_some())
-}
-
 impl Seen {
     fn nothing(remote: SocketAddr) -> Self {
         Seen {
@@ -117,25 +111,24 @@ impl Seen {
         }
     }
 
+    fn answers(&self) -> impl Iterator<Item = Answer> {
+        self.udp.iter().chain(&self.tcp).copied()
+    }
+
     /// How much works: the transports that do.
     fn rank(&self) -> usize {
-        usize::from(came(&self.udp)) + usize::from(came(&self.tcp))
+        usize::from(came(&self.udp) > 0) + usize::from(came(&self.tcp) > 0)
     }
 
     /// A port from which most datagrams came back.
     fn good_port(&self) -> Option<u16> {
-        let answered = |answers: &[Answer]| answers.iter().filter_map(Answer::time).count();
-        let ports = self.udp.chunks(EACH).map(answered).zip(&self.ports);
+        let ports = self.udp.chunks(EACH).map(came).zip(&self.ports);
         let (came, port) = ports.max_by_key(|(came, _)| *came)?;
         (came > 0).then_some(*port)
     }
 
-    /// Whether nothing left this machine, which has no way there itself.
-    fn is_local(&self) -> bool {
-        let answers = self.udp.iter().chain(&self.tcp);
-        answers
-            .into_iter()
-            .all(|answer| *answer == Answer::Unreachable(None))
+    fn ip(&self) -> String {
+        Zoned(self.remote).ip()
     }
 }
 
@@ -146,16 +139,20 @@ fn judge(seen: &[Seen], hops: &[Hop]) -> Vec<Finding> {
         let mut family = seen.iter().filter(|seen| seen.remote.is_ipv4() == is_ipv4);
         family.any(|seen| seen.rank() > 0)
     };
-    let is_dead = |seen: &&Seen| !works(seen.remote.is_ipv4()) && works(!seen.remote.is_ipv4());
     let mut found = Vec::new();
     for one in seen {
-        if is_dead(&one) {
+        let is_ipv4 = one.remote.is_ipv4();
+        if !works(is_ipv4) && works(!is_ipv4) {
             found.push(dead_family(one));
-        } else if one.rank() == 0 && one.is_silent() {
-            found.push(dead(&one.sent(), hops));
+        } else if one.answers().all(|answer| answer == Answer::Silence) {
+            let finding = dead(&one.sent(), hops);
+            found.push(match works(is_ipv4) {
+                true => finding.at(one.ip()),
+                false => finding,
+            });
         } else {
-            found.extend(one.judge(Transport::Udp, &one.udp));
-            found.extend(one.judge(Transport::Tcp, &one.tcp));
+            found.extend(one.judge(Verdict::UdpRefused, Verdict::UdpFiltered, &one.udp));
+            found.extend(one.judge(Verdict::TcpRefused, Verdict::TcpFiltered, &one.tcp));
         }
     }
     found
@@ -164,55 +161,39 @@ fn judge(seen: &[Seen], hops: &[Hop]) -> Vec<Finding> {
 fn dead_family(seen: &Seen) -> Finding {
     let is_ipv4 = seen.remote.is_ipv4();
     // A machine without that family at all never tries: nothing is wrong with the path.
-    let finding = match seen.is_local() {
+    let is_local = seen
+        .answers()
+        .all(|answer| answer == Answer::Unreachable(None));
+    let finding = match is_local {
         true => Finding::fact(Verdict::FamilyDead),
         false => Finding::problem(Verdict::FamilyDead),
     };
-    let who = seen
-        .udp
-        .iter()
-        .chain(&seen.tcp)
-        .find_map(|answer| answer.who());
+    let who = seen.answers().find_map(|answer| answer.who());
+    let test = "nothing of one family came, and something of the other";
     finding
         .seen(seen.sent(), told(std::slice::from_ref(seen)))
-        .tested(
-            "nothing of one family came, and something of the other",
-            None,
-        )
-        .at(who.map_or_else(|| Zoned(seen.remote).ip(), |who| who.to_string()))
+        .tested(test, None)
+        .at(who.map_or_else(|| seen.ip(), |who| who.to_string()))
         .with("family", family(is_ipv4))
         .with("other", family(!is_ipv4))
 }
 
 impl Seen {
-    fn is_silent(&self) -> bool {
-        let mut answers = self.udp.iter().chain(&self.tcp);
-        answers.all(|answer| *answer == Answer::Silence)
-    }
-
     /// What was sent to it.
     fn sent(&self) -> String {
-        let mut sent = Vec::new();
-        if !self.udp.is_empty() {
-            sent.push(format!("{} datagrams from {PORTS} ports", self.udp.len()));
-        }
-        if !self.tcp.is_empty() {
-            sent.push(format!("{} connections", self.tcp.len()));
-        }
-        format!("{} to {}", sent.join(" and "), Zoned(self.remote).ip())
+        let (datagrams, connections) = (self.udp.len(), self.tcp.len());
+        let ip = self.ip();
+        format!("{datagrams} datagrams from {PORTS} ports and {connections} connections to {ip}")
     }
 
     /// What one transport's answers say, if none of them is as it should be.
-    fn judge(&self, transport: Transport, answers: &[Answer]) -> Option<Finding> {
-        if answers.is_empty() || came(answers) {
+    fn judge(&self, refused: Verdict, filtered: Verdict, answers: &[Answer]) -> Option<Finding> {
+        if answers.is_empty() || came(answers) > 0 {
             return None;
         }
-        let (refused, filtered) = match transport {
-            Transport::Udp => (Verdict::UdpRefused, Verdict::UdpFiltered),
-            _ => (Verdict::TcpRefused, Verdict::TcpFiltered),
-        };
         // Whoever says something knows more than silence.
-        let answer = answers.iter().find(|answer| **answer != Answer::Silence);
+        let said = answers.iter().filter(|answer| **answer != Answer::Silence);
+        let answer = said.clone().next();
         let verdict = match answer {
             Some(Answer::Refused) => refused,
             Some(Answer::Barred(_)) => Verdict::Prohibited,
@@ -220,47 +201,35 @@ impl Seen {
             Some(Answer::UsedUp(_)) => Verdict::Loop,
             _ => filtered,
         };
-        let here = || Zoned(self.remote).ip();
         let place = match answer {
             Some(Answer::Barred(None) | Answer::Unreachable(None)) => "this machine".to_owned(),
-            Some(answer) => answer.who().map_or_else(here, |who| who.to_string()),
-            None => here(),
+            _ => {
+                let who = answer.and_then(Answer::who);
+                who.map_or_else(|| self.ip(), |who| who.to_string())
+            }
         };
-        let (count, what) = match transport {
-            Transport::Udp => (answers.len(), "datagrams"),
-            _ => (answers.len(), "connections"),
+        let what = match refused {
+            Verdict::UdpRefused => "datagrams",
+            _ => "connections",
         };
-        let told = answers
-            .iter()
-            .filter(|answer| **answer != Answer::Silence)
-            .count();
-        let came = match told {
+        let sent = format!("{} {what} to {}", answers.len(), self.ip());
+        let came = match said.count() {
             0 => "no answer at all".to_owned(),
-            _ => format!("{told} such answers, and nothing else"),
+            said => format!("{said} such answers, and nothing else"),
         };
-        let finding = Finding::problem(verdict).seen(format!("{count} {what} to {}", here()), came);
+        let finding = Finding::problem(verdict).seen(sent, came);
         Some(finding.tested("every one of them", None).at(place))
     }
 }
 
 /// What came, address by address.
 fn told(seen: &[Seen]) -> String {
-    let mut text = String::new();
-    for (number, seen) in seen.iter().enumerate() {
-        let separator = if number > 0 { "; " } else { "" };
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{separator}{}:", Zoned(seen.remote).ip());
-        for (answers, what) in [(&seen.udp, "echoes"), (&seen.tcp, "connections")] {
-            let came = answers
-                .iter()
-                .filter(|answer| answer.time().is_some())
-                .count();
-            if !answers.is_empty() {
-                let _ = write!(text, " {came} of {} {what}", answers.len());
-            }
-        }
-    }
-    text
+    let of = |answers: &[Answer]| format!("{} of {}", came(answers), answers.len());
+    let told = seen.iter().map(|seen| {
+        let (ip, udp, tcp) = (seen.ip(), of(&seen.udp), of(&seen.tcp));
+        format!("{ip}: {udp} echoes, {tcp} connections")
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -342,6 +311,14 @@ mod tests {
     fn silence_of_everything_is_a_dead_path_behind_the_last_hop_that_answers() {
         let silent = [seen("203.0.113.9:7", Answer::Silence, Answer::Silence)];
         assert_eq!(verdicts(&silent), [(Verdict::Dead, Some(HOP.to_string()))]);
+    }
+
+    #[test]
+    fn one_dead_address_beside_one_that_works_is_named_itself() {
+        let works = seen("203.0.113.9:7", MS, MS);
+        let silent = seen("203.0.113.10:7", Answer::Silence, Answer::Silence);
+        let dead = [(Verdict::Dead, Some("203.0.113.10".to_owned()))];
+        assert_eq!(verdicts(&[works, silent]), dead);
     }
 
     #[test]

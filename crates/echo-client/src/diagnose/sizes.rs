@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Told;
-use super::answer::Answer;
+use super::answer::{Answer, came};
 use super::chance::fisher;
 use super::finding::{Finding, Findings, Kind, Verdict};
 use super::path::Path;
@@ -205,13 +205,6 @@ impl Tried {
                 fisher((count, count), (self.small.len() - small, self.small.len())),
             )
     }
-}
-
-fn came(answers: &[Answer]) -> usize {
-    answers
-        .iter()
-        .filter(|answer| answer.time().is_some())
-        .count()
 }
 
 #[cfg(test)]
