@@ -29,6 +29,8 @@ const CHECKS: &[Check] = &[
     ("explained", || demo::run(demo::Options::explained())),
     ("demo", || demo::run(demo::Options::default())),
     #[cfg(target_os = "linux")]
+    ("deploy", crate::deploy::run),
+    #[cfg(target_os = "linux")]
     ("torture", || {
         crate::torture::run(&crate::torture::Options::short())
     }),

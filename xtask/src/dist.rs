@@ -7,11 +7,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::cargo::{cargo, home, passes, root, target};
+use crate::cargo::{cargo, home, passes, target};
+use crate::packages;
 use crate::process::{self, Scratch};
 use crate::terminal::{GOOD, paint, say};
 
-const PROGRAMS: [&str; 2] = ["echo-server", "echo-client"];
+/// The programs that a release has.
+pub const PROGRAMS: [&str; 2] = ["echo-server", "echo-client"];
 
 /// Builds the last commit twice, in two folders; where both are the same to the last byte, puts them
 /// with their manuals, completions, bill of materials and sums into target/dist.
@@ -39,6 +41,7 @@ pub fn run() -> Result<()> {
     let mut pages = cargo();
     let example = "run --quiet --locked --package echo-client --example pages --";
     passes(pages.args(example.split(' ')).arg(&dist))?;
+    packages::make(&builds[0], &dist.join("share"), &dist)?;
     let bill = serde_json::to_string_pretty(&bill()?)?;
     fs::write(dist.join("echo.cdx.json"), bill + "\n")?;
     sums(&dist)?;
@@ -49,18 +52,7 @@ pub fn run() -> Result<()> {
 
 /// Builds the last commit in `folder`, which leaves no trace in what is built.
 fn compile(folder: &Path) -> Result<()> {
-    fs::create_dir(folder)?;
-    let tar = folder.join("source.tar");
-    let mut archive = Command::new("git");
-    archive.current_dir(root()).args(["archive", "HEAD", "-o"]);
-    passes(archive.arg(&tar))?;
-    passes(
-        Command::new("tar")
-            .arg("-xf")
-            .arg(&tar)
-            .arg("-C")
-            .arg(folder),
-    )?;
+    packages::sources(folder)?;
     // Where the sources of dependencies are, whose paths panics would tell.
     let home = home()?;
     let remap = [(folder, "/echo"), (&home, "/cargo")];
@@ -71,18 +63,10 @@ fn compile(folder: &Path) -> Result<()> {
         .args(["build", "--release", "--locked", "--quiet"])
         .args(PROGRAMS.map(|program| format!("--package={program}")))
         .arg("--config=profile.release.strip=\"symbols\"")
-        .env("ECHO_BUILD_COMMIT", commit()?)
+        .env("ECHO_BUILD_COMMIT", packages::commit("%H")?)
         .env("CARGO_TARGET_DIR", folder.join("target"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     passes(&mut build)
-}
-
-/// The last commit, which the programs tell with `--version`.
-fn commit() -> Result<String> {
-    let mut git = Command::new("git");
-    git.current_dir(root()).args(["rev-parse", "HEAD"]);
-    let finished = process::run(&mut git, std::time::Duration::from_secs(60))?;
-    Ok(String::from_utf8(finished.success()?)?.trim().to_owned())
 }
 
 fn built(folder: &Path, program: &str) -> PathBuf {

@@ -6,8 +6,11 @@ mod cargo;
 mod ci;
 mod coverage;
 mod demo;
+#[cfg(target_os = "linux")]
+mod deploy;
 mod dist;
 mod examples;
+mod packages;
 #[cfg(target_os = "linux")]
 mod mesh;
 #[cfg(target_os = "linux")]

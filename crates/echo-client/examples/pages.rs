@@ -26,5 +26,5 @@ fn write(mut command: clap::Command, share: &Path) -> io::Result<()> {
     }
     let folder = share.join("man/man1");
     fs::create_dir_all(&folder)?;
-    clap_mangen::generate_to(command, folder)
+    clap_mangen::generate_to(command.disable_help_subcommand(true), folder)
 }
