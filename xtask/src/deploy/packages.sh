@@ -17,8 +17,9 @@ chroot "$1/system" sh -euc '
     done
     test -s /lib/systemd/system/echo-server.service && test -s /lib/systemd/system/echo-server.socket
     echo-server --config /etc/echo-server.toml --once &
+    server=$!
     echo-client --wait 30s
-    wait
+    wait "$server"
     dpkg --purge echo-server echo-client
     test ! -e /etc/echo-server.toml && test ! -e /usr/bin/echo-server
 '
