@@ -10,9 +10,9 @@ mod demo;
 mod deploy;
 mod dist;
 mod examples;
-mod packages;
 #[cfg(target_os = "linux")]
 mod mesh;
+mod packages;
 #[cfg(target_os = "linux")]
 mod proc;
 mod process;
