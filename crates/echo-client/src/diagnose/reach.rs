@@ -224,7 +224,10 @@ impl Seen {
 
 /// What came, address by address.
 fn told(seen: &[Seen]) -> String {
-    let of = |answers: &[Answer]| format!("{} of {}", came(answers), answers.len());
+    let of = |answers: &[Answer]| match answers.len() {
+        0 => "no".to_owned(),
+        sent => format!("{} of {sent}", came(answers)),
+    };
     let told = seen.iter().map(|seen| {
         let (ip, udp, tcp) = (seen.ip(), of(&seen.udp), of(&seen.tcp));
         format!("{ip}: {udp} echoes, {tcp} connections")
