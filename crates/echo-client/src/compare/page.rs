@@ -36,6 +36,7 @@ pub fn html(comparison: &Comparison) -> String {
         about: comparison.title(),
         outcome: &comparison.outcome,
         reasons: comparison.outcome.told(&[]),
+        picture: String::new(),
         tiles: Vec::new(),
         notes: &comparison.notes(),
         cards,

@@ -14,6 +14,7 @@ mod idle;
 mod ladder;
 mod load;
 mod names;
+mod page;
 pub mod path;
 mod payload;
 mod peer;
@@ -99,7 +100,8 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
         findings.add(finding);
     }
     let mut diagnosis = Diagnosis::of(&path, findings.sorted(), done, interrupt.why());
-    files.write_all(&[], &diagnosis.json(), &mut diagnosis.outcome);
+    let page = page::html(&diagnosis, &connect.phrases, &texts);
+    files.write_all(&[], &page, &mut diagnosis.outcome);
     let text = match settings.json {
         true => diagnosis.json(),
         false => text::summary(&diagnosis, &connect.phrases, &texts),

@@ -22,6 +22,8 @@ const ADDRESSES: usize = 6;
 /// Source ports of datagrams, and datagrams from each.
 const PORTS: usize = 6;
 const EACH: usize = 2;
+/// A link that is down may be up again after this.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Connections that are tried.
 const CALLS: usize = 4;
 /// The time from one datagram to the next.
@@ -53,6 +55,11 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     }
     if path.wants(Transport::Tcp) {
         call(path, &mut seen);
+    }
+    if path.wants(Transport::Udp) && seen.iter().all(|seen| came(&seen.udp) == 0) {
+        // Where the link is down for a moment, all are lost with one.
+        path.interrupt.wait(MOMENT);
+        seen.iter_mut().for_each(|seen| ask(path, seen));
     }
     let best = seen.iter().max_by_key(|seen| seen.rank());
     if let Some(best) = best.filter(|best| best.rank() > 0) {

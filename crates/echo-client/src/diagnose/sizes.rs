@@ -187,6 +187,8 @@ impl Tried {
         match (came(&self.large), told) {
             (1.., _) => Fits::Yes,
             (0, Some((who, mtu))) => Fits::Told(who, mtu),
+            // What the budget has left unsent is no silence.
+            (0, None) if self.large.is_empty() || self.small.is_empty() => Fits::Unclear,
             (0, None) if came(&self.small) * 4 >= self.small.len() * 3 => Fits::Silence,
             (0, None) => Fits::Unclear,
         }

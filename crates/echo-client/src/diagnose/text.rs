@@ -1,6 +1,7 @@
 //! A diagnosis as a summary of one screen.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use echo_explain::{Phrases, Texts, wrap};
 
@@ -17,15 +18,11 @@ pub fn summary(diagnosis: &Diagnosis, phrases: &Phrases, texts: &Texts) -> Strin
         // Writing to a text cannot fail.
         let _ = writeln!(text, "{line}");
     };
-    let problems = diagnosis.findings.iter();
-    let problems = problems.filter(|found| found.kind == Kind::Problem).count();
-    let Diagnosis { target, .. } = diagnosis;
     put("");
-    put(&phrases.say(&match problems {
-        0 => format!("{target}: nothing wrong was found"),
-        1 => format!("{target}: one thing is wrong"),
-        _ => format!("{target}: {problems} things are wrong"),
-    }));
+    put(&phrases.say(&verdict(diagnosis)));
+    if diagnosis.outcome.by.is_some() {
+        put(&phrases.say("cut short: this is what is known so far"));
+    }
     for finding in &diagnosis.findings {
         put("");
         put(&format!(
@@ -47,13 +44,35 @@ pub fn summary(diagnosis: &Diagnosis, phrases: &Phrases, texts: &Texts) -> Strin
         }
     }
     put("");
-    put(&phrases.say(&format!(
-        "{} kB sent, {} kB came back, in {:.1} s",
-        diagnosis.sent_bytes.div_ceil(1000),
-        diagnosis.received_bytes.div_ceil(1000),
-        diagnosis.elapsed.as_secs_f64()
-    )));
+    let Diagnosis {
+        sent_bytes,
+        received_bytes,
+        elapsed,
+        ..
+    } = diagnosis;
+    put(&phrases.say(&cost(*sent_bytes, *received_bytes, *elapsed)));
     text
+}
+
+/// How it ended, in a line.
+pub fn verdict(diagnosis: &Diagnosis) -> String {
+    let Diagnosis { target, .. } = diagnosis;
+    let problems = diagnosis.findings.iter();
+    match problems.filter(|found| found.kind == Kind::Problem).count() {
+        0 => format!("{target}: nothing wrong was found"),
+        1 => format!("{target}: one thing is wrong"),
+        problems => format!("{target}: {problems} things are wrong"),
+    }
+}
+
+/// What it took, in a line.
+pub fn cost(sent_bytes: u64, received_bytes: u64, elapsed: Duration) -> String {
+    format!(
+        "{} kB sent, {} kB came back, in {:.1} s",
+        sent_bytes.div_ceil(1000),
+        received_bytes.div_ceil(1000),
+        elapsed.as_secs_f64()
+    )
 }
 
 fn mark(kind: Kind) -> char {

@@ -10,6 +10,7 @@ mod compare;
 mod config;
 mod corpora;
 mod deadline;
+mod diagnose;
 mod explain;
 mod faults;
 mod measurement;

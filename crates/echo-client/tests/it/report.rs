@@ -116,7 +116,7 @@ fn check(document: &Value) -> Vec<String> {
 }
 
 /// Where a document is not as `schema` has it.
-fn check_as(schema: &str, document: &Value) -> Vec<String> {
+pub fn check_as(schema: &str, document: &Value) -> Vec<String> {
     let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
     let mut found = Vec::new();
     errors(&schema, document, "", &mut found);

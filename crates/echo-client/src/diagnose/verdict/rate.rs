@@ -167,12 +167,17 @@ pub fn limit(ladder: &[Turn]) -> Option<Limit> {
         });
     }
     let p = significant(p, 1)?;
-    // A limit of bits leaves most of as many small ones alone.
-    let small = ladder.iter().filter(|turn| turn.size < first.size);
-    let mut small = small.filter(|turn| turn.fast.interval == first.fast.interval);
-    let share = lost as f64 / fast.len() as f64;
-    let is_worn =
-        |turn: &Turn| turn.fast.lost() as f64 > share * 0.8 * turn.fast.probes.len() as f64;
+    // A limit of bits lets as many small ones through, if they are so much less.
+    let per_s = sustained(&turns);
+    let end = |turn: &Turn| turn.fast.probes.last().map_or(0, |probe| probe.sent);
+    let is_worn = |turn: &Turn| {
+        let seconds =
+            end(turn).saturating_sub(turns.last().map_or(0, |last| end(last))) as f64 / 1e9;
+        let (sent, lost) = (turn.fast.probes.len() as f64, turn.fast.lost() as f64);
+        let fits = per_s * seconds > sent * (turn.size + HEADER) as f64 * 1.3;
+        fits && lost * 5.0 > sent
+    };
+    let mut small = ladder.iter().filter(|turn| turn.size < first.size);
     let counts_packets = ladder.iter().any(|turn| turn.size > first.size) || small.any(is_worn);
     let rate = sustained(&turns)
         / if counts_packets {

@@ -28,6 +28,8 @@ pub(crate) struct Page<'a> {
     pub outcome: &'a Outcome,
     /// Why, in lines.
     pub reasons: Vec<String>,
+    /// A picture of its own, as SVG.
+    pub picture: String,
     /// The most important figures: name, value and unit.
     pub tiles: Vec<(&'static str, String, String)>,
     /// What to bear in mind.
@@ -94,6 +96,7 @@ pub fn html(report: &Report) -> String {
         about: about(report),
         outcome: &report.outcome,
         reasons,
+        picture: String::new(),
         tiles: if has_sent { tiles(report) } else { Vec::new() },
         notes: &report.notes,
         cards,

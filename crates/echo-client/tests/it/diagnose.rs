@@ -1,0 +1,65 @@
+//! What `diagnose` prints, and what it refuses; what it finds is tested in laboratories.
+
+use serde_json::Value;
+
+use super::report::check_as;
+use crate::common::{Ended, Scratch, closed_port, echo, run};
+
+/// Little enough for a test, and enough for each step that does not load the path.
+const BRIEF: [&str; 3] = ["--gentle", "--budget", "150kB"];
+
+/// The one document that was printed, which is as its schema says.
+#[track_caller]
+fn document(ended: &Ended) -> Value {
+    let document: Value = serde_json::from_str(ended.text()).expect("one document");
+    let schema = include_str!("../../../../docs/diagnosis.schema.json");
+    assert_eq!(check_as(schema, &document), [""; 0], "{document:#}");
+    let code = document["outcome"]["exit_code"].as_i64();
+    assert_eq!(code, ended.code.map(i64::from), "{ended:?}");
+    document
+}
+
+#[test]
+fn the_document_of_a_good_path_and_of_a_bad_one_are_as_the_schema_says() {
+    let server = echo();
+    let good = document(&run(
+        &[&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat()
+    ));
+    assert_eq!(
+        good["findings"].as_array().map(Vec::len),
+        Some(0),
+        "{good:#}"
+    );
+    let sent = good["sent_bytes"].as_u64().expect("a number");
+    assert!((1..=150_000).contains(&sent), "{sent}");
+    let closed = closed_port().to_string();
+    let bad = document(&run(
+        &[&["diagnose", &closed, "--json"], &BRIEF[..]].concat()
+    ));
+    let told = bad["findings"].as_array().expect("findings");
+    let refused = told
+        .iter()
+        .find(|finding| finding["verdict"] == "tcp-refused");
+    assert_eq!(refused.expect("tcp-refused")["kind"], "problem", "{bad:#}");
+}
+
+#[test]
+fn a_page_shows_the_path_and_what_was_found_there() {
+    let scratch = Scratch::new("diagnose");
+    let page = scratch.file("page.html", b"");
+    let closed = closed_port().to_string();
+    let words = ["diagnose", &closed, "--report", &page];
+    let ended = run(&[&words[..], &BRIEF].concat());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.text().contains("tcp-refused"), "{ended:?}");
+    let page = std::fs::read_to_string(page).expect("the page");
+    for part in ["<svg class=\"path\"", "127.0.0.1", "tcp-refused", "FAILED"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[test]
+fn a_unix_socket_has_no_path() {
+    let ended = run(&["diagnose", "unix:/tmp/e.sock"]);
+    ended.failed(2, &["no path to diagnose"]);
+}
