@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use super::Told;
 use super::finding::{Finding, Findings, Verdict};
 use super::path::Path;
-use super::peer::{connect, ms, unacknowledged};
+use super::peer::{connect, unacknowledged};
 use super::talk::{Heard, MESSAGE, Talk};
+use crate::report::format;
 
 /// Messages of a transfer: 256 KiB in all.
 const MESSAGES: u64 = 512;
@@ -41,7 +42,11 @@ pub fn bulk(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
         return Ok(Told::LeftOut("the budget is used up".to_owned()));
     }
     let first = transfer(path, None)?;
-    let told = format!("{} in {}", first.heard.told(), ms(first.heard.elapsed));
+    let told = format!(
+        "{} in {}",
+        first.heard.told(),
+        format::time(first.heard.elapsed)
+    );
     let second = match first.is_whole() {
         true => None,
         false => Some(transfer(path, Some(SMALL))?),

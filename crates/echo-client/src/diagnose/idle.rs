@@ -11,10 +11,11 @@ use super::Told;
 use super::finding::{Finding, Findings, Verdict};
 use super::path::Path;
 use super::payload::{Payload, STAMP_LEN};
-use super::peer::{connect, ms};
+use super::peer::connect;
 use super::sender::{self, Plan};
 use super::talk::Talk;
 use super::train::Cell;
+use crate::report::format;
 
 /// Bytes of a message.
 const MESSAGE: usize = 64;
@@ -63,7 +64,10 @@ pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
         Some(_) => "",
         None => "; what becomes of UDP bindings only a STAMP reflector could tell",
     };
-    let tcp = format!("TCP connections were silent for up to {}", ms(longest));
+    let tcp = format!(
+        "TCP connections were silent for up to {}",
+        format::time(longest)
+    );
     Ok(Told::Seen(tcp + bindings))
 }
 
@@ -79,7 +83,7 @@ fn killed(path: &mut Path<'_>, talk: &mut Talk, time: Duration) -> Result<Option
             format!("a message on each of {COUNT} connections, silent for ever longer"),
             format!(
                 "after {}: {}; a new connection works",
-                ms(time),
+                format::time(time),
                 heard.told()
             ),
         )
@@ -87,7 +91,7 @@ fn killed(path: &mut Path<'_>, talk: &mut Talk, time: Duration) -> Result<Option
             "those that were silent for less than that still worked",
             None,
         );
-    Ok(Some(finding.with("time", ms(time))))
+    Ok(Some(finding.with("time", format::time(time))))
 }
 
 /// A connection that has echoed one message.
@@ -109,11 +113,14 @@ fn forgotten(path: &mut Path<'_>, (port, before): Binding, time: Duration) -> Op
     let (_, after) = bind(path, port)?;
     let finding = Finding::fact(Verdict::NatTimeout)
         .seen(
-            format!("packets from port {port}, and again after {}", ms(time)),
+            format!(
+                "packets from port {port}, and again after {}",
+                format::time(time)
+            ),
             format!("they came from {before}, then from {after}"),
         )
         .tested("a STAMP reflector tells where packets come from", None);
-    (after != before).then(|| finding.with("time", ms(time)))
+    (after != before).then(|| finding.with("time", format::time(time)))
 }
 
 /// Sends a few STAMP packets from `port`, or from one that the system chooses.

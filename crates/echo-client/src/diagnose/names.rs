@@ -11,9 +11,9 @@ use echo_core::{Endpoint, Zoned};
 use super::Told;
 use super::finding::{Finding, Findings, Verdict};
 use super::path::{Path, family};
-use super::peer::ms;
 use crate::connection::{Connect, Unknown, look_up_family};
 use crate::interrupt::Interrupt;
+use crate::report::format;
 
 /// A name server that answers needs less, wherever on Earth it is; a system that waits for one
 /// that does not answer needs more.
@@ -100,7 +100,7 @@ fn judge(host: &str, asked: &[Asked]) -> Option<Finding> {
                 format!("no answer, or twice none within {}", Timespan(SLOW)),
                 None,
             )
-            .with("time", ms(slowest.took)),
+            .with("time", format::time(slowest.took)),
         false => return None,
     };
     let sent = format!("{host} was looked up, each family apart");
@@ -119,7 +119,11 @@ fn list(asked: &[Asked]) -> String {
             Err(Unknown::Nothing(why)) => why.clone(),
             Err(Unknown::Silence) => "no answer".to_owned(),
         };
-        format!("{}: {found} after {}", family(*is_ipv4), ms(*took))
+        format!(
+            "{}: {found} after {}",
+            family(*is_ipv4),
+            format::time(*took)
+        )
     });
     told.collect::<Vec<_>>().join("; ")
 }

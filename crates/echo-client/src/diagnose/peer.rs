@@ -16,6 +16,7 @@ use super::dial::{Call, dial};
 use super::finding::{Finding, Findings, Verdict};
 use super::path::Path;
 use super::talk::{Heard, Talk};
+use crate::report::format;
 
 /// Bytes of a message, and how many are sent, each once the one before is back.
 const MESSAGE: usize = 64;
@@ -114,12 +115,16 @@ impl Echoes {
         );
         let came = format!(
             "the first was made in {}, the quickest came back in {}",
-            ms(network),
-            ms(time)
+            format::time(network),
+            format::time(time)
         );
         let finding = Finding::problem(Verdict::ServerSlow).seen(sent, came);
         let test = "the quickest message took twice the handshake, and 5 ms more";
-        let values = |finding: Finding| finding.with("time", ms(time)).with("network", ms(network));
+        let values = |finding: Finding| {
+            finding
+                .with("time", format::time(time))
+                .with("network", format::time(network))
+        };
         is_slow.then(|| values(finding.tested(test, None)))
     }
 
@@ -132,8 +137,8 @@ impl Echoes {
             (Some(last), Some(time)) if last.is_good(MESSAGE) => format!(
                 "{} messages came back whole, the quickest in {}; connecting took {}",
                 self.heard.len(),
-                ms(time),
-                ms(self.handshake)
+                format::time(time),
+                format::time(self.handshake)
             ),
             (Some(last), _) => last.told(),
             (None, _) => "nothing was sent".to_owned(),
@@ -156,11 +161,6 @@ impl Heard {
             None => came,
         }
     }
-}
-
-/// A time in milliseconds, as people read it.
-pub fn ms(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
 sockopt_impl!(
