@@ -351,7 +351,7 @@ fn a_configuration_file_is_told_by_name_line_and_key() {
     fails(
         program().args(config),
         2,
-        &[path.text(), "larger than 1 MiB"],
+        &[path.text(), "larger than 1MiB"],
     );
     fails(
         program().env("ECHO_CONFIG", "/nowhere.toml"),
