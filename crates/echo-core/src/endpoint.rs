@@ -106,7 +106,8 @@ impl FromStr for Endpoint {
             return unix(FilePath::from_text(path));
         }
         let (transport, address) = match text.split_once("://") {
-            None if text.starts_with("stamp:") => return Err("write stamp://HOST".to_owned()),
+            Some(("stamp", "")) => return Err("the host is missing; write stamp://HOST".into()),
+            None if text.starts_with("stamp:") => return Err("write stamp://HOST".into()),
             None => (None, text),
             Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
             Some(("udp", rest)) => (Some(Transport::Udp), rest),

@@ -192,7 +192,7 @@ impl Config {
              --explain=json for calls as JSON lines, or leave one of the two out"
         );
         for endpoint in &self.metrics {
-            let is_tcp = |transport: &Option<Transport>| *transport != Some(Transport::Udp);
+            let is_tcp = |one: &Option<Transport>| matches!(one, None | Some(Transport::Tcp));
             ensure!(
                 matches!(endpoint, Endpoint::Inet { transport, .. } if is_tcp(transport)),
                 "--metrics {endpoint} is no address for HTTP; give one as HOST:PORT"

@@ -14,6 +14,7 @@ mod matrix;
 mod mesh;
 mod pairs;
 mod report;
+mod stamps;
 mod table;
 mod verdicts;
 
@@ -60,6 +61,7 @@ type Facts = fn(&Lab, &Options) -> Result<Vec<Fact>>;
 const FACTS: &[(&str, Facts)] = &[
     ("idle", |lab, options| idle::measure(lab, options.quick)),
     ("burst", |lab, _| Ok(vec![burst::measure(lab)?])),
+    ("stamps", |lab, _| Ok(vec![stamps::measure(lab)?])),
     ("mesh", |lab, options| mesh::cost(lab, options.quick)),
 ];
 

@@ -104,6 +104,9 @@ pub struct State {
 }
 
 impl State {
+    /// The most that are told apart.
+    pub const MOST: usize = 256;
+
     /// Whether an address or a port was another one there.
     pub fn is_translated(&self) -> bool {
         self.seen_from.is_some() && self.seen_from != self.sent_from
@@ -195,8 +198,7 @@ impl Ways {
         let known = self.states.iter().position(|known| known.is_like(state));
         match known {
             Some(at) => self.states[at].count += state.count,
-            // Whoever forges replies must not fill memory.
-            None if self.states.len() < STATES => self.states.push(state.clone()),
+            None if self.states.len() < State::MOST => self.states.push(state.clone()),
             None => {}
         }
     }
@@ -289,8 +291,6 @@ impl Ways {
     }
 }
 
-/// The most states that are told apart.
-const STATES: usize = 256;
 /// Of so many different things a line shows the first.
 const SHOWN: usize = 4;
 

@@ -328,3 +328,32 @@ fn what_is_no_target_of_stamp_is_refused_or_told() {
     let ended = run(&["ping", &target, "-c", "2", "-i", "1ms", "-W", "200ms"]);
     ended.failed(1, &["look whether a STAMP reflector is there"]);
 }
+
+#[test]
+fn what_several_machines_found_is_added_up_where_it_means_the_same() {
+    let target = reflector(Odd {
+        drops: 10,
+        ..Odd::default()
+    });
+    let scratch = Scratch::new("stamp-merge");
+    let load = ["bench", "-r", "200", "-c", "45", "--warmup", "0", "--json"];
+    let of = |name: &str| {
+        let args = [&load[..], &["--stamp", &target, "--fail-if", "loss>50%"]].concat();
+        let ended = run(&args);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let report: Value = serde_json::from_str(ended.text()).expect("one document");
+        (scratch.file(name, ended.text().as_bytes()), report)
+    };
+    let ((one, first), (two, mut second)) = (of("one.json"), of("two.json"));
+    let merged = run(&["merge", "--json", &one, &two]);
+    let merged: Value = serde_json::from_str(merged.text()).expect("one document");
+    let sum = |of: fn(&Value) -> u64| of(&first) + of(&second);
+    let there = |report: &Value| report["stamp"]["lost_there"].as_u64().expect("a count");
+    let samples = |report: &Value| report["back_samples"].as_u64().expect("a count");
+    assert_eq!(there(&merged), sum(there), "{merged:#}");
+    assert_eq!(samples(&merged), sum(samples), "{merged:#}");
+    assert_eq!(merged["stamp"]["offset_ns"], Value::Null);
+    second["stamp"]["one_way"] = "delay".into();
+    let other = scratch.file("other.json", second.to_string().as_bytes());
+    run(&["merge", &one, &other]).failed(2, &["of each way", "one-way delay"]);
+}

@@ -422,7 +422,7 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
     for (args, told) in [
         (&["--listen=stamp://::1"][..], "in brackets"),
         (&["--listen=stamp://"], "stamp://HOST"),
-        (&["--listen=stamp://unix:x"], "over UDP alone"),
+        (&["--listen=stamp://unix:x"], "not a number"),
         (&["--listen=stamp:127.0.0.1:862"], "stamp://HOST"),
         (&["--listen=stamp://tcp://127.0.0.1:1"], "brackets"),
         (&["--stamp-key=x"], "--listen stamp://127.0.0.1"),
