@@ -127,13 +127,12 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap:
     let words: Vec<OsString> = words.collect();
     let mut command = brief(switches(Cli::command()));
     if words.iter().any(|word| word == "--stamp") {
-        let target = OsStringValueParser::new().try_map(stamp_target);
+        let parser = OsStringValueParser::new().try_map(stamp_target);
         let target = |command: clap::Command| {
-            let has_target = command.get_arguments().any(|one| one.get_id() == "target");
-            match has_target {
-                true => command.mut_arg("target", |argument| argument.value_parser(target.clone())),
-                false => command,
-            }
+            command.mut_args(|argument| match argument.get_id() == "target" {
+                true => argument.value_parser(parser.clone()),
+                false => argument,
+            })
         };
         command = command.mut_subcommands(target);
     }
