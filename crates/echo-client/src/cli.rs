@@ -176,6 +176,11 @@ const FIRST: &[&str] = &[
     "rate",
     "fail_if",
     "report",
+    "targets",
+    "peers",
+    "transport",
+    "metrics",
+    "plan",
     "gentle",
     "idle",
 ];

@@ -57,8 +57,8 @@ pub struct State {
     pub failures: u64,
     /// When all lists could be had last.
     pub success: Option<SystemTime>,
-    /// Whether there is a list to go by, and nobody has asked to stop.
-    pub is_ready: bool,
+    /// Whether somebody has asked to stop.
+    is_stopping: bool,
     /// When the agent took its last turn.
     turned: Instant,
 }
@@ -170,7 +170,7 @@ impl Books {
             known: 0,
             failures: 0,
             success: None,
-            is_ready: false,
+            is_stopping: false,
             turned: Instant::now(),
         };
         Books {
@@ -194,9 +194,10 @@ impl Books {
         self.state().turned.elapsed() < PATIENCE
     }
 
-    /// Whether there is somebody to watch, and nobody has asked to stop.
+    /// Whether there is a list to go by, and nobody has asked to stop.
     pub fn is_ready(&self) -> bool {
-        self.state().is_ready
+        let state = self.state();
+        !state.is_stopping && (state.known > 0 || state.success.is_some())
     }
 
     /// How it is going.
@@ -248,8 +249,7 @@ impl Books {
 
     /// So many peers are listed.
     pub fn knows(&self, count: usize) {
-        let mut state = self.state();
-        (state.known, state.is_ready) = (count, true);
+        self.state().known = count;
     }
 
     /// The lists were looked at, and so many could not be had.
@@ -266,7 +266,7 @@ impl Books {
     /// # Errors
     /// Standard output takes no more.
     pub fn finish(&self) -> Result<(), Failure> {
-        self.state().is_ready = false;
+        self.state().is_stopping = true;
         self.lines().take().map_or(Ok(()), Lines::finish)
     }
 

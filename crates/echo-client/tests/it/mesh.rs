@@ -580,6 +580,13 @@ fn a_name_is_all_of_its_addresses_and_one_with_too_many_is_told() {
                 1.0,
                 "{text}"
             );
+            assert!(agent.get("/readyz").starts_with("HTTP/1.1 200 "));
+            let lost = Agent::ready(&[&["mesh", "--targets", &none], &pace[..]].concat());
+            assert!(
+                lost.get("/readyz").starts_with("HTTP/1.1 503 "),
+                "it has no list"
+            );
+            lost.stop();
             let told = agent.stop();
             for words in [
                 "dns:many",
