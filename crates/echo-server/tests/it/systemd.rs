@@ -200,6 +200,31 @@ fn a_service_manager_hears_of_the_start_of_each_beat_and_of_the_end() {
 }
 
 #[test]
+fn a_worker_that_hangs_lets_the_watchdog_bite() {
+    if !has("strace") {
+        return;
+    }
+    let path = TempPath::new("notify");
+    let manager = UnixDatagram::bind(&*path).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    // The worker that accepts is held there for longer than it is given. What holds it ends with it only.
+    let mut command = crate::common::wrapped(
+        "strace -D -f -qq -e trace=accept4 -e inject=accept4:delay_enter=8s -o /dev/null",
+    );
+    command
+        .env("NOTIFY_SOCKET", path.text())
+        .env("WATCHDOG_USEC", "2000000");
+    let server = Server::run(command.args(["--listen=tcp://127.0.0.1:0", "--workers=2"]));
+    heard(&manager, "WATCHDOG=1");
+    let _peer = connect(server.tcp());
+    heard(&manager, "STATUS=A worker hangs");
+    // From then on it is fed no more.
+    let mut message = [0; 4096];
+    let len = manager.recv(&mut message).unwrap();
+    assert_eq!(&message[..len], b"STATUS=A worker hangs\n");
+}
+
+#[test]
 fn a_service_manager_that_is_gone_changes_nothing() {
     let mut command = program();
     command
