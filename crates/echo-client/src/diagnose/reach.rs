@@ -56,8 +56,10 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     if path.wants(Transport::Tcp) {
         call(path, &mut seen);
     }
-    if path.wants(Transport::Udp) && seen.iter().all(|seen| came(&seen.udp) == 0) {
-        // Where the link is down for a moment, all are lost with one.
+    let is_silent = |seen: &Seen| seen.udp.iter().all(|answer| *answer == Answer::Silence);
+    if path.wants(Transport::Udp) && seen.iter().all(is_silent) {
+        // Where the link is down for a moment, all are lost with one. Whoever says something says it
+        // seldom, and need not say it again.
         path.interrupt.wait(MOMENT);
         seen.iter_mut().for_each(|seen| ask(path, seen));
     }
