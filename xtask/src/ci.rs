@@ -24,13 +24,10 @@ const CHECKS: &[Check] = &[
     ("diagnose", diagnose),
     ("report", report_check::run),
     ("stamp", strangers::run),
-    #[cfg(target_os = "linux")]
     ("mesh", crate::mesh::run),
     ("explained", || demo::run(demo::Options::explained())),
     ("demo", || demo::run(demo::Options::default())),
-    #[cfg(target_os = "linux")]
     ("deploy", crate::deploy::run),
-    #[cfg(target_os = "linux")]
     ("torture", || {
         crate::torture::run(&crate::torture::Options::short())
     }),

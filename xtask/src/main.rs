@@ -1,31 +1,25 @@
 //! `cargo xtask`: what is done with this workspace besides building it. Dispatch only.
 
-#[cfg(target_os = "linux")]
 mod bench;
 mod cargo;
 mod ci;
 mod coverage;
 mod demo;
-#[cfg(target_os = "linux")]
 mod deploy;
 mod dist;
 mod examples;
-#[cfg(target_os = "linux")]
 mod mesh;
 mod packages;
-#[cfg(target_os = "linux")]
 mod proc;
 mod process;
 mod random;
 mod report_check;
 mod server;
 mod simulate;
-#[cfg(target_os = "linux")]
 mod soak;
 mod strangers;
 mod supply;
 mod terminal;
-#[cfg(target_os = "linux")]
 mod torture;
 mod traffic;
 
@@ -50,13 +44,10 @@ enum Task {
     /// Run the examples in docs/examples against the programs
     Examples,
     /// Measure the server beside its peers
-    #[cfg(target_os = "linux")]
     Bench(bench::Options),
     /// Do to both programs what a bad day does, and check that nobody loses what they need not lose
-    #[cfg(target_os = "linux")]
     Torture(torture::Options),
     /// Hold 10,000 connections for a while beside other work, and check that nothing grows
-    #[cfg(target_os = "linux")]
     Soak(soak::Options),
     /// Play schedules drawn from a seed against the server's serving loop, and check every promise
     Simulate(simulate::Options),
@@ -88,11 +79,8 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Demo(options) => demo::run(options),
         Task::Examples => examples::run(),
-        #[cfg(target_os = "linux")]
         Task::Bench(options) => bench::run(options),
-        #[cfg(target_os = "linux")]
         Task::Torture(options) => torture::run(&options),
-        #[cfg(target_os = "linux")]
         Task::Soak(options) => soak::run(&options),
         Task::Simulate(options) => simulate::run(&options),
         Task::Coverage(options) => coverage::run(&options),

@@ -56,7 +56,7 @@ fn escape(text: &[u8]) -> Option<u8> {
 pub(crate) fn of_socket(path: FilePath) -> PathBuf {
     let mut bytes = path.0.into_os_string().into_vec();
     match bytes.first_mut() {
-        Some(first) if *first == b'@' && cfg!(target_os = "linux") => *first = 0,
+        Some(first) if *first == b'@' => *first = 0,
         _ => {}
     }
     OsString::from_vec(bytes).into()

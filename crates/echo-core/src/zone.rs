@@ -84,19 +84,16 @@ impl fmt::Display for Zoned {
 }
 
 /// The number of a network, by its name.
-#[cfg(target_os = "linux")]
 fn number(name: &str) -> Option<u32> {
     rustix::net::netdevice::name_to_index(asking()?, name).ok()
 }
 
 /// The name of a network, by its number.
-#[cfg(target_os = "linux")]
 fn name(number: u32) -> Option<String> {
     rustix::net::netdevice::index_to_name(asking()?, number).ok()
 }
 
 /// A socket to ask with: the system answers whoever has one, of whatever kind.
-#[cfg(target_os = "linux")]
 fn asking() -> Option<rustix::fd::OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -104,17 +101,7 @@ fn asking() -> Option<rustix::fd::OwnedFd> {
     socket_with(family, kind, SocketFlags::CLOEXEC, None).ok()
 }
 
-#[cfg(not(target_os = "linux"))]
-fn number(_name: &str) -> Option<u32> {
-    None
-}
-
-#[cfg(not(target_os = "linux"))]
-fn name(_number: u32) -> Option<String> {
-    None
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

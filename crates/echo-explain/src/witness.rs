@@ -96,15 +96,11 @@ impl Socket {
             SocketKind::Datagram => "udp",
         };
         let row = netstat::find(protocol, self.local?, self.peer).ok()?;
-        match row {
-            Some(row) => Some(row.to_string()),
-            None => cfg!(target_os = "linux").then(String::new),
-        }
+        Some(row.map(|row| row.to_string()).unwrap_or_default())
     }
 }
 
 #[cfg(test)]
-#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use crate::Family;

@@ -73,7 +73,6 @@ pub fn enter(config: &Config, ports: &[u16]) -> GivenUp {
     restrict(sockets, ready, ports).unwrap_or(GivenUp::NOTHING)
 }
 
-#[cfg(target_os = "linux")]
 fn restrict<'a>(
     removing: impl Iterator<Item = &'a Path>,
     making: Option<&Path>,
@@ -109,13 +108,4 @@ fn restrict<'a>(
         tcp: status.ruleset == RulesetStatus::FullyEnforced,
         privileges: status.no_new_privs,
     })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn restrict<'a>(
-    _: impl Iterator<Item = &'a Path>,
-    _: Option<&Path>,
-    _: &[u16],
-) -> Result<GivenUp, std::convert::Infallible> {
-    Ok(GivenUp::NOTHING)
 }

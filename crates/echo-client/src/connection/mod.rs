@@ -158,14 +158,9 @@ impl Connection {
     /// The congestion control of a TCP connection; `None` of anything else, and where the system
     /// does not tell.
     pub fn congestion_control(&self) -> Option<String> {
-        #[cfg(target_os = "linux")]
-        {
-            let name = self.socket.socket().tcp_congestion().ok()?;
-            let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-            String::from_utf8(name[..end].to_vec()).ok()
-        }
-        #[cfg(not(target_os = "linux"))]
-        None
+        let name = self.socket.socket().tcp_congestion().ok()?;
+        let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+        String::from_utf8(name[..end].to_vec()).ok()
     }
 }
 

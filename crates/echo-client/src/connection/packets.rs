@@ -69,7 +69,6 @@ pub fn set_tos(socket: &Socket, is_ipv4: bool, byte: u8) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system does not allow.
-#[cfg(target_os = "linux")]
 pub fn set_fragments(socket: &Socket, is_ipv4: bool, fragments: Fragments) -> io::Result<()> {
     use rustix::net::sockopt::{
         Ipv4PathMtuDiscovery as V4, Ipv6PathMtuDiscovery as V6, set_ip_mtu_discover,
@@ -88,23 +87,8 @@ pub fn set_fragments(socket: &Socket, is_ipv4: bool, fragments: Fragments) -> io
     Ok(())
 }
 
-#[cfg(target_os = "linux")]
 fn bind_to(socket: &Socket, interface: &str) -> io::Result<()> {
     socket.bind_device(Some(interface.as_bytes()))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn bind_to(_: &Socket, _: &str) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Says what may become of packets that are too large.
-///
-/// # Errors
-/// No system but Linux is asked.
-#[cfg(not(target_os = "linux"))]
-pub fn set_fragments(_: &Socket, _: bool, _: Fragments) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn refused(asked: &str, error: &io::Error) -> io::Error {

@@ -320,11 +320,7 @@ impl Clock {
     }
 
     fn system(self) -> u64 {
-        #[cfg(target_os = "linux")]
-        const ID: ClockId = ClockId::Boottime;
-        #[cfg(not(target_os = "linux"))]
-        const ID: ClockId = ClockId::Monotonic;
-        let now = clock_gettime(ID);
+        let now = clock_gettime(ClockId::Boottime);
         (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) - self.0
     }
 }

@@ -41,7 +41,6 @@ fn an_unresolvable_name_is_told_apart_from_a_dead_server() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_connection_that_is_not_answered_times_out() {
     use socket2::{Domain, Socket, Type};
     // A listener whose queue is full drops what else wants to connect, as a firewall does.
@@ -147,7 +146,6 @@ fn a_message_over_the_frame_limit_is_a_usage_error() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_full_disk_is_an_error() {
     let echo = echo();
     let (tcp, udp) = (echo.tcp.as_str(), echo.udp.as_str());
@@ -213,7 +211,6 @@ fn a_file_that_cannot_be_written_is_known_before_the_run() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_file_that_fails_does_not_take_the_result_or_what_was_there_along() {
     let (echo, scratch) = (echo(), Scratch::new("full"));
     let (page, log) = (

@@ -153,7 +153,6 @@ fn verbose_shows_both_ends_of_the_socket() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn the_local_address_can_be_chosen() {
     let (sender, receiver) = mpsc::channel();
     let server = tcp(move |_, stream| {

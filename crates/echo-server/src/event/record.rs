@@ -270,7 +270,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn a_full_disk_stops_the_server_and_is_told() {
         let record = Arc::new(Record::open(Path::new("/dev/full")).unwrap());
         let (shutdown, clock) = (Shutdown::new(), Clock::new());

@@ -57,14 +57,8 @@ fn group(root: &Path, groups: &str) -> u64 {
     bounds.min().unwrap_or(u64::MAX)
 }
 
-#[cfg(target_os = "linux")]
 fn machine() -> u64 {
     nix::sys::sysinfo::sysinfo().map_or(u64::MAX, |info| info.ram_total())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn machine() -> u64 {
-    u64::MAX
 }
 
 #[cfg(test)]

@@ -285,9 +285,7 @@ impl Worker {
     }
 
     fn add(&mut self, accepted: Accepted) {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        #[cfg(target_os = "linux")]
-        let interest = interest | Interest::PRIORITY;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let registry = self.poll.registry();
         self.peers.add(accepted, |stream, key| {
             let mut source = SourceFd(&stream.as_raw_fd());

@@ -412,7 +412,6 @@ pub(super) fn set_stream_options(config: &Config, socket: &Socket) -> io::Result
     // The same bound for a peer that vanished while data was on its way to it, but never sooner
     // than the write timeout: to the system, a peer that does not read looks the same. It holds for
     // silent peers, too: where it is set, Linux asks no more how many probes had no answer.
-    #[cfg(target_os = "linux")]
     if config.write_timeout.0 > Duration::ZERO {
         // In milliseconds, in 31 bits: some 24 days, after which a longer write timeout is ours alone.
         let timeout = (idle * 2).max(config.write_timeout.into());

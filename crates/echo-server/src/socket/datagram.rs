@@ -325,7 +325,6 @@ impl DatagramSocket {
 pub(crate) fn ask_for_room(socket: impl AsFd) {
     if sockopt::socket_recv_buffer_size(&socket).is_ok_and(|size| size < RECEIVE_BUFFER) {
         // Whoever may set the limit may also go over it; others get what it allows.
-        #[cfg(target_os = "linux")]
         if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_ok() {
             return;
         }
@@ -337,17 +336,14 @@ pub(crate) fn ask_for_room(socket: impl AsFd) {
 /// Lets replies be cut into fragments again, which `quinn-udp` forbids for QUIC's sake: a datagram
 /// longer than the path's packets must come back too.
 fn allow_fragments(socket: &std::net::UdpSocket) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    {
-        use nix::sys::socket::{setsockopt, sockopt as option};
+    use nix::sys::socket::{setsockopt, sockopt as option};
 
-        sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
-        if socket.local_addr()?.is_ipv6() {
-            sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DONT)?;
-            setsockopt(socket, option::Ipv6DontFrag, &false)?;
-        }
-        // Nobody here looks at the time stamps that it asked for.
-        setsockopt(socket, option::ReceiveTimestampns, &false)?;
+    sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
+    if socket.local_addr()?.is_ipv6() {
+        sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DONT)?;
+        setsockopt(socket, option::Ipv6DontFrag, &false)?;
     }
+    // Nobody here looks at the time stamps that it asked for.
+    setsockopt(socket, option::ReceiveTimestampns, &false)?;
     Ok(())
 }

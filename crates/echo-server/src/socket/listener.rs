@@ -85,7 +85,6 @@ impl Listener {
 }
 
 /// A connection that does not block, with one call; and its other end's IP address and port.
-#[cfg(target_os = "linux")]
 fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
     use rustix::net::{SocketFlags, acceptfrom_with};
 
@@ -93,15 +92,4 @@ fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
     let (socket, address) = acceptfrom_with(listener, flags)?;
     let address = address.and_then(|address| address.try_into().ok());
     Ok((socket.into(), address))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
-    let (socket, address) = listener.accept()?;
-    socket.set_nonblocking(true)?;
-    // On Linux accepted sockets inherit the listener's options.
-    if address.as_socket().is_some() {
-        socket.set_tcp_nodelay(true)?;
-    }
-    Ok((socket, address.as_socket()))
 }

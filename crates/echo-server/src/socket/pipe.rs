@@ -1,7 +1,11 @@
 //! Moving bulk data from a socket back into it without copying it through user memory.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 use crate::socket::stream::Stream;
 
@@ -42,137 +46,87 @@ impl Pipes {
     }
 }
 
-#[cfg(target_os = "linux")]
-pub(crate) use linux::Pipe;
-#[cfg(not(target_os = "linux"))]
-pub(crate) use none::Pipe;
-
-#[cfg(target_os = "linux")]
-mod linux {
-    use std::os::fd::OwnedFd;
-
-    use rustix::io::Errno;
-    use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-
-    use super::*;
-
-    /// A pipe, and how many bytes are in it.
-    #[derive(Debug)]
-    pub(crate) struct Pipe {
-        output: OwnedFd,
-        input: OwnedFd,
-        len: usize,
-        _counted: Arc<()>,
-        /// What it holds of a simulated connection.
-        #[cfg(test)]
-        simulated: Vec<u8>,
-    }
-
-    impl Pipe {
-        pub(super) fn new(counted: Arc<()>) -> io::Result<Self> {
-            let (output, input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-            // A smaller pipe works too.
-            let _: Result<usize, Errno> = fcntl_setpipe_size(&input, CAPACITY);
-            Ok(Pipe {
-                output,
-                input,
-                len: 0,
-                _counted: counted,
-                #[cfg(test)]
-                simulated: Vec::new(),
-            })
-        }
-
-        /// The bytes in it.
-        pub(crate) fn len(&self) -> usize {
-            self.len
-        }
-
-        pub(crate) fn is_empty(&self) -> bool {
-            self.len == 0
-        }
-
-        /// Takes up to `most` of what the socket has. That there is nothing may also mean that the
-        /// pipe is full, unless it is empty.
-        pub(crate) fn fill(&mut self, from: &Stream, most: usize) -> io::Result<usize> {
-            #[cfg(test)]
-            if let Stream::Simulated(socket) = from {
-                self.simulated.resize(self.len + most, 0);
-                let outcome = socket.collect(&mut self.simulated, self.len);
-                self.len += outcome.as_ref().unwrap_or(&0);
-                self.simulated.truncate(self.len);
-                return outcome;
-            }
-            let from = from.spliceable().ok_or(io::ErrorKind::Unsupported)?;
-            let n = splice(from, None, &self.input, None, most, SpliceFlags::NONBLOCK)?;
-            self.len += n;
-            Ok(n)
-        }
-
-        /// Takes all that is in it into memory.
-        pub(crate) fn read(&mut self) -> io::Result<Vec<u8>> {
-            #[cfg(test)]
-            if !self.simulated.is_empty() {
-                self.len = 0;
-                return Ok(std::mem::take(&mut self.simulated));
-            }
-            let mut bytes = Vec::new();
-            bytes.try_reserve_exact(self.len)?;
-            while self.len > 0 {
-                let n = rustix::io::read(&self.output, rustix::buffer::spare_capacity(&mut bytes))?;
-                self.len -= n;
-            }
-            Ok(bytes)
-        }
-
-        /// Gives the socket what it takes of `most` bytes. Returns how much that was.
-        pub(crate) fn drain(&mut self, to: &Stream, most: usize) -> io::Result<usize> {
-            #[cfg(test)]
-            if let Stream::Simulated(socket) = to {
-                let n = socket.write(&self.simulated[..most])?;
-                self.simulated.drain(..n);
-                self.len -= n;
-                return Ok(n);
-            }
-            let to = to.spliceable().ok_or(io::ErrorKind::Unsupported)?;
-            let n = splice(&self.output, None, to, None, most, SpliceFlags::NONBLOCK)?;
-            self.len -= n;
-            Ok(n)
-        }
-    }
+/// A pipe, and how many bytes are in it.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    output: OwnedFd,
+    input: OwnedFd,
+    len: usize,
+    _counted: Arc<()>,
+    /// What it holds of a simulated connection.
+    #[cfg(test)]
+    simulated: Vec<u8>,
 }
 
-#[cfg(not(target_os = "linux"))]
-mod none {
-    use super::*;
+impl Pipe {
+    fn new(counted: Arc<()>) -> io::Result<Self> {
+        let (output, input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // A smaller pipe works too.
+        let _: Result<usize, Errno> = fcntl_setpipe_size(&input, CAPACITY);
+        Ok(Pipe {
+            output,
+            input,
+            len: 0,
+            _counted: counted,
+            #[cfg(test)]
+            simulated: Vec::new(),
+        })
+    }
 
-    /// Nothing: this system has no such pipes.
-    #[derive(Debug)]
-    pub(crate) enum Pipe {}
+    /// The bytes in it.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
 
-    impl Pipe {
-        pub(super) fn new(_: Arc<()>) -> io::Result<Self> {
-            Err(io::ErrorKind::Unsupported.into())
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes up to `most` of what the socket has. That there is nothing may also mean that the
+    /// pipe is full, unless it is empty.
+    pub(crate) fn fill(&mut self, from: &Stream, most: usize) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Stream::Simulated(socket) = from {
+            self.simulated.resize(self.len + most, 0);
+            let outcome = socket.collect(&mut self.simulated, self.len);
+            self.len += outcome.as_ref().unwrap_or(&0);
+            self.simulated.truncate(self.len);
+            return outcome;
         }
+        let from = from.spliceable().ok_or(io::ErrorKind::Unsupported)?;
+        let n = splice(from, None, &self.input, None, most, SpliceFlags::NONBLOCK)?;
+        self.len += n;
+        Ok(n)
+    }
 
-        pub(crate) fn len(&self) -> usize {
-            match *self {}
+    /// Takes all that is in it into memory.
+    pub(crate) fn read(&mut self) -> io::Result<Vec<u8>> {
+        #[cfg(test)]
+        if !self.simulated.is_empty() {
+            self.len = 0;
+            return Ok(std::mem::take(&mut self.simulated));
         }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(self.len)?;
+        while self.len > 0 {
+            let n = rustix::io::read(&self.output, rustix::buffer::spare_capacity(&mut bytes))?;
+            self.len -= n;
+        }
+        Ok(bytes)
+    }
 
-        pub(crate) fn is_empty(&self) -> bool {
-            match *self {}
+    /// Gives the socket what it takes of `most` bytes. Returns how much that was.
+    pub(crate) fn drain(&mut self, to: &Stream, most: usize) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Stream::Simulated(socket) = to {
+            let n = socket.write(&self.simulated[..most])?;
+            self.simulated.drain(..n);
+            self.len -= n;
+            return Ok(n);
         }
-
-        pub(crate) fn fill(&mut self, _: &Stream, _: usize) -> io::Result<usize> {
-            match *self {}
-        }
-
-        pub(crate) fn read(&mut self) -> io::Result<Vec<u8>> {
-            match *self {}
-        }
-
-        pub(crate) fn drain(&mut self, _: &Stream, _: usize) -> io::Result<usize> {
-            match *self {}
-        }
+        let to = to.spliceable().ok_or(io::ErrorKind::Unsupported)?;
+        let n = splice(&self.output, None, to, None, most, SpliceFlags::NONBLOCK)?;
+        self.len -= n;
+        Ok(n)
     }
 }

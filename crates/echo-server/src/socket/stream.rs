@@ -138,7 +138,6 @@ impl Stream {
     }
 
     /// The descriptor, where bytes can be moved without a copy through user memory.
-    #[cfg(target_os = "linux")]
     pub(crate) fn spliceable(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Stream::Socket(socket, Transport::Tcp) => Some(socket.as_fd()),

@@ -111,7 +111,6 @@ fn an_answered_datagram_is_counted_as_one() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn what_the_process_takes_is_what_the_system_says() {
     let server = server(&[]);
     let proc = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", server.id()));

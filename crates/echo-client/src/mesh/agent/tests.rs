@@ -107,7 +107,6 @@ fn play(agent: &mut Agent<'_>, now: &mut u64, seconds: u64) {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn millions_of_probes_take_no_more_memory_than_a_few() {
     const NAME: &str = "mesh::agent::tests::millions_of_probes_take_no_more_memory_than_a_few";
     if std::env::var_os(ALONE).is_none() {
