@@ -1,7 +1,7 @@
 //! `diagnose`: what is wrong with the path to a target, in the words of a colleague.
 //!
 //! Steps probe in turn and add findings, which rest on a test each; text, document and page only
-//! render the [`Diagnosis`] that comes of it.
+//! render the `Diagnosis` that comes of it.
 
 mod answer;
 mod bulk;

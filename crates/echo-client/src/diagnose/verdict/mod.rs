@@ -2,7 +2,7 @@
 //!
 //! What one verdict explains is taken out before the next is looked for: a limit of rate before losses
 //! at random, a dead flow before losses by size. Each question that is asked costs certainty, and is
-//! counted ([`among`](super::chance::among)).
+//! counted (`among`).
 
 mod delay;
 mod loss;
