@@ -131,7 +131,11 @@ fn a_refused_thread_is_an_error_in_words() {
     };
     let scratch = Scratch::new("threads");
     let copy = scratch.0.join("client");
-    std::fs::copy(env!("CARGO_BIN_EXE_echo-client"), &copy).unwrap();
+    // Not by this process: a child that another test starts meanwhile would hold the copy open, and
+    // what is open for writing cannot be run.
+    let mut copying = Command::new("cp");
+    copying.arg(env!("CARGO_BIN_EXE_echo-client")).arg(&copy);
+    assert!(copying.status().unwrap().success());
     let port = echo.tcp.rsplit(':').next().unwrap();
     let name = format!("localhost:{port}");
     // The first to be refused is another one each time, until none is.
