@@ -27,7 +27,7 @@ use crate::interrupt::Interrupt;
 pub(crate) use attempt::{Ask, Attempt};
 use race::{go_on, race};
 use resolve::resolve;
-pub use resolve::{Unknown, look_up_family};
+pub use resolve::{Unknown, is_this_machine, look_up_family};
 
 /// A socket and what it is connected to.
 #[derive(Debug)]

@@ -1,12 +1,26 @@
 //! From the target as it was written to addresses, anew for each connection.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 
 use echo_core::{Address, Endpoint, Zoned};
 
 use super::within::within;
 use super::{Connect, ConnectError, ErrorKind, Family, cause};
 use crate::interrupt::Interrupt;
+
+/// Whether `remote` is an address of this machine: it is if what is sent there is sent from there.
+/// Nothing is sent to find out.
+pub fn is_this_machine(remote: SocketAddr) -> bool {
+    let any = match remote {
+        SocketAddr::V4(_) => "0.0.0.0:0",
+        SocketAddr::V6(_) => "[::]:0",
+    };
+    let socket = UdpSocket::bind(any).and_then(|socket| {
+        socket.connect(remote)?;
+        socket.local_addr()
+    });
+    socket.is_ok_and(|local| local.ip() == remote.ip())
+}
 
 /// All addresses of the target, of the wanted family, in the system's order.
 ///

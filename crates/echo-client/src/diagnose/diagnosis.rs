@@ -1,9 +1,8 @@
 //! All that a diagnosis found out, as data and as one JSON document.
 
-use std::fmt;
 use std::time::Duration;
 
-use echo_explain::{Lang, Texts};
+use echo_explain::{Lang, Phrases, Texts};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -68,14 +67,13 @@ impl Done {
             elapsed,
         }
     }
-}
 
-impl fmt::Display for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Done { name, told, .. } = self;
+    /// The step in a line.
+    pub fn line(&self, phrases: &Phrases) -> String {
+        let told = phrases.say(&self.told);
         match self.left_out {
-            true => write!(f, "{name:<8} left out: {told}"),
-            false => write!(f, "{name:<8} {told}"),
+            true => format!("{:<8} {}: {told}", self.name, phrases.say("left out")),
+            false => format!("{:<8} {told}", self.name),
         }
     }
 }

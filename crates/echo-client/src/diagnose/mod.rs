@@ -91,8 +91,7 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
         };
         let step = Done::new(name, told, path.spent.start.elapsed() - start);
         if !settings.json {
-            let line = connect.phrases.say(&step.to_string());
-            output::line(line).map_err(output::failure)?;
+            output::line(step.line(&connect.phrases)).map_err(output::failure)?;
         }
         done.push(step);
     }

@@ -43,7 +43,7 @@ pub fn html(diagnosis: &Diagnosis, phrases: &Phrases, texts: &Texts) -> String {
         .iter()
         .map(|finding| card(finding, phrases, texts))
         .collect();
-    let steps = diagnosis.steps.iter().map(|step| said(&step.to_string()));
+    let steps = diagnosis.steps.iter().map(|step| step.line(phrases));
     cards.push(Card {
         heading: said("What was done"),
         command: steps.collect::<Vec<_>>().join("\n"),
@@ -68,7 +68,7 @@ pub fn html(diagnosis: &Diagnosis, phrases: &Phrases, texts: &Texts) -> String {
 
 fn card(finding: &Finding, phrases: &Phrases, texts: &Texts) -> Card {
     let parts = [
-        phrases.say(&finding.evidence()),
+        finding.evidence(phrases),
         finding.means(texts),
         finding.next(texts),
     ];

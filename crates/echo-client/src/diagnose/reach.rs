@@ -16,6 +16,7 @@ use super::path::{Hop, Path, family};
 use super::sender::{self, Plan};
 use super::train::{Cell, Probe};
 use super::trains::SMALL;
+use crate::connection::is_this_machine;
 
 /// A name may have any number of addresses.
 const ADDRESSES: usize = 6;
@@ -73,7 +74,11 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
         walk(path, first.remote);
     }
     findings.extend(judge(&seen, &path.hops));
-    Ok(Told::Seen(told(&seen)))
+    let mut told = told(&seen);
+    if path.remote.is_some_and(is_this_machine) {
+        told += "; that is this machine, and no network lies between";
+    }
+    Ok(Told::Seen(told))
 }
 
 /// Sends datagrams to one address.

@@ -36,7 +36,7 @@ pub fn summary(diagnosis: &Diagnosis, phrases: &Phrases, texts: &Texts) -> Strin
                 put(&format!("    {line}"));
             }
         };
-        part(&phrases.say(&finding.evidence()));
+        part(&finding.evidence(phrases));
         part(&finding.means(texts));
         let next = finding.next(texts);
         if !next.is_empty() {
@@ -103,14 +103,11 @@ impl Finding {
         texts.filled(&format!("{}.{what}", self.verdict), &self.values)
     }
 
-    /// What was sent, what came of it, and the test, in English.
-    pub fn evidence(&self) -> String {
-        let Finding {
-            sent, came, test, ..
-        } = self;
-        let mut text = format!("{sent}: {came}");
-        if !test.is_empty() {
-            text += &format!(" ({test}");
+    /// What was sent, what came of it, and the test.
+    pub fn evidence(&self, phrases: &Phrases) -> String {
+        let mut text = format!("{}: {}", phrases.say(&self.sent), phrases.say(&self.came));
+        if !self.test.is_empty() {
+            text += &format!(" ({}", phrases.say(&self.test));
             if let Some(p) = self.p {
                 text += &format!(", p = {p:.0e}");
             }

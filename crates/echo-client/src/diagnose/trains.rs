@@ -173,15 +173,16 @@ fn undisturbed(path: &mut Path<'_>, plan: &Plan<'_>) -> Result<Train> {
 
 /// What became of a train, in a line.
 fn told(train: &Train) -> Told {
-    let (sent, lost) = (train.probes.len(), train.lost());
-    let mut text = format!("{} of {sent} came back", sent - lost);
-    if let (Some(middle), Some(high)) = (train.percentile(0.5), train.percentile(0.95)) {
-        text += &format!(
-            ", half within {}, 95 % within {}",
+    let sent = train.probes.len();
+    let back = sent - train.lost();
+    let mut text = match (train.percentile(0.5), train.percentile(0.95)) {
+        (Some(middle), Some(high)) => format!(
+            "{back} of {sent} came back, half within {}, 95 % within {}",
             shown(middle),
             shown(high)
-        );
-    }
+        ),
+        _ => format!("{back} of {sent} came back"),
+    };
     if train.is_disturbed() {
         let stalled = shown(train.stalled.as_nanos() as u64);
         text += &format!("; this machine was late by {stalled} itself");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use echo_core::config::text_of;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::ring::Ring;
 use super::settings::{Mesh, Own, Source, host_and_port};
+use crate::connection::is_this_machine;
 
 /// The largest list that is read: 100,000 peers at 160 bytes each.
 const MAX_LIST: u64 = 16 << 20;
@@ -123,26 +124,15 @@ pub fn watched(mesh: &Mesh, known: &BTreeMap<Arc<str>, Peer>) -> (String, Vec<Pe
     (name, peers)
 }
 
-/// Whether a peer is this machine: it is if what is sent there is sent from there.
+/// Whether a peer is this machine.
 fn is_own(own: Own, peer: &Peer) -> bool {
     let Some(address) = peer.address else {
         return false;
     };
     match own {
         Own::At(own) => own.ip() == address.ip() && [0, address.port()].contains(&own.port()),
-        Own::Auto => local_to(address).is_ok_and(|local| local.ip() == address.ip()),
+        Own::Auto => is_this_machine(address),
     }
-}
-
-/// The address from which this machine sends to `remote`. Nothing is sent to find out.
-fn local_to(remote: SocketAddr) -> io::Result<SocketAddr> {
-    let any = match remote {
-        SocketAddr::V4(_) => "0.0.0.0:0",
-        SocketAddr::V6(_) => "[::]:0",
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(remote)?;
-    socket.local_addr()
 }
 
 #[cfg(test)]

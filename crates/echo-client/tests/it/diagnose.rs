@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::report::check_as;
-use crate::common::{Ended, Scratch, closed_port, echo, run};
+use crate::common::{DEADLINE, Ended, Scratch, closed_port, echo, run, start};
 
 /// Little enough for a test, and enough for each step that does not load the path.
 const BRIEF: [&str; 3] = ["--gentle", "--budget", "150kB"];
@@ -56,6 +56,27 @@ fn a_page_shows_the_path_and_what_was_found_there() {
     for part in ["<svg class=\"path\"", "127.0.0.1", "tcp-refused", "FAILED"] {
         assert!(page.contains(part), "{part}: {page}");
     }
+}
+
+#[test]
+fn who_is_interrupted_tells_what_is_known_so_far() {
+    let server = echo();
+    let client = start(&["diagnose", &server.tcp, "--json"]);
+    let begun = std::time::Instant::now();
+    while server.handle.stats().datagrams < 100 {
+        assert!(begun.elapsed() < DEADLINE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    client.interrupt();
+    let cut = document(&client.end());
+    assert_eq!(cut["outcome"]["result"], "cut short", "{cut:#}");
+    let steps = cut["steps"].as_array().expect("steps");
+    assert!(
+        steps[1]["told"]
+            .as_str()
+            .is_some_and(|told| told.contains("this machine"))
+    );
+    assert!(steps.iter().all(|step| step["name"] != "again"), "{cut:#}");
 }
 
 #[test]

@@ -129,7 +129,8 @@ fn what_is_no_header_ends_alone_and_is_told_why() {
     ends(silent);
     server.says("no PROXY header came in time");
     echo(bystander, b"unharmed");
-    assert_eq!(descriptors(server.id()), before);
+    // One that the log thread has open for a moment may be among those before.
+    assert!(descriptors(server.id()) <= before);
     let told = server.stop().stderr;
     assert_eq!(told.matches("Connected by").count(), 1, "{told}");
     assert_eq!(told.matches("Refused: 127.0.0.1:").count(), 23, "{told}");
