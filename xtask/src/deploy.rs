@@ -85,7 +85,7 @@ fn programs(scratch: &Scratch) -> Result<PathBuf> {
     build.arg("--config=profile.dev.strip=\"symbols\"");
     passes(build.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
     let sources = scratch.path("sources");
-    packages::sources(&sources)?;
+    packages::sources(&sources, "HEAD")?;
     let folder = sources.join("target/release");
     fs::create_dir_all(&folder)?;
     for program in PROGRAMS {

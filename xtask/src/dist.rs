@@ -19,10 +19,12 @@ pub const PROGRAMS: [&str; 2] = ["echo-server", "echo-client"];
 /// with their manuals, completions, bill of materials and sums into target/dist.
 pub fn run() -> Result<()> {
     let scratch = Scratch::new("dist")?;
+    // What is committed meanwhile is no part of it.
+    let commit = packages::commit("%H")?;
     let builds = ["one", "another-folder"].map(|name| scratch.path(name));
     for build in &builds {
         say(format!("building in {}", build.display()))?;
-        compile(build)?;
+        compile(build, &commit)?;
     }
     let dist = target()?.join("dist");
     // What an earlier run left is no part of this one.
@@ -50,9 +52,9 @@ pub fn run() -> Result<()> {
     say(paint(GOOD, done))
 }
 
-/// Builds the last commit in `folder`, which leaves no trace in what is built.
-fn compile(folder: &Path) -> Result<()> {
-    packages::sources(folder)?;
+/// Builds a commit in `folder`, which leaves no trace in what is built.
+fn compile(folder: &Path, commit: &str) -> Result<()> {
+    packages::sources(folder, commit)?;
     // Where the sources of dependencies are, whose paths panics would tell.
     let home = home()?;
     let remap = [(folder, "/echo"), (&home, "/cargo")];
@@ -63,7 +65,7 @@ fn compile(folder: &Path) -> Result<()> {
         .args(["build", "--release", "--locked", "--quiet"])
         .args(PROGRAMS.map(|program| format!("--package={program}")))
         .arg("--config=profile.release.strip=\"symbols\"")
-        .env("ECHO_BUILD_COMMIT", packages::commit("%H")?)
+        .env("ECHO_BUILD_COMMIT", commit)
         .env("CARGO_TARGET_DIR", folder.join("target"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     passes(&mut build)

@@ -21,12 +21,12 @@ pub fn commit(format: &str) -> Result<String> {
     Ok(String::from_utf8(finished.success()?)?.trim().to_owned())
 }
 
-/// Unpacks the sources of the last commit into `folder`.
-pub fn sources(folder: &Path) -> Result<()> {
+/// Unpacks the sources of a commit into `folder`.
+pub fn sources(folder: &Path, commit: &str) -> Result<()> {
     fs::create_dir(folder)?;
     let tar = folder.join("source.tar");
     let mut archive = Command::new("git");
-    archive.current_dir(root()).args(["archive", "HEAD", "-o"]);
+    archive.current_dir(root()).args(["archive", commit, "-o"]);
     passes(archive.arg(&tar))?;
     let mut unpack = Command::new("tar");
     passes(unpack.arg("-xf").arg(&tar).arg("-C").arg(folder))
