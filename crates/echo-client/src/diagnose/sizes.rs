@@ -25,8 +25,6 @@ const MORE: usize = 200;
 /// silence is believed: where every other large one is lost, ten in a row are one time in 1,000.
 const FEW: usize = 3;
 const MORE_OF_THEM: usize = 7;
-/// The largest that passes is looked for to so many bytes.
-const EXACT: usize = 4;
 /// The time from one packet to the next. Even large ones then stay below the limits of rate that
 /// other steps look for.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -112,7 +110,7 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
 /// Between a small packet, which passes, and one of `size`, which does not.
 fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
     let (mut passes, mut fails) = (SMALL, size);
-    while fails - passes > EXACT && path.interrupt.why().is_none() {
+    while fails - passes > 1 && path.interrupt.why().is_none() {
         let middle = passes.midpoint(fails);
         let tried = Tried::of(path, to, middle, Fragments::Probed, FEW)?;
         match came(&tried.large) {
