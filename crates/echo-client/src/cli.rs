@@ -1,6 +1,7 @@
 //! The command line as it is typed, and the file in which the same can be written.
 
 use std::ffi::OsString;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -227,6 +228,10 @@ fn hinted(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
             let before = at.and_then(|at| typed.get(at.checked_sub(1)?));
             let is_host = |host: &&&str| host.parse::<Endpoint>().is_err();
             let host = before.filter(is_host).unwrap_or(&"HOST");
+            let host = match host.parse::<Ipv6Addr>() {
+                Ok(address) => format!("[{address}]"),
+                Err(_) => (*host).to_owned(),
+            };
             return Some(format!("host and port are one word: {host}:{word}"));
         }
         let takes = |mode: &&clap::Command| mode.get_arguments().any(|flag| is(flag, word));

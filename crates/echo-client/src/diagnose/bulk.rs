@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Told;
 use super::finding::{Finding, Findings, Verdict};
 use super::path::Path;
 use super::peer::{connect, unacknowledged};
 use super::talk::{Heard, MESSAGE, Talk};
+use super::{SPENT, Told};
 use crate::report::format;
 
 /// Messages of a transfer: 256 KiB in all.
@@ -39,7 +39,7 @@ pub fn bulk(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
         return Ok(Told::LeftOut("no echo comes back".to_owned()));
     }
     if path.bytes_left() < 3 * MESSAGES * MESSAGE as u64 {
-        return Ok(Told::LeftOut("the budget is used up".to_owned()));
+        return Ok(Told::LeftOut(SPENT.to_owned()));
     }
     let first = transfer(path, None)?;
     let told = format!(

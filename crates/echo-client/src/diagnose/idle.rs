@@ -34,6 +34,10 @@ pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     if longest.is_zero() {
         return Ok(Told::LeftOut("not asked for (--idle)".to_owned()));
     }
+    if !path.has_tcp && path.trains.stamp.is_none() {
+        let why = "no connection and no STAMP reflector could be left alone";
+        return Ok(Told::LeftOut(why.to_owned()));
+    }
     let start = Instant::now();
     let mut talks = Vec::new();
     if path.has_tcp {

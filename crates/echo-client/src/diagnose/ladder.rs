@@ -73,9 +73,9 @@ pub fn ladder(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
         (sent + train.probes.len(), lost + train.lost())
     });
     let came = sent - lost;
-    let most = most / 1_000_000;
     Ok(Told::Seen(format!(
-        "{came} of {sent} came back at up to {most} Mbit/s"
+        "{came} of {sent} came back at up to {}",
+        path.settings.max_rate
     )))
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use socket2::Socket;
 
-use super::Told;
 use super::finding::Findings;
 use super::path::Path;
 use super::sender::{self, Plan};
 use super::train::{Cell, Probe};
 use super::trains::{SMALL, echo_peer, no_echo};
 use super::verdict::{self, shown};
+use super::{SPENT, Told};
 use crate::wire::echo::{self, Pattern};
 
 /// Streams that are transferred at once.
@@ -47,7 +47,7 @@ pub fn load(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
         .collect::<io::Result<Vec<_>>>()?;
     let bytes = SHARE.min(path.bytes_left().saturating_sub(RESERVED)) / STREAMS;
     if bytes < LEAST / STREAMS {
-        return Ok(Told::LeftOut("the budget is spent".to_owned()));
+        return Ok(Told::LeftOut(SPENT.to_owned()));
     }
     let pace = Duration::from_secs(1)
         .mul_f64(PIECE as f64 * 8.0 * STREAMS as f64 / path.settings.max_rate.0 as f64);

@@ -28,7 +28,8 @@ pub mod train;
 mod trains;
 pub mod verdict;
 
-use echo_core::Failure;
+use anyhow::anyhow;
+use echo_core::{Exit, Failure, cause};
 use echo_explain::Texts;
 
 use crate::connection::Connect;
@@ -51,6 +52,11 @@ pub enum Told {
 /// One step: probes, and adds what it finds. What it cannot do on this machine is an error, and
 /// left out.
 type Step = fn(&mut Path<'_>, &mut Findings) -> anyhow::Result<Told>;
+
+/// What a step says whose packets the budget has no room for.
+const SPENT: &str = "the budget is spent";
+/// Steps without a train send less than this.
+const LITTLE: u64 = 8_000;
 
 /// The steps, in order.
 const STEPS: &[(&str, Step)] = &[
@@ -78,6 +84,13 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
     let files = Files::check(settings.report.as_deref(), None, None)?;
     let texts = Texts::of_verdicts(connect.lang.resolve(|name| std::env::var_os(name)));
     let mut path = Path::new(&connect, &settings, interrupt);
+    path.check().map_err(|error| {
+        let text = "give a device and an address that this machine has (ip address)";
+        Failure::new(
+            Exit::Unreachable,
+            anyhow!("cannot send as asked: {}; {text}", cause(&error)),
+        )
+    })?;
     let mut findings = Findings::default();
     let mut done = Vec::new();
     for (name, step) in STEPS {
@@ -85,10 +98,17 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
             break;
         }
         let start = path.spent.start.elapsed();
-        let told = match path.time_left().is_zero() {
-            true => Ok(Told::LeftOut("there is no time left".to_owned())),
-            false => step(&mut path, &mut findings),
+        let before = findings.clone();
+        let mut told = match (path.time_left().is_zero(), path.bytes_left() < LITTLE) {
+            (true, _) => Ok(Told::LeftOut("there is no time left".to_owned())),
+            (_, true) => Ok(Told::LeftOut(SPENT.to_owned())),
+            _ => step(&mut path, &mut findings),
         };
+        if interrupt.why().is_some() {
+            // What was not waited for is no silence.
+            findings = before;
+            told = Ok(Told::LeftOut("it was cut short".to_owned()));
+        }
         let step = Done::new(name, told, path.spent.start.elapsed() - start);
         if !settings.json {
             output::line(step.line(&connect.phrases)).map_err(output::failure)?;

@@ -88,14 +88,13 @@ fn ask(connect: &Connect, interrupt: &Interrupt, host: &str, port: u16, is_ipv4:
 /// What the answers say of the name.
 fn judge(host: &str, asked: &[Asked]) -> Option<Finding> {
     let is_silent = |asked: &Asked| matches!(asked.found, Err(Unknown::Silence));
-    let slowest = asked
-        .iter()
-        .max_by_key(|asked| (is_silent(asked), asked.took))?;
+    let slowest = asked.iter().max_by_key(|asked| asked.took)?;
     let finding = match asked.iter().all(|asked| asked.found.is_err()) {
-        true if is_silent(slowest) => Finding::problem(Verdict::DnsDead)
+        true if asked.iter().any(is_silent) => Finding::problem(Verdict::DnsDead)
             .tested("no family has an address, and one no answer", None),
         true => Finding::problem(Verdict::DnsNxdomain).tested("no family has an address", None),
-        false if is_silent(slowest) || slowest.took >= SLOW => Finding::problem(Verdict::DnsSlow)
+        // Where nobody can be asked at all, that is known at once, and holds up nobody.
+        false if slowest.took >= SLOW => Finding::problem(Verdict::DnsSlow)
             .tested(
                 format!("no answer, or twice none within {}", Timespan(SLOW)),
                 None,
@@ -177,10 +176,14 @@ mod tests {
             asked(true, Ok("192.0.2.1:7"), 2),
         ];
         assert_eq!(verdict(&slow), Some(Verdict::DnsSlow));
-        let silent = [
-            asked(false, Err(Unknown::Silence), 300),
-            asked(true, Ok("192.0.2.1:7"), 2),
-        ];
-        assert_eq!(verdict(&silent), Some(Verdict::DnsSlow));
+        let silence = |took| {
+            verdict(&[
+                asked(false, Err(Unknown::Silence), took),
+                asked(true, Ok("192.0.2.1:7"), 2),
+            ])
+        };
+        assert_eq!(silence(2000), Some(Verdict::DnsSlow));
+        // There is no name server, or none that can be reached: a file knows the name.
+        assert_eq!(silence(1), None);
     }
 }

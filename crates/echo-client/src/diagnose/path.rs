@@ -102,6 +102,17 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// Tries whether this machine sends as the options say: what it refuses is no fault of the path.
+    ///
+    /// # Errors
+    /// It has no such device or address, or does not allow it.
+    pub fn check(&self) -> io::Result<()> {
+        let any = (Ipv4Addr::UNSPECIFIED, 0).into();
+        let local: SocketAddr = self.connect.bind.map_or(any, |bind| bind.0);
+        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, None)?;
+        self.settle(&socket, local, 0)
+    }
+
     /// Whether the target is asked over this transport: both, unless one was named.
     pub fn wants(&self, transport: Transport) -> bool {
         match &self.connect.target {

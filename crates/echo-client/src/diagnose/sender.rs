@@ -1,6 +1,6 @@
 //! Sends a train, and notes what comes back.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,6 +10,7 @@ use echo_core::units::unix_ns;
 use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 
+use super::SPENT;
 use super::answer::Answer;
 use super::path::Path;
 use super::payload::{Found, Payload};
@@ -69,17 +70,22 @@ const BEHIND: Duration = Duration::from_millis(10);
 /// Where all have come back, one more may still come twice.
 const COPIES: Duration = Duration::from_millis(30);
 
-/// Sends a train, as far as the budget allows and nobody asks to stop, and waits for the replies.
+/// Sends a train, no faster than is allowed, and waits for the replies.
 ///
 /// # Errors
-/// There is no socket to send it from.
+/// There is no socket to send it from, the budget has no room for all of it, or somebody asks to stop:
+/// nothing can be said of a part.
 pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
-    let mut sender = Sender::open(path, plan)?;
     let order = order(plan);
+    let header = headers(plan.remote);
+    let needed: u64 = order.iter().map(|cell| cell.size as u64 + header).sum();
+    if path.bytes_left() < needed {
+        return Err(io::Error::new(ErrorKind::QuotaExceeded, SPENT));
+    }
+    let mut sender = Sender::open(path, plan)?;
     let mut due = Instant::now();
     for cell in order {
-        let header = headers(plan.remote);
-        if path.interrupt.why().is_some() || path.bytes_left() < cell.size as u64 + header {
+        if path.interrupt.why().is_some() {
             break;
         }
         sender.receive_until(due);
@@ -88,7 +94,9 @@ pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
         if late > BEHIND {
             due = Instant::now();
         }
-        due += plan.interval;
+        let bits = (cell.size as u64 + header) * 8;
+        let least = Duration::from_secs_f64(bits as f64 / path.settings.max_rate.0 as f64);
+        due += plan.interval.max(least);
         sender.send(cell)?;
         path.spent.sent_bytes += cell.size as u64 + header;
     }
@@ -102,6 +110,9 @@ pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
     }
     sender.receive_until(Instant::now() + COPIES);
     let train = sender.end();
+    if path.interrupt.why().is_some() {
+        return Err(ErrorKind::Interrupted.into());
+    }
     let replies = train.probes.iter().map(|probe| u64::from(probe.copies));
     path.spent.received_bytes += train
         .probes

@@ -5,12 +5,16 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use clap::Args;
+use echo_core::stamp;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, FilePath, as_text};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Settings, defaults};
 use crate::connection::Connect;
+
+/// The least that some steps can do something with.
+const LEAST: u64 = 100_000;
 
 /// What the probes may take, and how what they find is told.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
@@ -97,6 +101,17 @@ impl Diagnose {
                 "{}: a Unix socket has no path to diagnose: there is no name, no address, no hop and \
                  no datagram; ping and send tell whether somebody there echoes, and bench how fast",
                 connect.target
+            ))),
+            Endpoint::Inet { .. } if connect.is_stamp() => Err(Failure::usage(anyhow!(
+                "{}: a STAMP reflector alone is no echo; name the echo server, and the reflector beside \
+                 it on port {} is asked as well",
+                connect.target,
+                stamp::PORT
+            ))),
+            Endpoint::Inet { .. } if self.budget.0 < LEAST => Err(Failure::usage(anyhow!(
+                "--budget {}: too little to find anything; allow {} at least",
+                self.budget,
+                Size(LEAST)
             ))),
             Endpoint::Inet { .. } => Ok(()),
         }

@@ -109,7 +109,10 @@ impl Finding {
         if !self.test.is_empty() {
             text += &format!(" ({}", phrases.say(&self.test));
             if let Some(p) = self.p {
-                text += &format!(", p = {p:.0e}");
+                text += &match p < 1e-99 {
+                    true => ", p < 1e-99".to_owned(),
+                    false => format!(", p = {p:.0e}"),
+                };
             }
             text.push(')');
         }

@@ -80,7 +80,69 @@ fn who_is_interrupted_tells_what_is_known_so_far() {
 }
 
 #[test]
-fn a_unix_socket_has_no_path() {
-    let ended = run(&["diagnose", "unix:/tmp/e.sock"]);
-    ended.failed(2, &["no path to diagnose"]);
+fn whenever_it_is_cut_short_no_silence_is_made_up() {
+    let server = echo();
+    for limit in ["1ms", "20ms", "100ms", "150ms", "700ms", "1500ms"] {
+        let cut = document(&run(&["diagnose", &server.tcp, "--json", "-w", limit]));
+        assert_eq!(
+            cut["findings"].as_array().map(Vec::len),
+            Some(0),
+            "{limit}: {cut:#}"
+        );
+        assert_eq!(cut["outcome"]["result"], "cut short", "{limit}: {cut:#}");
+    }
+}
+
+#[test]
+fn nothing_is_sent_faster_or_more_than_is_allowed() {
+    let server = echo();
+    let slowly = [
+        "diagnose",
+        &server.tcp,
+        "--json",
+        "--max-rate",
+        "100kbit",
+        "-w",
+        "6s",
+    ];
+    let told = document(&run(&slowly));
+    let seconds = told["elapsed_ns"].as_f64().expect("a number") / 1e9;
+    let bits = told["sent_bytes"].as_f64().expect("a number") * 8.0;
+    // Connections and their ends are no trains.
+    assert!(bits < 100_000.0 * seconds + 64_000.0, "{told:#}");
+    let told = document(&run(&[
+        "diagnose",
+        &server.tcp,
+        "--json",
+        "--budget",
+        "100kB",
+    ]));
+    assert!(told["sent_bytes"].as_u64() <= Some(100_000), "{told:#}");
+    let left_out = told["steps"].as_array().expect("steps").iter();
+    let spent = left_out.filter(|step| step["told"] == "the budget is spent");
+    assert!(spent.count() > 2, "{told:#}");
+}
+
+#[test]
+fn what_this_machine_refuses_is_no_fault_of_the_path() {
+    let server = echo();
+    for (asked, told) in [
+        (["--interface", "nowhere0"], "no such device"),
+        (["--bind", "192.0.2.77"], "cannot assign requested address"),
+    ] {
+        let ended = run(&[&["diagnose", &server.tcp][..], &asked].concat());
+        ended.failed(3, &[told, "ip address"]);
+    }
+}
+
+#[test]
+fn what_has_no_path_or_no_echo_is_refused() {
+    let refused = |target: &str, words: &[&str], told: &str| {
+        let ended = run(&[&["diagnose", target][..], words].concat());
+        ended.failed(2, &[told]);
+    };
+    refused("unix:/tmp/e.sock", &[], "no path to diagnose");
+    refused("stamp://127.0.0.1", &[], "alone is no echo");
+    refused("127.0.0.1:862", &["--stamp"], "alone is no echo");
+    refused("127.0.0.1:1", &["--budget", "1k"], "100");
 }
