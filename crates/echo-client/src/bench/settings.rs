@@ -207,7 +207,14 @@ impl Bench {
     pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
         self.check_load()
             .and_then(|()| self.check_comparison())
-            .and_then(|()| check(connect, self.json && self.jsonl, self.new_connection))
+            .and_then(|()| {
+                check(
+                    connect,
+                    self.json && self.jsonl,
+                    self.new_connection,
+                    self.fail_if.as_ref(),
+                )
+            })
             .and_then(|()| self.check_size(connect))
             .map_err(|fault| Failure::usage(anyhow!(fault)))
     }

@@ -22,7 +22,18 @@ pub const MAX_DATAGRAM: u64 = 65_507;
 
 /// Refuses what contradicts itself in every mode that measures: `both` forms of JSON, or a
 /// `new_connection` for each request where there are none.
-pub fn check(connect: &Connect, both: bool, new_connection: bool) -> Result<(), String> {
+pub fn check(
+    connect: &Connect,
+    both: bool,
+    new_connection: bool,
+    fail_if: Option<&Thresholds>,
+) -> Result<(), String> {
+    let of_ways = fail_if.and_then(Thresholds::of_ways);
+    if let Some(only) = of_ways.filter(|_| !connect.is_stamp()) {
+        return Err(format!(
+            "--fail-if {only}: only a STAMP reflector tells one way from the other; add --stamp"
+        ));
+    }
     if both {
         return Err("--json contradicts --jsonl; leave one of them out".to_owned());
     }

@@ -49,7 +49,11 @@ impl Lists {
                 }
                 Err(error) => {
                     failures += 1;
-                    told = format!("cannot take {source}: {error}; the last list stays");
+                    let stays = match is_first {
+                        true => "it is looked up again",
+                        false => "the last list stays",
+                    };
+                    told = format!("cannot take {source}: {error}; {stays}");
                 }
                 Ok(peers) => {
                     if matches!(source, Source::Dns(..)) && peers.len() >= MANY_ADDRESSES {

@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use anyhow::anyhow;
 use echo_core::escape::printable;
 use echo_core::units::Timespan;
-use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
+use echo_core::{Endpoint, Exit, Failure, Transport, Zoned, cause};
 use echo_metrics::Monitors;
 use mio::net::TcpListener;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -42,13 +42,16 @@ const SIZE: usize = 56;
 /// Watches peers until it is asked to stop.
 ///
 /// # Errors
-/// A list cannot be had at the start (2), or its monitors cannot be answered (1).
+/// A list cannot be had at the start (2; of a name, and for a plan, 3), or its monitors cannot be answered (1).
 pub fn run(mesh: Mesh) -> Result<(), Failure> {
     mesh.check()?;
     let mut lists = Lists::default();
     let failures = lists.look(&mesh.targets);
     let failures = failures.map_err(|error| Failure::usage(anyhow!(error)))?;
     if mesh.plan {
+        if failures > 0 {
+            return Err(Failure::new(Exit::Unreachable, output::Told));
+        }
         return print_plan(&mesh, &lists);
     }
     let interrupt = Interrupt::install(Timespan::default(), Hangup::Asks)?;

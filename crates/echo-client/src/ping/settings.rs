@@ -88,7 +88,14 @@ impl Ping {
             ));
         }
         found
-            .and_then(|()| check(connect, self.json && self.jsonl, self.new_connection))
+            .and_then(|()| {
+                check(
+                    connect,
+                    self.json && self.jsonl,
+                    self.new_connection,
+                    self.fail_if.as_ref(),
+                )
+            })
             .map_err(|fault| Failure::usage(anyhow!(fault)))
     }
 }

@@ -69,6 +69,13 @@ impl fmt::Display for Verdict {
 }
 
 impl Thresholds {
+    /// The first about what only STAMP tells.
+    pub fn of_ways(&self) -> Option<&Threshold> {
+        use Metric::{LostBack, LostThere, Way};
+        let is_of_ways = |one: &&Threshold| matches!(one.metric, LostBack | LostThere | Way(..));
+        self.0.iter().find(is_of_ways)
+    }
+
     /// What every run fails for, unless a condition names the same figure.
     pub fn unnamed(&self) -> impl Iterator<Item = Threshold> {
         use Metric::{Corrupt, Errors, Late, Loss, LostBack, LostThere, Unsent};

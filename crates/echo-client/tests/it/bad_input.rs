@@ -410,3 +410,20 @@ fn help_is_short_or_whole_as_it_is_asked_for() {
     assert_eq!(help(&["help"]), help(&["--help"]));
     assert_eq!(help(&["help", "ping"]), help(&["ping", "--help"]));
 }
+
+#[test]
+fn what_only_stamp_tells_is_no_condition_without_it() {
+    let echo = echo();
+    for condition in ["lost-there>1%", "loss>5%,back-p99>20ms", "residence-p50>1s"] {
+        for mode in ["ping", "bench"] {
+            let ended = run(&[mode, "-u", &echo.tcp, "--fail-if", condition]);
+            ended.failed(2, &["--fail-if", "--stamp"]);
+        }
+    }
+}
+
+#[test]
+fn a_plan_of_peers_that_nobody_knows_is_no_success() {
+    let ended = run(&["mesh", "--targets", "dns:no.such.name.invalid:7", "--plan"]);
+    ended.failed(3, &["no.such.name.invalid"]);
+}

@@ -593,7 +593,7 @@ fn a_name_is_all_of_its_addresses_and_one_with_too_many_is_told() {
                 "4,090",
                 "file:PATH",
                 "dns:none",
-                "the last list stays",
+                "it is looked up again",
             ] {
                 assert!(told.contains(words), "{words}: {told}");
             }
