@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Generator, Latency, Report, Round, Second};
+use super::{Generator, Latency, OneWay, Report, Round, Second};
 
 /// Runs that overlap by less have no rate in common.
 const TOGETHER: f64 = 0.9;
@@ -60,6 +60,7 @@ impl Report {
         let ways = [self, other].map(|report| report.ways.as_ref().map(|ways| ways.one_way));
         if let [Some(own), Some(other)] = ways
             && own != other
+            && ![own, other].contains(&OneWay::Unknown)
         {
             return Some(format!(
                 "of each way, one tells the {own}, the other the {other}"

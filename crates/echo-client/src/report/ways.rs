@@ -176,6 +176,9 @@ impl Ways {
             (own, other) if own == other => own,
             _ => Numbering::Unknown,
         };
+        if self.one_way == OneWay::Unknown {
+            self.one_way = other.one_way;
+        }
         self.lost_there += other.lost_there;
         self.lost_back += other.lost_back;
         self.lost_unknown += other.lost_unknown;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::common::bench::counts;
 use crate::common::lab::{Lab, SERVER};
-use crate::common::{Scratch, echo, run};
+use crate::common::{Scratch, closed_port, echo, run};
 
 /// What a reflector of a test does otherwise than a good one.
 #[derive(Clone, Default)]
@@ -342,4 +342,13 @@ fn what_several_machines_found_is_added_up_where_it_means_the_same() {
     second["stamp"]["one_way"] = "delay".into();
     let other = scratch.file("other.json", second.to_string().as_bytes());
     run(&["merge", &one, &other]).failed(2, &["of each way", "one-way delay"]);
+}
+
+#[test]
+fn of_two_reflectors_the_one_that_is_not_there_is_told() {
+    let (target, gone) = (reflector(Odd::default()), closed_port());
+    let gone = gone.to_string();
+    let rounds = ["--rounds", "2", "-c", "5", "--warmup", "0"];
+    let ended = run(&[&["bench", "--stamp", &target, &gone][..], &rounds].concat());
+    ended.failed(3, &[&gone, "port unreachable"]);
 }
