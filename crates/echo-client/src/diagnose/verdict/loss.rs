@@ -210,11 +210,19 @@ fn flow(mixed: &[&Probe]) -> Option<(Finding, Vec<usize>)> {
         .enumerate()
         .filter(|(_, share)| *share > 0.0 && *share >= worst / 2.0);
     let dead: Vec<usize> = dead.map(|(flow, _)| flow).collect();
-    // The worst of them against all the others together.
+    // The worst of them against all the others together. Chance does not lose all of several ports:
+    // where it happens, they are no others to compare with.
     let (hits, n) = *counts
         .iter()
         .max_by_key(|(lost, sent)| lost * 1000 / sent.max(&1))?;
-    let p = significant(fisher((hits, n), (all - hits, mixed.len() - n)), flows)?;
+    let others = counts.iter().filter(|(lost, sent)| lost < sent);
+    let (other_hits, others) =
+        others.fold((0, 0), |(all, of), (lost, sent)| (all + lost, of + sent));
+    let rest = match hits < n {
+        true => (other_hits - hits, others - n),
+        false => (other_hits, others),
+    };
+    let p = significant(fisher((hits, n), rest), flows)?;
     if worst < 0.5 || dead.len() * 2 > flows {
         return None;
     }
