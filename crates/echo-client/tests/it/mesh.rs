@@ -2,13 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::{DEADLINE, Running, Scratch, closed_port, echo, faulty, network, run, start};
+use promtool::promtool_checks;
 use serde_json::{Value, json};
+
+#[path = "../../../echo-metrics/tests/common/promtool.rs"]
+mod promtool;
 
 /// An agent that is ready, and where it answers monitors.
 struct Agent {
@@ -180,32 +183,6 @@ fn each_peer_is_told_apart_by_name_zone_and_transport() {
     );
     promtool_checks(&text);
     assert_eq!(agent.stop(), "");
-}
-
-fn promtool_checks(text: &str) {
-    let command = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = command else {
-        return eprintln!("skipped: promtool is not on this machine");
-    };
-    let (_, body) = text.split_once("\r\n\r\n").unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(body.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let told = [output.stdout, output.stderr].concat();
-    assert!(
-        output.status.success() && told.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&told)
-    );
 }
 
 #[test]

@@ -2,16 +2,20 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+#[path = "../../../echo-metrics/tests/common/promtool.rs"]
+mod promtool;
+
 use crate::common::{
     LIMIT, Server, TempPath, connect, echo, eventually, fails, has, has_ipv6, program,
     raise_open_files, talk, wrapped,
 };
+
+use promtool::promtool_checks;
 
 fn server(args: &[&str]) -> Server {
     Server::start(&[&["--metrics=127.0.0.1:0"], args].concat())
@@ -152,29 +156,8 @@ fn what_the_process_takes_is_what_the_system_says() {
 
 #[test]
 fn the_names_are_those_that_prometheus_wants() {
-    if !has("promtool") {
-        return;
-    }
     let server = server(&[]);
-    let text = get(address(&server), "/metrics");
-    let (_, body) = text.split_once("\r\n\r\n").unwrap();
-    let mut promtool = Command::new("promtool");
-    let promtool = promtool.args(["check", "metrics"]);
-    let pipes = promtool.stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = pipes.stdout(Stdio::piped()).spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(body.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let told = [output.stdout, output.stderr].concat();
-    assert!(
-        output.status.success() && told.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&told)
-    );
+    promtool_checks(&get(address(&server), "/metrics"));
     server.stop();
 }
 
