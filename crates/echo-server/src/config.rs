@@ -15,7 +15,7 @@ use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Format, Level};
-use crate::fault::{Fault, Seed};
+use crate::fault::{Fault, Place, Seed};
 use crate::file::is_same;
 use crate::sandbox::Sandbox;
 use crate::{Listen, Name, On, Sockets};
@@ -170,6 +170,10 @@ impl Config {
 
     fn check_values(&self) -> anyhow::Result<()> {
         ensure!(
+            !self.listen.is_empty(),
+            "nothing to listen on; give an endpoint with --listen"
+        );
+        ensure!(
             (1..=MAX_BUFFER).contains(&self.buffer.0),
             "--buffer {} is no size for a read; give one from 1 to {}",
             self.buffer,
@@ -214,8 +218,8 @@ impl Config {
                  tell of it"
             );
             ensure!(
-                !listen.is_stamp() || (listen.framing, listen.max_frame) == (None, None),
-                "the listener {listen} gets packets of STAMP, which have no frames; leave framing and \
+                listen.has_streams() || (listen.framing, listen.max_frame) == (None, None),
+                "the listener {listen} gets datagrams, which have no frames; leave framing and \
                  max-frame out"
             );
         }
@@ -229,11 +233,58 @@ impl Config {
                 "{option} is for STAMP, which is not listened for; add --listen stamp://{DEFAULT_HOST}"
             );
         }
-        let faults = self.fault.iter().map(|fault| &fault.place.on);
-        let framing = self.framing.iter().map(|framing| &framing.on);
-        let max_frame = self.max_frame.iter().map(|max| &max.on);
-        let mut named = faults.chain(framing).chain(max_frame).flatten();
-        named.try_for_each(|name| self.check_name(name))
+        ensure!(
+            !self.proxy_protocol || self.listen.iter().any(Listen::has_streams),
+            "--proxy-protocol is for connections, and only datagrams are listened for; add --listen \
+             tcp://HOST:PORT, or leave it out"
+        );
+        let framing = self.framing.iter().filter_map(|one| one.on.as_ref());
+        let max_frame = self.max_frame.iter().filter_map(|one| one.on.as_ref());
+        for name in framing.chain(max_frame) {
+            self.check_name(name)?;
+            ensure!(
+                self.called(Some(name)).any(Listen::has_streams),
+                "on={name}: that listener gets datagrams, which have no frames; leave it out"
+            );
+        }
+        self.faults()
+            .iter()
+            .try_for_each(|fault| self.check_fault(fault))
+    }
+
+    /// Refuses a fault that cannot happen on any listener that it is for.
+    ///
+    /// # Errors
+    /// The names that there are, or the kinds of socket on which it can.
+    pub(crate) fn check_fault(&self, fault: &Fault) -> anyhow::Result<()> {
+        let Place { on, transport, .. } = &fault.place;
+        on.iter().try_for_each(|name| self.check_name(name))?;
+        let able = fault.action.transports();
+        let able = able
+            .iter()
+            .filter(|one| transport.is_none_or(|only| only == **one));
+        let able: Vec<&Transport> = able.collect();
+        let mut kinds = self.called(on.as_ref()).flat_map(Listen::transports);
+        ensure!(
+            kinds.any(|kind| able.contains(&kind)),
+            "the fault {fault} can happen on {} alone, of which nothing is listened for{}; leave it out, \
+             or add --listen",
+            able.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" and "),
+            on.iter()
+                .map(|name| format!(" as {name}"))
+                .collect::<String>()
+        );
+        Ok(())
+    }
+
+    /// The listeners of a name, or all.
+    fn called<'a>(&'a self, name: Option<&'a Name>) -> impl Iterator<Item = &'a Listen> {
+        self.listen
+            .iter()
+            .filter(move |listen| listen.is_called(name))
     }
 
     /// Refuses a name that no listener has.

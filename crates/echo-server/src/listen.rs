@@ -95,11 +95,26 @@ pub struct Listen {
 impl Listen {
     /// Whether it reflects packets of STAMP, and echoes nothing.
     pub(crate) fn is_stamp(&self) -> bool {
-        let transport = match &self.endpoint {
-            Sockets::Own(Endpoint::Inet { transport, .. }) => *transport,
-            _ => None,
-        };
-        transport == Some(Transport::Stamp)
+        let stamp = Some(Transport::Stamp);
+        matches!(&self.endpoint, Sockets::Own(Endpoint::Inet { transport, .. }) if *transport == stamp)
+    }
+
+    /// The kinds of its sockets, STAMP's being those of UDP. What is handed over may be of any.
+    pub(crate) fn transports(&self) -> &'static [Transport] {
+        match &self.endpoint {
+            Sockets::Own(Endpoint::Inet { transport, .. }) => match transport {
+                None => &[Transport::Tcp, Transport::Udp],
+                Some(Transport::Tcp | Transport::Unix) => &[Transport::Tcp],
+                Some(Transport::Udp | Transport::Stamp) => &[Transport::Udp],
+            },
+            Sockets::Own(Endpoint::Unix(_)) => &[Transport::Unix],
+            Sockets::Inherited(_) => &[Transport::Tcp, Transport::Udp, Transport::Unix],
+        }
+    }
+
+    /// Whether connections can come to it, and not datagrams alone.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.transports() != [Transport::Udp]
     }
 
     /// Whether it is one of those of a name, or of all.

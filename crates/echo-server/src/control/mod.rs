@@ -120,10 +120,8 @@ impl Control {
 
     fn change(&self, gone: impl Fn(u64) -> bool, new: Vec<Fault>) -> Result<Changed> {
         let server = self.server()?;
-        let names = new.iter().filter_map(|fault| fault.place.on.as_ref());
-        for name in names {
-            server.shared.config.check_name(name)?;
-        }
+        new.iter()
+            .try_for_each(|fault| server.shared.config.check_fault(fault))?;
         // Held until all have been told: two changes come to every worker in one order.
         let mut faults = server.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let (removed, added) = faults.change(gone, new);

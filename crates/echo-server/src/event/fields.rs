@@ -9,7 +9,7 @@ use echo_core::path::shown;
 use echo_core::{Transport, Zoned, units};
 use serde::{Serialize, Serializer};
 
-use super::{Address, Datagrams, PeerAddress, unmapped};
+use super::{Address, Datagrams, PeerAddress, Refusal, unmapped};
 
 /// An IPv4 address of an IPv6 socket is shown as the IPv4 address it is.
 pub(super) fn address<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
@@ -51,6 +51,24 @@ where
     }
     let detail = reason.to_string();
     Reasoned { reason, detail }.serialize(to)
+}
+
+/// Why someone was turned away, and the limit that it was over.
+pub(super) fn refused<S: Serializer>(reason: &Refusal, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Refused<'a> {
+        reason: &'a Refusal,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max: Option<u64>,
+        detail: String,
+    }
+    let (max, detail) = (reason.max(), reason.to_string());
+    Refused {
+        reason,
+        max,
+        detail,
+    }
+    .serialize(to)
 }
 
 pub(super) fn received<S: Serializer>(sum: &Datagrams, to: S) -> Result<S::Ok, S::Error> {

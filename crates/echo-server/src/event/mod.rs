@@ -87,7 +87,7 @@ pub enum Kind {
         /// The other end.
         peer: PeerAddress,
         /// Why, and which setting has it so.
-        #[serde(flatten)]
+        #[serde(flatten, serialize_with = "fields::refused")]
         reason: Refusal,
     },
     /// Bytes arrived.

@@ -8,6 +8,44 @@ use echo_core::stamp;
 use echo_core::units::Size;
 use serde::{Serialize, Serializer};
 
+/// Says of each reason, once, how JSON and metrics name it, and how it reads.
+macro_rules! reasons {
+    ($of:ident: $($reason:pat => $code:literal, $words:literal;)+) => {
+        impl $of {
+            /// The reasons as JSON and metrics name them.
+            pub const CODES: [&str; [$($code),+].len()] = [$($code),+];
+
+            /// Its name.
+            #[allow(unused_variables, reason = "a name has no values")]
+            pub fn code(&self) -> &'static str {
+                match self {
+                    $($reason => $code,)+
+                }
+            }
+
+            /// Its place in [`CODES`](Self::CODES).
+            pub(crate) fn index(&self) -> usize {
+                let code = self.code();
+                Self::CODES.iter().position(|one| *one == code).unwrap_or(0)
+            }
+        }
+
+        impl fmt::Display for $of {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $($reason => write!(f, $words),)+
+                }
+            }
+        }
+
+        impl Serialize for $of {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.code())
+            }
+        }
+    };
+}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -35,46 +73,19 @@ pub enum Reason {
     Frame(FrameError),
 }
 
-impl Reason {
-    /// The reasons as JSON and metrics name them.
-    pub const CODES: [&str; 12] = [
-        "finished",
-        "reset",
-        "idle",
-        "unread",
-        "memory",
-        "shutdown",
-        "failed",
-        "fault",
-        "defect",
-        "frame-too-long",
-        "frame-truncated",
-        "asked",
-    ];
-
-    /// Its place in [`Reason::CODES`].
-    pub(crate) fn index(&self) -> usize {
-        match self {
-            Reason::Finished => 0,
-            Reason::Reset => 1,
-            Reason::Idle => 2,
-            Reason::Unread => 3,
-            Reason::Memory => 4,
-            Reason::Shutdown => 5,
-            Reason::Failed(_) => 6,
-            Reason::Fault(_) => 7,
-            Reason::Defect => 8,
-            Reason::Frame(FrameError::TooLong { .. }) => 9,
-            Reason::Frame(FrameError::Truncated { .. }) => 10,
-            Reason::Asked => 11,
-        }
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(Reason::CODES[self.index()])
-    }
+reasons! { Reason:
+    Reason::Finished => "finished", "the peer finished";
+    Reason::Reset => "reset", "the peer reset the connection";
+    Reason::Idle => "idle", "idle for too long";
+    Reason::Unread => "unread", "the peer stopped reading";
+    Reason::Memory => "memory", "it held the most when --max-memory was reached";
+    Reason::Shutdown => "shutdown", "the server is stopping";
+    Reason::Failed(kind) => "failed", "{kind}";
+    Reason::Fault(name) => "fault", "the fault {name}";
+    Reason::Defect => "defect", "a defect of this server; please report it";
+    Reason::Frame(error @ FrameError::TooLong { .. }) => "frame-too-long", "{error}";
+    Reason::Frame(error @ FrameError::Truncated { .. }) => "frame-truncated", "{error}";
+    Reason::Asked => "asked", "a command asked for it";
 }
 
 /// What the system said of a connection.
@@ -83,24 +94,6 @@ impl From<io::Error> for Reason {
         match error.kind() {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Reason::Reset,
             kind => Reason::Failed(kind),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Finished => f.write_str("the peer finished"),
-            Reason::Reset => f.write_str("the peer reset the connection"),
-            Reason::Frame(error) => write!(f, "{error}"),
-            Reason::Idle => f.write_str("idle for too long"),
-            Reason::Unread => f.write_str("the peer stopped reading"),
-            Reason::Memory => f.write_str("it held the most when --max-memory was reached"),
-            Reason::Shutdown => f.write_str("the server is stopping"),
-            Reason::Asked => f.write_str("a command asked for it"),
-            Reason::Failed(kind) => write!(f, "{kind}"),
-            Reason::Fault(name) => write!(f, "the fault {name}"),
-            Reason::Defect => f.write_str("a defect of this server; please report it"),
         }
     }
 }
@@ -130,41 +123,17 @@ pub enum DropReason {
     Failed(ErrorKind),
 }
 
-impl DropReason {
-    /// The reasons as JSON and the texts name them.
-    pub const CODES: [&str; 10] = [
-        "service-port",
-        "own-socket",
-        "not-unicast",
-        "rate",
-        "loop",
-        "fault",
-        "shutdown",
-        "failed",
-        "not-stamp",
-        "unauthentic",
-    ];
-
-    /// Its place in [`DropReason::CODES`].
-    pub(crate) fn index(&self) -> usize {
-        match self {
-            DropReason::ServicePort => 0,
-            DropReason::OwnSocket => 1,
-            DropReason::NotUnicast => 2,
-            DropReason::Rate => 3,
-            DropReason::Loop => 4,
-            DropReason::Fault => 5,
-            DropReason::Shutdown => 6,
-            DropReason::Failed(_) => 7,
-            DropReason::NotStamp => 8,
-            DropReason::Unauthentic => 9,
-        }
-    }
-
-    /// Its name.
-    pub fn code(&self) -> &'static str {
-        DropReason::CODES[self.index()]
-    }
+reasons! { DropReason:
+    DropReason::ServicePort => "service-port", "its source port is a service's";
+    DropReason::OwnSocket => "own-socket", "its source is this server";
+    DropReason::NotUnicast => "not-unicast", "its source or destination is not unicast";
+    DropReason::Rate => "rate", "over --udp-rate";
+    DropReason::Loop => "loop", "it comes again and again, as in a loop of replies";
+    DropReason::Fault => "fault", "a fault that was asked for";
+    DropReason::Shutdown => "shutdown", "the server stopped before its answer was due";
+    DropReason::Failed(kind) => "failed", "the reply could not be sent: {kind}";
+    DropReason::NotStamp => "not-stamp", "it is no packet of a STAMP session";
+    DropReason::Unauthentic => "unauthentic", "its sender does not have --stamp-key";
 }
 
 impl From<stamp::Refusal> for DropReason {
@@ -177,102 +146,42 @@ impl From<stamp::Refusal> for DropReason {
     }
 }
 
-impl Serialize for DropReason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.code())
-    }
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DropReason::ServicePort => f.write_str("its source port is a service's"),
-            DropReason::OwnSocket => f.write_str("its source is this server"),
-            DropReason::NotUnicast => f.write_str("its source or destination is not unicast"),
-            DropReason::Rate => f.write_str("over --udp-rate"),
-            DropReason::Loop => f.write_str("it comes again and again, as in a loop of replies"),
-            DropReason::NotStamp => f.write_str("it is no packet of a STAMP session"),
-            DropReason::Unauthentic => f.write_str("its sender does not have --stamp-key"),
-            DropReason::Fault => f.write_str("a fault that was asked for"),
-            DropReason::Shutdown => f.write_str("the server stopped before its answer was due"),
-            DropReason::Failed(kind) => write!(f, "the reply could not be sent: {kind}"),
-        }
-    }
-}
-
 /// Why a connection was turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "reason", content = "max")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `--max-connections`.
-    #[serde(rename = "max-connections")]
     Connections(usize),
     /// `--max-per-ip`.
-    #[serde(rename = "max-per-ip")]
     PerIp(usize),
     /// `--max-memory`, in bytes.
-    #[serde(rename = "max-memory")]
-    Memory(usize),
+    Memory(Size),
+    /// A fault that was asked for, which is told as that.
+    Fault,
     /// It ended before its PROXY header had come.
-    #[serde(rename = "no-proxy-header")]
     NoHeader,
-    /// It does not begin with a PROXY header, or with one that is too long.
-    #[serde(rename = "bad-proxy-header")]
-    BadHeader,
+    /// Its PROXY header is none, for this reason.
+    BadHeader(&'static str),
     /// Its PROXY header did not come in time.
-    #[serde(rename = "late-proxy-header")]
     LateHeader,
 }
 
-impl Refusal {
-    /// Why connections are refused, as JSON and metrics name it.
-    pub const CODES: [&str; 7] = [
-        "max-connections",
-        "max-per-ip",
-        "max-memory",
-        "fault",
-        "no-proxy-header",
-        "bad-proxy-header",
-        "late-proxy-header",
-    ];
-
-    /// The place in [`Refusal::CODES`] of a fault that was asked for, which is told as that.
-    pub(crate) const FAULT: usize = 3;
-
-    /// Its place in [`Refusal::CODES`].
-    pub(crate) fn index(&self) -> usize {
-        match self {
-            Refusal::Connections(_) => 0,
-            Refusal::PerIp(_) => 1,
-            Refusal::Memory(_) => 2,
-            Refusal::NoHeader => 4,
-            Refusal::BadHeader => 5,
-            Refusal::LateHeader => 6,
-        }
-    }
-
-    /// The setting that has it so, as it is given on a command line.
-    pub fn setting(&self) -> String {
-        match self {
-            Refusal::Connections(max) => format!("--max-connections {max}"),
-            Refusal::PerIp(max) => format!("--max-per-ip {max}"),
-            Refusal::Memory(max) => format!("--max-memory {}", Size(*max as u64)),
-            Refusal::NoHeader | Refusal::BadHeader | Refusal::LateHeader => {
-                "--proxy-protocol".to_owned()
-            }
-        }
-    }
+reasons! { Refusal:
+    Refusal::Connections(max) => "max-connections", "--max-connections {max} reached";
+    Refusal::PerIp(max) => "max-per-ip", "--max-per-ip {max} reached";
+    Refusal::Memory(max) => "max-memory", "--max-memory {max} reached";
+    Refusal::Fault => "fault", "a fault that was asked for";
+    Refusal::NoHeader => "no-proxy-header", "it ended before a PROXY header had come";
+    Refusal::BadHeader(why) => "bad-proxy-header", "{why}";
+    Refusal::LateHeader => "late-proxy-header", "no PROXY header came in time";
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Refusal {
+    /// The limit that was reached, where one was.
+    pub fn max(&self) -> Option<u64> {
         match self {
-            Refusal::NoHeader => f.write_str("it ended before a PROXY header had come"),
-            Refusal::BadHeader => {
-                f.write_str("it does not begin with a PROXY header, as --proxy-protocol expects")
-            }
-            Refusal::LateHeader => f.write_str("no PROXY header came in time"),
-            _ => write!(f, "{} reached", self.setting()),
+            Refusal::Connections(max) | Refusal::PerIp(max) => Some(*max as u64),
+            Refusal::Memory(max) => Some(max.0),
+            _ => None,
         }
     }
 }

@@ -129,7 +129,7 @@ impl Action {
     }
 
     /// The kinds of socket on which it can happen.
-    pub(super) fn transports(&self) -> &'static [Transport] {
+    pub(crate) fn transports(&self) -> &'static [Transport] {
         match self {
             Action::Reorder => &[Transport::Udp],
             // A Unix socket has no reset.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::SystemTime;
 
 use echo_core::Zoned;
-use echo_explain::{Explain, Lang, Step, Story};
+use echo_explain::{Explain, Lang, Phrases, Step, Story};
 
 use super::Render;
 use crate::event::{DropReason, Event, Kind, PeerAddress};
@@ -13,6 +13,7 @@ use crate::event::{DropReason, Event, Kind, PeerAddress};
 pub(super) struct Explained {
     explain: Explain,
     story: Story,
+    phrases: Phrases,
     colour: bool,
 }
 
@@ -21,6 +22,7 @@ impl Explained {
         Explained {
             explain,
             story: Story::new(lang),
+            phrases: Phrases::of(lang),
             colour,
         }
     }
@@ -42,7 +44,7 @@ impl Render for Explained {
                 let told = self.story.tell(step).paragraph(self.colour);
                 out.push_str(&format!("\n{told}"));
             }
-            _ => out.push_str(&beside(&self.story, event)),
+            _ => out.push_str(&beside(&self.story, &self.phrases, event)),
         }
     }
 
@@ -60,17 +62,18 @@ fn line(step: &Step) -> String {
 }
 
 /// What is no call, but explains one that follows, or that no other follows.
-fn beside(story: &Story, event: &Event) -> String {
+fn beside(story: &Story, phrases: &Phrases, event: &Event) -> String {
     let text = match &event.kind {
         Kind::Draining { .. } => story.aside("stopping", &[]),
         Kind::Refused { peer, reason, .. } => {
-            let (peer, setting) = (name(story, peer), reason.setting());
-            let values: &[(_, &dyn Display)] = &[("peer", &peer), ("setting", &setting)];
-            let key = match setting.as_str() {
-                "--proxy-protocol" => "no-header",
-                _ => "one-too-many",
-            };
-            story.aside(key, values)
+            let (peer, why) = (name(story, peer), phrases.say(&reason.to_string()));
+            match reason.max() {
+                Some(max) => {
+                    let setting = format!("--{} {max}", reason.code());
+                    story.aside("one-too-many", &[("peer", &peer), ("setting", &setting)])
+                }
+                None => story.aside("no-header", &[("peer", &peer), ("reason", &why)]),
+            }
         }
         Kind::DatagramsDropped { reason, sum } => {
             let error = match reason {
@@ -137,10 +140,10 @@ mod tests {
     #[test]
     fn what_stands_beside_the_calls_is_told_in_each_language() {
         let [english, spanish] = [Lang::En, Lang::Es].map(|lang| {
-            let story = Story::new(lang);
+            let (story, phrases) = (Story::new(lang), Phrases::of(lang));
             let one = |kind| {
                 let time = UNIX_EPOCH;
-                beside(&story, &Event { time, kind })
+                beside(&story, &phrases, &Event { time, kind })
             };
             sample::events().into_iter().map(one).collect::<Vec<_>>()
         });

@@ -97,7 +97,7 @@ pub(super) fn events() -> Vec<Kind> {
             Refusal::Connections(1),
             Refusal::PerIp(1),
             Refusal::NoHeader,
-            Refusal::BadHeader,
+            Refusal::BadHeader("it does not begin with a PROXY header"),
             Refusal::LateHeader,
         ]
         .map(|reason| Kind::Refused {

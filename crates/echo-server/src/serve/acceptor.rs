@@ -245,7 +245,7 @@ impl Acceptor {
             }
             // Without it the peer sees the end all the same.
             let _: io::Result<()> = stream.reset_on_close();
-            shared.inboxes[0].counters.refused[Refusal::FAULT].add(1);
+            shared.inboxes[0].counters.refused[Refusal::Fault.index()].add(1);
             shared.events.close(stream);
             return None;
         }

@@ -145,7 +145,7 @@ impl Handshake {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return Err(Refusal::NoHeader),
         };
-        let Some(header) = Header::of(&bytes[..n]).map_err(|_| Refusal::BadHeader)? else {
+        let Some(header) = Header::of(&bytes[..n]).map_err(Refusal::BadHeader)? else {
             return match self.over {
                 true => Err(Refusal::NoHeader),
                 false => Ok(false),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use echo_core::units::Size;
 use echo_metrics::FILES;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -121,7 +122,7 @@ impl Limits {
         }
         // What others hold does not count: the largest of it is given up for whoever comes.
         if (self.open() + 1) * CONNECTION > self.max_memory {
-            return Err(Refusal::Memory(self.max_memory));
+            return Err(Refusal::Memory(Size(self.max_memory as u64)));
         }
         self.open.fetch_add(1, Ordering::Relaxed);
         self.memory.fetch_add(CONNECTION, Ordering::Relaxed);
@@ -251,8 +252,6 @@ fn open_files() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use echo_core::units::Size;
-
     use super::*;
 
     fn peer(text: &str) -> PeerAddress {

@@ -115,11 +115,6 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> {
     let config = binder.config;
-    if config.listen.is_empty() {
-        return Err(Failure::usage(anyhow!(
-            "nothing to listen on; give an endpoint with --listen"
-        )));
-    }
     // What one socket takes depends on all the others.
     let listen = config.listen.iter().map(Place::of);
     let places = Places(listen.collect::<Result<_, _>>()?);

@@ -30,31 +30,21 @@ impl Place {
     /// A [`Failure`] that names the endpoint, and what its host's lookup said.
     pub(super) fn of(listen: &Listen) -> Result<Self, Failure> {
         let endpoint = &listen.endpoint;
-        let (transport, host, port) = match endpoint {
-            Sockets::Own(Endpoint::Inet {
-                transport,
-                host,
-                port,
-            }) => (transport, host, *port),
-            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => {
-                (&Some(Transport::Unix), &String::new(), 0)
+        let (addresses, literal) = match endpoint {
+            Sockets::Own(Endpoint::Inet { host, port, .. }) => {
+                let addresses = resolve(host, *port).map_err(|cause| {
+                    Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}"))
+                })?;
+                (
+                    addresses,
+                    host.contains(':') || host.parse::<IpAddr>().is_ok(),
+                )
             }
+            Sockets::Own(Endpoint::Unix(_)) | Sockets::Inherited(_) => (Vec::new(), false),
         };
-        let transports = match transport {
-            Some(Transport::Tcp) => &[Transport::Tcp][..],
-            Some(Transport::Udp | Transport::Stamp) => &[Transport::Udp],
-            Some(Transport::Unix) => &[Transport::Unix],
-            None => &[Transport::Tcp, Transport::Udp],
-        };
-        let addresses = match transport {
-            Some(Transport::Unix) => Vec::new(),
-            _ => resolve(host, port)
-                .map_err(|cause| Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}")))?,
-        };
-        let literal = host.contains(':') || host.parse::<IpAddr>().is_ok();
         Ok(Place {
             listen: Arc::new(listen.clone()),
-            transports,
+            transports: listen.transports(),
             addresses,
             literal,
             option: "--listen",

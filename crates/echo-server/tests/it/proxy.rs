@@ -171,6 +171,29 @@ fn who_has_not_said_for_whom_it_comes_does_not_hold_up_the_end() {
     );
 }
 
+#[test]
+fn a_header_that_is_wrong_is_told_for_what_is_wrong_with_it() {
+    let path = TempPath::new("e.sock");
+    let listen = ["--listen=tcp://127.0.0.1:0", "--listen", &path.endpoint()];
+    let args = [&listen[..], &["--proxy-protocol", "--log=json"]].concat();
+    let server = Server::listening(&args);
+    for (header, wrong) in [
+        ("PROXY TCP4 192.0.2.300 10.0.0.1 5 5\r\n", "an address"),
+        ("PROXY TCP6 ::1 ::1 05000 5346\r\n", "a port"),
+        ("PROXY UDP4 192.0.2.1 10.0.0.1 5 5\r\n", "neither TCP4"),
+    ] {
+        ends(behind(&server, header.as_bytes()));
+        let mut unix = UnixStream::connect(&*path).unwrap();
+        unix.write_all(header.as_bytes()).unwrap();
+        assert_eq!(unix.read(&mut [0]).unwrap_or(0), 0);
+        server.tells(wrong, |told| {
+            let is_it = |line: &&str| line.contains("bad-proxy-header") && line.contains(wrong);
+            (told.lines().filter(is_it).count() == 2).then_some(())
+        });
+    }
+    server.stop();
+}
+
 /// What a haproxy is to do: a port for each way to the server and each version.
 fn configuration(server: &str, unix: &str) -> String {
     let mut text = "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  \

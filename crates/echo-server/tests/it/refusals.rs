@@ -421,3 +421,43 @@ fn nothing_to_listen_on_is_a_usage_error() {
         &["nothing to listen on", "--listen"],
     );
 }
+
+#[test]
+fn what_no_listener_could_do_is_a_usage_error() {
+    for (args, told) in [
+        (
+            "--listen=udp://127.0.0.1:0 --proxy-protocol",
+            "--proxy-protocol is for connections",
+        ),
+        (
+            "--listen=u=udp://[::1]:0 --listen=stamp://127.0.0.1:0 --proxy-protocol",
+            "--proxy-protocol is for connections",
+        ),
+        (
+            "--listen=u=udp://127.0.0.1:0 --listen=tcp://127.0.0.1:0 --framing=lines,on=u",
+            "which have no frames",
+        ),
+        (
+            "--listen=u=udp://127.0.0.1:0 --listen=tcp://127.0.0.1:0 --max-frame=9,on=u",
+            "which have no frames",
+        ),
+        (
+            "--listen=tcp://127.0.0.1:0 --fault=reorder",
+            "reorder can happen on udp alone",
+        ),
+        (
+            "--listen=u=udp://127.0.0.1:0 --listen=tcp://127.0.0.1:0 --fault=stall,on=u",
+            "as u; leave it out",
+        ),
+        (
+            "--listen=e=unix:e.sock --listen=tcp://127.0.0.1:0 --fault=refuse,on=e",
+            "refuse,on=e can happen on tcp alone",
+        ),
+        (
+            "--listen=tcp://127.0.0.1:0 --fault=drop,udp",
+            "drop,udp can happen on udp alone",
+        ),
+    ] {
+        fails(program().args(args.split(' ')), 2, &[told]);
+    }
+}
