@@ -72,7 +72,7 @@ impl fmt::Display for Layers {
         let lines: Vec<_> = self
             .merged
             .iter()
-            .map(|(key, value)| (key, format!("{key} = {}", Inline(value))))
+            .map(|(key, value)| (key, format!("{key} = {value}")))
             .collect();
         let width = lines
             .iter()
@@ -89,24 +89,6 @@ impl fmt::Display for Layers {
             }
         }
         Ok(())
-    }
-}
-
-/// A value on one line.
-struct Inline<'a>(&'a Value);
-
-impl fmt::Display for Inline<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Value::Array(items) => {
-                f.write_str("[")?;
-                for (i, item) in items.iter().enumerate() {
-                    write!(f, "{}{}", if i == 0 { "" } else { ", " }, Inline(item))?;
-                }
-                f.write_str("]")
-            }
-            value => write!(f, "{value}"),
-        }
     }
 }
 

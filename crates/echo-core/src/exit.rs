@@ -5,31 +5,26 @@ use std::{fmt, io};
 
 use crate::cause;
 
-/// How a program ended, as its caller sees it.
+/// How a program ended, as its caller sees it: by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Exit {
     /// All went well.
-    Success,
+    Success = 0,
     /// It ran, and the answer is bad: a mismatch, loss, a timeout; for the server, cannot listen.
-    Bad,
+    Bad = 1,
     /// The command line or the configuration is wrong.
-    Usage,
+    Usage = 2,
     /// The target could not be resolved or connected to.
-    Unreachable,
+    Unreachable = 3,
     /// A second interrupt ended it at once.
-    Interrupted,
+    Interrupted = 130,
 }
 
 impl Exit {
     /// The number given to the system.
     pub const fn code(self) -> u8 {
-        match self {
-            Exit::Success => 0,
-            Exit::Bad => 1,
-            Exit::Usage => 2,
-            Exit::Unreachable => 3,
-            Exit::Interrupted => 130,
-        }
+        self as u8
     }
 }
 

@@ -57,65 +57,76 @@ pub fn ns(time: Duration) -> u64 {
 
 const SECOND: u128 = 1_000_000_000;
 
-fn time_unit(unit: &str) -> Option<u128> {
-    Some(match unit {
-        "ns" => 1,
-        "us" | "µs" | "μs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => SECOND,
-        "m" | "min" => 60 * SECOND,
-        "h" => 3_600 * SECOND,
-        "d" => 86_400 * SECOND,
-        _ => return None,
-    })
-}
+/// A unit's name, and what it stands for.
+type Unit = (&'static str, u128);
 
-fn size_unit(unit: &str) -> Option<u128> {
-    Some(match unit {
-        "" | "B" => 1,
-        "k" | "K" | "Ki" | "KiB" => 1 << 10,
-        "M" | "Mi" | "MiB" => 1 << 20,
-        "G" | "Gi" | "GiB" => 1 << 30,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    })
+/// Those that a duration is shown in, the longest first; then other names for them.
+const TIMES: [Unit; 10] = [
+    ("d", 86_400 * SECOND),
+    ("h", 3_600 * SECOND),
+    ("m", 60 * SECOND),
+    ("s", SECOND),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+    ("min", 60 * SECOND),
+    ("µs", 1_000),
+    ("μs", 1_000),
+];
+
+/// Those that a size is shown in, the largest first; then the others.
+const SIZES: [Unit; 16] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("", 1),
+    ("B", 1),
+    ("k", 1 << 10),
+    ("K", 1 << 10),
+    ("Ki", 1 << 10),
+    ("M", 1 << 20),
+    ("Mi", 1 << 20),
+    ("G", 1 << 30),
+    ("Gi", 1 << 30),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+];
+
+fn scale(units: &[Unit], name: &str) -> Option<u128> {
+    let unit = units.iter().find(|unit| unit.0 == name);
+    unit.map(|unit| unit.1)
 }
 
 impl FromStr for Timespan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail =
-            |cause: &str| format!("{cause}; write a duration as 200ms, 1m30s or bare seconds");
-        let mut rest = text;
-        let mut nanos: u128 = 0;
-        loop {
-            let (number, after) = Decimal::split(rest).map_err(fail)?;
-            let unit_end = after
-                .find(|c: char| c.is_ascii_digit() || c == '.')
-                .unwrap_or(after.len());
-            let (unit, next) = after.split_at(unit_end);
-            let scale = match unit {
-                "" if rest == text => SECOND,
-                "" => return Err(fail("the last number has no unit")),
-                unit => {
-                    time_unit(unit).ok_or_else(|| fail(&format!("{unit:?} is no unit of time")))?
-                }
-            };
-            nanos = number
-                .times(scale)
-                .and_then(|part| nanos.checked_add(part))
-                .ok_or_else(|| fail("it is too long or too fine"))?;
-            if next.is_empty() {
-                break;
-            }
-            rest = next;
+        let remedy = |why| format!("{why}; write a duration as 200ms, 1m30s or bare seconds");
+        duration(text).map(Timespan).map_err(remedy)
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (mut rest, mut nanos) = (text, 0_u128);
+    loop {
+        let (number, after) = Decimal::split(rest)?;
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, next) = after.split_at(end.unwrap_or(after.len()));
+        let scale = match unit {
+            "" if rest == text => Some(SECOND),
+            "" => return Err("the last number has no unit".to_owned()),
+            unit => scale(&TIMES, unit),
+        };
+        let part = number.times(scale.ok_or_else(|| format!("{unit:?} is no unit of time"))?);
+        let sum = part.and_then(|part| nanos.checked_add(part));
+        nanos = sum.ok_or("it is too long or too fine")?;
+        if next.is_empty() {
+            let nanos = u64::try_from(nanos).map_err(|_| "it is longer than 584 years")?;
+            return Ok(Duration::from_nanos(nanos));
         }
-        u64::try_from(nanos)
-            .map(|nanos| Timespan(Duration::from_nanos(nanos)))
-            .map_err(|_| fail("it is longer than 584 years"))
+        rest = next;
     }
 }
 
@@ -123,18 +134,21 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = |cause: &str| format!("{cause}; write a size as 64k, 1KiB, 10MB or bare bytes");
-        let (number, unit) = Decimal::split(text).map_err(fail)?;
-        let scale = size_unit(unit).ok_or_else(|| {
-            let meant = if unit == "m" { ", M is" } else { "" };
-            fail(&format!("{unit:?} is no unit of size{meant}"))
-        })?;
-        number
-            .times(scale)
-            .and_then(|bytes| u64::try_from(bytes).ok())
-            .map(Size)
-            .ok_or_else(|| fail("it is too large, or not a whole number of bytes"))
+        let remedy = |why| format!("{why}; write a size as 64k, 1KiB, 10MB or bare bytes");
+        bytes(text).map(Size).map_err(remedy)
     }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = Decimal::split(text)?;
+    let scale = scale(&SIZES, unit).ok_or_else(|| {
+        let meant = if unit == "m" { ", M is" } else { "" };
+        format!("{unit:?} is no unit of size{meant}")
+    })?;
+    let bytes = number
+        .times(scale)
+        .and_then(|bytes| u64::try_from(bytes).ok());
+    bytes.ok_or_else(|| "it is too large, or not a whole number of bytes".to_owned())
 }
 
 /// A decimal number, kept exact: `digits / 10^places`.
@@ -182,25 +196,20 @@ impl Decimal {
 
 impl fmt::Display for Timespan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0.as_nanos();
+        let mut nanos = self.0.as_nanos();
         if nanos >= 60 * SECOND && nanos.is_multiple_of(SECOND) {
-            let mut rest = nanos;
-            for unit in ["d", "h", "m", "s"] {
-                let scale = time_unit(unit).expect("listed above");
-                if rest >= scale {
-                    write!(f, "{}{unit}", rest / scale)?;
-                    rest %= scale;
+            for (unit, scale) in &TIMES[..4] {
+                if nanos >= *scale {
+                    write!(f, "{}{unit}", nanos / scale)?;
+                    nanos %= scale;
                 }
             }
             return Ok(());
         }
-        let unit = ["s", "ms", "us"]
-            .into_iter()
-            .find(|unit| nanos >= time_unit(unit).expect("listed above"))
-            .unwrap_or(if nanos == 0 { "s" } else { "ns" });
-        let scale = time_unit(unit).expect("listed above");
+        let unit = TIMES[3..7].iter().find(|(_, scale)| nanos >= *scale);
+        let (unit, scale) = unit.unwrap_or(&("s", SECOND));
         write!(f, "{}", nanos / scale)?;
-        if !nanos.is_multiple_of(scale) {
+        if !nanos.is_multiple_of(*scale) {
             let width = scale.ilog10() as usize;
             let fraction = format!("{:0width$}", nanos % scale);
             write!(f, ".{}", fraction.trim_end_matches('0'))?;
@@ -211,12 +220,10 @@ impl fmt::Display for Timespan {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
-            if self.0 > 0 && self.0.is_multiple_of(1 << shift) {
-                return write!(f, "{}{unit}", self.0 >> shift);
-            }
-        }
-        write!(f, "{}", self.0)
+        let bytes = u128::from(self.0);
+        let is_whole = |unit: &&Unit| bytes > 0 && bytes.is_multiple_of(unit.1);
+        let (unit, scale) = SIZES[..3].iter().find(is_whole).unwrap_or(&("", 1));
+        write!(f, "{}{unit}", bytes / scale)
     }
 }
 

@@ -3,16 +3,14 @@
 //! An echo's output is its input, so a [`Decoder`] does not produce frames. It says how much of
 //! what has arrived is complete frames; the caller sends exactly those bytes back.
 
-mod length;
-mod lines;
-
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::named;
 
-pub use length::HEADER_LEN;
+/// The bytes of a frame's length, in `length`.
+pub const HEADER_LEN: usize = 4;
 
 /// How a byte stream is cut into frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +38,21 @@ impl Framing {
     pub fn encode(self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         match self {
             Framing::Raw => out.extend_from_slice(payload),
-            Framing::Lines => lines::encode(payload, out),
-            Framing::Length => length::encode(payload, out)?,
+            Framing::Lines => {
+                out.extend_from_slice(payload);
+                if !payload.ends_with(b"\n") {
+                    out.push(b'\n');
+                }
+            }
+            Framing::Length => {
+                let too_long = |_| FrameError::TooLong {
+                    len: payload.len() as u64,
+                    max: u32::MAX.into(),
+                };
+                let len = u32::try_from(payload.len()).map_err(too_long)?;
+                out.extend_from_slice(&len.to_be_bytes());
+                out.extend_from_slice(payload);
+            }
         }
         Ok(())
     }
@@ -58,16 +69,14 @@ impl Framing {
     pub fn frames(self, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         let mut rest = bytes;
         std::iter::from_fn(move || {
-            let len = match self {
-                Framing::Raw => rest.len(),
-                Framing::Lines => rest
-                    .iter()
-                    .position(|&b| b == b'\n')
-                    .map_or(rest.len(), |at| at + 1),
-                Framing::Length => length::split_first(rest)
-                    .map_or(rest.len(), |(payload, _)| HEADER_LEN + payload.len()),
+            let end = match self {
+                Framing::Raw => None,
+                Framing::Lines => rest.iter().position(|&b| b == b'\n').map(|at| at + 1),
+                Framing::Length => rest.first_chunk().map(|header| {
+                    (HEADER_LEN as u64 + u64::from(u32::from_be_bytes(*header))) as usize
+                }),
             };
-            let (frame, after) = rest.split_at(len);
+            let (frame, after) = rest.split_at(end.map_or(rest.len(), |end| end.min(rest.len())));
             rest = after;
             (!frame.is_empty()).then_some(frame)
         })
@@ -145,42 +154,39 @@ impl Decoded {
 /// assert_eq!(decoder.push(b"o\n").complete, 2);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Decoder(State);
-
-#[derive(Clone, Debug)]
-enum State {
-    Raw,
-    Lines(lines::Decoder),
-    Length(length::Decoder),
+pub struct Decoder {
+    framing: Framing,
+    max: u64,
+    /// Bytes of the current frame that have arrived, header included.
+    held: u64,
+    /// What has arrived of the current frame's length.
+    header: [u8; HEADER_LEN],
 }
 
 impl Decoder {
     /// A decoder at the start of a stream. A frame over `max_frame` bytes is an error; `raw` has
     /// no frames to limit.
     pub fn new(framing: Framing, max_frame: u64) -> Self {
-        Decoder(match framing {
-            Framing::Raw => State::Raw,
-            Framing::Lines => State::Lines(lines::Decoder::new(max_frame)),
-            Framing::Length => State::Length(length::Decoder::new(max_frame)),
-        })
+        Decoder {
+            framing,
+            max: max_frame,
+            held: 0,
+            header: [0; HEADER_LEN],
+        }
     }
 
     /// Takes the next chunk of the stream. After an error nothing more may be pushed.
     pub fn push(&mut self, chunk: &[u8]) -> Decoded {
-        match &mut self.0 {
-            State::Raw => Decoded::well(chunk.len()),
-            State::Lines(decoder) => decoder.push(chunk),
-            State::Length(decoder) => decoder.push(chunk),
+        match self.framing {
+            Framing::Raw => Decoded::well(chunk.len()),
+            Framing::Lines => self.push_lines(chunk),
+            Framing::Length => self.push_lengths(chunk),
         }
     }
 
     /// The bytes that have arrived of a frame that is not complete yet.
     pub fn held(&self) -> u64 {
-        match &self.0 {
-            State::Raw => 0,
-            State::Lines(decoder) => decoder.held(),
-            State::Length(decoder) => decoder.held(),
-        }
+        self.held
     }
 
     /// Whether the stream may end here. What `raw` and `lines` hold is echoed as it is.
@@ -188,11 +194,62 @@ impl Decoder {
     /// # Errors
     /// [`FrameError::Truncated`] for `length`, within a frame.
     pub fn finish(&self) -> Result<(), FrameError> {
-        match &self.0 {
-            State::Length(decoder) if decoder.held() > 0 => Err(FrameError::Truncated {
-                held: decoder.held(),
-            }),
+        match (self.framing, self.held) {
+            (Framing::Length, held @ 1..) => Err(FrameError::Truncated { held }),
             _ => Ok(()),
+        }
+    }
+
+    fn push_lines(&mut self, chunk: &[u8]) -> Decoded {
+        // What fits into the limit as a whole holds no line over it: only the last `\n` matters.
+        if self.held + chunk.len() as u64 <= self.max {
+            let last = chunk.iter().rposition(|&b| b == b'\n');
+            let complete = last.map_or(0, |at| at + 1);
+            let before = if complete == 0 { self.held } else { 0 };
+            self.held = before + (chunk.len() - complete) as u64;
+            return Decoded::well(complete);
+        }
+        let mut complete = 0;
+        for line in chunk.split_inclusive(|&b| b == b'\n') {
+            let len = self.held + line.len() as u64;
+            if len > self.max {
+                return Decoded::too_long(complete, len, self.max);
+            }
+            if line.ends_with(b"\n") {
+                complete += line.len();
+                self.held = 0;
+            } else {
+                self.held = len;
+            }
+        }
+        Decoded::well(complete)
+    }
+
+    fn push_lengths(&mut self, chunk: &[u8]) -> Decoded {
+        let mut at = 0;
+        let mut complete = 0;
+        loop {
+            while self.held < HEADER_LEN as u64 {
+                let Some(&byte) = chunk.get(at) else {
+                    return Decoded::well(complete);
+                };
+                self.header[self.held as usize] = byte;
+                self.held += 1;
+                at += 1;
+            }
+            let len = u64::from(u32::from_be_bytes(self.header));
+            if len > self.max {
+                return Decoded::too_long(complete, len, self.max);
+            }
+            let missing = HEADER_LEN as u64 + len - self.held;
+            let available = (chunk.len() - at) as u64;
+            if missing > available {
+                self.held += available;
+                return Decoded::well(complete);
+            }
+            at += missing as usize;
+            complete = at;
+            self.held = 0;
         }
     }
 }
