@@ -46,5 +46,6 @@ pub use control::Control;
 pub use event::{Address, Event, Stats};
 pub use listen::{Listen, On, Sockets};
 pub use name::Name;
+pub use serve::proxy;
 pub use server::{Handle, Running, Server};
 pub use shutdown::Shutdown;

@@ -15,6 +15,7 @@ use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Framing};
 use echo_metrics::head::{MAX_HEAD, asked};
 use echo_server::fault::Fault;
+use echo_server::proxy::{Header, MAX_HEADER};
 use echo_server::settings::Settings;
 
 pub use stateful::{guard, ledger, stream};
@@ -32,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("datagram", datagram),
     ("escape", escape),
     ("head", head),
+    ("proxy", proxy),
     ("stamp", reflected),
     ("ledger", ledger),
     ("stream", stream),
@@ -217,4 +219,25 @@ pub fn head(data: &[u8]) {
     let first = (0..=data.len()).find_map(|len| asked(&data[..len]));
     assert_eq!(first, whole);
     assert!(whole.is_some() || data.len() < MAX_HEAD);
+}
+
+/// Who is behind a load balancer does not change when more comes, is known once there is no room for
+/// more, and is the same whoever tells it again.
+pub fn proxy(data: &[u8]) {
+    let whole = Header::of(data).transpose();
+    let first = (0..=data.len()).find_map(|len| Header::of(&data[..len]).transpose());
+    assert_eq!(first, whole);
+    assert!(whole.is_some() || data.len() < MAX_HEADER);
+    let Some(Ok(Header { len, peer })) = whole else {
+        return;
+    };
+    assert!(len <= data.len().min(MAX_HEADER));
+    if let Some(peer) = peer {
+        let family = if peer.is_ipv4() { "TCP4" } else { "TCP6" };
+        let (ip, port) = (peer.ip(), peer.port());
+        let again = format!("PROXY {family} {ip} {ip} {port} 7\r\n");
+        let (len, peer) = (again.len(), Some(peer));
+        let header = Header { len, peer };
+        assert_eq!(Header::of(again.as_bytes()), Ok(Some(header)));
+    }
 }

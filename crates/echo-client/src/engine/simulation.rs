@@ -1,12 +1,14 @@
 //! The engine against a simulated far end: schedules drawn from a seed, and the books compared with
 //! what the far end knows. See `cargo xtask simulate`.
 
+#[path = "../../../fuzz/src/simulation.rs"]
+mod harness;
 mod schedule;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use echo_core::units::Timespan;
 use proptest::collection::vec;
@@ -18,6 +20,7 @@ use super::simulated::{FarEnd, Mutant, Seen, Step, bring_back, connection, play}
 use super::*;
 use crate::connection::Connect;
 use crate::report::{Latency, Load};
+use harness::Broken;
 use schedule::{Setup, setup, step};
 
 const MS: u64 = 1_000_000;
@@ -334,7 +337,7 @@ impl Check<'_> {
 }
 
 /// Plays the schedule of a seed. The error is what fails of it, as short as it gets.
-fn of_seed(seed: u64) -> Result<(), String> {
+fn of_seed(seed: u64) -> Result<(), Broken> {
     let config = Config {
         cases: 1,
         failure_persistence: None,
@@ -345,62 +348,38 @@ fn of_seed(seed: u64) -> Result<(), String> {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let schedule = (setup(), vec(step(), 0..60));
+    let all = Cell::new(None);
     let played = TestRunner::new_with_rng(config, rng).run(&schedule, |(setup, steps)| {
+        all.set(all.get().or(Some(steps.len())));
         run(&setup, &steps).map_err(TestCaseError::fail)
     });
     played.map_err(|failed| match failed {
-        TestError::Fail(promise, (setup, steps)) => {
-            format!("seed {seed}: {promise}\n{setup:?}\n{steps:?}")
-        }
-        TestError::Abort(why) => why.to_string(),
+        TestError::Fail(promise, (setup, steps)) => Broken {
+            told: format!("seed {seed}: {promise}\n{setup:?}\n{steps:?}"),
+            steps: [steps.len(), all.get().unwrap_or(0)],
+        },
+        TestError::Abort(why) => panic!("{why}"),
     })
 }
 
 #[test]
 fn thousands_of_schedules_keep_every_promise() {
-    const THREADS: u64 = 2;
-    thread::scope(|scope| {
-        for first in 0..THREADS {
-            scope.spawn(move || {
-                for seed in (first..2_000).step_by(THREADS as usize) {
-                    of_seed(seed).unwrap_or_else(|broken| panic!("{broken}"));
-                }
-            });
-        }
-    });
+    harness::keep(of_seed, 2_000);
 }
 
 #[test]
-fn each_fault_that_was_mended_would_be_found() {
-    for mutant in [
+fn each_fault_that_was_mended_would_be_found_and_shown_in_few_steps() {
+    let mutants = [
         Mutant::LateForgiven,
         Mutant::GivenUpForEver,
         Mutant::Omission,
         Mutant::Restless,
-    ] {
-        bring_back(Some(mutant));
-        let found = (0..2_000).find_map(|seed| of_seed(seed).err());
-        bring_back(None);
-        let found = found.unwrap_or_else(|| panic!("{mutant:?} is not found"));
-        eprintln!("{mutant:?}: {found}");
-    }
+    ];
+    harness::find(&mutants, bring_back, of_seed, 2_000);
 }
 
-/// More schedules, for as many seconds and from the seed that the environment names.
 #[test]
 #[ignore = "as long as it is told to take; `cargo xtask simulate` runs it"]
 fn simulate() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let seconds = number("SIMULATE_SECONDS", 60);
-    let first = number("SIMULATE_SEED", 10_000);
-    let start = Instant::now();
-    let mut seed = first;
-    while start.elapsed() < Duration::from_secs(seconds) {
-        of_seed(seed).unwrap_or_else(|broken| panic!("{broken}"));
-        seed += 1;
-    }
-    let schedules = seed - first;
-    println!("{schedules} schedules of a client from seed {first}, every promise kept");
+    harness::simulate("client", of_seed);
 }

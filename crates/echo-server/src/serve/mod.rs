@@ -11,7 +11,7 @@ pub(crate) mod memory;
 mod outbox;
 mod peer;
 mod peers;
-mod proxy;
+pub mod proxy;
 pub(crate) mod shared;
 #[cfg(test)]
 mod simulation;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use proxy_header::{ParseConfig, ProxyHeader};
 
 /// The longest header that is taken, in bytes. Addresses with the usual extensions have a few hundred.
-pub(crate) const MAX_HEADER: usize = 4 << 10;
+pub const MAX_HEADER: usize = 4 << 10;
 
 /// How a header of version 1 begins, and the longest that there is.
 const TEXT: &[u8] = b"PROXY ";
@@ -15,20 +15,23 @@ const MAX_TEXT: usize = 107;
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The header at the start of what came on a connection.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Header {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Header {
     /// Its bytes.
-    pub(crate) len: usize,
+    pub len: usize,
     /// Who is behind the load balancer; `None` where that is itself, or nobody who has an IP address.
-    pub(crate) peer: Option<SocketAddr>,
+    pub peer: Option<SocketAddr>,
 }
 
 /// What is wrong with what came.
-type Flaw = &'static str;
+pub type Flaw = &'static str;
 
 impl Header {
     /// The header that `bytes` begin with; `None` as long as more of it is to come.
-    pub(crate) fn of(bytes: &[u8]) -> Result<Option<Self>, Flaw> {
+    ///
+    /// # Errors
+    /// They begin with none.
+    pub fn of(bytes: &[u8]) -> Result<Option<Self>, Flaw> {
         let Some(len) = length(bytes)? else {
             return Ok(None);
         };

@@ -1,12 +1,13 @@
 //! The serving loop on a clock and sockets of a test's own: schedules drawn from a seed, with every
 //! promise looked at after each step. See `cargo xtask simulate`.
 
+#[path = "../../../fuzz/src/simulation.rs"]
+mod harness;
 mod schedule;
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_core::Framing;
@@ -19,6 +20,7 @@ use super::peer::Readiness;
 use super::peers::Peers;
 use super::shared::Shared;
 use super::worker::poll_and_inbox;
+use harness::Broken;
 use schedule::{CHANGING, FAULTS, MERGE, SHORT, SLOW, Setup, Step, schedule};
 
 use crate::config::Config;
@@ -437,65 +439,39 @@ fn shrink(setup: &Setup, mut steps: Vec<Step>) -> Vec<Step> {
 }
 
 /// Plays the schedule of a seed. The error is what fails of it, as short as it gets.
-fn play(seed: u64) -> Result<(), String> {
-    let (setup, steps) = schedule(seed);
-    let Err(first) = run(&setup, &steps) else {
+fn play(seed: u64) -> Result<(), Broken> {
+    let (setup, all) = schedule(seed);
+    let Err(first) = run(&setup, &all) else {
         return Ok(());
     };
-    let steps = shrink(&setup, steps);
+    let steps = shrink(&setup, all.clone());
     let promise = run(&setup, &steps).err().unwrap_or(first);
     let fault = FAULTS[setup.fault];
-    Err(format!(
-        "seed {seed}: {promise}\n{setup:?}, {fault:?}\n{steps:?}"
-    ))
+    Err(Broken {
+        told: format!("seed {seed}: {promise}\n{setup:?}, {fault:?}\n{steps:?}"),
+        steps: [steps.len(), all.len()],
+    })
 }
 
 #[test]
 fn ten_thousand_schedules_keep_every_promise() {
-    const THREADS: u64 = 2;
-    thread::scope(|scope| {
-        for first in 0..THREADS {
-            scope.spawn(move || {
-                for seed in (first..10_000).step_by(THREADS as usize) {
-                    play(seed).unwrap_or_else(|broken| panic!("{broken}"));
-                }
-            });
-        }
-    });
+    harness::keep(play, 10_000);
 }
 
 #[test]
-fn each_fault_that_was_mended_would_be_found() {
-    for mutant in [
+fn each_fault_that_was_mended_would_be_found_and_shown_in_few_steps() {
+    let mutants = [
         Mutant::EdgeLost,
         Mutant::Untried,
         Mutant::PlaceLost,
         Mutant::Endless,
         Mutant::IdleWhileOwed,
-    ] {
-        bring_back(Some(mutant));
-        let found = (0..10_000).find_map(|seed| play(seed).err());
-        bring_back(None);
-        let found = found.unwrap_or_else(|| panic!("{mutant:?} is not found"));
-        eprintln!("{mutant:?}: {found}");
-    }
+    ];
+    harness::find(&mutants, bring_back, play, 10_000);
 }
 
-/// More schedules, for as many seconds and from the seed that the environment names.
 #[test]
 #[ignore = "as long as it is told to take; `cargo xtask simulate` runs it"]
 fn simulate() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let seconds = number("SIMULATE_SECONDS", 60);
-    let first = number("SIMULATE_SEED", 10_000);
-    let start = Instant::now();
-    let mut seed = first;
-    while start.elapsed() < Duration::from_secs(seconds) {
-        play(seed).unwrap_or_else(|broken| panic!("{broken}"));
-        seed += 1;
-    }
-    let schedules = seed - first;
-    println!("{schedules} schedules of a server from seed {first}, every promise kept");
+    harness::simulate("server", play);
 }

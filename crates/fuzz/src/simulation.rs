@@ -1,0 +1,67 @@
+//! Schedules drawn from seeds, played until one breaks a promise: what the simulation of the server's
+//! loop and that of the client's engine have in common. Either includes this file.
+
+use std::fmt::Debug;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Plays the schedule of a seed.
+///
+/// # Errors
+/// What breaks a promise, as short as it gets.
+pub type Play = fn(u64) -> Result<(), Broken>;
+
+/// A schedule that breaks a promise.
+pub struct Broken {
+    /// Its seed, the promise, and what is left of it.
+    pub told: String,
+    /// How many of its steps are left, and how many there were.
+    pub steps: [usize; 2],
+}
+
+/// Asserts that each of these seeds' schedules keeps every promise.
+pub fn keep(play: Play, seeds: u64) {
+    const THREADS: u64 = 2;
+    thread::scope(|scope| {
+        for first in 0..THREADS {
+            let mut seeds = (first..seeds).step_by(THREADS as usize);
+            scope.spawn(move || {
+                seeds
+                    .try_for_each(play)
+                    .unwrap_or_else(|broken| panic!("{}", broken.told))
+            });
+        }
+    });
+}
+
+/// Asserts that each mutant breaks a promise that one of these seeds' schedules shows, and that the
+/// schedule is shown without most of the steps that do not matter.
+pub fn find<M: Copy + Debug>(mutants: &[M], bring_back: fn(Option<M>), play: Play, seeds: u64) {
+    for mutant in mutants {
+        bring_back(Some(*mutant));
+        let found = (0..seeds).find_map(|seed| play(seed).err());
+        bring_back(None);
+        let Broken {
+            told,
+            steps: [left, of],
+        } = found.unwrap_or_else(|| panic!("{mutant:?} is not found"));
+        eprintln!("{mutant:?}: {left} of {of} steps: {told}");
+        assert!(left <= 12, "{mutant:?} is shown by {left} steps");
+    }
+}
+
+/// Plays schedules for as many seconds and from the seed that the environment names.
+pub fn simulate(who: &str, play: Play) {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let limit = Duration::from_secs(number("SIMULATE_SECONDS", 60));
+    let first = number("SIMULATE_SEED", 10_000);
+    let (start, mut seed) = (Instant::now(), first);
+    while start.elapsed() < limit {
+        play(seed).unwrap_or_else(|broken| panic!("{}", broken.told));
+        seed += 1;
+    }
+    let schedules = seed - first;
+    println!("{schedules} schedules of a {who} from seed {first}, every promise kept");
+}
