@@ -18,6 +18,8 @@ use crate::report::{
 
 /// What a search begins with, unless `--rate` says so.
 const START: f64 = 1000.0;
+/// Nobody awaits a first step for longer; the slowest one takes 64 times as long.
+const LONGEST_HOURS: f64 = 1.0;
 /// Samples beyond a percentile that make it worth believing.
 const BEYOND: f64 = 10.0;
 
@@ -30,6 +32,22 @@ pub struct Conditions {
 }
 
 impl Conditions {
+    /// Refuses what could not be told of a first step at `rate`, which is 0 where none was given.
+    ///
+    /// # Errors
+    /// It would take too long.
+    pub fn check(&self, rate: f64) -> Result<(), String> {
+        let rate = first(rate);
+        let hours = self.samples() / rate / 3_600.0;
+        match hours <= LONGEST_HOURS {
+            true => Ok(()),
+            false => Err(format!(
+                "--find {self}: at {rate} requests/s a step would take {hours:.0} hours to tell; \
+                 begin at a higher --rate, or ask for a lower percentile"
+            )),
+        }
+    }
+
     /// How many samples its percentiles need; a loss is a share as well.
     fn samples(&self) -> f64 {
         let beyond = |metric| match metric {
@@ -56,6 +74,11 @@ impl FromStr for Conditions {
             text: text.to_owned(),
         })
     }
+}
+
+/// The rate to begin with.
+fn first(rate: f64) -> f64 {
+    if rate > 0.0 { rate } else { START }
 }
 
 /// The opposite of a condition, which is what a run fails for.
@@ -88,13 +111,8 @@ pub fn run(
     watch: &Watch,
     interrupt: &Interrupt,
 ) -> Report {
-    let start = if config.rate > 0.0 {
-        config.rate
-    } else {
-        START
-    };
     let begun = Instant::now();
-    let mut search = Search::from(start);
+    let mut search = Search::from(first(config.rate));
     let mut steps: Vec<Step> = Vec::new();
     let mut best: Option<Report> = None;
     let mut limit = "a higher one has no meaning".to_owned();

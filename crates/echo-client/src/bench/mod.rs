@@ -36,6 +36,7 @@ pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(),
     let baseline = config.baseline.as_deref().map(baseline).transpose()?;
     let [page, log, rows] = [&config.report, &config.hdr, &config.csv].map(Option::as_deref);
     let files = Files::check(page, log, rows)?;
+    files.spare(config.baseline.as_slice())?;
     if let Some(moment) = config.start_at {
         wait(moment, interrupt)?;
     }

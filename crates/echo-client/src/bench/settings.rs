@@ -46,7 +46,8 @@ pub struct Bench {
     )]
     pub pid: Vec<u32>,
     /// What the order of the rounds is shuffled by
-    #[arg(long, value_name = "N", default_value = SEED, help_heading = "Comparison")]
+    #[arg(long, value_name = "N", default_value = SEED, value_parser = whole::<u64>,
+          help_heading = "Comparison")]
     pub seed: u64,
     /// Look for the highest rate that keeps these: p99<5ms,loss=0
     #[arg(long, value_name = "CONDITIONS")]
@@ -129,6 +130,10 @@ impl Settings for Bench {
 
 /// The most requests that may be in flight on a connection: each costs memory.
 const MAX_DEPTH: usize = 1 << 16;
+/// The most connections: as many files as the system lets a process open.
+const MAX_PARALLEL: usize = 1 << 20;
+/// The most rounds: a week of a second each, with one to warm up, of two targets.
+const MAX_ROUNDS: usize = 100_000;
 /// The rates that have a meaning: from one request in a quarter of an hour to one a nanosecond,
 /// which is as fine as the clock. 0 sets none.
 const RATES: RangeInclusive<f64> = 1e-3..=1e9;
@@ -229,11 +234,31 @@ impl Bench {
                 return Err(format!("{flag} 0 makes no load; give at least 1"));
             }
         }
-        if self.depth > MAX_DEPTH {
-            return Err(format!(
-                "--depth {}: at most {MAX_DEPTH} are possible; add connections with --parallel",
-                self.depth
-            ));
+        for (flag, number, most, remedy) in [
+            (
+                "--depth",
+                self.depth,
+                MAX_DEPTH,
+                "add connections with --parallel",
+            ),
+            (
+                "--parallel",
+                self.parallel,
+                MAX_PARALLEL,
+                "use several machines, and merge",
+            ),
+            (
+                "--rounds",
+                self.rounds(),
+                MAX_ROUNDS,
+                "make each longer with --duration",
+            ),
+        ] {
+            if number > most {
+                return Err(format!(
+                    "{flag} {number}: at most {most} are possible; {remedy}"
+                ));
+            }
         }
         if !is_possible(self.rate) {
             return Err(format!("--rate {}: {RATE_HINT}", self.rate));
@@ -300,8 +325,12 @@ impl Bench {
                 "--find has conditions of its own; leave --fail-if out",
             ),
         ];
-        let clash = clashes.iter().find(|(is_so, _)| *is_so);
-        clash.map_or(Ok(()), |(_, clash)| Err((*clash).to_owned()))
+        if let Some((_, clash)) = clashes.iter().find(|(is_so, _)| *is_so) {
+            return Err((*clash).to_owned());
+        }
+        self.find
+            .as_ref()
+            .map_or(Ok(()), |find| find.check(self.rate))
     }
 
     fn check_size(&self, connect: &Connect) -> Result<(), String> {

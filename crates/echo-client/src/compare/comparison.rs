@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
+use echo_core::escape::printable;
 use echo_core::statistics::{self, Pairing, Ratio, Verdict};
 
 use crate::report::{Ending, Fault, Metric, Outcome, Report, Round, Thresholds};
@@ -49,7 +50,8 @@ impl Comparison {
         };
         for (name, other) in names[1..].iter().zip(others) {
             if let Some(difference) = other.difference(first) {
-                bail!("{name} cannot be compared with {}: {difference}", names[0]);
+                let [name, base] = [name, &names[0]].map(|name| printable(name));
+                bail!("{name} cannot be compared with {base}: {difference}");
             }
         }
         let rounds: Vec<Vec<Round>> = targets.iter().map(Report::as_rounds).collect();

@@ -11,6 +11,7 @@ use clap::Args;
 use echo_core::Failure;
 use echo_core::statistics::Pairing;
 
+use crate::config::whole;
 use crate::output;
 use crate::report::{self, Files, Report, Saved, Thresholds};
 
@@ -29,7 +30,7 @@ pub struct Compare {
     #[arg(long, value_name = "CONDITIONS")]
     pub fail_if: Option<Thresholds>,
     /// What the rounds are drawn by
-    #[arg(long, value_name = "N", default_value = SEED)]
+    #[arg(long, value_name = "N", default_value = SEED, value_parser = whole::<u64>)]
     pub seed: u64,
     /// Print the comparison as one JSON document
     #[arg(long)]
@@ -59,6 +60,7 @@ pub enum Form {
 /// A document cannot be read, or cannot be compared (2); a condition is broken (1).
 pub fn run(config: Compare) -> Result<(), Failure> {
     let files = Files::check(config.report.as_deref(), None, None)?;
+    files.spare(&config.files)?;
     let mut saved = Vec::new();
     for file in &config.files {
         saved.extend(Saved::load(file).map_err(Failure::usage)?);
@@ -108,6 +110,6 @@ pub fn show(mut comparison: Comparison, form: Form, files: &Files) -> Result<(),
         Form::Json => comparison.json(),
         Form::Csv => comparison.csv(),
     };
-    output::line(text).map_err(output::failure)?;
-    report::ended(&comparison.outcome, form == Form::Text)
+    let told = output::line(text).map_err(output::failure);
+    report::ended(&comparison.outcome, told, form == Form::Text)
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::comparison::Comparison;
 use crate::report::document::{self, SCHEMA};
+use crate::report::format::quotient;
 use crate::report::{COLUMNS, Metric, Table, csv, wrapped};
 
 impl Comparison {
@@ -37,14 +38,10 @@ impl Comparison {
                 value,
             ];
             if let Some((ratio, verdict)) = figure.ratio {
-                let interval = ratio
-                    .interval
-                    .map(|[low, high]| format!(" ({low:.3} to {high:.3})"));
-                row.push(format!(
-                    "{:.3}x{}",
-                    ratio.ratio,
-                    interval.unwrap_or_default()
-                ));
+                let interval = ratio.interval.map(|range| range.map(quotient));
+                let interval = interval.map(|[low, high]| format!(" ({low} to {high})"));
+                let (ratio, interval) = (quotient(ratio.ratio), interval.unwrap_or_default());
+                row.push(format!("{ratio}x{interval}"));
                 row.push(verdict.to_string());
             }
             row.resize(table.heads.len(), String::new());

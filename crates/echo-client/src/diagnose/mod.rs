@@ -125,6 +125,6 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
         true => diagnosis.json(),
         false => text::summary(&diagnosis, &connect.phrases, &texts),
     };
-    output::line(text).map_err(output::failure)?;
-    report::ended(&diagnosis.outcome, !settings.json)
+    let told = output::line(text).map_err(output::failure);
+    report::ended(&diagnosis.outcome, told, !settings.json)
 }

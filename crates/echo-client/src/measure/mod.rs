@@ -107,18 +107,22 @@ pub fn run(
     let (form, has_headline) = (style.form, style.headline.is_some());
     let lines = Lines::start(style)?;
     let mut report = engine::run(plan, known, &lines, interrupt);
-    lines.finish()?;
+    let told = lines.finish();
     let cut = interrupt.why().filter(|_| results.has_end);
     report.conclude(results.fail_if.as_ref(), cut);
     results.files.write(&mut report);
-    if form == Form::Events {
-        lines::summary(&report).map_err(output::failure)?;
-        return report.outcome.failure().map_or(Ok(()), Err);
-    }
     // Where nothing was sent, the error says it all.
     let has_text = report.counts.sent > 0;
-    if has_text && has_headline {
-        output::line("").map_err(output::failure)?;
+    let told = told.and_then(|()| {
+        let told = match form {
+            Form::Events => lines::summary(&report),
+            _ if has_text && has_headline => output::line(""),
+            _ => Ok(()),
+        };
+        told.map_err(output::failure)
+    });
+    if told.is_err() || form == Form::Events {
+        return report::ended(&report.outcome, told, false);
     }
     report::print(&report, results.json, has_text)
 }

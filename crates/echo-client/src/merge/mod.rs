@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use echo_core::Failure;
+use echo_core::escape::printable;
 use echo_core::units::Timespan;
 
 use crate::connection::ErrorKind;
@@ -41,6 +42,7 @@ pub struct Merge {
 /// A document cannot be read or merged (2); fewer came than were expected, or the whole is bad (1).
 pub fn run(config: Merge) -> Result<(), Failure> {
     let files = Files::check(config.report.as_deref(), None, config.csv.as_deref())?;
+    files.spare(&config.files)?;
     let mut parts = Vec::new();
     for file in &config.files {
         parts.extend(Saved::load(file).map_err(Failure::usage)?);
@@ -82,6 +84,7 @@ pub fn merged(parts: &[Saved]) -> Result<Report> {
         }
         let hostname = &report.environment.hostname;
         if !seen.insert((hostname, report.started_unix_ns)) {
+            let hostname = printable(hostname);
             bail!("{source}: a run of {hostname} is there twice; give each document once");
         }
     }
@@ -96,7 +99,8 @@ pub fn merged(parts: &[Saved]) -> Result<Report> {
         }
     }
     let ends = whole.machines.iter().map(Machine::end_unix_ns);
-    whole.elapsed = Duration::from_nanos(ends.max().unwrap_or(0) - whole.started_unix_ns);
+    let end = ends.max().unwrap_or(0);
+    whole.elapsed = Duration::from_nanos(end.saturating_sub(whole.started_unix_ns));
     whole.load = whole.load.map(|load| match load {
         Load::Closed { in_flight } => Load::Closed {
             in_flight: in_flight * parts.len() as u64,
@@ -125,6 +129,9 @@ fn alignment(whole: &Report) -> String {
     let spread = starts().max().unwrap_or(0) - starts().min().unwrap_or(0);
     let spread = Timespan(Duration::from_micros(spread / 1_000));
     let (runs, hosts) = (whole.machines.len(), &whole.environment.hostname);
+    if runs == 1 {
+        return format!("one run, on {hosts}: there was nothing to add to it");
+    }
     let told = format!(
         "{runs} runs on {hosts} began within {spread} of one another by their own clocks, and \
          measured together {} of the time",

@@ -16,6 +16,10 @@ use super::{Bar, Fault, Latency, PERCENTILES, Report, Ways};
 pub const SCHEMA: u32 = 2;
 /// Bars of the histogram: fine enough to plot.
 const BARS: usize = 96;
+/// Counts and sizes beyond this are of no measurement: thousands of those can be added up.
+const MOST: u64 = 1 << 53;
+/// And times in nanoseconds beyond this, which is after the year 2100.
+const MOST_NS: u64 = 1 << 62;
 
 /// The report as a JSON document, with a final newline.
 pub fn json(report: &Report) -> String {
@@ -40,11 +44,8 @@ pub fn read(text: &str) -> Result<Report> {
 
 /// The same of a document that has been parsed.
 pub fn from_value(document: &Value) -> Result<Report> {
-    let schema = &document["schema"];
-    ensure!(
-        *schema == SCHEMA,
-        "its schema is {schema}, not {SCHEMA}; it is of another version of echo-client"
-    );
+    check_schema(&document["schema"])?;
+    check("document", document)?;
     let mut report = Report::deserialize(document)?;
     report.rtt = latency(document, "rtt")?.unwrap_or_default();
     report.service = latency(document, "service")?;
@@ -54,6 +55,35 @@ pub fn from_value(document: &Value) -> Result<Report> {
         *own = latency(document, prefix)?.unwrap_or_default();
     }
     Ok(report)
+}
+
+/// Refuses documents of another version.
+pub fn check_schema(schema: &Value) -> Result<()> {
+    ensure!(
+        *schema == SCHEMA,
+        "its schema is {schema}, not {SCHEMA}; it is of another version of echo-client"
+    );
+    Ok(())
+}
+
+/// Refuses numbers that nothing here can have counted, wherever they are in a document.
+fn check(key: &str, value: &Value) -> Result<()> {
+    match value {
+        // What was asked for is not added up, and a sum of latencies is told with care.
+        _ if key == "config" || key.ends_with("_sum_ns") => Ok(()),
+        Value::Object(members) => members.iter().try_for_each(|(key, part)| check(key, part)),
+        Value::Array(items) => items.iter().try_for_each(|item| check(key, item)),
+        Value::Number(number) => {
+            let most = if key.ends_with("_ns") { MOST_NS } else { MOST };
+            let is_possible = number.as_u64().is_none_or(|number| number <= most);
+            ensure!(
+                is_possible,
+                "its {key} is {number}, which is more than can be"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whatever a document says beside the keys of the report follows from them.

@@ -2,8 +2,10 @@
 //! that one which fails leaves what was there as it was.
 
 use std::fs::{self, File, Metadata};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -43,8 +45,7 @@ impl Files {
         log: Option<&Path>,
         rows: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let named = |path: Option<&Path>| path.map(Named::find).transpose();
-        let (page, log, rows) = (named(page)?, named(log)?, named(rows)?);
+        let [page, log, rows] = [page, log, rows].map(|path| path.map(Named::find));
         for (one, other, names) in [
             (&page, &log, "--report and --hdr"),
             (&page, &rows, "--report and --csv"),
@@ -71,6 +72,21 @@ impl Files {
                 .map_err(|error| Failure::bad(anyhow!(file.unwritable(&error))))?;
         }
         Ok(Files { page, log, rows })
+    }
+
+    /// Sees to it that none of them takes the place of a document that is read.
+    ///
+    /// # Errors
+    /// One would.
+    pub fn spare(&self, documents: &[impl AsRef<Path>]) -> Result<(), Failure> {
+        for document in documents {
+            let document = Named::find(document.as_ref());
+            let mut all = [&self.page, &self.log, &self.rows].into_iter().flatten();
+            if let Some(file) = all.find(|file| file.is_same(&document)) {
+                return Err(twice("a document to read and a file to write", &file.name));
+            }
+        }
+        Ok(())
     }
 
     /// Writes them. One that cannot be written is a failure of the run, and a part of its outcome.
@@ -111,7 +127,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 
 impl Named {
     /// Follows the links of a name, also to a file that is not there yet.
-    fn find(name: &Path) -> Result<Self, Failure> {
+    fn find(name: &Path) -> Self {
         let mut path = name.to_owned();
         // What /dev/stdout and its like lead to has no name of its own.
         let is_special = fs::metadata(name).is_ok_and(|data| !data.is_file() && !data.is_dir());
@@ -126,7 +142,7 @@ impl Named {
             _ => path,
         };
         let name = name.to_owned();
-        Ok(Named { name, path })
+        Named { name, path }
     }
 
     fn is_same(&self, other: &Named) -> bool {
@@ -148,6 +164,9 @@ impl Named {
     fn probe(&self) -> io::Result<()> {
         match fs::metadata(&self.path) {
             Ok(data) if data.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            _ if self.name.as_os_str().as_bytes().ends_with(b"/") => {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
             Ok(data) if !data.is_file() => return Ok(()),
             // That it may be replaced does not mean that it may be changed.
             Ok(_) => File::options().append(true).open(&self.path).map(drop)?,
@@ -162,12 +181,11 @@ impl Named {
     }
 
     /// Begins the file that is written until it is whole: beside, since only there it can be
-    /// renamed, and by a short name, since its own may be as long as the system takes.
+    /// renamed, and by a short name, since its own may be as long as the system takes. In containers
+    /// that share a directory, many processes have the same number.
     fn draft(&self) -> io::Result<(PathBuf, File)> {
-        let name = format!(".echo-client.{}", std::process::id());
+        let name = format!(".echo-client.{:016x}", RandomState::new().hash_one(()));
         let draft = directory(&self.path).join(name);
-        // One may be left of a program that was killed, and had the same number.
-        let _ = fs::remove_file(&draft);
         let file = File::create_new(&draft)?;
         Ok((draft, file))
     }

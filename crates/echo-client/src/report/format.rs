@@ -68,6 +68,12 @@ pub fn rate_to(per_s: f64, digits: i32) -> String {
     }
 }
 
+/// A quotient to three digits at least, and to a thousandth.
+pub fn quotient(value: f64) -> String {
+    let decimals = (2.0 - value.log10().floor()).clamp(3.0, 12.0) as usize;
+    format!("{value:.decimals$}")
+}
+
 /// A round value as an axis shows it.
 pub fn round(value: f64) -> String {
     match value >= 1000.0 {
@@ -116,6 +122,18 @@ mod tests {
             (1_234_000_000, "1.23 s"),
         ] {
             assert_eq!(time(Duration::from_nanos(ns)), shown);
+        }
+    }
+
+    #[test]
+    fn a_quotient_is_as_exact_as_the_figures_beside_it() {
+        for (value, shown) in [
+            (1.0, "1.000"),
+            (123.4567, "123.457"),
+            (0.1, "0.100"),
+            (0.000_617_4, "0.000617"),
+        ] {
+            assert_eq!(quotient(value), shown);
         }
     }
 

@@ -1,8 +1,10 @@
 //! Latencies: an exact minimum, maximum, mean and deviation, and a histogram for the rest.
 
+use std::io::Read;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
@@ -10,6 +12,10 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 const HIGHEST_NS: u64 = 3_600 * 1_000_000_000;
 /// Significant decimal digits: a percentile is at most 0.1 % off.
 const DIGITS: u8 = 3;
+/// What the compressed form begins with; then comes its length.
+const COMPRESSED: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
+/// Far more than a histogram of any bounds is encoded in, before it is compressed.
+const LONGEST: u64 = 1 << 20;
 
 /// The percentiles a report shows: as people write them, and as shares.
 pub const PERCENTILES: [(&str, f64); 4] =
@@ -185,18 +191,37 @@ impl Latency {
     /// What [`Latency::encoded`] and the exact figures say: range and moments.
     ///
     /// # Errors
-    /// The bytes are no histogram, or one of longer latencies than are told apart here.
+    /// The bytes are no histogram, one of longer latencies than are told apart here, or one of
+    /// other samples than the exact figures are of.
     pub fn decoded(
         bytes: &[u8],
         (min, max): (Option<u64>, Option<u64>),
         (sum, squares): (u64, f64),
     ) -> Result<Self> {
-        let read: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..])?;
+        let read: Histogram<u64> = Deserializer::new().deserialize(&mut &inflated(bytes)?[..])?;
         let mut latency = Latency::new();
         latency.histogram.add(&read)?;
         (latency.min, latency.max) = (min.unwrap_or(u64::MAX), max.unwrap_or(0));
         (latency.sum, latency.squares) = (sum.into(), squares as u128);
+        ensure!(latency.agrees(), "its samples have other exact figures");
         Ok(latency)
+    }
+
+    /// Whether the exact figures can be those of the samples.
+    fn agrees(&self) -> bool {
+        let (histogram, count) = (&self.histogram, u128::from(self.count()));
+        let longest = histogram.lowest_equivalent(HIGHEST_NS);
+        let is_like =
+            |exact: u64, seen| histogram.equivalent(exact, seen) || exact.min(seen) >= longest;
+        let sums = u128::from(self.min) * count..=u128::from(self.max) * count;
+        match count {
+            0 => (self.min, self.max, self.sum) == (u64::MAX, 0, 0),
+            _ => {
+                is_like(self.min, histogram.min())
+                    && is_like(self.max, histogram.max())
+                    && (sums.contains(&self.sum) || self.sum == u64::MAX.into())
+            }
+        }
     }
 
     /// The histogram itself, for the log that other tools merge.
@@ -207,6 +232,22 @@ impl Latency {
     fn known(&self, ns: u64) -> Option<Duration> {
         (!self.is_empty()).then(|| Duration::from_nanos(ns))
     }
+}
+
+/// An encoded histogram without its compression. One that claims to be longer than it is would have
+/// as much memory asked for.
+fn inflated(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    let packed = bytes.strip_prefix(&COMPRESSED);
+    let packed = packed.and_then(|packed| packed.get(4..));
+    let packed = packed.context("it is no HdrHistogram (V2, compressed)")?;
+    ZlibDecoder::new(packed)
+        .take(LONGEST)
+        .read_to_end(&mut plain)?;
+    let claimed = plain.get(4..8).context("it is too short")?;
+    let claimed = u32::from_be_bytes(claimed.try_into()?) as usize;
+    ensure!(claimed < plain.len(), "it is shorter than it claims to be");
+    Ok(plain)
 }
 
 /// Steps in a decade, finest first.

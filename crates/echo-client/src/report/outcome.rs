@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
+use echo_core::escape::printable;
 use echo_core::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +136,7 @@ impl Outcome {
             code if code == Exit::Unreachable.code() => Exit::Unreachable,
             _ => Exit::Bad,
         };
-        let why: Vec<_> = self.reasons.iter().map(|r| r.message.as_str()).collect();
+        let why: Vec<_> = self.reasons.iter().map(|r| printable(&r.message)).collect();
         Some(Failure::new(exit, anyhow!(why.join("; "))))
     }
 }

@@ -13,12 +13,16 @@ use crate::output;
 /// # Errors
 /// The run is no success, or standard output cannot be written.
 pub fn print(report: &Report, as_json: bool, has_text: bool) -> Result<(), Failure> {
-    match as_json {
-        true => output::line(json(report)).map_err(output::failure)?,
-        false if has_text => output::line(shown(report)).map_err(output::failure)?,
-        false => {}
-    }
-    ended(&report.outcome, has_text && !as_json)
+    let told = match as_json {
+        true => output::line(json(report)),
+        false if has_text => output::line(shown(report)),
+        false => Ok(()),
+    };
+    ended(
+        &report.outcome,
+        told.map_err(output::failure),
+        has_text && !as_json,
+    )
 }
 
 /// The text as this terminal can show it: with bars of blocks only where the locale has them.
@@ -34,13 +38,21 @@ fn shown(report: &Report) -> String {
     }
 }
 
-/// What the program ends with; a person who has just read why on a terminal is not told again.
+/// What the program ends with, once the result has been `told`; a person who has just read why on a
+/// terminal is not told again, and nobody is where standard output was closed.
 ///
 /// # Errors
-/// The run is no success.
-pub fn ended(outcome: &Outcome, is_told: bool) -> Result<(), Failure> {
+/// The run is no success, or standard output could not be written.
+pub fn ended(outcome: &Outcome, told: Result<(), Failure>, is_told: bool) -> Result<(), Failure> {
+    let is_closed = told
+        .as_ref()
+        .is_err_and(|told| told.error.is::<output::Told>());
+    if !is_closed {
+        told?;
+    }
     match outcome.failure() {
         None => Ok(()),
+        Some(ended) if is_closed => Err(Failure::new(ended.exit, output::Told)),
         Some(ended) if is_told && io::stdout().is_terminal() => {
             Err(Failure::new(ended.exit, output::Told))
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use echo_core::path::shown;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Report, document};
@@ -13,6 +14,8 @@ use crate::connection::cause;
 
 /// Far more than a thousand machines write; less than any machine has.
 const LONGEST: u64 = 256 << 20;
+/// A document of a day has 20 MB. Taken apart, one takes up to a hundred times its length.
+const LONGEST_DOCUMENT: usize = 32 << 20;
 /// What the client itself tells on standard error, which some collectors mix in.
 const TOLD: &str = "echo-client: ";
 
@@ -94,16 +97,11 @@ fn all(text: &[u8], source: &str) -> Result<Vec<Saved>> {
                 .unwrap_or(rest.len());
             continue;
         }
-        let mut documents = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
-        let document = documents
-            .next()
-            .transpose()
-            .context("it is no JSON document");
-        let read = document.and_then(|document| {
-            let document = document.context("it is no JSON document")?;
-            Ok((document["in_turn"].as_bool(), reports(&document)?))
+        let read = first(rest).and_then(|(document, length)| {
+            let compared = document["in_turn"].as_bool();
+            Ok((compared, reports(&document)?, length))
         });
-        let (compared, reports) =
+        let (compared, reports, length) =
             read.with_context(|| format!("{source}: the document at byte {at} cannot be read"))?;
         saved.extend(reports.into_iter().map(|report| Saved {
             source: source.to_owned(),
@@ -111,8 +109,27 @@ fn all(text: &[u8], source: &str) -> Result<Vec<Saved>> {
             compared,
             report,
         }));
-        at += documents.byte_offset();
+        at += length;
     }
+}
+
+/// What tells a document of ours from others, of which nothing is kept in memory.
+#[derive(Deserialize)]
+struct Head {
+    schema: Option<u32>,
+}
+
+/// The document that a text begins with, and how long that is.
+fn first(text: &[u8]) -> Result<(Value, usize)> {
+    let mut heads = serde_json::Deserializer::from_slice(text).into_iter::<Head>();
+    let head = heads.next().transpose().context("it is no JSON document")?;
+    document::check_schema(&head.and_then(|head| head.schema).into())?;
+    let length = heads.byte_offset();
+    ensure!(
+        length <= LONGEST_DOCUMENT,
+        "it is longer than {LONGEST_DOCUMENT} bytes"
+    );
+    Ok((serde_json::from_slice(&text[..length])?, length))
 }
 
 /// The report that a document is, or those it holds.

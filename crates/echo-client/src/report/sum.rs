@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use echo_core::escape::printable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -69,6 +70,7 @@ impl Report {
         for key in [
             "stamp",
             "rate",
+            "interval",
             "parallel",
             "depth",
             "size",
@@ -77,7 +79,9 @@ impl Report {
         ] {
             let [own, other] = [self, other].map(|report| report.config.get(key));
             if own != other {
-                let [own, other] = [own, other].map(|v| v.unwrap_or(&Value::Null));
+                let shown =
+                    |value: Option<&Value>| printable(&value.unwrap_or(&Value::Null).to_string());
+                let [own, other] = [own, other].map(shown);
                 return Some(format!("one has --{key} {own}, the other {other}"));
             }
         }
@@ -203,7 +207,7 @@ impl Generator {
         };
         Generator {
             threads: self.threads + other.threads,
-            cpu_ns: self.cpu_ns + other.cpu_ns,
+            cpu_ns: self.cpu_ns.saturating_add(other.cpu_ns),
             busiest_share: larger(self.busiest_share, other.busiest_share),
             starved_share: larger(self.starved_share, other.starved_share),
             paused_ns: self.paused_ns.max(other.paused_ns),

@@ -2,6 +2,8 @@
 
 use std::{fmt, iter};
 
+use echo_core::escape::printable;
+
 /// Texts in columns; the values of a picture, or a picture of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
@@ -33,12 +35,14 @@ impl Table {
 /// A line for each row, each column as wide as its widest text.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = || iter::once(&self.heads).chain(&self.rows);
+        let shown = |line: &Vec<String>| line.iter().map(|cell| printable(cell)).collect();
+        let lines = iter::once(&self.heads).chain(&self.rows).map(shown);
+        let lines: Vec<Vec<String>> = lines.collect();
         let width = |column: usize| {
-            let texts = lines().filter_map(|line| line.get(column));
+            let texts = lines.iter().filter_map(|line| line.get(column));
             texts.map(|text| text.chars().count()).max().unwrap_or(0)
         };
-        for line in lines() {
+        for line in &lines {
             let cells = line.iter().enumerate();
             let cells: Vec<_> = cells
                 .map(|(i, cell)| format!("{cell:<width$}", width = width(i)))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use echo_core::escape::printable;
 use echo_core::units::Timespan;
 use echo_explain::wrap;
 
@@ -38,11 +39,13 @@ pub fn columns() -> usize {
     known.map_or(COLUMNS, |columns| columns.max(LEAST_COLUMNS))
 }
 
-/// A line on as many as it needs; those after the first are indented.
+/// A line on as many as it needs; those after the first are indented. What it has from a document
+/// of others acts on no terminal.
 pub(crate) fn wrapped(line: &str, columns: usize) -> String {
+    let line = printable(line);
     match line.chars().count() <= columns {
-        true => line.to_owned(),
-        false => wrap(line, columns - INDENT.len()).join(&format!("\n{INDENT}")),
+        true => line,
+        false => wrap(&line, columns - INDENT.len()).join(&format!("\n{INDENT}")),
     }
 }
 
@@ -151,6 +154,8 @@ fn throughput(report: &Report) -> Option<String> {
         let (cost, busy) = (format::time(cost), busy.unwrap_or_default());
         told.push(format!("client CPU {cost}/echo{busy}"));
     }
+    let cost = report.server_cpu_per_echo_ns().map(format::short_time);
+    told.extend(cost.map(|cost| format!("server CPU {cost}/echo")));
     (!told.is_empty()).then(|| told.join("; "))
 }
 

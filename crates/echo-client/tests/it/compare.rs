@@ -211,6 +211,13 @@ fn what_cannot_be_compared_is_refused() {
     }
     run(&["bench", &echo.tcp, "--baseline", &small, "--hdr", "x"]).failed(2, &["--hdr"]);
     run(&["bench", &echo.tcp, "--rounds", "0"]).failed(2, &["--rounds"]);
+    run(&["bench", &echo.tcp, "--rounds", "10000000000"]).failed(2, &["--rounds", "100000"]);
+    let find = ["--find", "p99.99999999999999<1s", "--rate", "0.001"];
+    run(&[&["bench", &echo.tcp][..], &find].concat()).failed(2, &["hours", "--rate"]);
+    let most = ["-P", "9223372036854775807", "--depth", "65536"];
+    run(&[&["bench", &echo.tcp][..], &most].concat()).failed(2, &["--parallel", "1048576"]);
+    let seed = ["--seed", "18446744073709551615"];
+    run(&[&["bench", &echo.tcp][..], &seed].concat()).failed(2, &["--seed"]);
     run(&["bench", &echo.tcp, "--baseline", &large, "-c", "30"]).failed(2, &["--size"]);
 }
 
@@ -263,6 +270,12 @@ fn the_processor_time_of_a_server_is_a_figure_where_its_process_is_named() {
             told["server_cpu_ns"].as_u64().is_some_and(|ns| ns > 0),
             "{told:#}"
         );
+        let files = Scratch::new("processor");
+        let page = files.0.join("page.html").display().to_string();
+        let text = run(&[&single[..], &["--warmup", "0", "--report", &page]].concat());
+        assert!(text.text().contains("server CPU "), "{text:?}");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains("<td>server CPU per echo</td>"));
         run(&["bench", &one.tcp, "--pid", "4294967295"]).failed(2, &["--pid", "no process"]);
         run(&["bench", &one.tcp, "--pid", &pids]).failed(2, &["2 processes of 1 targets"]);
     });

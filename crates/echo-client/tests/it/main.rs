@@ -11,6 +11,7 @@ mod config;
 mod corpora;
 mod deadline;
 mod diagnose;
+mod documents;
 mod explain;
 mod faults;
 mod measurement;

@@ -194,6 +194,8 @@ fn books(report: &Report) -> Card {
         let busiest = generator.busiest_share.map(busy);
         pairs.extend(busiest.map(|busy| ("busiest client thread".into(), busy)));
     }
+    let cost = report.server_cpu_per_echo_ns().map(format::short_time);
+    pairs.extend(cost.map(|cost| ("server CPU per echo".into(), cost)));
     if let Some(host) = &report.host {
         for (name, value) in [
             ("p50", host.percentile(0.5)),

@@ -1,0 +1,225 @@
+//! Documents that nobody of ours has written, and what becomes of the files around them.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use serde_json::{Value, json};
+
+use crate::common::{Scratch, command, echo, run};
+
+/// The document of a short run.
+fn measured(target: &str) -> Value {
+    let ended = run(&["bench", target, "--json", "-c", "50", "--warmup", "0"]);
+    serde_json::from_slice(&ended.stdout).expect("a document")
+}
+
+/// An encoded histogram that claims to be nearly 4 GiB long.
+fn boastful() -> String {
+    let mut plain = vec![0x1c, 0x84, 0x93, 0x13, 0xff, 0xff, 0xff, 0xf0];
+    plain.extend([0, 0, 0, 0, 0, 0, 0, 3]);
+    plain.extend(
+        [
+            1u64.to_be_bytes(),
+            u64::to_be_bytes(1 << 41),
+            1f64.to_be_bytes(),
+        ]
+        .concat(),
+    );
+    let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&plain).unwrap();
+    let packed = packed.finish().unwrap();
+    let mut encoded = vec![0x1c, 0x84, 0x93, 0x14];
+    encoded.extend((packed.len() as u32).to_be_bytes());
+    STANDARD.encode([encoded, packed].concat())
+}
+
+#[test]
+fn a_document_with_figures_that_cannot_be_is_refused() {
+    let server = echo();
+    let files = Scratch::new("impossible");
+    let (right, page) = (measured(&server.tcp), files.0.join("page.html"));
+    let page = page.display().to_string();
+    let other = files.file("other.json", measured(&server.tcp).to_string().as_bytes());
+    let most = json!(u64::MAX);
+    let second = json!({"start_s": most, "sent": 1, "echoes": 1, "lost": 0, "errors": 0});
+    for (changes, word) in [
+        (
+            json!({"rtt_min_ns": 1_000_000_000, "rtt_max_ns": 1}),
+            "rtt_histogram",
+        ),
+        (
+            json!({"rtt_min_ns": null, "rtt_max_ns": null}),
+            "rtt_histogram",
+        ),
+        (json!({"rtt_max_ns": 1u64 << 60}), "rtt_histogram"),
+        (json!({"rtt_sum_ns": 1}), "rtt_histogram"),
+        (json!({"rtt_histogram": boastful()}), "claims"),
+        (json!({"rtt_histogram": "HISTFAAA"}), "rtt_histogram"),
+        (json!({"sent": most}), "its sent is 18446744073709551615"),
+        (json!({"errors": {"reset": most}}), "its reset"),
+        (json!({"elapsed_ns": most}), "its elapsed_ns"),
+        (json!({"started_unix_ns": most}), "its started_unix_ns"),
+        (json!({"seconds": [second]}), "its start_s"),
+        (json!({"sent": -1}), "-1"),
+        (json!({"sent": 0.5}), "0.5"),
+    ] {
+        let mut wrong = right.clone();
+        for (key, value) in changes.as_object().expect("changes") {
+            wrong[key] = value.clone();
+        }
+        let wrong = files.file("wrong.json", wrong.to_string().as_bytes());
+        for mode in ["compare", "merge"] {
+            let ended = run(&[mode, &other, &wrong, "--report", &page]);
+            ended.failed(2, &["wrong.json", "byte 0", word]);
+        }
+        assert!(!fs::exists(&page).unwrap(), "{changes}");
+    }
+    // Runs that ended before they began are of no length.
+    let mut odd = right.clone();
+    odd["machines"] =
+        json!([{"hostname": "h", "started_unix_ns": 0, "elapsed_ns": 1, "sent": 1, "unique": 1}]);
+    let odd = files.file("odd.json", odd.to_string().as_bytes());
+    assert_eq!(run(&["merge", &odd, "--report", &page]).code, Some(0));
+}
+
+#[test]
+fn nothing_of_a_long_foreign_document_is_kept() {
+    let files = Scratch::new("foreign");
+    let document = format!("{{\"parts\": [{}0]}}", "{\"\":0},".repeat(2_000_000));
+    let foreign = files.file("foreign.json", document.as_bytes());
+    // Taken apart, it would take more than this.
+    let limited = "ulimit -v 600000; exec \"$0\" merge \"$1\"";
+    let program = env!("CARGO_BIN_EXE_echo-client");
+    let shell = std::process::Command::new("sh")
+        .args(["-c", limited, program, &foreign])
+        .output();
+    let said = shell.expect("sh runs");
+    let told = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(2), "{told}");
+    assert!(told.contains("its schema is null"), "{told}");
+    let nested = files.file("nested.json", "[".repeat(100_000).as_bytes());
+    run(&["merge", &nested]).failed(2, &["nested.json", "no JSON document"]);
+}
+
+#[test]
+fn what_a_document_says_acts_on_no_terminal() {
+    let server = echo();
+    let files = Scratch::new("escapes");
+    let mut evil = measured(&server.tcp);
+    let words = "\u{1b}[2J\u{9b}1m\r\nfaked";
+    evil["label"] = words.into();
+    evil["notes"] = json!([words]);
+    evil["environment"]["hostname"] = words.into();
+    evil["outcome"] = json!({"result": "failed", "by": null, "exit_code": 1,
+        "reasons": [{"kind": "other", "message": words}]});
+    let [one, other] = ["one.json", "other.json"].map(|name| {
+        evil["started_unix_ns"] = evil["started_unix_ns"].as_u64().map(|ns| ns + 1).into();
+        files.file(name, evil.to_string().as_bytes())
+    });
+    evil["config"]["size"] = words.into();
+    let unlike = files.file("unlike.json", evil.to_string().as_bytes());
+    for args in [
+        ["compare", &one, &other],
+        ["merge", &one, &other],
+        ["merge", &one, &one],
+        ["compare", &one, &unlike],
+        ["merge", &one, &unlike],
+    ] {
+        let ended = run(&args);
+        for told in [ended.text(), &ended.stderr] {
+            let acts = |c: char| c.is_control() && c != '\n';
+            assert!(!told.contains(acts), "{told:?}");
+            assert!(!told.contains("\nfaked"), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn no_file_takes_the_place_of_a_document_that_is_read() {
+    let server = echo();
+    let files = Scratch::new("spared");
+    let saved = measured(&server.tcp).to_string();
+    let document = files.file("saved.json", saved.as_bytes());
+    let (link, hard) = (files.0.join("link"), files.0.join("hard"));
+    std::os::unix::fs::symlink(&document, &link).unwrap();
+    fs::hard_link(&document, &hard).unwrap();
+    let dotted = files.0.join("./saved.json");
+    for name in [&link, &hard, &dotted] {
+        let name = name.display().to_string();
+        for args in [
+            &["merge", &document, "--report", &name][..],
+            &["merge", &document, "--csv", &name],
+            &["compare", &document, &document, "--report", &name],
+            &[
+                "bench",
+                &server.tcp,
+                "--baseline",
+                &document,
+                "--report",
+                &name,
+            ],
+            &[
+                "bench",
+                &server.tcp,
+                "--baseline",
+                &document,
+                "--csv",
+                &name,
+            ],
+        ] {
+            run(args).failed(2, &["a document to read and a file to write", "of its own"]);
+        }
+    }
+    assert_eq!(fs::read_to_string(&document).unwrap(), saved);
+    let directory = files.0.join("none/").display().to_string();
+    run(&["merge", &document, "--report", &directory]).failed(1, &["is a directory"]);
+    assert!(!files.0.join("none").exists());
+}
+
+#[test]
+fn who_closes_standard_output_is_not_told_that_all_is_well() {
+    let server = echo();
+    let files = Scratch::new("closed");
+    let saved = files.file("saved.json", measured(&server.tcp).to_string().as_bytes());
+    let page = files.0.join("page.html").display().to_string();
+    let (bench, ping) = (
+        ["bench", &server.tcp, "-c", "9"],
+        ["ping", &server.tcp, "-c2", "-i1ms"],
+    );
+    for (args, code) in [
+        ([&bench[..], &["--fail-if", "max>1ns"]].concat(), 1),
+        (
+            [&bench[..], &["--fail-if", "max>1ns", "--json"]].concat(),
+            1,
+        ),
+        (
+            [&bench[..], &["--rounds", "2", "--fail-if", "max>1ns"]].concat(),
+            1,
+        ),
+        (
+            [&bench[..], &["--jsonl", "--fail-if", "max>1ns"]].concat(),
+            1,
+        ),
+        ([&bench[..], &["--report", &page]].concat(), 0),
+        ([&ping[..], &["--fail-if", "max>1ns"]].concat(), 1),
+        (vec!["merge", &saved, "--fail-if", "max>1ns"], 1),
+        (vec!["compare", &saved, &saved, "--fail-if", "max>1ns"], 1),
+        (vec!["compare", &saved, &saved], 0),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = command(&args)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output();
+        let ended = ended.expect("the client runs");
+        assert_eq!(ended.status.code(), Some(code), "{args:?}: {ended:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{args:?}");
+    }
+    assert!(fs::read_to_string(&page).is_ok_and(|page| page.trim_end().ends_with("</html>")));
+}
