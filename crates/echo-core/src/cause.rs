@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 /// A system error in words: `connection refused`, without the number that std appends.
 pub fn cause(error: &io::Error) -> String {
     match error.kind() {
@@ -23,4 +25,23 @@ pub fn cause(error: &io::Error) -> String {
         Some(first) => first.to_lowercase().chain(letters).collect(),
         None => String::new(),
     }
+}
+
+/// The same, and what to do about it: what the system has too little of is the same remedy wherever it
+/// shows, anything else is `otherwise`.
+///
+/// ```
+/// let full = std::io::Error::from_raw_os_error(28);
+/// let told = echo_core::remedied(&full, "choose another path");
+/// assert_eq!(told, "no space left on device; make room for it");
+/// ```
+pub fn remedied(error: &io::Error, otherwise: &str) -> String {
+    let remedy = match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => "raise the open-file limit (ulimit -n)",
+        Some(Errno::NFILE) => "raise the system's limit of open files (sysctl fs.file-max)",
+        Some(Errno::NOSPC | Errno::DQUOT) => "make room for it",
+        Some(Errno::NOMEM | Errno::NOBUFS) => "give it more memory",
+        _ => otherwise,
+    };
+    format!("{}; {remedy}", cause(error))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::path::shown;
-use echo_core::{Failure, cause};
+use echo_core::{Failure, remedied};
 
 use crate::config::Config;
 use crate::event::Stop;
@@ -57,10 +57,12 @@ impl ReadyFile {
 
 fn refused(path: &Path, error: &io::Error) -> Failure {
     Failure::usage(anyhow!(
-        "cannot write the ready file {}: {}; give a file in a directory you may write to with \
-         --ready-file",
+        "cannot write the ready file {}: {}",
         shown(path),
-        cause(error)
+        remedied(
+            error,
+            "give a file in a directory you may write to with --ready-file"
+        )
     ))
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use echo_core::release::{COMMIT, target};
-use echo_core::{Failure, cause};
+use echo_core::{Failure, remedied};
 use echo_metrics::{Answers, Monitors, Text, Type};
 use mio::net::TcpListener;
 
@@ -34,9 +34,8 @@ pub(crate) fn start(
     };
     let (monitors, answering) = Monitors::new(listeners, desk).map_err(|error| {
         Failure::bad(anyhow!(
-            "cannot answer monitors: {}; raise the open-file limit (ulimit -n), or leave out \
-             --metrics",
-            cause(&error)
+            "cannot answer monitors: {}",
+            remedied(&error, "leave out --metrics")
         ))
     })?;
     thread::start("metrics", move || answering.run())?;

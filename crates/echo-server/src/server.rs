@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use echo_core::address::End;
 use echo_core::path::shown;
 use echo_core::stamp::{Key, Reflector};
-use echo_core::{Failure, Transport, Zoned, cause};
+use echo_core::{Failure, Transport, Zoned, cause, remedied};
 use echo_metrics::Monitors;
 use mio::net::TcpListener;
 
@@ -219,9 +219,11 @@ impl Server {
         let confined = self.is_confined.then(|| (self.config.clone(), ports));
         let (workers, controlled) = self.workers(shutdown).map_err(|error| {
             Failure::bad(anyhow!(
-                "cannot start serving: {}; raise the limit of open files (ulimit -n), or use fewer \
-                 --workers",
-                cause(&error)
+                "cannot start serving: {}",
+                remedied(
+                    &error,
+                    "raise the open-file limit (ulimit -n), or use fewer --workers"
+                )
             ))
         })?;
         let mut running = Running {

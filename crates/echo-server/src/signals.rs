@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use echo_core::{Exit, Failure, Wish, Wishes, cause, is_ignored};
+use echo_core::{Exit, Failure, Wish, Wishes, is_ignored, remedied};
 use echo_server::event::Stop;
 use echo_server::{Shutdown, thread};
 use nix::sys::signal::{SigSet, Signal};
@@ -35,8 +35,8 @@ pub fn hear(
     let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
     let mut signals = Signals::new(heard.clone()).map_err(|error| {
         Failure::bad(anyhow!(
-            "cannot handle signals: {}; raise the open-file limit (ulimit -n)",
-            cause(&error)
+            "cannot handle signals: {}",
+            remedied(&error, "raise the open-file limit (ulimit -n)")
         ))
     })?;
     let blocked: SigSet = heard

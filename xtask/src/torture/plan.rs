@@ -1,7 +1,8 @@
 //! What a program does while something fails, and what must be true of its end whatever failed.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,7 +24,8 @@ use crate::traffic::{self, Differs, LIMIT, Pace};
 /// Work for a program.
 pub struct Plan {
     program: Program,
-    /// Words between spaces; TARGET is a server in good health, DIR the trial's own directory.
+    /// Words between spaces. TARGET, STAMP and HEALTHY are where a server in good health is, DIR is the
+    /// trial's own directory.
     args: &'static str,
 }
 
@@ -42,16 +44,33 @@ pub const PLANS: &[Plan] = &[
         Echo,
         "--workers=1 --framing=lines --log=json --listen=unix:DIR/socket --record=DIR/record --ready-file=DIR/ready",
     ),
+    plan(
+        Echo,
+        "--workers=2 --log=explain --listen=stamp://127.0.0.1:0 --metrics=127.0.0.1:0 --control=DIR/control --fault=split=700",
+    ),
     plan(Client, "-m Hello TARGET"),
     plan(Client, "-u -m Hello TARGET"),
+    plan(Client, "-m Hello unix:HEALTHY"),
     plan(Client, "--raw --file DIR/file TARGET"),
     plan(Client, "ping -c5 -i5ms --json TARGET"),
     plan(Client, "ping -u -c5 -i5ms --jsonl TARGET"),
+    plan(Client, "ping --stamp -c5 -i5ms --json STAMP"),
     plan(
         Client,
         "bench -d200ms --warmup=0 -P4 --depth=4 --threads=2 --json --report=DIR/report --hdr=DIR/hdr TARGET",
     ),
     plan(Client, "bench -u -d200ms --warmup=0 -r500 --json TARGET"),
+    plan(
+        Client,
+        "bench --control --rounds=2 -d50ms --warmup=0 --json TARGET",
+    ),
+    plan(Client, "merge --json --report=DIR/report DIR/one DIR/other"),
+    plan(Client, "compare DIR/one DIR/other"),
+    plan(
+        Client,
+        "mesh --targets=file:DIR/targets --self=127.0.0.9:1 -i100ms -W50ms --jsonl",
+    ),
+    plan(Client, "diagnose --json TARGET"),
 ];
 
 const fn plan(program: Program, args: &'static str) -> Plan {
@@ -93,21 +112,29 @@ const IDLE: Duration = Duration::from_millis(100);
 pub struct Ground<'a> {
     arena: &'a Arena,
     dir: PathBuf,
-    healthy: SocketAddr,
+    healthy: &'a Victim,
     /// What is in DIR/file.
     content: Vec<u8>,
+    /// Two saved runs, DIR/one and DIR/other.
+    runs: Vec<Vec<u8>>,
 }
 
 impl<'a> Ground<'a> {
     /// The `n`th of several, whose clients talk to `healthy`.
-    pub fn new(arena: &'a Arena, n: usize, healthy: SocketAddr) -> Result<Self> {
+    pub fn new(arena: &'a Arena, n: usize, healthy: &'a Victim) -> Result<Self> {
         let dir = arena.dir.path(&format!("ground-{n}"));
         fs::create_dir_all(&dir)?;
+        let run = |_| {
+            let mut ping = arena.programs.command("echo-client")?;
+            ping.args(["ping", "-c9", "-i1ms", "--json"]);
+            process::run(ping.arg(healthy.tcp.to_string()), LIMIT)?.success()
+        };
         Ok(Ground {
             arena,
             dir,
             healthy,
             content: Random::new(0).bytes(300_000),
+            runs: (0..2).map(run).collect::<Result<_>>()?,
         })
     }
 
@@ -132,6 +159,11 @@ impl Plan {
         format!("{program} {}", self.args)
     }
 
+    /// Whether it takes as long as a client is told to take at most.
+    pub fn takes_long(&self) -> bool {
+        self.args.starts_with("diagnose")
+    }
+
     /// Does the work behind `wrapper`, and judges.
     pub fn play(&self, ground: &Ground, wrapper: &str, lasting: Lasting) -> Result<End> {
         let dir = ground.path("files");
@@ -141,8 +173,19 @@ impl Plan {
         // Some run as somebody else.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
         fs::write(dir.join("file"), &ground.content)?;
+        fs::write(dir.join("one"), &ground.runs[0])?;
+        fs::write(dir.join("other"), &ground.runs[1])?;
+        let healthy = ground.healthy;
+        let targets = format!("[{{\"targets\":[\"{}\"]}}]", healthy.tcp);
+        fs::write(dir.join("targets"), targets)?;
         let in_dir = |words: &str| words.replace("DIR", &dir.display().to_string());
-        let args = in_dir(self.args).replace("TARGET", &ground.healthy.to_string());
+        let args = in_dir(self.args)
+            .replace("TARGET", &healthy.tcp.to_string())
+            .replace("STAMP", &healthy.server.ipv4("stamp")?.to_string())
+            .replace(
+                "HEALTHY",
+                &ground.arena.dir.path("healthy").display().to_string(),
+            );
         let args: Vec<&str> = args.split(' ').collect();
         let wrapper = in_dir(&format!("{CPU} {wrapper}"));
         match (self.program, lasting) {
@@ -167,7 +210,7 @@ fn serve(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
         Ok(victim) => victim,
         Err(error) => return judge(&error.downcast::<Refused>()?.0, wrapper),
     };
-    let echoed = echo_after(&victim, args);
+    let echoed = echo_after(ground, &victim, args);
     let end = judge(&victim.end()?, wrapper)?;
     // It may have given up, for a reason that it told.
     if end != End::Told {
@@ -177,7 +220,7 @@ fn serve(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
 }
 
 /// Checks that the failure costs no more than the connection that it strikes.
-fn echo_after(victim: &Victim, args: &[&str]) -> Result<()> {
+fn echo_after(ground: &Ground, victim: &Victim, args: &[&str]) -> Result<()> {
     let mut random = Random::new(1);
     for len in [1, 60_000, 2_000_000, 500] {
         // Whether all of it comes back is open while calls fail; that no other byte does is not.
@@ -185,6 +228,7 @@ fn echo_after(victim: &Victim, args: &[&str]) -> Result<()> {
         let datagram = random.bytes(len % 1400);
         traffic::ask(victim.udp, &datagram, Duration::from_millis(20))?;
     }
+    knock(ground, &victim.server, args)?;
     let message = framed(&mut random, args, 300_000);
     // The failure may strike as late as here, but not twice.
     let last = match traffic::exchange(victim.tcp, &message)? {
@@ -215,6 +259,7 @@ fn stand(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
     let process = match Server::await_ready(process, Duration::from_secs(1)) {
         Ok(server) => {
             talk(&server, args)?;
+            knock(ground, &server, args)?;
             server.process
         }
         Err((process, _)) => process,
@@ -251,10 +296,39 @@ fn talk(server: &Server, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Asks a server at its other doors, where it has them; whether they answer is open while calls fail.
+fn knock(ground: &Ground, server: &Server, args: &[&str]) -> Result<()> {
+    if let Ok(stamp) = server.ipv4("stamp") {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.send_to(&[0; 44], stamp)?;
+    }
+    if let Ok(metrics) = server.ipv4("metrics")
+        && let Ok(mut stream) = traffic::connect(metrics)
+    {
+        stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let _ = stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    if let Some(path) = args.iter().find_map(|arg| arg.strip_prefix("--control=")) {
+        let mut control = ground.arena.programs.command("echo-server")?;
+        control.args(["control", &format!("unix:{path}"), "stats"]);
+        // A server that cannot answer leaves its client to its own limit.
+        process::run(&mut control, LIMIT)?;
+    }
+    Ok(())
+}
+
 /// A client: what it prints is true, whatever it says.
 fn ask(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
+    // One that goes on until it is asked to stop is asked.
+    let (ask, limit) = match args[0] {
+        "mesh" => ("timeout --preserve-status -sTERM 0.7", None),
+        "merge" | "compare" => ("", None),
+        _ => ("", Some(DEADLINE)),
+    };
+    let wrapper = &format!("{ask} {wrapper}");
     let mut command = ground.arena.programs.wrapped(wrapper, "echo-client")?;
-    let finished = process::run(command.args(args).arg(DEADLINE), PATIENCE)?;
+    let finished = process::run(command.args(args).args(limit), PATIENCE)?;
     let end = judge(&finished, wrapper)?;
     let stdout = &finished.stdout;
     // Nobody takes what it prints, which is no failure.
@@ -271,9 +345,10 @@ fn ask(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
         );
     } else if end == End::Overcome {
         let text = String::from_utf8_lossy(stdout);
-        match args.iter().any(|arg| arg.starts_with("--json")) {
-            true => books(&text)?,
-            false => ensure!(text == "Received: \"Hello\"\n", "it printed {text:?}"),
+        match args[0] {
+            "ping" | "bench" | "merge" => books(&text)?,
+            "mesh" | "compare" | "diagnose" => ensure!(!text.is_empty(), "it printed nothing"),
+            _ => ensure!(text == "Received: \"Hello\"\n", "it printed {text:?}"),
         }
     }
     Ok(end)
@@ -283,7 +358,10 @@ fn ask(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
 fn books(text: &str) -> Result<()> {
     let all = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let last = all.last().context("it printed nothing")??;
-    let document = last.get("report").unwrap_or(&last);
+    let document = last
+        .get("report")
+        .or_else(|| last["targets"].get(0))
+        .unwrap_or(&last);
     let count = |key: &str| {
         let count = document[key].as_u64();
         count.with_context(|| format!("its document has no {key}"))

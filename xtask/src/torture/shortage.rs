@@ -64,6 +64,8 @@ const LIMITS: &[(&str, &[u64])] = &[
     ),
     ("nproc", &[1, 2, 3, 4, 5, 6]),
     ("fsize", &[0, 1, 100, 4096, 65536]),
+    // Address space: threads reserve some of it, and use little.
+    ("as", &[192 << 20, 384 << 20, 1 << 30]),
     // With less, there is no room to say so: a bench of two threads holds some 20 MiB.
     ("data", &[32 << 20, 64 << 20]),
 ];

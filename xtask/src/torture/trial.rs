@@ -1,8 +1,8 @@
 //! Many plans, each under a trouble of its own, several at one time; and what they came to.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 
 use super::Arena;
 use super::plan::{End, Ground, Lasting, Plan};
+use super::victim::Victim;
 use crate::process;
 
 /// Trials at one time: most of a trial is waiting.
@@ -27,105 +28,89 @@ pub struct Case {
     pub plan: &'static Plan,
     /// What makes the trouble: the words before the program.
     pub wrapper: String,
-    /// What the trouble is, for people; those with the same first word are alike.
+    /// What the trouble is, for people.
     pub trouble: String,
     /// Whether the trouble passes.
     pub lasting: Lasting,
 }
 
-/// What became of cases so far.
-#[derive(Default)]
-struct Tally {
-    overcome: usize,
-    told: usize,
-    untouched: usize,
-    /// What went wrong, by what is alike.
-    faults: BTreeMap<String, Vec<String>>,
-}
-
 /// Plays the cases that `make` makes: a sample that belongs to the seed, or all of them.
 pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> Result<String> {
-    let healthy = arena.victim("", &["--listen=127.0.0.1:0"])?;
-    let grounds = (0..AT_ONCE).map(|n| Ground::new(arena, n, healthy.tcp));
+    let healthy = healthy(arena)?;
+    let grounds = (0..AT_ONCE).map(|n| Ground::new(arena, n, &healthy));
     let grounds = grounds.collect::<Result<Vec<_>>>()?;
     let mut cases = make(&grounds[0])?;
     let (all, mut random) = (cases.len(), arena.random.clone());
     for n in (1..all).rev() {
         cases.swap(n, random.below(n as u64 + 1) as usize);
     }
+    // What takes long would leave little else in a sample.
+    cases.retain(|case| arena.all || !case.plan.takes_long());
     let budget = if arena.all { Duration::MAX } else { SAMPLE };
-    let (start, left) = (Instant::now(), Mutex::new(cases.iter()));
-    let tally = Mutex::new(Tally::default());
-    let failed = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for ground in &grounds {
-            scope.spawn(|| {
-                while start.elapsed() < budget && !process::is_interrupted() {
-                    let case = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some(case) = case else { return };
-                    match trial(ground, case) {
-                        Ok(end) => {
-                            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                            tally.count(case, Ok(end));
-                        }
-                        Err(error) => {
-                            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                            failed.push((case, error));
-                        }
-                    }
-                }
-            });
+    let (start, next) = (Instant::now(), AtomicUsize::new(0));
+    let one_by_one = |ground: &Ground| {
+        let mut outcomes = Vec::new();
+        while start.elapsed() < budget && !process::is_interrupted() {
+            let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
+            outcomes.push((case, trial(ground, case)));
         }
+        outcomes
+    };
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let run = |ground| scope.spawn(move || one_by_one(ground));
+        let threads: Vec<_> = grounds.iter().map(run).collect();
+        let outcomes = threads.into_iter().map(|thread| thread.join());
+        outcomes
+            .flat_map(|one| one.expect("no trial panics"))
+            .collect()
     });
     healthy.ends_well(8 << 10)?;
-    let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Side by side on few cores trials run into each other's time. What fails alone, too, is a
     // fault; what does not is told, for it may be one that is rare.
-    let quiet = arena.victim("", &["--listen=127.0.0.1:0"])?;
-    let ground = Ground::new(arena, AT_ONCE, quiet.tcp)?;
-    let mut once = String::new();
-    for (case, error) in failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        let end = trial(&ground, case);
-        if end.is_ok() {
-            let (name, trouble) = (case.plan.name(), &case.trouble);
-            once.push_str(&format!(
-                "\n    once, and not again: {name}, {trouble}: {error:#}"
-            ));
+    let quiet = self::healthy(arena)?;
+    let ground = Ground::new(arena, AT_ONCE, &quiet)?;
+    let (mut ends, mut faults, mut once) = (HashMap::new(), Vec::new(), String::new());
+    for (case, outcome) in outcomes {
+        let told = format!("{}, {}", case.plan.name(), case.trouble);
+        let end = outcome.or_else(|error| {
+            let again = trial(&ground, case);
+            if again.is_ok() {
+                once += &format!("\n    once, and not again: {told}: {error:#}");
+            }
+            again
+        });
+        match end {
+            Ok(end) => *ends.entry(end).or_insert(0) += 1,
+            Err(error) => faults.push(format!("{told}: {error:#}")),
         }
-        tally.count(case, end);
     }
     quiet.stop()?;
-    let wrong: usize = tally.faults.values().map(Vec::len).sum();
-    let tried = tally.overcome + tally.told + wrong;
-    let faults: Vec<_> = tally.faults.values().map(|alike| alike.join(" ")).collect();
+    let [overcome, told, untouched] =
+        [End::Overcome, End::Told, End::Untouched].map(|end| ends.get(&end).copied().unwrap_or(0));
+    let (wrong, tried) = (faults.len(), overcome + told + faults.len());
     ensure!(
         wrong == 0,
         "{wrong} of {tried} cases:\n{}",
         faults.join("\n")
     );
     Ok(format!(
-        "{tried} of {all} cases, {} overcome and {} told with their exit code ({} were never met){once}",
-        tally.overcome, tally.told, tally.untouched
+        "{tried} of {all} cases, {overcome} overcome and {told} told with their exit code ({untouched} were never met){once}"
     ))
 }
 
-impl Tally {
-    fn count(&mut self, case: &Case, end: Result<End>) {
-        let error = match end {
-            Ok(End::Overcome) => return self.overcome += 1,
-            Ok(End::Told) => return self.told += 1,
-            Ok(End::Untouched) => return self.untouched += 1,
-            Err(error) => format!("{error:#}"),
-        };
-        let first = |text: &str| text.split([':', ' ']).next().unwrap_or_default().to_owned();
-        let (name, trouble) = (case.plan.name(), &case.trouble);
-        let alike = format!("{name} {} {}", first(trouble), first(&error));
-        let alike = self.faults.entry(alike).or_default();
-        alike.push(match alike.is_empty() {
-            true => format!("{name}, {trouble}: {error}\n  so too:"),
-            false => trouble.clone(),
-        });
-    }
+/// A server that clients under trouble talk to.
+fn healthy(arena: &Arena) -> Result<Victim> {
+    let path = format!("--listen=unix:{}", arena.dir.path("healthy").display());
+    arena.victim(
+        "",
+        &[
+            "--listen=127.0.0.1:0",
+            "--listen=stamp://127.0.0.1:0",
+            &path,
+        ],
+    )
 }
 
 fn trial(ground: &Ground, case: &Case) -> Result<End> {

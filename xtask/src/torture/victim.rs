@@ -19,7 +19,8 @@ const WORKERS: usize = 4;
 
 /// A running server.
 pub struct Victim {
-    server: Server,
+    /// The program.
+    pub server: Server,
     /// Its TCP address.
     pub tcp: SocketAddr,
     /// Its UDP address, with the same port.

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use echo_core::{Failure, cause};
+use echo_core::{Failure, remedied};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::Socket;
@@ -45,10 +45,8 @@ impl ControlSocket {
         let listener =
             unix::bind(path, CLIENTS as i32, Some(MODE), events).map_err(Failure::bad)?;
         let over = UnixStream::pair().map_err(|error| {
-            let cause = cause(&error);
-            Failure::bad(anyhow!(
-                "cannot listen for commands: {cause}; raise ulimit -n"
-            ))
+            let why = remedied(&error, "leave out --control");
+            Failure::bad(anyhow!("cannot listen for commands: {why}"))
         })?;
         Ok(ControlSocket { listener, over })
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::anyhow;
 use echo_core::path::shown;
 use echo_core::units::unix_ns;
-use echo_core::{Clock, Failure, Patient, Zoned, cause};
+use echo_core::{Clock, Failure, Patient, Zoned, cause, remedied};
 
 use crate::event::{Origin, PeerAddress, Stop, unmapped};
 use crate::file;
@@ -66,9 +66,9 @@ impl Record {
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let file = file::append(path).map_err(|error| {
             Failure::usage(anyhow!(
-                "cannot record to {}: {}; give another file with --record",
+                "cannot record to {}: {}",
                 shown(path),
-                cause(&error)
+                remedied(&error, "give another file with --record")
             ))
         })?;
         Ok(Record {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use echo_core::units::Size;
 use echo_metrics::FILES;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::io::Errno;
 
 use crate::config::Config;
 use crate::event::{PeerAddress, Refusal, Stop};
@@ -61,7 +62,8 @@ pub(crate) struct Permit {
 impl Limits {
     /// The caps of a server that has opened all that it needs to start, and has `memory` bytes.
     pub(crate) fn new(config: &Config, memory: u64, shutdown: Shutdown) -> io::Result<Arc<Self>> {
-        let (files, open) = (raise_open_files(), open_files());
+        let files = raise_open_files();
+        let open = open_files(files);
         let metrics = match config.metrics.is_empty() {
             true => 0,
             false => FILES,
@@ -244,10 +246,15 @@ fn raise_open_files() -> usize {
     usize::try_from(files).unwrap_or(usize::MAX)
 }
 
-/// Descriptors that are open now.
-fn open_files() -> usize {
-    // Of which one is the list's. Where there is none: more than are ever needed to start.
-    std::fs::read_dir("/dev/fd").map_or(48, |list| list.count().saturating_sub(1))
+/// Descriptors that are open now, of as many as may be.
+fn open_files(most: usize) -> usize {
+    match std::fs::read_dir("/dev/fd") {
+        // Of which one is the list's.
+        Ok(list) => list.count().saturating_sub(1),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => most,
+        // Where there is no list: more than are ever needed to start.
+        Err(_) => 48,
+    }
 }
 
 #[cfg(test)]

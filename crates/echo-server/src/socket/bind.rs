@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::endpoint::DEFAULT_PORT;
-use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
+use echo_core::{Endpoint, Failure, Transport, Zoned, remedied};
 use echo_explain::{Audience, Opening};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
@@ -202,22 +202,16 @@ impl fmt::Display for BindError {
                 "this machine has no such address; `ip address` lists those it has, 0.0.0.0 and \
                  [::] stand for all"
             ),
-            _ if is_out_of_files(error) => {
-                write!(f, "{}; raise the open-file limit (ulimit -n)", cause(error))
+            _ => {
+                let otherwise = format!("choose another address with {option}");
+                f.write_str(&remedied(error, &otherwise))
             }
-            _ => write!(f, "{}; choose another address with {option}", cause(error)),
         }
     }
 }
 
 fn is_without_zone(address: &SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
-}
-
-fn is_out_of_files(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-
-    [Errno::MFILE, Errno::NFILE].contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
 fn bind_inet(binder: Binder<'_>, place: &Place, places: &Places) -> Result<Vec<Bound>, Failure> {

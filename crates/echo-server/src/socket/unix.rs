@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use echo_core::path::shown;
-use echo_core::{Transport, cause};
+use echo_core::{Transport, cause, remedied};
 use socket2::{Domain, SockAddr, Type};
 
 use crate::event::Events;
@@ -46,7 +46,7 @@ pub(crate) fn bind(
                 "a file beside it, of its name and .lock, is no lock; choose another path"
                     .to_owned()
             }
-            _ => format!("{}; choose another path", cause(&error)),
+            _ => remedied(&error, "choose another path"),
         })
     };
     let opening = open(events, Domain::UNIX, Type::STREAM, None).map_err(refused)?;

@@ -263,6 +263,38 @@ fn too_few_files_to_serve_anyone_are_an_error_at_the_start() {
     assert!(served);
 }
 
+/// Whatever it was that found no room.
+#[test]
+fn whatever_needs_one_file_too_many_at_the_start_says_that_files_are_too_few() {
+    let [socket, control, record, ready] =
+        ["socket", "control", "record", "ready"].map(TempPath::new);
+    let mut refused = 0;
+    for files in 4..40 {
+        let mut command = after(&format!("ulimit -n {files}"));
+        command
+            .args([
+                "--listen=127.0.0.1:0",
+                "--workers=1",
+                "--metrics=127.0.0.1:0",
+            ])
+            .arg(format!("--listen=unix:{}", socket.display()))
+            .arg(format!("--control={}", control.display()))
+            .arg(format!("--record={}", record.display()))
+            .arg(format!("--ready-file={}", ready.display()));
+        let mut server = Server::launch(&mut command);
+        if server.is_ready() {
+            server.stop();
+            continue;
+        }
+        let ended = server.end();
+        let text = &ended.stderr;
+        assert!(text.contains("(ulimit -n)"), "{files}: {text}");
+        assert!(!text.contains("48"), "{files}, and not more: {text}");
+        refused += 1;
+    }
+    assert!(refused > 10);
+}
+
 #[test]
 fn an_ipv6_network_has_its_share_whichever_address_it_comes_from() {
     in_own_network(
