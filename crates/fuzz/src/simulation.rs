@@ -34,6 +34,14 @@ pub fn keep(play: Play, seeds: u64) {
     });
 }
 
+/// Asserts that what longer runs have found stays mended.
+pub fn hold(play: Play, seeds: &[u64]) {
+    let mut seeds = seeds.iter().copied();
+    seeds
+        .try_for_each(play)
+        .unwrap_or_else(|broken| panic!("{}", broken.told));
+}
+
 /// Asserts that each mutant breaks a promise that one of these seeds' schedules shows, and that the
 /// schedule is shown without most of the steps that do not matter.
 pub fn find<M: Copy + Debug>(mutants: &[M], bring_back: fn(Option<M>), play: Play, seeds: u64) {

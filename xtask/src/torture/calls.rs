@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::plan::{Ground, Lasting, PLANS, Plan};
+use super::plan::{End, Ground, Lasting, PLANS, Plan};
 use super::trial::{self, Case, LOG};
 use super::{Arena, victim};
 use crate::terminal::Skipped;
@@ -95,7 +95,8 @@ fn cases_of(ground: &Ground, plan: &'static Plan) -> Result<Vec<Case>> {
     let log = ground.path("strace");
     let wrapper = format!("strace -D -f -o {}", log.display());
     // A slow tracer may cost a datagram, which is told; what is called is seen all the same.
-    plan.play(ground, &wrapper, Lasting::Once)?;
+    let end = plan.play(ground, &wrapper, Lasting::Once)?;
+    ensure!(end != End::Told(2), "its command line is wrong");
     let counts = counts(&log)?;
     let listed = |call: &str| {
         ERRORS

@@ -46,7 +46,7 @@ pub const PLANS: &[Plan] = &[
     ),
     plan(
         Echo,
-        "--workers=2 --log=explain --listen=stamp://127.0.0.1:0 --metrics=127.0.0.1:0 --control=DIR/control --fault=split=700",
+        "--workers=2 --explain --listen=stamp://127.0.0.1:0 --metrics=127.0.0.1:0 --control=DIR/control --fault=split=700",
     ),
     plan(Client, "-m Hello TARGET"),
     plan(Client, "-u -m Hello TARGET"),
@@ -82,8 +82,8 @@ const fn plan(program: Program, args: &'static str) -> Plan {
 pub enum End {
     /// As without the failure.
     Overcome,
-    /// It said why not, with the exit code for that.
-    Told,
+    /// It said why not, with this exit code.
+    Told(i32),
     /// It never met the failure.
     Untouched,
 }
@@ -213,7 +213,7 @@ fn serve(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
     let echoed = echo_after(ground, &victim, args);
     let end = judge(&victim.end()?, wrapper)?;
     // It may have given up, for a reason that it told.
-    if end != End::Told {
+    if !matches!(end, End::Told(_)) {
         echoed?;
     }
     Ok(end)
@@ -390,7 +390,7 @@ pub fn judge(finished: &Finished, wrapper: &str) -> Result<End> {
     }
     match status.code() {
         Some(0) if in_words => Ok(End::Overcome),
-        Some(1..=3) if in_words && !is_silent => Ok(End::Told),
+        Some(code @ 1..=3) if in_words && !is_silent => Ok(End::Told(code)),
         // The failure met the system's loader, before there was a program.
         Some(127) if stderr.contains("loading shared libraries") => Ok(End::Untouched),
         _ => bail!("{status}; its stderr:\n{stderr}"),

@@ -368,6 +368,12 @@ fn thousands_of_schedules_keep_every_promise() {
 }
 
 #[test]
+fn what_longer_runs_have_found_stays_mended() {
+    // A server that never answers from the first moment on is rightly given up.
+    harness::hold(of_seed, &[20_263_477]);
+}
+
+#[test]
 fn each_fault_that_was_mended_would_be_found_and_shown_in_few_steps() {
     let mutants = [
         Mutant::LateForgiven,

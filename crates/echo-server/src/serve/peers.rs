@@ -31,8 +31,8 @@ pub(crate) struct Peers {
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     slab: Slab<Peer>,
-    /// Those that wait for another turn.
-    again: Vec<usize>,
+    /// Those that wait for another turn, or did when they ended.
+    again: Vec<(usize, ConnectionId)>,
     timers: Timers,
     pipes: Pipes,
     /// Bytes stay in it only while they are passed on.
@@ -82,10 +82,16 @@ impl Peers {
     /// When a peer wants to be looked at, whether or not something happens: `now` at the latest
     /// for one that waits for a turn.
     pub(crate) fn next(&self) -> Option<Instant> {
-        match self.again.is_empty() {
-            true => self.timers.next(),
-            false => Some(self.now),
+        match self.again.iter().any(|turn| self.waits(*turn)) {
+            true => Some(self.now),
+            false => self.timers.next(),
         }
+    }
+
+    /// Whether a turn is still waited for: by then its key may be another peer's.
+    fn waits(&self, (key, id): (usize, ConnectionId)) -> bool {
+        let peer = self.slab.get(key);
+        peer.is_some_and(|peer| peer.queued && peer.id == id)
     }
 
     /// Takes a connection in. `register` has events of its socket announced under the given key.
@@ -143,8 +149,9 @@ impl Peers {
 
     /// Gives a peer another turn.
     fn queue(&mut self, key: usize) {
-        if !std::mem::replace(&mut self.slab[key].queued, true) {
-            self.again.push(key);
+        let peer = &mut self.slab[key];
+        if !std::mem::replace(&mut peer.queued, true) {
+            self.again.push((key, peer.id));
         }
     }
 
@@ -204,10 +211,9 @@ impl Peers {
 
     /// Gives a turn to all that wait for one.
     pub(crate) fn take_turns(&mut self) {
-        for key in std::mem::take(&mut self.again) {
-            // Its key may have gone to another peer, which only a turn of its own makes wait.
-            if self.slab.get(key).is_some_and(|peer| peer.queued) {
-                self.advance(key);
+        for turn in std::mem::take(&mut self.again) {
+            if self.waits(turn) {
+                self.advance(turn.0);
             }
         }
     }
@@ -229,7 +235,7 @@ impl Peers {
             Ok(next) => {
                 if next == Next::Turn {
                     peer.queued = true;
-                    self.again.push(key);
+                    self.again.push((key, peer.id));
                 }
                 self.arm(key);
                 self.weigh(key);

@@ -459,6 +459,12 @@ fn ten_thousand_schedules_keep_every_promise() {
 }
 
 #[test]
+fn what_longer_runs_have_found_stays_mended() {
+    // A peer that was ended for its memory in its own turn left a turn behind.
+    harness::hold(play, &[20_277_575]);
+}
+
+#[test]
 fn each_fault_that_was_mended_would_be_found_and_shown_in_few_steps() {
     let mutants = [
         Mutant::EdgeLost,

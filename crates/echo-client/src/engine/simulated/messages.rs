@@ -101,7 +101,10 @@ impl FarEnd {
                 self.send(index, after, whole(message.clone()));
                 self.send(index, after + again, whole(message));
             }
-            Step::Never => self.lines[index].mute = !self.udp,
+            Step::Never => {
+                self.lines[index].mute = !self.udp;
+                self.calm = self.calm.max(self.now + 1);
+            }
             Step::Corrupt(after) => {
                 message[at] ^= 0x55;
                 self.send(index, after, Parcel::Bytes(message, Kind::Corrupt, n, 0));
