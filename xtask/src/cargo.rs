@@ -119,6 +119,18 @@ impl Programs {
         self.wrapped("", name)
     }
 
+    /// A command as it is typed, behind `wrapper`: `words` are between spaces, and the first of them is a
+    /// program that was built, or else one of this machine's.
+    pub fn typed(&self, wrapper: &str, words: &str) -> Result<Command> {
+        let (program, words) = words.split_once(' ').unwrap_or((words, ""));
+        let mut command = match self.0.contains_key(program) {
+            true => self.wrapped(wrapper, program)?,
+            false => Command::new(program),
+        };
+        command.args(words.split_whitespace()).current_dir(root());
+        Ok(command)
+    }
+
     /// The same behind `wrapper`, a command whose words are between spaces.
     pub fn wrapped(&self, wrapper: &str, name: &str) -> Result<Command> {
         let program = self.path(name)?.as_os_str();
@@ -133,8 +145,14 @@ impl Programs {
         Ok(command)
     }
 
+    /// The folder that ours are in.
+    pub fn folder(&self) -> Result<&Path> {
+        let folder = self.path("echo-server")?.parent();
+        folder.context("a program lies in a folder")
+    }
+
     /// The path of a program that was built.
-    pub fn path(&self, name: &str) -> Result<&Path> {
+    fn path(&self, name: &str) -> Result<&Path> {
         match self.0.get(name) {
             Some(path) => Ok(path),
             None => bail!("cargo built no program called {name}"),

@@ -34,12 +34,10 @@ const DOCUMENTS: &[&str] = &["FAULTS.md", "EVENTS.md", "README.es.md"];
 /// Runs every example against the programs as they are now.
 pub fn run() -> Result<()> {
     let programs = Programs::ours(Profile::Dev)?;
-    let bin = programs
-        .path("echo-server")?
-        .parent()
-        .context("no directory")?;
     let path = env::var_os("PATH").unwrap_or_default();
-    let paths = [bin.to_owned()].into_iter().chain(env::split_paths(&path));
+    let paths = [programs.folder()?.to_owned()]
+        .into_iter()
+        .chain(env::split_paths(&path));
     let path = env::join_paths(paths)?;
 
     for file in &files()? {

@@ -8,17 +8,15 @@ mod demo;
 mod deploy;
 mod dist;
 mod examples;
-mod mesh;
 mod packages;
+mod pictures;
 mod proc;
 mod process;
 mod random;
-mod report_check;
 mod server;
 mod simulate;
 mod soak;
 mod strangers;
-mod supply;
 mod terminal;
 mod torture;
 mod traffic;
@@ -43,6 +41,8 @@ enum Task {
     Demo(demo::Options),
     /// Run the examples in docs/examples against the programs
     Examples,
+    /// Make the pictures in docs/ anew, each of a real run
+    Pictures(pictures::Options),
     /// Measure the server beside its peers
     Bench(bench::Options),
     /// Do to both programs what a bad day does, and check that nobody loses what they need not lose
@@ -79,6 +79,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Demo(options) => demo::run(options),
         Task::Examples => examples::run(),
+        Task::Pictures(options) => pictures::run(&options),
         Task::Bench(options) => bench::run(options),
         Task::Torture(options) => torture::run(&options),
         Task::Soak(options) => soak::run(&options),

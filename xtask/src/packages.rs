@@ -5,31 +5,30 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::cargo::{passes, root};
 use crate::dist::PROGRAMS;
-use crate::process;
+use crate::process::{self, has, words};
 use crate::terminal::{SKIPPED, paint, say};
+
+/// Packing takes seconds.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// What the last commit is known by, in the form of `git log`.
 pub fn commit(format: &str) -> Result<String> {
-    let mut git = Command::new("git");
-    git.current_dir(root());
-    git.args(["log", "-1", &format!("--format={format}")]);
-    let finished = process::run(&mut git, Duration::from_secs(60))?;
-    Ok(String::from_utf8(finished.success()?)?.trim().to_owned())
+    words(&format!("git log -1 --format={format}"))
 }
 
 /// Unpacks the sources of a commit into `folder`.
 pub fn sources(folder: &Path, commit: &str) -> Result<()> {
     fs::create_dir(folder)?;
-    let tar = folder.join("source.tar");
-    let mut archive = Command::new("git");
-    archive.current_dir(root()).args(["archive", commit, "-o"]);
-    passes(archive.arg(&tar))?;
-    let mut unpack = Command::new("tar");
-    passes(unpack.arg("-xf").arg(&tar).arg("-C").arg(folder))
+    let mut unpack = Command::new("sh");
+    unpack.args([
+        "-ec",
+        "git archive -o \"$1/source.tar\" \"$0\"; tar -xf \"$1/source.tar\" -C \"$1\"",
+    ]);
+    passes(unpack.current_dir(root()).arg(commit).arg(folder))
 }
 
 /// Makes packages in `out` of the programs that are built in the sources in `folder`, with the manuals
@@ -64,15 +63,12 @@ pub fn make(folder: &Path, share: &Path, out: &Path) -> Result<()> {
             command.arg("-o").arg(out.join(""));
             command.env("CARGO_TARGET_DIR", &target);
             command.env("SOURCE_DATE_EPOCH", commit("%ct")?);
-            match command.output() {
-                Err(_) => say(paint(
+            match has(&format!("cargo-{tool}")) {
+                true => drop(process::run(&mut command, LIMIT)?.success()?),
+                false => say(paint(
                     SKIPPED,
-                    format!("cargo-{tool}: skipped, it is not here"),
+                    format_args!("cargo-{tool}: skipped, it is not here"),
                 ))?,
-                Ok(made) => {
-                    let said = String::from_utf8_lossy(&made.stderr).into_owned();
-                    made.status.success().then_some(()).context(said)?;
-                }
             }
         }
     }

@@ -13,8 +13,13 @@ use echo_core::Exit;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::cargo::root;
+
 /// What is kept of one output stream; the rest is read and dropped, so that the child never blocks.
 const KEPT: usize = 64 << 20;
+
+/// The longest that a command of a few words may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a wait for output goes on before it looks for an interrupt.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -228,6 +233,23 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Finished> {
     Process::start(command)?.finish(limit)
 }
 
+/// Runs a command, its words between spaces, that must succeed. Returns what it has printed.
+pub fn words(words: &str) -> Result<String> {
+    let mut words = words.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    let printed = run(command.args(words).current_dir(root()), LIMIT)?.success()?;
+    Ok(String::from_utf8(printed)?.trim_end().to_owned())
+}
+
+/// Whether a program can be run here, or this task may do what only `root` may.
+pub fn has(need: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    match need {
+        "root" => nix::unistd::geteuid().is_root(),
+        program => env::split_paths(&path).any(|folder| folder.join(program).is_file()),
+    }
+}
+
 fn pid(id: u32) -> Pid {
     Pid::from_raw(id.cast_signed())
 }
@@ -324,8 +346,6 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(10);
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");

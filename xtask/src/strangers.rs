@@ -15,10 +15,11 @@ use echo_core::stamp::tlv::{self, ClassOfService, FollowUp, Location, Tlv};
 use echo_core::stamp::{Key, Mode, Reply, Request};
 use serde_json::{Deserializer, Value};
 
-use crate::cargo::{self, Profile, Programs};
+use crate::cargo::{self, Profile, Programs, root};
+use crate::ci::{Check, How, make};
 use crate::process::{self, Process, Scratch};
 use crate::server::Server;
-use crate::terminal::{SKIPPED, paint, say};
+use crate::terminal::{Skipped, say};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -56,22 +57,31 @@ const TWAMP: Stranger = Stranger {
 const TWAMP_LOG: &str =
     "appenders: {out: {kind: console}}\nroot: {level: info, appenders: [out]}\n";
 
+const STEPS: &[Check] = &[
+    Check {
+        name: "stamp-suite",
+        needs: &[],
+        how: How::Task(|| {
+            let (programs, suite) = (Programs::ours(Profile::Dev)?, STAMP_SUITE.program()?);
+            suite_measures_ours(&programs, &suite)?;
+            ours_measures_suite(&programs, &suite)
+        }),
+    },
+    Check {
+        name: "twamp",
+        needs: &[],
+        how: How::Task(|| twamp_measures_ours(&Programs::ours(Profile::Dev)?, &TWAMP.program()?)),
+    },
+];
+
 /// Has them measure ours, and ours measure them.
 pub fn run() -> Result<()> {
-    let programs = Programs::ours(Profile::Dev)?;
-    if let Some(suite) = STAMP_SUITE.program()? {
-        suite_measures_ours(&programs, &suite)?;
-        ours_measures_suite(&programs, &suite)?;
-    }
-    if let Some(twamp) = TWAMP.program()? {
-        twamp_measures_ours(&programs, &twamp)?;
-    }
-    Ok(())
+    STEPS.iter().try_for_each(|step| make(step, root()))
 }
 
 impl Stranger {
     /// Where the program is, once it has been built: from crates.io, or from an earlier run.
-    fn program(&self) -> Result<Option<PathBuf>> {
+    fn program(&self) -> Result<PathBuf> {
         let name = format!("{}-{}", self.name, self.version);
         let root = cargo::target()?.join("strangers").join(name);
         let program = root.join("bin").join(self.program);
@@ -88,12 +98,10 @@ impl Stranger {
                 let said = String::from_utf8_lossy(&output.stderr);
                 let why = said.lines().find(|line| line.starts_with("error"));
                 let why = why.unwrap_or("cargo does not say why");
-                let skipped = format!("{} {}: skipped, {why}", self.name, self.version);
-                say(paint(SKIPPED, skipped))?;
-                return Ok(None);
+                bail!(Skipped(format!("{} {}: {why}", self.name, self.version)));
             }
         }
-        Ok(Some(program))
+        Ok(program)
     }
 }
 

@@ -1,10 +1,12 @@
 //! What tasks print: plain lines, colour only on a terminal.
 
-use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
+use std::{fmt, fs};
 
 use anstyle::{AnsiColor, Style};
-use anyhow::Result;
+use anstyle_svg::Term;
+use anyhow::{Context, Result};
 
 /// The columns that prose is wrapped to; they fit the narrowest common terminal.
 pub const WIDTH: usize = 80;
@@ -57,6 +59,13 @@ pub fn say(text: impl fmt::Display) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
         result => Ok(result?),
     }
+}
+
+/// Draws to `path`, as a terminal shows it, what `typed` has printed: SVG.
+pub fn draw(typed: &str, printed: &str, path: &Path) -> Result<()> {
+    let typed = paint(TYPED, format_args!("$ {typed}"));
+    let svg = Term::new().render_svg(&format!("{typed}\n{printed}"));
+    fs::write(path, svg).with_context(|| format!("cannot write the picture {}", path.display()))
 }
 
 /// The text in a style.

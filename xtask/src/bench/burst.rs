@@ -1,14 +1,14 @@
 //! What the system drops of a burst of datagrams while the server cannot look.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use echo_explain::netstat;
 use nix::sys::signal::Signal;
 
-use super::contender::Contender;
 use super::fact::Fact;
 use super::lab::Lab;
 
@@ -43,7 +43,7 @@ pub fn measure(lab: &Lab) -> Result<Fact> {
 }
 
 fn burst(lab: &Lab) -> Result<u64> {
-    let server = lab.start(Contender::Echo)?;
+    let server = lab.start("echo")?;
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(server.address)?;
     server.process.signal(Signal::SIGSTOP)?;
@@ -53,19 +53,6 @@ fn burst(lab: &Lab) -> Result<u64> {
     thread::sleep(PAUSE);
     server.process.signal(Signal::SIGCONT)?;
     // Over loopback each was in the buffer, or counted, when its call returned.
-    dropped(server.address)
-}
-
-/// What the system has dropped of what was sent to a UDP socket.
-fn dropped(address: SocketAddr) -> Result<u64> {
-    let table = fs::read_to_string("/proc/net/udp")?;
-    let port = format!(":{:04X}", address.port());
-    let mut rows = table.lines().map(|line| line.split_whitespace());
-    let row = rows.find(|row| {
-        row.clone()
-            .nth(1)
-            .is_some_and(|local| local.ends_with(&port))
-    });
-    let drops = row.and_then(|row| row.last()?.parse().ok());
-    drops.with_context(|| format!("/proc/net/udp does not list {address}"))
+    let row = netstat::find("udp", server.address, None)?;
+    Ok(row.context("the system does not list the server")?.drops)
 }

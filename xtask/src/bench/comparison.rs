@@ -1,91 +1,82 @@
 //! A figure beside another's, round by round, and the ratio that the two must reach.
 
+use anyhow::{Context, Result};
 use echo_core::statistics::{self, Better, Pairing, Ratio};
+use serde::Deserialize;
+use serde_json::Value;
 
 /// What the rounds are shuffled and drawn again by: the same rounds give the same interval.
 pub const SEED: u64 = 1;
 
-/// A ratio that must be reached.
-#[derive(Clone, Copy)]
-pub struct Goal {
-    /// What is done.
-    pub work: &'static str,
-    /// What is measured.
-    pub measure: Measure,
-    /// Who has to reach it.
-    pub ours: &'static str,
-    /// Whom it is held against.
-    pub against: &'static str,
-    /// The most that the ratio may be.
-    pub at_most: f64,
-}
-
-/// A figure's name and unit.
-#[derive(Clone, Copy)]
-pub struct Measure {
+/// What is read off each round.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
     /// Its name.
-    pub name: &'static str,
-    /// Its unit.
-    pub unit: &'static str,
+    pub name: String,
+    unit: String,
+    /// What it is called in what a load tells.
+    key: String,
+    /// The nanoseconds there that are one of its unit.
+    ns: f64,
 }
 
-/// A goal, with what was reached.
-pub struct Comparison {
-    goal: Goal,
-    /// The figure of each.
-    figures: [f64; 2],
-    ratio: Ratio,
-}
+impl Figure {
+    /// Reads it off.
+    pub fn of(&self, told: &Value) -> Result<f64> {
+        let value = told[&self.key].as_f64().filter(|value| *value > 0.0);
+        let value = value.with_context(|| format!("a round has no {}", self.key));
+        Ok(value? / self.ns)
+    }
 
-impl Measure {
     /// The middle of several rounds, to as many digits as the noise leaves.
-    pub fn shown(self, rounds: &[f64]) -> Option<String> {
+    pub fn shown(&self, rounds: &[f64]) -> Option<String> {
         let value = statistics::figure(rounds)?;
         let places = if value < 10.0 { 2 } else { 1 };
         Some(format!("{value:.places$} {}", self.unit))
     }
 }
 
-impl Comparison {
-    /// Holds rounds against those that were measured in turn with them; `None` of no rounds.
-    pub fn of(goal: Goal, ours: &[f64], against: &[f64]) -> Option<Self> {
-        Some(Comparison {
-            goal,
-            figures: [statistics::figure(ours)?, statistics::figure(against)?],
-            ratio: Ratio::of(ours, against, Pairing::InTurn, SEED)?,
-        })
-    }
+/// A ratio that must be reached.
+pub struct Goal<'a> {
+    /// What is done.
+    pub work: &'a str,
+    /// What is measured.
+    pub figure: &'a Figure,
+    /// Who has to reach it, and whom that one is held against.
+    pub sides: [&'a str; 2],
+    /// The most that the ratio may be.
+    pub at_most: f64,
+}
 
-    /// What [`Comparison::cells`] are.
-    pub const HEADING: [&str; 8] = [
-        "work", "measure", "of", " is at", "against", "ratio", " target", "verdict",
-    ];
+/// What [`Goal::cells`] are.
+pub const HEADING: [&str; 8] = [
+    "work", "measure", "of", " is at", "against", "ratio", " target", "verdict",
+];
 
-    /// A row of a table.
-    pub fn cells(&self) -> [String; 8] {
-        let goal = &self.goal;
-        let [ours, against] = self
-            .figures
-            .map(|figure| goal.measure.shown(&[figure]).unwrap_or_default());
-        let ratio = match self.ratio.interval {
-            Some([low, high]) => format!("{:.2}x ({low:.2} to {high:.2})", self.ratio.ratio),
-            None => format!("{:.2}x", self.ratio.ratio),
+impl Goal<'_> {
+    /// A row of a table: what was reached in rounds that were measured in turn; `None` of no rounds.
+    pub fn cells(&self, rounds: [&[f64]; 2]) -> Option<[String; 8]> {
+        let ratio = Ratio::of(rounds[0], rounds[1], Pairing::InTurn, SEED)?;
+        let shown = match ratio.interval {
+            Some([low, high]) => format!("{:.2}x ({low:.2} to {high:.2})", ratio.ratio),
+            None => format!("{:.2}x", ratio.ratio),
         };
-        [
-            goal.work.to_owned(),
-            goal.measure.name.to_owned(),
-            goal.ours.to_owned(),
-            ours,
-            format!("{}, {against}", goal.against),
-            ratio,
-            format!("{:.2}x", goal.at_most),
-            self.verdict(),
-        ]
+        Some([
+            self.work.to_owned(),
+            self.figure.name.clone(),
+            self.sides[0].to_owned(),
+            self.figure.shown(rounds[0])?,
+            format!("{}, {}", self.sides[1], self.figure.shown(rounds[1])?),
+            shown,
+            format!("{:.2}x", self.at_most),
+            self.verdict(ratio),
+        ])
     }
 
     /// Whether the goal was reached, and what the ratio says by itself.
-    fn verdict(&self) -> String {
-        let (ratio, most) = (self.ratio, self.goal.at_most);
+    fn verdict(&self, ratio: Ratio) -> String {
+        let most = self.at_most;
         let reached = if ratio.ratio <= most { "pass" } else { "miss" };
         let is_sure = ratio
             .interval

@@ -1,11 +1,11 @@
-//! The servers that are compared: how each is started, and what it calls itself.
+//! The servers that are compared: how each is started, and which version it is.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde::Deserialize;
 
 use super::lab::Running;
 use super::machine;
@@ -17,135 +17,48 @@ use crate::server::Server;
 pub const START: Duration = Duration::from_secs(10);
 
 /// A server to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Contender {
-    /// Ours with events off, one worker.
-    Echo,
-    /// Ours as it starts by default, but for the one worker.
-    EchoTold,
-    /// Ours with events off and a fault that never strikes: it copies what it would splice.
-    EchoCopying,
-    /// A thread for each connection, blocking calls.
-    Blocking,
-    /// The least an event loop must do.
-    Mio,
-    /// tokio on one thread.
-    Tokio,
-    /// The tutorial's, with a thread for each connection.
-    Python,
-    /// socat with a process for each connection.
-    Socat,
-    /// ncat with a `cat` for each connection.
-    Ncat,
-    /// recv_from, send_to.
-    UdpPlain,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contender {
+    /// Its name in tables.
+    pub name: String,
+    command: String,
+    /// Whether it is this repository's server.
+    #[serde(default)]
+    pub ours: bool,
+    package: Option<String>,
+    asks: Option<String>,
 }
 
-use Contender::*;
-
-/// Everything that speaks TCP.
-pub const STREAM: &[Contender] = &[Echo, Blocking, Mio, Tokio, Python, Socat, Ncat];
-
 impl Contender {
-    /// Its name in tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Echo => "echo-server -q",
-            EchoTold => "echo-server",
-            EchoCopying => "echo-server -q, copying",
-            Blocking => "blocking threads",
-            Mio => "bare mio loop",
-            Tokio => "tokio, 1 thread",
-            Python => "tutorial (Python)",
-            Socat => "socat",
-            Ncat => "ncat",
-            UdpPlain => "plain UDP loop",
-        }
-    }
-
-    /// Whether it is this repository's server.
-    pub fn is_ours(self) -> bool {
-        matches!(self, Echo | EchoTold | EchoCopying)
-    }
-
     /// What was built or found, or why there is none.
-    pub fn version(self) -> Result<String, String> {
-        let found = |program, flag| {
-            machine::version(program, flag).ok_or(format!("{program} is not on this machine"))
-        };
-        match self {
-            Echo | EchoTold | EchoCopying => Ok(env!("CARGO_PKG_VERSION").to_owned()),
-            Blocking | UdpPlain => Ok("std".to_owned()),
-            Mio => Ok(format!("mio {}", locked("mio"))),
-            Tokio => Ok(format!("tokio {}", locked("tokio"))),
-            Python => found("python3", "--version"),
-            Socat => found("socat", "-V"),
-            Ncat => found("ncat", "--version"),
+    pub fn version(&self) -> Result<String, String> {
+        match (&self.package, &self.asks) {
+            (Some(package), _) => Ok(format!("{package} {}", locked(package))),
+            (_, Some(words)) => {
+                machine::version(words).ok_or_else(|| format!("`{words}` tells nothing here"))
+            }
+            _ if self.ours => Ok(env!("CARGO_PKG_VERSION").to_owned()),
+            _ => Ok("std".to_owned()),
         }
     }
 
     /// Starts it and waits until it listens.
-    pub fn start(self, programs: &Programs) -> Result<Running> {
-        let (mut command, announces) = self.command(programs)?;
-        let Some(address) = announces else {
+    pub fn start(&self, programs: &Programs) -> Result<Running> {
+        let mut command = programs.typed("", &self.command)?;
+        if !self.command.contains("PORT") {
             let server = Server::start(&mut command, START)?;
             let address = server.ipv4("tcp").or_else(|_| server.ipv4("udp"))?;
             let process = server.process;
             return Ok(Running { process, address });
-        };
-        let process = Process::start(&mut command)?;
+        }
+        // A port that was free a moment ago, for it cannot tell which one it got.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let words = self.command.replace("PORT", &address.port().to_string());
+        let process = Process::start(&mut programs.typed("", &words)?)?;
         wait_for_listener(address)?;
         Ok(Running { process, address })
     }
-
-    /// The command; for one that cannot say where it listens, also the address it was given.
-    fn command(self, programs: &Programs) -> Result<(Command, Option<SocketAddr>)> {
-        let peer = |name| Ok((programs.command(name)?, None));
-        match self {
-            Echo | EchoTold | EchoCopying => {
-                let mut command = programs.command("echo-server")?;
-                command.args(["--listen", "127.0.0.1:0", "--workers", "1"]);
-                if self != EchoTold {
-                    command.arg("-q");
-                }
-                if self == EchoCopying {
-                    command.args(["--fault", "drop=0%"]);
-                }
-                Ok((command, None))
-            }
-            Blocking => peer("blocking"),
-            Mio => peer("mio-loop"),
-            Tokio => peer("tokio-loop"),
-            UdpPlain => peer("udp-plain"),
-            Python => {
-                let mut command = Command::new("python3");
-                command.arg(root().join("xtask/peers/tutorial.py"));
-                Ok((command, None))
-            }
-            Socat => {
-                let address = free_address()?;
-                let mut command = Command::new("socat");
-                command.arg(format!(
-                    "TCP-LISTEN:{},bind=127.0.0.1,backlog=1024,fork,nodelay",
-                    address.port()
-                ));
-                command.arg("PIPE");
-                Ok((command, Some(address)))
-            }
-            Ncat => {
-                let address = free_address()?;
-                let mut command = Command::new("ncat");
-                command.args(["--listen", "--keep-open", "--max-conns", "2000", "--exec"]);
-                command.args(["/bin/cat", "127.0.0.1", &address.port().to_string()]);
-                Ok((command, Some(address)))
-            }
-        }
-    }
-}
-
-/// A port that was free a moment ago, for servers that cannot tell which one they got.
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 fn wait_for_listener(address: SocketAddr) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::contender::{Contender, STREAM};
+use super::contender::Contender;
 use super::lab::Lab;
 use crate::random::Random;
 use crate::traffic::{self, Exchange, Pace};
@@ -14,19 +14,19 @@ use crate::traffic::{self, Exchange, Pace};
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// What a server passed.
-pub struct Checked {
+pub struct Checked<'a> {
     /// The server.
-    pub contender: Contender,
+    pub contender: &'a Contender,
     /// 10 MB, the sending half closed, read slowly: whether every byte came back, then the end.
     pub half_close: Result<(), String>,
     /// A peer that sends and never reads: whether another is still served.
     pub stalled_neighbour: Result<(), String>,
 }
 
-impl Checked {
+impl Checked<'_> {
     /// What it did wrong, in words.
     pub fn faults(&self) -> Vec<String> {
-        let name = self.contender.name();
+        let name = &self.contender.name;
         let cases = [
             ("half-close", &self.half_close),
             ("stalled peer", &self.stalled_neighbour),
@@ -40,21 +40,20 @@ impl Checked {
 }
 
 /// Checks every server that is on this machine.
-pub fn check_all(lab: &Lab) -> Vec<Checked> {
-    let found = STREAM
-        .iter()
-        .filter(|contender| contender.version().is_ok());
-    found.map(|&contender| check(lab, contender)).collect()
+pub fn check_all(lab: &Lab) -> Vec<Checked<'_>> {
+    let is_found = |key: &&String| lab.plan.server(key).version().is_ok();
+    let found = lab.plan.peers.iter().filter(is_found);
+    found.map(|key| check(lab, key)).collect()
 }
 
-fn check(lab: &Lab, contender: Contender) -> Checked {
+fn check<'a>(lab: &'a Lab, key: &str) -> Checked<'a> {
     let on_own = |case: fn(SocketAddr) -> Result<()>| {
-        let server = lab.start(contender)?;
+        let server = lab.start(key)?;
         case(server.address)
     };
     let told = |result: Result<()>| result.map_err(|error| format!("{error:#}"));
     Checked {
-        contender,
+        contender: lab.plan.server(key),
         half_close: told((0..3).try_for_each(|_| on_own(half_close))),
         stalled_neighbour: told(on_own(stalled_neighbour)),
     }

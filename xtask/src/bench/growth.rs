@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use echo_core::statistics::figure;
 
-use super::contender::Contender;
 use super::lab::Lab;
 use crate::proc;
 
@@ -56,7 +55,7 @@ fn cell(lab: &Lab, connections: usize, size: usize) -> Result<Cell> {
     let time = lab.time.as_millis();
     let load = format!("-P {connections} --size {size} --duration {time}ms --warmup {warmup}ms");
     for _ in 0..3 {
-        let server = lab.start(Contender::Echo)?;
+        let server = lab.start("echo")?;
         let told = lab.bench(&[&server], &load)?;
         let number = |key: &str| told[key].as_f64().context("nothing was measured");
         costs.push(number("server_cpu_ns")? / 1e3 / number("unique")?);

@@ -8,7 +8,6 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
 
-use super::contender::Contender;
 use super::fact::Fact;
 use super::lab::Lab;
 use crate::proc;
@@ -36,7 +35,7 @@ fn memory(lab: &Lab, wanted: usize) -> Result<Fact> {
     // Some descriptors are for other things than connections, at both ends.
     let possible = usize::try_from(lab.open_files)?.saturating_sub(100);
     let count = wanted.min(possible);
-    let server = lab.start(Contender::Echo)?;
+    let server = lab.start("echo")?;
     let first = traffic::greet(server.address)?;
     let before = proc::private_bytes(server.process.id())?;
     let held = hold(server.address, count)?;
@@ -53,7 +52,7 @@ fn memory(lab: &Lab, wanted: usize) -> Result<Fact> {
 }
 
 fn cpu(lab: &Lab, time: Duration) -> Result<Fact> {
-    let server = lab.start(Contender::EchoTold)?;
+    let server = lab.start("echo-told")?;
     let held = hold(server.address, 8)?;
     // The wake-ups of those echoes have ended by then, and whatever they made the server spin.
     thread::sleep(Duration::from_millis(200));

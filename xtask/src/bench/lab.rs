@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 
-use super::contender::{Contender, START};
+use super::contender::START;
 use super::machine::{Cores, on_core};
+use super::plan::Plan;
 use crate::cargo::{Profile, Programs, root};
 use crate::proc;
 use crate::process::{self, Process};
@@ -20,6 +21,8 @@ const LIMIT: Duration = Duration::from_secs(1800);
 
 /// Everything built and ready to be measured.
 pub struct Lab {
+    /// What is measured.
+    pub plan: Plan,
     /// Ours and its peers'.
     pub programs: Programs,
     cores: Option<Cores>,
@@ -46,6 +49,7 @@ impl Lab {
         let peers = root().join("xtask/peers/Cargo.toml");
         programs.extend(Programs::build(&peers, &["peers"], Profile::Release)?);
         Ok(Lab {
+            plan: Plan::read(),
             programs,
             cores: Cores::choose()?,
             rounds,
@@ -62,12 +66,12 @@ impl Lab {
         }
     }
 
-    /// Starts a server on its core.
-    pub fn start(&self, contender: Contender) -> Result<Running> {
+    /// Starts a server of the plan on its core.
+    pub fn start(&self, key: &str) -> Result<Running> {
         on_core(self.cores.map(|cores| cores.server), || {
-            contender.start(&self.programs)
+            self.plan.server(key).start(&self.programs)
         })
-        .with_context(|| format!("cannot start {}", contender.name()))
+        .with_context(|| format!("cannot start {key}"))
     }
 
     /// Starts one of the peers, with words of its own, on the server's core.
@@ -82,14 +86,12 @@ impl Lab {
         .with_context(|| format!("cannot start {name}"))
     }
 
-    /// A program's command: `words` with the server's address for TARGET, and for TIME the
-    /// milliseconds that are measured.
-    pub fn command(&self, program: &str, server: &Running, words: &str) -> Result<Command> {
+    /// A command as it is typed, behind `wrapper`: with the server's address for TARGET, and for TIME
+    /// the milliseconds that are measured.
+    pub fn command(&self, wrapper: &str, server: &Running, words: &str) -> Result<Command> {
         let words = words.replace("TARGET", &server.address.to_string());
         let words = words.replace("TIME", &self.time.as_millis().to_string());
-        let mut command = self.programs.command(program)?;
-        command.args(words.split(' '));
-        Ok(command)
+        self.programs.typed(wrapper, &words)
     }
 
     /// Runs a load. Returns what it told, and the CPU time that it took from start to end.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::cargo::root;
+use crate::process::words;
 
 /// The calling thread, to the calls that take a process.
 const SELF: Pid = Pid::from_raw(0);
@@ -69,31 +69,22 @@ pub fn facts() -> Vec<(&'static str, String)> {
         ),
         (
             "compiler",
-            version("rustc", "--version").map(|number| format!("rustc {number}")),
+            version("rustc --version").map(|number| format!("rustc {number}")),
         ),
-        ("commit", commit()),
+        ("commit", words("git describe --always --dirty").ok()),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
     .collect()
 }
 
-/// The first version number, such as `7.93`, that a program prints on either stream.
-pub fn version(program: &str, flag: &str) -> Option<String> {
+/// The first version number, such as `7.93`, that a command of two words prints on either stream.
+pub fn version(words: &str) -> Option<String> {
+    let (program, flag) = words.split_once(' ')?;
     let output = Command::new(program).arg(flag).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
     let is_number =
         |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
     text.split_whitespace().find(is_number).map(str::to_owned)
-}
-
-fn commit() -> Option<String> {
-    let output = Command::new("git")
-        .args(["describe", "--always", "--dirty"])
-        .current_dir(root())
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

@@ -9,7 +9,6 @@ use std::{fs, thread};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::contender::Contender;
 use super::fact::Fact;
 use super::lab::Lab;
 use crate::process::{self, Scratch};
@@ -35,7 +34,7 @@ pub fn cost(lab: &Lab, quick: bool) -> Result<Vec<Fact>> {
     let scratch = Scratch::new("mesh-cost")?;
     let mut facts = Vec::new();
     for (count, most_cpu, most_mb) in SIZES {
-        let server = lab.start(Contender::Echo)?;
+        let server = lab.start("echo")?;
         let path = scratch.path("peers.json");
         let address = server.address.to_string();
         write(

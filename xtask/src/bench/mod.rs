@@ -13,6 +13,7 @@ mod machine;
 mod matrix;
 mod mesh;
 mod pairs;
+mod plan;
 mod report;
 mod stamps;
 mod table;
@@ -23,17 +24,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use crate::terminal::say;
 use fact::Fact;
 use lab::Lab;
+use plan::Plan;
 use report::Report;
 
 /// What is measured, and how often.
 #[derive(Args)]
 pub struct Options {
     /// Only these parts; all of them when none is named
-    #[arg(value_name = "PART", value_parser = parts())]
+    #[arg(value_name = "PART", value_parser = PossibleValuesParser::new(parts()))]
     parts: Vec<String>,
     /// Times that every row is measured, all servers in turn each time
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -66,12 +69,13 @@ const FACTS: &[(&str, Facts)] = &[
 ];
 
 /// The names of all parts.
-fn parts() -> Vec<&'static str> {
-    let rows = matrix::ROWS.iter().map(|row| row.key);
-    let pairs = pairs::PAIRS.iter().map(|pair| pair.key);
-    let facts = FACTS.iter().map(|(part, _)| *part);
-    let mut parts: Vec<_> = rows.chain(pairs).chain(facts).collect();
-    parts.extend(["correct", "growth"]);
+fn parts() -> Vec<String> {
+    let plan = Plan::read();
+    let rows = plan.rows.into_iter().map(|row| row.key);
+    let pairs = plan.pairs.into_iter().map(|pair| pair.key);
+    let facts = FACTS.iter().map(|(part, _)| (*part).to_owned());
+    let whole = ["correct", "growth"].map(str::to_owned);
+    let mut parts: Vec<_> = rows.chain(pairs).chain(facts).chain(whole).collect();
     parts.dedup();
     parts
 }
@@ -91,15 +95,20 @@ pub fn run(mut options: Options) -> Result<()> {
     let lab = Lab::open(options.rounds.into(), Duration::from_millis(options.time))?;
     let mut report = Report::new(&lab);
 
-    for row in matrix::ROWS.iter().filter(|row| options.wants(row.key)) {
+    for row in lab.plan.rows.iter().filter(|row| options.wants(&row.key)) {
         eprintln!("bench: {}", row.title);
         let measured = matrix::measure(&lab, row);
         report
             .rows
-            .extend(report.failures.keep(row.title, measured));
+            .extend(report.failures.keep(&row.title, measured));
     }
-    for pair in pairs::PAIRS.iter().filter(|pair| options.wants(pair.key)) {
-        let work = pair.goal.work;
+    for pair in lab
+        .plan
+        .pairs
+        .iter()
+        .filter(|pair| options.wants(&pair.key))
+    {
+        let work = &pair.work;
         eprintln!("bench: {work}");
         let measured = pairs::measure(&lab, pair);
         report.pairs.extend(report.failures.keep(work, measured));

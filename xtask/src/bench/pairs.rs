@@ -1,184 +1,82 @@
 //! What `echo-client bench` cannot compare by itself: other loads than its own, and its own cost.
 
-use std::process::Command;
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use echo_core::statistics::schedule;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::json;
 
-use super::comparison::{Comparison, Goal, Measure, SEED};
-use super::contender::Contender::{self, Echo, EchoCopying, Mio, UdpPlain};
-use super::lab::{Lab, Running};
+use super::comparison::{Figure, Goal, SEED};
+use super::lab::Lab;
 use crate::proc;
 use crate::process::Process;
 
 /// Two that are measured in turn.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Pair {
     /// Its name on the command line.
-    pub key: &'static str,
-    /// What the two must come to.
-    pub goal: Goal,
-    /// How a figure of each is measured, in microseconds.
-    sides: [fn(&Lab) -> Result<f64>; 2],
+    pub key: String,
+    /// What is done.
+    pub work: String,
+    figure: Figure,
+    /// The most that the ratio of the first to the other may be.
+    at_most: f64,
+    /// What the server has to do besides.
+    beside: Option<String>,
+    sides: [Side; 2],
 }
 
-const fn goal(
-    work: &'static str,
-    name: &'static str,
-    [ours, against]: [&'static str; 2],
-    at_most: f64,
-) -> Goal {
-    let unit = "us";
-    Goal {
-        work,
-        measure: Measure { name, unit },
-        ours,
-        against,
-        at_most,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Side {
+    name: String,
+    server: String,
+    load: String,
+}
+
+impl Pair {
+    /// The servers of both.
+    #[cfg(test)]
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.sides.iter().map(|side| side.server.as_str())
     }
 }
-
-/// A server that splices beside one that copies.
-const COPYING: [&str; 2] = [Echo.name(), EchoCopying.name()];
-/// Our client verifies every byte and records every latency; the plainest do neither.
-const BENCH: [&str; 2] = ["echo-client bench", "the plainest load"];
-const PING: [&str; 2] = ["echo-client ping", "blocking calls"];
-
-/// Every pair, in the order of the report.
-pub const PAIRS: &[Pair] = &[
-    Pair {
-        key: "beside",
-        goal: goal(
-            "ping beside 2 x 1 MiB, depth 2",
-            "round trip p99",
-            COPYING,
-            1.20,
-        ),
-        sides: [|lab| beside(lab, Echo), |lab| beside(lab, EchoCopying)],
-    },
-    Pair {
-        key: "trains",
-        goal: goal(
-            "UDP 64 B, GSO trains",
-            "CPU per datagram",
-            [Echo.name(), UdpPlain.name()],
-            0.10,
-        ),
-        sides: [|lab| trains(lab, Echo), |lab| trains(lab, UdpPlain)],
-    },
-    Pair {
-        key: "generator",
-        goal: goal("load of 50 x 64 B", "its CPU per echo", BENCH, 1.05),
-        sides: [
-            |lab| {
-                cost(
-                    lab,
-                    "echo-client",
-                    "bench TARGET --json -q --warmup 0 -P 50 -d TIMEms",
-                )
-            },
-            |lab| cost(lab, "load", "tcp TARGET 50 64 1 TIME"),
-        ],
-    },
-    Pair {
-        key: "generator",
-        goal: goal(
-            "load of 50 x 64 B, depth 16",
-            "its CPU per echo",
-            BENCH,
-            1.10,
-        ),
-        sides: [
-            |lab| {
-                let words = "bench TARGET --json -q --warmup 0 -P 50 --depth 16 -d TIMEms";
-                cost(lab, "echo-client", words)
-            },
-            |lab| cost(lab, "load", "tcp TARGET 50 64 16 TIME"),
-        ],
-    },
-    Pair {
-        key: "generator",
-        goal: goal(
-            "one message after another, 64 B",
-            "round trip p50",
-            PING,
-            1.10,
-        ),
-        sides: [
-            |lab| {
-                round_trip(
-                    lab,
-                    "echo-client",
-                    "ping TARGET --json -i 0 -s 64 -d TIMEms",
-                )
-            },
-            |lab| round_trip(lab, "load", "blocking TARGET 64 TIME"),
-        ],
-    },
-];
 
 /// Measures both sides in turn.
-pub fn measure(lab: &Lab, pair: &Pair) -> Result<Comparison> {
+pub fn measure(lab: &Lab, pair: &Pair) -> Result<[String; 8]> {
     let mut rounds = [Vec::new(), Vec::new()];
     for side in schedule(2, lab.rounds, SEED).concat() {
-        rounds[side].push(pair.sides[side](lab)?);
+        rounds[side].push(round(lab, pair, &pair.sides[side])?);
     }
-    let [ours, against] = rounds;
-    Comparison::of(pair.goal, &ours, &against).context("there was no round")
+    let goal = Goal {
+        work: &pair.work,
+        figure: &pair.figure,
+        sides: pair.sides.each_ref().map(|side| side.name.as_str()),
+        at_most: pair.at_most,
+    };
+    let cells = goal.cells(rounds.each_ref().map(Vec::as_slice));
+    cells.context("there was no round")
 }
 
-/// The slow round trips of a ping each millisecond, while two bulk transfers share its worker.
-fn beside(lab: &Lab, contender: Contender) -> Result<f64> {
-    let server = lab.start(contender)?;
-    let bulk = "bench TARGET --json -q -P 2 --size 1m --depth 2 -d 600s";
-    let bulk = lab.command("echo-client", &server, bulk)?;
-    // It gives way, so that a ping waits for the server and not for a core.
-    let mut nice = Command::new("nice");
-    nice.args(["-n", "19"]).arg(bulk.get_program());
-    let bulk = lab.on_load_core(|| Process::start(nice.args(bulk.get_args())))?;
-    let ping = "ping TARGET --json -i 1ms -s 64 -d TIMEms";
-    let (told, _) = lab.load(lab.command("echo-client", &server, ping)?)?;
-    drop(bulk);
-    Ok(number(&told, "rtt_p99_ns")? / 1e3)
-}
-
-/// A server's CPU time for a datagram that came in a train, cut up by the system (GSO). All under
-/// way at one time fit a socket's buffer: of more some would be lost, by any server.
-fn trains(lab: &Lab, contender: Contender) -> Result<f64> {
-    let server = lab.start(contender)?;
+fn round(lab: &Lab, pair: &Pair, side: &Side) -> Result<f64> {
+    let server = lab.start(&side.server)?;
+    // It gives way, so that the load waits for the server and not for a core.
+    let bulk = pair.beside.as_ref().map(|bulk| {
+        let mut bulk = lab.command("nice -n 19", &server, bulk)?;
+        lab.on_load_core(|| Process::start(&mut bulk))
+    });
+    let bulk = bulk.transpose()?;
     let before = proc::cpu(server.process.id())?;
-    let (told, _) = lab.load(lab.command("load", &server, "trains TARGET 64 4 TIME")?)?;
+    let (mut told, cpu) = lab.load(lab.command("", &server, &side.load)?)?;
     let used = proc::cpu(server.process.id())? - before;
+    drop(bulk);
     // Each of those was sent for nothing, and told here for want of a place beside the ratio.
     if let Some(lost) = told["lost"].as_u64().filter(|lost| *lost > 0) {
-        eprintln!("bench: {} lost {lost} datagrams", contender.name());
+        eprintln!("bench: {} lost {lost} messages", side.name);
     }
-    per_echo(used, &told)
-}
-
-/// What a load costs itself, from its start to its end.
-fn cost(lab: &Lab, program: &str, words: &str) -> Result<f64> {
-    let (told, cpu) = loaded(lab, program, words)?;
-    per_echo(cpu, &told)
-}
-
-fn round_trip(lab: &Lab, program: &str, words: &str) -> Result<f64> {
-    let (told, _) = loaded(lab, program, words)?;
-    Ok(number(&told, "rtt_p50_ns")? / 1e3)
-}
-
-/// Loads a server that is the same for every load.
-fn loaded(lab: &Lab, program: &str, words: &str) -> Result<(Value, Duration)> {
-    let server: Running = lab.start(Mio)?;
-    lab.load(lab.command(program, &server, words)?)
-}
-
-fn per_echo(cpu: Duration, told: &Value) -> Result<f64> {
-    Ok(cpu.as_secs_f64() * 1e6 / number(told, "unique")?)
-}
-
-fn number(told: &Value, key: &str) -> Result<f64> {
-    let number = told[key].as_f64().filter(|number| *number > 0.0);
-    number.with_context(|| format!("the load tells no {key}"))
+    let unique = told["unique"].as_f64().unwrap_or(0.0);
+    for (key, cpu) in [("server", used), ("load", cpu)] {
+        told[format!("{key}_cpu_per_echo_ns")] = json!(cpu.as_nanos() as f64 / unique);
+    }
+    pair.figure.of(&told)
 }

@@ -2,8 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::comparison::Comparison;
-use super::contender::STREAM;
+use super::comparison::HEADING;
 use super::correct::Checked;
 use super::embed::embed;
 use super::fact::Fact;
@@ -23,16 +22,17 @@ const GROWTH_NOTE: &str = "server CPU per echo, and the most memory the server h
                            under way on each connection.";
 
 /// All that one run measured. Parts that were not asked for are empty.
-pub struct Report {
+pub struct Report<'a> {
+    lab: &'a Lab,
     machine: Vec<(&'static str, String)>,
     /// What could not be measured.
     pub failures: Failures,
     /// The matrix.
-    pub rows: Vec<Measured>,
+    pub rows: Vec<Measured<'a>>,
     /// What was measured in pairs.
-    pub pairs: Vec<Comparison>,
+    pub pairs: Vec<[String; 8]>,
     /// Who echoes correctly.
-    pub correct: Vec<Checked>,
+    pub correct: Vec<Checked<'a>>,
     /// What is no ratio of two servers.
     pub facts: Vec<Fact>,
     /// The cost of growth.
@@ -52,15 +52,16 @@ impl Failures {
     }
 }
 
-impl Report {
+impl<'a> Report<'a> {
     /// A report on this machine with nothing measured yet.
-    pub fn new(lab: &Lab) -> Self {
+    pub fn new(lab: &'a Lab) -> Self {
         let mut machine = machine::facts();
         machine.push(("pinning", lab.pinning()));
         let (rounds, time) = (lab.rounds, lab.time);
         let method = format!("{rounds} rounds of {time:?} each, in turn");
         machine.push(("method", method));
         Report {
+            lab,
             machine,
             failures: Failures::default(),
             rows: Vec::new(),
@@ -73,10 +74,7 @@ impl Report {
 
     /// An error where our own server could not be measured, or does wrong; not where it is slow.
     pub fn verdict(&self) -> Result<()> {
-        let ours = self
-            .correct
-            .iter()
-            .filter(|checked| checked.contender.is_ours());
+        let ours = self.correct.iter().filter(|checked| checked.contender.ours);
         let wrong = ours.flat_map(|checked| checked.faults());
         let failed: Vec<String> = self.failures.0.iter().cloned().chain(wrong).collect();
         ensure!(failed.is_empty(), "{}", failed.join("\n"));
@@ -134,22 +132,25 @@ impl Report {
         filled.collect()
     }
 
+    fn name(&self, server: &str) -> &str {
+        &self.lab.plan.server(server).name
+    }
+
     /// What servers of datagrams lost.
     fn losses(&self) -> impl Iterator<Item = String> {
         self.rows.iter().flat_map(|measured| {
             measured.series.iter().filter_map(|(contender, series)| {
                 let lost = series.as_ref().ok()?.lost * 100.0;
-                let (name, title) = (contender.name(), measured.row.title);
+                let (name, title) = (self.name(contender), &measured.row.title);
                 (lost > 0.0).then(|| format!("{title}: {name} lost {lost:.2} %"))
             })
         })
     }
 
     fn targets(&self) -> Table {
-        let mut table = Table::new(&Comparison::HEADING);
-        let rows = self.rows.iter().flat_map(Measured::comparisons);
-        rows.map(|of_row| of_row.cells())
-            .chain(self.pairs.iter().map(Comparison::cells))
+        let mut table = Table::new(&HEADING);
+        let rows = self.rows.iter().flat_map(Measured::targets);
+        rows.chain(self.pairs.iter().cloned())
             .for_each(|cells| table.row(cells));
         table
     }
@@ -188,27 +189,28 @@ impl Report {
         if ping_pong.is_none() && fifty.is_none() && self.correct.is_empty() {
             return table;
         }
-        for &contender in STREAM {
+        for key in &self.lab.plan.peers {
+            let contender = self.lab.plan.server(key);
             let version = match contender.version() {
                 Ok(version) => version,
                 Err(why) => format!("skipped: {why}"),
             };
             let told = |row: Option<&Measured>| {
-                let figure = row.and_then(|row| row.figure(contender));
+                let figure = row.and_then(|row| row.figure(key));
                 figure.unwrap_or("-".to_owned())
             };
-            let rate = fifty.and_then(|row| figure(&row.samples(contender)?.rates));
+            let rate = fifty.and_then(|row| figure(&row.samples(key)?.rates));
             let checked = self
                 .correct
                 .iter()
-                .find(|checked| checked.contender == contender);
+                .find(|checked| checked.contender.name == contender.name);
             let verdict = |result: Option<&Result<(), String>>| match result {
                 None => "-",
                 Some(Ok(())) => "pass",
                 Some(Err(_)) => "FAIL",
             };
             table.row([
-                contender.name().to_owned(),
+                contender.name.clone(),
                 version,
                 told(ping_pong),
                 told(fifty),
@@ -223,15 +225,13 @@ impl Report {
     /// What each server that failed did wrong.
     fn faults(&self) -> Vec<String> {
         let unmeasured = self.rows.iter().flat_map(|measured| {
-            let failed = measured
-                .series
-                .iter()
-                .filter(|(contender, _)| contender.version().is_ok());
-            failed.filter_map(|(contender, series)| {
+            let is_found = |key: &str| self.lab.plan.server(key).version().is_ok();
+            let found = measured.series.iter().filter(move |(key, _)| is_found(key));
+            found.filter_map(|(key, series)| {
                 let error = series.as_ref().err()?;
                 Some(format!(
                     "{}, {}: {error}",
-                    contender.name(),
+                    self.name(key),
                     measured.row.title
                 ))
             })

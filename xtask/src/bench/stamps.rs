@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result};
+use echo_core::statistics::figure;
 
-use super::contender::Contender;
 use super::fact::Fact;
 use super::lab::{Lab, Running};
 
@@ -16,7 +16,7 @@ const AT_MOST: f64 = 0.5;
 
 /// Pings a server by both in turn, on a core that another thread keeps busy.
 pub fn measure(lab: &Lab) -> Result<Fact> {
-    let server = lab.start(Contender::Echo)?;
+    let server = lab.start("echo")?;
     let is_over = Arc::new(AtomicBool::new(false));
     let busy = lab.on_load_core(|| {
         let is_over = is_over.clone();
@@ -38,9 +38,8 @@ pub fn measure(lab: &Lab) -> Result<Fact> {
     let _ = busy.join(); // It cannot panic.
     let rounds = rounds?;
     let middle = |of: &dyn Fn(&[f64; 2]) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+        let values: Vec<f64> = rounds.iter().map(of).collect();
+        figure(&values).unwrap_or(f64::NAN)
     };
     let (kernel, user) = (middle(&|round| round[0]), middle(&|round| round[1]));
     let ratio = middle(&|round| round[0] / round[1]);
@@ -54,8 +53,8 @@ pub fn measure(lab: &Lab) -> Result<Fact> {
 }
 
 fn p99_us(lab: &Lab, server: &Running, whose: &str) -> Result<f64> {
-    let words = format!("ping --udp --json -c 1000 -i 2ms --timestamps {whose} TARGET");
-    let (report, _) = lab.load(lab.command("echo-client", server, &words)?)?;
+    let words = format!("echo-client ping --udp --json -c 1000 -i 2ms --timestamps {whose} TARGET");
+    let (report, _) = lab.load(lab.command("", server, &words)?)?;
     let p99 = report["rtt_p99_ns"].as_f64();
     Ok(p99.context("a run without a 99th percentile")? / 1e3)
 }

@@ -2,23 +2,27 @@
 
 mod explain;
 mod picture;
-mod screen;
 mod stage;
 mod steps;
 mod trace;
 
 use std::env;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anstyle::Style;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use echo_explain::{Lang, wrap};
 
 use crate::cargo::{Profile, Programs};
-use crate::terminal::{BAD, BOLD, Closed, GOOD, SKIPPED, Skipped, WIDTH, paint, say};
+use crate::process;
+use crate::terminal::{BAD, BOLD, Closed, GOOD, SKIPPED, Skipped, WIDTH, draw, paint, say};
 use stage::Stage;
+
+/// All of it takes about two seconds, after a build that has been done.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What is shown.
 #[derive(Clone, Debug, Default, Args)]
@@ -59,7 +63,7 @@ type Step = (&'static str, fn(&mut Stage) -> Result<String>);
 pub fn run(options: Options) -> Result<()> {
     let programs = Programs::ours(Profile::Dev)?;
     if let Some(path) = options.screen {
-        return screen::shoot(&words(), &path);
+        return shoot(&words(), &path);
     }
     let lang = options.lang.resolve(|name| env::var_os(name));
     let mut stage = Stage::new(programs, lang)?;
@@ -128,6 +132,15 @@ fn words() -> Vec<String> {
         }
     }
     words
+}
+
+/// Runs this program with `words` and in colour, shows what it prints, and draws that to `path`.
+fn shoot(words: &[String], path: &Path) -> Result<()> {
+    let mut command = Command::new(env::current_exe().context("where is this program?")?);
+    let command = command.args(words).env("CLICOLOR_FORCE", "1");
+    let printed = String::from_utf8(process::run(command, LIMIT)?.success()?)?;
+    draw(&format!("cargo xtask {}", words.join(" ")), &printed, path)?;
+    say(printed.trim_end())
 }
 
 /// What a step came to, wrapped beside its mark.
