@@ -44,13 +44,6 @@ pub fn passes(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Where cargo keeps what it has fetched.
-pub fn home() -> Result<PathBuf> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
-    home.context("neither CARGO_HOME nor HOME is set")
-}
-
 /// Where cargo puts what it builds.
 ///
 /// # Errors

@@ -6,9 +6,7 @@ mod ci;
 mod coverage;
 mod demo;
 mod deploy;
-mod dist;
 mod examples;
-mod packages;
 mod pictures;
 mod proc;
 mod process;
@@ -85,7 +83,7 @@ fn run(task: Task) -> Result<()> {
         Task::Soak(options) => soak::run(&options),
         Task::Simulate(options) => simulate::run(&options),
         Task::Coverage(options) => coverage::run(&options),
-        Task::Dist => dist::run(),
+        Task::Dist => deploy::dist(),
         Task::Ci(options) => ci::run(&options),
     }
 }

@@ -16,7 +16,7 @@ use echo_core::stamp::{Key, Mode, Reply, Request};
 use serde_json::{Deserializer, Value};
 
 use crate::cargo::{self, Profile, Programs, root};
-use crate::ci::{Check, How, make};
+use crate::ci::{Check, How, check, make};
 use crate::process::{self, Process, Scratch};
 use crate::server::Server;
 use crate::terminal::{Skipped, say};
@@ -58,20 +58,20 @@ const TWAMP_LOG: &str =
     "appenders: {out: {kind: console}}\nroot: {level: info, appenders: [out]}\n";
 
 const STEPS: &[Check] = &[
-    Check {
-        name: "stamp-suite",
-        needs: &[],
-        how: How::Task(|| {
+    check(
+        "stamp-suite",
+        &[],
+        How::Task(|| {
             let (programs, suite) = (Programs::ours(Profile::Dev)?, STAMP_SUITE.program()?);
             suite_measures_ours(&programs, &suite)?;
             ours_measures_suite(&programs, &suite)
         }),
-    },
-    Check {
-        name: "twamp",
-        needs: &[],
-        how: How::Task(|| twamp_measures_ours(&Programs::ours(Profile::Dev)?, &TWAMP.program()?)),
-    },
+    ),
+    check(
+        "twamp",
+        &[],
+        How::Task(|| twamp_measures_ours(&Programs::ours(Profile::Dev)?, &TWAMP.program()?)),
+    ),
 ];
 
 /// Has them measure ours, and ours measure them.

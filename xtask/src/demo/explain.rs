@@ -30,7 +30,7 @@ pub fn play(stage: &mut Stage, lang: Lang, picture: Option<PathBuf>) -> Result<(
         fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the directory {}", dir.display()))?;
     }
-    fs::write(&path, picture::draw(&trace, MESSAGE, lang))
+    fs::write(&path, picture::draw(&trace, MESSAGE, lang)?)
         .with_context(|| format!("cannot write the picture {}", path.display()))?;
     let told = format!("The picture of this run: {}", shown(&path));
     say(format!("  {}", stage.say(&told)))?;

@@ -1,76 +1,139 @@
 //! A run as a picture: two processes, their sockets, and what travelled between them. SVG.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
+use anyhow::Result;
+use askama::Template;
 use echo_core::address::End;
 use echo_core::escape::Escaped;
 use echo_explain::{Call, Lang, SocketKind, Texts};
 
 use super::trace::{Arrow, Cargo, Role, Seen, Side, Socket, Trace};
 
-const WIDTH: i32 = 1120;
 /// The height of one call.
 const ROW: i32 = 30;
-/// Where the processes' boxes start, and how wide they are.
-const BOX: (i32, i32) = (40, 460);
+/// Where the box of each process starts.
+const BOXES: [(Side, &str, i32); 2] = [
+    (Side::Server, "echo-server", 40),
+    (Side::Client, "echo-client", 620),
+];
 /// Where the innermost bar of each side is; the others stand beside it, further out.
 const BARS: (i32, i32) = (450, 690);
 const BAR_STEP: i32 = 20;
 
-/// Light and dark alike: the reader's preference chooses.
-const STYLE: &str = "\
-svg{--bg:#ffffff;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;--box:#f6f8fa;--chip:#eaeef2;\
---listen:#0969da;--talk:#1a7f37;--udp:#bc4c00}\
-@media(prefers-color-scheme:dark){svg{--bg:#0d1117;--ink:#f0f6fc;--soft:#9198a1;--line:#3d444d;\
---box:#151b23;--chip:#262c36;--listen:#4493f8;--talk:#3fb950;--udp:#f0883e}}\
-text{font:14px system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;fill:var(--ink)}\
-.title{font-size:19px;font-weight:600}.soft{fill:var(--soft);font-size:13px}\
-.code{font:13px ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace}\
-.name{font-weight:600;font-size:16px}.chip{fill:var(--chip)}\
-.state{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:var(--soft)}\
-.listen{--c:var(--listen)}.talk{--c:var(--talk)}.udp{--c:var(--udp)}\
-.bar{stroke:var(--c);stroke-width:8;stroke-linecap:round}\
-.wait{stroke:var(--c);stroke-width:4;stroke-dasharray:1 9;stroke-linecap:round}\
-.dot{fill:var(--bg);stroke:var(--c);stroke-width:2.5}\
-.lead{stroke:var(--c,var(--soft));stroke-width:1;stroke-dasharray:1 3}\
-.arrow{stroke:var(--c);stroke-width:2;fill:none}.head{fill:var(--c)}.end{stroke-dasharray:6 5}\
-.label{fill:var(--c);font-size:12.5px;font-weight:600;text-anchor:middle;paint-order:stroke;\
-stroke:var(--bg);stroke-width:5px;stroke-linejoin:round}\
-.right{text-anchor:end}";
-
 /// Draws a run, as recorded, in which `message` travelled.
-pub fn draw(trace: &Trace, message: &str, lang: Lang) -> String {
-    let picture = Picture {
-        trace,
-        message,
-        texts: Texts::of(lang),
-        lanes: lanes(trace),
-        top: 148 + 24 * deepest(trace) + 46,
-    };
-    picture.svg()
-}
-
-struct Picture<'a> {
-    trace: &'a Trace,
-    message: &'a str,
-    texts: Texts,
-    /// Where the bar of each socket stands.
-    lanes: Vec<i32>,
-    /// Where the first row is.
-    top: i32,
-}
-
-/// The sockets listed in the fuller of the two boxes.
-fn deepest(trace: &Trace) -> i32 {
-    let of = |side| {
-        trace
-            .sockets
+pub fn draw(trace: &Trace, message: &str, lang: Lang) -> Result<String> {
+    let texts = Texts::of(lang);
+    let on = |side| move |socket: &&Socket| socket.side == side;
+    let count = |side| trace.sockets.iter().filter(on(side)).count() as i32;
+    let depth = count(Side::Server).max(count(Side::Client));
+    let top = 194 + 24 * depth;
+    let height = top + ROW * trace.rows.len() as i32 + 74;
+    let lanes = lanes(trace);
+    let processes = BOXES.map(|(side, name, x)| {
+        let sockets = trace.sockets.iter().filter(on(side));
+        let mut ids: Vec<u32> = sockets.clone().map(|socket| socket.process).collect();
+        ids.dedup();
+        let ids = ids
             .iter()
-            .filter(|socket| socket.side == side)
-            .count()
+            .map(|id| texts.text("picture-process", &[("id", id)]));
+        Process {
+            x,
+            name,
+            ids: ids.collect::<Vec<_>>().join(", "),
+            sockets: sockets
+                .map(|socket| (class(socket), ends(socket)))
+                .collect(),
+        }
+    });
+    let y = |row: usize| top + ROW * row as i32 + ROW / 2;
+    let bar = |(socket, x): (&Socket, &i32)| Bar {
+        class: class(socket),
+        x: *x,
+        from: y(socket.rows.0),
+        to: y(socket.rows.1),
+        waits: socket.waits,
     };
-    of(Side::Server).max(of(Side::Client)) as i32
+    let picture = Picture {
+        height,
+        depth,
+        title: texts.text("picture-title", &[]),
+        message: Escaped(format!("\u{201c}{message}\u{201d}").as_bytes()).to_string(),
+        note: texts.text("picture-note", &[]),
+        processes,
+        bars: trace.sockets.iter().zip(&lanes).map(bar).collect(),
+        arrows: trace
+            .arrows
+            .iter()
+            .map(|arrow| course(trace, arrow, &lanes, y, &texts))
+            .collect(),
+        calls: (0..trace.rows.len())
+            .map(|row| line(trace, row, &lanes, y(row)))
+            .collect(),
+    };
+    Ok(picture.render()?)
+}
+
+/// What the template places; a pair is x and y, and a class says what kind of socket it is of.
+#[derive(Template)]
+#[template(path = "demo.svg")]
+struct Picture {
+    height: i32,
+    /// The sockets listed in the fuller of the two boxes.
+    depth: i32,
+    title: String,
+    message: String,
+    note: String,
+    processes: [Process; 2],
+    bars: Vec<Bar>,
+    arrows: Vec<Course>,
+    calls: Vec<Line>,
+}
+
+/// A process's box: its name, its numbers, and its sockets with both ends of each.
+struct Process {
+    x: i32,
+    name: &'static str,
+    ids: String,
+    sockets: Vec<(&'static str, String)>,
+}
+
+/// A socket's life; dots where the system still lists it after.
+struct Bar {
+    class: &'static str,
+    x: i32,
+    from: i32,
+    to: i32,
+    waits: bool,
+}
+
+/// Something that travelled, and what it was.
+struct Course {
+    class: &'static str,
+    /// As a class of its own.
+    dashed: &'static str,
+    start: (i32, i32),
+    end: (i32, i32),
+    /// Whether it goes to the right, or to the left (-1).
+    sign: i32,
+    at: (i32, i32),
+    label: String,
+}
+
+/// A call, beside its bar, and the state that the system then listed its socket in.
+struct Line {
+    class: &'static str,
+    x: i32,
+    y: i32,
+    /// How far the line goes that leads to its text.
+    lead: i32,
+    side: &'static str,
+    text_x: i32,
+    text: String,
+    chip_x: i32,
+    /// How wide the chip with its state is.
+    chip: i32,
+    state: String,
 }
 
 /// Bars beside one another where their sockets live at the same time, and the conversations next
@@ -101,205 +164,79 @@ fn lanes(trace: &Trace) -> Vec<i32> {
     lanes
 }
 
-impl Picture<'_> {
-    fn svg(&self) -> String {
-        let height = self.top + ROW * self.trace.rows.len() as i32 + 74;
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-             viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n<title>{}</title>\n\
-             <style>{STYLE}</style>\n<rect x=\"1\" y=\"1\" width=\"{}\" height=\"{}\" rx=\"14\" \
-             fill=\"var(--bg)\" stroke=\"var(--line)\"/>\n",
-            escaped(&self.text("picture-title", "")),
-            WIDTH - 2,
-            height - 2,
-        );
-        let title = escaped(&self.text("picture-title", ""));
-        line(&mut svg, "title", BOX.0, 48, &title);
-        let message = format!("\u{201c}{}\u{201d}", self.message);
-        line(&mut svg, "soft", BOX.0, 74, &escaped(&message));
-        self.process(&mut svg, Side::Server, "echo-server", BOX.0);
-        self.process(&mut svg, Side::Client, "echo-client", WIDTH - BOX.0 - BOX.1);
-        for index in 0..self.trace.sockets.len() {
-            self.bar(&mut svg, index);
-        }
-        for arrow in &self.trace.arrows {
-            self.arrow(&mut svg, arrow);
-        }
-        // Over all the lines.
-        for arrow in &self.trace.arrows {
-            self.label(&mut svg, arrow);
-        }
-        for row in 0..self.trace.rows.len() {
-            self.call(&mut svg, row);
-        }
-        let note = escaped(&self.text("picture-note", ""));
-        line(&mut svg, "soft", BOX.0, height - 28, &note);
-        svg.push_str("</svg>\n");
-        svg
+fn course(
+    trace: &Trace,
+    arrow: &Arrow,
+    lanes: &[i32],
+    y: impl Fn(usize) -> i32,
+    texts: &Texts,
+) -> Course {
+    let (from, to) = (trace.of_row[arrow.from], trace.of_row[arrow.to]);
+    let sign = if lanes[from] < lanes[to] { 1 } else { -1 };
+    let start = (lanes[from] + 9 * sign, y(arrow.from));
+    let end = (lanes[to] - 9 * sign, y(arrow.to));
+    let label = match arrow.what {
+        Cargo::Handshake => "SYN, SYN-ACK, ACK".to_owned(),
+        Cargo::Bytes(count) | Cargo::Datagram(count) => texts.count(count, "byte", "bytes"),
+        Cargo::End => "FIN".to_owned(),
+    };
+    // Nearer to where it arrives: several may come from one call.
+    let tenths = if arrow.what == Cargo::Handshake { 5 } else { 7 };
+    let between = |from: i32, to: i32| from + (to - from) * tenths / 10;
+    let dashed = if arrow.what == Cargo::End { "end" } else { "" };
+    Course {
+        class: class(&trace.sockets[to]),
+        dashed,
+        start,
+        end,
+        sign,
+        at: (between(start.0, end.0), between(start.1, end.1)),
+        label,
     }
+}
 
-    fn text(&self, key: &str, id: &str) -> String {
-        self.texts.text(key, &[("id", &id)])
+fn line(trace: &Trace, row: usize, lanes: &[i32], y: i32) -> Line {
+    let (seen, index) = (&trace.rows[row], trace.of_row[row]);
+    // What a call carried, or a path, is escaped where it is told.
+    let (text, state) = (call_text(seen), state(seen));
+    // About as wide as 13 px, in a font whose letters are alike.
+    let width = text.chars().count() as i32 * 8;
+    let chip = state.len() as i32 * 7 + 14;
+    let outer = outermost(lanes, &trace.sockets, seen.side);
+    let (side, text_x, chip_x) = match seen.side {
+        Side::Server => ("right", outer - 18, outer - 30 - width - chip),
+        Side::Client => ("", outer + 18, outer + 30 + width),
+    };
+    Line {
+        class: class(&trace.sockets[index]),
+        x: lanes[index],
+        y,
+        lead: outer + 12 * (outer - lanes[index]).signum(),
+        side,
+        text_x,
+        text,
+        chip_x,
+        chip,
+        state: state.to_owned(),
     }
+}
 
-    fn y(&self, row: usize) -> i32 {
-        self.top + ROW * row as i32 + ROW / 2
-    }
-
-    /// A process's box: its name, its number, and its sockets with both ends of each.
-    fn process(&self, svg: &mut String, side: Side, name: &str, x: i32) {
-        let sockets = || {
-            let all = self.trace.sockets.iter();
-            all.filter(move |socket| socket.side == side)
-        };
-        let (y, height) = (100, 24 * deepest(self.trace) + 50);
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{height}\" rx=\"10\" \
-             fill=\"var(--box)\" stroke=\"var(--line)\"/>",
-            BOX.1
-        );
-        line(svg, "name", x + 18, y + 29, name);
-        let mut ids: Vec<u32> = sockets().map(|socket| socket.process).collect();
-        ids.dedup();
-        let ids: Vec<String> = ids
-            .iter()
-            .map(|id| self.text("picture-process", &id.to_string()))
-            .collect();
-        let right = x + BOX.1 - 18;
-        line(svg, "soft right", right, y + 29, &escaped(&ids.join(", ")));
-        for (at, socket) in (0..).zip(sockets()) {
-            let y = y + 56 + 24 * at;
-            let _ = writeln!(
-                svg,
-                "<circle class=\"head {}\" cx=\"{}\" cy=\"{}\" r=\"5\"/>",
-                class(socket),
-                x + 24,
-                y - 5
-            );
-            line(svg, "code", x + 38, y, &escaped(&ends(socket)));
-        }
-    }
-
-    /// A socket's life; dots where the system still lists it after.
-    fn bar(&self, svg: &mut String, index: usize) {
-        let socket = &self.trace.sockets[index];
-        let (x, class) = (self.lanes[index], class(socket));
-        let (from, to) = (self.y(socket.rows.0), self.y(socket.rows.1));
-        let _ = writeln!(svg, "<path class=\"bar {class}\" d=\"M{x} {from}V{to}\"/>");
-        if socket.waits {
-            let _ = writeln!(
-                svg,
-                "<path class=\"wait {class}\" d=\"M{x} {}V{}\"/>",
-                to + 14,
-                self.y(self.trace.rows.len()) + 6
-            );
-        }
-    }
-
-    /// Where an arrow starts and ends, and which way it goes.
-    fn course(&self, arrow: &Arrow) -> ((i32, i32), (i32, i32), i32) {
-        let (from, to) = (self.trace.of_row[arrow.from], self.trace.of_row[arrow.to]);
-        let (from, to) = (self.lanes[from], self.lanes[to]);
-        let sign = if from < to { 1 } else { -1 };
-        let start = (from + 9 * sign, self.y(arrow.from));
-        (start, (to - 9 * sign, self.y(arrow.to)), sign)
-    }
-
-    fn arrow(&self, svg: &mut String, arrow: &Arrow) {
-        let ((x1, y1), (x2, y2), sign) = self.course(arrow);
-        let class = class(&self.trace.sockets[self.trace.of_row[arrow.to]]);
-        let dashed = if arrow.what == Cargo::End { " end" } else { "" };
-        let _ = writeln!(
-            svg,
-            "<path class=\"arrow {class}{dashed}\" d=\"M{x1} {y1}L{} {y2}\"/>\
-             <path class=\"head {class}\" d=\"M{x2} {y2}l{} -5v10z\"/>",
-            x2 - 8 * sign,
-            -10 * sign
-        );
-    }
-
-    /// What an arrow stands for, nearer to where it arrives: several may come from one call.
-    fn label(&self, svg: &mut String, arrow: &Arrow) {
-        let ((x1, y1), (x2, y2), _) = self.course(arrow);
-        let class = class(&self.trace.sockets[self.trace.of_row[arrow.to]]);
-        let label = match arrow.what {
-            Cargo::Handshake => "SYN, SYN-ACK, ACK".to_owned(),
-            Cargo::Bytes(count) | Cargo::Datagram(count) => {
-                self.texts.count(count, "byte", "bytes")
-            }
-            Cargo::End => "FIN".to_owned(),
-        };
-        let tenths = if arrow.what == Cargo::Handshake { 5 } else { 7 };
-        let (x, y) = (
-            x1 + (x2 - x1) * tenths / 10,
-            y1 + (y2 - y1) * tenths / 10 + 4,
-        );
-        let _ = writeln!(
-            svg,
-            "<text class=\"label {class}\" x=\"{x}\" y=\"{y}\">{label}</text>"
-        );
-    }
-
-    /// A call, beside its bar, and the state that the system then listed its socket in.
-    fn call(&self, svg: &mut String, row: usize) {
-        let seen = &self.trace.rows[row];
-        let index = self.trace.of_row[row];
-        let (x, y) = (self.lanes[index], self.y(row));
-        let class = class(&self.trace.sockets[index]);
-        // What a call carried, or a path, is escaped where it is told.
-        let text = xml(&Self::call_text(seen));
-        let state = state(seen);
-        let chip = state.len() as i32 * 7 + 14;
-        let outer = outermost(&self.lanes, &self.trace.sockets, seen.side);
-        let sign = (outer - x).signum();
-        let _ = writeln!(
-            svg,
-            "<path class=\"lead\" d=\"M{x} {y}H{}\"/>\
-             <circle class=\"dot {class}\" cx=\"{x}\" cy=\"{y}\" r=\"5\"/>",
-            outer + 12 * sign
-        );
-        let chip_x = match seen.side {
-            Side::Server => {
-                let x = outer - 18;
-                line(svg, "code right", x, y + 5, &text);
-                x - width(&text) - 12 - chip
-            }
-            Side::Client => {
-                let x = outer + 18;
-                line(svg, "code", x, y + 5, &text);
-                x + width(&text) + 12
-            }
-        };
-        if !state.is_empty() {
-            let _ = writeln!(
-                svg,
-                "<rect class=\"chip\" x=\"{chip_x}\" y=\"{}\" width=\"{chip}\" height=\"18\" rx=\"9\"/>\
-                 <text class=\"state\" x=\"{}\" y=\"{}\">{state}</text>",
-                y - 9,
-                chip_x + 7,
-                y + 4
-            );
-        }
-    }
-
-    fn call_text(seen: &Seen) -> String {
-        let number = seen.step.socket;
-        match &seen.step.call {
-            Call::Socket { kind, .. } => format!("socket({kind}) = {number}"),
-            Call::Bind { local, .. } => format!("bind({number}, {local})"),
-            Call::Listen { backlog } => format!("listen({number}, {backlog})"),
-            Call::Accept { accepted, .. } => format!("accept({number}) = {accepted}"),
-            Call::Connect { peer, .. } => format!("connect({number}, {peer})"),
-            Call::Send { data, .. } => format!("send({number}, \"{data}\")"),
-            Call::Receive {
-                data, room_bytes, ..
-            } => format!("recv({number}, {room_bytes}): \"{data}\""),
-            Call::SendTo { data, .. } => format!("sendto({number}, \"{data}\")"),
-            Call::ReceiveFrom { data, .. } => format!("recvfrom({number}): \"{data}\""),
-            Call::Shutdown { .. } => format!("shutdown({number})"),
-            Call::Close => format!("close({number})"),
-        }
+fn call_text(seen: &Seen) -> String {
+    let number = seen.step.socket;
+    match &seen.step.call {
+        Call::Socket { kind, .. } => format!("socket({kind}) = {number}"),
+        Call::Bind { local, .. } => format!("bind({number}, {local})"),
+        Call::Listen { backlog } => format!("listen({number}, {backlog})"),
+        Call::Accept { accepted, .. } => format!("accept({number}) = {accepted}"),
+        Call::Connect { peer, .. } => format!("connect({number}, {peer})"),
+        Call::Send { data, .. } => format!("send({number}, \"{data}\")"),
+        Call::Receive {
+            data, room_bytes, ..
+        } => format!("recv({number}, {room_bytes}): \"{data}\""),
+        Call::SendTo { data, .. } => format!("sendto({number}, \"{data}\")"),
+        Call::ReceiveFrom { data, .. } => format!("recvfrom({number}): \"{data}\""),
+        Call::Shutdown { .. } => format!("shutdown({number})"),
+        Call::Close => format!("close({number})"),
     }
 }
 
@@ -356,30 +293,6 @@ fn class(socket: &Socket) -> &'static str {
     }
 }
 
-/// About how wide a text of 13 px is, in a font whose letters are alike.
-fn width(text: &str) -> i32 {
-    text.chars().count() as i32 * 8
-}
-
-fn line(svg: &mut String, class: &str, x: i32, y: i32, text: &str) {
-    let _ = writeln!(
-        svg,
-        "<text class=\"{class}\" x=\"{x}\" y=\"{y}\" xml:space=\"preserve\">{text}</text>"
-    );
-}
-
-/// As text within SVG, without what acts on a terminal.
-fn escaped(text: &str) -> String {
-    xml(&Escaped(text.as_bytes()).to_string())
-}
-
-/// As text within SVG.
-fn xml(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::trace::sample;
@@ -387,14 +300,14 @@ mod tests {
 
     #[test]
     fn the_picture_holds_what_was_recorded() {
-        let svg = draw(&sample::trace(), "<hello> & \x1b[2J", Lang::En);
+        let svg = draw(&sample::trace(), "<hello> & \x1b[2J", Lang::En).unwrap();
         for part in [
             "process 100",
             "127.0.0.1:5346 \u{2194} 127.0.0.1:53412",
             "accept(3) = 7",
-            "recv(7, 16): \"Hello\"",
+            "recv(7, 16): &#34;Hello&#34;",
             "TIME_WAIT",
-            "&lt;hello&gt; &amp; \\u{1b}[2J",
+            "&#60;hello&#62; &#38; \\u{1b}[2J",
         ] {
             assert!(svg.contains(part), "{part}: {svg}");
         }
@@ -405,7 +318,7 @@ mod tests {
     #[test]
     fn the_languages_draw_alike() {
         let trace = sample::trace();
-        let (en, es) = (draw(&trace, "x", Lang::En), draw(&trace, "x", Lang::Es));
+        let [en, es] = [Lang::En, Lang::Es].map(|lang| draw(&trace, "x", lang).unwrap());
         assert_eq!(en.lines().count(), es.lines().count());
         assert!(
             es.contains("proceso 100") && !es.contains("picture-"),
