@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../../echo-server/tests/common/complete.rs"]
+mod complete;
 
 mod addresses;
 mod bad_input;
@@ -27,17 +29,7 @@ mod signals;
 mod stamp;
 mod terminal;
 
-/// A file that no line above names would never run.
 #[test]
 fn every_file_of_tests_is_run() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it");
-    for file in std::fs::read_dir(directory).unwrap().flatten() {
-        let path = file.path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        let line = format!("\nmod {name};\n");
-        assert!(
-            name == "main" || include_str!("main.rs").contains(&line),
-            "{name}"
-        );
-    }
+    complete::every_file_is_named(include_str!("main.rs"), env!("CARGO_MANIFEST_DIR"));
 }
