@@ -1,8 +1,6 @@
 //! `cargo xtask ci`: everything a change must pass. Stops at the first check that fails; what this
 //! machine lacks is said, and what needs it left out.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -10,62 +8,37 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use crate::cargo::{Profile, Programs, passes, root};
-use crate::process::{Scratch, has};
-use crate::terminal::{BOLD, GOOD, SKIPPED, Skipped, paint, say};
+use crate::check::Check;
+use crate::check::How::{Shell, Task};
+use crate::check::shell;
+use crate::process::Scratch;
+use crate::terminal::{BOLD, GOOD, paint, say};
 use crate::{demo, deploy, examples, pictures, strangers, torture};
-
-/// One check.
-pub struct Check {
-    /// What it is called.
-    pub name: &'static str,
-    /// The programs that it cannot be made without, and `root`, who may do what others may not.
-    pub needs: &'static [&'static str],
-    /// How it is made.
-    pub how: How,
-}
-
-/// How a check is made. What it finds lacking only on its way it says as [`Skipped`].
-pub enum How {
-    /// By a function.
-    Task(fn() -> Result<()>),
-    /// By a shell in the workspace's root, which stops at what fails. `$1` is a folder of the check's
-    /// own, `$2` that of the programs, where there are some.
-    Shell(&'static str),
-    /// The same, with a network and a view of files that nobody else has.
-    Apart(&'static str),
-}
-
-use How::{Apart, Shell, Task};
-
-/// A row of a table of checks.
-pub const fn check(name: &'static str, needs: &'static [&'static str], how: How) -> Check {
-    Check { name, needs, how }
-}
 
 /// The checks, the quick ones first.
 const CHECKS: &[Check] = &[
-    check("format", &[], Shell(include_str!("checks/format.sh"))),
-    check("supply", &[], Shell(include_str!("checks/supply.sh"))),
-    check("lints", &[], Shell(include_str!("checks/lints.sh"))),
-    check("tests", &[], Shell("cargo test --locked --workspace")),
-    check("docs", &[], Shell(include_str!("checks/docs.sh"))),
-    check("examples", &[], Task(examples::run)),
-    check("diagnose", &[], Shell(include_str!("checks/diagnose.sh"))),
-    check("report", &["chromium"], Task(pictures::check)),
-    check("stamp", &[], Task(strangers::run)),
-    check(
+    Check::new("format", &[], Shell(include_str!("checks/format.sh"))),
+    Check::new("supply", &[], Shell(include_str!("checks/supply.sh"))),
+    Check::new("lints", &[], Shell(include_str!("checks/lints.sh"))),
+    Check::new("tests", &[], Shell("cargo test --locked --workspace")),
+    Check::new("docs", &[], Shell(include_str!("checks/docs.sh"))),
+    Check::new("examples", &[], Task(examples::run)),
+    Check::new("diagnose", &[], Shell(include_str!("checks/diagnose.sh"))),
+    Check::new("report", &["chromium"], Task(pictures::check)),
+    Check::new("stamp", &[], Task(strangers::run)),
+    Check::new(
         "mesh",
         &["root", "ip", "nft", "prometheus", "promtool", "python3"],
         Task(mesh),
     ),
-    check(
+    Check::new(
         "explained",
         &[],
         Task(|| demo::run(demo::Options::explained())),
     ),
-    check("demo", &[], Task(|| demo::run(demo::Options::default()))),
-    check("deploy", &[], Task(deploy::run)),
-    check(
+    Check::new("demo", &[], Task(|| demo::run(demo::Options::default()))),
+    Check::new("deploy", &[], Task(deploy::run)),
+    Check::new(
         "torture",
         &[],
         Task(|| torture::run(&torture::Options::short())),
@@ -97,7 +70,9 @@ pub fn run(options: &Options) -> Result<()> {
         let title = format!("[{number}/{}] {}", checks.len(), check.name);
         say(paint(BOLD, format_args!("=== {title}")))?;
         let began = Instant::now();
-        make(check, root()).with_context(|| format!("ci stopped at {title}"))?;
+        check
+            .make(root())
+            .with_context(|| format!("ci stopped at {title}"))?;
         let ended = format!(
             "=== {title}: ended in {:.1} s",
             began.elapsed().as_secs_f64()
@@ -110,34 +85,4 @@ pub fn run(options: &Options) -> Result<()> {
         GOOD,
         format_args!("=== all {count} checks in {seconds} s"),
     ))
-}
-
-/// Makes a check, with programs in `folder`, or says why it is left out.
-pub fn make(check: &Check, folder: &Path) -> Result<()> {
-    let outcome = match check.needs.iter().find(|need| !has(need)) {
-        Some(missing) => Err(Skipped(format!("there is no {missing} here")).into()),
-        None => match check.how {
-            Task(task) => task(),
-            Shell(script) => Scratch::new(check.name)
-                .and_then(|own| passes(&mut shell(&["sh"], script, &own, folder))),
-            Apart(script) => Scratch::new(check.name)
-                .and_then(|own| passes(&mut shell(APART, script, &own, folder))),
-        },
-    };
-    match outcome.map_err(anyhow::Error::downcast::<Skipped>) {
-        Ok(()) => say(paint(GOOD, format_args!("{}: passed", check.name))),
-        Err(Ok(skipped)) => say(paint(SKIPPED, format_args!("{}: {skipped}", check.name))),
-        Err(Err(error)) => Err(error.context(check.name)),
-    }
-}
-
-/// How a shell is started with a network and a view of files that nobody else has.
-pub const APART: &[&str] = &["unshare", "--mount", "--net", "sh"];
-
-/// A shell, started by `words`, that does as `script` says, with the folder of programs.
-pub fn shell(words: &[&str], script: &str, own: &Scratch, programs: &Path) -> Command {
-    let mut shell = Command::new(words[0]);
-    shell.args(&words[1..]).args(["-euc", script, "sh"]);
-    shell.arg(own.path("")).arg(programs).current_dir(root());
-    shell
 }

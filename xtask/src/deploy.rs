@@ -3,37 +3,37 @@
 use anyhow::Result;
 
 use crate::cargo::{passes, target};
-use crate::ci::How::{Apart, Shell};
-use crate::ci::{Check, check, make, shell};
+use crate::check::How::{Apart, Shell};
+use crate::check::{Check, shell};
 use crate::process::Scratch;
 
 const STEPS: &[Check] = &[
-    check(
+    Check::new(
         "manifests",
         &["kubectl", "kubernetes-validate"],
         Shell(include_str!("checks/manifests.sh")),
     ),
-    check(
+    Check::new(
         "playbook",
         &["ansible-playbook"],
         Shell("ansible-playbook --syntax-check docs/deploy/ansible/playbook.yml 2>/dev/null"),
     ),
-    check(
+    Check::new(
         "units",
         &["systemd-analyze"],
         Shell(include_str!("checks/units.sh")),
     ),
-    check(
+    Check::new(
         "rules",
         &["promtool"],
         Shell(include_str!("checks/rules.sh")),
     ),
-    check(
+    Check::new(
         "image",
         &["podman", "runc", "unshare"],
         Apart(include_str!("checks/image.sh")),
     ),
-    check(
+    Check::new(
         "packages",
         &["cargo-deb", "dpkg", "lintian", "unshare"],
         Apart(include_str!("checks/packages.sh")),
@@ -49,7 +49,7 @@ pub fn run() -> Result<()> {
     let build = include_str!("release/static.sh");
     passes(&mut shell(&["sh"], build, &own, &target()?))?;
     let programs = own.path("bin");
-    STEPS.iter().try_for_each(|step| make(step, &programs))
+    STEPS.iter().try_for_each(|step| step.make(&programs))
 }
 
 /// `cargo xtask dist`: what a release consists of, from a build that anybody can repeat.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod check;
 mod ci;
 mod coverage;
 mod demo;

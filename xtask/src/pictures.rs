@@ -11,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use echo_core::endpoint::DEFAULT_PORT;
 
 use crate::cargo::{Profile, Programs, root};
-use crate::ci::{APART, shell};
+use crate::check::{APART, shell};
 use crate::process::{self, Scratch};
 use crate::server::Server;
 use crate::terminal::{draw, say};

@@ -13,8 +13,6 @@ use echo_core::Exit;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cargo::root;
-
 /// What is kept of one output stream; the rest is read and dropped, so that the child never blocks.
 const KEPT: usize = 64 << 20;
 
@@ -237,7 +235,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Finished> {
 pub fn words(words: &str) -> Result<String> {
     let mut words = words.split(' ');
     let mut command = Command::new(words.next().unwrap_or_default());
-    let printed = run(command.args(words).current_dir(root()), LIMIT)?.success()?;
+    let printed = run(command.args(words), LIMIT)?.success()?;
     Ok(String::from_utf8(printed)?.trim_end().to_owned())
 }
 

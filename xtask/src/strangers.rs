@@ -16,7 +16,7 @@ use echo_core::stamp::{Key, Mode, Reply, Request};
 use serde_json::{Deserializer, Value};
 
 use crate::cargo::{self, Profile, Programs, root};
-use crate::ci::{Check, How, check, make};
+use crate::check::{Check, How};
 use crate::process::{self, Process, Scratch};
 use crate::server::Server;
 use crate::terminal::{Skipped, say};
@@ -58,7 +58,7 @@ const TWAMP_LOG: &str =
     "appenders: {out: {kind: console}}\nroot: {level: info, appenders: [out]}\n";
 
 const STEPS: &[Check] = &[
-    check(
+    Check::new(
         "stamp-suite",
         &[],
         How::Task(|| {
@@ -67,7 +67,7 @@ const STEPS: &[Check] = &[
             ours_measures_suite(&programs, &suite)
         }),
     ),
-    check(
+    Check::new(
         "twamp",
         &[],
         How::Task(|| twamp_measures_ours(&Programs::ours(Profile::Dev)?, &TWAMP.program()?)),
@@ -76,7 +76,7 @@ const STEPS: &[Check] = &[
 
 /// Has them measure ours, and ours measure them.
 pub fn run() -> Result<()> {
-    STEPS.iter().try_for_each(|step| make(step, root()))
+    STEPS.iter().try_for_each(|step| step.make(root()))
 }
 
 impl Stranger {

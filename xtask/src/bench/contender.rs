@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 
-use super::lab::Running;
 use super::machine;
 use crate::cargo::{Programs, root};
 use crate::process::Process;
@@ -28,6 +27,14 @@ pub struct Contender {
     pub ours: bool,
     package: Option<String>,
     asks: Option<String>,
+}
+
+/// A server that listens.
+pub struct Running {
+    /// The running program.
+    pub process: Process,
+    /// Where it listens over TCP, or UDP for a UDP server.
+    pub address: SocketAddr,
 }
 
 impl Contender {

@@ -1,6 +1,5 @@
 //! Where measuring happens: the programs, the cores they are pinned to, and a load that is run.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,12 +7,12 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 
-use super::contender::START;
+use super::contender::{Running, START};
 use super::machine::{Cores, on_core};
 use super::plan::Plan;
 use crate::cargo::{Profile, Programs, root};
 use crate::proc;
-use crate::process::{self, Process};
+use crate::process;
 use crate::server::Server;
 
 /// The longest that one run of a load may take.
@@ -32,14 +31,6 @@ pub struct Lab {
     pub time: Duration,
     /// Descriptors that each process may have.
     pub open_files: u64,
-}
-
-/// A server that listens.
-pub struct Running {
-    /// The running program.
-    pub process: Process,
-    /// Where it listens over TCP, or UDP for a UDP server.
-    pub address: SocketAddr,
 }
 
 impl Lab {

@@ -3,50 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::comparison::{Figure, Goal, SEED};
-use super::lab::{Lab, Running};
-
-/// One kind of work.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Row {
-    /// Its name on the command line.
-    pub key: String,
-    /// Its name in tables.
-    pub title: String,
-    /// The load, as options of `echo-client bench`.
-    load: String,
-    figure: Figure,
-    /// Who must be at most so many times as much as whom.
-    targets: Vec<(String, String, f64)>,
-    /// Servers measured for the picture, with no target, each by itself.
-    #[serde(default)]
-    others: Vec<String>,
-}
-
-impl Row {
-    /// Those with a target.
-    fn compared(&self) -> Vec<&str> {
-        let sides = self
-            .targets
-            .iter()
-            .flat_map(|(ours, against, _)| [ours, against]);
-        let mut compared: Vec<&str> = sides.map(String::as_str).collect();
-        compared.sort();
-        compared.dedup();
-        compared
-    }
-
-    /// Every server of it.
-    #[cfg(test)]
-    pub fn servers(&self) -> impl Iterator<Item = &str> {
-        let others = self.others.iter().map(String::as_str);
-        self.compared().into_iter().chain(others)
-    }
-}
+use super::contender::Running;
+use super::lab::Lab;
+use super::plan::Row;
 
 /// What was measured of a row.
 pub struct Measured<'a> {

@@ -2,45 +2,13 @@
 
 use anyhow::{Context, Result};
 use echo_core::statistics::schedule;
-use serde::Deserialize;
 use serde_json::json;
 
-use super::comparison::{Figure, Goal, SEED};
+use super::comparison::{Goal, SEED};
 use super::lab::Lab;
+use super::plan::{Pair, Side};
 use crate::proc;
 use crate::process::Process;
-
-/// Two that are measured in turn.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Pair {
-    /// Its name on the command line.
-    pub key: String,
-    /// What is done.
-    pub work: String,
-    figure: Figure,
-    /// The most that the ratio of the first to the other may be.
-    at_most: f64,
-    /// What the server has to do besides.
-    beside: Option<String>,
-    sides: [Side; 2],
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Side {
-    name: String,
-    server: String,
-    load: String,
-}
-
-impl Pair {
-    /// The servers of both.
-    #[cfg(test)]
-    pub fn servers(&self) -> impl Iterator<Item = &str> {
-        self.sides.iter().map(|side| side.server.as_str())
-    }
-}
 
 /// Measures both sides in turn.
 pub fn measure(lab: &Lab, pair: &Pair) -> Result<[String; 8]> {

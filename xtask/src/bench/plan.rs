@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::comparison::Figure;
 use super::contender::Contender;
-use super::matrix::Row;
-use super::pairs::Pair;
 
 /// Servers, and what is asked of them.
 #[derive(Deserialize)]
@@ -23,6 +22,84 @@ pub struct Plan {
     /// What it cannot compare by itself: other loads than its own, and its own cost.
     #[serde(rename = "pair")]
     pub pairs: Vec<Pair>,
+}
+
+/// One kind of work.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// Its name on the command line.
+    pub key: String,
+    /// Its name in tables.
+    pub title: String,
+    /// The load, as options of `echo-client bench`.
+    pub load: String,
+    /// What is read off.
+    pub figure: Figure,
+    /// Who must be at most so many times as much as whom.
+    pub targets: Vec<(String, String, f64)>,
+    /// Servers measured for the picture, with no target, each by itself.
+    #[serde(default)]
+    pub others: Vec<String>,
+}
+
+impl Row {
+    /// Those with a target.
+    pub fn compared(&self) -> Vec<&str> {
+        let sides = self
+            .targets
+            .iter()
+            .flat_map(|(ours, against, _)| [ours, against]);
+        let mut compared: Vec<&str> = sides.map(String::as_str).collect();
+        compared.sort();
+        compared.dedup();
+        compared
+    }
+
+    /// Every server of it.
+    #[cfg(test)]
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        let others = self.others.iter().map(String::as_str);
+        self.compared().into_iter().chain(others)
+    }
+}
+
+/// Two that are measured in turn.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Pair {
+    /// Its name on the command line.
+    pub key: String,
+    /// What is done.
+    pub work: String,
+    /// What is read off.
+    pub figure: Figure,
+    /// The most that the ratio of the first to the other may be.
+    pub at_most: f64,
+    /// What the server has to do besides.
+    pub beside: Option<String>,
+    /// Both.
+    pub sides: [Side; 2],
+}
+
+/// One of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Side {
+    /// Its name in tables.
+    pub name: String,
+    /// The server.
+    pub server: String,
+    /// What is run, as it is typed.
+    pub load: String,
+}
+
+impl Pair {
+    /// The servers of both.
+    #[cfg(test)]
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.sides.iter().map(|side| side.server.as_str())
+    }
 }
 
 impl Plan {

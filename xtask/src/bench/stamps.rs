@@ -8,8 +8,9 @@ use std::thread;
 use anyhow::{Context, Result};
 use echo_core::statistics::figure;
 
+use super::contender::Running;
 use super::fact::Fact;
-use super::lab::{Lab, Running};
+use super::lab::Lab;
 
 /// The share of the 99th percentile that may be left of it.
 const AT_MOST: f64 = 0.5;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::contender::Running;
 use super::fact::Fact;
-use super::lab::{Lab, Running};
+use super::lab::Lab;
 
 /// How often the same question is asked.
 const RUNS: usize = 20;
