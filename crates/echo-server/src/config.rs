@@ -1,4 +1,4 @@
-//! What a server is told, as it will be: every setting with its value.
+//! What follows from the settings of a server, and which of them cannot be.
 
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
@@ -10,154 +10,26 @@ use anyhow::{anyhow, ensure};
 use echo_core::endpoint::DEFAULT_HOST;
 use echo_core::path::shown;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Color, Endpoint, Failure, FilePath, Framing, Transport};
-use echo_explain::{Explain, Lang};
-use serde::{Deserialize, Serialize};
+use echo_core::{Endpoint, Failure, Framing, Transport};
+use echo_explain::Explain;
 
-use crate::event::{Format, Level};
-use crate::fault::{Fault, Place, Seed};
-use crate::file::is_same;
-use crate::sandbox::Sandbox;
+use crate::event::{Format, GivenUp, Level};
+use crate::fault::{Fault, Place};
+use crate::file::{directory, is_same};
+use crate::sandbox;
+use crate::settings::MAX_FRAME;
 use crate::{Listen, Name, On, Sockets};
 
-/// A server's effective configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Config {
-    /// Where to listen. `HOST:PORT` is TCP and UDP.
-    pub listen: Vec<Listen>,
-    /// Where to answer monitors, over HTTP.
-    pub metrics: Vec<Endpoint>,
-    /// How a stream is cut into frames; only complete frames are sent back.
-    pub framing: Vec<On<Framing>>,
-    /// The longest frame allowed, in bytes; a longer one ends its connection.
-    pub max_frame: Vec<On<Size>>,
-    /// The most that one read of a stream takes, in bytes.
-    pub buffer: Size,
-    /// The most bytes that the system holds in each direction of a TCP connection, as sent or not
-    /// yet read; 0: as many as it sees fit.
-    pub socket_buffer: Size,
-    /// Threads, each with its own event loop.
-    pub workers: NonZeroUsize,
-    /// How long to poll without sleeping after a wake-up that carried one event; 0 never does.
-    pub spin: Timespan,
-    /// Serve this many connections in all and stop; 0: no limit.
-    pub max_total: usize,
-    /// Stop after this long; 0: never.
-    pub exit_after: Timespan,
-    /// Stop when standard input ends.
-    pub exit_on_stdin_eof: bool,
-    /// Write the ready lines to this file too, unless its name is empty.
-    pub ready_file: FilePath,
-    /// How long connections that talk may go on once the server is stopping.
-    pub drain: Timespan,
-    /// The most connections at once; 0: as many as the open-file limit allows.
-    pub max_connections: usize,
-    /// The most connections at once from one IP address; 0: no limit.
-    pub max_per_ip: usize,
-    /// The most bytes that peers may hold together; 0, and never more than: three quarters of what the
-    /// system leaves.
-    pub max_memory: Size,
-    /// Close a connection on which nothing arrived for this long; 0: never.
-    pub idle_timeout: Timespan,
-    /// Close a connection whose peer takes nothing for this long; 0: never.
-    pub write_timeout: Timespan,
-    /// Probe a silent TCP connection after this long, and give it up after as long again, or after
-    /// the write timeout where that is longer; 0: never.
-    pub keepalive: Timespan,
-    /// UDP replies per second and source; 0: no limit. Loopback sources are not limited.
-    pub udp_rate: u32,
-    /// Expect a PROXY header at the start of each connection, which says who is behind it.
-    pub proxy_protocol: bool,
-    /// Answer datagrams from service ports too. Two echo servers can then be set on each other.
-    pub udp_allow_any: bool,
-    /// The file with the key that senders of STAMP must have, unless its name is empty.
-    pub stamp_key: FilePath,
-    /// Give replies of STAMP the numbers of their requests, and remember no sessions.
-    pub stamp_stateless: bool,
-    /// What goes wrong on purpose.
-    pub fault: Vec<Fault>,
-    /// What chance among the faults follows from.
-    pub seed: Seed,
-    /// Take commands at this Unix path, unless it is empty; `unix:PATH` is as good.
-    pub control: FilePath,
-    /// How much is told of what happens.
-    pub log_level: Level,
-    /// How it is told.
-    pub log: Format,
-    /// Whether each socket call is told and explained instead, by one worker.
-    pub explain: Explain,
-    /// Whether it is told in colours.
-    pub color: Color,
-    /// Whether each line of text begins with its time.
-    pub timestamps: bool,
-    /// The language of explanations.
-    pub lang: Lang,
-    /// Write every received chunk to this file, unless its name is empty.
-    pub record: FilePath,
-    /// Whether the server gives up what it does not need once it is ready.
-    pub sandbox: Sandbox,
-}
+pub use crate::settings::Config;
 
 /// More than a socket can hold by default; each worker has one such buffer.
 const MAX_BUFFER: u64 = 16 << 20;
-
-/// The longest frame, unless something else is said.
-const MAX_FRAME: Size = Size(1 << 20);
 
 /// The longest spin: no machine takes nearly as long to wake.
 const MAX_SPIN: Timespan = Timespan(Duration::from_millis(10));
 
 /// Linux counts the seconds in 15 bits.
 const MAX_KEEPALIVE: Timespan = Timespan::from_secs(32_767);
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            listen: vec![Endpoint::default().into()],
-            metrics: Vec::new(),
-            framing: vec![Framing::default().into()],
-            max_frame: vec![MAX_FRAME.into()],
-            // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
-            buffer: Size(64 << 10),
-            // 1 MiB for a peer that never reads: as much again, each way, is for the system's own use.
-            // Enough for a gigabit a second over 2 ms, or for 100 megabits over 20.
-            socket_buffer: Size(256 << 10),
-            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            spin: Timespan(Duration::from_micros(100)),
-            max_total: 0,
-            exit_after: Timespan::from_secs(0),
-            exit_on_stdin_eof: false,
-            ready_file: FilePath::default(),
-            // Containers are killed 10 s after they were asked to stop.
-            drain: Timespan::from_secs(8),
-            max_connections: 0,
-            max_per_ip: 0,
-            max_memory: Size(0),
-            idle_timeout: Timespan::from_secs(0),
-            // Long enough for a person who looks at a paused client, short enough that a peer
-            // that never reads does not hold its memory for ever.
-            write_timeout: Timespan::from_secs(300),
-            keepalive: Timespan::from_secs(60),
-            udp_rate: 10_000,
-            proxy_protocol: false,
-            udp_allow_any: false,
-            stamp_key: FilePath::default(),
-            stamp_stateless: false,
-            fault: Vec::new(),
-            seed: Seed::Random,
-            control: FilePath::default(),
-            log_level: Level::Connections,
-            log: Format::Text,
-            explain: Explain::Off,
-            color: Color::Auto,
-            timestamps: false,
-            lang: Lang::Auto,
-            sandbox: Sandbox::On,
-            record: FilePath::default(),
-        }
-    }
-}
 
 impl Config {
     /// Refuses what cannot be.
@@ -338,11 +210,7 @@ impl Config {
     /// # Errors
     /// A usage [`Failure`] that names both.
     pub fn check_files(&self, file: Option<&Path>) -> Result<(), Failure> {
-        let endpoints = self.listen.iter().map(|listen| &listen.endpoint);
-        let listen = endpoints.filter_map(|endpoint| match endpoint {
-            Sockets::Own(Endpoint::Unix(path)) => Some(("--listen", &**path)),
-            Sockets::Own(Endpoint::Inet { .. }) | Sockets::Inherited(_) => None,
-        });
+        let listen = self.paths().map(|path| ("--listen", path));
         let named = [
             ("--record", &*self.record),
             ("--ready-file", &*self.ready_file),
@@ -361,6 +229,24 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The Unix paths that are listened on.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let endpoints = self.listen.iter().map(|listen| &listen.endpoint);
+        endpoints.filter_map(|endpoint| match endpoint {
+            Sockets::Own(Endpoint::Unix(path)) => Some(&**path),
+            Sockets::Own(Endpoint::Inet { .. }) | Sockets::Inherited(_) => None,
+        })
+    }
+
+    /// Has this thread, and those that it starts from now on, give up all that the system lets it and
+    /// such a server does not need: it still removes what it has made, renames its ready file into
+    /// place, and binds TCP to `ports`.
+    pub fn confine(&self, ports: &[u16]) -> GivenUp {
+        let sockets = self.paths().chain(self.control_path()).map(directory);
+        let ready = (!self.ready_file.is_none()).then(|| directory(&self.ready_file));
+        sandbox::enter(sockets, ready, ports)
     }
 
     /// Where commands are taken.

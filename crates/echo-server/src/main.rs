@@ -17,7 +17,7 @@ use echo_server::control::ask::ask;
 use echo_server::event::{Events, Format, Stop};
 use echo_server::fixture::{self, ReadyFile};
 use echo_server::log::Style;
-use echo_server::sandbox::{self, Sandbox};
+use echo_server::sandbox::Sandbox;
 use echo_server::{Config, Server, Shutdown, fault, log, thread};
 use stderr::{LAST_WORDS, Log};
 
@@ -66,7 +66,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     let log = Log::start(move |stderr| {
         // It writes what peers have sent, and opens nothing.
         if told.sandbox == Sandbox::On {
-            sandbox::enter(&told, &[]);
+            told.confine(&[]);
         }
         let variable = |name: &str| std::env::var_os(name);
         let colour = told.color.enabled(io::stderr().is_terminal(), variable);

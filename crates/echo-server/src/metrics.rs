@@ -10,28 +10,18 @@ use echo_core::{Failure, remedied};
 use echo_metrics::{Answers, Monitors, Text, Type};
 use mio::net::TcpListener;
 
-use crate::event::stats::Totals;
-use crate::event::{DropReason, Events, Kind, Reason, Refusal, Stats};
+use crate::event::{DropReason, Kind, Reason, Refusal, Stats};
 use crate::pulse::Pulse;
-use crate::shutdown::Shutdown;
+use crate::serve::shared::Shared;
 use crate::thread;
 
 /// Starts a thread that answers monitors, until what is returned is dropped.
 ///
 /// # Errors
 /// A [`Failure`] when the system grants no descriptors or no thread.
-pub(crate) fn start(
-    listeners: Vec<TcpListener>,
-    totals: Arc<Totals>,
-    shutdown: Shutdown,
-    events: Events,
-) -> Result<Monitors, Failure> {
-    let desk = Desk {
-        pulse: Pulse::new(totals.clone(), shutdown.clone()),
-        totals,
-        shutdown,
-        events,
-    };
+pub(crate) fn start(listeners: Vec<TcpListener>, server: Arc<Shared>) -> Result<Monitors, Failure> {
+    let pulse = Pulse::new(server.totals.clone(), server.shutdown.clone());
+    let desk = Desk { server, pulse };
     let (monitors, answering) = Monitors::new(listeners, desk).map_err(|error| {
         Failure::bad(anyhow!(
             "cannot answer monitors: {}",
@@ -44,15 +34,13 @@ pub(crate) fn start(
 
 /// What answers follow from.
 struct Desk {
-    totals: Arc<Totals>,
-    shutdown: Shutdown,
+    server: Arc<Shared>,
     pulse: Pulse,
-    events: Events,
 }
 
 impl Answers for Desk {
     fn metrics(&mut self, text: &mut Text) {
-        add(text, &self.totals.stats(), self.is_ready());
+        add(text, &self.server.totals.stats(), self.is_ready());
     }
 
     fn is_live(&mut self) -> bool {
@@ -60,11 +48,12 @@ impl Answers for Desk {
     }
 
     fn is_ready(&self) -> bool {
-        !self.shutdown.is_requested()
+        !self.server.shutdown.is_requested()
     }
 
     fn accept_failed(&self, error: String, retry_in: Duration) {
-        self.events.tell(|| Kind::AcceptFailed { error, retry_in });
+        let failed = || Kind::AcceptFailed { error, retry_in };
+        self.server.events.tell(failed);
     }
 }
 
@@ -81,87 +70,72 @@ fn add(text: &mut Text, stats: &Stats, ready: bool) {
         )],
     );
     let one = |figure: u64| vec![(String::new(), figure)];
-    let families = [
-        (
-            "ready",
-            Type::Gauge,
-            "1 while connections are accepted, 0 while the server is stopping",
-            one(ready.into()),
-        ),
-        (
-            "connections",
-            Type::Gauge,
-            "Connections open now",
-            one(stats.open),
-        ),
+    let refused = by_reason(&Refusal::CODES, &stats.refused);
+    let closed = by_reason(&Reason::CODES, &stats.closed);
+    let dropped = by_reason(&DropReason::CODES, &stats.dropped);
+    let ready_help = "1 while connections are accepted, 0 while the server is stopping";
+    let refused_help = "Connections closed at once, by the limit or the fault that did it";
+    let overflowed_help = "Datagrams that the system dropped before they could be received, as of the \
+                           last second";
+    for (name, help, figures) in [
+        ("ready", ready_help, one(ready.into())),
+        ("connections", "Connections open now", one(stats.open)),
         (
             "connections_accepted_total",
-            Type::Counter,
             "Connections accepted",
             one(stats.accepted),
         ),
-        (
-            "connections_refused_total",
-            Type::Counter,
-            "Connections closed at once, by the limit or the fault that did it",
-            by_reason(&Refusal::CODES, &stats.refused),
-        ),
+        ("connections_refused_total", refused_help, refused),
         (
             "connections_closed_total",
-            Type::Counter,
             "Connections that have ended, by reason",
-            by_reason(&Reason::CODES, &stats.closed),
+            closed,
         ),
         (
             "received_bytes_total",
-            Type::Counter,
             "Bytes received on connections",
             one(stats.received_bytes),
         ),
         (
             "sent_bytes_total",
-            Type::Counter,
             "Bytes sent on connections",
             one(stats.sent_bytes),
         ),
         (
             "datagrams_received_total",
-            Type::Counter,
             "Datagrams received",
             one(stats.datagrams),
         ),
         (
             "datagrams_answered_total",
-            Type::Counter,
             "Datagrams that got a reply",
             one(stats.answered),
         ),
         (
             "datagrams_dropped_total",
-            Type::Counter,
             "Datagrams that got no reply, by reason",
-            by_reason(&DropReason::CODES, &stats.dropped),
+            dropped,
         ),
         (
             "datagrams_overflowed_total",
-            Type::Counter,
-            "Datagrams that the system dropped before they could be received, as of the last second",
+            overflowed_help,
             one(stats.overflowed),
         ),
         (
             "faults_total",
-            Type::Counter,
             "Faults applied, each of which was asked for",
             one(stats.faults),
         ),
         (
             "log_events_dropped_total",
-            Type::Counter,
             "Events that came faster than the log was written",
             one(stats.missed),
         ),
-    ];
-    for (name, kind, help, figures) in families {
+    ] {
+        let kind = match name.ends_with("_total") {
+            true => Type::Counter,
+            false => Type::Gauge,
+        };
         text.family(&format!("echo_server_{name}"), kind, help, figures);
     }
 }

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use echo_core::{Endpoint, named};
+use echo_core::named;
 use serde::{Deserialize, Serialize};
 
-use crate::Sockets;
-use crate::config::Config;
-use crate::file::directory;
+use crate::event::GivenUp;
 
 /// Whether a server that is ready gives up what it does not need, where the system has a way to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,55 +20,17 @@ pub enum Sandbox {
 
 named!(Sandbox);
 
-/// What a server gave up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct GivenUp {
-    /// To open files, but for those that are open; all of it is left where the system has no Landlock.
-    pub files: bool,
-    /// To connect and to listen over TCP.
-    pub tcp: bool,
-    /// To gain privileges, by running a program that has more.
-    pub privileges: bool,
-}
-
-impl GivenUp {
-    const NOTHING: GivenUp = GivenUp {
-        files: false,
-        tcp: false,
-        privileges: false,
-    };
-
-    /// Whether it gave up all that it could.
-    pub fn is_all(self) -> bool {
-        self.files && self.tcp && self.privileges
-    }
-
-    /// What the server still may, in words.
-    pub fn left(self) -> String {
-        let all = [
-            (self.files, "files"),
-            (self.tcp, "TCP connections of its own"),
-            (self.privileges, "new privileges"),
-        ];
-        let left = all.iter().filter(|(is_given_up, _)| !is_given_up);
-        left.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
-    }
-}
-
 /// Has this thread, and those that it starts from now on, give up all that the system lets it, but
-/// for removing what the server has made, and renaming its ready file into place: in the
-/// directories of those nothing can be written or read, though anything can be removed. What the
-/// system tells of this process stays readable, and TCP can be bound to `ports`.
-pub fn enter(config: &Config, ports: &[u16]) -> GivenUp {
-    let listen = config.listen.iter().map(|listen| &listen.endpoint);
-    let sockets = listen.filter_map(|sockets| match sockets {
-        Sockets::Own(Endpoint::Unix(path)) => Some(directory(path)),
-        _ => None,
-    });
-    let sockets = sockets.chain(config.control_path().map(directory));
-    let ready = (!config.ready_file.is_none()).then(|| directory(&config.ready_file));
+/// for removing files in the directories `removing`, and renaming them in `making`: in those nothing
+/// can be written or read, though anything can be removed. What the system tells of this process stays
+/// readable, and TCP can be bound to `ports`.
+pub(crate) fn enter<'a>(
+    removing: impl Iterator<Item = &'a Path>,
+    making: Option<&Path>,
+    ports: &[u16],
+) -> GivenUp {
     // Where the system refuses, it is as without: told, and no reason not to serve.
-    restrict(sockets, ready, ports).unwrap_or(GivenUp::NOTHING)
+    restrict(removing, making, ports).unwrap_or(GivenUp::NOTHING)
 }
 
 fn restrict<'a>(

@@ -2,28 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use anyhow::anyhow;
 use echo_core::address::End;
 use echo_core::path::shown;
 use echo_core::stamp::{Key, Reflector};
 use echo_core::{Failure, Transport, Zoned, cause, remedied};
-use echo_metrics::Monitors;
 use mio::net::TcpListener;
 
 use crate::config::Config;
-use crate::control::{Control, ControlSocket, Controlled, Serving};
+use crate::control::ControlSocket;
 use crate::event::record::Record;
-use crate::event::stats::{Stats, Totals};
-use crate::event::{Address, Done, EventReader, Events, Kind, Level, Stop};
-use crate::fault::{self, Action, Fault, Faults, Seed, Subject};
-use crate::metrics;
-use crate::name::Name;
-use crate::notify;
-use crate::sandbox::{self, Sandbox};
+use crate::event::stats::Totals;
+use crate::event::{Address, Done, EventReader, Events, Kind, Level};
+use crate::fault::{self, Action, Faults, Seed, Subject};
+use crate::running::{Handle, Running};
+use crate::sandbox::Sandbox;
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
 use crate::serve::memory;
@@ -34,7 +29,6 @@ use crate::shutdown::Shutdown;
 use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::listener::{Bound, Reception};
-use crate::thread;
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
 pub struct Server {
@@ -206,7 +200,6 @@ impl Server {
     pub fn start(mut self, shutdown: &Shutdown) -> Result<Running, Failure> {
         let record = self.record.clone();
         let control = self.control.take();
-        let (events, totals) = (self.events.clone(), self.totals.clone());
         let metrics = std::mem::take(&mut self.metrics).into_iter();
         let metrics = metrics.map(|bound| TcpListener::from_std(bound.listener.socket.into()));
         let metrics: Vec<_> = metrics.collect();
@@ -217,7 +210,7 @@ impl Server {
         });
         let ports: Vec<u16> = ports.filter(|_| control.is_some()).collect();
         let confined = self.is_confined.then(|| (self.config.clone(), ports));
-        let (workers, controlled) = self.workers(shutdown).map_err(|error| {
+        let (workers, shared) = self.workers(shutdown).map_err(|error| {
             Failure::bad(anyhow!(
                 "cannot start serving: {}",
                 remedied(
@@ -226,25 +219,12 @@ impl Server {
                 )
             ))
         })?;
-        let mut running = Running {
-            events,
-            record,
-            totals,
-            shutdown: shutdown.clone(),
-            threads: Vec::new(),
-            metrics: None,
-            serving: None,
-            controlled,
-        };
         // Nothing is looked up any more, and nobody has been served yet.
         if let Some((config, ports)) = confined {
-            let given_up = sandbox::enter(&config, &ports);
-            running.events.tell(|| Kind::Confined(given_up));
+            let given_up = config.confine(&ports);
+            shared.events.tell(|| Kind::Confined(given_up));
         }
-        match running.start(workers, metrics, control) {
-            Ok(()) => Ok(running),
-            Err(failure) => Err(running.fail(failure)),
-        }
+        Running::start(shared, record, workers, metrics, control)
     }
 
     /// Serves in a thread of its own. Dropping the handle stops the server.
@@ -255,27 +235,14 @@ impl Server {
         let (_, unused) = Events::channel(Level::Off);
         let events = std::mem::replace(&mut self.reader, unused);
         let shutdown = Shutdown::new();
-        let addresses = self.addresses();
-        let names = self
-            .bound
-            .iter()
-            .map(|bound| bound.listen.name.clone())
-            .collect();
+        let sockets = self.bound.iter();
+        let sockets = sockets.map(|bound| (bound.listen.name.clone(), bound.address.clone()));
+        let (names, addresses) = sockets.unzip();
         let running = self.start(&shutdown)?;
-        let (totals, control) = (running.totals.clone(), running.controlled.control());
-        let thread = thread::start("echo-server", || running.join())?;
-        Ok(Handle {
-            addresses,
-            names,
-            events,
-            totals,
-            control,
-            shutdown,
-            thread: Some(thread),
-        })
+        Handle::new(addresses, names, events, shutdown, running)
     }
 
-    fn workers(self, shutdown: &Shutdown) -> io::Result<(Vec<Worker>, Arc<Controlled>)> {
+    fn workers(self, shutdown: &Shutdown) -> io::Result<(Vec<Worker>, Arc<Shared>)> {
         let (polls, inboxes): (Vec<_>, Vec<_>) = self
             .totals
             .counters
@@ -288,9 +255,11 @@ impl Server {
         let shared = Arc::new(Shared {
             limits: Limits::new(&self.config, memory::spare(), shutdown.clone())?,
             config: self.config,
-            events: Events::clone(&self.events),
+            events: self.events,
             shutdown: shutdown.clone(),
             inboxes,
+            totals: self.totals,
+            faults: self.faults.into(),
         });
         let mut workers: Vec<Worker> = polls
             .into_iter()
@@ -315,11 +284,11 @@ impl Server {
             workers[index].add_udp(UdpEcho::new(socket, guard, bound.listen, reflector))?;
         }
         workers[0].accept_from(streams)?;
-        let plan = self.faults.plan();
+        let plan = shared.faults().plan();
         for worker in &mut workers {
             worker.set_faults(plan.as_ref());
         }
-        Ok((workers, Controlled::new(shared, self.faults, self.totals)))
+        Ok((workers, shared))
     }
 }
 
@@ -335,176 +304,4 @@ fn read_key(config: &Config) -> Result<Option<Key>, Failure> {
         let file = shown(&**file);
         Failure::usage(anyhow!("--stamp-key {file} cannot be used: {cause}"))
     })
-}
-
-/// A server that serves.
-pub struct Running {
-    events: Arc<Events>,
-    record: Option<Arc<Record>>,
-    totals: Arc<Totals>,
-    shutdown: Shutdown,
-    threads: Vec<JoinHandle<io::Result<()>>>,
-    metrics: Option<Monitors>,
-    serving: Option<Serving>,
-    controlled: Arc<Controlled>,
-}
-
-impl Running {
-    /// Starts all there is to be started.
-    fn start(
-        &mut self,
-        workers: Vec<Worker>,
-        metrics: Vec<TcpListener>,
-        control: Option<ControlSocket>,
-    ) -> Result<(), Failure> {
-        if let Some(record) = &self.record {
-            record.start(&self.shutdown)?;
-        }
-        for (index, worker) in workers.into_iter().enumerate() {
-            let shutdown = self.shutdown.clone();
-            let run = move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()))
-                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
-                // One worker that fails stops all: half a server would lose connections.
-                shutdown.request_for(Stop::Failed);
-                outcome
-            };
-            let thread = thread::start(&format!("worker-{index}"), run)?;
-            self.threads.push(thread);
-        }
-        if !metrics.is_empty() {
-            let (totals, events) = (self.totals.clone(), Events::clone(&self.events));
-            let metrics = metrics::start(metrics, totals, self.shutdown.clone(), events)?;
-            self.metrics = Some(metrics);
-        }
-        let serving = control.map(|socket| socket.start(self.controlled.control()));
-        self.serving = serving.transpose()?;
-        Ok(())
-    }
-
-    /// Ends what has started, since the rest cannot.
-    fn fail(self, failure: Failure) -> Failure {
-        self.shutdown.request_for(Stop::Failed);
-        self.shutdown.request_immediate();
-        // That it could not start is what there is to tell.
-        let _: Result<(), Failure> = self.join();
-        failure
-    }
-
-    /// Tells a service manager that the server is ready and, from then on, how it is doing, where
-    /// `NOTIFY_SOCKET` names one.
-    ///
-    /// # Errors
-    /// A [`Failure`] when the system grants no thread.
-    pub fn notify(&self) -> Result<(), Failure> {
-        notify::start(self.totals.clone(), self.shutdown.clone())
-    }
-
-    /// Waits for the end.
-    ///
-    /// # Errors
-    /// A [`Failure`] when the system took an event queue away, or the record cannot be written.
-    pub fn join(self) -> Result<(), Failure> {
-        let outcomes: Vec<_> = self
-            .threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
-            })
-            .collect();
-        drop(self.metrics);
-        self.serving.into_iter().for_each(Serving::end);
-        let record = self.record.map(|record| record.end(&self.events.clock()));
-        let why = self.shutdown.why().unwrap_or(Stop::Failed);
-        let stats = self.totals.stats();
-        self.events.tell(|| Kind::Stopped { why, stats });
-        outcomes
-            .into_iter()
-            .collect::<io::Result<()>>()
-            .map_err(|error| Failure::bad(anyhow!("serving failed: {}", cause(&error))))?;
-        record.unwrap_or(Ok(()))
-    }
-}
-
-/// A server that runs in a thread of its own. Dropping it closes every connection and waits for
-/// the end; see [`Handle::stop`] for an end that lets connections finish.
-pub struct Handle {
-    addresses: Vec<Address>,
-    names: Vec<Option<Name>>,
-    events: EventReader,
-    totals: Arc<Totals>,
-    control: Control,
-    shutdown: Shutdown,
-    thread: Option<JoinHandle<Result<(), Failure>>>,
-}
-
-impl Handle {
-    /// The addresses that the sockets got; see [`Server::addresses`].
-    pub fn addresses(&self) -> &[Address] {
-        &self.addresses
-    }
-
-    /// The address of the first socket of the listener `name`.
-    pub fn address(&self, name: &str) -> Option<&Address> {
-        let is_it = |own: &Option<Name>| own.as_ref().is_some_and(|own| own.as_str() == name);
-        self.addresses.get(self.names.iter().position(is_it)?)
-    }
-
-    /// What the server can be told while it serves.
-    pub fn control(&self) -> Control {
-        self.control.clone()
-    }
-
-    /// Has these faults apply from now on instead of those that did; see [`Control::set_faults`].
-    ///
-    /// # Errors
-    /// No listener has the name of an `on=`; the server has ended.
-    pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) -> anyhow::Result<()> {
-        self.control.set_faults(faults)
-    }
-
-    /// What happens, from [`Config::log_level`] up; nothing after [`Server::bind_with`]. An event
-    /// that nobody has read waits; past 4,096 of them, more are lost and counted.
-    pub fn events(&self) -> &EventReader {
-        &self.events
-    }
-
-    /// What the server has done so far.
-    pub fn stats(&self) -> Stats {
-        self.totals.stats()
-    }
-
-    /// The value with which the server can be asked to stop.
-    pub fn shutdown(&self) -> &Shutdown {
-        &self.shutdown
-    }
-
-    /// Stops accepting, waits for the connections that talk (at most for the configured drain),
-    /// and returns how the server ended.
-    ///
-    /// # Errors
-    /// See [`Server::run`].
-    pub fn stop(mut self) -> Result<(), Failure> {
-        self.shutdown.request();
-        self.join()
-    }
-
-    fn join(&mut self) -> Result<(), Failure> {
-        match self.thread.take() {
-            Some(thread) => thread
-                .join()
-                .unwrap_or_else(|_| Err(Failure::bad(anyhow!("the server panicked")))),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.shutdown.request_immediate();
-        // Nobody is left to be told how it ended.
-        let _: Result<(), Failure> = self.join();
-    }
 }

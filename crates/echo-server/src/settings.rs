@@ -1,10 +1,17 @@
-//! What a server is told, as it is written: one layer each of a file, the environment, the command line.
+//! What a server can be told, each setting once: as it will be, and as a layer of a file, the
+//! environment or the command line says it.
 
-use clap::Args;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+#[cfg(feature = "cli")]
 use clap::builder::{OsStringValueParser, TypedValueParser};
+#[cfg(feature = "cli")]
+use echo_core::Whole;
+#[cfg(feature = "cli")]
 use echo_core::config::{one_or_many, switch};
 use echo_core::units::{Size, Timespan};
-use echo_core::{Color, Endpoint, FilePath, Framing, Whole};
+use echo_core::{Color, Endpoint, FilePath, Framing};
 use echo_explain::{Explain, Lang};
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +21,93 @@ use crate::sandbox::Sandbox;
 use crate::{Listen, On};
 
 /// The most cores that Linux knows.
+#[cfg(feature = "cli")]
 const MAX_WORKERS: u64 = 8192;
 
-/// One layer of configuration: what a file, the environment or the command line says.
-#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Settings {
+/// The longest frame, unless something else is said.
+pub(crate) const MAX_FRAME: Size = Size(1 << 20);
+
+/// Declares each setting under the heading of its help: the text of that, how it is written, its type
+/// and its default. Numbers are written as what is known of their bounds; switches are off.
+macro_rules! settings {
+    ($($heading:literal {
+        $(
+            $(#[doc = $doc:expr])*
+            $(#[arg($($arg:tt)*)])*
+            $(#[serde($($serde:tt)*)])*
+            $name:ident: $type:ty = $default:expr;
+        )*
+    } $(numbers {
+        $(
+            $(#[doc = $number_doc:expr])*
+            $(#[arg($($number_arg:tt)*)])*
+            $number:ident: $number_type:ty as $written:ty = $number_default:expr;
+        )*
+    })? $(switches {
+        $(
+            $(#[doc = $switch_doc:expr])*
+            $switch:ident;
+        )*
+    })?)*) => {
+        /// A server's effective configuration: every setting with its value.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        pub struct Config {
+            $(
+                $($(#[doc = $doc])* pub $name: $type,)*
+                $($($(#[doc = $number_doc])* pub $number: $number_type,)*)?
+                $($($(#[doc = $switch_doc])* pub $switch: bool,)*)?
+            )*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Config {
+                    $(
+                        $($name: $default,)*
+                        $($($number: $number_default,)*)?
+                        $($($switch: false,)*)?
+                    )*
+                }
+            }
+        }
+
+        /// One layer of configuration: what a file, the environment or the command line says.
+        #[cfg(feature = "cli")]
+        #[derive(clap::Args, Clone, Debug, Default, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        pub struct Settings {
+            $(
+                $(
+                    $(#[doc = $doc])*
+                    #[arg(long, help_heading = $heading)]
+                    $(#[arg($($arg)*)])*
+                    $(#[serde($($serde)*)])*
+                    pub $name: Option<$type>,
+                )*
+                $($(
+                    $(#[doc = $number_doc])*
+                    #[arg(long, help_heading = $heading, value_name = "N")]
+                    $(#[arg($($number_arg)*)])*
+                    pub $number: Option<$written>,
+                )*)?
+                $($(
+                    $(#[doc = $switch_doc])*
+                    #[arg(long, help_heading = $heading, num_args = 0..=1, require_equals = true,
+                          default_missing_value = "true", value_name = "BOOL", value_parser = switch)]
+                    pub $switch: Option<bool>,
+                )*)?
+            )*
+            /// Serve one connection and exit; the same as --max-total 1, and --once=false as --max-total 0
+            #[arg(long, help_heading = "Stopping", num_args = 0..=1, require_equals = true,
+                  default_missing_value = "true", value_name = "BOOL", value_parser = switch)]
+            pub once: Option<bool>,
+        }
+    };
+}
+
+settings! {
+"Listening" {
     /// Listen here; may be given several times [default: 127.0.0.1:5346]
     ///
     /// `HOST:PORT` is TCP and UDP; `tcp://HOST:PORT`, `udp://HOST:PORT` and `unix:PATH` are one
@@ -28,166 +116,149 @@ pub struct Settings {
     /// `stamp://HOST` reflects packets of STAMP (RFC 8762) instead, at port 862 unless given.
     /// `systemd` takes the sockets that were handed over, `systemd:NAME` those of a name.
     /// `NAME=ENDPOINT` gives a name, for `on=NAME` and for commands.
-    #[arg(long, visible_alias = "port", value_name = "ENDPOINT", value_delimiter = ',',
-          value_parser = OsStringValueParser::new().try_map(Listen::try_from), help_heading = "Listening")]
+    #[arg(visible_alias = "port", value_name = "ENDPOINT", value_delimiter = ',',
+          value_parser = OsStringValueParser::new().try_map(Listen::try_from))]
     #[serde(default, deserialize_with = "one_or_many")]
-    pub listen: Option<Vec<Listen>>,
-    /// Answer monitors here, over HTTP; may be given several times
-    ///
-    /// There are `/metrics` for Prometheus, `/livez`, and `/readyz`, which is 503 while stopping.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        help_heading = "Telling"
-    )]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub metrics: Option<Vec<Endpoint>>,
+    listen: Vec<Listen> = vec![Endpoint::default().into()];
     /// Echo `raw` bytes as they come, whole `lines`, or whole `length`-prefixed frames [default: raw]
     ///
     /// `lines,on=NAME` does so on the listeners of that name; may be given several times.
-    #[arg(
-        long,
-        value_name = "FRAMING",
-        value_delimiter = ';',
-        help_heading = "Listening"
-    )]
+    #[arg(value_name = "FRAMING", value_delimiter = ';')]
     #[serde(default, deserialize_with = "one_or_many")]
-    pub framing: Option<Vec<On<Framing>>>,
+    framing: Vec<On<Framing>> = vec![Framing::default().into()];
     /// End a connection that sends a frame longer than this [default: 1MiB]
     ///
     /// `64k,on=NAME` does so on the listeners of that name; may be given several times.
-    #[arg(
-        long,
-        value_name = "SIZE",
-        value_delimiter = ';',
-        help_heading = "Listening"
-    )]
+    #[arg(value_name = "SIZE", value_delimiter = ';')]
     #[serde(default, deserialize_with = "one_or_many")]
-    pub max_frame: Option<Vec<On<Size>>>,
+    max_frame: Vec<On<Size>> = vec![MAX_FRAME.into()];
+    /// Once ready, put the ready lines into FILE, all at once
+    #[arg(value_name = "FILE")]
+    ready_file: FilePath = FilePath::default();
+} switches {
     /// Take each connection for whom its PROXY header names (v1 or v2, of a load balancer), which it needs
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch, help_heading = "Listening")]
-    pub proxy_protocol: Option<bool>,
+    proxy_protocol;
+}
+"Serving" {
     /// Read at most this much of a stream at a time; little shows that it has no messages [default: 64KiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Serving")]
-    pub buffer: Option<Size>,
+    #[arg(value_name = "SIZE")]
+    // Below 16 KiB a bulk transfer costs up to three times as much; from 64 KiB on it is flat.
+    buffer: Size = Size(64 << 10);
     /// Have the system hold at most this much of a TCP connection, each way; more is for long, fast
     /// paths; 0: as much as it sees fit [default: 256KiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Serving")]
-    pub socket_buffer: Option<Size>,
-    /// Run this many event loops, each in a thread [default: one per core]
-    #[arg(long, value_name = "N", help_heading = "Serving")]
-    pub workers: Option<Whole<1, MAX_WORKERS>>,
+    #[arg(value_name = "SIZE")]
+    // 1 MiB for a peer that never reads: as much again, each way, is for the system's own use.
+    // Enough for a gigabit a second over 2 ms, or for 100 megabits over 20.
+    socket_buffer: Size = Size(256 << 10);
     /// After a lone request, poll this long before sleeping; 0 always sleeps [default: 100us]
-    #[arg(long, value_name = "DURATION", help_heading = "Serving")]
-    pub spin: Option<Timespan>,
-    /// Serve one connection and exit; the same as --max-total 1, and --once=false as --max-total 0
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch, help_heading = "Stopping")]
-    pub once: Option<bool>,
-    /// Serve N connections in all and exit; 0: no limit [default: 0]
-    #[arg(
-        long,
-        value_name = "N",
-        conflicts_with = "once",
-        help_heading = "Stopping"
-    )]
-    pub max_total: Option<Whole>,
+    #[arg(value_name = "DURATION")]
+    spin: Timespan = Timespan(Duration::from_micros(100));
+} numbers {
+    /// Run this many event loops, each in a thread [default: one per core]
+    workers: NonZeroUsize as Whole<1, MAX_WORKERS> =
+        std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+} switches {
+    /// Number STAMP replies as their requests are numbered, and remember no sessions
+    stamp_stateless;
+}
+"Stopping" {
     /// Exit after this long; 0: never. Too early for --once or --max-total is exit code 1 [default: 0s]
-    #[arg(long, value_name = "DURATION", help_heading = "Stopping")]
-    pub exit_after: Option<Timespan>,
-    /// Exit when standard input ends, so that no server outlives the test that started it
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch, help_heading = "Stopping")]
-    pub exit_on_stdin_eof: Option<bool>,
-    /// Once ready, put the ready lines into FILE, all at once
-    #[arg(long, value_name = "FILE", help_heading = "Listening")]
-    pub ready_file: Option<FilePath>,
+    #[arg(value_name = "DURATION")]
+    exit_after: Timespan = Timespan::from_secs(0);
     /// When stopping, let connections that talk go on for at most this long [default: 8s]
-    #[arg(long, value_name = "DURATION", help_heading = "Stopping")]
-    pub drain: Option<Timespan>,
-    /// Hold at most this many connections; 0: what the open-file limit allows [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub max_connections: Option<Whole>,
-    /// Hold at most this many connections from one IP address; 0: no limit [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub max_per_ip: Option<Whole>,
+    #[arg(value_name = "DURATION")]
+    // Containers are killed 10 s after they were asked to stop.
+    drain: Timespan = Timespan::from_secs(8);
+} numbers {
+    /// Serve N connections in all and exit; 0: no limit [default: 0]
+    #[arg(conflicts_with = "once")]
+    max_total: usize as Whole = 0;
+} switches {
+    /// Exit when standard input ends, so that no server outlives the test that started it
+    exit_on_stdin_eof;
+}
+"Limits" {
     /// Let peers hold at most this much together: over it the one that holds most is ended, and
     /// where none holds any no more come in; 0, and never more than: three quarters of what the system leaves [default: 0]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
-    pub max_memory: Option<Size>,
+    #[arg(value_name = "SIZE")]
+    max_memory: Size = Size(0);
     /// Close a connection on which nothing arrives for this long; 0: never [default: 0s]
-    #[arg(long, value_name = "DURATION", help_heading = "Limits")]
-    pub idle_timeout: Option<Timespan>,
+    #[arg(value_name = "DURATION")]
+    idle_timeout: Timespan = Timespan::from_secs(0);
     /// Close a connection whose peer reads nothing for this long; 0: never [default: 5m]
-    #[arg(long, value_name = "DURATION", help_heading = "Limits")]
-    pub write_timeout: Option<Timespan>,
+    #[arg(value_name = "DURATION")]
+    // Long enough for a person who looks at a paused client, short enough that a peer that never
+    // reads does not hold its memory for ever.
+    write_timeout: Timespan = Timespan::from_secs(300);
     /// Probe a silent TCP peer after this long, give it up after twice that, or after --write-timeout
     /// where that is longer; 0: never [default: 1m]
-    #[arg(long, value_name = "DURATION", help_heading = "Limits")]
-    pub keepalive: Option<Timespan>,
-    /// Answer at most N datagrams a second from one source, loopback excepted; 0: no limit [default: 10000]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub udp_rate: Option<Whole<0, { u32::MAX as u64 }>>,
-    /// Answer datagrams from service ports too (two echo servers can then loop)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch, help_heading = "Limits")]
-    pub udp_allow_any: Option<bool>,
+    #[arg(value_name = "DURATION")]
+    keepalive: Timespan = Timespan::from_secs(60);
     /// Reflect STAMP packets only of senders who have the key in FILE: authenticated mode
-    #[arg(long, value_name = "FILE", help_heading = "Limits")]
-    pub stamp_key: Option<FilePath>,
-    /// Number STAMP replies as their requests are numbered, and remember no sessions
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch, help_heading = "Serving")]
-    pub stamp_stateless: Option<bool>,
+    #[arg(value_name = "FILE")]
+    stamp_key: FilePath = FilePath::default();
+    /// Once ready, give up opening files, TCP connections of its own and new privileges: `on` or
+    /// `off` [default: on, where the system can]
+    #[arg(value_name = "WHETHER")]
+    sandbox: Sandbox = Sandbox::On;
+} numbers {
+    /// Hold at most this many connections; 0: what the open-file limit allows [default: 0]
+    max_connections: usize as Whole = 0;
+    /// Hold at most this many connections from one IP address; 0: no limit [default: 0]
+    max_per_ip: usize as Whole = 0;
+    /// Answer at most N datagrams a second from one source, loopback excepted; 0: no limit [default: 10000]
+    udp_rate: u32 as Whole<0, { u32::MAX as u64 }> = 10_000;
+} switches {
+    /// Answer datagrams from service ports too (two echo servers can then loop)
+    udp_allow_any;
+}
+"Failing on demand" {
     /// Do this wrong on purpose, such as `drop=20%,udp`; may be given several times
     ///
     /// `echo-server fault help` tells of each: what happens, and where.
-    #[arg(
-        long,
-        value_name = "SPEC",
-        value_delimiter = ';',
-        help_heading = "Failing on demand"
-    )]
-    pub fault: Option<Vec<Fault>>,
+    #[arg(value_name = "SPEC", value_delimiter = ';')]
+    fault: Vec<Fault> = Vec::new();
     /// Draw what chance decides among the faults from this number [default: random]
-    #[arg(long, value_name = "N", help_heading = "Failing on demand")]
-    pub seed: Option<Seed>,
+    #[arg(value_name = "N")]
+    seed: Seed = Seed::Random;
     /// Take commands at unix:PATH, for its owner alone: faults that come and go, connections to close
     ///
     /// `echo-server control unix:PATH 'fault add drop=20%'` gives one; each is a line, and so is its answer.
-    #[arg(long, value_name = "ENDPOINT", help_heading = "Failing on demand")]
-    pub control: Option<FilePath>,
+    #[arg(value_name = "ENDPOINT")]
+    control: FilePath = FilePath::default();
+}
+"Telling" {
     /// Tell `off`, `connections` or `traffic` [default: connections]
-    #[arg(long, value_name = "LEVEL", help_heading = "Telling")]
-    pub log_level: Option<Level>,
+    #[arg(value_name = "LEVEL")]
+    log_level: Level = Level::Connections;
     /// Tell it as `text` or as `json` lines [default: text]
-    #[arg(long, value_name = "FORMAT", help_heading = "Telling")]
-    pub log: Option<Format>,
+    #[arg(value_name = "FORMAT")]
+    log: Format = Format::Text;
     /// Tell each socket call and what it means instead; `json` for programs
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text",
-          value_name = "FORMAT", help_heading = "Telling")]
-    pub explain: Option<Explain>,
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "FORMAT")]
+    explain: Explain = Explain::Off;
     /// Use colours `auto`, `always` or `never` [default: auto: on a terminal, unless NO_COLOR is set]
-    #[arg(long, value_name = "WHEN", help_heading = "Telling")]
-    pub color: Option<Color>,
-    /// Begin each line of text with its time, in UTC
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = switch, help_heading = "Telling")]
-    pub timestamps: Option<bool>,
+    #[arg(value_name = "WHEN")]
+    color: Color = Color::Auto;
     /// Explain in `en` or `es` [default: auto, by the locale]
-    #[arg(long, value_name = "LANG", help_heading = "Telling")]
-    pub lang: Option<Lang>,
+    #[arg(value_name = "LANG")]
+    lang: Lang = Lang::Auto;
     /// Write every received chunk to FILE, with time, size and bytes, as JSON lines
-    #[arg(long, value_name = "FILE", help_heading = "Telling")]
-    pub record: Option<FilePath>,
-    /// Once ready, give up opening files, TCP connections of its own and new privileges: `on` or
-    /// `off` [default: on, where the system can]
-    #[arg(long, value_name = "WHETHER", help_heading = "Limits")]
-    pub sandbox: Option<Sandbox>,
+    #[arg(value_name = "FILE")]
+    record: FilePath = FilePath::default();
+    /// Answer monitors here, over HTTP; may be given several times
+    ///
+    /// There are `/metrics` for Prometheus, `/livez`, and `/readyz`, which is 503 while stopping.
+    #[arg(value_name = "HOST:PORT", value_delimiter = ',')]
+    #[serde(default, deserialize_with = "one_or_many")]
+    metrics: Vec<Endpoint> = Vec::new();
+} switches {
+    /// Begin each line of text with its time, in UTC
+    timestamps;
+}
 }
 
+#[cfg(feature = "cli")]
 impl Settings {
     /// With what is short for something else spelled out.
     pub(crate) fn spelled_out(mut self) -> Self {
@@ -198,10 +269,9 @@ impl Settings {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests {
     use super::*;
-    use crate::Config;
 
     #[test]
     fn settings_and_configuration_have_the_same_keys() {

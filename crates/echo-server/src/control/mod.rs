@@ -4,16 +4,15 @@ pub mod ask;
 mod clients;
 mod command;
 
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::fmt;
+use std::sync::{Arc, Weak};
 
 use anyhow::{Result, anyhow};
 
-use crate::event::stats::{Stats, Totals};
-use crate::event::{ConnectionId, Kind};
-use crate::fault::{Fault, Faults, Numbered};
+use crate::event::{ConnectionId, Kind, Stats};
+use crate::fault::{Fault, Numbered};
 use crate::name::Name;
-use crate::serve::inbox::{Mail, Order};
+use crate::serve::inbox::Order;
 use crate::serve::shared::Shared;
 
 pub use crate::serve::inbox::Connection;
@@ -21,47 +20,12 @@ pub(crate) use clients::{ControlSocket, Serving};
 
 /// Tells a running server what to do. Each call returns once every worker has done it: what is sent
 /// afterwards meets the server as it is then. Once the server has ended, each is an error.
-#[derive(Clone, Debug)]
-pub struct Control(Weak<Controlled>);
+#[derive(Clone)]
+pub struct Control(Weak<Shared>);
 
-/// What there is to be controlled.
-pub(crate) struct Controlled {
-    shared: Arc<Shared>,
-    faults: Mutex<Faults>,
-    totals: Arc<Totals>,
-}
-
-impl std::fmt::Debug for Controlled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Controlled")
-    }
-}
-
-impl Controlled {
-    pub(crate) fn new(shared: Arc<Shared>, faults: Faults, totals: Arc<Totals>) -> Arc<Self> {
-        let faults = Mutex::new(faults);
-        Arc::new(Controlled {
-            shared,
-            faults,
-            totals,
-        })
-    }
-
-    pub(crate) fn control(self: &Arc<Self>) -> Control {
-        Control(Arc::downgrade(self))
-    }
-
-    /// Has every worker do something, and waits until all have, or have ended.
-    fn ask(&self, order: Order) -> Vec<Connection> {
-        let (answer, answers) = channel();
-        for inbox in &self.shared.inboxes {
-            // One that has ended has nothing to do.
-            drop(inbox.offer(Mail::Order(order.clone(), answer.clone())));
-        }
-        drop(answer);
-        let mut connections: Vec<_> = answers.iter().flatten().collect();
-        connections.sort_by_key(|connection| connection.id);
-        connections
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Control")
     }
 }
 
@@ -69,7 +33,11 @@ impl Controlled {
 type Changed = (Vec<Numbered>, Vec<Numbered>);
 
 impl Control {
-    fn server(&self) -> Result<Arc<Controlled>> {
+    pub(crate) fn of(server: &Arc<Shared>) -> Self {
+        Control(Arc::downgrade(server))
+    }
+
+    fn server(&self) -> Result<Arc<Shared>> {
         self.0
             .upgrade()
             .ok_or_else(|| anyhow!("the server has ended"))
@@ -81,7 +49,7 @@ impl Control {
     /// The server has ended.
     pub fn faults(&self) -> Result<(Vec<Numbered>, u64)> {
         let server = self.server()?;
-        let faults = server.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = server.faults();
         Ok((faults.list().to_vec(), faults.seed))
     }
 
@@ -121,16 +89,17 @@ impl Control {
     fn change(&self, gone: impl Fn(u64) -> bool, new: Vec<Fault>) -> Result<Changed> {
         let server = self.server()?;
         new.iter()
-            .try_for_each(|fault| server.shared.config.check_fault(fault))?;
+            .try_for_each(|fault| server.config.check_fault(fault))?;
         // Held until all have been told: two changes come to every worker in one order.
-        let mut faults = server.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = server.faults();
         let (removed, added) = faults.change(gone, new);
-        let events = &server.shared.events;
-        for gone in &removed {
-            events.tell(|| Kind::FaultRemoved(gone.clone()));
+        for Numbered { number, fault } in &removed {
+            let (number, spec) = (*number, fault.to_string());
+            server.events.tell(|| Kind::FaultRemoved { number, spec });
         }
-        for new in &added {
-            events.tell(|| Kind::FaultAdded(new.clone()));
+        for Numbered { number, fault } in &added {
+            let (number, spec) = (*number, fault.to_string());
+            server.events.tell(|| Kind::FaultAdded { number, spec });
         }
         server.ask(Order::Revise(faults.plan()));
         Ok((removed, added))
@@ -182,9 +151,9 @@ impl Control {
     fn hold(&self, on: Option<Name>, paused: bool, told: impl FnOnce() -> Kind) -> Result<()> {
         let server = self.server()?;
         if let Some(name) = &on {
-            server.shared.config.check_name(name)?;
+            server.config.check_name(name)?;
         }
-        server.shared.events.tell(told);
+        server.events.tell(told);
         server.ask(Order::Pause(on, paused));
         Ok(())
     }
@@ -194,7 +163,7 @@ impl Control {
     /// # Errors
     /// The server has ended.
     pub fn stop(&self) -> Result<()> {
-        self.server()?.shared.shutdown.request();
+        self.server()?.shutdown.request();
         Ok(())
     }
 }

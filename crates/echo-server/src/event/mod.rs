@@ -6,6 +6,7 @@ mod channel;
 pub(crate) mod fields;
 pub(crate) mod flood;
 mod format;
+mod given_up;
 mod peer;
 mod reason;
 pub(crate) mod record;
@@ -25,13 +26,12 @@ pub(crate) use channel::pieces;
 pub use channel::{EventReader, Events, Level};
 pub use flood::Datagrams;
 pub use format::Format;
+pub use given_up::GivenUp;
 pub use peer::{PeerAddress, unmapped};
 pub use reason::{DropReason, Reason, Refusal};
 pub use stats::Stats;
 
-use crate::fault::Numbered;
 use crate::name::Name;
-use crate::sandbox::GivenUp;
 pub use crate::shutdown::Stop;
 
 /// Something that happened, and when.
@@ -178,9 +178,19 @@ pub enum Kind {
         seed: u64,
     },
     /// A fault came.
-    FaultAdded(Numbered),
+    FaultAdded {
+        /// Its number.
+        number: u64,
+        /// How it is written.
+        spec: String,
+    },
     /// A fault went, and what it held back left.
-    FaultRemoved(Numbered),
+    FaultRemoved {
+        /// Its number.
+        number: u64,
+        /// How it is written.
+        spec: String,
+    },
     /// Listeners take nothing more until they are resumed.
     Paused {
         /// Those of this name; `None`: all.

@@ -2,11 +2,9 @@
 
 use super::*;
 use crate::event::{
-    Address, Applied, ConnectionId, Datagrams, Done, DropReason, Events, Kind, PeerAddress, Reason,
-    Refusal, Stats, Stop,
+    Address, Applied, ConnectionId, Datagrams, Done, DropReason, Events, GivenUp, Kind,
+    PeerAddress, Reason, Refusal, Stats, Stop,
 };
-use crate::fault::Numbered;
-use crate::sandbox::GivenUp;
 use echo_core::Transport;
 use echo_core::framing::FrameError;
 use std::io::ErrorKind;
@@ -141,12 +139,12 @@ pub(super) fn events() -> Vec<Kind> {
         names: vec!["web".to_owned()],
     });
     kinds.push(Kind::Faults { count: 1, seed: 7 });
-    let fault = Numbered {
-        number: 1,
-        fault: "drop".parse().unwrap(),
-    };
-    kinds.push(Kind::FaultAdded(fault.clone()));
-    kinds.push(Kind::FaultRemoved(fault));
+    let (number, spec) = (1, "drop".to_owned());
+    kinds.push(Kind::FaultAdded {
+        number,
+        spec: spec.clone(),
+    });
+    kinds.push(Kind::FaultRemoved { number, spec });
     let listener = "api".parse().ok();
     kinds.push(Kind::Paused {
         listener: listener.clone(),

@@ -191,8 +191,8 @@ fn line(out: &mut String, event: &Event) {
             out,
             "Fault: {what}: {transport} connections from #{connection} on"
         ),
-        Kind::FaultAdded(new) => writeln!(out, "Fault {} added: {}", new.number, new.fault),
-        Kind::FaultRemoved(gone) => writeln!(out, "Fault {} removed: {}", gone.number, gone.fault),
+        Kind::FaultAdded { number, spec } => writeln!(out, "Fault {number} added: {spec}"),
+        Kind::FaultRemoved { number, spec } => writeln!(out, "Fault {number} removed: {spec}"),
         Kind::Paused { listener: None } => writeln!(out, "Paused: all listeners"),
         Kind::Paused {
             listener: Some(name),

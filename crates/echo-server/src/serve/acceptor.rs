@@ -9,18 +9,16 @@ use echo_explain::Audience;
 use mio::{Registry, Token};
 
 use crate::config::Config;
-use crate::event::{ConnectionId, Done, Events, Kind, PeerAddress, Refusal};
+use crate::event::{ConnectionId, Done, Events, Kind, Refusal};
 use crate::fault::{self, Action, Plan, Subject};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::handshakes::Handshakes;
-use crate::serve::inbox::Accepted;
-use crate::serve::limits::Permit;
+use crate::serve::inbox::{Accepted, Newcomer};
 use crate::serve::peer::Readiness;
 use crate::serve::shared::Shared;
 use crate::socket::bind;
 use crate::socket::listener::{Bound, Listener, Reception};
-use crate::socket::stream::Stream;
 use crate::{Listen, Name};
 
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
@@ -45,18 +43,6 @@ pub(crate) struct Acceptor {
     ready: Vec<usize>,
     /// With `--proxy-protocol`, those who have come in and not yet said for whom.
     handshakes: Option<Handshakes>,
-}
-
-/// A connection that has come in, and may not be served yet.
-#[derive(Debug)]
-pub(crate) struct Newcomer {
-    pub(crate) stream: Stream,
-    /// Who is at the other end, as far as is known.
-    pub(crate) address: PeerAddress,
-    /// The listener that it came to.
-    pub(crate) listen: Arc<Listen>,
-    /// Its place among those that may be open, where it has one already.
-    pub(crate) place: Option<Permit>,
 }
 
 /// One listener, and how it fares.
@@ -261,7 +247,7 @@ impl Acceptor {
                 })
             }
             Err(refusal) => {
-                turn_away(shared, stream, address, refusal);
+                shared.turn_away(stream, address, refusal);
                 None
             }
         }
@@ -276,17 +262,6 @@ impl Acceptor {
             handshakes.close(events);
         }
     }
-}
-
-/// Closes a connection that is not to be served, and says why.
-pub(super) fn turn_away(shared: &Shared, stream: Stream, peer: PeerAddress, reason: Refusal) {
-    shared.events.tell(|| Kind::Refused {
-        local: stream.local(),
-        peer,
-        reason,
-    });
-    shared.inboxes[0].counters.refused[reason.index()].add(1);
-    shared.events.close(stream);
 }
 
 impl Door {

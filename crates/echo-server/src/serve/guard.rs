@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use echo_core::endpoint::DEFAULT_PORT;
@@ -52,7 +53,7 @@ pub(crate) struct Guard {
     recent: Option<Box<[Recent]>>,
     repeats: Option<Box<[Repeats]>>,
     hasher: RandomState,
-    events: Events,
+    events: Arc<Events>,
     start: Instant,
     destinations: HashMap<IpAddr, bool>,
 }
@@ -91,7 +92,7 @@ struct Repeats {
 
 impl Guard {
     /// A guard that refuses sources at `own_ports`, where this server listens.
-    pub(crate) fn new(config: &Config, own_ports: Vec<u16>, events: Events) -> Self {
+    pub(crate) fn new(config: &Config, own_ports: Vec<u16>, events: Arc<Events>) -> Self {
         Guard {
             own_ports,
             allow_any: config.udp_allow_any,
@@ -243,7 +244,7 @@ mod tests {
     use std::time::Duration;
 
     fn guard(config: Config) -> Guard {
-        Guard::new(&config, vec![40_000], Events::off())
+        Guard::new(&config, vec![40_000], Events::off().into())
     }
 
     fn admit(guard: &mut Guard, source: &str, destination: &str) -> Result<u64, DropReason> {

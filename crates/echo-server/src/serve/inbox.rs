@@ -16,6 +16,18 @@ use crate::serve::limits::Permit;
 use crate::socket::stream::Stream;
 use crate::{Listen, Name};
 
+/// A connection that has come in, and may not be served yet.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) stream: Stream,
+    /// Who is at the other end, as far as is known.
+    pub(crate) address: PeerAddress,
+    /// The listener that it came to.
+    pub(crate) listen: Arc<Listen>,
+    /// Its place among those that may be open, where it has one already.
+    pub(crate) place: Option<Permit>,
+}
+
 /// A connection on its way to a worker.
 #[derive(Debug)]
 pub(crate) struct Accepted {

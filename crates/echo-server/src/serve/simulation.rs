@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use echo_core::Framing;
 use echo_core::units::{Size, Timespan};
 
-use super::acceptor::{Acceptor, Newcomer};
+use super::acceptor::Acceptor;
 use super::defect::{Mutant, bring_back};
+use super::inbox::Newcomer;
 use super::limits::Limits;
 use super::peer::Readiness;
 use super::peers::Peers;
@@ -24,7 +25,7 @@ use harness::Broken;
 use schedule::{CHANGING, FAULTS, MERGE, SHORT, SLOW, Setup, Step, schedule};
 
 use crate::config::Config;
-use crate::event::stats::{Counter, Counters};
+use crate::event::stats::{Counter, Counters, Totals};
 use crate::event::{EventReader, Events, Kind, Level, PeerAddress, Reason, Stop};
 use crate::fault::{Dice, Faults};
 use crate::shutdown::Shutdown;
@@ -107,16 +108,19 @@ impl<'a> Simulation<'a> {
         let counters = Arc::new(Counters::default());
         let (poll, inbox) = poll_and_inbox(counters.clone()).unwrap();
         let shutdown = Shutdown::new();
+        let plan = Faults::new(setup.seed, fault.into_iter().collect());
         let shared = Arc::new(Shared {
             limits: Limits::new(&config, u64::MAX, shutdown.clone()).unwrap(),
             config,
-            events,
+            totals: Totals::new(1, &events),
+            events: Arc::new(events),
             shutdown,
             inboxes: vec![inbox],
+            faults: plan.into(),
         });
         let mut peers = Peers::new(0, shared.clone(), clock);
         let mut acceptor = Acceptor::new(Vec::new(), poll.registry(), 0, &shared.config).unwrap();
-        let plan = Faults::new(setup.seed, fault.into_iter().collect()).plan();
+        let plan = shared.faults().plan();
         peers.set_faults(plan.clone());
         acceptor.set_faults(&shared, poll.registry(), plan);
         Simulation {

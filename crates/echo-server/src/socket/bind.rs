@@ -4,19 +4,18 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_core::{Endpoint, Failure, Transport, Zoned, remedied};
 use echo_explain::{Audience, Opening};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Config;
 use crate::event::{Address, Events, Kind};
 use crate::fault::{Plan, Subject};
 use crate::socket::inherited::Inherited;
-use crate::socket::listener::{Bound, Listener, Reception};
+use crate::socket::listener::{Bound, Listener, Reception, set_options};
 use crate::socket::places::{Place, Places};
 use crate::socket::{datagram, open, unix};
 use crate::{Listen, Sockets};
@@ -292,7 +291,7 @@ fn bind_socket(
     // still cannot share a port. Never set for UDP, where two sockets could.
     opening.socket().set_reuse_address(true)?;
     opening.bind(&address.into())?;
-    set_stream_options(config, opening.socket())?;
+    set_options(config, opening.socket())?;
     let name = listen.name.as_ref();
     let reception = match binder.faults.is_some_and(|plan| plan.refuses_all(name)) {
         true => {
@@ -340,7 +339,7 @@ pub(crate) fn refuse(listener: &mut Listener, config: &Config, events: &Events) 
     let only_v6 = address.is_ipv6() && listener.socket.only_v6()?;
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
     opening.socket().set_reuse_address(true)?;
-    set_stream_options(config, opening.socket())?;
+    set_options(config, opening.socket())?;
     // One that was told its port by the system would lose it as soon as it listens no more; but
     // while it is open nobody else can take it who does not ask for just that.
     listener.socket.shutdown(Shutdown::Read)?;
@@ -371,40 +370,4 @@ impl Binder<'_> {
         let waiting = self.faults.and_then(|plan| plan.backlog(&first));
         waiting.unwrap_or(BACKLOG)
     }
-}
-
-/// The options of a connection, set once on the listener: accepted sockets inherit them.
-pub(super) fn set_stream_options(config: &Config, socket: &Socket) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    // Urgent data is part of what the peer sent, and comes back in its place.
-    socket.set_out_of_band_inline(true)?;
-    // Before it listens: the scale of the window, which is agreed upon first, follows from it.
-    let buffer = config.socket_buffer.0.min(i32::MAX as u64) as usize;
-    if buffer > 0 {
-        socket.set_recv_buffer_size(buffer)?;
-        socket.set_send_buffer_size(buffer)?;
-    }
-    let keepalive = Duration::from(config.keepalive);
-    if keepalive.is_zero() {
-        return Ok(());
-    }
-    // Probes start after the given time and take as long again: 4 of them, spread evenly. The
-    // system counts in whole seconds.
-    let idle = keepalive.max(Duration::from_secs(1));
-    let interval = (idle / 4).max(Duration::from_secs(1));
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(idle)
-            .with_interval(interval)
-            .with_retries(4),
-    )?;
-    // The same bound for a peer that vanished while data was on its way to it, but never sooner
-    // than the write timeout: to the system, a peer that does not read looks the same. It holds for
-    // silent peers, too: where it is set, Linux asks no more how many probes had no answer.
-    if config.write_timeout.0 > Duration::ZERO {
-        // In milliseconds, in 31 bits: some 24 days, after which a longer write timeout is ours alone.
-        let timeout = (idle * 2).max(config.write_timeout.into());
-        socket.set_tcp_user_timeout(Some(timeout.min(Duration::from_millis(i32::MAX as u64))))?;
-    }
-    Ok(())
 }

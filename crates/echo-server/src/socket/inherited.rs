@@ -13,8 +13,8 @@ use socket2::{Protocol, SockRef, Socket};
 
 use crate::config::Config;
 use crate::event::Address;
-use crate::socket::listener::Listener;
-use crate::socket::{bind, datagram};
+use crate::socket::datagram;
+use crate::socket::listener::{Listener, set_options};
 
 /// More than any unit has; each costs a descriptor.
 const MOST: usize = 1024;
@@ -122,7 +122,7 @@ fn listener(
     // Each refuses what is of another kind, and leaves it where it is.
     if let Ok(Some(tcp)) = sockets.take_tcp_listener(index) {
         check(&tcp, &[Protocol::TCP, Protocol::MPTCP])?;
-        bind::set_stream_options(config, &SockRef::from(&tcp)).map_err(said)?;
+        set_options(config, &SockRef::from(&tcp)).map_err(said)?;
         return ready(tcp.into(), Transport::Tcp).map_err(said);
     }
     if let Ok(Some(unix)) = sockets.take_unix_listener(index) {

@@ -4,17 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use echo_core::Transport;
 use echo_explain::{Audience, Begun, Call};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::Socket;
+use socket2::{Socket, TcpKeepalive};
 
 use crate::Listen;
+use crate::config::Config;
 use crate::event::{Address, Events, PeerAddress};
+use crate::file::{Lock, OwnFile};
 use crate::socket::stream::Stream;
-use crate::socket::unix::SocketFile;
 
 /// A bound socket, not blocking.
 pub(crate) struct Listener {
@@ -22,6 +24,13 @@ pub(crate) struct Listener {
     pub(crate) file: Option<SocketFile>,
     pub(crate) transport: Transport,
     pub(crate) socket: Socket,
+}
+
+/// A Unix socket's file, and the right to it; nothing in the abstract namespace.
+pub(crate) struct SocketFile {
+    // In this order: the right goes last.
+    pub(super) _socket: OwnFile,
+    pub(super) _right: Lock,
 }
 
 /// What becomes of those who connect.
@@ -92,4 +101,40 @@ fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
     let (socket, address) = acceptfrom_with(listener, flags)?;
     let address = address.and_then(|address| address.try_into().ok());
     Ok((socket.into(), address))
+}
+
+/// The options of a connection, set once on the listener: accepted sockets inherit them.
+pub(super) fn set_options(config: &Config, socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    // Urgent data is part of what the peer sent, and comes back in its place.
+    socket.set_out_of_band_inline(true)?;
+    // Before it listens: the scale of the window, which is agreed upon first, follows from it.
+    let buffer = config.socket_buffer.0.min(i32::MAX as u64) as usize;
+    if buffer > 0 {
+        socket.set_recv_buffer_size(buffer)?;
+        socket.set_send_buffer_size(buffer)?;
+    }
+    let keepalive = Duration::from(config.keepalive);
+    if keepalive.is_zero() {
+        return Ok(());
+    }
+    // Probes start after the given time and take as long again: 4 of them, spread evenly. The
+    // system counts in whole seconds.
+    let idle = keepalive.max(Duration::from_secs(1));
+    let interval = (idle / 4).max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(interval)
+            .with_retries(4),
+    )?;
+    // The same bound for a peer that vanished while data was on its way to it, but never sooner
+    // than the write timeout: to the system, a peer that does not read looks the same. It holds for
+    // silent peers, too: where it is set, Linux asks no more how many probes had no answer.
+    if config.write_timeout.0 > Duration::ZERO {
+        // In milliseconds, in 31 bits: some 24 days, after which a longer write timeout is ours alone.
+        let timeout = (idle * 2).max(config.write_timeout.into());
+        socket.set_tcp_user_timeout(Some(timeout.min(Duration::from_millis(i32::MAX as u64))))?;
+    }
+    Ok(())
 }

@@ -14,15 +14,8 @@ use socket2::{Domain, SockAddr, Type};
 
 use crate::event::Events;
 use crate::file::{self, Lock, OwnFile};
-use crate::socket::listener::Listener;
+use crate::socket::listener::{Listener, SocketFile};
 use crate::socket::open;
-
-/// A Unix socket's file, and the right to it; nothing in the abstract namespace.
-pub(crate) struct SocketFile {
-    // In this order: the right goes last.
-    _socket: OwnFile,
-    _right: Lock,
-}
 
 /// Binds a path, unless another has it. A file gets the permissions `mode`, or those of the umask.
 pub(crate) fn bind(
