@@ -4,21 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use rustix::fs::{Mode, OFlags};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 pub use toml::Table;
 use toml::Value;
 
-use crate::cause;
 use crate::escape::printable;
-use crate::path::shown;
-use crate::units::Size;
+use crate::path::{contents, shown};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,27 +155,12 @@ pub fn read_text(path: &Path) -> Result<String> {
         .map_err(|why| anyhow!("cannot read the configuration file {}: {why}", shown(path)))
 }
 
-/// The text of a regular file of `max` bytes at most: opening anything else must not wait, and reading
-/// it could never end.
+/// The text of a regular file of `max` bytes at most; see [`contents`].
 ///
 /// # Errors
 /// Why it cannot be had.
 pub fn text_of(path: &Path, max: u64) -> Result<String, String> {
-    let cause = |error: io::Error| cause(&error);
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(path, flags, Mode::empty());
-    let file = File::from(opened.map_err(|error| cause(error.into()))?);
-    if !file.metadata().map_err(cause)?.is_file() {
-        return Err("it is no regular file; give one that is".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(cause)?;
-    if bytes.len() as u64 > max {
-        return Err(format!(
-            "it is larger than {}; give a smaller one",
-            Size(max)
-        ));
-    }
+    let bytes = contents(path, max)?;
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8; save it as that".to_owned())
 }
 

@@ -2,11 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Deref;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
+
+use crate::cause;
+use crate::units::Size;
 
 /// A path, any that the system takes; an empty one stands for none.
 ///
@@ -49,6 +55,30 @@ fn escape(text: &[u8]) -> Option<u8> {
     let digits = text.strip_prefix(br"\x")?.first_chunk::<2>()?;
     let digit = |at: usize| char::from(digits[at]).to_digit(16);
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+/// The bytes of a regular file, `max` at most: opening anything else must not wait, and reading it
+/// could never end.
+///
+/// # Errors
+/// Why they cannot be had.
+pub fn contents(path: &Path, max: u64) -> Result<Vec<u8>, String> {
+    let cause = |error: io::Error| cause(&error);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let file = File::from(opened.map_err(|error| cause(error.into()))?);
+    if !file.metadata().map_err(cause)?.is_file() {
+        return Err("it is no regular file; give one that is".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(cause)?;
+    match bytes.len() as u64 > max {
+        true => Err(format!(
+            "it is larger than {}; give a smaller one",
+            Size(max)
+        )),
+        false => Ok(bytes),
+    }
 }
 
 /// A Unix socket's path from what is written: `@name` is Linux's abstract namespace, in which the

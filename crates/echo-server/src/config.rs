@@ -1,9 +1,10 @@
 //! What follows from the settings of a server, and which of them cannot be.
 
 use std::ffi::OsStr;
+use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
@@ -15,7 +16,7 @@ use echo_explain::Explain;
 
 use crate::event::{Format, GivenUp, Level};
 use crate::fault::{Fault, Place};
-use crate::file::{directory, is_same};
+use crate::file::{directory, is_open_at, is_same, lock_of};
 use crate::sandbox;
 use crate::settings::MAX_FRAME;
 use crate::{Listen, Name, On, Sockets};
@@ -204,28 +205,45 @@ impl Config {
         own.unwrap_or(MAX_FRAME).0
     }
 
-    /// Refuses two settings that name one file: one of them would destroy the other. `file` is
-    /// that of the settings themselves.
+    /// Refuses two settings that name one file, or one to which a standard stream goes: one of them
+    /// would destroy the other. `file` is that of the settings themselves.
     ///
     /// # Errors
     /// A usage [`Failure`] that names both.
     pub fn check_files(&self, file: Option<&Path>) -> Result<(), Failure> {
         let listen = self.paths().map(|path| ("--listen", path));
+        let control = self.control_path().map(|path| ("--control", path));
+        let sockets: Vec<_> = control.into_iter().chain(listen).collect();
+        let locks = sockets.iter().map(|(flag, path)| match *flag {
+            "--control" => ("the lock of --control", lock_of(path)),
+            _ => ("the lock of --listen", lock_of(path)),
+        });
         let named = [
             ("--record", &*self.record),
             ("--ready-file", &*self.ready_file),
             ("--stamp-key", &*self.stamp_key),
-            ("--control", self.control_path().unwrap_or(Path::new(""))),
         ];
         let settings = file.map(|path| ("--config", path));
-        let all: Vec<(&str, &Path)> = settings.into_iter().chain(named).chain(listen).collect();
+        let named = settings.into_iter().chain(named);
+        let named = named.chain(sockets.iter().copied());
+        let named = named.map(|(flag, path)| (flag, path.to_owned()));
+        let all: Vec<(&str, PathBuf)> = named.chain(locks).collect();
+        let twice = |one: &str, other: &str, path: &Path| {
+            Err(Failure::usage(anyhow!(
+                "{one} and {other} name one file, {}; give each its own",
+                shown(path)
+            )))
+        };
         for (at, (flag, path)) in all.iter().enumerate() {
             let same = all[..at].iter().find(|(_, other)| is_same(path, other));
             if let Some((other, _)) = same {
-                return Err(Failure::usage(anyhow!(
-                    "{other} and {flag} name one file, {}; give each its own",
-                    shown(*path)
-                )));
+                return twice(other, flag, path);
+            }
+            if is_open_at(path, io::stdout()) {
+                return twice(flag, "standard output", path);
+            }
+            if is_open_at(path, io::stderr()) {
+                return twice(flag, "standard error", path);
             }
         }
         Ok(())

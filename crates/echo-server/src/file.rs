@@ -2,10 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use rustix::process::geteuid;
 
 /// A file that this process has made, removed with this unless another has taken its place. It must
@@ -50,6 +51,13 @@ impl OwnFile {
     }
 }
 
+impl OwnFile {
+    /// Lets it stay.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for OwnFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
@@ -71,7 +79,7 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes it; `None` where another process has.
     pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
-        let path = suffixed(path, ".lock");
+        let path = lock_of(path);
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).mode(0o600);
@@ -98,11 +106,19 @@ impl Lock {
     }
 }
 
-/// Opens a file to add to it. Where others may have put a link, none is followed. Nothing is waited
-/// for: a pipe must have its reader.
-pub(crate) fn append(path: &Path) -> io::Result<File> {
+/// The file that is locked for the right to a path.
+pub(crate) fn lock_of(path: &Path) -> PathBuf {
+    suffixed(path, ".lock")
+}
+
+/// Opens a file to add to it, and says that it is new where it is. Where others may have put a link,
+/// none is followed. Nothing is waited for: a pipe must have its reader.
+pub(crate) fn append(path: &Path) -> io::Result<(File, Option<OwnFile>)> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true);
+    if let Ok(file) = options.append(true).create_new(true).open(path) {
+        return Ok((file, Some(OwnFile::at(path)?)));
+    }
+    options.create_new(false).create(true);
     let mut how = OFlags::NONBLOCK;
     if !is_trusted(path) {
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
@@ -112,11 +128,13 @@ pub(crate) fn append(path: &Path) -> io::Result<File> {
         how |= OFlags::NOFOLLOW;
     }
     let opened = options.custom_flags(flags(how)).open(path);
-    opened.map_err(|error| match rustix::io::Errno::from_io_error(&error) {
-        Some(rustix::io::Errno::NXIO) => {
-            io::Error::other("nobody reads it; start its reader first")
+    opened.map(|file| (file, None)).map_err(|error| {
+        match rustix::io::Errno::from_io_error(&error) {
+            Some(rustix::io::Errno::NXIO) => {
+                io::Error::other("nobody reads it; start its reader first")
+            }
+            _ => error,
         }
-        _ => error,
     })
 }
 
@@ -134,6 +152,13 @@ pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     let place = |path| Some((found(directory(path))?, path.file_name()?));
     place(one).is_some_and(|place_of_one| place(other) == Some(place_of_one))
         || found(one).is_some_and(|one| found(other) == Some(one))
+}
+
+/// Whether `stream` writes to the regular file at `path`.
+pub(crate) fn is_open_at(path: &Path, stream: impl AsFd) -> bool {
+    let open = fstat(stream).map(|found| (found.st_dev, found.st_ino));
+    let there = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+    there.is_some_and(|there| open.is_ok_and(|open| open == identity(&there)))
 }
 
 /// The directory of `path`.

@@ -62,9 +62,6 @@ impl Running {
         metrics: Vec<TcpListener>,
         control: Option<ControlSocket>,
     ) -> Result<(), Failure> {
-        if let Some(record) = &self.record {
-            record.start(&self.shared.shutdown)?;
-        }
         for (index, worker) in workers.into_iter().enumerate() {
             let shutdown = self.shared.shutdown.clone();
             let run = move || {
@@ -82,7 +79,11 @@ impl Running {
         }
         let serving = control.map(|socket| socket.start(self.control()));
         self.serving = serving.transpose()?;
-        Ok(())
+        // Last, for a file that it has made stays from then on.
+        match &self.record {
+            Some(record) => record.start(&self.shared.shutdown),
+            None => Ok(()),
+        }
     }
 
     /// What the server can be told while it serves.
@@ -117,7 +118,7 @@ impl Running {
         } = &*self.shared;
         let record = self.record.map(|record| record.end(&events.clock()));
         let why = shutdown.why().unwrap_or(Stop::Failed);
-        let stats = totals.stats();
+        let stats = totals.stats().into();
         events.tell(|| Kind::Stopped { why, stats });
         ends.into_iter()
             .collect::<io::Result<()>>()

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use echo_core::address::End;
-use echo_core::path::shown;
 use echo_core::stamp::{Key, Reflector};
-use echo_core::{Failure, Transport, Zoned, cause, remedied};
+use echo_core::{Failure, Transport, Zoned, remedied};
 use mio::net::TcpListener;
 
 use crate::config::Config;
@@ -65,7 +64,8 @@ impl Server {
         config.check()?;
         let seed = config.seed.number();
         config.seed = Seed::Given(seed);
-        let stamp_key = read_key(&config)?;
+        let stamp_key = (!config.stamp_key.is_none()).then(|| Key::read(&config.stamp_key));
+        let stamp_key = stamp_key.transpose()?;
         let faults = Faults::new(seed, config.faults());
         let bound = bind::bind_all(&config, faults.plan().as_deref(), &events)?;
         let mut control = None;
@@ -173,7 +173,7 @@ impl Server {
         let (events, totals) = (Arc::downgrade(&self.events), self.totals.clone());
         move || {
             if let Some(events) = events.upgrade() {
-                events.tell(|| Kind::Stats(totals.stats()));
+                events.tell(|| Kind::Stats(totals.stats().into()));
             }
         }
     }
@@ -290,18 +290,4 @@ impl Server {
         }
         Ok((workers, shared))
     }
-}
-
-/// The key of `--stamp-key`.
-fn read_key(config: &Config) -> Result<Option<Key>, Failure> {
-    let file = &config.stamp_key;
-    if file.is_none() {
-        return Ok(None);
-    }
-    let key = std::fs::read(file).map_err(|error| cause(&error));
-    let key = key.and_then(|bytes| Key::from_file(&bytes).map_err(str::to_owned));
-    key.map(Some).map_err(|cause| {
-        let file = shown(&**file);
-        Failure::usage(anyhow!("--stamp-key {file} cannot be used: {cause}"))
-    })
 }

@@ -8,10 +8,9 @@ use anyhow::anyhow;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use echo_core::framing::Framing;
-use echo_core::path::shown;
 use echo_core::stamp::Key;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Color, Endpoint, Failure, FilePath, Transport, Zoned, as_text, cause};
+use echo_core::{Color, Endpoint, Failure, FilePath, Transport, Zoned, as_text};
 use echo_explain::{Lang, Phrases};
 use serde::{Deserialize, Serialize};
 
@@ -225,15 +224,8 @@ impl Connect {
 
     /// Reads the key of `--stamp-key`.
     pub fn read_key(&mut self) -> Result<(), Failure> {
-        let Some(file) = &self.stamp_key else {
-            return Ok(());
-        };
-        let key = std::fs::read(file).map_err(|error| cause(&error));
-        let key = key.and_then(|bytes| Key::from_file(&bytes).map_err(str::to_owned));
-        self.key = Some(key.map_err(|cause| {
-            let file = shown(&**file);
-            Failure::usage(anyhow!("--stamp-key {file} cannot be used: {cause}"))
-        })?);
+        let key = self.stamp_key.as_ref().map(|file| Key::read(file));
+        self.key = key.transpose()?;
         Ok(())
     }
 

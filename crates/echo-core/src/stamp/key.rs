@@ -1,14 +1,21 @@
 //! The key that the two ends of an authenticated session share.
 
 use std::fmt;
+use std::path::Path;
 
+use anyhow::anyhow;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::Mode;
+use crate::Failure;
+use crate::path::{contents, shown};
 
 /// The bytes of a hash that are sent: HMAC-SHA-256, cut (RFC 8762, section 4.4).
 pub const TAG_LEN: usize = 16;
+
+/// The most that is read of a file, in bytes: far more than makes a key better.
+const MAX_FILE: u64 = 64 << 10;
 
 /// A key. It is not shown.
 #[derive(Clone)]
@@ -20,11 +27,23 @@ impl Key {
         Key(Hmac::new_from_slice(bytes).expect("a key may have any length"))
     }
 
-    /// The key that a file holds: its bytes, without the end of the last line.
+    /// The key of `--stamp-key`: the bytes of the file at `path`, without the end of the last line.
     ///
     /// # Errors
-    /// It is shorter than a hash that is sent, and easier to guess than one.
-    pub fn from_file(contents: &[u8]) -> Result<Self, &'static str> {
+    /// A usage [`Failure`]: why it cannot be read, or that it is shorter than a hash that is sent, and
+    /// easier to guess than one.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let key = contents(path, MAX_FILE);
+        let key = key.and_then(|bytes| Key::from_file(&bytes).map_err(str::to_owned));
+        key.map_err(|cause| {
+            Failure::usage(anyhow!(
+                "--stamp-key {} cannot be used: {cause}",
+                shown(path)
+            ))
+        })
+    }
+
+    fn from_file(contents: &[u8]) -> Result<Self, &'static str> {
         let key = contents.strip_suffix(b"\n").unwrap_or(contents);
         let key = key.strip_suffix(b"\r").unwrap_or(key);
         match key.len() < TAG_LEN {

@@ -31,9 +31,12 @@ pub enum Level {
 
 named!(Level);
 
-/// Events waiting for their reader; past this they are dropped and counted. At about 100 bytes
-/// an event, a reader that stands still costs under half a megabyte.
+/// Events waiting for their reader; past this they are dropped and counted.
 const QUEUE: usize = 4096;
+
+/// The most bytes of an event, so that a reader that stands still costs some half a megabyte, and
+/// telling of a connection no more than a few lines of the processor's cache.
+const _: () = assert!(size_of::<Event>() <= 144);
 
 /// Where the workers tell what happened. Never blocks: a reader that is too slow loses events,
 /// and the loss is counted. Only a record, which is to be whole, is waited for, and not for long.

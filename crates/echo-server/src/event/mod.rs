@@ -253,7 +253,7 @@ pub enum Kind {
     #[serde(skip)]
     Call(Box<Step>),
     /// Someone asked what has been done so far.
-    Stats(Stats),
+    Stats(Box<Stats>),
     /// Everything is closed. The last event.
     Stopped {
         /// Why.
@@ -261,7 +261,7 @@ pub enum Kind {
         why: Stop,
         /// What has been done.
         #[serde(flatten)]
-        stats: Stats,
+        stats: Box<Stats>,
     },
 }
 

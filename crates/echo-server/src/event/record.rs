@@ -12,7 +12,7 @@ use echo_core::units::unix_ns;
 use echo_core::{Clock, Failure, Patient, Zoned, cause, remedied};
 
 use crate::event::{Origin, PeerAddress, Stop, unmapped};
-use crate::file;
+use crate::file::{self, OwnFile};
 use crate::shutdown::Shutdown;
 use crate::thread;
 
@@ -34,7 +34,8 @@ const TURNS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Record {
     path: PathBuf,
-    file: Mutex<Option<File>>,
+    /// Until it is started, with what removes the file again where it is new.
+    file: Mutex<Option<(File, Option<OwnFile>)>>,
     queue: Mutex<Queue>,
     /// Something came to the queue, was written, or is the last.
     changed: Condvar,
@@ -87,16 +88,20 @@ impl Record {
     pub(crate) fn start(self: &Arc<Self>, shutdown: &Shutdown) -> Result<(), Failure> {
         let (record, shutdown) = (self.clone(), shutdown.clone());
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = file.take();
+        let Some((file, new)) = file.take() else {
+            return Ok(());
+        };
         let work = move || {
-            let outcome = file.map_or(Ok(()), |file| record.write_to(Patient(file)));
+            let outcome = record.write_to(Patient(file));
             if outcome.is_err() {
                 shutdown.request_for(Stop::RecordFailed);
             }
             record.queue().over = Some(outcome);
             record.changed.notify_all();
         };
-        thread::start("record", work).map(drop)
+        thread::start("record", work)?;
+        new.into_iter().for_each(OwnFile::keep);
+        Ok(())
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -83,7 +83,7 @@ pub(super) fn events() -> Vec<Kind> {
             local: Address::Udp(local),
             count: 3,
         },
-        Kind::Stats(stats()),
+        Kind::Stats(stats().into()),
         Kind::Confined(GivenUp {
             files: false,
             tcp: false,
@@ -191,7 +191,7 @@ pub(super) fn events() -> Vec<Kind> {
     }));
     kinds.extend(stops.map(|why| Kind::Stopped {
         why,
-        stats: stats(),
+        stats: stats().into(),
     }));
     kinds
 }

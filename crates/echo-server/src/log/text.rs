@@ -340,7 +340,7 @@ mod tests {
         let kinds: Vec<_> = connections
             .chain([Kind::Stopped {
                 why: Stop::Asked,
-                stats: sample::stats(),
+                stats: sample::stats().into(),
             }])
             .collect();
         let text = written(Level::Connections, kinds.clone());

@@ -1,6 +1,7 @@
 //! Accepting: one worker takes every connection and hands it to the one with the fewest.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,8 @@ pub(crate) struct Acceptor {
 struct Door {
     token: Token,
     listen: Arc<Listen>,
+    /// Its address, where it is not all that this machine has.
+    local: Option<SocketAddr>,
     listener: Listener,
     reception: Reception,
     /// Whoever connects waits, as a command has it.
@@ -75,6 +78,10 @@ impl Acceptor {
             doors.push(Door {
                 token,
                 listen: bound.listen,
+                local: bound
+                    .address
+                    .socket()
+                    .filter(|own| !own.ip().is_unspecified()),
                 listener: bound.listener,
                 reception: bound.reception,
                 held: false,
@@ -182,6 +189,7 @@ impl Acceptor {
                         stream,
                         address,
                         listen: door.listen.clone(),
+                        local: door.local,
                         place: None,
                     };
                     match &mut self.handshakes {
@@ -215,6 +223,7 @@ impl Acceptor {
             stream,
             address,
             listen,
+            local,
             place,
         } = newcomer;
         let id = self.next_id;
@@ -243,6 +252,7 @@ impl Acceptor {
                     id,
                     address,
                     listen,
+                    local,
                     permit,
                 })
             }

@@ -1,6 +1,7 @@
 //! What comes to a worker from outside: connections to serve, and orders.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,8 @@ pub(crate) struct Newcomer {
     pub(crate) address: PeerAddress,
     /// The listener that it came to.
     pub(crate) listen: Arc<Listen>,
+    /// This end, where its listener has but one address: the system need not be asked then.
+    pub(crate) local: Option<SocketAddr>,
     /// Its place among those that may be open, where it has one already.
     pub(crate) place: Option<Permit>,
 }
@@ -36,6 +39,8 @@ pub(crate) struct Accepted {
     pub(crate) address: PeerAddress,
     /// The listener that it came to.
     pub(crate) listen: Arc<Listen>,
+    /// See [`Newcomer::local`].
+    pub(crate) local: Option<SocketAddr>,
     pub(crate) permit: Permit,
 }
 

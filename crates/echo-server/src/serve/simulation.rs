@@ -198,6 +198,7 @@ impl<'a> Simulation<'a> {
             stream,
             address: PeerAddress::Unix,
             listen,
+            local: None,
             place: None,
         };
         let accepted = acceptor.admit(&self.shared, newcomer);

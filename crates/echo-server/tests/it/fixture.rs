@@ -206,6 +206,7 @@ fn two_settings_that_name_one_file_are_a_usage_error() {
     std::os::unix::fs::symlink(&*path, path.with_file_name("link")).unwrap();
     let link = format!("{dir}/link");
     let unix = format!("unix:{dir}/new");
+    let lock = format!("{dir}/new.lock");
     for (arguments, flags) in [
         (
             ["--record", path.text(), "--ready-file", &twice],
@@ -227,10 +228,63 @@ fn two_settings_that_name_one_file_are_a_usage_error() {
             ["--listen", &unix, "--listen", &unix],
             ["--listen and --listen", ""],
         ),
+        (
+            ["--listen", &unix, "--ready-file", &lock],
+            ["--ready-file", "the lock of --listen"],
+        ),
+        (
+            ["--control", &unix, "--record", &lock],
+            ["--record", "the lock of --control"],
+        ),
     ] {
         let told = [flags[0], flags[1], "name one file"];
         crate::common::fails(program().args(arguments), 2, &told);
     }
+}
+
+#[test]
+fn a_file_to_which_a_standard_stream_goes_is_nothing_else() {
+    let path = TempPath::new("out");
+    for setting in ["--record", "--ready-file", "--config"] {
+        for stream in ["standard output", "standard error"] {
+            let file = std::fs::File::create(&*path).unwrap();
+            let mut command = program();
+            command.args([setting, path.text(), "--exit-after=5"]);
+            match stream {
+                "standard output" => command.stdout(file).stderr(Stdio::piped()),
+                _ => command.stderr(file).stdout(Stdio::piped()),
+            };
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{setting} {stream}");
+            let kept = std::fs::read(&*path).unwrap();
+            let told = String::from_utf8([output.stderr, kept].concat()).unwrap();
+            let both = format!("{setting} and {stream} name one file");
+            assert!(told.contains(&both), "{told}");
+        }
+    }
+    // What is no file takes both, one after the other.
+    let server = Server::start(&["--record=/dev/null"]);
+    echo(connect(server.tcp()), b"hello");
+    server.stop();
+}
+
+#[test]
+fn a_record_that_a_failed_start_has_made_goes_again() {
+    let path = TempPath::new("record");
+    let record = ["--record", path.text()];
+    let bad = ["--listen=127.0.0.1:0", "--ready-file=no/such/directory"];
+    crate::common::fails(program().args(record).args(bad), 2, &["the ready file"]);
+    assert_eq!(all_names(&path), [""; 0]);
+    std::fs::write(&*path, "before\n").unwrap();
+    crate::common::fails(program().args(record).args(bad), 2, &["the ready file"]);
+    assert_eq!(std::fs::read_to_string(&*path).unwrap(), "before\n");
+    std::fs::remove_file(&*path).unwrap();
+    Server::start(&record).stop();
+    assert_eq!(
+        all_names(&path),
+        ["record"],
+        "a server that served leaves it"
+    );
 }
 
 #[test]
