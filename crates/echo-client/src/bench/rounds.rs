@@ -17,6 +17,12 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Vec<Report> {
     let mut wholes: Vec<Report> = targets.iter().map(|target| known(target, config)).collect();
+    // One command measures all of them.
+    let command = wholes.first().map(|first| first.command.clone());
+    let command = command.unwrap_or_default();
+    wholes
+        .iter_mut()
+        .for_each(|whole| whole.command.clone_from(&command));
     if config.control
         && let Some(control) = wholes.last_mut()
     {

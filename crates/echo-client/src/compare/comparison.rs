@@ -156,19 +156,25 @@ fn figures(
     rounds.iter().enumerate().map(figure).collect()
 }
 
-/// What the targets are called: a label, else the target; numbered where two are called alike.
+/// What the targets are called: a label, else the target, by which transport where that differs;
+/// numbered where two are called alike.
 fn names(targets: &[Report]) -> Vec<String> {
-    let mut seen = BTreeMap::<&str, u32>::new();
-    targets
+    let transport = |report: &Report| report.target.transport.clone();
+    let differ = targets
         .iter()
-        .map(|report| {
-            let name = report.name();
-            let times = seen.entry(name).or_default();
-            *times += 1;
-            match *times {
-                1 => name.to_owned(),
-                times => format!("{name} ({times})"),
-            }
-        })
-        .collect()
+        .any(|report| transport(report) != transport(&targets[0]));
+    let mut seen = BTreeMap::<String, u32>::new();
+    let name = |report: &Report| {
+        let name = match &report.label {
+            None if differ => format!("{} {}", transport(report), report.target.name),
+            _ => report.name().to_owned(),
+        };
+        let times = seen.entry(name.clone()).or_default();
+        *times += 1;
+        match *times {
+            1 => name,
+            times => format!("{name} ({times})"),
+        }
+    };
+    targets.iter().map(name).collect()
 }

@@ -13,7 +13,7 @@ use echo_core::statistics::Pairing;
 
 use crate::config::whole;
 use crate::output;
-use crate::report::{self, Files, Report, Saved, Thresholds};
+use crate::report::{self, Files, Report, Saved, Thresholds, columns};
 
 pub use comparison::Comparison;
 
@@ -106,7 +106,7 @@ pub fn show(mut comparison: Comparison, form: Form, files: &Files) -> Result<(),
     let page = page::html(&comparison);
     files.write_all(&comparison.targets, &page, &mut comparison.outcome);
     let text = match form {
-        Form::Text => comparison.to_string(),
+        Form::Text => comparison.text(columns()),
         Form::Json => comparison.json(),
         Form::Csv => comparison.csv(),
     };

@@ -1,7 +1,7 @@
 //! A comparison as one page: a table, a curve for each target, and every round.
 
 use super::comparison::{Comparison, Figure};
-use crate::report::html::{Axis, Card, Page, Plot, by_percentile};
+use crate::report::html::{Axis, Card, Page, Plot, by_percentile, made};
 use crate::report::{Latency, Metric, Table};
 
 /// Curves that can be told apart.
@@ -30,6 +30,10 @@ pub fn html(comparison: &Comparison) -> String {
         let figures: Vec<&Figure> = figures.collect();
         cards.extend((!figures.is_empty()).then(|| strips(metric, names, &figures)));
     }
+    // What was measured in turn was measured by one command.
+    let mut all: Vec<Card> = comparison.targets.iter().map(made).collect();
+    all.dedup_by(|one, other| one.command == other.command);
+    cards.extend(all);
     let page = Page {
         title: format!("compare {}", names.join(", ")),
         heading: names.join(" · "),

@@ -1,14 +1,12 @@
 //! A comparison as text for a terminal, as a document, and as rows for a spreadsheet.
 
-use std::fmt;
-
 use echo_core::statistics::{Pairing, Verdict};
 use serde_json::{Value, json};
 
 use super::comparison::Comparison;
 use crate::report::document::{self, SCHEMA};
 use crate::report::format::quotient;
-use crate::report::{COLUMNS, Metric, Table, csv, wrapped};
+use crate::report::{Metric, Table, csv, wrapped};
 
 impl Comparison {
     /// How many targets, and how they were measured.
@@ -110,11 +108,13 @@ impl Comparison {
     }
 }
 
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--- {} ---\n{}", self.title(), self.table())?;
+impl Comparison {
+    /// The comparison for a person, on a terminal of so many columns.
+    pub fn text(&self, columns: usize) -> String {
+        let mut lines = vec![format!("--- {} ---", self.title())];
+        lines.extend(self.table().to_string().lines().map(str::to_owned));
         let notes = self.notes().into_iter();
-        let mut lines: Vec<_> = notes.map(|note| format!("note: {note}")).collect();
+        lines.extend(notes.map(|note| format!("note: {note}")));
         for (name, target) in self.names.iter().zip(&self.targets) {
             let held = target.verdicts.iter().filter(|verdict| !verdict.failed);
             lines.extend(held.map(|verdict| format!("{name}: {verdict}")));
@@ -123,8 +123,7 @@ impl fmt::Display for Comparison {
         let reasons = self.outcome.reasons.iter();
         lines.extend(reasons.map(|reason| format!("{ended}: {}", reason.message)));
         lines.extend(self.outcome.reasons.is_empty().then(|| ended.to_owned()));
-        lines
-            .iter()
-            .try_for_each(|line| writeln!(f, "{}", wrapped(line, COLUMNS)))
+        let lines = lines.iter().map(|line| wrapped(line, columns) + "\n");
+        lines.collect()
     }
 }

@@ -98,6 +98,9 @@ impl Environment {
     }
 }
 
+/// What is typed as it is, in this order, and behind no flag.
+const WORDS: [&str; 2] = ["target", "against"];
+
 /// The effective configuration, keyed as the flags are, and the command that amounts to it.
 pub fn configuration<S: Serialize + Default>(
     mode: Mode,
@@ -107,17 +110,14 @@ pub fn configuration<S: Serialize + Default>(
     let mut command = vec!["echo-client".to_owned()];
     // Sending is what is done without a subcommand.
     command.extend((mode != Mode::Send).then(|| mode.name().to_owned()));
-    let (connect, plain) = (table(connect), table(&Connect::default()));
-    let target = connect
-        .get("target")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let flags = differing(&connect, &plain).filter(|(key, _)| *key != "target");
+    let mut all = table(connect);
+    all.extend(table(settings));
+    let mut plain = table(&Connect::default());
+    plain.extend(table(&S::default()));
+    let flags = differing(&all, &plain).filter(|(key, _)| !WORDS.contains(key));
     command.extend(flags.map(flag));
-    let (settings, plain) = (table(settings), table(&S::default()));
-    command.extend(differing(&settings, &plain).map(flag));
-    command.push(target.to_owned());
-    (connect.into_iter().chain(settings).collect(), command)
+    command.extend(WORDS.iter().filter_map(|key| all.get(*key)).flat_map(words));
+    (all, command)
 }
 
 fn table(settings: &impl Serialize) -> Map<String, Value> {
@@ -137,13 +137,21 @@ fn differing<'a>(
         .map(|(key, value)| (key.as_str(), value))
 }
 
+/// What is typed for a value: a word, or one for each of several.
+fn words(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(words).collect(),
+        Value::String(text) => vec![text.clone()],
+        other => vec![other.to_string()],
+    }
+}
+
 fn flag((key, value): (&str, &Value)) -> String {
     match value {
         Value::Bool(true) => format!("--{key}"),
-        Value::String(text) => format!("--{key}={text}"),
         Value::Number(number) if number.is_f64() => {
             format!("--{key}={}", number.as_f64().unwrap_or_default())
         }
-        other => format!("--{key}={other}"),
+        other => format!("--{key}={}", words(other).join(",")),
     }
 }

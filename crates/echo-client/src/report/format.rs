@@ -55,6 +55,14 @@ pub fn thousands(count: u64) -> String {
     text
 }
 
+/// Bytes a second to three digits.
+pub fn bytes_per_s(bytes: f64) -> String {
+    let units = [(1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")];
+    let unit = units.into_iter().find(|(scale, _)| bytes >= *scale);
+    let (scale, unit) = unit.unwrap_or((1.0, "B/s"));
+    format!("{} {unit}", to_digits(bytes / scale, 3))
+}
+
 /// A rate to three digits at least.
 pub fn rate(per_s: f64) -> String {
     rate_to(per_s, 3)
@@ -63,6 +71,7 @@ pub fn rate(per_s: f64) -> String {
 /// A rate to so many digits at least.
 pub fn rate_to(per_s: f64, digits: i32) -> String {
     match per_s.round() {
+        _ if per_s == 0.0 => "0".to_owned(),
         whole if whole >= 10f64.powi(digits - 1) => thousands(whole as u64),
         _ => to_digits(per_s, digits),
     }

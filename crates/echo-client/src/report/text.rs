@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use echo_core::escape::printable;
 use echo_core::units::Timespan;
-use echo_explain::wrap;
 
 use super::format::{self, Share};
 use super::{Bar, Latency, Load, PERCENTILES, Report, Ways, Whose};
@@ -39,14 +38,23 @@ pub fn columns() -> usize {
     known.map_or(COLUMNS, |columns| columns.max(LEAST_COLUMNS))
 }
 
-/// A line on as many as it needs; those after the first are indented. What it has from a document
-/// of others acts on no terminal.
+/// A line on as many as it needs; those after the first are indented, and what stands in columns
+/// stays there. What it has from a document of others acts on no terminal.
 pub(crate) fn wrapped(line: &str, columns: usize) -> String {
-    let line = printable(line);
-    match line.chars().count() <= columns {
-        true => line,
-        false => wrap(&line, columns - INDENT.len()).join(&format!("\n{INDENT}")),
+    let mut rest = printable(line.trim_end());
+    let mut lines = String::new();
+    while let Some((end, _)) = rest.char_indices().nth(columns) {
+        let is_word = |cut: &usize| !rest[..*cut].trim().is_empty();
+        // A word that is longer than a line stands alone.
+        let cut = rest[..end].rfind(' ').filter(is_word);
+        let Some(cut) = cut.or_else(|| Some(end + rest[end..].find(' ')?)) else {
+            break;
+        };
+        lines += rest[..cut].trim_end();
+        lines.push('\n');
+        rest = format!("{INDENT}{}", rest[cut..].trim_start());
     }
+    lines + &rest
 }
 
 /// The lines, however wide, with bars that fit the columns.
@@ -140,8 +148,8 @@ fn books(report: &Report) -> Vec<String> {
 fn throughput(report: &Report) -> Option<String> {
     let mut told = Vec::new();
     if let Some((echoes, bytes)) = report.echoes_per_s().zip(report.received_bytes_per_s()) {
-        let (echoes, megabytes) = (format::rate(echoes), bytes / 1e6);
-        told.push(format!("{echoes} echoes/s, {megabytes:.2} MB/s each way"));
+        let (echoes, bytes) = (format::rate(echoes), format::bytes_per_s(bytes));
+        told.push(format!("{echoes} echoes/s, {bytes} each way"));
     }
     // A cost per echo needs echoes, and a share of a core some time.
     if let Some((generator, cost)) = report.generator.as_ref().zip(report.cpu_per_echo()) {
@@ -305,6 +313,16 @@ mod tests {
             assert!(widest.is_some_and(|widest| widest <= columns), "{text}");
             assert!(plain.split_whitespace().eq(text.split_whitespace()));
         }
+    }
+
+    #[test]
+    fn what_stands_in_columns_stays_there() {
+        let line = "p50     control  70.56 us  unknown (520 rounds would tell 5 %)";
+        let told = "p50     control  70.56 us  unknown (520\n  rounds would tell 5 %)";
+        assert_eq!(wrapped(line, 40), told);
+        let long = "a".repeat(50);
+        let told = format!("x\n  {long}\n  y");
+        assert_eq!(wrapped(&format!("x {long} y"), 40), told);
     }
 
     #[test]

@@ -168,6 +168,40 @@ fn a_control_is_the_first_target_once_more() {
 }
 
 #[test]
+fn the_command_of_a_comparison_can_be_typed_again_and_its_targets_are_told_apart() {
+    let (one, files) = (echo(), Scratch::new("command"));
+    let page = files.0.join("page.html").display().to_string();
+    let pids = format!("--pid={0},{0}", std::process::id());
+    let short = [
+        "--rounds", "1", "-c", "9", "--warmup", "0", "--json", "--report", &page,
+    ];
+    let args = [&["bench", &one.tcp, &one.udp, &pids][..], &short].concat();
+    let told = document(&run(&args), 0);
+    let page_flag = format!("--report={page}");
+    let command = [
+        "echo-client",
+        "bench",
+        "--count=9",
+        "--json",
+        &pids,
+        &page_flag,
+    ];
+    let command = [
+        &command[..],
+        &["--rounds=1", "--warmup=0s", &one.tcp, &one.udp],
+    ]
+    .concat();
+    for target in told["targets"].as_array().expect("targets") {
+        assert_eq!(target["command"], Value::from(command.clone()));
+    }
+    let udp = one.udp.trim_start_matches("udp://");
+    let names = [format!("tcp {}", one.tcp), format!("udp {udp}")];
+    assert_eq!(told["names"], Value::from(&names[..]));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(page.matches("<pre>echo-client bench --count=9 ").count(), 1);
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused() {
     let echo = echo();
     let files = Scratch::new("refused");
@@ -230,10 +264,14 @@ fn one_round_has_no_verdict_and_a_dead_target_ends_all() {
         "bench", &echo.tcp, &other.tcp, "--rounds", "1", "-c", "20", "--warmup", "0",
     ];
     let ended = run(&args);
+    let words: Vec<_> = ended.text().split_whitespace().collect();
+    let told = words.join(" ");
     assert!(
-        ended
-            .text()
-            .contains("unknown (at least 6 rounds can tell)"),
+        told.contains("unknown (at least 6 rounds can tell)"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.text().lines().all(|line| line.chars().count() <= 80),
         "{ended:?}"
     );
     let started = std::time::Instant::now();

@@ -195,7 +195,14 @@ pub fn over_time(report: &Report) -> Card {
     let p99 = levels(|m| m.second.rtt_p99_ns.map(|ns| ns as f64));
     let both = p50.iter().chain(&p99).map(|point| point.1);
     let mut latency = plot("Latency", latency_axis(both, &limits));
-    latency.area("wash", &p50, &p99);
+    // Where the upper edge is not known, there is no band.
+    let lower = levels(|m| {
+        m.second
+            .rtt_p99_ns
+            .and(m.second.rtt_p50_ns)
+            .map(|ns| ns as f64)
+    });
+    latency.area("wash", &lower, &p99);
     latency.curve(CURVES[0], "99th percentile", &p99);
     latency.curve(CURVES[1], "median", &p50);
     show_limits(&mut latency, &limits);

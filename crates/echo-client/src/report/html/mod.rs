@@ -53,6 +53,14 @@ pub(crate) struct Card {
     pub table: Table,
 }
 
+impl Card {
+    /// Whether it takes the whole width: for several pictures, or a table that is not folded away.
+    fn is_wide(&self) -> bool {
+        let has_columns = !self.table.heads.is_empty();
+        self.plots.len() > 1 || (self.plots.is_empty() && has_columns)
+    }
+}
+
 impl Page<'_> {
     /// The page as HTML.
     pub fn html(&self) -> String {
@@ -142,10 +150,7 @@ fn tiles(report: &Report) -> Vec<(&'static str, String, String)> {
             "Echoes",
             rate(echoes.map(|r| format!("{} /s", format::rate(r)))),
         ),
-        (
-            "Each way",
-            rate(bytes.map(|r| format!("{:.2} MB/s", r / 1e6))),
-        ),
+        ("Each way", rate(bytes.map(format::bytes_per_s))),
         ("Median", latency(rtt.percentile(0.5))),
         ("99th percentile", latency(rtt.percentile(0.99))),
         ("Longest", latency(rtt.max())),
@@ -213,7 +218,7 @@ fn books(report: &Report) -> Card {
 }
 
 /// The machine, and the command to type again.
-fn made(report: &Report) -> Card {
+pub(crate) fn made(report: &Report) -> Card {
     let environment = &report.environment;
     let mut pairs = vec![
         ("machine".to_owned(), environment.hostname.clone()),

@@ -175,8 +175,8 @@ impl Plot {
         self.curve(class, name, if is_shown { &edges } else { &[] });
     }
 
-    /// The area between a lower and an upper curve; between some `points` and the lower edge where
-    /// there is none.
+    /// The area between a lower and an upper curve; between that and the lower edge where there is
+    /// no lower one.
     pub fn area(&mut self, class: &str, lower: &[(f64, f64)], upper: &[(f64, f64)]) {
         let edge = [upper.first(), upper.last()].map(|point| point.map(|(x, _)| (*x, 0.0)));
         let edge: Vec<_> = edge.into_iter().flatten().collect();
