@@ -34,7 +34,7 @@ pub use story::Story;
 #[cfg(feature = "words")]
 pub use telling::Telling;
 #[cfg(feature = "words")]
-pub use text::{Texts, wrap};
+pub use text::{Texts, Values, wrap};
 pub use trouble::{Trouble, TroubleKind};
 pub use witness::Witness;
 

@@ -3,6 +3,7 @@
 use super::comparison::{Comparison, Figure};
 use crate::report::html::{Axis, Card, Page, Plot, by_percentile, made};
 use crate::report::{Latency, Metric, Table};
+use echo_explain::Lang;
 
 /// Curves that can be told apart.
 const COLOURS: usize = 6;
@@ -35,6 +36,7 @@ pub fn html(comparison: &Comparison) -> String {
     all.dedup_by(|one, other| one.command == other.command);
     cards.extend(all);
     let page = Page {
+        lang: Lang::En,
         title: format!("compare {}", names.join(", ")),
         heading: names.join(" · "),
         about: comparison.title(),

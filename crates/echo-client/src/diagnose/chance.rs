@@ -12,34 +12,23 @@ pub fn among(p: f64, places: usize) -> f64 {
     (p * QUESTIONS * places.max(1) as f64).min(1.0)
 }
 
-/// The logarithm of the gamma function (Lanczos, g = 7, as Godfrey has it): 15 digits.
-fn ln_gamma(x: f64) -> f64 {
-    const G: f64 = 7.0;
-    const C: [f64; 9] = [
-        0.999_999_999_999_809_9,
-        676.520_368_121_885_1,
-        -1_259.139_216_722_402_8,
-        771.323_428_777_653_1,
-        -176.615_029_162_140_6,
-        12.507_343_278_686_905,
-        -0.138_571_095_265_720_12,
-        9.984_369_578_019_572e-6,
-        1.505_632_735_149_311_6e-7,
-    ];
-    let x = x - 1.0;
-    let terms = C.iter().enumerate().skip(1);
-    let sum = C[0] + terms.map(|(i, c)| c / (x + i as f64)).sum::<f64>();
-    let t = x + G + 0.5;
-    0.5 * (2.0 * std::f64::consts::PI).ln() + (x + 0.5) * t.ln() - t + sum.ln()
+/// The logarithm of the factorial of `n`, by Stirling's series: ten digits where the first terms
+/// are left to multiplication.
+fn ln_factorial(n: usize) -> f64 {
+    if n < 16 {
+        return (2..=n).map(|k| k as f64).product::<f64>().ln();
+    }
+    let x = n as f64;
+    let series = 1.0 / (12.0 * x) - 1.0 / (360.0 * x.powi(3)) + 1.0 / (1260.0 * x.powi(5));
+    x * x.ln() - x + (2.0 * std::f64::consts::PI * x).ln() / 2.0 + series
 }
 
 /// The logarithm of the number of ways to choose `k` of `n`; none where there are fewer.
 fn ln_choose(n: usize, k: usize) -> f64 {
-    if k > n {
-        return f64::NEG_INFINITY;
+    match k > n {
+        true => f64::NEG_INFINITY,
+        false => ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k),
     }
-    let gamma = |n: usize| ln_gamma(n as f64 + 1.0);
-    gamma(n) - gamma(k) - gamma(n - k)
 }
 
 /// Fisher's exact test, both sides: how often two groups of which `a` of `n` and `b` of `m` have

@@ -67,7 +67,7 @@ pub fn dial(
         Err(error) => (Answer::failed(error.kind()), None),
     };
     let mut results: Vec<_> = calls.iter().map(begin).collect();
-    path.spent.sent_bytes += SYN * calls.len() as u64;
+    path.sent_bytes += SYN * calls.len() as u64;
     while path.interrupt.why().is_none() {
         let left = patience.saturating_sub(start.elapsed());
         let made = results.iter().filter(|(answer, _)| answer.time().is_some());
@@ -85,7 +85,7 @@ pub fn dial(
         for (number, _) in open.iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
             let (answer, socket) = &mut results[*number];
             *answer = ended(socket, calls[*number].remote, start.elapsed());
-            path.spent.received_bytes += SYN;
+            path.received_bytes += SYN;
         }
     }
     for (_, socket) in results

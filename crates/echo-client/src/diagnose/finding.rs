@@ -1,10 +1,10 @@
 //! What a diagnosis comes to: verdicts, each with its evidence, and which of them explain others.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use clap::ValueEnum;
 use echo_core::named;
+use echo_explain::Values;
 use serde::{Deserialize, Serialize};
 
 /// What may be said of a path, in a word. The texts of `echo-explain` say what each means and what
@@ -35,6 +35,7 @@ pub enum Verdict {
     NotEcho,
     Corruption,
     TcpNoEcho,
+    Framing,
     TcpProxy,
     UdpProxy,
     ServerSlow,
@@ -75,6 +76,8 @@ pub enum Verdict {
     // What silence does.
     IdleKilled,
     NatTimeout,
+    // What a step could not judge.
+    Unjudged,
 }
 
 named!(Verdict);
@@ -93,83 +96,105 @@ pub enum Kind {
 
 named!(Kind);
 
-/// One thing that is known of the path, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One thing that is known of the path, and why. The texts of `echo-explain` say it, with its values.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// In a word.
     pub verdict: Verdict,
     /// Whether it matters.
     pub kind: Kind,
-    /// What was sent, in English.
-    pub sent: String,
-    /// What came of it, in English.
-    pub came: String,
-    /// The test that the verdict rests on, in English.
-    pub test: String,
+    /// Which text tells what was sent, what came of it, and the test: mostly that of the verdict's name.
+    pub evidence: String,
     /// How often chance alone would have the test say so, once the number of questions that were
     /// asked is counted in; `None` of what needs no chance: an answer that says it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,
     /// The address of the hop or the end where it happens, if that is known.
-    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// What the texts of the verdict name: a size, a rate, a time.
-    pub values: BTreeMap<String, String>,
+    /// What the texts name: a size, a rate, a time.
+    pub values: Values,
+}
+
+/// A finding of a verdict, and values by the names that its texts have for them; a name alone is that of
+/// a variable: `finding!(Verdict::Loss; n: probes.len(), lost)`.
+macro_rules! finding {
+    (@ $name:ident) => { $name };
+    (@ $name:ident $value:expr) => { $value };
+    ($verdict:expr; $($name:ident $(: $value:expr)?),*) => {
+        $crate::diagnose::finding::Finding::of(
+            $verdict,
+            &[$((stringify!($name), &finding!(@ $name $($value)?))),*],
+        )
+    };
+}
+
+pub(super) use finding;
+
+impl Verdict {
+    /// Whether it matters, if what was measured does not say otherwise.
+    fn kind(self) -> Kind {
+        match self {
+            Verdict::Framing | Verdict::Mss | Verdict::TcpOptions | Verdict::Mtu => Kind::Fact,
+            Verdict::Dscp | Verdict::Ecn | Verdict::Nat | Verdict::Clock => Kind::Fact,
+            Verdict::Healed | Verdict::NatTimeout => Kind::Fact,
+            Verdict::Unjudged => Kind::Unknown,
+            _ => Kind::Problem,
+        }
+    }
 }
 
 impl Finding {
-    /// A finding without evidence yet.
-    fn new(verdict: Verdict, kind: Kind) -> Self {
+    /// A finding, and what its texts name `{name}`.
+    pub fn of(verdict: Verdict, values: &[(&str, &dyn Display)]) -> Self {
+        let values = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.to_string()));
         Finding {
             verdict,
-            kind,
-            sent: String::new(),
-            came: String::new(),
-            test: String::new(),
+            kind: verdict.kind(),
+            evidence: verdict.to_string(),
             p: None,
             place: None,
-            values: BTreeMap::new(),
+            values: values.collect(),
         }
     }
 
-    /// Something is wrong.
-    pub fn problem(verdict: Verdict) -> Self {
-        Finding::new(verdict, Kind::Problem)
+    /// Whether something is wrong.
+    pub fn is_problem(&self) -> bool {
+        self.kind == Kind::Problem
     }
 
-    /// Something may be wrong.
-    pub fn unknown(verdict: Verdict) -> Self {
-        Finding::new(verdict, Kind::Unknown)
+    /// The same, as harmless.
+    pub fn fact(self) -> Self {
+        Finding {
+            kind: Kind::Fact,
+            ..self
+        }
     }
 
-    /// Something is worth knowing.
-    pub fn fact(verdict: Verdict) -> Self {
-        Finding::new(verdict, Kind::Fact)
+    /// The same, on evidence of another name.
+    pub fn by(self, evidence: &str) -> Self {
+        Finding {
+            evidence: evidence.to_owned(),
+            ..self
+        }
     }
 
-    /// What was sent, and what came of it: `600 datagrams of 64 bytes`, `571 came back`.
-    pub fn seen(mut self, sent: impl Display, came: impl Display) -> Self {
-        (self.sent, self.came) = (sent.to_string(), came.to_string());
-        self
+    /// The same, as a test says that is wrong with probability `p`.
+    pub fn p(self, p: f64) -> Self {
+        Finding { p: Some(p), ..self }
     }
 
-    /// The test that it rests on, and its p where there is one.
-    pub fn tested(mut self, test: impl Display, p: impl Into<Option<f64>>) -> Self {
-        (self.test, self.p) = (test.to_string(), p.into());
-        self
-    }
-
-    /// Where it happens: the address of a hop, or of an end. The texts name it `{where}`.
-    pub fn at(mut self, place: impl Display) -> Self {
-        let place = place.to_string();
-        self.place = Some(place.clone());
-        self.with("where", place)
-    }
-
-    /// A value that the texts of the verdict name `{name}`.
+    /// The same, with one more value.
     pub fn with(mut self, name: &str, value: impl Display) -> Self {
         self.values.insert(name.to_owned(), value.to_string());
         self
+    }
+
+    /// The same, where it happens: the address of a hop, or of an end. The texts name it `{where}`.
+    pub fn at(self, place: impl Display) -> Self {
+        let place = Some(place.to_string());
+        let finding = self.with("where", place.as_deref().unwrap_or_default());
+        Finding { place, ..finding }
     }
 }
 
@@ -182,8 +207,9 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = &[
         Verdict::Outage,
         &[Verdict::Jitter, Verdict::Step, Verdict::Healed],
     ),
-    (Verdict::ServerStall, DELAYS),
-    (Verdict::NetworkStall, DELAYS),
+    // Whoever stops has what comes meanwhile wait, and its buffers overflow.
+    (Verdict::ServerStall, STALLED),
+    (Verdict::NetworkStall, STALLED),
     (
         Verdict::NotEcho,
         &[Verdict::TcpNoEcho, Verdict::Corruption, Verdict::UdpRefused],
@@ -207,7 +233,13 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = &[
 ];
 
 const LOSSES: &[Verdict] = &[Verdict::Loss];
-const DELAYS: &[Verdict] = &[Verdict::Jitter, Verdict::ServerSlow, Verdict::Step];
+const STALLED: &[Verdict] = &[
+    Verdict::Jitter,
+    Verdict::ServerSlow,
+    Verdict::Step,
+    Verdict::LossBursty,
+    Verdict::Outage,
+];
 const SILENCE: &[Verdict] = &[Verdict::TcpFiltered, Verdict::UdpFiltered, Verdict::Flow];
 
 /// What is known of a path so far: what one finding explains is not told beside it.
@@ -218,8 +250,10 @@ impl Findings {
     /// Adds a finding, unless one that is known explains it or says the same; those that it
     /// explains go.
     pub fn add(&mut self, finding: Finding) {
-        let is_same =
-            |known: &Finding| known.verdict == finding.verdict && known.place == finding.place;
+        let is_same = |known: &Finding| {
+            (known.verdict, &known.place) == (finding.verdict, &finding.place)
+                && known.values.get("what") == finding.values.get("what")
+        };
         let is_explained = |known: &Finding| explains(known.verdict, finding.verdict);
         if self
             .0
@@ -251,27 +285,24 @@ impl Findings {
 }
 
 fn explains(cause: Verdict, symptom: Verdict) -> bool {
-    let rows = EXPLAINS.iter().filter(|(known, _)| *known == cause);
-    rows.into_iter()
-        .any(|(_, symptoms)| symptoms.contains(&symptom))
+    let mut rows = EXPLAINS.iter().filter(|(known, _)| *known == cause);
+    rows.any(|(_, symptoms)| symptoms.contains(&symptom))
 }
 
 #[cfg(test)]
 mod tests {
-    use echo_explain::{Lang, Texts};
+    use echo_explain::{Lang, Phrases};
 
+    use super::super::text::Words;
     use super::*;
 
     #[test]
     fn every_verdict_has_a_title_a_meaning_and_a_remedy() {
-        let texts = Texts::of_verdicts(Lang::En);
+        let words = Words::of(Lang::En, Phrases::default());
         for verdict in Verdict::value_variants() {
-            let finding = Finding::problem(*verdict);
-            for text in [
-                finding.title(&texts),
-                finding.means(&texts),
-                finding.next(&texts),
-            ] {
+            let finding = Finding::of(*verdict, &[]);
+            for part in ["title", "means", "next"] {
+                let text = words.say(&finding, part);
                 assert!(!text.starts_with(&verdict.to_string()), "{verdict}: {text}");
             }
         }
@@ -283,8 +314,8 @@ mod tests {
             let found = [Verdict::MtuBlackhole, Verdict::TcpStalls, Verdict::Nat];
             let mut findings = Findings::default();
             for at in order {
-                findings.add(Finding::problem(found[at]));
-                findings.add(Finding::problem(found[at]));
+                findings.add(Finding::of(found[at], &[]));
+                findings.add(Finding::of(found[at], &[]));
             }
             let left: Vec<_> = findings
                 .sorted()

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Told;
 use super::answer::Answer;
 use super::dial::{Call, dial};
-use super::finding::{Finding, Findings, Verdict};
+use super::finding::{Finding, Findings, Verdict, finding};
 use super::path::{Hop, Path};
 use super::sender::{self, Plan};
 use super::train::{Cell, Probe};
@@ -39,10 +38,8 @@ pub(super) struct Distance {
 }
 
 /// Walks the path, and holds the two transports beside each other.
-pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
-    let Some(remote) = path.remote else {
-        return Ok(Told::LeftOut("nothing answers".to_owned()));
-    };
+pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
+    let remote = path.remote()?;
     let mut distance = walk(path, remote);
     if distance.udp.is_none() && path.udp_port.is_some() {
         // The path was silent for a while, not for good.
@@ -58,21 +55,14 @@ pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
             };
             if again.proxy() == Some(verdict) {
                 if again.udp.is_none() && findings.has(Verdict::TcpNoEcho) {
-                    findings.add(dead(
-                        "datagrams, and connections that a proxy takes",
-                        &path.hops,
-                    ));
+                    findings.add(dead(&path.hops).by("dead-behind-proxy"));
                 }
                 findings.add(again.finding(verdict, &path.hops));
             }
         }
     }
-    Ok(Told::Seen(format!(
-        "{}; UDP is answered {}, TCP {}",
-        list(&path.hops),
-        far(distance.udp),
-        far(distance.tcp)
-    )))
+    let (hops, udp, tcp) = (list(&path.hops), far(distance.udp), far(distance.tcp));
+    Ok(format!("{hops}; UDP is answered {udp}, TCP {tcp}"))
 }
 
 /// Sends datagrams to `remote` that may pass 1, 2, 3, ... routers, until they get there or nobody
@@ -82,26 +72,21 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
     let mut distance = Distance::default();
     for first in (1..=FARTHEST).step_by(BATCH.into()) {
         let cell = |ttl| Cell {
-            size: SMALL,
             ttl: Some(ttl),
-            ..Cell::default()
+            ..Cell::of(SMALL)
         };
         // By turns, so that one burst of losses does not hide a hop.
         let cells: Vec<_> = (first..first + BATCH).map(cell).collect();
-        let port = path.udp_port.unwrap_or(0);
+        let (port, count) = (path.udp_port.unwrap_or(0), cells.len() * EACH);
         let plan = Plan {
             patience: PATIENCE,
-            ..Plan::of((remote, port), &cells, cells.len() * EACH, INTERVAL)
+            ..Plan::of((remote, port), cells, count, INTERVAL)
         };
         let train = sender::send(path, &plan).unwrap_or_default();
         for ttl in first..first + BATCH {
-            let probes = || {
-                train
-                    .probes
-                    .iter()
-                    .filter(|probe| probe.cell.ttl == Some(ttl))
-            };
-            let mut answers = probes().map(Probe::answer);
+            let is_here = |probe: &&Probe| probe.cell.ttl == Some(ttl);
+            let mut probes = train.probes.iter().filter(is_here);
+            let mut answers = probes.clone().map(Probe::answer);
             if answers.clone().any(|answer| answer.time().is_some()) {
                 distance.udp = Some(ttl);
                 return distance;
@@ -115,11 +100,11 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
                 (Answer::UsedUp(address), at) => Some((address, at.saturating_sub(probe.sent))),
                 _ => None,
             };
-            let hop = probes().find_map(router);
+            let hop = probes.find_map(router);
             path.hops.push(Hop {
                 ttl,
                 address: hop.map(|(address, _)| address),
-                rtt: hop.map(|(_, rtt)| Duration::from_nanos(rtt)),
+                rtt_ns: hop.map(|(_, rtt)| rtt),
             });
             if hop.is_some() {
                 distance.passed = ttl;
@@ -159,12 +144,10 @@ fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> Option<u8
 }
 
 /// Nobody answers behind the last hop that does.
-pub(super) fn dead(sent: &str, hops: &[Hop]) -> Finding {
+pub(super) fn dead(hops: &[Hop]) -> Finding {
     let last = hops.iter().rev().find_map(|hop| hop.address);
-    Finding::problem(Verdict::Dead)
-        .seen(sent, "nothing came back, and nobody said why")
-        .tested("no answer to any of them", None)
-        .at(last.map_or_else(|| "this machine".to_owned(), |last| last.to_string()))
+    let last = last.map_or_else(|| "this machine".to_owned(), |last| last.to_string());
+    Finding::of(Verdict::Dead, &[]).at(last)
 }
 
 impl Distance {
@@ -190,13 +173,7 @@ impl Distance {
             Some(udp) => format!("datagrams come back {}", far(Some(udp))),
             None => format!("datagrams have passed a router {}", far(Some(self.passed))),
         };
-        Finding::problem(verdict)
-            .seen(
-                "datagrams and connections with 1, 2, 3, ... hops to use up",
-                format!("{udp}, connections are made {}", far(self.tcp)),
-            )
-            .tested("twice the same", None)
-            .at(place)
+        finding!(verdict; udp, tcp: far(self.tcp)).at(place)
     }
 }
 

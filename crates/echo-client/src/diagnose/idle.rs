@@ -4,145 +4,179 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use echo_core::stamp;
 
-use super::Told;
-use super::finding::{Finding, Findings, Verdict};
+use super::finding::{Finding, Findings, Verdict, finding};
 use super::path::Path;
 use super::payload::{Payload, STAMP_LEN};
-use super::peer::connect;
 use super::sender::{self, Plan};
 use super::talk::Talk;
 use super::train::Cell;
+use super::trains::SMALL;
 use crate::report::format;
 
 /// Bytes of a message.
 const MESSAGE: usize = 64;
-/// Connections and bindings that are left alone, each for an eighth of the time longer than the one
-/// before.
+/// How many are left alone side by side, each for an eighth of the time longer than the one before;
+/// and how often, the second time between the last that lived and the first that did not.
 const COUNT: u32 = 8;
+pub const ROUNDS: u32 = 2;
 /// How long an answer may take that must perhaps be asked for again.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Beside the silence itself, it takes no longer than this to find out who is dead.
+pub const ASKING: Duration = Duration::from_secs(20);
 
-/// A binding: the local port, and where a STAMP reflector saw its packets come from.
-type Binding = (u16, SocketAddr);
+/// Makes one that works.
+type Begin = fn(&mut Path<'_>) -> Result<Alone>;
 
-/// Leaves connections and bindings alone, and uses each once more.
-pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
-    let longest = path.settings.idle.0;
-    if longest.is_zero() {
-        return Ok(Told::LeftOut("not asked for (--idle)".to_owned()));
-    }
-    if !path.has_tcp && path.trains.stamp.is_none() {
-        let why = "no connection and no STAMP reflector could be left alone";
-        return Ok(Told::LeftOut(why.to_owned()));
-    }
-    let start = Instant::now();
-    let mut talks = Vec::new();
-    if path.has_tcp {
-        talks = (0..COUNT).map(|_| begin(path)).collect::<Result<_>>()?;
-    }
-    let mut bindings = Vec::new();
-    if path.trains.stamp.is_some() {
-        bindings = (0..COUNT).filter_map(|_| bind(path, 0)).collect();
-    }
-    let (mut talks, mut bindings) = (talks.into_iter(), bindings.into_iter());
-    for number in 1..=COUNT {
-        let time = longest * number / COUNT;
-        if path.interrupt.wait(time.saturating_sub(start.elapsed())) {
-            break;
-        }
-        if let Some(finding) = bindings.next().and_then(|one| forgotten(path, one, time)) {
-            findings.add(finding);
-            bindings = Vec::new().into_iter();
-        }
-        if let Some(mut talk) = talks.next()
-            && let Some(finding) = killed(path, &mut talk, time)?
-        {
-            findings.add(finding);
-            talks = Vec::new().into_iter();
-        }
-    }
-    let bindings = match path.trains.stamp {
-        Some(_) => "",
-        None => "; what becomes of UDP bindings only a STAMP reflector could tell",
-    };
-    let tcp = format!(
-        "TCP connections were silent for up to {}",
-        format::time(longest)
-    );
-    Ok(Told::Seen(tcp + bindings))
+/// What is left alone.
+enum Alone {
+    /// A connection.
+    Tcp(Talk),
+    /// A local port, and where a STAMP reflector saw its packets come from, if there is one.
+    Udp(u16, Option<SocketAddr>),
 }
 
-/// Whether the connection is dead that was silent for this long, while a new one works.
-fn killed(path: &mut Path<'_>, talk: &mut Talk, time: Duration) -> Result<Option<Finding>> {
-    let heard = talk.echo(path, 1, path.patience(PATIENCE));
-    if heard.back > 0 || path.interrupt.why().is_some() {
-        return Ok(None);
+/// What silence does to one of the two kinds.
+struct Silence {
+    begin: Begin,
+    /// How long it did no harm.
+    lived: Duration,
+    /// How long it did, and the finding.
+    died: Option<(Duration, Finding)>,
+}
+
+/// Leaves connections and bindings alone, and uses each once more.
+pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
+    let longest = path.settings.idle.0;
+    let has_stamp = path.trains.stamp.is_some();
+    let has_udp = has_stamp || path.udp_port.is_some();
+    let kinds: [(bool, Begin); 2] = [(path.has_tcp, connection), (has_udp, binding)];
+    let kinds = kinds.into_iter().filter(|(is_there, _)| *is_there);
+    let mut kinds: Vec<Silence> = kinds.map(|(_, begin)| Silence::of(begin)).collect();
+    for round in 0..ROUNDS {
+        let mut alone = Vec::new();
+        for (kind, silence) in kinds.iter().enumerate() {
+            let high = match &silence.died {
+                Some((died, _)) => *died,
+                None if round == 0 => longest,
+                None => continue,
+            };
+            for number in 1..=COUNT {
+                let time = silence.lived + (high - silence.lived) * number / COUNT;
+                alone.push((time, kind, (silence.begin)(path)?, Instant::now()));
+            }
+        }
+        alone.sort_by_key(|(time, ..)| *time);
+        for (time, kind, one, since) in alone {
+            let silence = &mut kinds[kind];
+            if silence.died.as_ref().is_some_and(|(died, _)| *died <= time) {
+                continue;
+            }
+            if path.interrupt.wait(time.saturating_sub(since.elapsed())) {
+                break;
+            }
+            match one.dead(path)? {
+                Some(finding) => silence.died = Some((time, finding)),
+                None => silence.lived = time,
+            }
+        }
     }
-    begin(path)?;
-    let finding = Finding::problem(Verdict::IdleKilled)
-        .seen(
-            format!("a message on each of {COUNT} connections, silent for ever longer"),
-            format!(
-                "after {}: {}; a new connection works",
-                format::time(time),
-                heard.told()
-            ),
-        )
-        .tested(
-            "those that were silent for less than that still worked",
-            None,
-        );
-    Ok(Some(finding.with("time", format::time(time))))
+    let is_hidden = has_udp && !has_stamp;
+    for silence in kinds {
+        if let Some((died, finding)) = silence.died {
+            let finding = finding.with("time", format::time(died)).with("n", COUNT);
+            findings.add(finding.with("lived", format::time(silence.lived)));
+        }
+    }
+    if is_hidden && !findings.has(Verdict::NatTimeout) {
+        let why = "what becomes of them only a STAMP reflector could tell";
+        findings.add(finding!(Verdict::Unjudged; what: "UDP bindings", why));
+    }
+    let longest = format::time(longest);
+    Ok(format!(
+        "connections and bindings were silent for up to {longest}"
+    ))
 }
 
 /// A connection that has echoed one message.
-fn begin(path: &mut Path<'_>) -> Result<Talk> {
-    let remote = path.remote.context("nothing answers")?;
-    let (_, socket) = connect(path, remote, None).context("no connection was made")?;
-    let mut talk = Talk::begin(path, socket, MESSAGE);
+fn connection(path: &mut Path<'_>) -> Result<Alone> {
+    let (_, mut talk) = Talk::open(path, MESSAGE, None)?;
     let heard = talk.echo(path, 1, path.patience(PATIENCE));
     let told = heard.told();
-    anyhow::ensure!(
-        heard.back == MESSAGE as u64,
+    ensure!(
+        heard.is_good(MESSAGE),
         "a new connection does not echo: {told}"
     );
-    Ok(talk)
+    Ok(Alone::Tcp(talk))
 }
 
-/// Whether packets from the port of this binding come from elsewhere by now.
-fn forgotten(path: &mut Path<'_>, (port, before): Binding, time: Duration) -> Option<Finding> {
-    let (_, after) = bind(path, port)?;
-    let finding = Finding::fact(Verdict::NatTimeout)
-        .seen(
-            format!(
-                "packets from port {port}, and again after {}",
-                format::time(time)
-            ),
-            format!("they came from {before}, then from {after}"),
-        )
-        .tested("a STAMP reflector tells where packets come from", None);
-    (after != before).then(|| finding.with("time", format::time(time)))
+/// A port from which datagrams came back.
+fn binding(path: &mut Path<'_>) -> Result<Alone> {
+    let (port, seen) = ask(path, 0)?.context("no datagram comes back")?;
+    Ok(Alone::Udp(port, seen))
 }
 
-/// Sends a few STAMP packets from `port`, or from one that the system chooses.
-fn bind(path: &mut Path<'_>, port: u16) -> Option<Binding> {
-    let remote = SocketAddr::new(path.remote?.ip(), stamp::PORT);
-    let cell = Cell {
-        size: STAMP_LEN,
-        ..Cell::default()
-    };
-    let cells = [cell];
-    let plan = Plan {
-        payload: Payload::Stamp(3),
-        ..Plan::of((remote, port), &cells, 3, Duration::from_millis(10))
-    };
-    let train = sender::send(path, &plan).ok()?;
+impl Silence {
+    fn of(begin: Begin) -> Self {
+        Silence {
+            begin,
+            lived: Duration::ZERO,
+            died: None,
+        }
+    }
+}
+
+impl Alone {
+    /// What tells that it is dead by now, while a new one works.
+    fn dead(self, path: &mut Path<'_>) -> Result<Option<Finding>> {
+        match self {
+            Alone::Tcp(mut talk) => {
+                let heard = talk.echo(path, 1, path.patience(PATIENCE));
+                if heard.back > 0 {
+                    return Ok(None);
+                }
+                connection(path)?;
+                Ok(Some(finding!(Verdict::IdleKilled; came: heard.told())))
+            }
+            Alone::Udp(port, before) => match ask(path, port)? {
+                Some((_, after)) if after == before => Ok(None),
+                Some((_, after)) => {
+                    let named = |seen: Option<SocketAddr>| {
+                        seen.map_or_else(|| "nowhere".to_owned(), |seen| seen.to_string())
+                    };
+                    let (before, after) = (named(before), named(after));
+                    Ok(Some(finding!(Verdict::NatTimeout; port, before, after)))
+                }
+                None => {
+                    binding(path)?;
+                    let finding = finding!(Verdict::NatTimeout; port);
+                    Ok(Some(finding.by("binding-silent")))
+                }
+            },
+        }
+    }
+}
+
+/// Sends a few datagrams from `port`, or from one that the system chooses. Returns the port and where
+/// a reflector saw them come from, if any came back.
+fn ask(path: &mut Path<'_>, port: u16) -> Result<Option<(u16, Option<SocketAddr>)>> {
+    let mut remote = path.remote()?;
+    let mut cell = Cell::of(SMALL);
+    if path.trains.stamp.is_some() {
+        remote.set_port(stamp::PORT);
+        cell = Cell::of(STAMP_LEN);
+    }
+    let mut plan = Plan::of((remote, port), vec![cell], 3, Duration::from_millis(10));
+    if path.trains.stamp.is_some() {
+        plan.payload = Payload::Stamp(3);
+    }
+    let train = sender::send(path, &plan)?;
     let seen = train
         .probes
         .iter()
-        .find_map(|probe| probe.reflected?.source)?;
-    Some((train.locals.first()?.port(), seen))
+        .find_map(|probe| probe.reflected?.source);
+    let port = train.locals.first().map_or(port, SocketAddr::port);
+    Ok((train.lost() < train.probes.len()).then_some((port, seen)))
 }

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Told;
 use super::finding::Findings;
 use super::path::Path;
 use super::sender::{self, Plan};
 use super::train::{Cell, Train};
-use super::trains::{SMALL, echo_peer, largest, no_echo};
+use super::trains::{SMALL, largest};
 use super::verdict::{TURNS, Turn, is_limited};
 
 /// Rates below the highest, in bits a second with headers, and how long each is tried.
@@ -59,24 +58,14 @@ impl Rung {
 }
 
 /// Climbs until a rate shows an effect, and then tries that rate again.
-pub fn ladder(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
-    if path.settings.gentle {
-        return Ok(Told::LeftOut("--gentle".to_owned()));
-    }
-    if echo_peer(path).is_none() {
-        return Ok(no_echo());
-    }
-    let (size, most) = (largest(path), path.settings.max_rate.0);
-    path.trains.ladder = climb(size, most, |rung| take(path, rung))?;
+pub fn ladder(path: &mut Path<'_>, _: &mut Findings) -> Result<String> {
+    let (size, most) = (largest(path), path.settings.max_rate);
+    path.trains.ladder = climb(size, most.0, |rung| take(path, rung))?;
     let fast = path.trains.ladder.iter().map(|turn| &turn.fast);
-    let (sent, lost) = fast.fold((0, 0), |(sent, lost), train| {
-        (sent + train.probes.len(), lost + train.lost())
-    });
+    let sent: usize = fast.clone().map(|train| train.probes.len()).sum();
+    let lost: usize = fast.map(Train::lost).sum();
     let came = sent - lost;
-    Ok(Told::Seen(format!(
-        "{came} of {sent} came back at up to {}",
-        path.settings.max_rate
-    )))
+    Ok(format!("{came} of {sent} came back at up to {most}"))
 }
 
 /// Has turns taken, with datagrams of `size` and at `most` bits a second, as long as they tell more.
@@ -182,17 +171,9 @@ fn take(path: &mut Path<'_>, rung: Rung) -> Result<Turn> {
 }
 
 fn send(path: &mut Path<'_>, size: usize, count: usize, interval: Duration) -> Result<Train> {
-    let Some((remote, port)) = echo_peer(path) else {
-        return Ok(Train::default());
-    };
-    let cell = Cell {
-        size,
-        ..Cell::default()
-    };
-    let cells = [cell];
     let plan = Plan {
         patience: PATIENCE,
-        ..Plan::of((remote, port), &cells, count, interval)
+        ..Plan::of(path.peer()?, vec![Cell::of(size)], count, interval)
     };
     Ok(sender::send(path, &plan)?)
 }

@@ -14,6 +14,7 @@ mod idle;
 mod ladder;
 mod load;
 mod names;
+mod options;
 mod page;
 pub mod path;
 mod payload;
@@ -28,52 +29,122 @@ pub mod train;
 mod trains;
 pub mod verdict;
 
+use std::io;
+
 use anyhow::anyhow;
+use echo_core::units::Timespan;
 use echo_core::{Exit, Failure, cause};
-use echo_explain::Texts;
 
 use crate::connection::Connect;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::{self, Files};
 use diagnosis::{Diagnosis, Done};
-use finding::Findings;
+use finding::{Findings, Verdict, finding};
 use path::Path;
 pub use settings::Diagnose;
+use text::Words;
 
-/// What a step did, in a line, in English.
-pub enum Told {
-    /// What it sent and what came of it.
-    Seen(String),
-    /// Why there was nothing to probe.
-    LeftOut(String),
+/// Probes, adds what it finds, and tells in a line what it did, in English. What it cannot do, or need
+/// not, is an error: then the step is left out.
+type Probe = fn(&mut Path<'_>, &mut Findings) -> anyhow::Result<String>;
+
+/// What a step needs, or it is left out.
+#[derive(Clone, Copy)]
+enum Need {
+    /// Some time of the minute that all take but the one that waits on purpose.
+    Time,
+    /// An address.
+    Address,
+    /// Anything that answers.
+    Answer,
+    /// Datagrams that come back.
+    Udp,
+    /// Connections.
+    Tcp,
+    /// Connections that echo.
+    Echo,
+    /// That a load is allowed.
+    Load,
+    /// That it is asked for.
+    Idle,
 }
 
-/// One step: probes, and adds what it finds. What it cannot do on this machine is an error, and
-/// left out.
-type Step = fn(&mut Path<'_>, &mut Findings) -> anyhow::Result<Told>;
+use Need::{Address, Answer, Echo, Idle, Load, Tcp, Time, Udp};
+
+/// The steps, in order.
+const STEPS: &[(&str, &[Need], Probe)] = &[
+    ("names", &[Time], names::names),
+    ("reach", &[Time, Address], reach::reach),
+    ("echo", &[Time, Tcp], peer::echo),
+    ("steady", &[Time, Udp], trains::steady),
+    ("mixed", &[Time, Udp], trains::mixed),
+    ("ladder", &[Time, Load, Udp], ladder::ladder),
+    ("sizes", &[Time, Udp], sizes::sizes),
+    ("bulk", &[Time, Tcp, Echo], bulk::bulk),
+    ("load", &[Time, Load, Udp, Tcp], load::load),
+    ("hops", &[Time, Answer], hops::hops),
+    ("stamp", &[Time, Answer], trains::stamp),
+    ("again", &[Time, Udp], trains::again),
+    ("idle", &[Idle, Answer], idle::idle),
+];
 
 /// What a step says whose packets the budget has no room for.
 const SPENT: &str = "the budget is spent";
 /// Steps without a train send less than this.
 const LITTLE: u64 = 8_000;
 
-/// The steps, in order.
-const STEPS: &[(&str, Step)] = &[
-    ("names", names::names),
-    ("reach", reach::reach),
-    ("echo", peer::echo),
-    ("steady", trains::steady),
-    ("mixed", trains::mixed),
-    ("ladder", ladder::ladder),
-    ("sizes", sizes::sizes),
-    ("bulk", bulk::bulk),
-    ("load", load::load),
-    ("hops", hops::hops),
-    ("stamp", trains::stamp),
-    ("again", trains::again),
-    ("idle", idle::idle),
-];
+impl Need {
+    /// Why the step is left out, if this is not there.
+    fn missing(self, path: &Path<'_>, findings: &Findings) -> Option<&'static str> {
+        let is_mute = |verdict| findings.has(verdict);
+        let (is_met, why) = match self {
+            Need::Time => (!path.time_left().is_zero(), "there is no time left"),
+            Need::Address => (!path.addresses.is_empty(), "no address is known"),
+            Need::Answer => (path.remote.is_some(), "nothing answers"),
+            Need::Udp => (path.udp_port.is_some(), "no datagram comes back"),
+            Need::Tcp => (path.has_tcp, "TCP does not connect"),
+            Need::Echo => {
+                let mute = [Verdict::NotEcho, Verdict::TcpNoEcho];
+                (!mute.into_iter().any(is_mute), "no echo comes back")
+            }
+            Need::Load => (!path.settings.gentle, "--gentle"),
+            Need::Idle => (!path.settings.idle.0.is_zero(), "not asked for (--idle)"),
+        };
+        (!is_met).then_some(why)
+    }
+}
+
+/// Takes a step, if it has all that it needs.
+fn take(
+    (name, needs, probe): (&'static str, &[Need], Probe),
+    path: &mut Path<'_>,
+    findings: &mut Findings,
+) -> Done {
+    let start = path.start.elapsed();
+    let before = findings.clone();
+    let missing = needs
+        .iter()
+        .find_map(|need| need.missing(path, findings))
+        .or_else(|| (path.bytes_left() < LITTLE).then_some(SPENT));
+    let mut told = match missing {
+        Some(why) => Err(anyhow!(why)),
+        None => probe(path, findings),
+    };
+    if path.interrupt.why().is_some() {
+        // What was not waited for is no silence.
+        *findings = before;
+        told = Err(anyhow!("it was cut short"));
+    } else if let Err(error) = &told
+        && let Some(refused) = error.downcast_ref::<io::Error>()
+        && refused.kind() != io::ErrorKind::QuotaExceeded
+    {
+        // What this machine refuses was not left out on purpose.
+        let why = format!("{error:#}");
+        findings.add(finding!(Verdict::Unjudged; what: name, why));
+    }
+    Done::new(name, &told, path.start.elapsed() - start)
+}
 
 /// Diagnoses, and tells what came of it.
 ///
@@ -82,7 +153,8 @@ const STEPS: &[(&str, Step)] = &[
 pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Result<(), Failure> {
     settings.check(&connect)?;
     let files = Files::check(settings.report.as_deref(), None, None)?;
-    let texts = Texts::of_verdicts(connect.lang.resolve(|name| std::env::var_os(name)));
+    let lang = connect.lang.resolve(|name| std::env::var_os(name));
+    let words = Words::of(lang, connect.phrases.clone());
     let mut path = Path::new(&connect, &settings, interrupt);
     path.check().map_err(|error| {
         let text = "give a device and an address that this machine has (ip address)";
@@ -91,40 +163,38 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
             anyhow!("cannot send as asked: {}; {text}", cause(&error)),
         )
     })?;
+    let tell = |line: String| match settings.json {
+        true => Ok(()),
+        false => output::line(line).map_err(output::failure),
+    };
+    if !settings.idle.0.is_zero() {
+        let longest = Timespan(path.longest());
+        tell(words.phrase(&format!("with --idle this takes up to {longest}")))?;
+    }
     let mut findings = Findings::default();
     let mut done = Vec::new();
-    for (name, step) in STEPS {
+    for step in STEPS {
         if interrupt.why().is_some() {
             break;
         }
-        let start = path.spent.start.elapsed();
-        let before = findings.clone();
-        let mut told = match (path.time_left().is_zero(), path.bytes_left() < LITTLE) {
-            (true, _) => Ok(Told::LeftOut("there is no time left".to_owned())),
-            (_, true) => Ok(Told::LeftOut(SPENT.to_owned())),
-            _ => step(&mut path, &mut findings),
-        };
-        if interrupt.why().is_some() {
-            // What was not waited for is no silence.
-            findings = before;
-            told = Ok(Told::LeftOut("it was cut short".to_owned()));
-        }
-        let step = Done::new(name, told, path.spent.start.elapsed() - start);
-        if !settings.json {
-            output::line(step.line(&connect.phrases)).map_err(output::failure)?;
-        }
+        let step = take(*step, &mut path, &mut findings);
+        tell(words.step(&step))?;
         done.push(step);
     }
-    for finding in verdict::judge(&path.trains) {
-        findings.add(finding);
-    }
+    findings.extend(verdict::judge(&path.trains));
     let mut diagnosis = Diagnosis::of(&path, findings.sorted(), done, interrupt.why());
-    let page = page::html(&diagnosis, &connect.phrases, &texts);
+    let page = page::html(&diagnosis, &words);
     files.write_all(&[], &page, &mut diagnosis.outcome);
     let text = match settings.json {
         true => diagnosis.json(),
-        false => text::summary(&diagnosis, &connect.phrases, &texts),
+        false => text::summary(&diagnosis, &words),
     };
     let told = output::line(text).map_err(output::failure);
+    // The document is English, and whoever reads the screen need not be.
+    let problems = diagnosis.findings.iter().filter(|found| found.is_problem());
+    let reasons = diagnosis.outcome.reasons.iter_mut();
+    for (reason, problem) in reasons.zip(problems) {
+        reason.message = words.title(problem);
+    }
     report::ended(&diagnosis.outcome, told, !settings.json)
 }

@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use echo_core::units::Timespan;
 use echo_core::{Endpoint, Zoned};
 
-use super::Told;
-use super::finding::{Finding, Findings, Verdict};
+use super::finding::{Finding, Findings, Verdict, finding};
 use super::path::{Path, family};
 use crate::connection::{Connect, Unknown, look_up_family};
 use crate::interrupt::Interrupt;
@@ -29,13 +28,13 @@ struct Asked {
 }
 
 /// Looks up the target's addresses.
-pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
+pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     let Endpoint::Inet { host, port, .. } = &path.connect.target else {
-        return Ok(Told::LeftOut("a Unix socket has no name".to_owned()));
+        bail!("a Unix socket has no name");
     };
     if let Ok(Zoned(address)) = Zoned::at(host, *port) {
         path.addresses = vec![address];
-        return Ok(Told::LeftOut(format!("{host} is an address")));
+        bail!("{host} is an address");
     }
     // In the order of RFC 6724, section 2.1: IPv6 first.
     let families = [false, true].into_iter();
@@ -58,10 +57,8 @@ pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
             path.addresses.push(*address);
         }
     }
-    if let Some(finding) = judge(host, &asked) {
-        findings.add(finding);
-    }
-    Ok(Told::Seen(format!("{host}: {}", list(&asked))))
+    findings.extend(judge(host, &asked));
+    Ok(format!("{host}: {}", list(&asked)))
 }
 
 /// Asks, and once more where that was slow: a name that nobody has asked for in a while is slow once.
@@ -89,40 +86,27 @@ fn ask(connect: &Connect, interrupt: &Interrupt, host: &str, port: u16, is_ipv4:
 fn judge(host: &str, asked: &[Asked]) -> Option<Finding> {
     let is_silent = |asked: &Asked| matches!(asked.found, Err(Unknown::Silence));
     let slowest = asked.iter().max_by_key(|asked| asked.took)?;
-    let finding = match asked.iter().all(|asked| asked.found.is_err()) {
-        true if asked.iter().any(is_silent) => Finding::problem(Verdict::DnsDead)
-            .tested("no family has an address, and one no answer", None),
-        true => Finding::problem(Verdict::DnsNxdomain).tested("no family has an address", None),
+    let verdict = match asked.iter().all(|asked| asked.found.is_err()) {
+        true if asked.iter().any(is_silent) => Verdict::DnsDead,
+        true => Verdict::DnsNxdomain,
         // Where nobody can be asked at all, that is known at once, and holds up nobody.
-        false if slowest.took >= SLOW => Finding::problem(Verdict::DnsSlow)
-            .tested(
-                format!("no answer, or twice none within {}", Timespan(SLOW)),
-                None,
-            )
-            .with("time", format::time(slowest.took)),
+        false if slowest.took >= SLOW => Verdict::DnsSlow,
         false => return None,
     };
-    let sent = format!("{host} was looked up, each family apart");
-    Some(finding.seen(sent, list(asked)).with("name", host))
+    Some(finding!(verdict;
+        name: host, list: list(asked), limit: Timespan(SLOW), time: format::time(slowest.took)
+    ))
 }
 
 fn list(asked: &[Asked]) -> String {
     let told = asked.iter().map(|asked| {
-        let Asked {
-            is_ipv4,
-            found,
-            took,
-        } = asked;
-        let found = match found {
+        let found = match &asked.found {
             Ok(addresses) => format!("{} found", addresses.len()),
             Err(Unknown::Nothing(why)) => why.clone(),
             Err(Unknown::Silence) => "no answer".to_owned(),
         };
-        format!(
-            "{}: {found} after {}",
-            family(*is_ipv4),
-            format::time(*took)
-        )
+        let (family, took) = (family(asked.is_ipv4), format::time(asked.took));
+        format!("{family}: {found} after {took}")
     });
     told.collect::<Vec<_>>().join("; ")
 }

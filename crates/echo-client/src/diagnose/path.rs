@@ -4,10 +4,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
+use echo_core::framing::Framing;
 use echo_core::{Endpoint, Transport};
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
+use super::idle;
 use super::settings::Diagnose;
 use super::verdict::Trains;
 use crate::connection::{Connect, ancillary, packets};
@@ -24,14 +27,20 @@ pub struct Path<'a> {
     pub settings: &'a Diagnose,
     /// Probes look whether to stop at least every tenth of a second.
     pub interrupt: &'a Interrupt,
-    /// What has been spent.
-    pub spent: Spent,
+    /// When the first probe began.
+    pub start: Instant,
+    /// Bytes that were sent so far, with the headers of IP and UDP or TCP.
+    pub sent_bytes: u64,
+    /// Bytes that came back, counted alike.
+    pub received_bytes: u64,
     /// All addresses of the target, as they were resolved; `names` fills them in.
     pub addresses: Vec<SocketAddr>,
     /// The one that all probes after `reach` go to: the first that answers at all.
     pub remote: Option<SocketAddr>,
     /// Whether TCP connects to `remote`.
     pub has_tcp: bool,
+    /// Where messages end on a connection: as was asked for, or as the server has it.
+    pub framing: Framing,
     /// A local port from which datagrams to `remote` come back; `None` where none does.
     pub udp_port: Option<u16>,
     /// The shortest round trip that was seen.
@@ -59,24 +68,8 @@ pub struct Hop {
     pub ttl: u8,
     /// Who said that the TTL was used up; `None`: nobody.
     pub address: Option<IpAddr>,
-    /// How long that took.
-    #[serde(rename = "rtt_ns", serialize_with = "nanos")]
-    pub rtt: Option<Duration>,
-}
-
-fn nanos<S: serde::Serializer>(rtt: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    rtt.map(|rtt| rtt.as_nanos() as u64).serialize(serializer)
-}
-
-/// What probes have taken so far.
-#[derive(Clone, Copy, Debug)]
-pub struct Spent {
-    /// When the first began.
-    pub start: Instant,
-    /// Bytes that were sent, with the headers of IP and UDP or TCP.
-    pub sent_bytes: u64,
-    /// Bytes that came back, counted alike.
-    pub received_bytes: u64,
+    /// How long that took, in nanoseconds.
+    pub rtt_ns: Option<u64>,
 }
 
 impl<'a> Path<'a> {
@@ -86,14 +79,13 @@ impl<'a> Path<'a> {
             connect,
             settings,
             interrupt,
-            spent: Spent {
-                start: Instant::now(),
-                sent_bytes: 0,
-                received_bytes: 0,
-            },
+            start: Instant::now(),
+            sent_bytes: 0,
+            received_bytes: 0,
             addresses: Vec::new(),
             remote: None,
             has_tcp: false,
+            framing: connect.framing,
             udp_port: None,
             rtt: None,
             mtu: None,
@@ -132,15 +124,42 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// Where probes go.
+    ///
+    /// # Errors
+    /// Nothing answers.
+    pub fn remote(&self) -> Result<SocketAddr> {
+        self.remote.context("nothing answers")
+    }
+
+    /// Where datagrams go and from which port, so that they come back.
+    ///
+    /// # Errors
+    /// None does.
+    pub fn peer(&self) -> Result<(SocketAddr, u16)> {
+        Ok((
+            self.remote()?,
+            self.udp_port.context("no datagram comes back")?,
+        ))
+    }
+
     /// How many bytes may still be sent, and come back.
     pub fn bytes_left(&self) -> u64 {
-        let spent = self.spent.sent_bytes.max(self.spent.received_bytes);
+        let spent = self.sent_bytes.max(self.received_bytes);
         self.settings.budget.0.saturating_sub(spent)
     }
 
     /// How long probes may still take.
     pub fn time_left(&self) -> Duration {
-        LONGEST.saturating_sub(self.spent.start.elapsed())
+        LONGEST.saturating_sub(self.start.elapsed())
+    }
+
+    /// How long all may take, with the silence that was asked for.
+    pub fn longest(&self) -> Duration {
+        match self.settings.idle.0 {
+            Duration::ZERO => LONGEST,
+            idle => LONGEST + idle * idle::ROUNDS + idle::ASKING,
+        }
     }
 
     /// How long to wait for a reply: `least`, and one round trip and a half where they are known.

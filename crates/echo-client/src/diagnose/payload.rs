@@ -1,13 +1,14 @@
 //! What is in the datagrams of a train, and whose reply a datagram is.
 
-use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use echo_core::stamp::{ErrorEstimate, Format, Mode, Reply as Reflection, Request, Stamp, tlv};
+use echo_core::stamp::tlv::Location;
+use echo_core::stamp::{ErrorEstimate, Format, Request, Stamp};
 use echo_core::units::ns;
 
 use super::train::{Cell, Probe, Reflected};
 use crate::wire::echo::{self, Reply};
+use crate::wire::stamp::{Answer, Packets};
 
 /// The shortest datagram that has room for all that is asked of a reflector.
 pub const STAMP_LEN: usize = 44 + 8 + 48;
@@ -26,6 +27,7 @@ pub enum Payload {
 }
 
 /// Whose reply a datagram is.
+#[derive(Default)]
 pub struct Found {
     /// The number of the probe.
     pub number: usize,
@@ -41,7 +43,6 @@ impl Payload {
         match self {
             Payload::Echo(token) => echo::encode(token, number as u64, out),
             Payload::Stamp(ssid) => {
-                out.fill(0);
                 let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
                 let request = Request {
                     seq: FIRST + number as u32,
@@ -49,16 +50,7 @@ impl Payload {
                     error: ErrorEstimate(1),
                     ssid,
                 };
-                request.encode(Mode::Unauthenticated, out);
-                let class = tlv::ClassOfService {
-                    wanted: cell.tos >> 2,
-                    ..tlv::ClassOfService::default()
-                };
-                let rest = &mut out[Mode::Unauthenticated.base_len()..];
-                let rest = tlv::put(rest, tlv::CLASS_OF_SERVICE, &class.encode());
-                rest.and_then(|rest| tlv::put(rest, tlv::LOCATION, &tlv::Location::question()))
-                    .into_iter()
-                    .for_each(tlv::pad);
+                Packets::new(None, cell.size, cell.tos >> 2).encode(&request, out);
             }
         }
     }
@@ -76,12 +68,12 @@ impl Payload {
         match self {
             Payload::Echo(token) => find_echo(token, datagram, flow, probes),
             Payload::Stamp(_) => {
-                let reply = Reflection::decode(Mode::Unauthenticated, datagram)?;
-                let number = reply.request.seq.checked_sub(FIRST)? as usize;
+                let answer = Packets::new(None, 0, 0).decode(datagram)?;
+                let number = answer.base.request.seq.checked_sub(FIRST)? as usize;
                 (number < probes.len()).then(|| Found {
                     number,
                     wrong: None,
-                    reflected: Some(reflected(&reply, datagram)),
+                    reflected: Some(reflected(&answer)),
                 })
             }
         }
@@ -94,10 +86,9 @@ fn find_echo(token: u64, datagram: &[u8], flow: usize, probes: &[Probe]) -> Opti
     if let Reply::Whole(number) = echo::decode(token, datagram.len(), datagram) {
         let number = usize::try_from(number).ok()?;
         let is_ours = probes.get(number)?.cell.size == datagram.len();
-        return is_ours.then_some(Found {
+        return is_ours.then(|| Found {
             number,
-            wrong: None,
-            reflected: None,
+            ..Found::default()
         });
     }
     let likely = probes.iter().enumerate().filter(|(_, probe)| {
@@ -113,38 +104,22 @@ fn find_echo(token: u64, datagram: &[u8], flow: usize, probes: &[Probe]) -> Opti
         (right, number, wrong.unwrap_or(datagram.len()))
     });
     let (right, number, wrong) = alike.max_by_key(|(right, _, _)| *right)?;
-    (right * 4 >= datagram.len() * 3 && right > 0).then_some(Found {
+    (right * 4 >= datagram.len() * 3 && right > 0).then(|| Found {
         number,
         wrong: Some(wrong),
-        reflected: None,
+        ..Found::default()
     })
 }
 
-fn reflected(reply: &Reflection, datagram: &[u8]) -> Reflected {
-    let format = reply.error.format();
-    let rest = datagram.get(Mode::Unauthenticated.base_len()..);
-    let (mut tos, mut source) = (None, None);
-    for answer in tlv::tlvs(rest.unwrap_or_default()).flatten() {
-        match answer.kind {
-            _ if answer.flags & tlv::UNRECOGNISED != 0 => {}
-            tlv::CLASS_OF_SERVICE => {
-                let class = tlv::ClassOfService::decode(answer.value);
-                tos = class.map(|class| class.arrived << 2 | class.ecn);
-            }
-            tlv::LOCATION => {
-                let location = tlv::Location::decode(answer.value);
-                source = location.and_then(|location| {
-                    Some(SocketAddr::new(location.source?, location.source_port))
-                });
-            }
-            _ => {}
-        }
-    }
+fn reflected(answer: &Answer) -> Reflected {
+    let Answer { base, location, .. } = answer;
+    let format = base.error.format();
+    let source = |location: Location| Some((location.source?, location.source_port).into());
     Reflected {
-        seq: reply.seq,
-        received: ns(reply.received.since_epoch(format)),
-        sent: ns(reply.sent.since_epoch(format)),
-        tos,
-        source,
+        seq: base.seq,
+        received: ns(base.received.since_epoch(format)),
+        sent: ns(base.sent.since_epoch(format)),
+        tos: answer.class.map(|class| class.arrived << 2 | class.ecn),
+        source: location.and_then(source),
     }
 }

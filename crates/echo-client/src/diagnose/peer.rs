@@ -1,27 +1,22 @@
 //! The step `echo`: whether what takes connections is an echo server, how soon it answers, and what
 //! became of the options that the two ends offered each other.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use nix::libc;
-use nix::{getsockopt_impl, sockopt_impl, sys::socket::getsockopt};
-use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
-use socket2::Socket;
+use anyhow::Result;
+use echo_core::framing::Framing;
 
-use super::Told;
-use super::dial::{Call, dial};
-use super::finding::{Finding, Findings, Verdict};
+use super::finding::{Finding, Findings, Verdict, finding};
+use super::options::Options;
 use super::path::Path;
 use super::talk::{Heard, Talk};
+use crate::connection::is_this_machine;
 use crate::report::format;
 
 /// Bytes of a message, and how many are sent, each once the one before is back.
 const MESSAGE: usize = 64;
 const MESSAGES: usize = 10;
-/// How long an answer may take, and making a connection.
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A server that is slow takes longer than this for its answer, and longer than the network.
 const SLOW: Duration = Duration::from_millis(5);
@@ -35,97 +30,81 @@ struct Echoes {
     heard: Vec<Heard>,
 }
 
-/// Sends a few messages over one connection.
-pub fn echo(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
-    let Some(remote) = path.remote.filter(|_| path.has_tcp) else {
-        return Ok(Told::LeftOut("TCP does not connect".to_owned()));
-    };
-    let (handshake, socket) = connect(path, remote, None).context("no connection was made")?;
-    let mut echoes = Echoes {
-        handshake,
-        heard: Vec::new(),
-    };
-    let mut talk = Talk::begin(path, socket, MESSAGE);
-    for _ in 0..MESSAGES {
-        let heard = talk.echo(path, 1, path.patience(PATIENCE));
-        let is_good = heard.is_good(MESSAGE);
-        echoes.heard.push(heard);
-        if !is_good {
-            break;
+/// Sends a few messages over one connection, as the server takes them.
+pub fn echo(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
+    let remote = path.remote()?;
+    let (mut echoes, mut talk) = Echoes::ask(path)?;
+    // A server that waits for the end of a line, or takes the first bytes for a length.
+    for framing in [Framing::Lines, Framing::Length] {
+        let asked = path.framing;
+        if asked == Framing::Raw && echoes.verdict() == Some(Verdict::TcpNoEcho) {
+            path.framing = framing;
+            let (others, other) = Echoes::ask(path)?;
+            match others.verdict() {
+                None => {
+                    findings.add(finding!(Verdict::Framing; framing));
+                    (echoes, talk) = (others, other);
+                }
+                Some(_) => path.framing = asked,
+            }
         }
     }
-    if path.interrupt.why().is_none() {
-        findings.extend(echoes.judge());
-    }
-    if let Ok(options) = Options::of(talk.socket(), remote) {
+    findings.extend(echoes.judge());
+    // A connection within this machine has segments as large as its buffers.
+    if !is_this_machine(remote)
+        && let Ok(options) = Options::of(&talk.socket, remote)
+    {
         findings.extend(options.judge());
     }
-    Ok(Told::Seen(echoes.told()))
-}
-
-/// The quickest of a few connections to `remote`, with segments of so many bytes at most.
-pub fn connect(
-    path: &mut Path<'_>,
-    remote: SocketAddr,
-    segment: Option<u32>,
-) -> Option<(Duration, Socket)> {
-    let call = Call {
-        segment,
-        ..Call::to(remote)
-    };
-    // Several, since some ports may never get through.
-    let made = dial(path, &[call; 4], 2, path.patience(PATIENCE)).into_iter();
-    let made = made.filter_map(|(answer, socket)| Some((answer.time()?, socket?)));
-    made.min_by_key(|(time, _)| *time)
-}
-
-impl Heard {
-    /// Whether so many bytes came back, and each was right.
-    fn is_good(&self, len: usize) -> bool {
-        self.back >= len as u64 && self.wrong.is_none() && self.ended.is_none()
-    }
+    Ok(echoes.told())
 }
 
 impl Echoes {
+    /// Sends messages over a new connection, as long as they come back.
+    fn ask(path: &mut Path<'_>) -> Result<(Self, Talk)> {
+        let (handshake, mut talk) = Talk::open(path, MESSAGE, None)?;
+        let mut heard = Vec::new();
+        while heard.len() < MESSAGES && heard.last().is_none_or(is_good) {
+            heard.push(talk.echo(path, 1, path.patience(PATIENCE)));
+        }
+        Ok((Echoes { handshake, heard }, talk))
+    }
+
+    /// What is wrong with what came back, if anything is.
+    fn verdict(&self) -> Option<Verdict> {
+        let last = self.heard.last().filter(|last| !is_good(last))?;
+        Some(match last.wrong {
+            // An echo with a few wrong bytes shares most with what was sent, and by chance one in 256.
+            Some((_, right)) if right * 2 > last.back => Verdict::Corruption,
+            Some(_) => Verdict::NotEcho,
+            None => Verdict::TcpNoEcho,
+        })
+    }
+
     /// What they say of the peer.
     fn judge(&self) -> Option<Finding> {
-        let heard = self.heard.last()?;
-        let verdict = match (heard.wrong, heard.is_good(MESSAGE)) {
-            (None, true) => return self.slow(),
-            // An echo with a few wrong bytes shares most with what was sent, and by chance one in 256.
-            (Some((_, right)), _) if right * 2 > heard.back => Verdict::Corruption,
-            (Some(_), _) => Verdict::NotEcho,
-            (None, _) => Verdict::TcpNoEcho,
+        let Some(verdict) = self.verdict() else {
+            return self.slow();
         };
-        let sent = format!("message {} of {MESSAGE} bytes", self.heard.len());
-        let mut finding = Finding::problem(verdict).seen(sent, heard.told());
-        if let Some((offset, _)) = heard.wrong {
-            finding = finding.with("offset", offset);
-        }
-        Some(finding.tested("each byte was compared", None))
+        let last = self.heard.last()?;
+        Some(
+            finding!(verdict;
+                number: self.heard.len(), size: MESSAGE, came: last.told(),
+                offset: last.wrong.unwrap_or_default().0
+            )
+            .by("echo"),
+        )
     }
 
     /// Whether the program takes its time while its system answers at once.
     fn slow(&self) -> Option<Finding> {
         let (network, time) = (self.handshake, self.quickest()?);
         let is_slow = time > network * 2 && time > network + SLOW;
-        let sent = format!(
-            "a connection, and {} messages one after another",
-            self.heard.len()
-        );
-        let came = format!(
-            "the first was made in {}, the quickest came back in {}",
-            format::time(network),
-            format::time(time)
-        );
-        let finding = Finding::problem(Verdict::ServerSlow).seen(sent, came);
-        let test = "the quickest message took twice the handshake, and 5 ms more";
-        let values = |finding: Finding| {
-            finding
-                .with("time", format::time(time))
-                .with("network", format::time(network))
-        };
-        is_slow.then(|| values(finding.tested(test, None)))
+        is_slow.then(|| {
+            finding!(Verdict::ServerSlow;
+                n: self.heard.len(), network: format::time(network), time: format::time(time)
+            )
+        })
     }
 
     fn quickest(&self) -> Option<Duration> {
@@ -134,129 +113,19 @@ impl Echoes {
 
     fn told(&self) -> String {
         match (self.heard.last(), self.quickest()) {
-            (Some(last), Some(time)) if last.is_good(MESSAGE) => format!(
+            (Some(last), Some(time)) if is_good(last) => format!(
                 "{} messages came back whole, the quickest in {}; connecting took {}",
                 self.heard.len(),
                 format::time(time),
                 format::time(self.handshake)
             ),
-            (Some(last), _) => last.told(),
-            (None, _) => "nothing was sent".to_owned(),
+            (last, _) => last.map(Heard::told).unwrap_or_default(),
         }
     }
 }
 
-impl Heard {
-    /// What came back, in words.
-    pub fn told(&self) -> String {
-        let came = match self.wrong {
-            Some((offset, _)) => {
-                format!("{} bytes came back, and byte {offset} was wrong", self.back)
-            }
-            None => format!("{} bytes came back", self.back),
-        };
-        match self.ended {
-            Some(None) => format!("{came}, then the connection was closed"),
-            Some(Some(kind)) => format!("{came}, then: {kind}"),
-            None => came,
-        }
-    }
-}
-
-sockopt_impl!(
-    /// The words of the kernel's `struct tcp_info`, as far as every Linux has them.
-    Info, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, [u32; INFO]
-);
-const INFO: usize = 26;
-/// Where they are: options in the second byte of the second word, the other end's unacknowledged
-/// segments, and ours that were sent again.
-const OPTIONS: usize = 1;
-const UNACKED: usize = 6;
-/// In `tcpi_options`: time stamps, selective acknowledgements, window scaling.
-const OFFERED: [(u8, &str, &str); 3] = [
-    (1, "time stamps", "tcp_timestamps"),
-    (2, "selective acknowledgements", "tcp_sack"),
-    (4, "window scaling", "tcp_window_scaling"),
-];
-
-/// How many segments were sent on a connection and are not acknowledged.
-///
-/// # Errors
-/// The system does not tell.
-pub fn unacknowledged(socket: &Socket) -> io::Result<u32> {
-    Ok(getsockopt(socket, Info)?[UNACKED])
-}
-
-/// What the two ends have agreed on.
-#[derive(Debug)]
-struct Options {
-    /// The options in use, as bits.
-    used: u8,
-    /// The same, of those that this machine offers.
-    offered: u8,
-    /// The largest segment, and the packet that it would fill, in bytes.
-    segment: u32,
-    packet: u32,
-    /// The largest packet that fits the link.
-    mtu: u32,
-}
-
-impl Options {
-    fn of(socket: &Socket, remote: SocketAddr) -> io::Result<Self> {
-        let used = getsockopt(socket, Info)?[OPTIONS].to_ne_bytes()[1];
-        let is_on = |(_, _, name): &&(u8, &str, &str)| {
-            let setting = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
-            setting.is_ok_and(|value| value.trim() != "0")
-        };
-        let offered = OFFERED.iter().filter(is_on).map(|(bit, ..)| bit).sum();
-        // The system gives what is left for data beside a time stamp.
-        let data = socket.tcp_mss()?;
-        let segment = data + if used & OFFERED[0].0 > 0 { 12 } else { 0 };
-        let (headers, mtu) = match remote {
-            SocketAddr::V4(_) => (40, ip_mtu(socket)?),
-            SocketAddr::V6(_) => (60, ipv6_mtu(socket)?),
-        };
-        Ok(Options {
-            used,
-            offered,
-            segment,
-            packet: segment + headers,
-            mtu,
-        })
-    }
-
-    fn judge(&self) -> Vec<Finding> {
-        let mut found = Vec::new();
-        let sent = "a connection with the options that this system offers";
-        if self.packet < self.mtu {
-            let came = format!(
-                "segments of {} bytes at most, where {} byte packets fit the link",
-                self.segment, self.mtu
-            );
-            let finding = Finding::fact(Verdict::Mss).seen(sent, came);
-            found.push(
-                finding
-                    .tested("the system tells (TCP_MAXSEG, IP_MTU)", None)
-                    .with("mss", self.segment),
-            );
-        }
-        let missing: Vec<_> = OFFERED
-            .iter()
-            .filter(|(bit, ..)| self.offered & !self.used & bit > 0)
-            .map(|(_, name, _)| *name)
-            .collect();
-        if !missing.is_empty() {
-            let missing = missing.join(", ");
-            let finding =
-                Finding::fact(Verdict::TcpOptions).seen(sent, format!("{missing}: not agreed on"));
-            found.push(
-                finding
-                    .tested("the system tells (TCP_INFO)", None)
-                    .with("options", missing),
-            );
-        }
-        found
-    }
+fn is_good(heard: &Heard) -> bool {
+    heard.is_good(MESSAGE)
 }
 
 #[cfg(test)]
@@ -304,34 +173,5 @@ mod tests {
         assert_eq!(verdict(1, slow.clone()), Some(Verdict::ServerSlow));
         assert_eq!(verdict(49, slow), None);
         assert_eq!(verdict(1, vec![heard(64, None, 3)]), None);
-    }
-
-    #[test]
-    fn options_that_nobody_took_out_are_no_news() {
-        let whole = Options {
-            used: 7,
-            offered: 7,
-            segment: 1460,
-            packet: 1500,
-            mtu: 1500,
-        };
-        assert_eq!(whole.judge(), []);
-        let clamped = Options {
-            segment: 1200,
-            packet: 1240,
-            ..whole
-        };
-        assert_eq!(clamped.judge()[0].values["mss"], "1200");
-        let stripped = Options { used: 4, ..whole };
-        assert_eq!(
-            stripped.judge()[0].values["options"],
-            "time stamps, selective acknowledgements"
-        );
-        let never_offered = Options {
-            used: 4,
-            offered: 4,
-            ..whole
-        };
-        assert_eq!(never_offered.judge(), []);
     }
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::Result;
 use echo_core::{Transport, Zoned};
 
-use super::Told;
 use super::answer::{Answer, came};
 use super::dial::{Call, dial};
-use super::finding::{Finding, Findings, Verdict};
+use super::finding::{Finding, Findings, Verdict, finding};
 use super::hops::{dead, walk};
 use super::path::{Hop, Path, family};
 use super::sender::{self, Plan};
@@ -45,10 +44,7 @@ struct Seen {
 }
 
 /// Asks every address, and chooses the one that all further probes go to.
-pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
-    if path.addresses.is_empty() {
-        return Ok(Told::LeftOut("no address is known".to_owned()));
-    }
+pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     let addresses: Vec<_> = path.addresses.iter().copied().take(ADDRESSES).collect();
     let mut seen: Vec<_> = addresses.into_iter().map(Seen::nothing).collect();
     if path.wants(Transport::Udp) {
@@ -78,18 +74,17 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
     if path.remote.is_some_and(is_this_machine) {
         told += "; that is this machine, and no network lies between";
     }
-    Ok(Told::Seen(told))
+    Ok(told)
 }
 
 /// Sends datagrams to one address.
 fn ask(path: &mut Path<'_>, seen: &mut Seen) {
     let cell = |flow| Cell {
         flow,
-        size: SMALL,
-        ..Cell::default()
+        ..Cell::of(SMALL)
     };
-    let cells: Vec<_> = (0..PORTS).map(cell).collect();
-    let plan = Plan::of((seen.remote, 0), &cells, PORTS * EACH, INTERVAL);
+    let cells = (0..PORTS).map(cell).collect();
+    let plan = Plan::of((seen.remote, 0), cells, PORTS * EACH, INTERVAL);
     match sender::send(path, &plan) {
         Ok(train) => {
             let by_port = (0..PORTS).flat_map(|flow| {
@@ -159,7 +154,7 @@ fn judge(seen: &[Seen], hops: &[Hop]) -> Vec<Finding> {
         if !works(is_ipv4) && works(!is_ipv4) {
             found.push(dead_family(one));
         } else if one.answers().all(|answer| answer == Answer::Silence) {
-            let finding = dead(&one.sent(), hops);
+            let finding = one.filled(dead(hops));
             found.push(match works(is_ipv4) {
                 true => finding.at(one.ip()),
                 false => finding,
@@ -174,30 +169,27 @@ fn judge(seen: &[Seen], hops: &[Hop]) -> Vec<Finding> {
 
 fn dead_family(seen: &Seen) -> Finding {
     let is_ipv4 = seen.remote.is_ipv4();
-    // A machine without that family at all never tries: nothing is wrong with the path.
-    let is_local = seen
-        .answers()
-        .all(|answer| answer == Answer::Unreachable(None));
-    let finding = match is_local {
-        true => Finding::fact(Verdict::FamilyDead),
-        false => Finding::problem(Verdict::FamilyDead),
-    };
     let who = seen.answers().find_map(|answer| answer.who());
-    let test = "nothing of one family came, and something of the other";
-    finding
-        .seen(seen.sent(), told(std::slice::from_ref(seen)))
-        .tested(test, None)
-        .at(who.map_or_else(|| seen.ip(), |who| who.to_string()))
-        .with("family", family(is_ipv4))
-        .with("other", family(!is_ipv4))
+    let finding = seen
+        .filled(finding!(Verdict::FamilyDead;
+            family: family(is_ipv4), other: family(!is_ipv4),
+            list: told(std::slice::from_ref(seen))
+        ))
+        .at(who.map_or_else(|| seen.ip(), |who| who.to_string()));
+    // A machine without that family at all never tries: nothing is wrong with the path.
+    let is_local = |answer| answer == Answer::Unreachable(None);
+    match seen.answers().all(is_local) {
+        true => finding.fact(),
+        false => finding,
+    }
 }
 
 impl Seen {
-    /// What was sent to it.
-    fn sent(&self) -> String {
-        let (datagrams, connections) = (self.udp.len(), self.tcp.len());
-        let ip = self.ip();
-        format!("{datagrams} datagrams from {PORTS} ports and {connections} connections to {ip}")
+    /// A finding that tells what was sent to it.
+    fn filled(&self, finding: Finding) -> Finding {
+        let finding = finding.with("datagrams", self.udp.len());
+        let finding = finding.with("connections", self.tcp.len());
+        finding.with("ports", PORTS).with("ip", self.ip())
     }
 
     /// What one transport's answers say, if none of them is as it should be.
@@ -226,25 +218,29 @@ impl Seen {
             Verdict::UdpRefused => "datagrams",
             _ => "connections",
         };
-        let sent = format!("{} {what} to {}", answers.len(), self.ip());
         let came = match said.count() {
             0 => "no answer at all".to_owned(),
             said => format!("{said} such answers, and nothing else"),
         };
-        let finding = Finding::problem(verdict).seen(sent, came);
-        Some(finding.tested("every one of them", None).at(place))
+        Some(
+            finding!(verdict;
+                n: answers.len(), what, ip: self.ip(), came
+            )
+            .by("reached")
+            .at(place),
+        )
     }
 }
 
 /// What came, address by address.
 fn told(seen: &[Seen]) -> String {
     let of = |answers: &[Answer]| match answers.len() {
-        0 => "no".to_owned(),
+        0 => "not asked".to_owned(),
         sent => format!("{} of {sent}", came(answers)),
     };
     let told = seen.iter().map(|seen| {
         let (ip, udp, tcp) = (seen.ip(), of(&seen.udp), of(&seen.tcp));
-        format!("{ip}: {udp} echoes, {tcp} connections")
+        format!("{ip}: UDP {udp}, TCP {tcp}")
     });
     told.collect::<Vec<_>>().join("; ")
 }
@@ -271,7 +267,7 @@ mod tests {
         let hop = Hop {
             ttl: 1,
             address: Some(HOP),
-            rtt: None,
+            rtt_ns: None,
         };
         let found = judge(seen, &[hop]).into_iter();
         found

@@ -21,13 +21,14 @@ use crate::connection::{TICK, wait};
 use crate::wire::echo;
 
 /// What is to be sent.
-pub struct Plan<'a> {
+#[derive(Clone, Debug)]
+pub struct Plan {
     /// To whom.
     pub remote: SocketAddr,
     /// The local port of the first flow; 0 lets the system choose. The others have ports of their own.
     pub port: u16,
     /// What datagrams are like. Each of these is sent before any is sent again, in a shuffled order.
-    pub cells: &'a [Cell],
+    pub cells: Vec<Cell>,
     /// How many in all.
     pub count: usize,
     /// Time from one to the next.
@@ -42,12 +43,12 @@ pub struct Plan<'a> {
     pub patience: Duration,
 }
 
-impl<'a> Plan<'a> {
+impl Plan {
     /// So many datagrams that any echo server returns, `cells` by turns, a second of patience for
     /// the last.
     pub fn of(
         (remote, port): (SocketAddr, u16),
-        cells: &'a [Cell],
+        cells: Vec<Cell>,
         count: usize,
         interval: Duration,
     ) -> Self {
@@ -75,7 +76,7 @@ const COPIES: Duration = Duration::from_millis(30);
 /// # Errors
 /// There is no socket to send it from, the budget has no room for all of it, or somebody asks to stop:
 /// nothing can be said of a part.
-pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
+pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
     let order = order(plan);
     let header = headers(plan.remote);
     let needed: u64 = order.iter().map(|cell| cell.size as u64 + header).sum();
@@ -98,7 +99,7 @@ pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
         let least = Duration::from_secs_f64(bits as f64 / path.settings.max_rate.0 as f64);
         due += plan.interval.max(least);
         sender.send(cell)?;
-        path.spent.sent_bytes += cell.size as u64 + header;
+        path.sent_bytes += cell.size as u64 + header;
     }
     let patience = path.patience(plan.patience);
     let mut last = (Instant::now(), sender.replies);
@@ -113,13 +114,11 @@ pub fn send(path: &mut Path<'_>, plan: &Plan<'_>) -> io::Result<Train> {
     if path.interrupt.why().is_some() {
         return Err(ErrorKind::Interrupted.into());
     }
-    let replies = train.probes.iter().map(|probe| u64::from(probe.copies));
-    path.spent.received_bytes += train
-        .probes
-        .iter()
-        .zip(replies)
-        .map(|(probe, copies)| copies * (probe.cell.size as u64 + headers(plan.remote)))
-        .sum::<u64>();
+    let back = train.probes.iter().map(|probe| {
+        let len = probe.cell.size as u64 + header;
+        u64::from(probe.copies) * len
+    });
+    path.received_bytes += back.sum::<u64>();
     if let Some(shortest) = train.percentile(0.0).map(Duration::from_nanos) {
         path.rtt = Some(path.rtt.map_or(shortest, |rtt| rtt.min(shortest)));
     }
@@ -135,12 +134,12 @@ pub const fn headers(remote: SocketAddr) -> u64 {
 }
 
 /// The datagrams in the order in which they are to be sent.
-pub fn order(plan: &Plan<'_>) -> Vec<Cell> {
+pub fn order(plan: &Plan) -> Vec<Cell> {
     let mut dice = Dice(mix(plan.seed));
     let mut order = Vec::with_capacity(plan.count + plan.cells.len());
     while order.len() < plan.count && !plan.cells.is_empty() {
         let start = order.len();
-        order.extend_from_slice(plan.cells);
+        order.extend_from_slice(&plan.cells);
         let pass = &mut order[start..];
         (1..pass.len())
             .rev()
@@ -159,20 +158,14 @@ struct Sender {
     payload: Payload,
     train: Train,
     replies: u32,
-    /// How many have a reply, or something was said of them.
-    known: usize,
     out: Vec<u8>,
     buffer: Vec<u8>,
 }
 
 impl Sender {
-    fn open(path: &Path<'_>, plan: &Plan<'_>) -> io::Result<Self> {
-        let flows = plan
-            .cells
-            .iter()
-            .map(|cell| cell.flow + 1)
-            .max()
-            .unwrap_or(0);
+    fn open(path: &Path<'_>, plan: &Plan) -> io::Result<Self> {
+        let flows = plan.cells.iter().map(|cell| cell.flow + 1);
+        let flows = flows.max().unwrap_or(0);
         let port = |flow| if flow == 0 { plan.port } else { 0 };
         let sockets = (0..flows).map(|flow| path.datagrams(plan.remote, port(flow)));
         let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
@@ -194,7 +187,6 @@ impl Sender {
                 ..Train::default()
             },
             replies: 0,
-            known: 0,
             out: Vec::new(),
             buffer: vec![0; 1 << 16],
         })
@@ -296,7 +288,6 @@ impl Sender {
     fn say(&mut self, number: usize, answer: Answer) {
         let probe = &mut self.train.probes[number];
         if probe.said.is_none() {
-            self.known += usize::from(probe.is_lost());
             probe.said = Some((answer, unix_ns(SystemTime::now())));
         }
     }
@@ -310,12 +301,13 @@ impl Sender {
             (probe.ttl, probe.tos) = (arrival.ttl, arrival.tos);
             probe.reflected = found.reflected;
             self.replies += 1;
-            self.known += usize::from(probe.said.is_none());
         }
     }
 
+    /// Whether each has a reply, or something was said of it.
     fn is_complete(&self) -> bool {
-        self.known == self.train.probes.len()
+        let mut probes = self.train.probes.iter();
+        probes.all(|probe| !probe.is_lost() || probe.said.is_some())
     }
 
     fn end(mut self) -> Train {

@@ -30,7 +30,8 @@ pub struct Diagnose {
     /// Leave out what loads the path: rates are not tried, and nothing is sent beside a transfer
     #[arg(long)]
     pub gentle: bool,
-    /// See, too, what becomes of connections and bindings that are left alone for up to this long
+    /// See, too, what becomes of connections and bindings that are left alone for up to this long; that
+    /// takes twice as long as this, and 20 seconds, beside the minute that all else may take
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub idle: Timespan,
     /// Print the diagnosis as one JSON document, and nothing else
@@ -49,24 +50,16 @@ impl FromStr for Bitrate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text.trim_end_matches("/s").trim_end_matches("bit");
-        let units = [
-            ("k", 1_000),
-            ("M", 1_000_000),
-            ("G", 1_000_000_000),
-            ("", 1),
-        ];
-        let (number, scale) = units
-            .iter()
-            .find_map(|(unit, scale)| Some((number.strip_suffix(unit)?, *scale)))
-            .unwrap_or((number, 1));
-        let bits = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(scale));
-        bits.filter(|bits| *bits > 0)
-            .map(Bitrate)
-            .ok_or_else(|| "write a rate as 20Mbit, 500kbit or bare bits a second".to_owned())
+        let text = text.trim_end_matches("/s");
+        let bits = match text.strip_suffix("bit") {
+            // As of bytes that are counted by thousands.
+            Some(number) => format!("{number}B").parse(),
+            None => text.parse(),
+        };
+        let bits = bits.ok().filter(|bits: &Size| bits.0 > 0);
+        let remedy = "write a rate as 20Mbit, 500kbit or bare bits a second";
+        bits.map(|bits| Bitrate(bits.0))
+            .ok_or_else(|| remedy.to_owned())
     }
 }
 

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Told;
 use super::answer::{Answer, came};
 use super::chance::fisher;
-use super::finding::{Finding, Findings, Kind, Verdict};
+use super::finding::{Finding, Findings, Kind, Verdict, finding};
 use super::path::Path;
 use super::sender::{self, Plan, headers};
-use super::train::Cell;
+use super::train::{Cell, Probe};
 use crate::connection::packets::Fragments;
 
 /// The usual packet: what an Ethernet frame carries, in bytes.
@@ -55,31 +54,28 @@ enum Fits {
 }
 
 /// Looks for the largest packet that passes, and sends some in pieces.
-pub fn sizes(path: &mut Path<'_>, findings: &mut Findings) -> Result<Told> {
-    let (Some(remote), Some(port)) = (path.remote, path.udp_port) else {
-        return Ok(Told::LeftOut("no datagram comes back".to_owned()));
-    };
-    let to = (remote, port);
+pub fn sizes(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
+    let to = path.peer()?;
     let (mtu, found) = largest(path, to)?;
     // Of IPv6, only this machine cuts packets, and pieces that fill its link then vanish as well.
-    let is_hidden =
-        remote.is_ipv6() && matches!(&found, Some(found) if found.kind == Kind::Problem);
+    let is_problem = |found: &Finding| found.kind == Kind::Problem;
+    let is_hidden = to.0.is_ipv6() && found.as_ref().is_some_and(is_problem);
     findings.extend(found);
     path.mtu = u32::try_from(mtu).ok();
-    let told = format!("packets of {mtu} bytes come back whole");
     if is_hidden {
-        return Ok(Told::Seen(told));
+        return Ok(format!("packets of {mtu} bytes come back whole"));
     }
     let tried = Tried::surely(path, to, mtu + MORE, Fragments::Allowed)?;
-    if path.interrupt.why().is_none() && tried.fits() == Fits::Silence {
-        let finding = Finding::problem(Verdict::FragmentsDropped);
-        findings.add(tried.evidence(finding, mtu + MORE, "may be cut"));
+    if tried.fits() == Fits::Silence {
+        findings.add(tried.finding(Verdict::FragmentsDropped, mtu + MORE));
     }
     let pieces = match came(&tried.large) {
         0 => "no larger ones in pieces",
         _ => "larger ones in pieces",
     };
-    Ok(Told::Seen(format!("{told}, and {pieces}")))
+    Ok(format!(
+        "packets of {mtu} bytes come back whole, and {pieces}"
+    ))
 }
 
 /// The size of the largest packet that passes, and what there is to tell of it.
@@ -87,7 +83,7 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
     let mut size = USUAL;
     let mut teller = None;
     // Each narrower link says so only to what has passed the one before it.
-    while size > SMALL && path.interrupt.why().is_none() {
+    while size > SMALL {
         let tried = Tried::surely(path, to, size, Fragments::Probed)?;
         match tried.fits() {
             Fits::Yes => return Ok((size, teller.map(|who| told(who, size, to)))),
@@ -99,8 +95,8 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
             Fits::Unclear => break,
             _ => {
                 let mtu = search(path, to, size)?;
-                let finding = Finding::problem(Verdict::MtuBlackhole).with("mtu", mtu);
-                return Ok((mtu, Some(tried.evidence(finding, size, "must not be cut"))));
+                let finding = tried.finding(Verdict::MtuBlackhole, size);
+                return Ok((mtu, Some(finding.with("mtu", mtu))));
             }
         }
     }
@@ -110,7 +106,7 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
 /// Between a small packet, which passes, and one of `size`, which does not.
 fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
     let (mut passes, mut fails) = (SMALL, size);
-    while fails - passes > 1 && path.interrupt.why().is_none() {
+    while fails - passes > 1 {
         let middle = passes.midpoint(fails);
         let tried = Tried::of(path, to, middle, Fragments::Probed, FEW)?;
         match came(&tried.large) {
@@ -122,18 +118,8 @@ fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
 }
 
 fn told(who: IpAddr, mtu: usize, (remote, _): To) -> Finding {
-    Finding::fact(Verdict::Mtu)
-        .seen(
-            format!("packets of {USUAL} bytes that must not be cut"),
-            format!("{who} said that {mtu} bytes fit, and such packets came back"),
-        )
-        .tested(
-            "an ICMP message, and packets of the size that it names",
-            None,
-        )
-        .at(who)
-        .with("mtu", mtu)
-        .with("payload", mtu - headers(remote) as usize)
+    let payload = mtu - headers(remote) as usize;
+    finding!(Verdict::Mtu; usual: USUAL, mtu, payload).at(who)
 }
 
 impl Tried {
@@ -156,25 +142,20 @@ impl Tried {
         fragments: Fragments,
         count: usize,
     ) -> Result<Self> {
-        let cells = [SMALL, size].map(|size| Cell {
-            size: size - headers(to.0) as usize,
-            ..Cell::default()
-        });
+        let cells = [SMALL, size].map(|size| Cell::of(size - headers(to.0) as usize));
         let plan = Plan {
             fragments: Some(fragments),
             patience: PATIENCE,
-            ..Plan::of(to, &cells, count * cells.len(), INTERVAL)
+            ..Plan::of(to, cells.to_vec(), count * cells.len(), INTERVAL)
         };
         let train = sender::send(path, &plan)?;
-        let (mut small, mut large) = (Vec::new(), Vec::new());
-        for probe in &train.probes {
-            let answers = match probe.cell == cells[0] {
-                true => &mut small,
-                false => &mut large,
-            };
-            answers.push(probe.answer());
-        }
-        Ok(Tried { large, small })
+        let is_small = |probe: &&Probe| probe.cell == cells[0];
+        let (small, large): (Vec<_>, Vec<_>) = train.probes.iter().partition(is_small);
+        let answers = |probes: Vec<&Probe>| probes.into_iter().map(Probe::answer).collect();
+        Ok(Tried {
+            large: answers(large),
+            small: answers(small),
+        })
     }
 
     fn fits(&self) -> Fits {
@@ -192,18 +173,12 @@ impl Tried {
         }
     }
 
-    fn evidence(&self, finding: Finding, size: usize, how: &str) -> Finding {
-        let count = self.large.len();
-        let small = came(&self.small);
-        finding
-            .seen(
-                format!("{count} packets of {size} bytes that {how}, each beside one of {SMALL}"),
-                format!("none of the large ones came back, and {small} of the small ones"),
-            )
-            .tested(
-                "Fisher's exact test",
-                fisher((count, count), (self.small.len() - small, self.small.len())),
-            )
+    /// None of the large ones came, of `size` bytes.
+    fn finding(&self, verdict: Verdict, size: usize) -> Finding {
+        let (large, small) = (self.large.len(), self.small.len());
+        let came = came(&self.small);
+        let p = fisher((large, large), (small - came, small));
+        finding!(verdict; n: large, size, small: SMALL, came).p(p)
     }
 }
 

@@ -21,6 +21,16 @@ pub struct Cell {
     pub ttl: Option<u8>,
 }
 
+impl Cell {
+    /// An unmarked datagram of the first socket.
+    pub fn of(size: usize) -> Self {
+        Cell {
+            size,
+            ..Cell::default()
+        }
+    }
+}
+
 /// One datagram, and what became of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Probe {

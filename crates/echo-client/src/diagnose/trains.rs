@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use echo_core::stamp;
 
-use super::Told;
 use super::finding::Findings;
 use super::path::Path;
 use super::payload::{Payload, STAMP_LEN};
-use super::sender::{self, Plan};
+use super::sender::{self, Plan, headers};
 use super::train::{Cell, Train};
 use super::verdict::shown;
 
@@ -36,43 +35,33 @@ pub const STAMP_INTERVAL: Duration = Duration::from_millis(5);
 const KNOCKS: usize = 4;
 
 /// Small datagrams at a steady rate.
-pub fn steady(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
-    let Some(train) = steady_train(path)? else {
-        return Ok(no_echo());
-    };
+pub fn steady(path: &mut Path<'_>, _: &mut Findings) -> Result<String> {
+    let train = steady_train(path)?;
     Ok(told(path.trains.steady.insert(train)))
 }
 
 /// The same once more.
-pub fn again(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
-    let Some(train) = steady_train(path)? else {
-        return Ok(no_echo());
-    };
+pub fn again(path: &mut Path<'_>, _: &mut Findings) -> Result<String> {
+    let train = steady_train(path)?;
     Ok(told(path.trains.again.insert(train)))
 }
 
-fn steady_train(path: &mut Path<'_>) -> Result<Option<Train>> {
-    let Some((remote, port)) = echo_peer(path) else {
-        return Ok(None);
-    };
-    let cell = Cell {
-        size: SMALL,
-        ..Cell::default()
-    };
-    let cells = [cell];
-    let plan = Plan::of((remote, port), &cells, STEADY, STEADY_INTERVAL);
-    undisturbed(path, &plan).map(Some)
+fn steady_train(path: &mut Path<'_>) -> Result<Train> {
+    let cells = vec![Cell::of(SMALL)];
+    let plan = Plan::of(path.peer()?, cells, STEADY, STEADY_INTERVAL);
+    undisturbed(path, &plan)
 }
 
 /// Small and large datagrams, marked and unmarked, from many ports.
-pub fn mixed(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
-    let Some((remote, port)) = echo_peer(path) else {
-        return Ok(no_echo());
-    };
-    let cells = mixed_cells(largest(path));
+pub fn mixed(path: &mut Path<'_>, _: &mut Findings) -> Result<String> {
     let plan = Plan {
         seed: 2,
-        ..Plan::of((remote, port), &cells, MIXED, MIXED_INTERVAL)
+        ..Plan::of(
+            path.peer()?,
+            mixed_cells(largest(path)),
+            MIXED,
+            MIXED_INTERVAL,
+        )
     };
     let train = undisturbed(path, &plan)?;
     Ok(told(path.trains.mixed.insert(train)))
@@ -84,82 +73,65 @@ pub fn mixed_cells(large: usize) -> Vec<Cell> {
     let of_flow = |flow| {
         kinds.map(|(size, tos)| Cell {
             flow,
-            size,
             tos,
-            ttl: None,
+            ..Cell::of(size)
         })
     };
     (0..FLOWS).flat_map(of_flow).collect()
 }
 
 /// Both sizes, and marks of both kinds.
-pub fn stamp_cells(large: usize) -> [Cell; 4] {
-    let cell = |size, tos| Cell {
-        size,
+pub fn stamp_cells(large: usize) -> Vec<Cell> {
+    let kinds = [
+        (STAMP_LEN, 0),
+        (STAMP_LEN, EF),
+        (STAMP_LEN, ECT0),
+        (large, 0),
+    ];
+    let cells = kinds.map(|(size, tos)| Cell {
         tos,
-        ..Cell::default()
-    };
-    [
-        cell(STAMP_LEN, 0),
-        cell(STAMP_LEN, EF),
-        cell(STAMP_LEN, ECT0),
-        cell(large, 0),
-    ]
+        ..Cell::of(size)
+    });
+    cells.to_vec()
 }
 
 /// Packets to a STAMP reflector beside the server, if there is one.
-pub fn stamp(path: &mut Path<'_>, _: &mut Findings) -> Result<Told> {
-    let Some(remote) = path.remote else {
-        return Ok(no_echo());
-    };
-    let remote = SocketAddr::new(remote.ip(), stamp::PORT);
-    let large = largest(path).max(STAMP_LEN);
-    let cell = |size, tos| Cell {
-        size,
-        tos,
-        ..Cell::default()
-    };
-    let knock = [cell(STAMP_LEN, 0)];
-    let mut plan = Plan {
+pub fn stamp(path: &mut Path<'_>, _: &mut Findings) -> Result<String> {
+    let remote = SocketAddr::new(path.remote()?.ip(), stamp::PORT);
+    let knock = vec![Cell::of(STAMP_LEN)];
+    let knocks = Plan {
         payload: Payload::Stamp(1),
         seed: 3,
-        ..Plan::of((remote, 0), &knock, KNOCKS, Duration::from_millis(20))
+        ..Plan::of((remote, 0), knock, KNOCKS, Duration::from_millis(20))
     };
-    let knocks = sender::send(path, &plan)?;
-    if knocks.lost() == knocks.probes.len() {
-        let port = stamp::PORT;
-        return Ok(Told::LeftOut(format!(
-            "no STAMP reflector answers on port {port}"
-        )));
+    if sender::send(path, &knocks)?.lost() == KNOCKS {
+        bail!("no STAMP reflector answers on port {}", stamp::PORT);
     }
-    let cells = stamp_cells(large);
-    (plan.cells, plan.count, plan.interval) = (&cells, STAMP, STAMP_INTERVAL);
-    plan.payload = Payload::Stamp(2);
+    let plan = Plan {
+        payload: Payload::Stamp(2),
+        cells: stamp_cells(largest(path).max(STAMP_LEN)),
+        count: STAMP,
+        interval: STAMP_INTERVAL,
+        ..knocks
+    };
     let train = undisturbed(path, &plan)?;
     Ok(told(path.trains.stamp.insert(train)))
 }
 
-/// Where datagrams go to and from which port, if they come back.
-pub fn echo_peer(path: &Path<'_>) -> Option<(SocketAddr, u16)> {
-    Some((path.remote?, path.udp_port?))
-}
-
-pub fn no_echo() -> Told {
-    Told::LeftOut("no datagram comes back".to_owned())
-}
-
 /// The payload of a large datagram: what fits the path, where that is known to be little.
 pub fn largest(path: &Path<'_>) -> usize {
-    let fits = path
-        .mtu
-        .map_or(LARGE, |mtu| mtu.saturating_sub(48) as usize);
-    fits.clamp(SMALL * 2, LARGE)
+    let fits = path.mtu.map(|mtu| mtu.saturating_sub(48) as usize);
+    fits.unwrap_or(LARGE).clamp(SMALL * 2, LARGE)
 }
 
 /// Sends a train, and once more where this machine itself has disturbed it.
-fn undisturbed(path: &mut Path<'_>, plan: &Plan<'_>) -> Result<Train> {
+fn undisturbed(path: &mut Path<'_>, plan: &Plan) -> Result<Train> {
     let train = sender::send(path, plan)?;
-    let sizes = train.probes.iter().map(|probe| probe.cell.size as u64 + 28);
+    let header = headers(plan.remote);
+    let sizes = train
+        .probes
+        .iter()
+        .map(|probe| probe.cell.size as u64 + header);
     let needed: u64 = sizes.sum();
     if !train.is_disturbed() || path.bytes_left() < needed * 8 {
         return Ok(train);
@@ -172,20 +144,17 @@ fn undisturbed(path: &mut Path<'_>, plan: &Plan<'_>) -> Result<Train> {
 }
 
 /// What became of a train, in a line.
-fn told(train: &Train) -> Told {
+fn told(train: &Train) -> String {
     let sent = train.probes.len();
     let back = sent - train.lost();
-    let mut text = match (train.percentile(0.5), train.percentile(0.95)) {
-        (Some(middle), Some(high)) => format!(
-            "{back} of {sent} came back, half within {}, 95 % within {}",
-            shown(middle),
-            shown(high)
-        ),
-        _ => format!("{back} of {sent} came back"),
-    };
+    let mut text = format!("{back} of {sent} came back");
+    if let (Some(middle), Some(high)) = (train.percentile(0.5), train.percentile(0.95)) {
+        let (middle, high) = (shown(middle), shown(high));
+        text += &format!(", half within {middle}, 95 % within {high}");
+    }
     if train.is_disturbed() {
         let stalled = shown(train.stalled.as_nanos() as u64);
         text += &format!("; this machine was late by {stalled} itself");
     }
-    Told::Seen(text)
+    text
 }

@@ -1,9 +1,11 @@
 //! What `diagnose` prints, and what it refuses; what it finds is tested in laboratories.
 
+use echo_core::framing::Framing;
+use echo_server::Config;
 use serde_json::Value;
 
 use super::report::check_as;
-use crate::common::{DEADLINE, Ended, Scratch, closed_port, echo, run, start};
+use crate::common::{DEADLINE, Ended, Scratch, closed_port, echo, echo_with, run, start};
 
 /// Little enough for a test, and enough for each step that does not load the path.
 const BRIEF: [&str; 3] = ["--gentle", "--budget", "150kB"];
@@ -19,17 +21,18 @@ fn document(ended: &Ended) -> Value {
     document
 }
 
+fn problems(document: &Value) -> usize {
+    let found = document["findings"].as_array().expect("findings").iter();
+    found.filter(|finding| finding["kind"] == "problem").count()
+}
+
 #[test]
 fn the_document_of_a_good_path_and_of_a_bad_one_are_as_the_schema_says() {
     let server = echo();
     let good = document(&run(
         &[&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat()
     ));
-    assert_eq!(
-        good["findings"].as_array().map(Vec::len),
-        Some(0),
-        "{good:#}"
-    );
+    assert_eq!(problems(&good), 0, "{good:#}");
     let sent = good["sent_bytes"].as_u64().expect("a number");
     assert!((1..=150_000).contains(&sent), "{sent}");
     let closed = closed_port().to_string();
@@ -84,11 +87,7 @@ fn whenever_it_is_cut_short_no_silence_is_made_up() {
     let server = echo();
     for limit in ["1ms", "20ms", "100ms", "150ms", "700ms", "1500ms"] {
         let cut = document(&run(&["diagnose", &server.tcp, "--json", "-w", limit]));
-        assert_eq!(
-            cut["findings"].as_array().map(Vec::len),
-            Some(0),
-            "{limit}: {cut:#}"
-        );
+        assert_eq!(problems(&cut), 0, "{limit}: {cut:#}");
         assert_eq!(cut["outcome"]["result"], "cut short", "{limit}: {cut:#}");
     }
 }
@@ -145,4 +144,49 @@ fn what_has_no_path_or_no_echo_is_refused() {
     refused("stamp://127.0.0.1", &[], "alone is no echo");
     refused("127.0.0.1:862", &["--stamp"], "alone is no echo");
     refused("127.0.0.1:1", &["--budget", "1k"], "100");
+}
+
+#[test]
+fn what_is_said_in_spanish_is_spanish_throughout() {
+    let scratch = Scratch::new("diagnose-es");
+    let page = scratch.file("page.html", b"");
+    let server = echo();
+    let closed = closed_port().to_string();
+    for target in [&server.tcp, &closed] {
+        let words = ["diagnose", target, "--lang", "es", "--report", &page];
+        let ended = run(&[&words[..], &BRIEF].concat());
+        let page = std::fs::read_to_string(&page).expect("the page");
+        assert!(page.contains("<html lang=\"es\">"), "{page}");
+        let shown = page.split("<main>").nth(1).expect("a main part");
+        let shown = shown
+            .split("href=")
+            .next()
+            .expect("what comes before the document");
+        for text in [ended.text(), shown] {
+            for line in text.lines() {
+                let english = [
+                    " the ", " of ", " and ", " came ", " not ", "left out", " was ",
+                ];
+                let found = english.iter().find(|word| line.contains(**word));
+                assert_eq!(found, None, "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_waits_for_the_end_of_a_line_is_asked_in_lines() {
+    let server = echo_with(Config {
+        framing: vec![Framing::Lines.into()],
+        ..Config::default()
+    });
+    let words = [&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat();
+    let told = document(&run(&words));
+    let found = told["findings"].as_array().expect("findings").iter();
+    let found = found.map(|finding| finding["verdict"].as_str());
+    assert!(
+        found.clone().any(|found| found == Some("framing")),
+        "{told:#}"
+    );
+    assert_eq!(problems(&told), 0, "{told:#}");
 }

@@ -1,8 +1,11 @@
 //! Datagrams that come back late: now and then, from some ports, from some moment on, or under load.
 
+use echo_core::units::ns;
+
 use super::super::chance::{binomial, fisher, rank_sum};
-use super::super::finding::{Finding, Verdict};
+use super::super::finding::{Finding, Verdict, finding};
 use super::super::train::{Probe, Train, percentile};
+use super::order::overtaken;
 use super::{Calm, lost, percent, shown, significant};
 
 /// What nobody notices: an idle network and two busy machines take that much.
@@ -25,8 +28,17 @@ pub fn delays(calm: &Calm<'_>) -> Vec<Finding> {
         None => jitter(calm, &flows.unwrap_or_default()),
         Some(_) => None,
     };
-    let found = [step, jitter, slow, healed(calm)];
+    let found = [step, jitter, slow, healed(calm), unjudged(calm)];
     found.into_iter().flatten().collect()
+}
+
+/// This machine has disturbed all trains that tell of delays.
+fn unjudged(calm: &Calm<'_>) -> Option<Finding> {
+    let trains = [calm.steady, calm.mixed, calm.again].into_iter().flatten();
+    let stalled = trains.clone().map(|train| train.stalled).max()?;
+    let why = format!("this machine was late by {} itself", shown(ns(stalled)));
+    let is_spoiled = trains.clone().all(Train::is_disturbed);
+    is_spoiled.then(|| finding!(Verdict::Unjudged; what: "delays", why))
 }
 
 fn trips(train: &Train) -> Vec<u64> {
@@ -45,30 +57,29 @@ fn jitter(calm: &Calm<'_>, slow: &[usize]) -> Option<Finding> {
         };
         spread = spread.max(high - base);
         let limit = base + UNNOTICED.max(base / 10);
-        let is_late = |probe: &Probe| {
-            probe.rtt().is_some_and(|trip| trip > limit) && !slow.contains(&probe.cell.flow)
+        // A few that are held and overtaken are out of turn; where most are, all vary.
+        let mut held = overtaken(train);
+        if held.iter().filter(|is_held| **is_held).count() * 4 > held.len() {
+            held.fill(false);
+        }
+        let is_late = |(probe, is_held): &(&Probe, bool)| {
+            let is_late = probe.rtt().is_some_and(|trip| trip > limit);
+            is_late && !is_held && !slow.contains(&probe.cell.flow)
         };
-        for moment in train
-            .probes
-            .chunk_by(|one, other| one.sent / MOMENT == other.sent / MOMENT)
-        {
+        let probes: Vec<(&Probe, bool)> = train.probes.iter().zip(held).collect();
+        let moment = |(probe, _): &(&Probe, bool)| probe.sent / MOMENT;
+        for together in probes.chunk_by(|one, other| moment(one) == moment(other)) {
             moments += 1;
-            late += usize::from(moment.iter().any(is_late));
+            late += usize::from(together.iter().any(is_late));
         }
     }
     // A quarter of them may be, for whatever reason.
     let p = significant(binomial(late, moments, 0.25), 1)?;
     Some(
-        Finding::problem(Verdict::Jitter)
-            .seen(
-                format!("datagrams in {moments} tenths of a second"),
-                format!(
-                    "in {late} of these some took over {} longer",
-                    shown(UNNOTICED)
-                ),
-            )
-            .tested("binomial test against a quarter", p)
-            .with("spread", shown(spread)),
+        finding!(Verdict::Jitter;
+            moments, late, limit: shown(UNNOTICED), spread: shown(spread)
+        )
+        .p(p),
     )
 }
 
@@ -107,15 +118,11 @@ fn flow_slow(mixed: &Train) -> Option<(Finding, Vec<usize>)> {
     let p = significant(share.powi(of_one as i32), flows)?;
     let mut trips: Vec<u64> = theirs.iter().filter_map(|probe| probe.rtt()).collect();
     let more = percentile(&mut trips, 0.5)?.saturating_sub(usual);
-    let finding = Finding::problem(Verdict::FlowSlow)
-        .seen(
-            format!("{} datagrams from {flows} ports", mixed.probes.len()),
-            format!("all of {} ports took over {}", slow.len(), shown(limit)),
-        )
-        .tested("how often all of a port would be late by chance", p)
-        .with("slow", slow.len())
-        .with("flows", flows)
-        .with("time", shown(more));
+    let finding = finding!(Verdict::FlowSlow;
+        n: mixed.probes.len(), limit: shown(limit), slow: slow.len(), flows,
+        time: shown(more)
+    )
+    .p(p);
     (slow.len() * 4 <= flows * 3).then_some((finding, slow))
 }
 
@@ -143,20 +150,12 @@ fn step(calm: &Calm<'_>) -> Option<Finding> {
     let p = rank_sum(before, after).min(rank_sum(after, before)) * 2.0;
     let p = significant(p, splits.count())?;
     let (before_it, after_it) = (middle(before), middle(after));
-    (gap > (UNNOTICED / 4).max(before_it.min(after_it) / 10)).then(|| {
-        Finding::problem(Verdict::Step)
-            .seen(
-                format!("{} datagrams", trips.len()),
-                format!(
-                    "the first {} took {}, the others {}",
-                    before.len(),
-                    shown(before_it),
-                    shown(after_it)
-                ),
-            )
-            .tested("rank-sum test, and the two do not overlap", p)
-            .with("before", shown(before_it))
-            .with("after", shown(after_it))
+    let is_much = gap > (UNNOTICED / 4).max(before_it.min(after_it) / 10);
+    is_much.then(|| {
+        finding!(Verdict::Step;
+            n: trips.len(), first: before.len(), before: shown(before_it), after: shown(after_it)
+        )
+        .p(p)
     })
 }
 
@@ -169,15 +168,13 @@ fn healed(calm: &Calm<'_>) -> Option<Finding> {
     };
     let (before, after) = (all(steady), all(again));
     let p = significant(fisher(before, after), 1)?;
-    (before.0 * after.1 > after.0 * before.1).then(|| {
-        Finding::fact(Verdict::Healed)
-            .seen(
-                format!("{} datagrams, and {} later", before.1, after.1),
-                format!("{} and {} were lost", before.0, after.0),
-            )
-            .tested("Fisher's exact test", p)
-            .with("before", percent(before.0, before.1))
-            .with("after", percent(after.0, after.1))
+    let is_better = before.0 * after.1 > after.0 * before.1;
+    is_better.then(|| {
+        finding!(Verdict::Healed;
+            n: before.1, m: after.1, lost: before.0, later: after.0,
+            before: percent(before.0, before.1), after: percent(after.0, after.1)
+        )
+        .p(p)
     })
 }
 
@@ -187,16 +184,12 @@ pub fn load(idle: &[u64], loaded: &[u64]) -> Option<Finding> {
     let p = significant(rank_sum(idle, loaded), 1)?;
     let middle = |part: &[u64]| percentile(&mut part.to_vec(), 0.5);
     let (before, under) = (middle(idle)?, middle(loaded)?);
-    let rpm = 60_000_000_000 / under.max(1);
-    (under > before + DISTURBING).then(|| {
-        Finding::problem(Verdict::Bufferbloat)
-            .seen(
-                format!("{} datagrams beside two transfers", loaded.len()),
-                format!("half of them took {} or more", shown(under)),
-            )
-            .tested("rank-sum test against an idle path", p)
-            .with("idle", shown(before))
-            .with("loaded", shown(under))
-            .with("rpm", rpm)
+    let is_long = under > before + DISTURBING;
+    is_long.then(|| {
+        finding!(Verdict::Bufferbloat;
+            n: loaded.len(), idle: shown(before), loaded: shown(under),
+            rpm: 60_000_000_000 / under.max(1)
+        )
+        .p(p)
     })
 }

@@ -1,9 +1,9 @@
 //! Datagrams that do not come back, and what they have in common.
 
 use super::super::chance::{binomial, fisher, runs};
-use super::super::finding::{Finding, Verdict};
+use super::super::finding::{Finding, Verdict, finding};
 use super::super::train::{Probe, Train};
-use super::{Calm, came, lost, percent, sent, shown, significant};
+use super::{Calm, beyond, lost, percent, shown, significant};
 
 /// On a path without a fault at most one datagram in so many is lost.
 pub const HEALTHY: f64 = 1e-4;
@@ -71,13 +71,10 @@ pub fn outage<'a>(trains: impl Iterator<Item = &'a Train>) -> Outage {
     let share = inside as f64 / (inside + passed) as f64;
     let p = significant(share.powi(most as i32), all.len());
     let finding = p.map(|p| {
-        Finding::problem(Verdict::Outage)
-            .seen(
-                format!("{} datagrams", inside + outside + passed),
-                format!("{inside} were lost one after another, and {outside} besides"),
-            )
-            .tested("how often so many in a row would be lost by chance", p)
-            .with("time", shown(longest))
+        finding!(Verdict::Outage;
+            n: all.len(), inside, outside, time: shown(longest)
+        )
+        .p(p)
     });
     match finding {
         None => Outage::default(),
@@ -94,27 +91,20 @@ pub fn losses(calm: &Calm<'_>, outage: &Outage) -> Vec<Finding> {
         findings.push(finding);
         mixed.retain(|probe| !dead.contains(&probe.cell.flow));
     }
-    if let Some(finding) = first(&mixed) {
-        findings.push(finding);
-        let firsts = firsts(&mixed);
-        mixed = mixed
-            .iter()
-            .zip(firsts)
-            .filter(|(_, is)| !is)
-            .map(|(probe, _)| *probe)
-            .collect();
-    }
+    let firsts = firsts(&mixed);
+    let is_first = |at: usize, _: &Probe| firsts[at];
+    findings.extend(apart(Verdict::LossFirst, &mut mixed, is_first, 0.5));
     let mut slow: Vec<&Probe> = calm.slow.probes.iter().collect();
     let large = mixed.iter().map(|probe| probe.cell.size).max().unwrap_or(0);
-    if let Some(finding) = by_size(&mixed, large) {
-        findings.push(finding);
-        mixed.retain(|probe| probe.cell.size < large);
+    let is_large = |_: usize, probe: &Probe| probe.cell.size == large;
+    if let Some(finding) = apart(Verdict::LossBySize, &mut mixed, is_large, 0.0) {
+        findings.push(finding.with("size", large));
         slow.retain(|probe| probe.cell.size < large);
     }
-    if let Some((finding, mark)) = by_mark(&mixed) {
-        findings.push(finding);
-        mixed.retain(|probe| probe.cell.tos != mark);
-    }
+    let mark = mixed.iter().map(|probe| probe.cell.tos).max().unwrap_or(0);
+    let is_marked = |_: usize, probe: &Probe| probe.cell.tos == mark;
+    let by_mark = apart(Verdict::LossByMark, &mut mixed, is_marked, 0.0);
+    findings.extend(by_mark.map(|finding| finding.with("mark", class(mark))));
     let small = [calm.steady, calm.again].into_iter().flatten();
     let small: Vec<&Train> = small.collect();
     let mut all: Vec<&Probe> = small.iter().flat_map(|train| &train.probes).collect();
@@ -131,21 +121,15 @@ pub fn losses(calm: &Calm<'_>, outage: &Outage) -> Vec<Finding> {
 
 fn at_random(all: &[&Probe]) -> Option<Finding> {
     let lost = lost(all);
-    let p = significant(binomial(lost, all.len(), HEALTHY), 1)?;
-    let groups = groups(all);
-    let seen = (format!("{} datagrams", all.len()), came(all.len(), lost));
-    let bursts = significant(runs(groups.len(), lost, all.len()), 1);
-    let finding = match bursts {
-        Some(p) => Finding::problem(Verdict::LossBursty)
-            .tested("runs test", p)
-            .with("length", lost.div_ceil(groups.len())),
-        None => Finding::problem(Verdict::Loss).tested("binomial test against 1 in 10,000", p),
+    let at_random = beyond(Verdict::Loss, lost, all.len(), HEALTHY)?.with("came", all.len() - lost);
+    let groups = groups(all).len();
+    let bursts = significant(runs(groups, lost, all.len()), 1);
+    let bursty = |p| Finding {
+        verdict: Verdict::LossBursty,
+        ..at_random.clone().by("loss-bursty").p(p)
     };
-    Some(
-        finding
-            .seen(seen.0, seen.1)
-            .with("percent", percent(lost, all.len())),
-    )
+    let bursty = bursts.map(|p| bursty(p).with("length", lost.div_ceil(groups)));
+    Some(bursty.unwrap_or(at_random))
 }
 
 /// Losses that come at a beat: most gaps between them are the same.
@@ -178,17 +162,11 @@ fn periodic(all: &[&Probe], trains: &[&Train]) -> Option<Finding> {
     let interval = trains.first()?.interval;
     let time = shown(interval.as_nanos() as u64 * beat as u64);
     Some(
-        Finding::problem(Verdict::LossPeriodic)
-            .seen(
-                sent(all.len(), interval),
-                format!(
-                    "{lost} were lost, and {} of {} gaps are alike",
-                    near(beat),
-                    gaps.len()
-                ),
-            )
-            .tested("binomial test of the gaps between losses", p)
-            .with("period", format!("{beat} ({time})")),
+        finding!(Verdict::LossPeriodic;
+            n: all.len(), per_s: (1.0 / interval.as_secs_f64()).round(), lost, alike: near(beat),
+            gaps: gaps.len(), period: format!("{beat} ({time})")
+        )
+        .p(p),
     )
 }
 
@@ -227,19 +205,13 @@ fn flow(mixed: &[&Probe]) -> Option<(Finding, Vec<usize>)> {
         return None;
     }
     let lost: usize = dead.iter().map(|flow| counts[*flow].0).sum();
-    let finding = Finding::problem(Verdict::Flow)
-        .seen(
-            format!("{} datagrams from {flows} ports", mixed.len()),
-            format!(
-                "{lost} from {} of these ports were lost, {} from others",
-                dead.len(),
-                all - lost
-            ),
+    Some((
+        finding!(Verdict::Flow;
+            n: mixed.len(), lost, others: all - lost, dead: dead.len(), flows
         )
-        .tested("Fisher's exact test of the worst port", p)
-        .with("dead", dead.len())
-        .with("flows", flows);
-    Some((finding, dead))
+        .p(p),
+        dead,
+    ))
 }
 
 /// Which are the first of their flow.
@@ -255,67 +227,31 @@ fn firsts(mixed: &[&Probe]) -> Vec<bool> {
     mixed.iter().map(is_first).collect()
 }
 
-fn first(mixed: &[&Probe]) -> Option<Finding> {
-    let firsts = firsts(mixed);
-    let (hits, n, rest, m) = split(mixed, &firsts);
-    let p = significant(fisher((hits, n), (rest, m)), 1)?;
-    (hits * 2 > n && hits * m > rest * n).then(|| {
-        Finding::problem(Verdict::LossFirst)
-            .seen(
-                format!("{n} first datagrams of a flow, {m} later ones"),
-                format!("{hits} and {rest} were lost"),
-            )
-            .tested("Fisher's exact test", p)
-    })
-}
-
-/// Losses and number of those that are meant, and of the rest.
-fn split(probes: &[&Probe], is_meant: &[bool]) -> (usize, usize, usize, usize) {
-    let mut counts = (0, 0, 0, 0);
-    for (probe, is_meant) in probes.iter().zip(is_meant) {
-        let is_lost = usize::from(probe.is_lost());
-        match is_meant {
-            true => (counts.0, counts.1) = (counts.0 + is_lost, counts.1 + 1),
-            false => (counts.2, counts.3) = (counts.2 + is_lost, counts.3 + 1),
-        }
+/// Whether those that are meant are lost more often than the rest, and more than a share of them.
+/// If so, they are taken out of what is asked about next.
+fn apart(
+    verdict: Verdict,
+    mixed: &mut Vec<&Probe>,
+    is_meant: impl Fn(usize, &Probe) -> bool,
+    share: f64,
+) -> Option<Finding> {
+    let probes = mixed.iter().enumerate();
+    let (meant, rest): (Vec<_>, Vec<_>) = probes.partition(|(at, probe)| is_meant(*at, probe));
+    let [meant, rest] = [meant, rest].map(|part| part.into_iter().map(|(_, probe)| *probe));
+    let [meant, rest]: [Vec<&Probe>; 2] = [meant.collect(), rest.collect()];
+    let [(hits, n), (others, m)] = [&meant, &rest].map(|part| (lost(part), part.len()));
+    let p = significant(fisher((hits, n), (others, m)), 1)?;
+    let (often, seldom) = (hits as f64 / n as f64, others as f64 / m as f64);
+    if often <= seldom.max(share) {
+        return None;
     }
-    counts
-}
-
-fn by_size(mixed: &[&Probe], large: usize) -> Option<Finding> {
-    let is_large: Vec<bool> = mixed.iter().map(|probe| probe.cell.size == large).collect();
-    let (hits, n, rest, m) = split(mixed, &is_large);
-    let p = significant(fisher((hits, n), (rest, m)), 1)?;
-    (hits * m > rest * n).then(|| {
-        Finding::problem(Verdict::LossBySize)
-            .seen(
-                format!("{n} datagrams of {large} bytes, {m} small ones"),
-                format!("{hits} and {rest} were lost"),
-            )
-            .tested("Fisher's exact test", p)
-            .with("size", large)
-            .with("large", percent(hits, n))
-            .with("small", percent(rest, m))
-    })
-}
-
-fn by_mark(mixed: &[&Probe]) -> Option<(Finding, u8)> {
-    let mark = mixed.iter().map(|probe| probe.cell.tos).max()?;
-    let is_marked: Vec<bool> = mixed.iter().map(|probe| probe.cell.tos == mark).collect();
-    let (hits, n, rest, m) = split(mixed, &is_marked);
-    let p = significant(fisher((hits, n), (rest, m)), 1)?;
-    (hits * m > rest * n).then(|| {
-        let finding = Finding::problem(Verdict::LossByMark)
-            .seen(
-                format!("{n} datagrams marked {}, {m} unmarked ones", class(mark)),
-                format!("{hits} and {rest} were lost"),
-            )
-            .tested("Fisher's exact test", p)
-            .with("mark", class(mark))
-            .with("marked", percent(hits, n))
-            .with("plain", percent(rest, m));
-        (finding, mark)
-    })
+    *mixed = rest;
+    Some(
+        finding!(verdict;
+            n, m, hits, others, share: percent(hits, n), rest: percent(others, m)
+        )
+        .p(p),
+    )
 }
 
 /// A class of service as it is called.

@@ -16,8 +16,8 @@ mod tests;
 
 use std::time::Duration;
 
-use super::chance::{LEVEL, among};
-use super::finding::Finding;
+use super::chance::{LEVEL, among, binomial};
+use super::finding::{Finding, Verdict, finding};
 use super::train::{Probe, Train};
 
 pub use delay::load;
@@ -123,19 +123,11 @@ fn significant(p: f64, places: usize) -> Option<f64> {
     (p < LEVEL).then_some(p)
 }
 
-/// What was sent, in words.
-fn sent(probes: usize, interval: Duration) -> String {
-    match interval.is_zero() {
-        true => format!("{probes} datagrams"),
-        false => format!(
-            "{probes} datagrams, {:.0} a second",
-            1.0 / interval.as_secs_f64()
-        ),
-    }
-}
-
-fn came(probes: usize, lost: usize) -> String {
-    format!("{} came back", probes - lost)
+/// A finding, where `count` of `n` are more than a path without a fault has, which has a `share`.
+fn beyond(verdict: Verdict, count: usize, n: usize, share: f64) -> Option<Finding> {
+    let p = significant(binomial(count, n, share), 1)?;
+    let found = finding!(verdict; n, count, percent: percent(count, n));
+    Some(found.p(p))
 }
 
 fn lost(probes: &[&Probe]) -> usize {

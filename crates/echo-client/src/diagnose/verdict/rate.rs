@@ -2,7 +2,7 @@
 //! turn, so that what changes with time is not taken for it.
 
 use super::super::chance::fisher;
-use super::super::finding::{Finding, Verdict};
+use super::super::finding::{Finding, Verdict, finding};
 use super::super::train::{Probe, Train, percentile};
 use super::{Turn, percent, significant};
 
@@ -137,29 +137,20 @@ pub fn limit(ladder: &[Turn]) -> Option<Limit> {
     let offered = offered(&first.fast);
     let rates = turns.iter().map(|turn| throughput(&turn.fast));
     let rate = rates.sum::<f64>() / turns.len() as f64;
-    let seen = |finding: Finding| {
-        finding.seen(
-            format!(
-                "{} datagrams of {} bytes at {} in {} turns, and {} slowly between them",
-                fast.len(),
-                first.size,
-                bits(offered),
-                turns.len(),
-                slow.len()
-            ),
-            format!("{lost} and {slow_lost} were lost"),
+    let found = |verdict| {
+        finding!(verdict;
+            n: fast.len(), m: slow.len(), size: first.size, offered: bits(offered),
+            turns: turns.len(), agree: limited, queued, lost, slow_lost,
+            percent: percent(lost, fast.len())
         )
     };
     if queued * 2 > limited {
         // Four turns that all show a queue, of which none needs to.
+        let finding = found(Verdict::Bottleneck).with("rate", bits(rate));
         let finding = match lost {
-            0 => Finding::fact(Verdict::Bottleneck),
-            _ => Finding::problem(Verdict::Bottleneck),
+            0 => finding.fact(),
+            _ => finding,
         };
-        let finding = seen(finding)
-            .tested(format!("{queued} of {} turns queued", turns.len()), None)
-            .with("rate", bits(rate))
-            .with("lost", percent(lost, fast.len()));
         return Some(Limit {
             finding,
             rate,
@@ -179,25 +170,16 @@ pub fn limit(ladder: &[Turn]) -> Option<Limit> {
     };
     let mut small = ladder.iter().filter(|turn| turn.size < first.size);
     let counts_packets = ladder.iter().any(|turn| turn.size > first.size) || small.any(is_worn);
-    let rate = sustained(&turns)
-        / if counts_packets {
-            (first.size + HEADER) as f64
-        } else {
-            1.0
-        };
-    let (shown, unit) = match counts_packets {
-        true => (format!("about {rate:.0} packets a second"), "packets"),
-        false => (format!("about {}", bits(rate)), "bits"),
+    let (rate, shown, unit) = match counts_packets {
+        true => {
+            let rate = per_s / (first.size + HEADER) as f64;
+            (rate, format!("{rate:.0} packets a second"), "packets")
+        }
+        false => (per_s, bits(per_s), "bits"),
     };
-    let finding = seen(Finding::problem(Verdict::Policer))
-        .tested(
-            format!(
-                "Fisher's exact test, and {limited} of {} turns agree",
-                turns.len()
-            ),
-            p,
-        )
-        .with("rate", shown)
+    let finding = found(Verdict::Policer).p(p);
+    let finding = finding
+        .with("rate", format!("about {shown}"))
         .with("unit", unit);
     Some(Limit {
         finding,

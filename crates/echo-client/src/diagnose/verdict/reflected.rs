@@ -1,14 +1,17 @@
 //! What only the far end can tell: a STAMP reflector numbers and stamps what it receives.
 
-use super::super::chance::binomial;
-use super::super::finding::{Finding, Verdict};
+use super::super::finding::{Finding, Verdict, finding};
 use super::super::payload::FIRST;
 use super::super::train::{Probe, Reflected, Train, percentile};
 use super::loss::{HEALTHY, Outage, class};
-use super::{percent, shown, significant};
+use super::{beyond, shown};
 
 /// A program that answers later than this was not running.
 const STALL: u64 = 100_000_000;
+/// A tenth of a second, and the share of them in which a machine without a fault stops for longer than
+/// that: one in ten minutes. Any system with other things to do has stopped once.
+const MOMENT: u64 = 100_000_000;
+const HEALTHY_STOPS: f64 = 1.0 / 6000.0;
 /// Clocks that follow a source differ by less, however bad the path to it.
 const CLOCKS: i64 = 50_000_000;
 
@@ -53,20 +56,9 @@ fn directions(train: &Train, known: &[Known<'_>], outage: &Outage) -> Vec<Findin
         back += returned.min(missing);
         there += missing - returned.min(missing);
     }
-    let finding = |verdict, lost: usize, way: &str| {
-        let all = train.probes.len();
-        let p = significant(binomial(lost, all, HEALTHY), 1)?;
-        let finding = Finding::problem(verdict)
-            .seen(
-                format!("{all} STAMP packets"),
-                format!("by the reflector's count {lost} were lost on the way {way}"),
-            )
-            .tested("binomial test against 1 in 10,000", p)
-            .with("percent", percent(lost, all));
-        Some(finding)
-    };
-    let up = finding(Verdict::LossUp, there, "there");
-    let down = finding(Verdict::LossDown, back, "back");
+    let all = train.probes.len();
+    let up = beyond(Verdict::LossUp, there, all, HEALTHY);
+    let down = beyond(Verdict::LossDown, back, all, HEALTHY);
     [up, down].into_iter().flatten().collect()
 }
 
@@ -80,79 +72,67 @@ fn stall(known: &[Known<'_>]) -> Option<Finding> {
         .filter_map(|(_, probe, reflected)| rest(probe, reflected));
     let mut trips: Vec<u64> = trips.collect();
     let base = percentile(&mut trips, 0.1)?;
-    let by_server = known.iter().map(|(_, _, reflected)| there(reflected));
-    let by_server: Vec<u64> = by_server.filter(|time| *time > STALL).collect();
-    let by_network: Vec<u64> = trips
-        .into_iter()
-        .filter(|trip| *trip > base + STALL)
-        .collect();
-    let (verdict, late, whose) = match by_server.len() >= by_network.len() {
-        true => (
-            Verdict::ServerStall,
-            by_server,
-            "at the server, by its own clock",
-        ),
-        false => (
-            Verdict::NetworkStall,
-            by_network,
-            "on the way, less the server's own time",
-        ),
+    let is_long = |held: &(&Probe, u64)| held.1 > STALL;
+    let times = known
+        .iter()
+        .map(|(_, probe, reflected)| (*probe, there(reflected)));
+    let by_server: Vec<_> = times.filter(is_long).collect();
+    let rests = known.iter().filter_map(|(_, probe, reflected)| {
+        Some((*probe, rest(probe, reflected)?.saturating_sub(base)))
+    });
+    let by_network: Vec<_> = rests.filter(is_long).collect();
+    let (verdict, late) = match by_server.len() >= by_network.len() {
+        true => (Verdict::ServerStall, by_server),
+        false => (Verdict::NetworkStall, by_network),
     };
-    // Held packets come in a bunch, and a few that are late make no stall.
-    let p = significant(binomial(late.len(), known.len(), 1e-3), 1)?;
-    let longest = late.iter().max()?;
+    // What waits together waits for one stop.
+    let bunches = late
+        .chunk_by(|one, other| other.0.sent - one.0.sent < STALL)
+        .count();
+    let (first, last) = (known.first()?.1.sent, known.last()?.1.sent);
+    let moments = (last - first).div_ceil(MOMENT) as usize;
+    let finding = beyond(verdict, bunches, moments, HEALTHY_STOPS)?;
+    let longest = late.iter().map(|(_, time)| *time).max()?;
+    let finding = finding.with("n", known.len()).with("late", late.len());
     Some(
-        Finding::problem(verdict)
-            .seen(
-                format!("{} STAMP packets", known.len()),
-                format!("{} were over {} {whose}", late.len(), shown(STALL)),
-            )
-            .tested("binomial test against 1 in 1,000", p)
-            .with("time", shown(*longest)),
+        finding
+            .with("limit", shown(STALL))
+            .with("time", shown(longest)),
     )
 }
 
-/// The class that packets were sent with against the one they arrived with.
+/// What a router has made of marks: whether most of those that `matter` have `changed`.
+fn rewritten(
+    verdict: Verdict,
+    known: &[Known<'_>],
+    matters: fn(u8) -> bool,
+    changed: fn(u8, u8) -> bool,
+    name: fn(u8) -> String,
+) -> Option<Finding> {
+    let marks = known.iter().map(|(_, probe, _)| probe.cell.tos);
+    let pairs = marks
+        .zip(known)
+        .filter_map(|(tos, (_, _, reflected))| Some((tos, reflected.tos?)));
+    let pairs: Vec<(u8, u8)> = pairs.filter(|(sent, _)| matters(*sent)).collect();
+    let bad = pairs.iter().filter(|(sent, seen)| changed(*sent, *seen));
+    let count = bad.clone().count();
+    let (mark, seen) = *bad.clone().next()?;
+    (count * 2 > pairs.len()).then(|| {
+        finding!(verdict;
+            n: pairs.len(), count, mark: name(mark), seen: name(seen)
+        )
+    })
+}
+
 fn dscp(known: &[Known<'_>]) -> Option<Finding> {
-    let marked = known
-        .iter()
-        .filter(|(_, probe, _)| probe.cell.tos >> 2 != 0);
-    let pairs = marked.filter_map(|(_, probe, reflected)| Some((probe.cell.tos, reflected.tos?)));
-    let pairs: Vec<(u8, u8)> = pairs.collect();
-    let changed = pairs.iter().filter(|(sent, seen)| sent >> 2 != seen >> 2);
-    let (mark, seen) = changed.clone().next()?;
-    (changed.count() * 2 > pairs.len()).then(|| {
-        Finding::fact(Verdict::Dscp)
-            .seen(
-                format!("{} packets marked {}", pairs.len(), class(*mark)),
-                arrived(*seen),
-            )
-            .tested("the reflector tells what arrived", None)
-            .with("mark", class(*mark))
-            .with("seen", class(*seen))
-    })
+    let changed = |sent, seen| sent >> 2 != seen >> 2;
+    rewritten(Verdict::Dscp, known, |tos| tos >> 2 != 0, changed, class)
 }
 
-/// The same of the two bits that tell of congestion.
 fn ecn(known: &[Known<'_>]) -> Option<Finding> {
-    let able = known.iter().filter(|(_, probe, _)| probe.cell.tos & 3 != 0);
-    let pairs = able.filter_map(|(_, probe, reflected)| Some((probe.cell.tos, reflected.tos?)));
-    let pairs: Vec<(u8, u8)> = pairs.collect();
-    let erased = pairs.iter().filter(|(_, seen)| seen & 3 == 0).count();
-    (erased * 2 > pairs.len()).then(|| {
-        Finding::fact(Verdict::Ecn)
-            .seen(
-                format!("{} packets marked ECT(0)", pairs.len()),
-                format!("{erased} arrived unmarked"),
-            )
-            .tested("the reflector tells what arrived", None)
-            .with("mark", "ECT(0)")
-            .with("seen", "Not-ECT")
-    })
-}
-
-fn arrived(tos: u8) -> String {
-    format!("they arrived as {}", class(tos))
+    let name = |tos| ["Not-ECT", "ECT(1)", "ECT(0)", "CE"][usize::from(tos & 3)].to_owned();
+    let erased = |_, seen| seen & 3 == 0;
+    rewritten(Verdict::Ecn, known, |tos| tos & 3 != 0, erased, name)
 }
 
 /// The address and port that the reflector saw against ours.
@@ -164,14 +144,7 @@ fn nat(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
     let ip = seen.ip().to_canonical();
     ((ip, seen.port()) != (local.ip().to_canonical(), local.port())).then(|| {
         let seen = format!("{ip}:{}", seen.port());
-        Finding::fact(Verdict::Nat)
-            .seen(
-                format!("packets from {local}"),
-                format!("the reflector saw {seen}"),
-            )
-            .tested("the reflector tells what it saw", None)
-            .with("seen", seen)
-            .with("local", local)
+        finding!(Verdict::Nat; local, seen)
     })
 }
 
@@ -188,15 +161,7 @@ fn clock(known: &[Known<'_>]) -> Option<Finding> {
         .filter_map(offset)
         .min_by_key(|(_, trip)| *trip)?;
     (offset.abs() > CLOCKS + trip as i64 / 2).then(|| {
-        Finding::fact(Verdict::Clock)
-            .seen(
-                "STAMP packets",
-                format!("the clocks are {} apart", shown(offset.unsigned_abs())),
-            )
-            .tested(
-                "half the difference of the two ways, of the fastest round trip",
-                None,
-            )
-            .with("offset", shown(offset.unsigned_abs()))
+        let offset = shown(offset.unsigned_abs());
+        finding!(Verdict::Clock; offset)
     })
 }

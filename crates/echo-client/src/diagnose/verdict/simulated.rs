@@ -60,8 +60,13 @@ pub struct Model {
 }
 
 /// A plan of echoes that waits as long as any.
-fn patient() -> Plan<'static> {
-    Plan::of((([192, 0, 2, 1], 7).into(), 0), &[], 0, Duration::ZERO)
+fn patient() -> Plan {
+    Plan::of(
+        (([192, 0, 2, 1], 7).into(), 0),
+        Vec::new(),
+        0,
+        Duration::ZERO,
+    )
 }
 
 /// A path that is under way.
@@ -97,10 +102,7 @@ impl Simulated {
             stall: (start, 0),
             known: [false; FLOWS],
         };
-        let small = [Cell {
-            size: SMALL,
-            ..Cell::default()
-        }];
+        let small = [Cell::of(SMALL)];
         let steady = path.train(&small, STEADY, STEADY_INTERVAL, &patient());
         path.known = [false; FLOWS];
         let mixed = path.train(&mixed_cells(LARGE), MIXED, MIXED_INTERVAL, &patient());
@@ -120,10 +122,7 @@ impl Simulated {
 
     fn turn(&mut self, rung: Rung) -> Turn {
         self.now += rung.pause.as_nanos() as u64;
-        let cells = [Cell {
-            size: rung.size,
-            ..Cell::default()
-        }];
+        let cells = [Cell::of(rung.size)];
         let (count, interval) = rung.fast();
         let hasty = Plan {
             patience: ladder::PATIENCE,
@@ -144,13 +143,13 @@ impl Simulated {
         self.dice.below(most as usize + 1) as u64
     }
 
-    fn train(&mut self, cells: &[Cell], count: usize, interval: Duration, how: &Plan<'_>) -> Train {
+    fn train(&mut self, cells: &[Cell], count: usize, interval: Duration, how: &Plan) -> Train {
         let plan = Plan {
-            cells,
+            cells: cells.to_vec(),
             count,
             interval,
             seed: self.dice.below(1 << 30) as u64,
-            ..*how
+            ..how.clone()
         };
         let mut train = Train {
             interval,

@@ -1,10 +1,14 @@
 //! Verdicts of simulated trains: of paths without a fault, and of each fault with numbers at random.
 
 use echo_core::statistics::Dice;
+use echo_explain::{Lang, Phrases};
 
 use super::super::finding::{Findings, Kind, Verdict};
+use super::super::text::Words;
 use super::judge;
 use super::simulated::{MS, Model, Simulated};
+
+const PARTS: [&str; 6] = ["title", "means", "next", "sent", "came", "test"];
 
 /// A path without a fault: near or far, with small delays and machines that are busy at times.
 fn harmless(dice: &mut Dice) -> Model {
@@ -21,6 +25,17 @@ fn verdicts(model: Model, seed: u64) -> Vec<(Verdict, Kind)> {
     let mut findings = Findings::default();
     findings.extend(judge(&Simulated::trains(model, seed)));
     let told = findings.sorted();
+    for lang in [Lang::En, Lang::Es] {
+        let words = Words::of(lang, Phrases::of(lang));
+        for (found, part) in told
+            .iter()
+            .flat_map(|found| PARTS.map(|part| (found, part)))
+        {
+            let text = words.say(found, part);
+            let is_whole = !text.contains('{') && !text.contains(&format!(".{part}"));
+            assert!(is_whole, "{part}: {text}");
+        }
+    }
     told.iter()
         .map(|found| (found.verdict, found.kind))
         .collect()

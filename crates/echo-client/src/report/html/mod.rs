@@ -8,6 +8,7 @@ use std::time::Duration;
 use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use echo_explain::{Lang, Phrases};
 
 use super::format::{self, Share, thousands, time};
 use super::{Load, Mode, Outcome, Report, Table, json};
@@ -18,6 +19,8 @@ pub(crate) use plot::{Axis, Plot};
 #[derive(Template)]
 #[template(path = "page.html")]
 pub(crate) struct Page<'a> {
+    /// In which language it is told.
+    pub lang: Lang,
     /// What the window is called.
     pub title: String,
     /// What was done, to whom.
@@ -68,6 +71,10 @@ impl Page<'_> {
         self.render().unwrap_or_default()
     }
 
+    fn said(&self, english: &str) -> String {
+        Phrases::of(self.lang).say(english)
+    }
+
     fn encoded(&self) -> String {
         STANDARD.encode(&self.document)
     }
@@ -99,6 +106,7 @@ pub fn html(report: &Report) -> String {
     cards.extend(has_sent.then(|| books(report)));
     cards.push(made(report));
     let page = Page {
+        lang: Lang::En,
         title: format!("{mode} {name}"),
         heading: format!("{mode} {name}"),
         about: about(report),
