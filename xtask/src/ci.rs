@@ -86,3 +86,44 @@ pub fn run(options: &Options) -> Result<()> {
         format_args!("=== all {count} checks in {seconds} s"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use crate::cargo::root;
+
+    /// The names of all files of Rust below a directory, without their endings.
+    fn files(dir: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            match path.extension() {
+                _ if path.is_dir() && !path.ends_with("target") => files(&path, names),
+                Some(end) if end == "rs" => {
+                    names.insert(path.file_stem().unwrap().to_string_lossy().into_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_promise_names_tests_that_there_are() {
+        let mut names = BTreeSet::from(["torture".to_owned()]);
+        files(&root().join("crates"), &mut names);
+        let text = fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+        let mut promises = 0;
+        for row in text.lines().filter(|line| line.starts_with("| **")) {
+            let (promise, tests) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+            let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!named.is_empty(), "{promise}");
+            for name in named {
+                assert!(names.contains(name), "{name} is no test; {promise}");
+            }
+            promises += 1;
+        }
+        assert!(promises > 10);
+    }
+}

@@ -1,4 +1,4 @@
-//! Crowds and shortages: resets, churn, slow readers, stops, and limits of the system.
+//! Crowds: resets, churn, slow readers, and stops.
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -22,13 +22,13 @@ const CHURN: u64 = 100_000;
 const CHURNERS: u64 = 4;
 
 /// A server on all addresses, so that its clients may have many.
-fn server(arena: &Arena, wrapper: &str, args: &[&str]) -> Result<Victim> {
-    arena.victim(wrapper, &[&["--listen=0.0.0.0:0"], args].concat())
+fn server(arena: &Arena) -> Result<Victim> {
+    arena.victim("", &["--listen=0.0.0.0:0"])
 }
 
 /// Peers that reset at any moment, beside one that must not notice.
 pub fn resets(arena: &mut Arena) -> Result<String> {
-    let victim = server(arena, "", &[])?;
+    let victim = server(arena)?;
     let mut random = arena.random.part(1);
     let block = random.bytes(100_000);
     let ((), pings) = beside(victim.tcp, arena.random.part(2), || {
@@ -53,7 +53,7 @@ pub fn resets(arena: &mut Arena) -> Result<String> {
 
 /// Connections that come, say something, and go.
 pub fn churn(arena: &mut Arena) -> Result<String> {
-    let victim = server(arena, "", &[])?;
+    let victim = server(arena)?;
     let start = Instant::now();
     thread::scope(|scope| -> Result<()> {
         let churners: Vec<_> = (0..CHURNERS)
@@ -93,7 +93,7 @@ pub fn slow_readers(arena: &mut Arena) -> Result<String> {
         pause: Duration::from_millis(15),
         patience: LIMIT,
     };
-    let victim = server(arena, "", &["--workers=2"])?;
+    let victim = server(arena)?;
     let mut random = arena.random.part(1);
     let block = random.bytes(99_991);
     let messages: Vec<Vec<u8>> = (0..SLOW).map(|_| random.bytes(2_000_000)).collect();
@@ -124,7 +124,7 @@ pub fn slow_readers(arena: &mut Arena) -> Result<String> {
 /// The server stands still at random, and goes on as if nothing had been.
 pub fn stops(arena: &mut Arena) -> Result<String> {
     const STOPS: usize = 20;
-    let victim = server(arena, "", &[])?;
+    let victim = server(arena)?;
     let mut random = arena.random.part(1);
     let messages: Vec<Vec<u8>> = (0..8).map(|_| random.bytes(10_000_000)).collect();
     let ((), pings) = beside(victim.tcp, arena.random.part(2), || {
@@ -143,57 +143,5 @@ pub fn stops(arena: &mut Arena) -> Result<String> {
     Ok(format!(
         "stopped and continued {STOPS} times: 80 MB and {} pings came back whole",
         pings.count
-    ))
-}
-
-/// More peers than descriptors: it waits without work, and serves again within a second.
-pub fn few_descriptors(arena: &mut Arena) -> Result<String> {
-    let wrapper = "prlimit --nofile=32:32";
-    let victim = server(arena, wrapper, &["--max-connections=1000", "--workers=2"])?;
-    let crowd = (0..200)
-        .map(|_| traffic::connect(victim.tcp))
-        .collect::<Result<Vec<_>>>()?;
-    let (start, before) = (Instant::now(), victim.cpu()?);
-    while start.elapsed() < Duration::from_secs(2) {
-        traffic::echo(&crowd[0], b"still here")?;
-        thread::sleep(Duration::from_millis(50));
-    }
-    let used = victim.cpu()? - before;
-    ensure!(
-        used <= Duration::from_millis(200),
-        "out of descriptors it used {used:?} of CPU in 2 s"
-    );
-    let complaints = victim.told().matches("Cannot accept").count();
-    ensure!(
-        (1..10).contains(&complaints),
-        "{complaints} complaints:\n{}",
-        victim.told()
-    );
-    drop(crowd);
-    victim.serves(Duration::from_secs(1))?;
-    victim.ends_well(4 << 10)?;
-    Ok(format!(
-        "with 32 descriptors and 200 peers: {used:?} of CPU in 2 s, {complaints} complaints, back within a second"
-    ))
-}
-
-/// A ceiling over its memory, which a crowd that never reads must not reach.
-pub fn little_memory(arena: &mut Arena) -> Result<String> {
-    // Beyond this the system gives it nothing, and it would be aborted.
-    const CEILING: &str = "prlimit --data=67108864:67108864";
-    let victim = server(arena, CEILING, &["--workers=2"])?;
-    let block = arena.random.bytes(99_991);
-    let crowd = (0..100)
-        .map(|_| traffic::connect(victim.tcp))
-        .collect::<Result<Vec<_>>>()?;
-    for stream in &crowd {
-        traffic::fill(stream, &block)?;
-    }
-    let grown = victim.grown_kib()?;
-    victim.serves(Duration::from_secs(1))?;
-    drop(crowd);
-    victim.ends_well(32 << 10)?;
-    Ok(format!(
-        "100 peers that never read cost {grown} KiB under a ceiling of 64 MiB"
     ))
 }

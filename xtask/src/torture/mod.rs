@@ -81,8 +81,6 @@ const STEPS: &[Step] = &[
     ("stopped and continued", crowds::stops),
     ("slow readers", crowds::slow_readers),
     ("resets", crowds::resets),
-    ("out of descriptors", crowds::few_descriptors),
-    ("little memory", crowds::little_memory),
     ("churn", crowds::churn),
 ];
 

@@ -63,11 +63,6 @@ impl Victim {
         self.server.process.signal(signal)
     }
 
-    /// What it has told so far.
-    pub fn told(&self) -> String {
-        self.server.process.stderr()
-    }
-
     /// KiB of memory it holds beyond what it held at first.
     pub fn grown_kib(&self) -> Result<u64> {
         let now = Holding::of(self.id())?;

@@ -38,7 +38,8 @@ const TOUCHED: usize = PARTS as usize + 1;
 /// server that answers as this one does; a client that repeats itself loses one in 65,536.
 const REPEATS: u32 = 1 << 16;
 
-/// After this many others, a datagram is not looked for any more: more than are under way in a loop.
+/// After this many others in its slot, a datagram is not looked for any more: with as many slots, more
+/// than the system's buffers can hold under way in a loop.
 const OTHERS: u32 = 1024;
 
 /// Destination addresses whose kind is remembered: a machine has few, but all of 127.0.0.0/8 is
@@ -82,7 +83,7 @@ impl Recent {
     }
 }
 
-/// How often one of a source's datagrams has come again.
+/// How often a datagram of a source has come again.
 #[derive(Clone, Copy, Default)]
 struct Repeats {
     datagram: u64,
@@ -146,11 +147,11 @@ impl Guard {
         let slots = self
             .repeats
             .get_or_insert_with(|| vec![Repeats::default(); SLOTS].into());
-        let slot = &mut slots[self.hasher.hash_one(source) as usize % SLOTS];
         // Both ends of a long one, where clients put what tells one from the other.
         let end = bytes.len().saturating_sub(32);
-        let datagram = (bytes.len(), &bytes[..bytes.len().min(32)], &bytes[end..]);
-        let datagram = self.hasher.hash_one(datagram);
+        let (start, end) = (&bytes[..bytes.len().min(32)], &bytes[end..]);
+        let datagram = self.hasher.hash_one((source, bytes.len(), start, end));
+        let slot = &mut slots[datagram as usize % SLOTS];
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         if slot.datagram == datagram {
             (slot.count, slot.others) = (slot.count.saturating_add(count), 0);
@@ -346,6 +347,24 @@ mod tests {
         assert_eq!(admit("[2001:db8::1]:50000", 40, 0), Ok(32));
         assert_eq!(admit("[2001:db8::2:2]:50000", 1, 0), Err(DropReason::Rate));
         assert_eq!(admit("[2001:db8:0:1::2]:50000", 1, 0), Ok(1));
+    }
+
+    #[test]
+    fn however_many_go_round_none_does_for_ever() {
+        /// More than are looked for in one slot, as a receive buffer of 4 MiB holds them.
+        const MANY: u16 = 1500;
+        /// At once, to be through sooner.
+        const COUNT: u64 = 64;
+        let mut guard = guard(Config::default());
+        let mut admit = |number: &u16| {
+            let (source, now) = ("127.0.0.1:50000".parse().unwrap(), Instant::now());
+            guard.admit(source, None, &number.to_be_bytes(), COUNT, now)
+        };
+        let mut under_way: Vec<u16> = (0..MANY).collect();
+        for _ in 0..10 * u64::from(REPEATS) / COUNT {
+            under_way.retain(|number| admit(number).is_ok());
+        }
+        assert!(under_way.is_empty(), "{} are left", under_way.len());
     }
 
     #[test]
