@@ -35,7 +35,6 @@ use interrupt::{Hangup, Interrupt};
 /// # Errors
 /// Everything that is not a success, with the exit code it deserves.
 pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
-    output::survive_limits();
     match cli.command {
         None => mode(cli.send, keys, send::run),
         Some(Command::Ping(invocation)) => mode(*invocation, keys, ping::run),

@@ -9,6 +9,7 @@ use echo_core::{Exit, Failure};
 use echo_explain::{Lang, Phrases};
 
 fn main() -> ExitCode {
+    output::survive_limits();
     let mut lang = Lang::Auto;
     let outcome = match cli::parse(std::env::args_os()) {
         Ok((cli, keys)) => {

@@ -35,8 +35,9 @@ impl Conditions {
     /// Refuses what could not be told of a first step at `rate`, which is 0 where none was given.
     ///
     /// # Errors
-    /// It would take too long.
+    /// It would take too long, or is about a change.
     pub fn check(&self, rate: f64) -> Result<(), String> {
+        self.broken.alone()?;
         let rate = first(rate);
         let hours = self.samples() / rate / 3_600.0;
         match hours <= LONGEST_HOURS {

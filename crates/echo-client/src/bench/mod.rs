@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::Failure;
+use echo_core::path::shown;
 use echo_core::statistics::Pairing;
 
-use crate::compare::{self, Comparison, Form};
+use crate::compare::{self, Comparison, Form, comparable};
 use crate::connection::Connect;
 use crate::engine::{self, Pace, Plan};
 use crate::interrupt::Interrupt;
@@ -34,9 +35,14 @@ pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(),
     config.check(&connect)?;
     let targets = config.targets(&connect)?;
     let baseline = config.baseline.as_deref().map(baseline).transpose()?;
+    if let Some(base) = &baseline {
+        let known = known(&targets[0], &config);
+        comparable((known.name(), &known), (base.name(), base)).map_err(Failure::usage)?;
+    }
     let [page, log, rows] = [&config.report, &config.hdr, &config.csv].map(Option::as_deref);
     let files = Files::check(page, log, rows)?;
     files.spare(config.baseline.as_slice())?;
+    files.spare(connect.stamp_key.as_slice())?;
     if let Some(moment) = config.start_at {
         wait(moment, interrupt)?;
     }
@@ -116,12 +122,14 @@ fn several(
 
 /// The saved run that the target is held against.
 fn baseline(path: &Path) -> Result<Report, Failure> {
-    let saved = Saved::load(path).map_err(Failure::usage)?;
-    let mut base = saved
-        .into_iter()
-        .next()
-        .map(Saved::named)
-        .unwrap_or_default();
+    let mut saved = Saved::load(path).map_err(Failure::usage)?;
+    let (Some(base), []) = (saved.pop(), &saved[..]) else {
+        return Err(Failure::usage(anyhow!(
+            "{} holds several runs, and one is what a run is held against; save that alone",
+            shown(path)
+        )));
+    };
+    let mut base = base.named();
     // How that one ended was told when it did.
     base.outcome = Outcome::default();
     base.verdicts.clear();

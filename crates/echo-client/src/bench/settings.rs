@@ -285,14 +285,11 @@ impl Bench {
                  told; name that of the server, or leave it out"
             ));
         }
-        if let Some(change) = self.fail_if.as_ref().and_then(|only| only.changes().next())
+        if let Some(only) = self.fail_if.as_ref()
             && !several
             && self.baseline.is_none()
         {
-            return Err(format!(
-                "--fail-if {change}: there is nothing to hold the run against; name a saved one \
-                 with --baseline, or another target"
-            ));
+            only.alone()?;
         }
         let clashes = [
             (

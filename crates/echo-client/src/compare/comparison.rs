@@ -49,10 +49,7 @@ impl Comparison {
             bail!("there is nothing to compare");
         };
         for (name, other) in names[1..].iter().zip(others) {
-            if let Some(difference) = other.difference(first) {
-                let [name, base] = [name, &names[0]].map(|name| printable(name));
-                bail!("{name} cannot be compared with {base}: {difference}");
-            }
+            comparable((name, other), (&names[0], first))?;
         }
         let rounds: Vec<Vec<Round>> = targets.iter().map(Report::as_rounds).collect();
         let figures = Metric::COMPARED.map(|metric| figures(metric, &rounds, pairing, seed));
@@ -117,6 +114,18 @@ impl Comparison {
         }
         self.outcome = whole;
     }
+}
+
+/// Refuses two runs, each with its name, whose figures do not mean the same.
+///
+/// # Errors
+/// What was done otherwise.
+pub fn comparable((name, run): (&str, &Report), (base_name, base): (&str, &Report)) -> Result<()> {
+    if let Some(difference) = run.difference(base) {
+        let [name, base] = [name, base_name].map(printable);
+        bail!("{name} cannot be compared with {base}: {difference}");
+    }
+    Ok(())
 }
 
 /// One figure of every target; `None` where one of them does not have it.

@@ -15,7 +15,7 @@ use crate::config::whole;
 use crate::output;
 use crate::report::{self, Files, Report, Saved, Thresholds, columns};
 
-pub use comparison::Comparison;
+pub use comparison::{Comparison, comparable};
 
 /// The seed of a comparison, where none is given: the same rounds then give the same interval.
 pub const SEED: &str = "1";

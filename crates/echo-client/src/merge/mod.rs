@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use echo_core::Failure;
 use echo_core::escape::printable;
 use echo_core::units::Timespan;
 
 use crate::connection::ErrorKind;
+use crate::report::format::counted;
 use crate::report::{self, Ending, Fault, Files, Load, Machine, Report, Saved, Share, Thresholds};
 
 /// Adds up what several machines have measured at the same time
@@ -43,6 +44,8 @@ pub struct Merge {
 pub fn run(config: Merge) -> Result<(), Failure> {
     let files = Files::check(config.report.as_deref(), None, config.csv.as_deref())?;
     files.spare(&config.files)?;
+    let alone = config.fail_if.as_ref().map_or(Ok(()), Thresholds::alone);
+    alone.map_err(|why| Failure::usage(anyhow!(why)))?;
     let mut parts = Vec::new();
     for file in &config.files {
         parts.extend(Saved::load(file).map_err(Failure::usage)?);
@@ -53,8 +56,8 @@ pub fn run(config: Merge) -> Result<(), Failure> {
         inherit(&mut whole, &part.report);
     }
     if parts.len() < config.expect {
-        let (came, expected) = (parts.len(), config.expect);
-        let message = format!("{came} documents came where {expected} were expected");
+        let came = counted(parts.len() as u64, "document", "documents");
+        let message = format!("{came} came where {} were expected", config.expect);
         whole.outcome.fail(Fault::new(ErrorKind::Other, message));
     }
     files.write(&mut whole);

@@ -33,10 +33,12 @@ pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), 
         headline: (!config.json && !config.jsonl).then_some(headline),
         ..Style::default()
     };
+    let files = Files::check(config.report.as_deref(), config.hdr.as_deref(), None)?;
+    files.spare(connect.stamp_key.as_slice())?;
     let results = Results {
         fail_if: config.fail_if.clone(),
         json: config.json,
-        files: Files::check(config.report.as_deref(), config.hdr.as_deref(), None)?,
+        files,
         has_end: config.has_end(),
     };
     measure::run(&plan(connect, &config), known, style, &results, interrupt)

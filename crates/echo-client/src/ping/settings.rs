@@ -96,6 +96,7 @@ impl Ping {
                     self.fail_if.as_ref(),
                 )
             })
+            .and_then(|()| self.fail_if.as_ref().map_or(Ok(()), Thresholds::alone))
             .map_err(|fault| Failure::usage(anyhow!(fault)))
     }
 }

@@ -47,7 +47,12 @@ pub fn from_value(document: &Value) -> Result<Report> {
     check_schema(&document["schema"])?;
     check("document", document)?;
     let mut report = Report::deserialize(document)?;
-    report.rtt = latency(document, "rtt")?.unwrap_or_default();
+    ensure!(
+        report.counts.balance(),
+        "what it says was sent and received does not add up"
+    );
+    let rtt = latency(document, "rtt")?;
+    report.rtt = rtt.context("it has no rtt_histogram")?;
     report.service = latency(document, "service")?;
     report.connect = latency(document, "connect")?;
     report.host = latency(document, "host")?;
@@ -59,6 +64,10 @@ pub fn from_value(document: &Value) -> Result<Report> {
 
 /// Refuses documents of another version.
 pub fn check_schema(schema: &Value) -> Result<()> {
+    ensure!(
+        !schema.is_null(),
+        "it is no report of a run; save one with --json"
+    );
     ensure!(
         *schema == SCHEMA,
         "its schema is {schema}, not {SCHEMA}; it is of another version of echo-client"
@@ -101,20 +110,11 @@ struct Document<'a> {
     received_bytes_per_s: Option<f64>,
     histogram: Vec<Bar>,
     #[serde(flatten)]
-    rtt: Figures<'a>,
-    #[serde(flatten)]
-    service: Option<Figures<'a>>,
-    #[serde(flatten)]
-    connect: Option<Figures<'a>>,
-    #[serde(flatten)]
-    host: Option<Figures<'a>>,
-    #[serde(flatten)]
-    ways: Option<Several<'a>>,
+    figures: Figures<'a>,
 }
 
 impl<'a> Document<'a> {
     fn of(report: &'a Report) -> Self {
-        let figures = |prefix, latency| Figures { prefix, latency };
         let has_failed = report.outcome.exit_code != 0;
         Document {
             schema: SCHEMA,
@@ -125,62 +125,37 @@ impl<'a> Document<'a> {
             echoes_per_s: report.echoes_per_s().map(significant),
             received_bytes_per_s: report.received_bytes_per_s().map(significant),
             histogram: report.rtt.bars(BARS),
-            rtt: figures("rtt", &report.rtt),
-            service: report.service.as_ref().map(|l| figures("service", l)),
-            connect: report.connect.as_ref().map(|l| figures("connect", l)),
-            host: report.host.as_ref().map(|l| figures("host", l)),
-            ways: report.ways.as_ref().map(Several),
+            figures: Figures(report),
         }
     }
 }
 
-/// A distribution's figures, each key with `prefix` and the unit.
-struct Figures<'a> {
-    prefix: &'static str,
-    latency: &'a Latency,
-}
+/// The figures of every distribution, each key with its name and the unit.
+struct Figures<'a>(&'a Report);
 
 impl Serialize for Figures<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        self.write(&mut map)?;
-        map.end()
-    }
-}
-
-/// The figures of both ways.
-struct Several<'a>(&'a Ways);
-
-impl Serialize for Several<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
         for (prefix, latency) in self.0.distributions() {
-            Figures { prefix, latency }.write(&mut map)?;
+            map.serialize_entry(&format!("{prefix}_samples"), &latency.count())?;
+            let spread = [
+                ("min", latency.min()),
+                ("avg", latency.avg()),
+                ("max", latency.max()),
+                ("mdev", latency.mdev()),
+            ];
+            let percentiles = PERCENTILES.map(|(name, share)| (name, latency.percentile(share)));
+            for (name, value) in spread.into_iter().chain(percentiles) {
+                let key = format!("{prefix}_{}_ns", name.replace('.', "_"));
+                map.serialize_entry(&key, &value.map(|value| value.as_nanos() as u64))?;
+            }
+            let (sum, squares) = latency.moments();
+            map.serialize_entry(&format!("{prefix}_sum_ns"), &sum)?;
+            map.serialize_entry(&format!("{prefix}_squares_ns2"), &squares)?;
+            let histogram = STANDARD.encode(latency.encoded());
+            map.serialize_entry(&format!("{prefix}_histogram"), &histogram)?;
         }
         map.end()
-    }
-}
-
-impl Figures<'_> {
-    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        let Figures { prefix, latency } = self;
-        map.serialize_entry(&format!("{prefix}_samples"), &latency.count())?;
-        let spread = [
-            ("min", latency.min()),
-            ("avg", latency.avg()),
-            ("max", latency.max()),
-            ("mdev", latency.mdev()),
-        ];
-        let percentiles = PERCENTILES.map(|(name, quantile)| (name, latency.percentile(quantile)));
-        for (name, value) in spread.into_iter().chain(percentiles) {
-            let key = format!("{prefix}_{}_ns", name.replace('.', "_"));
-            map.serialize_entry(&key, &value.map(|value| value.as_nanos() as u64))?;
-        }
-        let (sum, squares) = latency.moments();
-        map.serialize_entry(&format!("{prefix}_sum_ns"), &sum)?;
-        map.serialize_entry(&format!("{prefix}_squares_ns2"), &squares)?;
-        let histogram = STANDARD.encode(latency.encoded());
-        map.serialize_entry(&format!("{prefix}_histogram"), &histogram)
     }
 }
 
@@ -188,6 +163,8 @@ impl Figures<'_> {
 fn latency(document: &Value, prefix: &str) -> Result<Option<Latency>> {
     let get = |name: &str| &document[format!("{prefix}_{name}")];
     let Some(histogram) = get("histogram").as_str() else {
+        let has_samples = !get("samples").is_null();
+        ensure!(!has_samples, "its {prefix}_samples are without a histogram");
         return Ok(None);
     };
     let damaged = || format!("its {prefix}_histogram is damaged");

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use echo_core::Failure;
 use echo_core::path::shown;
+use rustix::io::Errno;
 
 use super::{Fault, Outcome, Report, csv, hdr, html};
 use crate::connection::{ErrorKind, cause};
@@ -46,20 +47,16 @@ impl Files {
         rows: Option<&Path>,
     ) -> Result<Self, Failure> {
         let [page, log, rows] = [page, log, rows].map(|path| path.map(Named::find));
-        for (one, other, names) in [
-            (&page, &log, "--report and --hdr"),
-            (&page, &rows, "--report and --csv"),
-            (&log, &rows, "--hdr and --csv"),
-        ] {
-            if let (Some(one), Some(other)) = (one, other)
-                && one.is_same(other)
-            {
-                return Err(twice(names, &one.name));
+        let files = Files { page, log, rows };
+        for (i, (flag, one)) in files.all().enumerate() {
+            let mut others = files.all().skip(i + 1);
+            if let Some((other, _)) = others.find(|(_, other)| one.is_same(other)) {
+                return Err(twice(&format!("{flag} and {other}"), &one.name));
             }
         }
         let stdout = io::stdout().as_fd().try_clone_to_owned();
         let stdout = stdout.and_then(|stdout| File::from(stdout).metadata());
-        for file in [&page, &log, &rows].into_iter().flatten() {
+        for (_, file) in files.all() {
             let there = fs::metadata(&file.path);
             // A terminal and /dev/null take whatever comes, from anybody.
             if let (Ok(there), Ok(stdout)) = (there, &stdout)
@@ -71,19 +68,29 @@ impl Files {
             file.probe()
                 .map_err(|error| Failure::bad(anyhow!(file.unwritable(&error))))?;
         }
-        Ok(Files { page, log, rows })
+        Ok(files)
     }
 
-    /// Sees to it that none of them takes the place of a document that is read.
+    /// Each that is wanted, and the flag that names it.
+    fn all(&self) -> impl Iterator<Item = (&'static str, &Named)> {
+        let all = [
+            ("--report", &self.page),
+            ("--hdr", &self.log),
+            ("--csv", &self.rows),
+        ];
+        all.into_iter()
+            .filter_map(|(flag, file)| Some((flag, file.as_ref()?)))
+    }
+
+    /// Sees to it that none of them takes the place of a file that is read.
     ///
     /// # Errors
     /// One would.
-    pub fn spare(&self, documents: &[impl AsRef<Path>]) -> Result<(), Failure> {
-        for document in documents {
-            let document = Named::find(document.as_ref());
-            let mut all = [&self.page, &self.log, &self.rows].into_iter().flatten();
-            if let Some(file) = all.find(|file| file.is_same(&document)) {
-                return Err(twice("a document to read and a file to write", &file.name));
+    pub fn spare(&self, read: &[impl AsRef<Path>]) -> Result<(), Failure> {
+        for read in read {
+            let read = Named::find(read.as_ref());
+            if let Some((flag, file)) = self.all().find(|(_, file)| file.is_same(&read)) {
+                return Err(twice(&format!("a file to read and {flag}"), &file.name));
             }
         }
         Ok(())
@@ -167,7 +174,11 @@ impl Named {
             _ if self.name.as_os_str().as_bytes().ends_with(b"/") => {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
-            Ok(data) if !data.is_file() => return Ok(()),
+            // To open a pipe is to wait for its reader.
+            Ok(data) if data.file_type().is_fifo() => return Ok(()),
+            Ok(data) if !data.is_file() => {
+                return File::options().write(true).open(&self.path).map(drop);
+            }
             // That it may be replaced does not mean that it may be changed.
             Ok(_) => File::options().append(true).open(&self.path).map(drop)?,
             Err(_) if self.path.file_name().is_none() => {
@@ -227,6 +238,9 @@ impl Named {
             io::ErrorKind::FileTooLarge => "raise the limit (ulimit -f)".to_owned(),
             io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
             io::ErrorKind::InvalidFilename => "give it a name".to_owned(),
+            _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+                "a socket is no file".to_owned()
+            }
             _ => "check its permissions".to_owned(),
         };
         let (name, cause) = (shown(&self.name), cause(error));

@@ -63,6 +63,11 @@ pub fn bytes_per_s(bytes: f64) -> String {
     format!("{} {unit}", to_digits(bytes / scale, 3))
 }
 
+/// How many there are, with the word for one or for several.
+pub fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
 /// A rate to three digits at least.
 pub fn rate(per_s: f64) -> String {
     rate_to(per_s, 3)

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
@@ -14,6 +14,8 @@ const HIGHEST_NS: u64 = 3_600 * 1_000_000_000;
 const DIGITS: u8 = 3;
 /// What the compressed form begins with; then comes its length.
 const COMPRESSED: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
+/// What is wrong with all that is none.
+const FOREIGN: &str = "it is no whole HdrHistogram (V2, compressed)";
 /// Far more than a histogram of any bounds is encoded in, before it is compressed.
 const LONGEST: u64 = 1 << 20;
 
@@ -198,7 +200,9 @@ impl Latency {
         (min, max): (Option<u64>, Option<u64>),
         (sum, squares): (u64, f64),
     ) -> Result<Self> {
-        let read: Histogram<u64> = Deserializer::new().deserialize(&mut &inflated(bytes)?[..])?;
+        let plain = inflated(bytes).context(FOREIGN)?;
+        let read = Deserializer::new().deserialize(&mut &plain[..]);
+        let read: Histogram<u64> = read.map_err(|_| anyhow!(FOREIGN))?;
         let mut latency = Latency::new();
         latency.histogram.add(&read)?;
         (latency.min, latency.max) = (min.unwrap_or(u64::MAX), max.unwrap_or(0));
@@ -235,19 +239,16 @@ impl Latency {
 }
 
 /// An encoded histogram without its compression. One that claims to be longer than it is would have
-/// as much memory asked for.
-fn inflated(bytes: &[u8]) -> Result<Vec<u8>> {
+/// as much memory asked for; that is none.
+fn inflated(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     let packed = bytes.strip_prefix(&COMPRESSED);
-    let packed = packed.and_then(|packed| packed.get(4..));
-    let packed = packed.context("it is no HdrHistogram (V2, compressed)")?;
-    ZlibDecoder::new(packed)
+    let packed = packed.and_then(|packed| packed.get(4..))?;
+    let inflated = ZlibDecoder::new(packed)
         .take(LONGEST)
-        .read_to_end(&mut plain)?;
-    let claimed = plain.get(4..8).context("it is too short")?;
-    let claimed = u32::from_be_bytes(claimed.try_into()?) as usize;
-    ensure!(claimed < plain.len(), "it is shorter than it claims to be");
-    Ok(plain)
+        .read_to_end(&mut plain);
+    let claimed = u32::from_be_bytes(plain.get(4..8)?.try_into().ok()?);
+    (inflated.is_ok() && (claimed as usize) < plain.len()).then_some(plain)
 }
 
 /// Steps in a decade, finest first.

@@ -339,6 +339,19 @@ impl Report {
         self.label.as_deref().unwrap_or(&self.target.name)
     }
 
+    /// Every distribution there is, with what it is called.
+    pub fn distributions(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
+        let first = [("connect", self.connect.as_ref()), ("rtt", Some(&self.rtt))];
+        let ways = self.ways.iter().flat_map(Ways::distributions);
+        let ways = ways.map(|(name, latency)| (name, Some(latency)));
+        let last = [
+            ("service", self.service.as_ref()),
+            ("host", self.host.as_ref()),
+        ];
+        let all = first.into_iter().chain(ways).chain(last);
+        all.filter_map(|(name, latency)| Some((name, latency?)))
+    }
+
     /// Right replies a second; `None` where there is no time in which all of them came.
     pub fn echoes_per_s(&self) -> Option<f64> {
         self.per_second(self.counts.unique)

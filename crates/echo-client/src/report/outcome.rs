@@ -7,6 +7,7 @@ use echo_core::escape::printable;
 use echo_core::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
+use super::format::counted;
 use super::{Metric, Report, Threshold, Thresholds, Verdict};
 use crate::connection::{ConnectError, ErrorKind};
 use crate::interrupt::Why;
@@ -240,11 +241,16 @@ impl Report {
         let (kind, message) = match metric {
             Metric::Errors => (
                 *self.errors.keys().next().unwrap_or(&ErrorKind::Other),
-                format!("{} connections to {name} failed", self.errors_in_all()),
+                counted(self.errors_in_all(), "connection", "connections")
+                    + &format!(" to {name} failed"),
             ),
             Metric::Corrupt => (
                 ErrorKind::Mismatch,
-                format!("{} replies of {name} were not what was sent", self.wrong()),
+                counted(
+                    self.wrong(),
+                    &format!("reply of {name} was"),
+                    &format!("replies of {name} were"),
+                ) + " not what was sent",
             ),
             Metric::Late => (
                 ErrorKind::Late,

@@ -65,16 +65,11 @@ fn lines(report: &Report, columns: usize) -> Vec<String> {
     lines.extend(books(report));
     lines.extend(report.ways.iter().flat_map(Ways::told));
     lines.extend(report.load.and_then(|_| throughput(report)));
-    lines.extend(report.connect.iter().flat_map(|l| figures("connect", l)));
-    lines.extend(figures("rtt", &report.rtt));
-    let ways = report.ways.iter().flat_map(Ways::distributions);
-    lines.extend(ways.flat_map(|(name, latency)| figures(name, latency)));
-    lines.extend(report.service.iter().flat_map(|l| figures("service", l)));
-    lines.extend(
-        report
-            .timestamps
-            .map(|whose| stamped(whose, report.host.as_ref())),
-    );
+    // What this machine adds is told beside whose stamps they are.
+    let shown = report.distributions().filter(|(name, _)| *name != "host");
+    lines.extend(shown.flat_map(|(name, latency)| figures(name, latency)));
+    let whose = report.timestamps;
+    lines.extend(whose.map(|whose| stamped(whose, report.host.as_ref())));
     let jitter = report.jitter_ns.map(Duration::from_nanos);
     lines.extend(jitter.map(|jitter| format!("jitter = {} ms", millis(&[jitter]))));
     if report.rtt.count() >= SHAPELY {

@@ -76,6 +76,20 @@ impl Thresholds {
         self.0.iter().find(is_of_ways)
     }
 
+    /// Refuses a change where there is nothing that a run is held against.
+    ///
+    /// # Errors
+    /// The first, and what helps.
+    pub fn alone(&self) -> Result<(), String> {
+        let change = self.changes().next();
+        change.map_or(Ok(()), |change| {
+            Err(format!(
+                "{change} is about a change, and there is nothing to hold the run against; give \
+                 bench another target or a saved run (--baseline), or compare two saved ones"
+            ))
+        })
+    }
+
     /// What every run fails for, unless a condition names the same figure.
     pub fn unnamed(&self) -> impl Iterator<Item = Threshold> {
         use Metric::{Corrupt, Errors, Late, Loss, LostBack, LostThere, Unsent};

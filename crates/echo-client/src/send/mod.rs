@@ -133,6 +133,8 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
             config.buffer
         )));
     }
+    let alone = config.fail_if.as_ref().map_or(Ok(()), Thresholds::alone);
+    alone.map_err(|why| Failure::usage(anyhow!(why)))?;
     let source = Source::open(&config, &connect)?;
     let colour = connect
         .color
@@ -195,7 +197,8 @@ fn count(report: &mut Report, is_text: bool) {
     match kind {
         None => counts.unique = counts.sent,
         Some(ErrorKind::Mismatch) => counts.corrupt = counts.sent,
-        Some(_) if counts.received_bytes > 0 => counts.truncated = counts.sent,
+        // What was stopped or broken off was right as far as it went.
+        Some(ErrorKind::Closed) if counts.received_bytes > 0 => counts.truncated = counts.sent,
         Some(_) => {}
     }
     counts.lost = counts.sent - counts.unique;

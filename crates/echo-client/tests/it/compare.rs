@@ -221,7 +221,8 @@ fn what_cannot_be_compared_is_refused() {
     let document = std::fs::read_to_string(&small).unwrap();
     let broken = |name: &str, text: &str| files.file(name, text.as_bytes());
     let foreign = broken("foreign.json", "{\"tool\": \"another\"}");
-    run(&["compare", &small, &foreign]).failed(2, &["foreign.json", "byte 0", "schema"]);
+    run(&["compare", &small, &foreign])
+        .failed(2, &["foreign.json", "byte 0", "no report of a run"]);
     let text = broken("text.json", "p99 2 ms\n");
     run(&["compare", &small, &text]).failed(2, &["text.json", "byte 0", "no JSON document"]);
     run(&["compare", &small, &broken("empty.json", "")]).failed(2, &["empty.json", "no document"]);
@@ -252,7 +253,10 @@ fn what_cannot_be_compared_is_refused() {
     run(&[&["bench", &echo.tcp][..], &most].concat()).failed(2, &["--parallel", "1048576"]);
     let seed = ["--seed", "18446744073709551615"];
     run(&[&["bench", &echo.tcp][..], &seed].concat()).failed(2, &["--seed"]);
-    run(&["bench", &echo.tcp, "--baseline", &large, "-c", "30"]).failed(2, &["--size"]);
+    // All of that is known before anything is measured.
+    run(&["bench", &echo.tcp, "--baseline", &large, "-d", "1h"]).failed(2, &["--size"]);
+    let two = broken("two.json", &document.repeat(2));
+    run(&["bench", &echo.tcp, "--baseline", &two, "-d", "1h"]).failed(2, &["several runs"]);
 }
 
 #[test]

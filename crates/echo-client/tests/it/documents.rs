@@ -10,7 +10,8 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use serde_json::{Value, json};
 
-use crate::common::{Scratch, command, echo, run};
+use crate::common::{Scratch, command, echo, echo_on, run};
+use echo_core::address::End;
 
 /// The document of a short run.
 fn measured(target: &str) -> Value {
@@ -58,8 +59,17 @@ fn a_document_with_figures_that_cannot_be_is_refused() {
         ),
         (json!({"rtt_max_ns": 1u64 << 60}), "rtt_histogram"),
         (json!({"rtt_sum_ns": 1}), "rtt_histogram"),
-        (json!({"rtt_histogram": boastful()}), "claims"),
+        (
+            json!({"rtt_histogram": boastful()}),
+            "no whole HdrHistogram",
+        ),
         (json!({"rtt_histogram": "HISTFAAA"}), "rtt_histogram"),
+        (json!({"rtt_histogram": null}), "rtt_samples"),
+        (
+            json!({"rtt_histogram": null, "rtt_samples": null}),
+            "rtt_histogram",
+        ),
+        (json!({"unique": 100_000}), "does not add up"),
         (json!({"sent": most}), "its sent is 18446744073709551615"),
         (json!({"errors": {"reset": most}}), "its reset"),
         (json!({"elapsed_ns": most}), "its elapsed_ns"),
@@ -101,7 +111,7 @@ fn nothing_of_a_long_foreign_document_is_kept() {
     let said = shell.expect("sh runs");
     let told = String::from_utf8_lossy(&said.stderr);
     assert_eq!(said.status.code(), Some(2), "{told}");
-    assert!(told.contains("its schema is null"), "{told}");
+    assert!(told.contains("no report of a run"), "{told}");
     let nested = files.file("nested.json", "[".repeat(100_000).as_bytes());
     run(&["merge", &nested]).failed(2, &["nested.json", "no JSON document"]);
 }
@@ -172,13 +182,56 @@ fn no_file_takes_the_place_of_a_document_that_is_read() {
                 &name,
             ],
         ] {
-            run(args).failed(2, &["a document to read and a file to write", "of its own"]);
+            run(args).failed(2, &["a file to read and --", "of its own"]);
         }
     }
     assert_eq!(fs::read_to_string(&document).unwrap(), saved);
     let directory = files.0.join("none/").display().to_string();
     run(&["merge", &document, "--report", &directory]).failed(1, &["is a directory"]);
     assert!(!files.0.join("none").exists());
+}
+
+#[test]
+fn an_output_that_cannot_be_is_refused_before_the_run() {
+    let server = echo_on("stamp://127.0.0.1:0");
+    let target = format!("stamp://{}", End::from(&server.addresses()[0]));
+    let files = Scratch::new("outputs");
+    let socket = files.0.join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let socket = socket.display().to_string();
+    run(&["ping", &target, "--report", &socket]).failed(1, &["a socket is no file"]);
+    let key = files.file("key", b"0123456789abcdef");
+    for mode in ["ping", "bench"] {
+        let spared = [mode, &target, "--stamp-key", &key, "--hdr", &key];
+        run(&spared).failed(2, &["a file to read and --hdr", "of its own"]);
+    }
+    let program = env!("CARGO_BIN_EXE_echo-client");
+    let limited = format!("ulimit -f 0; exec {program} --help > {key}");
+    let shell = std::process::Command::new("sh")
+        .args(["-c", &limited])
+        .output();
+    let ended = shell.expect("sh runs");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        ended.status.code() == Some(1) && told.contains("too large"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_change_is_no_condition_where_there_is_nothing_to_hold_a_run_against() {
+    let server = echo();
+    let files = Scratch::new("alone");
+    let saved = files.file("saved.json", measured(&server.tcp).to_string().as_bytes());
+    for args in [
+        &["ping", &server.tcp, "-c1", "--fail-if", "p99>+1%"][..],
+        &["--fail-if", "max>1h,p50>+1%", &server.tcp],
+        &["merge", &saved, "--fail-if", "p99>+1%"],
+        &["bench", &server.tcp, "--fail-if", "p99>+1%"],
+        &["bench", &server.tcp, "--find", "p99<+1%"],
+    ] {
+        run(args).failed(2, &["+1%", "nothing to hold the run against", "--baseline"]);
+    }
 }
 
 #[test]

@@ -110,6 +110,7 @@ fn what_is_merged_is_what_one_histogram_would_have_seen() {
                     part.rtt.record_many(ns, count);
                     part.counts.unique += count;
                     part.counts.sent += count;
+                    part.counts.received += count;
                     whole.record_many(ns, count);
                 }
                 json(&part)

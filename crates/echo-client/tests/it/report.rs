@@ -367,7 +367,7 @@ fn what_is_no_document_is_told() {
     let count = text.replacen("\"rtt_samples\": 999", "\"rtt_samples\": 998", 1);
     for (text, words) in [
         ("{", "no JSON"),
-        ("{}", "schema is null"),
+        ("{}", "no report of a run"),
         (&other, "schema is 1"),
         (&count, "rtt_histogram is damaged: it has 999 samples"),
         (
@@ -378,6 +378,17 @@ fn what_is_no_document_is_told() {
         let error = report::read(text).expect_err(words);
         assert!(format!("{error:#}").contains(words), "{error:#}");
     }
+}
+
+#[test]
+fn an_honest_stream_that_is_stopped_is_not_called_corrupt() {
+    let server = echo();
+    let ended = run(&["-f", "/dev/zero", "-w", "500ms", "--json", &server.tcp]);
+    let document: Value = serde_json::from_str(ended.text()).expect("one document");
+    let reasons = document["outcome"]["reasons"].as_array().expect("reasons");
+    let kinds: Vec<_> = reasons.iter().map(|reason| &reason["kind"]).collect();
+    assert_eq!(kinds, ["interrupted"], "{document:#}");
+    assert_eq!((&document["truncated"], ended.code), (&0.into(), Some(1)));
 }
 
 #[test]
