@@ -88,12 +88,6 @@ pub fn dial(
             path.received_bytes += SYN;
         }
     }
-    for (_, socket) in results
-        .iter_mut()
-        .filter(|(answer, _)| answer.time().is_none())
-    {
-        *socket = None;
-    }
     results
 }
 

@@ -131,10 +131,8 @@ fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> Option<u8
         };
         let calls: Vec<_> = ttls.iter().map(call).collect();
         let results = dial(path, &calls, calls.len(), CONNECT);
-        let made = ttls
-            .iter()
-            .zip(results)
-            .filter(|(_, (_, socket))| socket.is_some());
+        let made = ttls.iter().zip(results);
+        let made = made.filter(|(_, (answer, _))| answer.time().is_some());
         made.map(|(ttl, _)| *ttl).min()
     };
     connects(1..=near).or_else(|| match distance.udp {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use echo_core::stamp;
 
+use super::Need;
 use super::finding::{Finding, Findings, Verdict, finding};
 use super::path::Path;
 use super::payload::{Payload, STAMP_LEN};
@@ -52,7 +53,8 @@ pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     let longest = path.settings.idle.0;
     let has_stamp = path.trains.stamp.is_some();
     let has_udp = has_stamp || path.udp_port.is_some();
-    let kinds: [(bool, Begin); 2] = [(path.has_tcp, connection), (has_udp, binding)];
+    let has_echo = path.has_tcp && Need::Echo.missing(path, findings).is_none();
+    let kinds: [(bool, Begin); 2] = [(has_echo, connection), (has_udp, binding)];
     let kinds = kinds.into_iter().filter(|(is_there, _)| *is_there);
     let mut kinds: Vec<Silence> = kinds.map(|(_, begin)| Silence::of(begin)).collect();
     for round in 0..ROUNDS {
@@ -77,20 +79,24 @@ pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
             if path.interrupt.wait(time.saturating_sub(since.elapsed())) {
                 break;
             }
+            // Those before it may have taken their time.
+            let time = since.elapsed();
             match one.dead(path)? {
-                Some(finding) => silence.died = Some((time, finding)),
+                Some(finding) => {
+                    silence.lived = silence.lived.min(time);
+                    silence.died = Some((time, finding));
+                }
                 None => silence.lived = time,
             }
         }
     }
-    let is_hidden = has_udp && !has_stamp;
     for silence in kinds {
         if let Some((died, finding)) = silence.died {
             let finding = finding.with("time", format::time(died)).with("n", COUNT);
             findings.add(finding.with("lived", format::time(silence.lived)));
         }
     }
-    if is_hidden && !findings.has(Verdict::NatTimeout) {
+    if has_udp && !has_stamp && !findings.has(Verdict::NatTimeout) {
         let why = "what becomes of them only a STAMP reflector could tell";
         findings.add(finding!(Verdict::Unjudged; what: "UDP bindings", why));
     }

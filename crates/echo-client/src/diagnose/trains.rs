@@ -147,11 +147,12 @@ fn undisturbed(path: &mut Path<'_>, plan: &Plan) -> Result<Train> {
 fn told(train: &Train) -> String {
     let sent = train.probes.len();
     let back = sent - train.lost();
-    let mut text = format!("{back} of {sent} came back");
-    if let (Some(middle), Some(high)) = (train.percentile(0.5), train.percentile(0.95)) {
-        let (middle, high) = (shown(middle), shown(high));
-        text += &format!(", half within {middle}, 95 % within {high}");
-    }
+    let mut text = match [0.5, 0.95].map(|share| train.percentile(share).map(shown)) {
+        [Some(middle), Some(high)] => {
+            format!("{back} of {sent} came back, half within {middle}, 95 % within {high}")
+        }
+        _ => format!("{back} of {sent} came back"),
+    };
     if train.is_disturbed() {
         let stalled = shown(train.stalled.as_nanos() as u64);
         text += &format!("; this machine was late by {stalled} itself");

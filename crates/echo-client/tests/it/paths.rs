@@ -240,6 +240,29 @@ fn a_translator_that_forgets_silent_bindings_is_told() {
 
 #[test]
 #[ignore = "cargo xtask ci diagnose"]
+fn a_binding_that_silence_ends_is_told_without_a_reflector() {
+    let test = "a_binding_that_silence_ends_is_told_without_a_reflector";
+    let target = "203.0.113.2:5346 --idle 8s";
+    diagnosed(test, target, &["nat-timeout"], |lab| {
+        // A port that has been silent for four seconds never gets through again.
+        lab.router("nft add table inet lab");
+        for set in [
+            "alive { type inet_service ; flags dynamic,timeout ; timeout 4s ; }",
+            "seen { type inet_service ; flags dynamic ; size 65535 ; }",
+        ] {
+            lab.router(&format!("nft add set inet lab {set}"));
+        }
+        lab.forward("iif rc udp sport @alive update @alive { udp sport } accept");
+        lab.forward("iif rc udp sport @seen drop");
+        lab.forward(
+            "iif rc meta l4proto udp add @seen { udp sport } add @alive { udp sport } accept",
+        );
+        serve(lab, EVERYWHERE, &[])
+    });
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
 fn nothing_is_wrong_with_a_path_that_works() {
     diagnosed(
         "nothing_is_wrong_with_a_path_that_works",

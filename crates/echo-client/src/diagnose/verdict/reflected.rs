@@ -1,5 +1,7 @@
 //! What only the far end can tell: a STAMP reflector numbers and stamps what it receives.
 
+use echo_core::units::ns;
+
 use super::super::finding::{Finding, Verdict, finding};
 use super::super::payload::FIRST;
 use super::super::train::{Probe, Reflected, Train, percentile};
@@ -21,7 +23,7 @@ pub fn reflected(train: &Train, outage: &Outage) -> Vec<Finding> {
     let known = known.filter_map(|(number, probe)| Some((number, probe, probe.reflected?)));
     let known: Vec<(usize, &Probe, Reflected)> = known.collect();
     let mut findings = directions(train, &known, outage);
-    findings.extend(stall(&known));
+    findings.extend(stall(train, &known));
     findings.extend(dscp(&known));
     findings.extend(ecn(&known));
     findings.extend(nat(train, &known));
@@ -63,7 +65,9 @@ fn directions(train: &Train, known: &[Known<'_>], outage: &Outage) -> Vec<Findin
 }
 
 /// Whether somebody stopped for a while, and who.
-fn stall(known: &[Known<'_>]) -> Option<Finding> {
+fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
+    // A machine that is late itself shares it with who is late for the same reason.
+    let limit = STALL.max(ns(train.stalled) * 3);
     let there = |reflected: &Reflected| reflected.sent.saturating_sub(reflected.received);
     let rest =
         |probe: &Probe, reflected: &Reflected| Some(probe.rtt()?.saturating_sub(there(reflected)));
@@ -72,7 +76,7 @@ fn stall(known: &[Known<'_>]) -> Option<Finding> {
         .filter_map(|(_, probe, reflected)| rest(probe, reflected));
     let mut trips: Vec<u64> = trips.collect();
     let base = percentile(&mut trips, 0.1)?;
-    let is_long = |held: &(&Probe, u64)| held.1 > STALL;
+    let is_long = |held: &(&Probe, u64)| held.1 > limit;
     let times = known
         .iter()
         .map(|(_, probe, reflected)| (*probe, there(reflected)));
@@ -87,7 +91,7 @@ fn stall(known: &[Known<'_>]) -> Option<Finding> {
     };
     // What waits together waits for one stop.
     let bunches = late
-        .chunk_by(|one, other| other.0.sent - one.0.sent < STALL)
+        .chunk_by(|one, other| other.0.sent - one.0.sent < MOMENT)
         .count();
     let (first, last) = (known.first()?.1.sent, known.last()?.1.sent);
     let moments = (last - first).div_ceil(MOMENT) as usize;
@@ -96,7 +100,7 @@ fn stall(known: &[Known<'_>]) -> Option<Finding> {
     let finding = finding.with("n", known.len()).with("late", late.len());
     Some(
         finding
-            .with("limit", shown(STALL))
+            .with("limit", shown(limit))
             .with("time", shown(longest)),
     )
 }

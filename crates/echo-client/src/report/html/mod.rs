@@ -75,6 +75,10 @@ impl Page<'_> {
         Phrases::of(self.lang).say(english)
     }
 
+    fn link(&self) -> String {
+        self.said("The whole document, as JSON")
+    }
+
     fn encoded(&self) -> String {
         STANDARD.encode(&self.document)
     }
