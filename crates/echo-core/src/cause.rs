@@ -40,6 +40,7 @@ pub fn remedied(error: &io::Error, otherwise: &str) -> String {
         Some(Errno::MFILE) => "raise the open-file limit (ulimit -n)",
         Some(Errno::NFILE) => "raise the system's limit of open files (sysctl fs.file-max)",
         Some(Errno::NOSPC | Errno::DQUOT) => "make room for it",
+        Some(Errno::FBIG) => "raise the limit of a file's size (ulimit -f)",
         Some(Errno::NOMEM | Errno::NOBUFS) => "give it more memory",
         _ => otherwise,
     };

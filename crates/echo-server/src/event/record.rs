@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::anyhow;
 use echo_core::path::shown;
 use echo_core::units::unix_ns;
-use echo_core::{Clock, Failure, Patient, Zoned, cause, remedied};
+use echo_core::{Clock, Failure, Patient, Zoned, remedied};
 
 use crate::event::{Origin, PeerAddress, Stop, unmapped};
 use crate::file::{self, OwnFile};
@@ -177,17 +177,20 @@ impl Record {
                 break;
             }
         }
+        const OTHER: &str = "give another file with --record";
         let cause = match &queue.over {
-            Some(Err(error)) => cause(error),
-            None => "it takes nothing, and what is left is missing".to_owned(),
+            Some(Err(error)) => remedied(error, OTHER),
+            None => {
+                format!("it takes nothing, and what is left is missing; read it faster, or {OTHER}")
+            }
             Some(Ok(())) if queue.missing > 0 => format!(
-                "{} chunks are missing, for it took nothing for too long",
+                "{} chunks are missing, for it took nothing for too long; read it faster, or {OTHER}",
                 queue.missing
             ),
             Some(Ok(())) => return Ok(()),
         };
         Err(Failure::bad(anyhow!(
-            "cannot record to {}: {cause}; make room, read it faster, or give another file with --record",
+            "cannot record to {}: {cause}",
             shown(&self.path)
         )))
     }

@@ -280,4 +280,5 @@ fn a_record_over_the_limit_of_size_is_an_error_and_kills_nobody() {
     let ended = server.end();
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("cannot record to"), "{ended:?}");
+    assert!(ended.stderr.contains("(ulimit -f)"), "{ended:?}");
 }
