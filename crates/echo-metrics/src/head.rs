@@ -21,55 +21,55 @@ pub enum Page {
 
 /// Why there is no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// 400: this is no HTTP/1.
-    Malformed,
-    /// 404: there is no such page.
-    NotFound,
-    /// 405: pages can be had with GET alone.
-    NotAllowed,
-    /// 431: more bytes or fields than are read.
-    TooLarge,
+pub struct Refusal {
+    /// The status of the answer, with fields of its own.
+    pub status: &'static str,
+    /// What it says; nothing where the method asks for no body.
+    pub why: &'static str,
 }
 
-/// A page, or why there is none, and whether the answer may have a body: that to HEAD has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// What to answer.
-    pub page: Result<Page, Refusal>,
-    /// Whether only the head of the answer is wanted.
-    pub only_head: bool,
-}
+const MALFORMED: Refusal = Refusal {
+    status: "400 Bad Request",
+    why: "this is no HTTP/1.1\n",
+};
+const NOT_FOUND: Refusal = Refusal {
+    status: "404 Not Found",
+    why: "there are /metrics, /livez and /readyz\n",
+};
+const NOT_ALLOWED: Refusal = Refusal {
+    status: "405 Method Not Allowed\r\nAllow: GET",
+    why: "use GET\n",
+};
+const TOO_LARGE: Refusal = Refusal {
+    status: "431 Request Header Fields Too Large",
+    why: "the head may have 8 KiB and 64 fields\n",
+};
+
+/// A page, or why there is none.
+pub type Asked = Result<Page, Refusal>;
 
 /// What the request asks for that begins with `bytes`; `None` as long as its head is not complete.
 pub fn asked(bytes: &[u8]) -> Option<Asked> {
-    let refused = |refusal| {
-        Some(Asked {
-            page: Err(refusal),
-            only_head: false,
-        })
-    };
     let mut fields = [EMPTY_HEADER; MAX_FIELDS];
     let mut request = Request::new(&mut fields);
     match request.parse(bytes) {
         Ok(Status::Complete(len)) if len <= MAX_HEAD => {}
         Ok(Status::Partial) if bytes.len() < MAX_HEAD => return None,
-        Ok(_) | Err(Error::TooManyHeaders) => return refused(Refusal::TooLarge),
-        Err(_) => return refused(Refusal::Malformed),
+        Ok(_) | Err(Error::TooManyHeaders) => return Some(Err(TOO_LARGE)),
+        Err(_) => return Some(Err(MALFORMED)),
     }
-    let method = request.method.unwrap_or_default();
     let page = match path(request.path.unwrap_or_default()) {
         "/metrics" => Ok(Page::Metrics),
         "/livez" => Ok(Page::Live),
         "/readyz" => Ok(Page::Ready),
-        _ => Err(Refusal::NotFound),
+        _ => Err(NOT_FOUND),
     };
-    Some(Asked {
-        page: match method {
-            "GET" => page,
-            _ => page.and(Err(Refusal::NotAllowed)),
-        },
-        only_head: method == "HEAD",
+    Some(match request.method {
+        Some("GET") => page,
+        Some("HEAD") => page
+            .and(Err(NOT_ALLOWED))
+            .map_err(|refusal| Refusal { why: "", ..refusal }),
+        _ => page.and(Err(NOT_ALLOWED)),
     })
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn page(head: &str) -> Result<Page, Refusal> {
-        asked(head.as_bytes()).expect("the head is complete").page
+        asked(head.as_bytes()).expect("the head is complete")
     }
 
     #[test]
@@ -117,17 +117,21 @@ mod tests {
             "http://h?/metrics",
         ] {
             let head = format!("GET {target} HTTP/1.1\r\n\r\n");
-            assert_eq!(page(&head), Err(Refusal::NotFound), "{head}");
+            assert_eq!(page(&head), Err(NOT_FOUND), "{head}");
         }
     }
 
     #[test]
     fn a_page_can_be_had_with_get_alone() {
-        for method in ["POST", "HEAD", "PUT", "get"] {
+        for method in ["POST", "PUT", "get"] {
             let head = format!("{method} /readyz HTTP/1.1\r\nHost: h\r\n\r\n");
-            assert_eq!(page(&head), Err(Refusal::NotAllowed), "{head}");
+            assert_eq!(page(&head), Err(NOT_ALLOWED), "{head}");
         }
-        assert!(asked(b"HEAD / HTTP/1.1\r\n\r\n").unwrap().only_head);
+        for (target, Refusal { status, .. }) in [("/readyz", NOT_ALLOWED), ("/", NOT_FOUND)] {
+            let no_body = Refusal { status, why: "" };
+            let head = format!("HEAD {target} HTTP/1.1\r\n\r\n");
+            assert_eq!(page(&head), Err(no_body), "{head}");
+        }
     }
 
     #[test]
@@ -138,13 +142,13 @@ mod tests {
             format!("{start}{fill}\r\n\r\n")
         };
         assert_eq!(page(&head(MAX_HEAD)), Ok(Page::Live));
-        assert_eq!(page(&head(MAX_HEAD + 1)), Err(Refusal::TooLarge));
+        assert_eq!(page(&head(MAX_HEAD + 1)), Err(TOO_LARGE));
         assert_eq!(asked(&head(MAX_HEAD).as_bytes()[..MAX_HEAD - 1]), None);
         let fields = "a: b\r\n".repeat(MAX_FIELDS + 1);
         let head = format!("GET /livez HTTP/1.1\r\n{fields}\r\n");
-        assert_eq!(page(&head), Err(Refusal::TooLarge));
+        assert_eq!(page(&head), Err(TOO_LARGE));
         let endless = vec![b'x'; MAX_HEAD];
-        assert_eq!(asked(&endless).unwrap().page, Err(Refusal::TooLarge));
+        assert_eq!(asked(&endless).unwrap(), Err(TOO_LARGE));
     }
 
     #[test]
@@ -155,7 +159,7 @@ mod tests {
             "\x16\x03\x01",
             "a\0",
         ] {
-            assert_eq!(page(head), Err(Refusal::Malformed), "{head:?}");
+            assert_eq!(page(head), Err(MALFORMED), "{head:?}");
         }
     }
 }

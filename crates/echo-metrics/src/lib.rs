@@ -6,17 +6,16 @@ mod process;
 mod text;
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown as Half;
+use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use echo_core::cause;
-use mio::net::{TcpListener, TcpStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use head::{Asked, MAX_HEAD, Page, Refusal};
-pub use text::{Label, Text, Type};
+pub use text::{Label, Text};
 
 /// Connections at once. Others wait in the system's queue, each for [`PATIENCE`] at most for every one
 /// of these.
@@ -56,47 +55,38 @@ pub trait Answers: Send + 'static {
 pub struct Monitors(#[expect(dead_code, reason = "its end tells")] UnixStream);
 
 impl Monitors {
-    /// What answers whoever comes to these `listeners`, once its [`Answering::run`] runs.
+    /// What answers whoever comes to these `listeners`, which do not block, once it is called.
     ///
     /// # Errors
     /// The system grants no descriptors.
     pub fn new<A: Answers>(
         listeners: Vec<TcpListener>,
         answers: A,
-    ) -> io::Result<(Self, Answering<A>)> {
+    ) -> io::Result<(Self, impl FnOnce() + Send + 'static)> {
         let (ours, over) = UnixStream::pair()?;
         over.set_nonblocking(true)?;
         let answering = Answering {
             listeners,
             over,
             clients: Vec::new(),
-            desk: Desk {
-                answers,
-                began: process::began(),
-            },
+            answers,
+            began: process::began(),
             paused: None,
             failing: false,
         };
-        Ok((Monitors(ours), answering))
+        Ok((Monitors(ours), || answering.run()))
     }
 }
 
-/// What answers follow from.
-#[derive(Debug)]
-struct Desk<A> {
-    answers: A,
-    /// When the process began.
-    began: Option<f64>,
-}
-
-/// Who asks, and how they come in.
-#[derive(Debug)]
-pub struct Answering<A> {
+/// Who asks, how they come in, and what they are answered from.
+struct Answering<A> {
     listeners: Vec<TcpListener>,
     /// Ends with the program.
     over: UnixStream,
     clients: Vec<Client>,
-    desk: Desk<A>,
+    answers: A,
+    /// When the process began.
+    began: Option<f64>,
     /// Nobody is accepted before this.
     paused: Option<Instant>,
     /// Whether accepting failed the last time.
@@ -104,9 +94,9 @@ pub struct Answering<A> {
 }
 
 impl<A: Answers> Answering<A> {
-    /// Answers, until its [`Monitors`] is dropped.
-    pub fn run(mut self) {
-        loop {
+    fn run(mut self) {
+        while matches!((&self.over).read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        {
             let now = Instant::now();
             self.clients.retain(|client| client.until > now);
             self.paused = self.paused.filter(|until| *until > now);
@@ -120,35 +110,22 @@ impl<A: Answers> Answering<A> {
             let next = deadlines.chain(self.paused).min();
             let timeout = next.map(|at| at.saturating_duration_since(now));
             let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
-            match poll(&mut polled, timeout.as_ref()) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                // Whatever it is, it must neither burn a core nor outlive the program.
-                Err(_) => {
-                    std::thread::sleep(PAUSE);
-                    match self.is_over() {
-                        true => return,
-                        false => continue,
-                    }
-                }
+            if poll(&mut polled, timeout.as_ref()).is_err_and(|error| error != Errno::INTR) {
+                // Whatever it is, it must not burn a core.
+                std::thread::sleep(PAUSE);
             }
             let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
             let (clients, listeners) = ready[1..].split_at(self.clients.len());
-            if ready[0] && self.is_over() {
-                return;
-            }
             let mut clients = clients.iter();
-            let desk = &mut self.desk;
-            self.clients
-                .retain_mut(|client| clients.next() != Some(&true) || client.advance(desk));
+            let (answers, began) = (&mut self.answers, self.began);
+            self.clients.retain_mut(|client| {
+                clients.next() != Some(&true)
+                    || client.goes_on(|asked| answer(asked, answers, began))
+            });
             for index in (0..listeners.len()).filter(|index| listeners[*index]) {
                 self.accept(index);
             }
         }
-    }
-
-    fn is_over(&self) -> bool {
-        !matches!((&self.over).read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     fn accept(&mut self, listener: usize) {
@@ -156,8 +133,9 @@ impl<A: Answers> Answering<A> {
             return;
         }
         let now = Instant::now();
-        match self.listeners[listener].accept() {
-            Ok((stream, _)) => {
+        let accepted = self.listeners[listener].accept();
+        match accepted.and_then(|(stream, _)| stream.set_nonblocking(true).map(|()| stream)) {
+            Ok(stream) => {
                 self.failing = false;
                 self.clients.push(Client {
                     stream,
@@ -171,7 +149,7 @@ impl<A: Answers> Answering<A> {
                 // Told when it starts, not for as long as it lasts.
                 if !std::mem::replace(&mut self.failing, true) {
                     let told = format!("{} (--metrics)", cause(&error));
-                    self.desk.answers.accept_failed(told, PAUSE);
+                    self.answers.accept_failed(told, PAUSE);
                 }
             }
         }
@@ -179,7 +157,6 @@ impl<A: Answers> Answering<A> {
 }
 
 /// A connection.
-#[derive(Debug)]
 struct Client {
     stream: TcpStream,
     /// When it is closed, whatever it does.
@@ -188,7 +165,6 @@ struct Client {
 }
 
 /// How far a connection has come.
-#[derive(Debug)]
 enum Stage {
     /// The head that has arrived so far.
     Asking(Vec<u8>),
@@ -207,90 +183,61 @@ impl Client {
     }
 
     /// Does what can be done now. Returns whether there is more to do.
-    fn advance(&mut self, desk: &mut Desk<impl Answers>) -> bool {
-        let outcome = match &mut self.stage {
+    fn goes_on(&mut self, answer: impl FnOnce(Asked) -> Vec<u8>) -> bool {
+        use io::ErrorKind::{Interrupted, WouldBlock};
+        match self.advance(answer) {
+            Ok(more) => more,
+            Err(error) => matches!(error.kind(), WouldBlock | Interrupted),
+        }
+    }
+
+    fn advance(&mut self, answer: impl FnOnce(Asked) -> Vec<u8>) -> io::Result<bool> {
+        let mut chunk = [0; MAX_HEAD];
+        match &mut self.stage {
             Stage::Asking(head) => {
-                let mut chunk = [0; MAX_HEAD];
-                let room = MAX_HEAD - head.len();
-                match self.stream.read(&mut chunk[..room]) {
-                    Ok(0) => return false,
-                    Ok(read) => {
-                        head.extend_from_slice(&chunk[..read]);
-                        if let Some(asked) = head::asked(head) {
-                            self.stage = Stage::Answering(desk.answer(asked));
-                        }
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
+                let read = self.stream.read(&mut chunk[head.len()..])?;
+                head.extend_from_slice(&chunk[head.len()..][..read]);
+                if let Some(asked) = head::asked(head) {
+                    self.stage = Stage::Answering(answer(asked));
                 }
+                Ok(read > 0)
             }
-            Stage::Answering(rest) => match self.stream.write(rest) {
-                Ok(sent) => {
-                    rest.drain(..sent);
-                    if rest.is_empty() {
-                        self.until = self.until.min(Instant::now() + LINGER);
-                        self.stage = Stage::Leaving;
-                        // One that is gone already needs no end.
-                        let _: io::Result<()> = self.stream.shutdown(Half::Write);
-                    }
-                    Ok(())
+            Stage::Answering(rest) => {
+                let sent = self.stream.write(rest)?;
+                rest.drain(..sent);
+                if rest.is_empty() {
+                    self.until = self.until.min(Instant::now() + LINGER);
+                    self.stage = Stage::Leaving;
+                    // One that is gone already needs no end.
+                    let _: io::Result<()> = self.stream.shutdown(Half::Write);
                 }
-                Err(error) => Err(error),
-            },
-            Stage::Leaving => match self.stream.read(&mut [0; MAX_HEAD]) {
-                Ok(0) => return false,
-                read => read.map(|_| ()),
-            },
-        };
-        match outcome {
-            Ok(()) => true,
-            Err(error) => matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ),
+                Ok(true)
+            }
+            Stage::Leaving => Ok(self.stream.read(&mut chunk)? > 0),
         }
     }
 }
 
-impl<A: Answers> Desk<A> {
-    /// The answer as it is sent.
-    fn answer(&mut self, asked: Asked) -> Vec<u8> {
-        let (status, body) = match asked.page {
-            Ok(Page::Metrics) => {
-                let mut text = Text::default();
-                self.answers.metrics(&mut text);
-                process::add(&mut text, self.began);
-                ("200 OK", text.0)
-            }
-            Ok(Page::Live) => match self.answers.is_live() {
-                true => ("200 OK", "live\n".to_owned()),
-                false => ("503 Service Unavailable", "hangs\n".to_owned()),
-            },
-            Ok(Page::Ready) => match self.answers.is_ready() {
-                true => ("200 OK", "ready\n".to_owned()),
-                false => ("503 Service Unavailable", "not ready\n".to_owned()),
-            },
-            Err(refusal) => {
-                let (status, why) = match refusal {
-                    Refusal::Malformed => ("400 Bad Request", "this is no HTTP/1.1"),
-                    Refusal::NotFound => {
-                        ("404 Not Found", "there are /metrics, /livez and /readyz")
-                    }
-                    Refusal::NotAllowed => ("405 Method Not Allowed\r\nAllow: GET", "use GET"),
-                    Refusal::TooLarge => (
-                        "431 Request Header Fields Too Large",
-                        "the head may have 8 KiB and 64 fields",
-                    ),
-                };
-                (status, format!("{why}\n"))
-            }
-        };
-        let length = body.len();
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
-             Content-Length: {length}\r\nConnection: close\r\n\r\n"
-        );
-        let body = if asked.only_head { "" } else { &body };
-        (head + body).into_bytes()
-    }
+/// The answer as it is sent, by a process that began then.
+fn answer(asked: Asked, answers: &mut impl Answers, began: Option<f64>) -> Vec<u8> {
+    const UNAVAILABLE: &str = "503 Service Unavailable";
+    let mut text = Text::default();
+    let (status, body) = match asked {
+        Ok(Page::Metrics) => {
+            answers.metrics(&mut text);
+            process::add(&mut text, began);
+            ("200 OK", &*text.0)
+        }
+        Ok(Page::Live) if answers.is_live() => ("200 OK", "live\n"),
+        Ok(Page::Live) => (UNAVAILABLE, "hangs\n"),
+        Ok(Page::Ready) if answers.is_ready() => ("200 OK", "ready\n"),
+        Ok(Page::Ready) => (UNAVAILABLE, "not ready\n"),
+        Err(Refusal { status, why }) => (status, why),
+    };
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    (head + body).into_bytes()
 }

@@ -2,36 +2,41 @@
 
 use std::fmt::{self, Display, Write as _};
 
-/// What a family of figures is.
-#[derive(Clone, Copy, Debug)]
-pub enum Type {
-    /// It only grows.
-    Counter,
-    /// It goes up and down.
-    Gauge,
-    /// Counts of what is no larger than each bound.
-    Histogram,
-}
+use echo_core::release::{COMMIT, target};
 
 /// Families of figures, one after the other.
 #[derive(Debug, Default)]
 pub struct Text(pub String);
 
 impl Text {
-    /// Adds a family: each figure with its labels, in braces, or none. Before those of a histogram
-    /// goes which of its series it is, such as `_sum`.
-    pub fn family<T: Display>(
-        &mut self,
-        name: &str,
-        kind: Type,
-        help: &str,
-        figures: impl IntoIterator<Item = (String, T)>,
-    ) {
-        let kind = match kind {
-            Type::Counter => "counter",
-            Type::Gauge => "gauge",
-            Type::Histogram => "histogram",
+    /// Adds a family: each figure with its labels, in braces, or none. As everywhere with Prometheus, a
+    /// name that ends in `_total` is that of a counter; any other is a gauge.
+    pub fn family(&mut self, name: &str, help: &str, figures: &[(String, f64)]) {
+        let kind = match name.ends_with("_total") {
+            true => "counter",
+            false => "gauge",
         };
+        self.add(name, kind, help, figures);
+    }
+
+    /// Adds a histogram. Before the labels of each figure goes which of its series it is, such as `_sum`.
+    pub fn histogram(&mut self, name: &str, help: &str, figures: &[(String, f64)]) {
+        self.add(name, "histogram", help, figures);
+    }
+
+    /// Adds a figure that has a family for itself.
+    pub fn one(&mut self, name: &str, help: &str, figure: f64) {
+        self.family(name, help, &[(String::new(), figure)]);
+    }
+
+    /// Adds which program this is, of that `version`.
+    pub fn build_info(&mut self, name: &str, version: &str) {
+        let target = target();
+        let labels = format!("{{version=\"{version}\",commit=\"{COMMIT}\",target=\"{target}\"}}");
+        self.family(name, "Which program this is; always 1", &[(labels, 1.0)]);
+    }
+
+    fn add(&mut self, name: &str, kind: &str, help: &str, figures: &[(String, f64)]) {
         // A string takes all that is written to it.
         let _ = write!(self.0, "# HELP {name} {help}.\n# TYPE {name} {kind}\n");
         for (labels, figure) in figures {

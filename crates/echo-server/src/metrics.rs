@@ -1,14 +1,13 @@
 //! What a server tells monitors at the address of `--metrics`: what it has done, whether it lives and
 //! whether it is ready.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use echo_core::release::{COMMIT, target};
 use echo_core::{Failure, remedied};
-use echo_metrics::{Answers, Monitors, Text, Type};
-use mio::net::TcpListener;
+use echo_metrics::{Answers, Monitors, Text};
 
 use crate::event::{DropReason, Kind, Reason, Refusal, Stats};
 use crate::pulse::Pulse;
@@ -28,7 +27,7 @@ pub(crate) fn start(listeners: Vec<TcpListener>, server: Arc<Shared>) -> Result<
             remedied(&error, "leave out --metrics")
         ))
     })?;
-    thread::start("metrics", move || answering.run())?;
+    thread::start("metrics", answering)?;
     Ok(monitors)
 }
 
@@ -59,17 +58,8 @@ impl Answers for Desk {
 
 /// Adds what a server has done, and whether it is ready.
 fn add(text: &mut Text, stats: &Stats, ready: bool) {
-    let (version, target) = (env!("CARGO_PKG_VERSION"), target());
-    text.family(
-        "echo_server_build_info",
-        Type::Gauge,
-        "Which program this is; always 1",
-        [(
-            format!("{{version=\"{version}\",commit=\"{COMMIT}\",target=\"{target}\"}}"),
-            1,
-        )],
-    );
-    let one = |figure: u64| vec![(String::new(), figure)];
+    text.build_info("echo_server_build_info", env!("CARGO_PKG_VERSION"));
+    let one = |figure: u64| vec![(String::new(), figure as f64)];
     let refused = by_reason(&Refusal::CODES, &stats.refused);
     let closed = by_reason(&Reason::CODES, &stats.closed);
     let dropped = by_reason(&DropReason::CODES, &stats.dropped);
@@ -132,17 +122,13 @@ fn add(text: &mut Text, stats: &Stats, ready: bool) {
             one(stats.missed),
         ),
     ] {
-        let kind = match name.ends_with("_total") {
-            true => Type::Counter,
-            false => Type::Gauge,
-        };
-        text.family(&format!("echo_server_{name}"), kind, help, figures);
+        text.family(&format!("echo_server_{name}"), help, &figures);
     }
 }
 
-fn by_reason(codes: &[&str], counts: &[u64]) -> Vec<(String, u64)> {
+fn by_reason(codes: &[&str], counts: &[u64]) -> Vec<(String, f64)> {
     let counts = codes.iter().zip(counts);
     counts
-        .map(|(code, count)| (format!("{{reason=\"{code}\"}}"), *count))
+        .map(|(code, count)| (format!("{{reason=\"{code}\"}}"), *count as f64))
         .collect()
 }

@@ -1,6 +1,7 @@
 //! A server that serves: in the threads of a program, or held by one that tests with it.
 
 use std::io;
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,7 +9,6 @@ use std::thread::JoinHandle;
 use anyhow::anyhow;
 use echo_core::{Failure, cause};
 use echo_metrics::Monitors;
-use mio::net::TcpListener;
 
 use crate::control::{Control, ControlSocket, Serving};
 use crate::event::record::Record;

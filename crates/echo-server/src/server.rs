@@ -1,14 +1,13 @@
 //! A server from its configuration to its end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use echo_core::address::End;
 use echo_core::stamp::{Key, Reflector};
 use echo_core::{Failure, Transport, Zoned, remedied};
-use mio::net::TcpListener;
 
 use crate::config::Config;
 use crate::control::ControlSocket;
@@ -201,7 +200,7 @@ impl Server {
         let record = self.record.clone();
         let control = self.control.take();
         let metrics = std::mem::take(&mut self.metrics).into_iter();
-        let metrics = metrics.map(|bound| TcpListener::from_std(bound.listener.socket.into()));
+        let metrics = metrics.map(|bound| TcpListener::from(bound.listener.socket));
         let metrics: Vec<_> = metrics.collect();
         // A listener that is told to refuse, and to be there again, is bound again.
         let ports = self.bound.iter().filter_map(|bound| match bound.address {

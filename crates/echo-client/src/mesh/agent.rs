@@ -1,7 +1,9 @@
 //! The one loop that probes all peers: each at its own moment of the interval, and whatever happens to
 //! the others. A probe that a path cannot carry is lost, as one that gets no reply.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::binary_heap::{BinaryHeap, PeekMut};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::Receiver;
@@ -31,29 +33,21 @@ const STOOD_STILL_NS: u64 = 100_000_000;
 /// The longest sleep: by its turns others see that the agent lives.
 const TICK_NS: u64 = 1_000_000_000;
 
+/// Moments of an interval at which probes leave. To wake costs more than to send, so those that are
+/// close share a moment: of a thousand peers, two.
+const MOMENTS: u64 = 500;
+
 /// Lost probes of a path that are remembered, to tell a late reply: more than are lost before its
 /// socket is changed.
 const REMEMBERED: usize = 8;
-
-/// How peers are probed.
-#[derive(Clone, Debug)]
-pub struct Pace {
-    /// What over.
-    pub transports: Vec<Transport>,
-    /// From one probe of a path to the next, in nanoseconds.
-    pub interval: u64,
-    /// When a probe is lost, in nanoseconds.
-    pub timeout: u64,
-    /// When a socket is changed, in nanoseconds.
-    pub reconnect: u64,
-}
 
 /// All paths, and when each has its next turn.
 pub struct Agent<'a> {
     /// By their numbers in the books.
     paths: Vec<Option<Path<'a>>>,
-    /// When each is probed next, in the order of time: the interval is the same for all.
-    due: VecDeque<(u64, usize)>,
+    /// When each is to be looked at next. That may be sooner than there is something to do: a probe that
+    /// got its reply is over no more at the end of its time.
+    agenda: BinaryHeap<Reverse<(u64, usize)>>,
     /// When it asked to be woken.
     until: u64,
     shared: Shared<'a>,
@@ -61,9 +55,7 @@ pub struct Agent<'a> {
 
 /// What all paths work with.
 struct Shared<'a> {
-    pace: Pace,
-    /// When each probe under way is lost, in the order of time.
-    expiring: VecDeque<(u64, usize)>,
+    mesh: &'a Mesh,
     /// What is ready: told by the system, or not read to the end the last time.
     ready: Vec<Ready>,
     wait: Wait,
@@ -81,19 +73,20 @@ struct Path<'a> {
     attempt: Option<Attempt<'a>>,
     /// When its socket was opened.
     opened: u64,
+    /// When the next probe leaves.
+    due: u64,
 }
 
 impl<'a> Agent<'a> {
     /// An agent that watches nobody yet.
-    pub fn new(pace: Pace, wait: Wait, plan: &'a Plan, books: &'a Books) -> Self {
+    pub fn new(mesh: &'a Mesh, wait: Wait, plan: &'a Plan, books: &'a Books) -> Self {
         let context = Context::new(Clock::start(), Recorder::none(), books, plan);
         Agent {
             paths: Vec::new(),
-            due: VecDeque::new(),
+            agenda: BinaryHeap::new(),
             until: context.clock.now(),
             shared: Shared {
-                pace,
-                expiring: VecDeque::new(),
+                mesh,
                 ready: Vec::new(),
                 wait,
                 context,
@@ -112,7 +105,7 @@ impl<'a> Agent<'a> {
             if let Some(list) = lists.try_iter().last() {
                 self.watch(&list, clock.now());
             }
-            let until = self.turn(clock.now());
+            let until = self.turn(|| clock.now());
             let Shared { wait, ready, .. } = &mut self.shared;
             let limit = match ready.is_empty() {
                 true => until.saturating_sub(clock.now()),
@@ -125,7 +118,7 @@ impl<'a> Agent<'a> {
 
     /// Watches the peers of `list`, and nobody else.
     pub fn watch(&mut self, list: &List, now: u64) {
-        let Shared { pace, books, .. } = &self.shared;
+        let Shared { mesh, books, .. } = self.shared;
         let plan = self.shared.context.plan;
         let wanted: HashMap<_, _> = list.peers.iter().map(|peer| (peer.key(), peer)).collect();
         let mut watched = HashSet::new();
@@ -133,39 +126,42 @@ impl<'a> Agent<'a> {
             let Some(path) = place else {
                 continue;
             };
-            match wanted.get(&path.peer.key()) {
-                Some(peer) => {
-                    watched.insert(peer.key());
-                    if peer.address != path.peer.address {
-                        let over = path.flow.remote.transport();
-                        *path = Path::new(path.index, peer, over, pace, plan);
-                    }
-                }
-                None => {
-                    books.remove(path.index);
-                    *place = None;
-                }
+            let Some(peer) = wanted.get(&path.peer.key()) else {
+                books.remove(path.index);
+                *place = None;
+                continue;
+            };
+            watched.insert(peer.key());
+            if peer.address != path.peer.address {
+                let over = path.flow.remote.transport();
+                *path = Path::new(path.index, peer, over, path.due, plan);
             }
         }
-        self.due.retain(|(_, index)| self.paths[*index].is_some());
+        let paths = &self.paths;
+        self.agenda
+            .retain(|Reverse((_, index))| paths[*index].is_some());
+        let interval = nanos(mesh.interval.0);
+        let start = now - now % interval;
         let is_new = |peer: &&Peer| !watched.contains(&peer.key());
         for peer in list.peers.iter().filter(is_new) {
-            for over in &pace.transports {
+            // Agents that start together must not all ask the same peer first.
+            let moment = hash(&[&list.own, &peer.name]) % MOMENTS;
+            let due = start + interval * moment / MOMENTS;
+            let due = if due < now { due + interval } else { due };
+            for over in &mesh.transport {
                 let index = books.add(peer, *over);
-                let path = Path::new(index, peer, *over, pace, plan);
-                self.paths
-                    .resize_with(self.paths.len().max(index + 1), || None);
+                let path = Path::new(index, peer, *over, due, plan);
+                let count = self.paths.len().max(index + 1);
+                self.paths.resize_with(count, || None);
                 self.paths[index] = Some(path);
-                // Agents that start together must not all ask the same peer first.
-                let phase = hash(&[&list.own, &peer.name, &over.to_string()]);
-                insert(&mut self.due, now + phase % pace.interval, index);
+                self.agenda.push(Reverse((due, index)));
             }
         }
     }
 
-    /// Does what can be done at `now`. Returns when there is more.
-    pub fn turn(&mut self, now: u64) -> u64 {
-        let (interval, timeout) = (self.shared.pace.interval, self.shared.pace.timeout);
+    /// Does what can be done now, by this `clock`. Returns when there is more.
+    pub fn turn(&mut self, clock: impl Fn() -> u64) -> u64 {
+        let now = clock();
         let late = now.saturating_sub(self.until);
         self.shared.books.turn(late > STOOD_STILL_NS, 0);
         let mut ready = std::mem::take(&mut self.shared.ready);
@@ -179,62 +175,47 @@ impl<'a> Agent<'a> {
             // Its memory is used again.
             self.shared.ready = ready;
         }
-        while let Some((at, index)) = self.shared.expiring.front().copied()
-            && (at <= now || self.expires(index) != Some(at))
-        {
-            self.shared.expiring.pop_front();
-            if let Some((path, shared)) = self.at(index)
-                && at <= now
-            {
-                path.expire(now, shared);
-            }
-        }
-        if late > timeout {
+        if late > nanos(self.shared.mesh.timeout.0) {
             // Connections may be gone by now, which no path is to blame for.
-            let paths = self.paths.iter_mut().flatten();
-            paths.for_each(|path| path.hang_up(&mut self.shared));
+            for index in 0..self.paths.len() {
+                if let Some((path, shared)) = self.at(index) {
+                    path.expire(now, shared);
+                    path.hang_up(shared);
+                }
+            }
         }
         let mut never_sent = 0;
-        while let Some((due, index)) = self.due.front().copied()
-            && due <= now
-        {
-            self.due.pop_front();
-            let mut next = due + interval;
-            if now - due > STOOD_STILL_NS {
-                let missed = (now - due) / interval + 1;
-                never_sent += missed;
-                next = due + missed * interval;
-            } else if let Some((path, shared)) = self.at(index) {
-                path.probe(now, shared);
+        while let Some(mut first) = self.agenda.peek_mut() {
+            let Reverse((at, index)) = *first;
+            let Some(path) = &mut self.paths[index] else {
+                PeekMut::pop(first);
+                continue;
+            };
+            self.shared.books.about(index);
+            if path.next() <= now {
+                never_sent += path.go_by(now, &clock, &mut self.shared);
+            } else if path.next() == at {
+                break;
             }
-            insert(&mut self.due, next, index);
+            *first = Reverse((path.next(), index));
         }
         self.shared.books.turn(false, never_sent);
-        let next = [self.due.front(), self.shared.expiring.front()];
-        let next = next.into_iter().flatten().map(|(at, _)| *at).min();
-        self.until = next.unwrap_or(u64::MAX).min(now + TICK_NS);
+        let next = self.agenda.peek().map_or(u64::MAX, |next| next.0.0);
+        self.until = next.min(now + TICK_NS);
         self.until
     }
 
+    /// A path, of which the next events are told.
     fn at(&mut self, index: usize) -> Option<(&mut Path<'a>, &mut Shared<'a>)> {
         let path = self.paths.get_mut(index)?.as_mut()?;
+        self.shared.books.about(index);
         Some((path, &mut self.shared))
     }
-
-    fn expires(&self, index: usize) -> Option<u64> {
-        self.paths[index].as_ref()?.flow.ledger.next_expiry()
-    }
-}
-
-/// Puts a moment where it belongs.
-fn insert(moments: &mut VecDeque<(u64, usize)>, moment: u64, index: usize) {
-    let place = moments.partition_point(|(at, _)| *at <= moment);
-    moments.insert(place, (moment, index));
 }
 
 impl<'a> Path<'a> {
     /// The way to `peer`, over one transport; it has no socket yet.
-    fn new(index: usize, peer: &Peer, over: Transport, pace: &Pace, plan: &Plan) -> Self {
+    fn new(index: usize, peer: &Peer, over: Transport, due: u64, plan: &Plan) -> Self {
         // It is never asked where there is none.
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let address = peer.address.unwrap_or(nowhere);
@@ -242,7 +223,8 @@ impl<'a> Path<'a> {
             Transport::Udp => Address::Udp(address),
             _ => Address::Tcp(address),
         };
-        let mut flow = Flow::new(remote.clone(), transport(plan, &remote), pace.timeout);
+        let timeout = nanos(plan.connect.timeout.0);
+        let mut flow = Flow::new(remote.clone(), transport(plan, &remote), timeout);
         flow.ledger.remembered = REMEMBERED;
         flow.state = State::Closed(0);
         Path {
@@ -251,21 +233,43 @@ impl<'a> Path<'a> {
             flow,
             attempt: None,
             opened: 0,
+            due,
         }
+    }
+
+    /// When there is something to do.
+    fn next(&self) -> u64 {
+        let expiry = self.flow.ledger.next_expiry();
+        expiry.map_or(self.due, |expiry| expiry.min(self.due))
+    }
+
+    /// Does what is due by `now`. Returns how many probes were missed meanwhile.
+    fn go_by(&mut self, now: u64, clock: impl Fn() -> u64, shared: &mut Shared<'a>) -> u64 {
+        self.expire(now, shared);
+        let Some(late) = now.checked_sub(self.due) else {
+            return 0;
+        };
+        let interval = nanos(shared.mesh.interval.0);
+        let missed = match late > STOOD_STILL_NS {
+            true => late / interval + 1,
+            false => {
+                self.probe(clock(), shared);
+                0
+            }
+        };
+        self.due += interval * missed.max(1);
+        missed
     }
 
     /// Sends a probe, or begins to open a socket for it.
     fn probe(&mut self, now: u64, shared: &mut Shared<'a>) {
         // One that is awaited until this very moment is so no longer.
         self.expire(u64::MAX, shared);
-        if now - self.opened >= shared.pace.reconnect {
+        if now - self.opened >= nanos(shared.mesh.reconnect.0) {
             self.hang_up(shared);
         }
         let number = self.flow.ledger.push(Request::new(now, now));
         shared.books.request(number);
-        shared
-            .expiring
-            .push_back((now + shared.pace.timeout, self.index));
         match self.flow.state {
             State::Open(_) => self.send(shared),
             _ => self.open(now, shared),
@@ -325,7 +329,6 @@ impl<'a> Path<'a> {
 
     /// Reads what has come, or goes on opening a socket.
     fn handle(&mut self, ready: Ready, now: u64, shared: &mut Shared<'a>) {
-        shared.books.about(self.index);
         if let Some(attempt) = self.attempt.take() {
             return self.go_on(attempt, true, now, shared);
         }
@@ -349,7 +352,6 @@ impl<'a> Path<'a> {
 
     /// Gives up the probe under way, if its time is up by `now`.
     fn expire(&mut self, now: u64, shared: &mut Shared<'a>) {
-        shared.books.about(self.index);
         if let Some(fault) = self.flow.expire(now, &mut shared.context)
             && (self.attempt.is_some() || self.flow.is_silent())
         {
@@ -379,28 +381,12 @@ impl<'a> Path<'a> {
 
     /// Closes a socket that has done what it was for.
     fn hang_up(&mut self, shared: &mut Shared<'a>) {
-        shared.books.about(self.index);
         self.attempt = None;
         self.flow.hang_up(&mut shared.context);
     }
 
     fn is_udp(&self) -> bool {
         matches!(self.flow.remote, Address::Udp(_))
-    }
-}
-
-impl Pace {
-    /// What was asked for.
-    pub fn of(mesh: &Mesh) -> Self {
-        let mut transports = mesh.transport.clone();
-        transports.sort_unstable();
-        transports.dedup();
-        Pace {
-            transports,
-            interval: nanos(mesh.interval.0),
-            timeout: nanos(mesh.timeout.0),
-            reconnect: nanos(mesh.reconnect.0),
-        }
     }
 }
 

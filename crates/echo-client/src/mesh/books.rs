@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,27 +17,35 @@ use crate::measure::Lines;
 /// So many losses in a row say that a peer is down: one lost datagram does not.
 const IN_A_ROW: u32 = 3;
 
-/// The lowest bound of the buckets, and how often it doubles: to 1.6 s.
+/// The bounds of the buckets, the lowest of which doubles to 1.6 s; the last bucket has none.
 const LOWEST_NS: u64 = 50_000;
-/// Bounds of buckets; the last bucket has none.
-pub const BOUNDS: usize = 16;
+const BOUNDS: usize = 16;
 
 /// An agent that has not taken a turn for so long hangs: it takes one each second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The books, which whoever asks can read at any time.
 #[derive(Debug)]
-pub struct Books {
-    state: Mutex<State>,
+pub struct Books(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    figures: Figures,
     /// The path that the next events are about.
-    path: AtomicUsize,
+    path: usize,
     /// Who is told of each event, too.
-    lines: Mutex<Option<Lines>>,
+    lines: Option<Lines>,
+    /// Whether the agent has stood still until now.
+    stood_still: bool,
+    /// When it took its last turn.
+    turned: Instant,
+    /// Whether somebody has asked to stop.
+    is_stopping: bool,
 }
 
-/// A copy of all figures.
-#[derive(Clone, Debug)]
-pub struct State {
+/// All figures.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
     /// Each path's, or a place that is free.
     pub paths: Vec<Option<Path>>,
     /// Round trips to a zone.
@@ -49,18 +56,12 @@ pub struct State {
     pub errors: BTreeMap<(Transport, ErrorKind), u64>,
     /// Probes that say nothing of their path, since this side stood still.
     pub delayed: u64,
-    /// Whether it has stood still until now.
-    stood_still: bool,
     /// Peers that are listed.
     pub known: usize,
     /// Times that a list could not be had.
     pub failures: u64,
     /// When all lists could be had last.
     pub success: Option<SystemTime>,
-    /// Whether somebody has asked to stop.
-    is_stopping: bool,
-    /// When the agent took its last turn.
-    turned: Instant,
 }
 
 /// The way to one peer, over one transport.
@@ -104,22 +105,26 @@ impl Path {
 /// Round trips, counted by their length.
 #[derive(Clone, Debug, Default)]
 pub struct Buckets {
-    /// How many each has, the lowest first.
-    pub counts: [u64; BOUNDS + 1],
+    counts: [u64; BOUNDS + 1],
     /// All of them together.
     pub sum_ns: u128,
 }
 
 impl Buckets {
-    /// The bound of a bucket, in nanoseconds.
-    pub const fn bound(index: usize) -> u64 {
-        LOWEST_NS << index
-    }
-
     fn record(&mut self, rtt_ns: u64) {
-        let bucket = (0..BOUNDS).find(|index| rtt_ns <= Buckets::bound(*index));
+        let bucket = (0..BOUNDS).find(|index| rtt_ns <= LOWEST_NS << index);
         self.counts[bucket.unwrap_or(BOUNDS)] += 1;
         self.sum_ns += u128::from(rtt_ns);
+    }
+
+    /// How many are no longer than each bound, in seconds; the last has all of them.
+    pub fn cumulated(&self) -> impl Iterator<Item = (f64, u64)> {
+        let bounds = (0..BOUNDS).map(|index| (LOWEST_NS << index) as f64 / 1e9);
+        let counts = self.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        bounds.chain([f64::INFINITY]).zip(counts)
     }
 }
 
@@ -143,50 +148,47 @@ pub struct Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Summary {
-            known,
-            paths,
-            up,
+            known, paths, up, ..
+        } = self;
+        write!(f, "{known} peers known; {up} of {paths} paths up; ")?;
+        let Summary {
             requests,
             lost,
             delayed,
+            ..
         } = self;
-        write!(
-            f,
-            "{known} peers known; {up} of {paths} paths up; {requests} probes, {lost} lost, {delayed} delayed"
-        )
+        write!(f, "{requests} probes, {lost} lost, {delayed} delayed")
     }
 }
 
 impl Books {
-    /// Books in which nothing is. `lines` is told of each event, too.
-    pub fn new(lines: Option<Lines>) -> Self {
-        let state = State {
-            paths: Vec::new(),
-            rtt: BTreeMap::new(),
-            replies: BTreeMap::new(),
-            errors: BTreeMap::new(),
-            delayed: 0,
-            stood_still: false,
-            known: 0,
-            failures: 0,
-            success: None,
-            is_stopping: false,
-            turned: Instant::now(),
-        };
-        Books {
-            state: Mutex::new(state),
-            path: AtomicUsize::new(0),
-            lines: Mutex::new(lines),
+    /// Books in which nothing is. Whatever can be counted over these transports has a line from the
+    /// start, so that `rate()` sees the first one. `lines` is told of each event, too.
+    pub fn new(transports: &[Transport], lines: Option<Lines>) -> Self {
+        let mut figures = Figures::default();
+        for transport in transports {
+            let replies = CLASSES.map(|class| ((*transport, class), 0));
+            figures.replies.extend(replies);
+            let errors = KINDS.map(|kind| ((*transport, kind), 0));
+            figures.errors.extend(errors);
         }
+        Books(Mutex::new(State {
+            figures,
+            path: 0,
+            lines,
+            stood_still: false,
+            turned: Instant::now(),
+            is_stopping: false,
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All figures as they are now: whoever makes a text of them must not hold up who fills them.
-    pub fn copy(&self) -> State {
-        self.state().clone()
+    pub fn figures(&self) -> Figures {
+        self.state().figures.clone()
     }
 
     /// Whether the agent takes its turns.
@@ -197,26 +199,31 @@ impl Books {
     /// Whether there is a list to go by, and nobody has asked to stop.
     pub fn is_ready(&self) -> bool {
         let state = self.state();
-        !state.is_stopping && (state.known > 0 || state.success.is_some())
+        !state.is_stopping && (state.figures.known > 0 || state.figures.success.is_some())
     }
 
     /// How it is going.
     pub fn summary(&self) -> Summary {
-        let state = self.state();
-        let paths: Vec<_> = state.paths.iter().flatten().collect();
+        let Figures {
+            paths,
+            known,
+            delayed,
+            ..
+        } = &self.state().figures;
+        let paths: Vec<_> = paths.iter().flatten().collect();
         Summary {
-            known: state.known,
+            known: *known,
             paths: paths.len(),
             up: paths.iter().filter(|path| path.is_up()).count(),
             requests: paths.iter().map(|path| path.requests).sum(),
             lost: paths.iter().map(|path| path.lost).sum(),
-            delayed: state.delayed,
+            delayed: *delayed,
         }
     }
 
     /// Opens an account. Returns the number of its path: the lowest that is free.
     pub fn add(&self, peer: &Peer, transport: Transport) -> usize {
-        let mut state = self.state();
+        let Figures { paths, rtt, .. } = &mut self.state().figures;
         let path = Path {
             peer: peer.name.clone(),
             zone: peer.zone.clone(),
@@ -227,19 +234,17 @@ impl Books {
             // It is down until it answers.
             losses: IN_A_ROW,
         };
-        state.rtt.entry((peer.zone.clone(), transport)).or_default();
-        let free = state.paths.iter().position(Option::is_none);
-        let index = free.unwrap_or(state.paths.len());
-        match free {
-            Some(index) => state.paths[index] = Some(path),
-            None => state.paths.push(Some(path)),
-        }
+        rtt.entry((peer.zone.clone(), transport)).or_default();
+        let free = paths.iter().position(Option::is_none);
+        let index = free.unwrap_or(paths.len());
+        paths.resize(paths.len().max(index + 1), None);
+        paths[index] = Some(path);
         index
     }
 
     /// Closes an account, and with the last of its zone those round trips.
     pub fn remove(&self, index: usize) {
-        let State { paths, rtt, .. } = &mut *self.state();
+        let Figures { paths, rtt, .. } = &mut self.state().figures;
         paths[index] = None;
         rtt.retain(|(zone, transport), _| {
             let mut paths = paths.iter().flatten();
@@ -247,17 +252,13 @@ impl Books {
         });
     }
 
-    /// So many peers are listed.
-    pub fn knows(&self, count: usize) {
-        self.state().known = count;
-    }
-
-    /// The lists were looked at, and so many could not be had.
-    pub fn looked(&self, failures: usize) {
-        let mut state = self.state();
-        state.failures += failures as u64;
+    /// The lists were looked at: they have so many peers, and so many of them could not be had.
+    pub fn looked(&self, known: usize, failures: usize) {
+        let figures = &mut self.state().figures;
+        figures.known = known;
+        figures.failures += failures as u64;
         if failures == 0 {
-            state.success = Some(SystemTime::now());
+            figures.success = Some(SystemTime::now());
         }
     }
 
@@ -266,20 +267,19 @@ impl Books {
     /// # Errors
     /// Standard output takes no more.
     pub fn finish(&self) -> Result<(), Failure> {
-        self.state().is_stopping = true;
-        self.lines().take().map_or(Ok(()), Lines::finish)
+        let mut state = self.state();
+        state.is_stopping = true;
+        let lines = state.lines.take();
+        drop(state);
+        lines.map_or(Ok(()), Lines::finish)
     }
 
     /// Has each path begin with this count.
     #[cfg(test)]
     pub fn preset(&self, count: u64) {
-        for path in self.state().paths.iter_mut().flatten() {
+        for path in self.state().figures.paths.iter_mut().flatten() {
             (path.requests, path.lost) = (count, count);
         }
-    }
-
-    fn lines(&self) -> MutexGuard<'_, Option<Lines>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The agent takes a turn, after it `stood_still` or not; `delayed` probes were never sent by that.
@@ -287,28 +287,27 @@ impl Books {
         let mut state = self.state();
         state.turned = Instant::now();
         state.stood_still = stood_still;
-        state.delayed += delayed;
+        state.figures.delayed += delayed;
     }
 
     /// What is told from now on is about this path.
     pub fn about(&self, index: usize) {
-        self.path.store(index, Ordering::Relaxed);
+        self.state().path = index;
     }
 
     /// A probe leaves, or should have.
     pub fn request(&self, number: u64) {
-        let mut state = self.state();
-        if let Some(path) = &mut state.paths[self.path.load(Ordering::Relaxed)] {
+        let State { figures, path, .. } = &mut *self.state();
+        if let Some(path) = &mut figures.paths[*path] {
             path.requests += 1;
             path.awaited = Some(number);
         }
     }
 }
 
-impl State {
-    fn enter(&mut self, index: usize, what: &What) {
-        let State { paths, rtt, .. } = self;
-        let Some(path) = &mut paths[index] else {
+impl Figures {
+    fn enter(&mut self, index: usize, what: &What, stood_still: bool) {
+        let Some(path) = &mut self.paths[index] else {
             return;
         };
         let transport = path.transport;
@@ -321,11 +320,11 @@ impl State {
                     return;
                 }
                 // The system notes when a datagram comes, but of a stream only who reads it does.
-                if self.stood_still && transport == Transport::Tcp {
+                if stood_still && transport == Transport::Tcp {
                     self.delayed += 1;
                 } else if matches!(class, Class::Ok | Class::Reordered) {
                     path.losses = 0;
-                    if let Some(buckets) = rtt.get_mut(&(path.zone.clone(), transport)) {
+                    if let Some(buckets) = self.rtt.get_mut(&(path.zone.clone(), transport)) {
                         buckets.record(rtt_ns.unwrap_or_default());
                     }
                 } else {
@@ -334,7 +333,7 @@ impl State {
             }
             What::Error { seq, kind, .. } => {
                 if path.settles(*seq) {
-                    if self.stood_still {
+                    if stood_still {
                         self.delayed += 1;
                         return;
                     }
@@ -349,10 +348,10 @@ impl State {
 
 impl Sink for Books {
     fn tell(&self, event: Event) {
-        let index = self.path.load(Ordering::Relaxed);
         let mut state = self.state();
-        state.enter(index, &event.what);
-        if let (Some(lines), Some(path)) = (&*self.lines(), &state.paths[index]) {
+        let (index, stood_still) = (state.path, state.stood_still);
+        state.figures.enter(index, &event.what, stood_still);
+        if let (Some(lines), Some(path)) = (&state.lines, &state.figures.paths[index]) {
             let peer = engine::Peer {
                 peer: path.peer.to_string(),
                 transport: path.transport,
@@ -369,8 +368,34 @@ impl Sink for Books {
     }
 
     fn is_closed(&self) -> bool {
-        self.lines().as_ref().is_some_and(Lines::is_closed)
+        self.state().lines.as_ref().is_some_and(Lines::is_closed)
     }
 
     fn so_far(&self, _: SoFar<'_>, _: bool) {}
 }
+
+/// What can come back.
+const CLASSES: [Class; 7] = [
+    Class::Ok,
+    Class::Late,
+    Class::Reordered,
+    Class::Duplicate,
+    Class::Corrupt,
+    Class::Truncated,
+    Class::Foreign,
+];
+
+/// What goes wrong on a path.
+const KINDS: [ErrorKind; 11] = [
+    ErrorKind::Dns,
+    ErrorKind::Refused,
+    ErrorKind::Timeout,
+    ErrorKind::Unreachable,
+    ErrorKind::Reset,
+    ErrorKind::Closed,
+    ErrorKind::Mismatch,
+    ErrorKind::Exhausted,
+    ErrorKind::Local,
+    ErrorKind::Permission,
+    ErrorKind::Other,
+];

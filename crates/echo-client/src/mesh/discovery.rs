@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use mio::Waker;
 
@@ -12,6 +13,9 @@ use super::targets::{MANY_ADDRESSES, Peer, list, watched};
 use crate::interrupt::Interrupt;
 use crate::output::note;
 
+/// How long an agent may take to follow a list before the figures that are told are those of the last.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Whom to watch, and by which name.
 #[derive(Debug)]
 pub struct List {
@@ -19,75 +23,98 @@ pub struct List {
     pub own: String,
     /// Whom it watches.
     pub peers: Vec<Peer>,
+    /// Gone once the agent follows it.
+    #[expect(dead_code, reason = "its end tells")]
+    pub taken: Sender<()>,
 }
 
 /// The lists of all sources, as they were when they could be had last.
-#[derive(Debug, Default)]
-pub struct Lists {
-    lists: Vec<Vec<Peer>>,
-    /// What was told of each source last.
-    told: Vec<String>,
+pub struct Lists(Vec<Listed>);
+
+/// One of them.
+struct Listed {
+    source: Source,
+    peers: Vec<Peer>,
+    /// What was told of it last.
+    told: String,
 }
 
 impl Lists {
-    /// Looks at all sources. What cannot be had stays as it was; it is told, and counted.
+    /// No list yet.
+    pub fn new(sources: &[Source]) -> Self {
+        let listed = |source: &Source| Listed {
+            source: source.clone(),
+            peers: Vec::new(),
+            told: String::new(),
+        };
+        Lists(sources.iter().map(listed).collect())
+    }
+
+    /// Looks at all sources, for the first time.
     ///
     /// # Errors
-    /// A file cannot be had the first time: that is a slip of whoever names it.
-    pub fn look(&mut self, sources: &[Source]) -> Result<usize, String> {
-        let is_first = self.lists.is_empty();
-        self.lists.resize_with(sources.len(), Vec::new);
-        self.told.resize_with(sources.len(), String::new);
+    /// A file cannot be had: that is a slip of whoever names it.
+    pub fn first(&mut self) -> Result<usize, String> {
         let mut failures = 0;
-        for (index, source) in sources.iter().enumerate() {
-            let mut told = String::new();
-            match list(source) {
-                Err(error) if is_first && matches!(source, Source::File(_)) => {
-                    return Err(format!(
-                        "cannot take {source}: {error}; write a list there first"
-                    ));
-                }
-                Err(error) => {
-                    failures += 1;
-                    let stays = match is_first {
-                        true => "it is looked up again",
-                        false => "the last list stays",
-                    };
-                    told = format!("cannot take {source}: {error}; {stays}");
-                }
-                Ok(peers) => {
-                    if matches!(source, Source::Dns(..)) && peers.len() >= MANY_ADDRESSES {
-                        told = format!(
-                            "{source} has {} addresses: a resolver returns 4,090 at most, and leaves \
-                             out the others in silence; list them in a file (--targets file:PATH)",
-                            peers.len()
-                        );
-                    }
-                    let before = std::mem::replace(&mut self.lists[index], peers);
-                    for peer in self.lists[index]
-                        .iter_mut()
-                        .filter(|peer| peer.address.is_none())
-                    {
-                        let known = before.iter().find(|known| known.name == peer.name);
-                        peer.address = known.and_then(|known| known.address);
-                    }
-                }
+        for listed in &mut self.0 {
+            let list = list(&listed.source);
+            if let (Source::File(_), Err(error)) = (&listed.source, &list) {
+                let source = &listed.source;
+                return Err(format!(
+                    "cannot take {source}: {error}; write a list there first"
+                ));
             }
-            // What lasts is told once.
-            if self.told[index] != told && !told.is_empty() {
-                note(format_args!("echo-client: {told}"));
-            }
-            self.told[index] = told;
+            failures += usize::from(!listed.take(list, "it is looked up again", false));
         }
         Ok(failures)
     }
 
+    /// Looks at all sources again. What cannot be had stays as it was; it is told, and where nobody
+    /// `asked` only once for as long as it lasts. Returns how many they are.
+    pub fn again(&mut self, asked: bool) -> usize {
+        let look = |listed: &mut Listed| {
+            let list = list(&listed.source);
+            listed.take(list, "the last list stays", asked)
+        };
+        self.0.iter_mut().map(look).filter(|had| !had).count()
+    }
+
     /// All peers. Where two sources have the same name, it is the first one's.
     pub fn known(&self) -> BTreeMap<Arc<str>, Peer> {
-        let peers = self.lists.iter().rev().flatten();
-        peers
-            .map(|peer| (peer.name.clone(), peer.clone()))
-            .collect()
+        let peers = self.0.iter().rev().flat_map(|listed| &listed.peers);
+        let named = peers.map(|peer| (peer.name.clone(), peer.clone()));
+        named.collect()
+    }
+}
+
+impl Listed {
+    /// Takes what its source has, or tells why that cannot be had and what follows. Returns whether it
+    /// could be had.
+    fn take(&mut self, list: Result<Vec<Peer>, String>, otherwise: &str, asked: bool) -> bool {
+        let source = &self.source;
+        let had = list.is_ok();
+        let told = match list {
+            Err(error) => format!("cannot take {source}: {error}; {otherwise}"),
+            Ok(mut peers) => {
+                for peer in peers.iter_mut().filter(|peer| peer.address.is_none()) {
+                    let before = self.peers.iter().find(|known| known.name == peer.name);
+                    peer.address = before.and_then(|known| known.address);
+                }
+                self.peers = peers;
+                match (source, self.peers.len()) {
+                    (Source::Dns(..), many @ MANY_ADDRESSES..) => format!(
+                        "{source} has {many} addresses: a resolver returns 4,090 at most, and leaves out \
+                         the others in silence; list them in a file (--targets file:PATH)"
+                    ),
+                    _ => String::new(),
+                }
+            }
+        };
+        if !told.is_empty() && (asked || self.told != told) {
+            note(format_args!("echo-client: {told}"));
+        }
+        self.told = told;
+        had
     }
 }
 
@@ -100,26 +127,32 @@ pub fn keep_looking(
     waker: &Waker,
     interrupt: &Interrupt,
 ) {
-    let mut last = None;
+    let (mut known, mut asked) = (lists.known(), false);
     loop {
-        let known = lists.known();
-        if last.as_ref() != Some(&known) {
-            let (own, peers) = watched(mesh, &known);
-            books.knows(known.len());
-            // An agent that has ended needs neither.
-            let _ = agent.send(List { own, peers });
-            last = Some(known);
-        }
+        let (own, peers) = watched(mesh, &known);
+        let (taken, follows) = channel();
+        // An agent that has ended needs neither.
+        let _ = agent.send(List { own, peers, taken });
         // Woken, an agent sees at once that it is to stop.
         let _: std::io::Result<()> = waker.wake();
-        if interrupt.wait_or_asked(mesh.refresh.0) {
-            let _: std::io::Result<()> = waker.wake();
-            return;
-        }
-        if interrupt.take_question() {
+        if asked {
+            let _ = follows.recv_timeout(PATIENCE);
             note(format_args!("echo-client: {}", books.summary()));
         }
-        // Only the first look can be a slip.
-        books.looked(lists.look(&mesh.targets).unwrap_or_default());
+        loop {
+            let is_over = interrupt.wait_or_asked(mesh.refresh.0);
+            if is_over {
+                let _: std::io::Result<()> = waker.wake();
+                return;
+            }
+            asked = interrupt.take_question();
+            let failures = lists.again(asked);
+            let now = lists.known();
+            books.looked(now.len(), failures);
+            if now != known || asked {
+                known = now;
+                break;
+            }
+        }
     }
 }

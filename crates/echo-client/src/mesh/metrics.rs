@@ -6,60 +6,26 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use echo_core::Transport;
-use echo_core::release::{COMMIT, target};
-use echo_metrics::{Answers, Label, Text, Type};
+use echo_metrics::{Answers, Label, Text};
 
-use super::books::{BOUNDS, Books, Buckets, Path, State};
-use crate::connection::ErrorKind;
-use crate::engine::Class;
+use super::books::{Books, Figures, Path};
 use crate::output::note;
-
-/// What can come back. Each has a line from the start, so that `rate()` sees the first one.
-const RESULTS: [Class; 7] = [
-    Class::Ok,
-    Class::Late,
-    Class::Reordered,
-    Class::Duplicate,
-    Class::Corrupt,
-    Class::Truncated,
-    Class::Foreign,
-];
-
-/// What goes wrong on a path.
-const KINDS: [ErrorKind; 11] = [
-    ErrorKind::Dns,
-    ErrorKind::Refused,
-    ErrorKind::Timeout,
-    ErrorKind::Unreachable,
-    ErrorKind::Reset,
-    ErrorKind::Closed,
-    ErrorKind::Mismatch,
-    ErrorKind::Exhausted,
-    ErrorKind::Local,
-    ErrorKind::Permission,
-    ErrorKind::Other,
-];
 
 /// Answers from the books.
 #[derive(Debug)]
-pub struct Desk {
-    /// The books.
-    pub books: Arc<Books>,
-    /// What is probed over.
-    pub transports: Vec<Transport>,
-}
+pub struct Desk(pub Arc<Books>);
 
 impl Answers for Desk {
     fn metrics(&mut self, text: &mut Text) {
-        add(text, &self.books.copy(), &self.transports);
+        add(text, &self.0.figures());
     }
 
     fn is_live(&mut self) -> bool {
-        self.books.is_live()
+        self.0.is_live()
     }
 
     fn is_ready(&self) -> bool {
-        self.books.is_ready()
+        self.0.is_ready()
     }
 
     fn accept_failed(&self, error: String, retry_in: Duration) {
@@ -70,145 +36,95 @@ impl Answers for Desk {
     }
 }
 
-/// A family of a figure for each path.
-type OfPaths = (&'static str, Type, &'static str, fn(&Path) -> u64);
+/// A family of a figure for each path: its name, what it is, and the figure.
+type OfPaths = (&'static str, &'static str, fn(&Path) -> u64);
 
 const OF_PATHS: [OfPaths; 3] = [
+    ("requests_total", "Probes of a peer", |path| path.requests),
     (
-        "echo_mesh_requests_total",
-        Type::Counter,
-        "Probes of a peer",
-        |path| path.requests,
-    ),
-    (
-        "echo_mesh_lost_total",
-        Type::Counter,
+        "lost_total",
         "Probes that got no right reply in time",
         |path| path.lost,
     ),
     (
-        "echo_mesh_peer_up",
-        Type::Gauge,
+        "peer_up",
         "1 if the peer answers; 0 after three losses in a row, and before the first reply",
         |path| path.is_up().into(),
     ),
 ];
 
-fn add(text: &mut Text, state: &State, transports: &[Transport]) {
-    let labels = format!(
-        "{{version=\"{}\",commit=\"{COMMIT}\",target=\"{}\"}}",
-        env!("CARGO_PKG_VERSION"),
-        target()
-    );
-    let help = "Which program this is; always 1";
-    text.family("echo_mesh_build_info", Type::Gauge, help, [(labels, 1)]);
-    for (name, kind, help, figure) in OF_PATHS {
-        let paths = state.paths.iter().flatten();
-        let figures = paths.map(|path| {
+fn add(text: &mut Text, figures: &Figures) {
+    text.build_info("echo_mesh_build_info", env!("CARGO_PKG_VERSION"));
+    let paths: Vec<_> = figures.paths.iter().flatten().collect();
+    for (name, help, figure) in OF_PATHS {
+        let figures = paths.iter().map(|path| {
             let (peer, zone, transport) = (Label(&path.peer), Label(&path.zone), path.transport);
             let labels = format!("{{peer={peer},peer_zone={zone},transport=\"{transport}\"}}");
-            (labels, figure(path))
+            (labels, figure(path) as f64)
         });
-        text.family(name, kind, help, figures);
+        let figures: Vec<_> = figures.collect();
+        text.family(&format!("echo_mesh_{name}"), help, &figures);
     }
-    text.family(
-        "echo_mesh_rtt_seconds",
-        Type::Histogram,
-        "Round trips to the peers of a zone",
-        state.rtt.iter().flat_map(|((zone, transport), buckets)| {
-            let labels = format!("peer_zone={},transport=\"{transport}\"", Label(zone));
-            histogram(&labels, buckets)
-        }),
-    );
-    text.family(
-        "echo_mesh_replies_total",
-        Type::Counter,
-        "What came back, by what it was",
-        counts(transports, "result", &RESULTS, &state.replies),
-    );
-    text.family(
-        "echo_mesh_errors_total",
-        Type::Counter,
-        "What went wrong, with a probe or a connection",
-        counts(transports, "kind", &KINDS, &state.errors),
-    );
-    let mut names: Vec<_> = state
-        .paths
-        .iter()
-        .flatten()
-        .map(|path| &path.peer)
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    let success = state
+    let mut rtt = Vec::new();
+    for ((zone, transport), buckets) in &figures.rtt {
+        let labels = format!("peer_zone={},transport=\"{transport}\"", Label(zone));
+        let mut all = 0.0;
+        for (bound, count) in buckets.cumulated() {
+            all = count as f64;
+            // It is written `inf`, which Prometheus takes; everybody writes `+Inf`.
+            let bound = bound.to_string().replace("inf", "+Inf");
+            rtt.push((format!("_bucket{{{labels},le=\"{bound}\"}}"), all));
+        }
+        let sum = buckets.sum_ns as f64 / 1e9;
+        rtt.push((format!("_sum{{{labels}}}"), sum));
+        rtt.push((format!("_count{{{labels}}}"), all));
+    }
+    let help = "Round trips to the peers of a zone";
+    text.histogram("echo_mesh_rtt_seconds", help, &rtt);
+    let replies = counts("result", &figures.replies);
+    let help = "What came back, by what it was";
+    text.family("echo_mesh_replies_total", help, &replies);
+    let errors = counts("kind", &figures.errors);
+    let help = "What went wrong, with a probe or a connection";
+    text.family("echo_mesh_errors_total", help, &errors);
+    // Each has a path over every transport.
+    let over = paths.first().map(|path| path.transport);
+    let peers = paths.iter().filter(|path| Some(path.transport) == over);
+    let success = figures
         .success
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    for (name, kind, help, figure) in [
-        (
-            "peers",
-            Type::Gauge,
-            "Peers that are watched",
-            names.len() as f64,
-        ),
+    for (name, help, figure) in [
+        ("peers", "Peers that are watched", peers.count() as f64),
         (
             "known_peers",
-            Type::Gauge,
             "Peers that are listed, this one among them",
-            state.known as f64,
+            figures.known as f64,
         ),
         (
             "delayed_total",
-            Type::Counter,
             "Probes that say nothing of their path, since this machine or process stood still",
-            state.delayed as f64,
+            figures.delayed as f64,
         ),
         (
             "discovery_failures_total",
-            Type::Counter,
             "Times that a list of peers could not be had",
-            state.failures as f64,
+            figures.failures as f64,
         ),
         (
             "discovery_last_success_timestamp_seconds",
-            Type::Gauge,
             "When all lists of peers could be had last, in seconds since 1970",
             success.unwrap_or_default().as_secs_f64(),
         ),
     ] {
-        let figure = [(String::new(), figure)];
-        text.family(&format!("echo_mesh_{name}"), kind, help, figure);
+        text.one(&format!("echo_mesh_{name}"), help, figure);
     }
 }
 
 /// A figure for each of these kinds over each transport.
-fn counts<K: Copy + Ord + Display>(
-    transports: &[Transport],
-    label: &str,
-    kinds: &[K],
-    counts: &BTreeMap<(Transport, K), u64>,
-) -> Vec<(String, u64)> {
-    let keys = transports
-        .iter()
-        .flat_map(|transport| kinds.iter().map(|kind| (*transport, *kind)));
-    keys.map(|(transport, kind)| {
+fn counts<K: Display>(label: &str, counts: &BTreeMap<(Transport, K), u64>) -> Vec<(String, f64)> {
+    let counts = counts.iter().map(|((transport, kind), count)| {
         let labels = format!("{{transport=\"{transport}\",{label}=\"{kind}\"}}");
-        (labels, counts.get(&(transport, kind)).copied().unwrap_or(0))
-    })
-    .collect()
-}
-
-fn histogram(labels: &str, buckets: &Buckets) -> Vec<(String, f64)> {
-    let mut lines = Vec::new();
-    let mut count = 0;
-    for (index, bucket) in buckets.counts.iter().enumerate() {
-        count += bucket;
-        let bound = match index {
-            BOUNDS => "+Inf".to_owned(),
-            _ => (Buckets::bound(index) as f64 / 1e9).to_string(),
-        };
-        lines.push((format!("_bucket{{{labels},le=\"{bound}\"}}"), count as f64));
-    }
-    lines.push((format!("_sum{{{labels}}}"), buckets.sum_ns as f64 / 1e9));
-    lines.push((format!("_count{{{labels}}}"), count as f64));
-    lines
+        (labels, *count as f64)
+    });
+    counts.collect()
 }

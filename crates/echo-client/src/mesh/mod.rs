@@ -9,15 +9,15 @@ mod settings;
 mod targets;
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use anyhow::anyhow;
 use echo_core::escape::printable;
 use echo_core::units::Timespan;
-use echo_core::{Endpoint, Exit, Failure, Transport, Zoned, cause};
+use echo_core::{Endpoint, Exit, Failure, Zoned, cause};
 use echo_metrics::Monitors;
-use mio::net::TcpListener;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ use crate::interrupt::{Hangup, Interrupt};
 use crate::measure::{Form, Lines, Style};
 use crate::output;
 use crate::thread;
-use agent::{Agent, Pace};
+use agent::Agent;
 use books::Books;
 use discovery::{Lists, keep_looking};
 use metrics::Desk;
@@ -43,10 +43,12 @@ const SIZE: usize = 56;
 ///
 /// # Errors
 /// A list cannot be had at the start (2; of a name, and for a plan, 3), or its monitors cannot be answered (1).
-pub fn run(mesh: Mesh) -> Result<(), Failure> {
+pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     mesh.check()?;
-    let mut lists = Lists::default();
-    let failures = lists.look(&mesh.targets);
+    mesh.transport.sort_unstable();
+    mesh.transport.dedup();
+    let mut lists = Lists::new(&mesh.targets);
+    let failures = lists.first();
     let failures = failures.map_err(|error| Failure::usage(anyhow!(error)))?;
     if mesh.plan {
         if failures > 0 {
@@ -66,18 +68,14 @@ pub fn run(mesh: Mesh) -> Result<(), Failure> {
         ..Style::default()
     };
     let lines = mesh.jsonl.then(|| Lines::start(style)).transpose()?;
-    let books = Arc::new(Books::new(lines));
-    books.looked(failures);
-    let listeners = mesh.metrics.iter().map(listen);
-    let listeners: Vec<_> = listeners.collect::<Result<_, _>>()?;
-    let ready_lines = ready_lines(&listeners, mesh.jsonl);
-    let pace = Pace::of(&mesh);
-    let desk = Desk {
-        books: books.clone(),
-        transports: pace.transports.clone(),
-    };
-    let (monitors, answering) = Monitors::new(listeners, desk).map_err(|error| no_files(&error))?;
-    thread::start("metrics", move || answering.run())?;
+    let books = Arc::new(Books::new(&mesh.transport, lines));
+    books.looked(lists.known().len(), failures);
+    let listener = mesh.metrics.as_ref().map(listen).transpose()?;
+    let ready = ready_lines(listener.as_ref(), mesh.jsonl);
+    let listeners = listener.into_iter().collect();
+    let monitors = Monitors::new(listeners, Desk(books.clone()));
+    let (monitors, answering) = monitors.map_err(|error| no_files(&error))?;
+    thread::start("metrics", answering)?;
     let wait = Wait::new().map_err(|error| no_files(&error))?;
     let (sender, list) = mpsc::channel();
     let (mesh, waker) = (Arc::new(mesh), wait.waker());
@@ -87,7 +85,7 @@ pub fn run(mesh: Mesh) -> Result<(), Failure> {
         let (mesh, books, interrupt) = looking;
         keep_looking(&mesh, lists, &books, &sender, &waker, &interrupt);
     })?;
-    output::line(ready_lines).map_err(output::failure)?;
+    output::line(ready).map_err(output::failure)?;
     let plan = Plan {
         size: SIZE,
         ..Plan::new(Connect {
@@ -97,7 +95,7 @@ pub fn run(mesh: Mesh) -> Result<(), Failure> {
             ..Connect::default()
         })
     };
-    let agent = Agent::new(pace, wait, &plan, &books);
+    let agent = Agent::new(&mesh, wait, &plan, &books);
     let probed = agent
         .run(&list, &interrupt)
         .map_err(|error| no_files(&error));
@@ -126,43 +124,32 @@ fn print_plan(mesh: &Mesh, lists: &Lists) -> Result<(), Failure> {
     output::bytes(text.as_bytes()).map_err(output::failure)
 }
 
-fn listen(endpoint: &Endpoint) -> Result<TcpListener, Failure> {
-    let (host, port) = match endpoint {
-        Endpoint::Inet {
-            transport: None | Some(Transport::Tcp),
-            host,
-            port,
-        } => (host.as_str(), *port),
-        _ => {
-            return Err(Failure::usage(anyhow!(
-                "--metrics {endpoint} is no address for HTTP; give one as HOST:PORT"
-            )));
-        }
-    };
-    let listener = std::net::TcpListener::bind((host, port));
+fn listen(address: &(String, u16)) -> Result<TcpListener, Failure> {
+    let (host, port) = address;
+    let listener = TcpListener::bind((&**host, *port));
     let listener = listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-    listener.map(TcpListener::from_std).map_err(|error| {
+    listener.map_err(|error| {
         Failure::bad(anyhow!(
-            "cannot listen on tcp {endpoint}: {}; give another address with --metrics",
+            "cannot listen on tcp {}: {}; give another address with --metrics",
+            Endpoint::inet(None, host, *port),
             cause(&error)
         ))
     })
 }
 
 /// What says where monitors are answered, and that all is ready.
-fn ready_lines(listeners: &[TcpListener], jsonl: bool) -> String {
-    let addresses = listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok());
-    let lines = addresses.map(|address| match (jsonl, Zoned(address).to_string()) {
-        (true, address) => json!({"event": "listening", "metrics": address}).to_string(),
-        (false, address) => format!("listening metrics {address}"),
-    });
-    let ready = match jsonl {
-        true => json!({"event": "ready"}).to_string(),
-        false => "ready".to_owned(),
-    };
-    lines.chain([ready]).collect::<Vec<_>>().join("\n")
+fn ready_lines(listener: Option<&TcpListener>, jsonl: bool) -> String {
+    let address = listener.and_then(|listener| listener.local_addr().ok());
+    let address = address.map(|address| Zoned(address).to_string());
+    match (address, jsonl) {
+        (None, false) => "ready".to_owned(),
+        (Some(address), false) => format!("listening metrics {address}\nready"),
+        (address, true) => {
+            let listening = address.map(|at| json!({"event": "listening", "metrics": at}));
+            let lines = listening.into_iter().chain([json!({"event": "ready"})]);
+            lines.map(|line| format!("{line}\n")).collect()
+        }
+    }
 }
 
 fn no_files(error: &io::Error) -> Failure {

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
 use echo_core::units::Timespan;
 use echo_core::{Endpoint, Failure, FilePath, Transport, Zoned};
+
+/// A path is not probed more often than a poll of many can tell moments apart.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Watches the paths to many peers, for a monitor that asks
 #[derive(Debug, Args)]
@@ -28,7 +32,7 @@ pub struct Mesh {
     )]
     #[arg(value_parser = transport)]
     pub transport: Vec<Transport>,
-    /// Time from one probe of a peer to the next
+    /// Time from one probe of a peer to the next; at least 1ms
     #[arg(short, long, value_name = "DURATION", default_value = "1s")]
     pub interval: Timespan,
     /// Take a probe for lost after this long; at most the interval
@@ -44,8 +48,8 @@ pub struct Mesh {
     #[arg(long = "self", value_name = "ADDRESS", default_value = "auto")]
     pub own: Own,
     /// Answer monitors there over HTTP: /metrics, /livez and /readyz
-    #[arg(long, value_name = "ADDRESS")]
-    pub metrics: Option<Endpoint>,
+    #[arg(long, value_name = "ADDRESS", value_parser = for_http)]
+    pub metrics: Option<(String, u16)>,
     /// Print one JSON event a line for each reply and each loss
     #[arg(long)]
     pub jsonl: bool,
@@ -75,13 +79,17 @@ pub enum Own {
 impl Mesh {
     /// Refuses what contradicts itself.
     pub fn check(&self) -> Result<(), Failure> {
+        let Mesh {
+            interval, timeout, ..
+        } = self;
         let wrong = match self {
-            Mesh { timeout, .. } if timeout.0.is_zero() => {
+            _ if interval.0 < SHORTEST => {
+                format!("--interval {interval} is shorter than 1ms; give a longer one")
+            }
+            _ if timeout.0.is_zero() => {
                 "--timeout 0s leaves no time for an answer; give a longer one".to_owned()
             }
-            Mesh {
-                timeout, interval, ..
-            } if timeout > interval => format!(
+            _ if timeout > interval => format!(
                 "--timeout {timeout} is longer than --interval {interval}: one probe is over before \
                  the next; give a shorter one"
             ),
@@ -97,6 +105,18 @@ impl Mesh {
             _ => return Ok(()),
         };
         Err(Failure::usage(anyhow!(wrong)))
+    }
+}
+
+/// The address of a listener for HTTP.
+fn for_http(text: &str) -> Result<(String, u16), String> {
+    match text.parse()? {
+        Endpoint::Inet {
+            transport: None | Some(Transport::Tcp),
+            host,
+            port,
+        } => Ok((host, port)),
+        _ => Err("that is no address for HTTP; write HOST:PORT".to_owned()),
     }
 }
 

@@ -38,12 +38,12 @@ impl Peer {
     }
 }
 
-/// A group of a list.
+/// A group of a list. Prometheus takes no other fields, and takes it where both are missing.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Group {
-    targets: Vec<String>,
-    #[serde(default)]
-    labels: HashMap<String, String>,
+    targets: Option<Vec<String>>,
+    labels: Option<HashMap<String, String>>,
 }
 
 /// All that a source lists.
@@ -76,6 +76,7 @@ fn parse(text: &str) -> Result<Vec<Peer>, String> {
     let groups: Vec<Group> = serde_json::from_str(text).map_err(wrong)?;
     let mut peers = BTreeMap::new();
     for Group { targets, labels } in groups {
+        let (targets, labels) = (targets.unwrap_or_default(), labels.unwrap_or_default());
         let label = |name| labels.get(name).map(String::as_str);
         let zone: Arc<str> = label("zone").unwrap_or_default().into();
         // A name is that of one peer.
@@ -144,7 +145,7 @@ mod tests {
         let peers = parse(
             r#"[{"targets": ["192.0.2.1:7"], "labels": {"name": "a", "zone": "z", "rack": "9"}},
                 {"targets": ["192.0.2.2:7", "[2001:db8::1]:7"], "labels": {"name": "both"}},
-                {"targets": []}]"#,
+                {"targets": [], "labels": null}, {}]"#,
         );
         let told = peers.unwrap().into_iter().map(|peer| {
             let address = peer.address.map(|address| address.to_string());
@@ -170,7 +171,11 @@ mod tests {
             ("", "EOF"),
             ("[{\"targets\": [\"192.0.2.1:7\"", "EOF"),
             ("{}", "expected a sequence"),
-            ("[{}]", "targets"),
+            (
+                "[{\"targets\": [], \"zone\": \"a\"}]",
+                "unknown field `zone`",
+            ),
+            ("[null]", "expected struct"),
             ("[{\"targets\": [7]}]", "expected a string"),
             ("[{\"targets\": [\"192.0.2.1\"]}]", "the port is missing"),
             ("[{\"targets\": [\"unix:x\"]}]", "HOST:PORT alone"),

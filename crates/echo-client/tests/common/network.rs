@@ -63,6 +63,12 @@ pub fn names(lines: &str) {
     replace("/etc/nsswitch.conf", "hosts: files\n");
 }
 
+/// Has the system ask a name server for names, by these lines.
+pub fn resolver(lines: &str) {
+    replace("/etc/resolv.conf", lines);
+    replace("/etc/nsswitch.conf", "hosts: dns\n");
+}
+
 /// Has whoever reads the file of this name find this in it.
 fn replace(name: &str, text: &str) {
     let path = std::env::temp_dir().join(format!("echo-file-{}", std::process::id()));

@@ -3,10 +3,14 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::process::Command;
+use std::sync::mpsc;
+
+use echo_core::units::Timespan;
 
 use super::*;
 use crate::connection::Connect;
 use crate::engine::flow::{Transport as Carrier, Wire};
+use crate::mesh::settings::Own;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -58,14 +62,12 @@ fn peer(name: &str, address: SocketAddr) -> Peer {
 }
 
 /// An agent of these peers, whose probes are answered by `far` and reach nobody.
-fn agent<'a>(plan: &'a Plan, books: &'a Books, count: usize, far: fn() -> Far) -> Agent<'a> {
-    let pace = Pace {
-        transports: vec![Transport::Udp],
-        interval: SECOND,
-        timeout: SECOND,
-        reconnect: u64::MAX,
-    };
-    let mut agent = Agent::new(pace, Wait::new().unwrap(), plan, books);
+fn agent<'a>(
+    (mesh, plan, books): (&'a Mesh, &'a Plan, &'a Books),
+    count: usize,
+    far: fn() -> Far,
+) -> Agent<'a> {
+    let mut agent = Agent::new(mesh, Wait::new().unwrap(), plan, books);
     let nobody = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -74,6 +76,7 @@ fn agent<'a>(plan: &'a Plan, books: &'a Books, count: usize, far: fn() -> Far) -
     let list = List {
         own: "own".to_owned(),
         peers: peers.collect(),
+        taken: mpsc::channel().0,
     };
     agent.until = 0;
     agent.watch(&list, 0);
@@ -87,8 +90,28 @@ fn agent<'a>(plan: &'a Plan, books: &'a Books, count: usize, far: fn() -> Far) -
     agent
 }
 
-fn plan() -> Plan {
-    Plan::new(Connect::default())
+/// What an agent works with.
+fn world() -> (Mesh, Plan, Books) {
+    let second = Timespan::from_secs(1);
+    let mesh = Mesh {
+        targets: Vec::new(),
+        peers: 0,
+        transport: vec![Transport::Udp],
+        interval: second,
+        timeout: second,
+        refresh: second,
+        reconnect: Timespan(Duration::MAX),
+        own: Own::Auto,
+        metrics: None,
+        jsonl: false,
+        plan: false,
+    };
+    let plan = Plan::new(Connect {
+        timeout: second,
+        ..Connect::default()
+    });
+    let books = Books::new(&mesh.transport, None);
+    (mesh, plan, books)
 }
 
 /// The pages that this process has, in KiB.
@@ -102,7 +125,7 @@ fn resident() -> u64 {
 fn play(agent: &mut Agent<'_>, now: &mut u64, seconds: u64) {
     let end = *now + seconds * SECOND;
     while *now < end {
-        *now = agent.turn(*now).max(*now + 1);
+        *now = agent.turn(|| *now).max(*now + 1);
     }
 }
 
@@ -122,8 +145,8 @@ fn millions_of_probes_take_no_more_memory_than_a_few() {
             "{told}"
         );
     }
-    let (plan, books) = (plan(), Books::new(None));
-    let mut agent = agent(&plan, &books, 1000, || Far { fails: 10 });
+    let (mesh, plan, books) = world();
+    let mut agent = agent((&mesh, &plan, &books), 1000, || Far { fails: 10 });
     let mut now = 0;
     play(&mut agent, &mut now, 100);
     let before = resident();
@@ -144,8 +167,8 @@ fn millions_of_probes_take_no_more_memory_than_a_few() {
 
 #[test]
 fn figures_go_on_beyond_32_bits() {
-    let (plan, books) = (plan(), Books::new(None));
-    let mut agent = agent(&plan, &books, 1, || Far { fails: 2 });
+    let (mesh, plan, books) = world();
+    let mut agent = agent((&mesh, &plan, &books), 1, || Far { fails: 2 });
     let before = u64::from(u32::MAX);
     books.preset(before);
     play(&mut agent, &mut 0, 10);
@@ -158,15 +181,15 @@ fn figures_go_on_beyond_32_bits() {
 
 #[test]
 fn a_machine_that_slept_is_told_from_a_path_that_is_dead() {
-    let (plan, books) = (plan(), Books::new(None));
+    let (mesh, plan, books) = world();
     // Each third probe is under way when it falls asleep.
-    let mut agent = agent(&plan, &books, 30, || Far { fails: 3 });
+    let mut agent = agent((&mesh, &plan, &books), 30, || Far { fails: 3 });
     let mut now = 0;
     play(&mut agent, &mut now, 1);
     assert_eq!(books.summary().lost, 0, "numbers begin at 1");
     play(&mut agent, &mut now, 2);
     now += 3600 * SECOND;
-    agent.turn(now);
+    agent.turn(|| now);
     let summary = books.summary();
     assert_eq!(summary.lost, 0, "{summary}");
     // Each path missed one a second.
@@ -183,13 +206,14 @@ fn a_machine_that_slept_is_told_from_a_path_that_is_dead() {
 
 #[test]
 fn paths_keep_their_moments_apart() {
-    let (plan, books) = (plan(), Books::new(None));
-    let mut agent = agent(&plan, &books, 100, || Far { fails: u64::MAX });
+    let (mesh, plan, books) = world();
+    let mut agent = agent((&mesh, &plan, &books), 100, || Far { fails: u64::MAX });
     let due = |agent: &Agent<'_>| {
         agent
-            .due
+            .paths
             .iter()
-            .map(|(due, _)| due % SECOND)
+            .flatten()
+            .map(|path| path.due % SECOND)
             .collect::<Vec<_>>()
     };
     let mut before = due(&agent);
@@ -207,7 +231,7 @@ fn paths_keep_their_moments_apart() {
     let mut now = 0;
     play(&mut agent, &mut now, 5);
     now += 100 * SECOND;
-    agent.turn(now);
+    agent.turn(|| now);
     let mut after = due(&agent);
     after.sort_unstable();
     assert_eq!(after, before, "even after all of them were missed");
