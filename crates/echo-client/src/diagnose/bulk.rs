@@ -34,12 +34,11 @@ pub fn bulk(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
         false => Some(transfer(path, Some(SMALL))?),
     };
     findings.extend(judge(&first, second.as_ref()));
-    let (heard, _) = first;
-    Ok(format!(
-        "{} in {}",
-        heard.told(),
-        format::time(heard.elapsed)
-    ))
+    let told = first.0.told();
+    Ok(match second {
+        None => format!("{told} in {}", format::time(first.0.elapsed)),
+        Some(_) => told,
+    })
 }
 
 fn transfer(path: &mut Path<'_>, segment: Option<u32>) -> Result<Transfer> {

@@ -150,20 +150,19 @@ pub fn order(plan: &Plan) -> Vec<Cell> {
 }
 
 /// A train that is under way.
-struct Sender {
+struct Sender<'a> {
+    plan: &'a Plan,
     sockets: Vec<Socket>,
     /// The mark that each socket sends with.
     marks: Vec<u8>,
-    remote: SocketAddr,
-    payload: Payload,
     train: Train,
     replies: u32,
     out: Vec<u8>,
     buffer: Vec<u8>,
 }
 
-impl Sender {
-    fn open(path: &Path<'_>, plan: &Plan) -> io::Result<Self> {
+impl<'a> Sender<'a> {
+    fn open(path: &Path<'_>, plan: &'a Plan) -> io::Result<Self> {
         let flows = plan.cells.iter().map(|cell| cell.flow + 1);
         let flows = flows.max().unwrap_or(0);
         let port = |flow| if flow == 0 { plan.port } else { 0 };
@@ -179,8 +178,7 @@ impl Sender {
         Ok(Sender {
             marks: vec![0; flows],
             sockets,
-            remote: plan.remote,
-            payload: plan.payload,
+            plan,
             train: Train {
                 interval: plan.interval,
                 locals,
@@ -195,15 +193,16 @@ impl Sender {
     fn send(&mut self, cell: Cell) -> io::Result<()> {
         let socket = &self.sockets[cell.flow];
         if self.marks[cell.flow] != cell.tos {
-            packets::set_tos(socket, self.remote.is_ipv4(), cell.tos)?;
+            packets::set_tos(socket, self.plan.remote.is_ipv4(), cell.tos)?;
             self.marks[cell.flow] = cell.tos;
         }
         if let Some(ttl) = cell.ttl {
-            packets::set_ttl(socket, self.remote.is_ipv4(), ttl)?;
+            packets::set_ttl(socket, self.plan.remote.is_ipv4(), ttl)?;
         }
         self.out.resize(cell.size, 0);
         let now = SystemTime::now();
-        self.payload
+        self.plan
+            .payload
             .fill(self.train.probes.len(), cell, now, &mut self.out);
         let probe = Probe {
             cell,
@@ -230,11 +229,8 @@ impl Sender {
     fn receive_until(&mut self, end: Instant) {
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let events = PollFlags::IN;
-            let polled = self
-                .sockets
-                .iter()
-                .map(|socket| PollFd::new(socket, events));
+            let sockets = self.sockets.iter();
+            let polled = sockets.map(|socket| PollFd::new(socket, PollFlags::IN));
             let mut polled: Vec<_> = polled.collect();
             wait(&mut polled, left);
             let ready: Vec<_> = polled.iter().map(|one| !one.revents().is_empty()).collect();
@@ -256,8 +252,8 @@ impl Sender {
                     let at = unix_ns(arrival.stamp.unwrap_or_else(SystemTime::now));
                     let datagram = &self.buffer[..arrival.len];
                     let probes = &self.train.probes;
-                    if let Some(found) = self.payload.find(datagram, flow, probes) {
-                        self.note(&found, at, &arrival);
+                    if let Some(found) = self.plan.payload.find(datagram, flow, probes) {
+                        self.note(&found, at);
                     }
                 }
                 // Errors are told apart from replies, and may come first.
@@ -276,12 +272,10 @@ impl Sender {
         // Some quote no more than the header of UDP: then it is the oldest of which nothing is known.
         let is_oldest =
             |probe: &Probe| probe.cell.flow == flow && probe.is_lost() && probe.said.is_none();
-        let number = self
-            .payload
-            .number(quoted)
-            .or_else(|| probes.iter().position(is_oldest));
+        let number = self.plan.payload.number(quoted);
+        let number = number.or_else(|| probes.iter().position(is_oldest));
         if let Some(number) = number.filter(|number| *number < probes.len()) {
-            self.say(number, Answer::told(notice, self.remote.ip()));
+            self.say(number, Answer::told(notice, self.plan.remote.ip()));
         }
     }
 
@@ -292,13 +286,12 @@ impl Sender {
         }
     }
 
-    fn note(&mut self, found: &Found, at: u64, arrival: &ancillary::Arrival) {
+    fn note(&mut self, found: &Found, at: u64) {
         let probe = &mut self.train.probes[found.number];
         probe.copies += 1;
         probe.wrong = probe.wrong.or(found.wrong);
         if probe.came.is_none() {
             (probe.came, probe.order) = (Some(at), self.replies);
-            (probe.ttl, probe.tos) = (arrival.ttl, arrival.tos);
             probe.reflected = found.reflected;
             self.replies += 1;
         }

@@ -46,10 +46,6 @@ pub struct Probe {
     pub copies: u32,
     /// Where the first wrong byte of its reply is; the length of a reply that is cut short.
     pub wrong: Option<usize>,
-    /// The routers that the reply might still have passed.
-    pub ttl: Option<u8>,
-    /// The mark of the reply.
-    pub tos: Option<u8>,
     /// What a STAMP reflector says of it.
     pub reflected: Option<Reflected>,
     /// What was said of it instead of a reply, and when, in nanoseconds since 1970.

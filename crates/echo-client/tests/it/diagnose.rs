@@ -190,3 +190,16 @@ fn a_server_that_waits_for_the_end_of_a_line_is_asked_in_lines() {
     );
     assert_eq!(problems(&told), 0, "{told:#}");
 }
+
+#[test]
+fn how_long_a_silence_may_take_is_said_before_it_begins() {
+    let closed = closed_port().to_string();
+    let words = ["diagnose", &closed, "--idle", "1s"];
+    let ended = run(&[&words[..], &BRIEF].concat());
+    let first = ended.text().lines().next();
+    assert_eq!(
+        first,
+        Some("with --idle this takes up to 1m22s"),
+        "{ended:?}"
+    );
+}
