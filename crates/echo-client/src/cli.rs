@@ -235,6 +235,12 @@ fn hinted(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
             return Some(format!("host and port are one word: {host}:{word}"));
         }
         let takes = |mode: &&clap::Command| mode.get_arguments().any(|flag| is(flag, word));
+        let mut modes = typed
+            .iter()
+            .filter_map(|word| command.find_subcommand(word));
+        if modes.any(|mode| takes(&mode)) {
+            return None;
+        }
         let mode = command.get_subcommands().find(takes)?;
         Some(format!(
             "it is a flag of {mode}: echo-client {mode} {word} ..."

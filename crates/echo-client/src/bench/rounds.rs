@@ -37,8 +37,12 @@ pub fn run(
             watch.say(format!("round {number} of {count}, {name}: "));
             let one = measure(&targets[i], pid, config, watch, interrupt);
             // A target that stood still for all of a round is no reason to give the others up.
-            let is_over = interrupt.why().is_some() || !(one.fault.is_none() || is_empty(&one));
-            add(&mut wholes[i], one);
+            let is_cut = interrupt.why().is_some();
+            let is_over = is_cut || !(one.fault.is_none() || is_empty(&one));
+            // Of what is stopped before it measures anything there is nothing to say beside others.
+            if !is_cut || one.counts.sent > 0 || wholes[i].rounds.is_empty() {
+                add(&mut wholes[i], one);
+            }
             if is_over {
                 break 'rounds;
             }
@@ -65,6 +69,10 @@ fn add(whole: &mut Report, one: Report) {
         whole.environment = one.environment.clone();
     }
     whole.add(&one);
+    // They were at work one round after the other.
+    if let (Some(all), Some(own)) = (&mut whole.generator, &one.generator) {
+        all.threads = own.threads;
+    }
     let is_empty = is_empty(&one);
     whole.elapsed += one.elapsed;
     let used = whole.server_cpu_ns.into_iter().chain(one.server_cpu_ns);

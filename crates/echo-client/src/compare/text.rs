@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::comparison::Comparison;
 use crate::report::document::{self, SCHEMA};
 use crate::report::format::quotient;
-use crate::report::{Metric, Table, csv, wrapped};
+use crate::report::{Metric, Table, csv, significant, wrapped};
 
 impl Comparison {
     /// How many targets, and how they were measured.
@@ -96,10 +96,10 @@ impl Comparison {
                     _ => "ns",
                 },
                 "target": self.names[figure.target],
-                "value": figure.value,
-                "ratio": ratio.map(|ratio| ratio.ratio),
-                "ratio_low": interval.map(|[low, _]| low),
-                "ratio_high": interval.map(|[_, high]| high),
+                "value": significant(figure.value),
+                "ratio": ratio.map(|ratio| significant(ratio.ratio)),
+                "ratio_low": interval.map(|[low, _]| significant(low)),
+                "ratio_high": interval.map(|[_, high]| significant(high)),
                 "rounds": figure.rounds,
                 "verdict": verdict.map(Verdict::word),
                 "rounds_needed": needed,

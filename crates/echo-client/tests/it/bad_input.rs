@@ -427,3 +427,10 @@ fn a_plan_of_peers_that_nobody_knows_is_no_success() {
     let ended = run(&["mesh", "--targets", "dns:no.such.name.invalid:7", "--plan"]);
     ended.failed(3, &["no.such.name.invalid"]);
 }
+
+#[test]
+fn a_flag_that_stands_where_it_belongs_is_not_sent_elsewhere() {
+    let ended = run(&["bench", "-4", "-6", "127.0.0.1:1"]);
+    ended.failed(2, &["-4", "-6"]);
+    assert!(!ended.stderr.contains("it is a flag of"), "{ended:?}");
+}

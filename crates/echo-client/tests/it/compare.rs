@@ -45,7 +45,7 @@ fn the_slower_of_two_servers_is_named_with_every_round() {
             / self::cell(&told, figure, &fast.tcp)["value"]
                 .as_f64()
                 .unwrap();
-        assert!((beside / ratio - 1.0).abs() < 1e-6, "{cell}");
+        assert!((beside / ratio - 1.0).abs() < 2e-5, "{cell}");
     }
     for target in told["targets"].as_array().unwrap() {
         let rounds = target["rounds"].as_array().unwrap();
@@ -386,6 +386,32 @@ fn a_search_that_finds_nothing_says_so() {
     ] {
         run(&["bench", &slow.tcp, "--find", condition]).failed(2, &[word]);
     }
+}
+
+#[test]
+fn rounds_that_are_interrupted_in_a_warm_up_are_cut_short_and_have_not_failed() {
+    let server = echo();
+    let args = [
+        "bench",
+        &server.tcp,
+        "--rounds",
+        "50",
+        "-c",
+        "20",
+        "--warmup",
+        "1s",
+    ];
+    let client = start(&[&args[..], &["--json"]].concat());
+    let begun = std::time::Instant::now();
+    while server.handle.stats().accepted < 2 {
+        assert!(begun.elapsed() < DEADLINE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    client.interrupt();
+    let told = document(&client.end(), 0);
+    assert_eq!(told["outcome"]["result"], "cut short", "{told:#}");
+    assert_eq!(told["generator"]["threads"], 1);
+    assert!(told["unique"].as_u64().is_some_and(|echoes| echoes >= 20));
 }
 
 #[test]
