@@ -174,7 +174,7 @@ impl Config {
             true => "none has a name; give one, as in --listen NAME=127.0.0.1:0".to_owned(),
             false => format!("there is {}", names.join(", ")),
         };
-        Err(anyhow!("on={name}: no listener has that name; {known}"))
+        Err(anyhow!("no listener has the name {name}; {known}"))
     }
 
     /// The names of the listeners.

@@ -171,7 +171,9 @@ impl Client {
         if !self.output.is_empty() {
             let sent = self.stream.write(&self.output)?;
             self.output.drain(..sent);
-        } else if let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
+        } else if let Some(end) = self.input.iter().position(|byte| *byte == b'\n')
+            && end <= LINE_MAX
+        {
             let line: Vec<u8> = self.input.drain(..=end).collect();
             self.tell(&control.command(&String::from_utf8_lossy(&line)));
         } else if self.input.len() > LINE_MAX {

@@ -13,6 +13,7 @@ use super::Render;
 use super::count::{Count, bytes};
 use super::digest::Digest;
 use crate::event::{Address, Datagrams, DropReason, Event, Kind, Level, Stats};
+use crate::name::Name;
 
 /// Each event as a line; where only connections were asked for, more of them than a person can read
 /// are summed up, a line a second.
@@ -193,14 +194,8 @@ fn line(out: &mut String, event: &Event) {
         ),
         Kind::FaultAdded { number, spec } => writeln!(out, "Fault {number} added: {spec}"),
         Kind::FaultRemoved { number, spec } => writeln!(out, "Fault {number} removed: {spec}"),
-        Kind::Paused { listener: None } => writeln!(out, "Paused: all listeners"),
-        Kind::Paused {
-            listener: Some(name),
-        } => writeln!(out, "Paused: {name}"),
-        Kind::Resumed { listener: None } => writeln!(out, "Resumed: all listeners"),
-        Kind::Resumed {
-            listener: Some(name),
-        } => writeln!(out, "Resumed: {name}"),
+        Kind::Paused { listener } => writeln!(out, "Paused: {}", or_all(listener)),
+        Kind::Resumed { listener } => writeln!(out, "Resumed: {}", or_all(listener)),
         Kind::AcceptFailed { error, retry_in } => writeln!(
             out,
             "Cannot accept: {error}; trying again in {} ms. Raise the open-file limit (ulimit -n) \
@@ -242,6 +237,10 @@ fn line(out: &mut String, event: &Event) {
         Kind::Stats(stats) => writeln!(out, "So far: {}", totals(stats)),
         Kind::Stopped { why, stats } => writeln!(out, "Stopped: {why}; {}", totals(stats)),
     };
+}
+
+fn or_all(listener: &Option<Name>) -> &str {
+    listener.as_ref().map_or("all listeners", Name::as_str)
 }
 
 fn amount(sum: &Datagrams) -> String {

@@ -75,10 +75,14 @@ fn binary(header: &[u8]) -> Result<Option<SocketAddr>, Flaw> {
         0x22..=0x2f => return Err("its PROXY header has a command other than LOCAL and PROXY"),
         _ => return Err("its PROXY header has the form of version 2, and is of another"),
     }
+    if header[BINARY.len() + 1] & 0x0f == 2 {
+        return Err("its PROXY header speaks of datagrams, on a connection");
+    }
     match ProxyHeader::parse(header, ParseConfig::default()) {
-        Ok((parsed, all)) if all == header.len() => {
-            Ok(parsed.proxied_address().map(|address| address.source))
-        }
+        Ok((parsed, all)) if all == header.len() => match parsed.tlvs().all(|one| one.is_ok()) {
+            true => Ok(parsed.proxied_address().map(|address| address.source)),
+            false => Err("an extension in its PROXY header runs beyond the end of that"),
+        },
         _ => Err("the addresses in its PROXY header are cut short, or of no family that there is"),
     }
 }
@@ -148,7 +152,6 @@ mod tests {
             (b"PROXY UNKNOWN \xff\r\n".to_vec(), None),
             (longest.into_bytes(), None),
             (version_2(0x21, 0x11, &V4), four),
-            (version_2(0x21, 0x12, &V4), four),
             (version_2(0x21, 0x21, &v6), six),
             (version_2(0x21, 0x11, &extended), four),
             (version_2(0x21, 0x31, &unix), None),
@@ -208,6 +211,12 @@ mod tests {
             (b"PROXY UNKNOWNS\r\n", "neither TCP4"),
             (b"PROXY \xff\r\n", "no text"),
             (&version_2(0x31, 0x11, &V4), "of another"),
+            (&version_2(0x21, 0x12, &V4), "datagrams"),
+            (&version_2(0x21, 0x22, &[0; 36]), "datagrams"),
+            (
+                &version_2(0x21, 0x11, &[&V4[..], b"\x04\xff\xff\0"].concat()),
+                "an extension",
+            ),
             (&version_2(0x22, 0x11, &V4), "a command"),
             (&version_2(0x21, 0x41, &V4), "no family"),
             (&version_2(0x21, 0x11, &V4[1..]), "cut short"),

@@ -81,13 +81,13 @@ pub(crate) fn bind_metrics(config: &Config, bound: &[Bound]) -> Result<Vec<Bound
     let places = Places(places.collect::<Result<_, Failure>>()?);
     let mut found = Vec::new();
     for place in &places.0 {
+        // As far as can be told: on another address of that port it may be another program.
         let own = |address: &SocketAddr| {
-            let bound = bound.iter().chain(&found);
-            let mut tcp = bound.filter_map(|own| match own.address {
-                Address::Tcp(address) => Some(address),
-                Address::Udp(_) | Address::Unix(_) => None,
-            });
-            tcp.any(|own| overlap(own, *address))
+            let mut bound = bound.iter().chain(&found);
+            bound.any(|own| match own.address {
+                Address::Tcp(own) => own.port() == address.port(),
+                Address::Udp(_) | Address::Unix(_) => false,
+            })
         };
         match bind_inet(binder, place, &places) {
             Ok(listeners) => found.extend(listeners),
@@ -101,15 +101,6 @@ pub(crate) fn bind_metrics(config: &Config, bound: &[Bound]) -> Result<Vec<Bound
         }
     }
     Ok(found)
-}
-
-/// Whether two sockets cannot both have what they ask for.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let takes = |all: SocketAddr, other: SocketAddr| {
-        all.ip().is_unspecified() && (all.is_ipv6() || other.is_ipv4())
-    };
-    let same = one.ip() == other.ip() || takes(one, other) || takes(other, one);
-    one.port() == other.port() && same
 }
 
 fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> {

@@ -438,3 +438,50 @@ fn a_test_in_rust_breaks_and_heals_its_far_end() {
     server.stop().unwrap();
     assert!(control.connections().is_err() && control.stop().is_err());
 }
+
+#[test]
+fn a_server_that_says_nothing_is_not_waited_for_without_end() {
+    let (silent, full) = (TempPath::new("silent"), TempPath::new("full"));
+    let _silent = std::os::unix::net::UnixListener::bind(&*silent).unwrap();
+    let listener =
+        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener
+        .bind(&socket2::SockAddr::unix(&*full).unwrap())
+        .unwrap();
+    listener.listen(0).unwrap();
+    // Whoever comes after it is not even taken in.
+    let _waits = UnixStream::connect(&*full).unwrap();
+    let asked = [&silent, &full].map(|path| {
+        let mut command = program();
+        command.args(["control", &path.endpoint(), "stats"]);
+        command
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    for (asked, what) in asked.into_iter().zip(["be answered by", "connect to"]) {
+        let output = asked.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{told}");
+        let wanted = format!("cannot {what} unix:");
+        assert!(
+            told.contains(&wanted) && told.contains("nothing for 5 s"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_is_no_command_however_it_arrives() {
+    let far_end = Controlled::start(&[]);
+    let mut client = far_end.client();
+    client
+        .write_all(&[&b"stats"[..], &[b' '; 16 << 10], b"\n"].concat())
+        .unwrap();
+    let mut answer = String::new();
+    BufReader::new(&client).read_line(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("{\"error\":\"the line is too long"),
+        "{answer}"
+    );
+}
