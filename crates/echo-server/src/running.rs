@@ -205,7 +205,7 @@ impl Handle {
     /// and returns how the server ended.
     ///
     /// # Errors
-    /// See [`Server::run`].
+    /// See [`Running::join`].
     pub fn stop(mut self) -> Result<(), Failure> {
         self.shutdown.request();
         self.join()

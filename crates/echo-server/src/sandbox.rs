@@ -30,7 +30,7 @@ pub(crate) fn enter<'a>(
     ports: &[u16],
 ) -> GivenUp {
     // Where the system refuses, it is as without: told, and no reason not to serve.
-    restrict(removing, making, ports).unwrap_or(GivenUp::NOTHING)
+    restrict(removing, making, ports).unwrap_or_default()
 }
 
 fn restrict<'a>(

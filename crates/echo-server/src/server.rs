@@ -14,7 +14,7 @@ use crate::control::ControlSocket;
 use crate::event::record::Record;
 use crate::event::stats::Totals;
 use crate::event::{Address, Done, EventReader, Events, Kind, Level};
-use crate::fault::{self, Action, Faults, Seed, Subject};
+use crate::fault::{Action, Faults, Seed, Subject};
 use crate::running::{Handle, Running};
 use crate::sandbox::Sandbox;
 use crate::serve::guard::Guard;
@@ -28,7 +28,7 @@ use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::listener::{Bound, Reception};
 
-/// A server whose sockets are bound. Peers can connect already; [`Server::run`] serves them.
+/// A server whose sockets are bound. Peers can connect already; [`Server::start`] serves them.
 pub struct Server {
     config: Config,
     events: Arc<Events>,
@@ -101,9 +101,9 @@ impl Server {
         }
         for bound in &bound {
             if bound.reception == Reception::Refusing {
-                let first = Subject::next(Transport::Tcp, bound.listen.name.as_ref(), 1);
-                let what = Action::Refuse.applied(Done::Plainly);
-                fault::tell(&events, what, &first, None);
+                let name = bound.listen.name.as_ref();
+                let first = Subject::new(Transport::Tcp, name, 1, None);
+                first.tell(&events, None, &Action::Refuse, Done::Plainly);
             }
         }
         let totals = Totals::new(config.loops(), &events);
@@ -182,14 +182,6 @@ impl Server {
     /// programs that are a server and nothing else.
     pub fn confine(&mut self) {
         self.is_confined = self.config.sandbox == Sandbox::On;
-    }
-
-    /// Serves until `shutdown` is requested and every connection has ended or run out of time.
-    ///
-    /// # Errors
-    /// See [`Server::start`] and [`Running::join`].
-    pub fn run(self, shutdown: &Shutdown) -> Result<(), Failure> {
-        self.start(shutdown)?.join()
     }
 
     /// Starts serving, in threads of its own, until `shutdown` is requested.

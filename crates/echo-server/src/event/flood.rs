@@ -76,31 +76,29 @@ impl Held {
 }
 
 impl Flood {
-    /// Datagrams were answered.
-    pub(crate) fn answered(&mut self, now: Instant, events: &Events, sum: Datagrams) {
-        // At a finer level each one is told.
-        if events.wants(Level::Connections) && !events.wants(Level::Traffic) {
-            self.answered.add(None, sum);
-            let due = self.answered.tell(now, events);
-            self.due = earlier(self.due, due);
-        }
-    }
-
-    /// Datagrams were not answered.
-    pub(crate) fn dropped(
+    /// Datagrams were answered or, for the reason `why`, not.
+    pub(crate) fn note(
         &mut self,
         now: Instant,
         events: &Events,
-        why: DropReason,
+        why: Option<DropReason>,
         sum: Datagrams,
     ) {
-        // The faults tell what they do.
-        if events.wants(Level::Connections) && why != DropReason::Fault {
-            let held = &mut self.dropped[why.index()];
-            held.add(Some(why), sum);
-            let due = held.tell(now, events);
-            self.due = earlier(self.due, due);
+        let is_told_elsewhere = match why {
+            // At a finer level each one is told.
+            None => events.wants(Level::Traffic),
+            // The faults tell what they do.
+            Some(why) => why == DropReason::Fault,
+        };
+        if is_told_elsewhere || !events.wants(Level::Connections) {
+            return;
         }
+        let held = match why {
+            None => &mut self.answered,
+            Some(why) => &mut self.dropped[why.index()],
+        };
+        held.add(why, sum);
+        self.due = earlier(self.due, held.tell(now, events));
     }
 
     /// When what is held back must be told.
@@ -148,10 +146,10 @@ mod tests {
         };
         let mut flood = Flood::default();
         let told = || std::iter::from_fn(|| reader.try_next()).map(|event| event.kind);
-        flood.answered(at(0), &events, one(1));
-        flood.dropped(at(100), &events, DropReason::Rate, one(2));
-        flood.dropped(at(100), &events, DropReason::ServicePort, one(3));
-        flood.dropped(at(100), &events, DropReason::Fault, one(9));
+        flood.note(at(0), &events, None, one(1));
+        flood.note(at(100), &events, Some(DropReason::Rate), one(2));
+        flood.note(at(100), &events, Some(DropReason::ServicePort), one(3));
+        flood.note(at(100), &events, Some(DropReason::Fault), one(9));
         let first = [
             Kind::DatagramsAnswered(one(1)),
             dropped(DropReason::Rate, 2),
@@ -160,10 +158,10 @@ mod tests {
         assert!(told().eq(first));
         assert_eq!(flood.deadline(), None);
         for _ in 0..2 {
-            flood.dropped(at(200), &events, DropReason::Rate, one(4));
-            flood.dropped(at(200), &events, DropReason::ServicePort, one(5));
+            flood.note(at(200), &events, Some(DropReason::Rate), one(4));
+            flood.note(at(200), &events, Some(DropReason::ServicePort), one(5));
         }
-        flood.answered(at(200), &events, one(6));
+        flood.note(at(200), &events, None, one(6));
         assert_eq!(flood.deadline(), Some(at(1000)));
         flood.flush(at(1000), &events);
         assert!(told().eq([Kind::DatagramsAnswered(one(6))]));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// What a server gave up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct GivenUp {
     /// To open files, but for those that are open; all of it is left where the system has no Landlock.
     pub files: bool,
@@ -14,12 +14,6 @@ pub struct GivenUp {
 }
 
 impl GivenUp {
-    pub(crate) const NOTHING: GivenUp = GivenUp {
-        files: false,
-        tcp: false,
-        privileges: false,
-    };
-
     /// Whether it gave up all that it could.
     pub fn is_all(self) -> bool {
         self.files && self.tcp && self.privileges

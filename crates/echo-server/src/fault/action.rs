@@ -6,8 +6,6 @@ use std::time::Duration;
 use echo_core::Transport;
 use echo_core::units::{Size, Timespan};
 
-use crate::event::{Applied, Done};
-
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -106,12 +104,6 @@ impl Action {
             Action::Rate(_) => "rate",
             Action::End(ending, _) => ending.name(),
         }
-    }
-
-    /// That it happened, as events tell it.
-    pub(crate) fn applied(&self, done: Done) -> Applied {
-        let name = self.name();
-        Applied { name, done }
     }
 
     /// Whether it happens to single messages, not to a connection as a whole.

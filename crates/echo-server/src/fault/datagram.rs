@@ -244,8 +244,8 @@ impl DatagramFaults {
             return;
         }
         self.numbered += 1;
-        let peer = PeerAddress::Inet(unmapped(address));
-        let subject = Subject::new(Transport::Udp, self.listener.as_ref(), self.numbered, peer);
+        let (listener, peer) = (self.listener.as_ref(), PeerAddress::Inet(unmapped(address)));
+        let subject = Subject::new(Transport::Udp, listener, self.numbered, Some(peer));
         let Some(plan) = &self.plan else { return };
         let script = Script::new(plan, subject);
         let rate = script.rate();

@@ -330,7 +330,7 @@ fn with_value(name: &str, value: Text<'_>, form: &str) -> Result<Action, Bad> {
     Ok(match name {
         "no-accept" => Action::NoAccept(value.size(0, MAX_BACKLOG)? as u16),
         "corrupt" => Action::Corrupt(Corruption::Bytes(value.size(1, u64::MAX)?)),
-        "banner" => Action::Banner(unescaped(value)?),
+        "banner" => Action::Banner(value.unescaped()?),
         "truncate" => Action::Truncate(value.size(0, u64::MAX)?),
         "delay" => Action::Delay(delay(value)?),
         "merge" => Action::Merge(value.size(1, HELD_MAX as u64)? as usize),
@@ -347,39 +347,6 @@ fn with_value(name: &str, value: Text<'_>, form: &str) -> Result<Action, Bad> {
         "close-after" => Action::End(Ending::Close, after(value)?),
         _ => Action::End(Ending::Reset, after(value)?),
     })
-}
-
-/// A text in which a backslash begins what cannot be typed.
-fn unescaped(value: Text<'_>) -> Result<Vec<u8>, Bad> {
-    let mut bytes = Vec::new();
-    let mut rest = value.text;
-    while let Some(first) = rest.chars().next() {
-        let (byte, len) = match rest.strip_prefix('\\').map(|code| code.split_at_checked(1)) {
-            None => (None, first.len_utf8()),
-            Some(Some(("n", _))) => (Some(b'\n'), 2),
-            Some(Some(("r", _))) => (Some(b'\r'), 2),
-            Some(Some(("t", _))) => (Some(b'\t'), 2),
-            Some(Some((plain @ ("\\" | ","), _))) => (Some(plain.as_bytes()[0]), 2),
-            Some(Some(("x", hex))) if hex.get(..2).is_some_and(|hex| !hex.starts_with('+')) => {
-                (u8::from_str_radix(&hex[..2], 16).ok(), 4)
-            }
-            Some(_) => (None, 0),
-        };
-        match (byte, len) {
-            (Some(byte), _) => bytes.push(byte),
-            (None, len) if len > 0 && first != '\\' => {
-                bytes.extend_from_slice(&rest.as_bytes()[..len]);
-            }
-            _ => {
-                let at = value.at + value.text.len() - rest.len();
-                let cause = "write \\n, \\r, \\t, \\\\, \\, or \\x and two digits, as in \\x3b";
-                let cause = cause.to_owned();
-                return Err(Bad { at, cause });
-            }
-        }
-        rest = &rest[len..];
-    }
-    Ok(bytes)
 }
 
 fn delay(value: Text<'_>) -> Result<Delay, Bad> {

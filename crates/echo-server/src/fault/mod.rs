@@ -28,7 +28,7 @@ pub use grammar::ParseFaultError;
 pub(crate) use list::Faults;
 pub(crate) use place::Subject;
 pub use place::{PeerFilter, Pick, Place, Share};
-pub(crate) use plan::{Plan, tell};
+pub(crate) use plan::Plan;
 pub use seed::Seed;
 
 pub(crate) use stream::{Due, StreamFaults};

@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use echo_core::{Transport, Zoned};
 
-use crate::event::{ConnectionId, PeerAddress, unmapped};
+use super::Action;
+use crate::event::{Applied, ConnectionId, Done, Events, Kind, PeerAddress, unmapped};
 use crate::name::Name;
 
 /// Where a fault applies. The default is everywhere that its action can.
@@ -37,31 +38,34 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// The connection of this number that has come to a listener.
+    /// The connection of this number, of a listener; it will come where its peer is not known.
     pub(crate) fn new(
         transport: Transport,
         listener: Option<&Name>,
         number: ConnectionId,
-        peer: PeerAddress,
-    ) -> Self {
-        Subject {
-            peer: Some(peer),
-            ..Subject::next(transport, listener, number)
-        }
-    }
-
-    /// The one that will come.
-    pub(crate) fn next(
-        transport: Transport,
-        listener: Option<&Name>,
-        number: ConnectionId,
+        peer: Option<PeerAddress>,
     ) -> Self {
         Subject {
             transport,
             listener: listener.cloned(),
             number,
-            peer: None,
+            peer,
         }
+    }
+
+    /// Tells that a fault is applied to a message of it, or to it as a whole; where it is still to come,
+    /// to all after it too.
+    pub(crate) fn tell(&self, events: &Events, message: Option<u64>, action: &Action, done: Done) {
+        events.fault(|| Kind::Fault {
+            what: Applied {
+                name: action.name(),
+                done,
+            },
+            transport: self.transport,
+            connection: self.number,
+            peer: self.peer,
+            message,
+        });
     }
 }
 

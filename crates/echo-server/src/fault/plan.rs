@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dice::Dice;
 use super::grammar::ACTIONS;
 use super::{Action, Corruption, Fault, Numbered, Pick, Subject};
-use crate::event::{Applied, Done, Events, Kind};
+use crate::event::{Done, Events};
 use crate::name::Name;
 
 /// All faults of a server, in the order in which they are applied.
@@ -91,7 +91,7 @@ impl Plan {
         let refuses = (0..self.faults.len())
             .any(|at| self.faults[at].fault.action == Action::Refuse && self.chooses(at, subject));
         if refuses {
-            tell(events, Action::Refuse.applied(Done::Plainly), subject, None);
+            subject.tell(events, None, &Action::Refuse, Done::Plainly);
         }
         refuses
     }
@@ -273,19 +273,8 @@ impl Script {
 
     /// Tells that a fault was applied to a message, or to the connection.
     pub(super) fn tell(&self, events: &Events, message: Option<u64>, action: &Action, done: Done) {
-        tell(events, action.applied(done), &self.subject, message);
+        self.subject.tell(events, message, action, done);
     }
-}
-
-/// Tells that a fault is applied to a connection and, where its peer is not known yet, to all after it.
-pub(crate) fn tell(events: &Events, what: Applied, subject: &Subject, message: Option<u64>) {
-    events.fault(|| Kind::Fault {
-        what,
-        transport: subject.transport,
-        connection: subject.number,
-        peer: subject.peer,
-        message,
-    });
 }
 
 fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Dice) -> Done {
@@ -340,7 +329,8 @@ mod tests {
             "stall,peer=192.0.2.1",
             "refuse,conn=2",
         ]);
-        let subject = |transport, number, from| Subject::new(transport, None, number, peer(from));
+        let subject =
+            |transport, number, from| Subject::new(transport, None, number, Some(peer(from)));
         let script =
             |transport, number, from| plan.script(&subject(transport, number, from)).is_some();
         assert!(!script(Transport::Tcp, 2, "127.0.0.1:9"));
@@ -356,7 +346,7 @@ mod tests {
     #[test]
     fn the_order_of_application_is_not_the_order_of_writing() {
         let fates = |specs: &[&str]| {
-            let subject = Subject::new(Transport::Tcp, None, 1, PeerAddress::Unix);
+            let subject = Subject::new(Transport::Tcp, None, 1, Some(PeerAddress::Unix));
             let script = plan(specs).script(&subject).unwrap();
             let mut bytes = b"message".to_vec();
             script.judge(1, &mut bytes, false, &Events::off());
@@ -378,7 +368,7 @@ mod tests {
     #[test]
     fn a_fault_that_is_added_changes_nothing_of_those_before_it() {
         let drops = |specs: &[&str]| -> Vec<u64> {
-            let subject = Subject::new(Transport::Udp, None, 1, PeerAddress::Unix);
+            let subject = Subject::new(Transport::Udp, None, 1, Some(PeerAddress::Unix));
             let script = plan(specs).script(&subject).unwrap();
             let verdict =
                 |message| script.judge(message, &mut b"x".to_vec(), false, &Events::off());

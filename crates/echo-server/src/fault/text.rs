@@ -104,6 +104,39 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// A text in which a backslash begins what cannot be typed.
+    pub(super) fn unescaped(self) -> Result<Vec<u8>, Bad> {
+        let mut bytes = Vec::new();
+        let mut rest = self.text;
+        while let Some(first) = rest.chars().next() {
+            let (byte, len) = match rest.strip_prefix('\\').map(|code| code.split_at_checked(1)) {
+                None => (None, first.len_utf8()),
+                Some(Some(("n", _))) => (Some(b'\n'), 2),
+                Some(Some(("r", _))) => (Some(b'\r'), 2),
+                Some(Some(("t", _))) => (Some(b'\t'), 2),
+                Some(Some((plain @ ("\\" | ","), _))) => (Some(plain.as_bytes()[0]), 2),
+                Some(Some(("x", hex))) if hex.get(..2).is_some_and(|hex| !hex.starts_with('+')) => {
+                    (u8::from_str_radix(&hex[..2], 16).ok(), 4)
+                }
+                Some(_) => (None, 0),
+            };
+            match (byte, len) {
+                (Some(byte), _) => bytes.push(byte),
+                (None, len) if len > 0 && first != '\\' => {
+                    bytes.extend_from_slice(&rest.as_bytes()[..len]);
+                }
+                _ => {
+                    let at = self.at + self.text.len() - rest.len();
+                    let cause = "write \\n, \\r, \\t, \\\\, \\, or \\x and two digits, as in \\x3b";
+                    let cause = cause.to_owned();
+                    return Err(Bad { at, cause });
+                }
+            }
+            rest = &rest[len..];
+        }
+        Ok(bytes)
+    }
+
     /// A share, if it ends with `%`.
     pub(super) fn share(self) -> Option<Result<Share, Bad>> {
         let number = self.before("%")?;

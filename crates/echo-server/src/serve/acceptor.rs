@@ -11,12 +11,11 @@ use mio::{Registry, Token};
 
 use crate::config::Config;
 use crate::event::{ConnectionId, Done, Events, Kind, Refusal};
-use crate::fault::{self, Action, Plan, Subject};
+use crate::fault::{Action, Plan, Subject};
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::handshakes::Handshakes;
 use crate::serve::inbox::{Accepted, Newcomer};
-use crate::serve::peer::Readiness;
 use crate::serve::shared::Shared;
 use crate::socket::bind;
 use crate::socket::listener::{Bound, Listener, Reception};
@@ -134,11 +133,12 @@ impl Acceptor {
     }
 
     /// Takes note of what the system says of the listener `index`, or of a connection behind those.
-    pub(crate) fn note(&mut self, index: usize, ready: Readiness) {
+    /// It may have been the last of that.
+    pub(crate) fn note(&mut self, index: usize, over: bool) {
         match index.checked_sub(self.doors.len()) {
             Some(key) => {
                 if let Some(handshakes) = &mut self.handshakes {
-                    handshakes.note(key, ready.read_closed);
+                    handshakes.note(key, over);
                 }
             }
             None if !self.ready.contains(&index) => self.ready.push(index),
@@ -162,7 +162,12 @@ impl Acceptor {
         now: Instant,
         mut hand_over: impl FnMut(Accepted),
     ) -> bool {
-        while let Some(newcomer) = self.introduced(shared, now) {
+        // Those whose load balancer has said for whom it speaks.
+        while let Some(newcomer) = self
+            .handshakes
+            .as_mut()
+            .and_then(|all| all.next(shared, now))
+        {
             self.admit(shared, newcomer).map(&mut hand_over);
             if shared.limits.is_last_admitted() {
                 return true;
@@ -211,11 +216,6 @@ impl Acceptor {
         false
     }
 
-    /// The next one whose load balancer has said for whom it speaks.
-    fn introduced(&mut self, shared: &Shared, now: Instant) -> Option<Newcomer> {
-        self.handshakes.as_mut()?.next(shared, now)
-    }
-
     /// Gives a connection its number and its place, or turns it away: first where a fault does, for
     /// it takes no place then.
     pub(crate) fn admit(&mut self, shared: &Shared, newcomer: Newcomer) -> Option<Accepted> {
@@ -229,7 +229,7 @@ impl Acceptor {
         let id = self.next_id;
         let refused = self.faults.as_ref().is_some_and(|plan| {
             let listener = listen.name.as_ref();
-            let subject = Subject::new(stream.transport(), listener, id, address);
+            let subject = Subject::new(stream.transport(), listener, id, Some(address));
             plan.refuses(&subject, &shared.events)
         });
         if refused {
@@ -286,7 +286,7 @@ impl Door {
         let (transport, listener) = (self.listener.transport, self.listen.name.as_ref());
         let tcp = transport == Transport::Tcp;
         let refuses = tcp && plan.is_some_and(|plan| plan.refuses_all(listener));
-        let next = Subject::next(transport, listener, number);
+        let next = Subject::new(transport, listener, number, None);
         let backlog = plan.and_then(|plan| plan.backlog(&next));
         match self.reception {
             Reception::Refusing if refuses => return Ok(()),
@@ -296,8 +296,7 @@ impl Door {
                 bind::refuse(&mut self.listener, &shared.config, &shared.events)?;
                 self.listener.register(registry, self.token)?;
                 self.reception = Reception::Refusing;
-                let what = Action::Refuse.applied(Done::Plainly);
-                fault::tell(&shared.events, what, &next, None);
+                next.tell(&shared.events, None, &Action::Refuse, Done::Plainly);
             }
             _ => {
                 let backlog = backlog.unwrap_or(bind::BACKLOG);
@@ -317,15 +316,15 @@ impl Door {
             return true;
         };
         let listener = self.listen.name.as_ref();
-        let next = Subject::next(self.listener.transport, listener, number);
+        let next = Subject::new(self.listener.transport, listener, number, None);
         let Some(backlog) = plan.backlog(&next) else {
             return true;
         };
         if std::mem::replace(&mut self.reception, Reception::Waiting) != Reception::Waiting {
             // Where that fails, more wait than were to.
             let _: io::Result<()> = self.listener.listen(backlog, &shared.events);
-            let what = Action::NoAccept(0).applied(Done::Plainly);
-            fault::tell(&shared.events, what, &next, None);
+            let action = Action::NoAccept(0);
+            next.tell(&shared.events, None, &action, Done::Plainly);
         }
         false
     }

@@ -15,8 +15,8 @@ use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::limits::Permit;
 use crate::serve::outbox::{Flow, Outbox, Owed};
-use crate::serve::timers::Armed;
-use crate::serve::turn::Turn;
+use crate::serve::timers::{Armed, Patience};
+use crate::serve::turn::{Readiness, Turn};
 use crate::socket::stream::Stream;
 
 /// Reads in a row that fill the buffer before a transfer counts as bulk, and is spliced.
@@ -51,41 +51,6 @@ pub(crate) enum Next {
     Event,
     /// Another turn: it had more to do than one turn allows.
     Turn,
-}
-
-/// What the system says of a socket.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    /// The peer has finished sending.
-    pub(crate) read_closed: bool,
-    /// Urgent data has come.
-    pub(crate) urgent: bool,
-    pub(crate) error: bool,
-}
-
-impl From<&mio::event::Event> for Readiness {
-    fn from(event: &mio::event::Event) -> Self {
-        Readiness {
-            readable: event.is_readable(),
-            read_closed: event.is_read_closed(),
-            urgent: event.is_priority(),
-            error: event.is_error(),
-        }
-    }
-}
-
-/// How long peers are waited for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// For one that is owed nothing; 0: for ever.
-    pub(crate) idle: Duration,
-    /// For one that takes nothing of what it is owed; 0: for ever.
-    pub(crate) write: Duration,
-    /// For one that is owed nothing, once the server is stopping.
-    pub(crate) silent: Duration,
-    /// When every connection is closed; set once the server is stopping.
-    pub(crate) drain_until: Option<Instant>,
 }
 
 /// A connection from accept to close.
@@ -168,7 +133,7 @@ impl Peer {
     ) -> Result<bool, Reason> {
         let subject = || {
             let (transport, listener) = (self.stream.transport(), self.listen.name.as_ref());
-            Subject::new(transport, listener, self.id, self.address)
+            Subject::new(transport, listener, self.id, Some(self.address))
         };
         let echoes = matches!(self.phase, Phase::Echoing);
         let new = || StreamFaults::new(plan.filter(|_| echoes)?, &subject(), framing, now);

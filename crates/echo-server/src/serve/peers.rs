@@ -17,11 +17,11 @@ use crate::fault::Plan;
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::{Accepted, Connection};
-use crate::serve::peer::{Next, Patience, Peer, Readiness, SILENT};
+use crate::serve::peer::{Next, Peer, SILENT};
 use crate::serve::shared::Shared;
 use crate::serve::spin::Asked;
-use crate::serve::timers::Timers;
-use crate::serve::turn::{Budget, Turn};
+use crate::serve::timers::{Patience, Timers};
+use crate::serve::turn::{Budget, Readiness, Turn};
 use crate::socket::pipe::Pipes;
 use crate::socket::stream::Stream;
 

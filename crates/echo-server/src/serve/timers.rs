@@ -1,7 +1,7 @@
-//! The deadlines of one worker, at most one for each key.
+//! The deadlines of one worker, at most one for each key; and how long peers are waited for.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Deadlines in order. Setting and clearing cost O(log n); nothing is paid per echo, because a
 /// deadline that fires early is looked at again and set anew.
@@ -12,6 +12,19 @@ pub(crate) struct Timers {
 
 /// The deadline a key has in [`Timers`], kept by the key's owner.
 pub(crate) type Armed = Option<Instant>;
+
+/// How long peers are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For one that is owed nothing; 0: for ever.
+    pub(crate) idle: Duration,
+    /// For one that takes nothing of what it is owed; 0: for ever.
+    pub(crate) write: Duration,
+    /// For one that is owed nothing, once the server is stopping.
+    pub(crate) silent: Duration,
+    /// When every connection is closed; set once the server is stopping.
+    pub(crate) drain_until: Option<Instant>,
+}
 
 impl Timers {
     /// Makes sure `key` fires at `at` or before.
@@ -46,7 +59,6 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_earliest_deadline_of_each_key_fires_once_and_in_order() {

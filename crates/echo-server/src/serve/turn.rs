@@ -1,4 +1,5 @@
-//! One turn of one peer: what the worker lends it, and how much it may do before others are due.
+//! One turn of one peer: what it is about, what the worker lends it, and how much it may do before others
+//! are due.
 
 use std::time::Instant;
 
@@ -25,6 +26,28 @@ pub(crate) struct Turn<'a> {
     pub(crate) counters: &'a Counters,
     pub(crate) pipes: &'a mut Pipes,
     pub(crate) budget: Budget,
+}
+
+/// What the system says of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    /// The peer has finished sending.
+    pub(crate) read_closed: bool,
+    /// Urgent data has come.
+    pub(crate) urgent: bool,
+    pub(crate) error: bool,
+}
+
+impl From<&mio::event::Event> for Readiness {
+    fn from(event: &mio::event::Event) -> Self {
+        Readiness {
+            readable: event.is_readable(),
+            read_closed: event.is_read_closed(),
+            urgent: event.is_priority(),
+            error: event.is_error(),
+        }
+    }
 }
 
 /// What is left of a turn. Every loop that a peer's bytes can keep going draws on it.

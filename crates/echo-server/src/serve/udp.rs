@@ -298,7 +298,7 @@ impl UdpEcho {
         if sent.count > 0 {
             turn.counters.answered.add(sent.count);
             let sum = self.sum(meta, sent.count, sent.bytes);
-            self.flood.answered(turn.now, turn.events, sum);
+            self.flood.note(turn.now, turn.events, None, sum);
         }
         if let Some(error) = sent.error {
             self.dropped(turn, meta, DropReason::Failed(error), count - sent.count);
@@ -309,7 +309,7 @@ impl UdpEcho {
         if count > 0 {
             turn.counters.dropped[why.index()].add(count);
             let sum = self.sum(meta, count, 0);
-            self.flood.dropped(turn.now, turn.events, why, sum);
+            self.flood.note(turn.now, turn.events, Some(why), sum);
         }
     }
 

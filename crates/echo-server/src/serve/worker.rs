@@ -204,7 +204,7 @@ impl Worker {
             }
             Token(token) if token >= LISTENERS => {
                 if let Some(acceptor) = &mut self.acceptor {
-                    acceptor.note(token - LISTENERS, event.into());
+                    acceptor.note(token - LISTENERS, event.is_read_closed());
                 }
             }
             Token(key) => return self.peers.notice(key, event.into()),

@@ -357,7 +357,7 @@ fn open_inet(
 impl Binder<'_> {
     /// How many connections the system may hold ready: fewer where a fault leaves them waiting.
     fn backlog(&self, listen: &Listen, transport: Transport) -> i32 {
-        let first = Subject::next(transport, listen.name.as_ref(), 1);
+        let first = Subject::new(transport, listen.name.as_ref(), 1, None);
         let waiting = self.faults.and_then(|plan| plan.backlog(&first));
         waiting.unwrap_or(BACKLOG)
     }

@@ -16,12 +16,8 @@ use crate::event::{Address, Events};
 #[cfg(test)]
 use crate::socket::simulated;
 
-/// A peer that has gone is an error, not a signal. Where there is no such flag, Rust's start of a
-/// program has the signal ignored.
-#[cfg(not(target_vendor = "apple"))]
+/// A peer that has gone is an error, not a signal.
 const SEND: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-const SEND: SendFlags = SendFlags::empty();
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -51,7 +47,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is there. On Linux this and [`Stream::write`] ask the system directly: the C
+    /// Reads what is there. This and [`Stream::write`] ask the system directly: the C
     /// library's `recv` and `send` are points where a thread may be cancelled, which costs some 2 %
     /// of an echo.
     pub(crate) fn read(&mut self, buffer: &mut [u8], events: &Events) -> io::Result<usize> {

@@ -27,7 +27,7 @@ impl Bench {
         let plan = Faults::new(7, faults).plan().unwrap();
         let (now, subject) = (
             Instant::now(),
-            Subject::new(Transport::Tcp, None, 1, PeerAddress::Unix),
+            Subject::new(Transport::Tcp, None, 1, Some(PeerAddress::Unix)),
         );
         let (events, reader) = Events::channel(Level::Connections);
         let new = StreamFaults::new(&plan, &subject, framing, now);
