@@ -172,7 +172,8 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
         let shown = shown.trim_end();
         let place = shown.strip_suffix(message).unwrap_or(shown);
         let place: Vec<String> = place.split('\n').map(printable).collect();
-        anyhow!("{}{}", place.join("\n"), printable(&plain(message)))
+        let message: Vec<String> = plain(message).split('\n').map(printable).collect();
+        anyhow!("{}{}", place.join("\n"), message.join("\n"))
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::{Shell, generate};
 use echo_core::config::{self, Layers, Source};
@@ -84,6 +85,21 @@ pub enum Command {
 }
 
 impl Cli {
+    /// As it is typed.
+    ///
+    /// # Errors
+    /// clap's, without its tip to have a wrong flag be a value, which nobody means.
+    pub fn typed() -> Result<Self, clap::Error> {
+        Cli::try_parse().map_err(|mut error| {
+            let is_stale = matches!(error.get(ContextKind::Suggested), Some(ContextValue::StyledStrs(tips))
+                if tips.iter().any(|tip| tip.to_string().contains("as a value")));
+            if is_stale {
+                error.remove(ContextKind::Suggested);
+            }
+            error
+        })
+    }
+
     /// Folds defaults, file, environment and flags.
     ///
     /// # Errors

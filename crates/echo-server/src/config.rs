@@ -114,7 +114,7 @@ impl Config {
         let framing = self.framing.iter().filter_map(|one| one.on.as_ref());
         let max_frame = self.max_frame.iter().filter_map(|one| one.on.as_ref());
         for name in framing.chain(max_frame) {
-            self.check_name(name)?;
+            self.check_on(name)?;
             ensure!(
                 self.called(Some(name)).any(Listen::has_streams),
                 "on={name}: that listener gets datagrams, which have no frames; leave it out"
@@ -131,7 +131,7 @@ impl Config {
     /// The names that there are, or the kinds of socket on which it can.
     pub(crate) fn check_fault(&self, fault: &Fault) -> anyhow::Result<()> {
         let Place { on, transport, .. } = &fault.place;
-        on.iter().try_for_each(|name| self.check_name(name))?;
+        on.iter().try_for_each(|name| self.check_on(name))?;
         let able = fault.action.transports();
         let able = able
             .iter()
@@ -158,6 +158,11 @@ impl Config {
         self.listen
             .iter()
             .filter(move |listen| listen.is_called(name))
+    }
+
+    fn check_on(&self, name: &Name) -> anyhow::Result<()> {
+        self.check_name(name)
+            .map_err(|why| anyhow!("on={name}: {why}"))
     }
 
     /// Refuses a name that no listener has.

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock, fstat};
@@ -129,8 +129,9 @@ pub(crate) fn append(path: &Path) -> io::Result<(File, Option<OwnFile>)> {
     }
     let opened = options.custom_flags(flags(how)).open(path);
     opened.map(|file| (file, None)).map_err(|error| {
+        let is_pipe = || fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
         match rustix::io::Errno::from_io_error(&error) {
-            Some(rustix::io::Errno::NXIO) => {
+            Some(rustix::io::Errno::NXIO) if is_pipe() => {
                 io::Error::other("nobody reads it; start its reader first")
             }
             _ => error,

@@ -9,7 +9,6 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
-use clap::Parser;
 use echo_core::{Exit, Failure, Patient, cause};
 use echo_explain::{Explain, Lang, Phrases};
 use echo_server::cli::{Cli, Command};
@@ -23,7 +22,7 @@ use stderr::{LAST_WORDS, Log};
 
 fn main() -> ExitCode {
     signals::survive_limits();
-    let outcome = match Cli::try_parse() {
+    let outcome = match Cli::typed() {
         Ok(cli) => run(&cli).map_err(|failure| said(failure, cli.lang())),
         // Help and version are results.
         Err(told) if !told.use_stderr() => print(&told.render().to_string()),

@@ -1,9 +1,10 @@
 //! From the workers to whoever listens: bounded, never blocking, losses counted.
 
 use std::cell::Cell;
-use std::sync::atomic::Ordering;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echo_core::{Clock, named};
@@ -49,6 +50,7 @@ pub struct Events {
     pub(super) clock: Clock,
     queue: Option<SyncSender<Event>>,
     told: Arc<Told>,
+    kept: Arc<Kept>,
     record: Option<Arc<Record>>,
     pub(super) witness: Option<Arc<Mutex<Witness>>>,
 }
@@ -57,6 +59,7 @@ pub struct Events {
 #[derive(Debug)]
 pub struct EventReader {
     queue: Receiver<Event>,
+    kept: Arc<Kept>,
     told: Arc<Told>,
     /// How many of those that nobody read in time are known.
     known: Cell<u64>,
@@ -75,18 +78,21 @@ impl Events {
     pub fn channel(level: Level) -> (Self, EventReader) {
         let (sender, queue) = sync_channel(if level == Level::Off { 0 } else { QUEUE });
         let (told, clock) = (Arc::<Told>::default(), Clock::new());
+        let kept = Arc::<Kept>::default();
         let events = Events {
             level,
             heard: level,
             clock: clock.clone(),
             queue: (level > Level::Off).then_some(sender),
             told: told.clone(),
+            kept: kept.clone(),
             record: None,
             witness: (level == Level::Calls).then(Arc::default),
         };
         let last = Cell::new(UNIX_EPOCH);
         let reader = EventReader {
             queue,
+            kept,
             told,
             known: Cell::default(),
             clock,
@@ -166,10 +172,64 @@ impl Events {
 
     pub(super) fn put(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
-        if let Err(TrySendError::Full(_)) = queue.try_send(event) {
+        let Some(event) = self.kept.behind(event) else {
+            return;
+        };
+        if let Err(TrySendError::Full(event)) = queue.try_send(event)
+            && !self.kept.take(event)
+        {
             self.told.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Ends that found the queue full: nothing else tells what they say. They are read once that is empty,
+/// in their order.
+#[derive(Debug, Default)]
+struct Kept {
+    events: Mutex<VecDeque<Event>>,
+    /// Whether there are any; looked at without the lock.
+    any: AtomicBool,
+}
+
+impl Kept {
+    /// Takes an end where others are here before it, or gives the event back.
+    fn behind(&self, event: Event) -> Option<Event> {
+        match self.any.load(Ordering::Acquire) && is_end(&event.kind) {
+            true => (!self.take(event.clone())).then_some(event),
+            false => Some(event),
+        }
+    }
+
+    /// Takes an event, if it is an end and there is room.
+    fn take(&self, event: Event) -> bool {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_one_of_many = matches!(event.kind, Kind::Closed { .. });
+        let taken = is_end(&event.kind) && (!is_one_of_many || events.len() < QUEUE);
+        if taken {
+            events.push_back(event);
+            self.any.store(true, Ordering::Release);
+        }
+        taken
+    }
+
+    fn next(&self) -> Option<Event> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = events.pop_front();
+        self.any.store(!events.is_empty(), Ordering::Release);
+        event
+    }
+}
+
+/// Whether it is the end of a connection or of the server.
+fn is_end(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Closed { .. } | Kind::Draining { .. } | Kind::Stopped { .. }
+    )
 }
 
 /// The datagrams in `bytes`: an empty one is one, too.
@@ -181,10 +241,18 @@ pub(crate) fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
 impl EventReader {
     /// The next event; `None` once the server is gone and all are read.
     pub fn next(&self) -> Option<Event> {
-        self.queue.recv().ok().map(|event| self.in_order(event))
+        let queued = || self.queue.recv().ok().or_else(|| self.kept.next());
+        let event = self.ready().or_else(queued);
+        event.map(|event| self.in_order(event))
     }
 
-    /// The next event, if there is one already.
+    /// The next event that is there, of those that found no room when no other is.
+    fn ready(&self) -> Option<Event> {
+        self.queue.try_recv().ok().or_else(|| self.kept.next())
+    }
+
+    /// The next event, if there is one already; none that found no room, for what is missing before
+    /// it is to be told first.
     pub fn try_next(&self) -> Option<Event> {
         self.queue.try_recv().ok().map(|event| self.in_order(event))
     }
@@ -195,7 +263,13 @@ impl EventReader {
     /// Whether it is the time that is over, or the server.
     pub fn next_before(&self, deadline: Instant) -> Result<Event, RecvTimeoutError> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let event = self.queue.recv_timeout(left)?;
+        let event = match self.ready() {
+            Some(event) => event,
+            None => self
+                .queue
+                .recv_timeout(left)
+                .or_else(|why| self.kept.next().ok_or(why))?,
+        };
         Ok(self.in_order(event))
     }
 
@@ -234,6 +308,7 @@ impl EventReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{PeerAddress, Reason};
 
     #[test]
     fn a_reader_that_stands_still_loses_events_and_learns_how_many() {
@@ -245,6 +320,33 @@ mod tests {
         assert_eq!(reader.take_missed(), 0);
         drop(events);
         assert_eq!(std::iter::from_fn(|| reader.next()).count(), QUEUE);
+    }
+
+    #[test]
+    fn ends_are_told_however_late_they_are_read_and_the_last_one_is_last() {
+        let (events, reader) = Events::channel(Level::Connections);
+        let end = |id| Kind::Closed {
+            id,
+            peer: PeerAddress::Unix,
+            reason: Reason::Finished,
+            received: 0,
+            sent: 0,
+            lasted: Duration::ZERO,
+        };
+        for id in 0..QUEUE as u64 + 3 {
+            events.tell(|| Kind::PeerFinished { id });
+        }
+        events.tell(|| end(1));
+        assert!(reader.next().is_some());
+        // There is room again, but one that is told later waits its turn.
+        events.tell(|| end(2));
+        events.tell(|| Kind::PeerFinished { id: 7 });
+        drop(events);
+        let told: Vec<Kind> =
+            std::iter::from_fn(|| reader.next().map(|event| event.kind)).collect();
+        assert_eq!(told.len(), QUEUE + 2);
+        assert_eq!(told[QUEUE..], [end(1), end(2)]);
+        assert_eq!(reader.take_missed(), 3);
     }
 
     #[test]

@@ -40,8 +40,10 @@ pub(crate) struct UdpEcho {
     faults: Option<Box<DatagramFaults>>,
     /// What comes waits.
     pub(crate) paused: bool,
-    /// The server is stopping: no more is received.
+    /// The server is stopping: what waits is answered, and no more.
     draining: bool,
+    /// Nothing waited, or it could not be received, when that was last tried.
+    emptied: bool,
     /// The next pause where receiving fails, and the end of the one there is.
     backoff: Duration,
     retry: Option<Instant>,
@@ -73,6 +75,7 @@ impl UdpEcho {
             faults: None,
             paused: false,
             draining: false,
+            emptied: false,
             backoff: BACKOFF.0,
             retry: None,
         }
@@ -83,7 +86,7 @@ impl UdpEcho {
         let mut failing = None;
         for _ in 0..BATCHES_PER_TURN {
             let is_failing = self.retry.is_some_and(|at| at > turn.now);
-            let stops = self.draining || self.paused || is_failing;
+            let stops = (self.draining && self.emptied) || self.paused || is_failing;
             if (self.faults.is_some() && !self.release(turn)) || stops {
                 return false;
             }
@@ -102,7 +105,7 @@ impl UdpEcho {
                     };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.backoff = BACKOFF.0;
+                    (self.backoff, self.emptied) = (BACKOFF.0, true);
                     return false;
                 }
                 // An error that an earlier reply caused, or an interruption: the datagrams that
@@ -118,6 +121,7 @@ impl UdpEcho {
 
     /// Takes note that receiving fails again and again. Of what waits no event tells once more.
     fn fail(&mut self, turn: &UdpTurn<'_>, error: &io::Error) {
+        self.emptied = true;
         let retry_in = self.backoff;
         if retry_in == BACKOFF.0 || retry_in == BACKOFF.1 {
             turn.events.tell(|| Kind::ReceiveFailed {
@@ -159,17 +163,17 @@ impl UdpEcho {
         }
     }
 
-    /// Receives no more from now on.
+    /// Receives no more from now on than what waits already.
     pub(crate) fn drain(&mut self) {
-        self.draining = true;
-        self.retry = None;
+        // What a failure has left is given up.
+        (self.draining, self.emptied) = (true, self.retry.take().is_some());
     }
 
-    /// Whether replies that a fault holds back are still to be sent.
+    /// Whether something waits to be answered, or a reply that a fault holds back to be sent.
     pub(crate) fn owes(&self) -> bool {
-        self.faults
-            .as_ref()
-            .is_some_and(|faults| faults.wake().is_some())
+        let held = self.faults.as_ref();
+        let waits = !self.emptied && !self.paused;
+        waits || held.is_some_and(|faults| faults.wake().is_some())
     }
 
     /// Books what is still owed as lost, tells what is still untold, and closes the socket.

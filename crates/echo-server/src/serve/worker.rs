@@ -351,7 +351,10 @@ impl Worker {
         if let Some(acceptor) = self.acceptor.take() {
             acceptor.close(&self.shared.events);
         }
-        self.udp.iter_mut().for_each(|(_, udp)| udp.drain());
+        for (key, udp) in &mut self.udp {
+            udp.drain();
+            self.udp_again.push(key);
+        }
         self.peers.drain(until);
         until
     }

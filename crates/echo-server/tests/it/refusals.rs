@@ -461,3 +461,18 @@ fn what_no_listener_could_do_is_a_usage_error() {
         fails(program().args(args.split(' ')), 2, &[told]);
     }
 }
+
+#[test]
+fn a_fault_of_the_file_is_pointed_at_as_one_of_the_command_line_is() {
+    let path = TempPath::new("echo.toml");
+    std::fs::write(&*path, "fault = [\"drop=5\"]\n").unwrap();
+    let told = |args: [&str; 2]| {
+        let output = program().args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let pointed = told(["--config", path.text()]);
+    assert!(pointed.contains("\n  drop=5\n        ^"), "{pointed}");
+    let told = told(["-p", "0"]);
+    assert!(!told.contains("as a value"), "nobody means that: {told}");
+}

@@ -242,6 +242,25 @@ fn burst(server: &Server, client: &UdpSocket, count: usize) {
 }
 
 #[test]
+fn datagrams_that_wait_when_it_is_asked_to_stop_are_answered() {
+    let server = Server::start(&["--log=json"]);
+    let client = client("127.0.0.1");
+    server.signal(Signal::STOP);
+    for _ in 0..100 {
+        client.send_to(b"waits", server.udp()).unwrap();
+    }
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    for _ in 0..100 {
+        assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
+    }
+    let ended = server.end();
+    let stopped = ended.stderr.lines().last().unwrap();
+    let answered = r#""datagrams":100,"datagrams_answered":100"#;
+    assert!(stopped.contains(answered), "{stopped}");
+}
+
+#[test]
 fn a_burst_to_a_server_that_stood_still_comes_back_whole() {
     let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap_or_default();
     if limit.trim().parse().is_ok_and(|bytes: u64| bytes < 4 << 20) {
