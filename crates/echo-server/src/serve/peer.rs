@@ -160,6 +160,14 @@ impl Peer {
         ready.readable || self.read_to_end || ready.error || self.outbox.owed() == Owed::Room
     }
 
+    /// Sends no later what only waits for others. The peer has had no time to take it until `now`.
+    pub(crate) fn wait_for_no_others(&mut self, now: Instant, events: &Events) {
+        if self.outbox.owed() == Owed::Others {
+            self.active = now;
+            self.outbox.wait_for_no_others(events);
+        }
+    }
+
     /// Does what can be done now: sends what is owed, then reads and echoes.
     ///
     /// # Errors

@@ -324,7 +324,7 @@ impl Peers {
             // Nobody is given up untried: the system tells of room only once a third of its buffer
             // is free, which may take a slow reader longer than it is given.
             let before = peer.moved();
-            peer.outbox.wait_for_no_others(&self.shared.events);
+            peer.wait_for_no_others(self.now, &self.shared.events);
             self.advance(key);
             let peer = self.slab.get(key);
             let over = peer.and_then(|peer| peer.deadline(&self.patience));

@@ -465,8 +465,9 @@ fn ten_thousand_schedules_keep_every_promise() {
 
 #[test]
 fn what_longer_runs_have_found_stays_mended() {
-    // A peer that was ended for its memory in its own turn left a turn behind.
-    harness::hold(play, &[20_277_575]);
+    // A peer that was ended for its memory in its own turn left a turn behind; and one whose joined
+    // answers found no room at once, when no more of them came, had no time to take them.
+    harness::hold(play, &[20_277_575, 20_449_359]);
 }
 
 #[test]
