@@ -29,6 +29,22 @@ const STEPS: &[Check] = &[
         Shell(include_str!("checks/rules.sh")),
     ),
     Check::new(
+        "restarts",
+        &[
+            "systemd-socket-activate",
+            "setpriv",
+            "python3",
+            "unshare",
+            "root",
+        ],
+        Apart(include_str!("checks/restarts.sh")),
+    ),
+    Check::new(
+        "blackbox",
+        &["prometheus-blackbox-exporter", "curl", "unshare"],
+        Apart(include_str!("checks/blackbox.sh")),
+    ),
+    Check::new(
         "image",
         &["podman", "runc", "unshare"],
         Apart(include_str!("checks/image.sh")),
