@@ -223,7 +223,7 @@ fn hinted(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
         if let Some(late) = command.find_subcommand(word) {
             return Some(format!("the subcommand goes first: echo-client {late} ..."));
         }
-        if word.parse::<u16>().is_ok() && error.kind() != ErrorKind::ValueValidation {
+        if word.parse::<u64>().is_ok() && error.kind() != ErrorKind::ValueValidation {
             let at = typed.iter().position(|typed| typed == word);
             let before = at.and_then(|at| typed.get(at.checked_sub(1)?));
             let is_host = |host: &&&str| host.parse::<Endpoint>().is_err();
@@ -232,7 +232,10 @@ fn hinted(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
                 Ok(address) => format!("[{address}]"),
                 Err(_) => (*host).to_owned(),
             };
-            return Some(format!("host and port are one word: {host}:{word}"));
+            return Some(match word.parse::<u16>() {
+                Ok(port) => format!("host and port are one word: {host}:{port}"),
+                Err(_) => format!("host and port are one word, {host}:5346, and 65535 is the last"),
+            });
         }
         let takes = |mode: &&clap::Command| mode.get_arguments().any(|flag| is(flag, word));
         let mut modes = typed

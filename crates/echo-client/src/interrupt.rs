@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use echo_core::units::Timespan;
 use echo_core::{Exit, Failure, Wish, Wishes, cause, is_ignored};
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -62,8 +63,8 @@ impl fmt::Display for Why {
 impl Interrupt {
     /// Starts to listen for signals, of which the second ends the program, and asks it to stop
     /// `limit` from now unless that is zero. Once asked it may take three seconds, whatever it
-    /// waits for. What the one who started the program has ignored stays so. A process can do
-    /// this once.
+    /// waits for. What the one who started the program has ignored stays so, and what he has blocked
+    /// is heard. A process can do this once.
     ///
     /// # Errors
     /// The system refuses a thread, or the descriptors to listen with.
@@ -71,12 +72,17 @@ impl Interrupt {
         let interrupt = Interrupt::default();
         let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1];
         let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
-        let signals = Signals::new(heard).map_err(|error| {
+        let signals = Signals::new(heard.clone()).map_err(|error| {
             Failure::bad(anyhow!(
                 "cannot listen for signals: {}; raise the limit of open files (ulimit -n)",
                 cause(&error)
             ))
         })?;
+        let blocked: SigSet = heard
+            .filter_map(|signal| Signal::try_from(signal).ok())
+            .collect();
+        // What stays blocked is what was so before.
+        let _: nix::Result<()> = blocked.thread_unblock();
         let (hearer, watched) = (interrupt.clone(), interrupt.clone());
         start("signals", move || hearer.hear(signals, hangup))?;
         start("watch", move || watched.watch(limit))?;

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Address;
+use super::packets::Refused;
 
 /// What kind of thing went wrong: the `error.kind` of a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,7 +91,7 @@ impl ErrorKind {
     }
 
     /// What the user can do about it, when connecting.
-    fn remedy(self) -> Option<&'static str> {
+    pub fn remedy(self) -> Option<&'static str> {
         Some(match self {
             ErrorKind::Interrupted => return None,
             ErrorKind::Dns => "check the name, or give an address",
@@ -163,6 +164,11 @@ impl ConnectError {
         }
     }
 
+    /// What could not be done and why; and what to do about it.
+    pub fn told(self) -> (String, Option<String>) {
+        (format!("{}: {}", self.subject, self.cause), self.remedy)
+    }
+
     /// None of these addresses of `target` was to be had.
     pub(super) fn of(target: &Endpoint, failed: &[(Address, io::Error)]) -> Self {
         let told = failed.iter().map(|(address, error)| {
@@ -209,6 +215,12 @@ impl ConnectError {
         let kind = ErrorKind::of(error);
         let plain = ConnectError::new(kind, &subject, cause(error));
         let unreachable = |cause: &str| ConnectError::new(ErrorKind::Unreachable, &subject, cause);
+        let option = error
+            .get_ref()
+            .and_then(|cause| cause.downcast_ref::<Refused>());
+        if let Some(refused) = option {
+            return plain.advise(refused.remedy);
+        }
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         match (address, errno) {
             (_, Some(Errno::MFILE | Errno::NFILE)) => {

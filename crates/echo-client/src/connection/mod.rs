@@ -23,7 +23,8 @@ use socket2::Socket;
 pub use watched::Watched;
 pub use within::TICK;
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Why};
+use crate::output;
 pub(crate) use attempt::{Ask, Attempt};
 use race::{go_on, race};
 use resolve::resolve;
@@ -52,15 +53,18 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
         true => Ask::Life,
         false => Ask::Echo,
     };
+    let stopped = answering(config, interrupt);
     let mut pauses = 0;
     loop {
-        let error = match try_once(config, None, ask, interrupt) {
+        let error = match try_once(config, None, ask, &stopped) {
             Err(error) if error.kind != ErrorKind::Interrupted => error,
             ended => return ended,
         };
         let left = config.wait.0.saturating_sub(start.elapsed());
-        if left.is_zero() || interrupt.wait(pause(pauses).min(left)) {
-            return Err(match interrupt.why() {
+        interrupt.wait_or_asked(pause(pauses).min(left));
+        let why = stopped();
+        if left.is_zero() || why.is_some() {
+            return Err(match why {
                 Some(why) => error.advise(why.to_string()),
                 None if config.wait.0.is_zero() => error,
                 None => error.waited(config.wait),
@@ -88,7 +92,7 @@ pub fn reconnect(
     silent: Option<&Address>,
     interrupt: &Interrupt,
 ) -> Result<Connection, ConnectError> {
-    let connection = try_once(config, silent, Ask::Life, interrupt)?;
+    let connection = try_once(config, silent, Ask::Life, &|| interrupt.why())?;
     if let Some(silent) = silent.filter(|silent| **silent != connection.remote) {
         go_on(silent, &connection);
     }
@@ -108,17 +112,32 @@ pub fn connect_one(
         config,
         std::slice::from_ref(address),
         Ask::Nothing,
-        interrupt,
+        &answering(config, interrupt),
     )
+}
+
+/// Says why to stop, if there is a reason; and to whoever asks meanwhile, what is going on.
+fn answering(config: &Connect, interrupt: &Interrupt) -> impl Fn() -> Option<Why> {
+    let start = Instant::now();
+    move || {
+        if interrupt.take_question() {
+            let so_far = start.elapsed().as_secs_f64();
+            output::note(format_args!(
+                "connecting to {} for {so_far:.1} s so far",
+                config.target
+            ));
+        }
+        interrupt.why()
+    }
 }
 
 fn try_once(
     config: &Connect,
     silent: Option<&Address>,
     ask: Ask,
-    interrupt: &Interrupt,
+    stopped: &dyn Fn() -> Option<Why>,
 ) -> Result<Connection, ConnectError> {
-    let mut addresses = resolve(config, interrupt)?;
+    let mut addresses = resolve(config, stopped)?;
     if let Some(at) = addresses.iter().position(|address| Some(address) == silent) {
         addresses.rotate_left(at + 1);
     }
@@ -127,7 +146,7 @@ fn try_once(
         Ask::Life if addresses.len() == 1 => Ask::Nothing,
         ask => ask,
     };
-    race(config, &addresses, ask, interrupt)
+    race(config, &addresses, ask, stopped)
 }
 
 /// Waits until one of these is ready, for `limit` at most. What interrupts it only means that who
@@ -184,14 +203,14 @@ mod tests {
 
     #[test]
     fn every_address_is_tried_and_named_when_all_fail() {
-        let (config, interrupt) = (connect_config("a.name:1"), Interrupt::default());
+        let config = connect_config("a.name:1");
         let (one, two) = (closed(), closed());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = Address::Tcp(listener.local_addr().unwrap());
         let addresses = [Address::Tcp(one), Address::Tcp(two), open.clone()];
-        let connection = race(&config, &addresses, Ask::Nothing, &interrupt).unwrap();
+        let connection = race(&config, &addresses, Ask::Nothing, &|| None).unwrap();
         assert_eq!(connection.remote, open);
-        let error = race(&config, &addresses[..2], Ask::Nothing, &interrupt).unwrap_err();
+        let error = race(&config, &addresses[..2], Ask::Nothing, &|| None).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused);
         let text = error.to_string();
         for part in [
@@ -205,13 +224,12 @@ mod tests {
 
     #[test]
     fn only_addresses_of_the_wanted_family_are_resolved() {
-        let interrupt = Interrupt::default();
         let v4 = Connect {
             family: Family::Ipv4,
             ..connect_config("127.0.0.1:7")
         };
         let address = "127.0.0.1:7".parse().unwrap();
-        assert_eq!(resolve(&v4, &interrupt).unwrap(), [Address::Tcp(address)]);
+        assert_eq!(resolve(&v4, &|| None).unwrap(), [Address::Tcp(address)]);
         let bound = Connect {
             bind: Some("::1".parse().unwrap()),
             ..v4.clone()
@@ -222,7 +240,7 @@ mod tests {
         };
         let v4_or_bind = [(v6, "--family ipv6 (-6)"), (bound, "--bind ::1")];
         for (config, option) in v4_or_bind {
-            let error = resolve(&config, &interrupt).unwrap_err();
+            let error = resolve(&config, &|| None).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Dns);
             assert!(error.to_string().contains(option), "{error}");
         }
@@ -230,7 +248,6 @@ mod tests {
 
     #[test]
     fn a_udp_server_that_is_not_there_is_passed_over() {
-        let interrupt = Interrupt::default();
         let config = Connect {
             udp: true,
             ..connect_config("a.name:1")
@@ -238,9 +255,9 @@ mod tests {
         let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let silent = Address::Udp(server.local_addr().unwrap());
         let addresses = [Address::Udp(closed()), silent.clone()];
-        let connection = race(&config, &addresses, Ask::Life, &interrupt).unwrap();
+        let connection = race(&config, &addresses, Ask::Life, &|| None).unwrap();
         assert_eq!(connection.remote, silent);
-        let error = race(&config, &addresses[..1], Ask::Life, &interrupt).unwrap_err();
+        let error = race(&config, &addresses[..1], Ask::Life, &|| None).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused);
     }
 
@@ -274,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_silent_udp_address_is_left_for_one_that_replies() {
-        let (config, interrupt) = (connect_config("udp://a.name:1"), Interrupt::default());
+        let config = connect_config("udp://a.name:1");
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let echo = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (silent_at, at) = (silent.local_addr().unwrap(), echo.local_addr().unwrap());
@@ -284,11 +301,11 @@ mod tests {
             echo.send_to(&buffer[..len], peer).unwrap();
         });
         let addresses = [Address::Udp(silent_at), Address::Udp(at)];
-        let connection = race(&config, &addresses, Ask::Life, &interrupt).unwrap();
+        let connection = race(&config, &addresses, Ask::Life, &|| None).unwrap();
         assert_eq!(connection.remote, addresses[1]);
         server.join().unwrap();
         let both = [addresses[0].clone(), addresses[0].clone()];
-        let connection = race(&config, &both, Ask::Life, &interrupt).unwrap();
+        let connection = race(&config, &both, Ask::Life, &|| None).unwrap();
         assert_eq!(connection.remote, addresses[0], "silence is no refusal");
     }
 }

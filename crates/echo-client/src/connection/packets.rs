@@ -1,6 +1,7 @@
 //! How packets are to travel: marks and limits that a socket puts on what it sends.
 
-use std::io;
+use std::error::Error;
+use std::{fmt, io};
 
 use echo_core::cause;
 use socket2::Socket;
@@ -13,24 +14,53 @@ use super::Connect;
 /// What it does not allow, with what was asked for.
 pub fn mark(socket: &Socket, is_ipv4: bool, config: &Connect) -> io::Result<()> {
     if let Some(name) = &config.interface {
-        let set = bind_to(socket, name);
-        set.map_err(|error| refused(&format!("--interface {name}"), &error))?;
+        socket.bind_device(Some(name.as_bytes())).map_err(|error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "that takes CAP_NET_RAW: run it as root, or leave --interface out"
+                }
+                _ => "name one of this machine, as `ip link` lists them, or leave --interface out",
+            };
+            refused(&format!("--interface {name}"), &error, remedy)
+        })?;
     }
-    if let Some(hops) = config.ttl {
-        let set = set_ttl(socket, is_ipv4, hops);
-        set.map_err(|error| refused(&format!("--ttl {hops}"), &error))?;
-    }
-    if let Some(class) = config.dscp {
-        // The two lowest bits of the byte are for the notice of congestion (RFC 3168).
-        let set = set_tos(socket, is_ipv4, class << 2);
-        set.map_err(|error| refused(&format!("--dscp {class}"), &error))?;
+    // The two lowest bits of the byte are for the notice of congestion (RFC 3168).
+    let marks = [
+        ("--ttl", config.ttl, set_ttl as Mark, 0),
+        ("--dscp", config.dscp, set_tos, 2),
+    ];
+    for (option, value, set, shift) in marks {
+        if let Some(value) = value {
+            set(socket, is_ipv4, value << shift)
+                .map_err(|error| refused(&format!("{option} {value}"), &error, "leave that out"))?;
+        }
     }
     if config.df {
         let set = set_fragments(socket, is_ipv4, Fragments::Forbidden);
-        set.map_err(|error| refused("--df", &error))?;
+        set.map_err(|error| refused("--df", &error, "leave that out"))?;
     }
     Ok(())
 }
+
+/// What puts a byte on packets.
+type Mark = fn(&Socket, bool, u8) -> io::Result<()>;
+
+/// An option that the system does not take.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Which, and why.
+    cause: String,
+    /// What to do about it.
+    pub(super) remedy: &'static str,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl Error for Refused {}
 
 /// What may become of a packet that is too large for the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +117,20 @@ pub fn set_fragments(socket: &Socket, is_ipv4: bool, fragments: Fragments) -> io
     Ok(())
 }
 
-fn bind_to(socket: &Socket, interface: &str) -> io::Result<()> {
-    socket.bind_device(Some(interface.as_bytes()))
+/// The most bytes of a datagram that fit the path of a connected socket in one packet, as far as the
+/// system knows.
+pub fn most(socket: &Socket) -> Option<usize> {
+    use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
+
+    // The headers of IP and UDP.
+    let (mtu, headers) = match socket.local_addr().ok()?.is_ipv4() {
+        true => (ip_mtu(socket), 20 + 8),
+        false => (ipv6_mtu(socket), 40 + 8),
+    };
+    usize::try_from(mtu.ok()?).ok()?.checked_sub(headers)
 }
 
-fn refused(asked: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{asked}: {}", cause(error)))
+fn refused(asked: &str, error: &io::Error, remedy: &'static str) -> io::Error {
+    let cause = format!("{asked}: {}", cause(error));
+    io::Error::new(error.kind(), Refused { cause, remedy })
 }

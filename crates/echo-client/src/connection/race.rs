@@ -9,7 +9,7 @@ use echo_core::units::Timespan;
 
 use super::attempt::{Ask, Attempt, open};
 use super::{Connect, ConnectError, Connection, ErrorKind, TICK};
-use crate::interrupt::Interrupt;
+use crate::interrupt::Why;
 use crate::output;
 
 /// The time from one attempt to the next (RFC 8305, section 5), and how long a datagram's answer is
@@ -20,7 +20,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 const REPLY: Duration = Duration::from_secs(1);
 
 /// Connects to the first of `addresses` that does what it is asked for. All are tried within the
-/// limits of time that `config` sets.
+/// limits of time that `config` sets, unless it is to be `stopped`, which is asked all the time.
 ///
 /// # Errors
 /// Why each of them was not taken, or who stopped it.
@@ -28,7 +28,7 @@ pub(super) fn race(
     config: &Connect,
     addresses: &[Address],
     ask: Ask,
-    interrupt: &Interrupt,
+    stopped: &dyn Fn() -> Option<Why>,
 ) -> Result<Connection, ConnectError> {
     let start = Instant::now();
     let limit = match ask {
@@ -86,7 +86,7 @@ pub(super) fn race(
             }
         }
         attempts = waiting;
-        if let Some(why) = interrupt.why()
+        if let Some(why) = stopped()
             && !attempts.is_empty()
         {
             give_up(attempts, "stopped");

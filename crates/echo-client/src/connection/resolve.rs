@@ -6,7 +6,7 @@ use echo_core::{Address, Endpoint, Zoned};
 
 use super::within::within;
 use super::{Connect, ConnectError, ErrorKind, Family, cause};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Why};
 
 /// Whether `remote` is an address of this machine: it is if what is sent there is sent from there.
 /// Nothing is sent to find out.
@@ -26,7 +26,10 @@ pub fn is_this_machine(remote: SocketAddr) -> bool {
 ///
 /// # Errors
 /// The name has none, or none that is wanted; it cannot be looked up in time.
-pub fn resolve(config: &Connect, interrupt: &Interrupt) -> Result<Vec<Address>, ConnectError> {
+pub(super) fn resolve(
+    config: &Connect,
+    stopped: &dyn Fn() -> Option<Why>,
+) -> Result<Vec<Address>, ConnectError> {
     let (host, port) = match &config.target {
         Endpoint::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
         Endpoint::Inet { host, port, .. } => (host.clone(), *port),
@@ -38,7 +41,7 @@ pub fn resolve(config: &Connect, interrupt: &Interrupt) -> Result<Vec<Address>, 
     };
     let limits = config.limits();
     let mut wanted = Vec::new();
-    for socket in look_up(config, host, port, interrupt)? {
+    for socket in look_up(config, host, port, stopped)? {
         let fits = config.wants_family(socket.is_ipv4());
         let address = address(socket);
         if fits && !wanted.contains(&address) {
@@ -65,7 +68,7 @@ fn look_up(
     config: &Connect,
     host: String,
     port: u16,
-    interrupt: &Interrupt,
+    stopped: &dyn Fn() -> Option<Why>,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
     let subject = format!("cannot resolve {host}");
     match Zoned::at(&host, port) {
@@ -76,7 +79,7 @@ fn look_up(
         Err(_) => {}
     }
     let looking = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
-    within(&subject, config.connect_timeout, interrupt, looking)?.map_err(|error| {
+    within(&subject, config.connect_timeout, stopped, looking)?.map_err(|error| {
         let text = cause(&error);
         let text = text.trim_start_matches("failed to lookup address information: ");
         ConnectError::new(ErrorKind::Dns, &subject, text)
@@ -116,7 +119,7 @@ pub fn look_up_family(
     };
     let looking =
         move || Ok(dns_lookup::getaddrinfo(Some(&name), None, Some(hints)).map(Vec::from_iter));
-    let found = within("it", config.connect_timeout, interrupt, looking);
+    let found = within("it", config.connect_timeout, &|| interrupt.why(), looking);
     match found {
         Ok(Ok(Ok(found))) => {
             let addresses = found.into_iter().flatten().map(|found| {

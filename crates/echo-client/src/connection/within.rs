@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use echo_core::units::Timespan;
 
 use super::{ConnectError, ErrorKind};
-use crate::interrupt::Interrupt;
+use crate::interrupt::Why;
 use crate::thread;
 
 /// Does work that may block for longer than it should, in a thread that is left behind then:
@@ -18,7 +18,7 @@ use crate::thread;
 pub(super) fn within<T: Send + 'static>(
     subject: &str,
     limit: Timespan,
-    interrupt: &Interrupt,
+    stopped: &dyn Fn() -> Option<Why>,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<io::Result<T>, ConnectError> {
     let (sender, receiver) = mpsc::sync_channel(1);
@@ -29,7 +29,7 @@ pub(super) fn within<T: Send + 'static>(
         let left = limit.0.saturating_sub(start.elapsed());
         match receiver.recv_timeout(left.min(TICK)) {
             Ok(result) => return Ok(result),
-            Err(RecvTimeoutError::Timeout) if let Some(why) = interrupt.why() => {
+            Err(RecvTimeoutError::Timeout) if let Some(why) = stopped() => {
                 return Err(ConnectError::new(ErrorKind::Interrupted, subject, why));
             }
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
@@ -56,7 +56,7 @@ mod tests {
             let _ = held.recv();
             Ok(())
         };
-        let result = within("it", limit, &Interrupt::default(), work).unwrap();
+        let result = within("it", limit, &|| None, work).unwrap();
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(hold);
     }

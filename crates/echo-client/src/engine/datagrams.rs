@@ -2,9 +2,11 @@
 
 use std::{fmt, io};
 
-use super::flow::{Clock, Context, Transport, Wire, broken};
+use super::clock::Clock;
+use super::flow::{Context, Transport, Wire, broken};
 use super::ledger::{Class, Entry, Ledger, Request};
 use super::socket::{Received, Socket};
+use crate::connection::ErrorKind;
 use crate::report::{Fault, Ways};
 use crate::wire::echo::{self, Reply};
 
@@ -18,6 +20,8 @@ const RECENT: u64 = 8;
 pub trait Codec: fmt::Debug + Send {
     /// What a reply is that has wrong bytes.
     const WRONG: &str;
+    /// What to do where nobody takes them.
+    const ABSENT: &str;
 
     /// The bytes of each.
     fn size(&self) -> usize;
@@ -52,6 +56,7 @@ pub struct Echo {
 
 impl Codec for Echo {
     const WRONG: &str = "a reply has wrong bytes";
+    const ABSENT: &str = "start echo-server there, or wait for one with --wait 10s";
 
     fn size(&self) -> usize {
         self.size
@@ -104,6 +109,20 @@ impl<C: Codec> Datagrams<C> {
             if wire.ledger.departed(self.first + number, at, now) {
                 wire.context.recorder.departed();
             }
+        }
+    }
+
+    /// What an error of the socket means, and what to do about it.
+    fn broken(error: &io::Error, socket: &Socket) -> Fault {
+        let fault = broken(error, true);
+        match (fault.kind, socket.most()) {
+            (ErrorKind::Refused, _) => fault.advise(C::ABSENT),
+            (ErrorKind::TooLarge, Some(most)) => {
+                let message = format!("{}: {most} bytes fit", fault.message);
+                Fault::new(fault.kind, message)
+                    .advise(format!("give --size {most} or less, or leave --df out"))
+            }
+            _ => fault,
         }
     }
 
@@ -179,7 +198,7 @@ impl<C: Codec> Transport for Datagrams<C> {
             match wire.socket.write(datagram) {
                 Ok(_) => self.unsent -= 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(broken(&error, true)),
+                Err(error) => return Err(Self::broken(&error, wire.socket)),
             }
         }
         // Mostly the system has passed it on by now, and would wake this thread to say so.
@@ -195,7 +214,7 @@ impl<C: Codec> Transport for Datagrams<C> {
                 Ok(received) => self.take(received, wire.ledger, wire.context),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(broken(&error, true)),
+                Err(error) => return Err(Self::broken(&error, wire.socket)),
             }
         }
         Ok(true)

@@ -4,8 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
+use super::clock::Clock;
 use super::clocks::Clocks;
 use super::ledger::{Class, Entry, Ledger};
 use super::plan::Plan;
@@ -299,32 +298,6 @@ pub struct Told {
     pub residence_ns: Option<u64>,
 }
 
-/// The time since the run began, also while the machine sleeps.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock(u64);
-
-impl Clock {
-    /// One that begins now.
-    pub fn start() -> Self {
-        Clock(Clock(0).system())
-    }
-
-    /// In nanoseconds.
-    #[inline]
-    pub fn now(self) -> u64 {
-        #[cfg(test)]
-        if let Some(now) = super::simulated::now() {
-            return now;
-        }
-        self.system()
-    }
-
-    fn system(self) -> u64 {
-        let now = clock_gettime(ClockId::Boottime);
-        (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) - self.0
-    }
-}
-
 impl<'a> Context<'a> {
     /// What a worker has before it begins.
     pub fn new(clock: Clock, recorder: Recorder, sink: &'a dyn Sink, plan: &'a Plan) -> Self {
@@ -409,9 +382,18 @@ impl<'a> Context<'a> {
 
 /// What a system error on a connection means.
 pub fn broken(error: &io::Error, is_udp: bool) -> Fault {
-    match ErrorKind::of(error) {
+    let kind = ErrorKind::of(error);
+    let fault = match kind {
         // What ICMP says of a port on which nobody listens.
-        kind @ ErrorKind::Refused if is_udp => Fault::new(kind, "port unreachable"),
-        kind => Fault::new(kind, cause(error)),
+        ErrorKind::Refused if is_udp => Fault::new(kind, "port unreachable"),
+        _ => Fault::new(kind, cause(error)),
+    };
+    match kind {
+        // What had been connected may end in any way; these say what to look at.
+        ErrorKind::Refused | ErrorKind::Unreachable | ErrorKind::Permission => Fault {
+            remedy: kind.remedy().map(str::to_owned),
+            ..fault
+        },
+        _ => fault,
     }
 }

@@ -1,6 +1,7 @@
 //! What sends requests and measures: one worker loop, a pacer that alone knows the rate, a ledger
 //! that says what each request has become, and the books.
 
+pub(crate) mod clock;
 mod clocks;
 mod collector;
 pub mod cpu;
@@ -23,7 +24,6 @@ mod socket;
 mod stamped;
 mod stream;
 pub(crate) mod wait;
-mod wall;
 mod ways;
 mod worker;
 
@@ -48,11 +48,12 @@ use crate::thread::refused;
 use crate::wire::echo;
 use crate::wire::message::Message;
 use crate::wire::stamp::Packets;
+use clock::Clock;
 use clocks::Clocks;
 use collector::Collector;
 use datagrams::{Datagrams, Echo};
 use ended::{Ended, generator};
-use flow::{Clock, Transport};
+use flow::Transport;
 use recorder::Recording;
 use stamped::Stamped;
 use stream::Stream;
@@ -267,6 +268,9 @@ impl Run<'_> {
             ..fault
         });
         match (found, report.load) {
+            (Some(fault), _) if fault.kind == ErrorKind::Timeout && report.counts.unique == 0 => {
+                Some(fault.advise(report.whether_it_is_there()))
+            }
             (None, Some(_)) if report.counts.sent == 0 => {
                 let unsent = report.counts.unsent;
                 Some(notes::nothing(self.plan, unsent, self.interrupt))

@@ -11,12 +11,11 @@ use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Type;
 
-use super::flow::Clock;
+use super::clock::{Clock, Wall};
 use super::plan::{Plan, Stamps};
 #[cfg(test)]
 use super::simulated::Line;
-use super::wall::Wall;
-use crate::connection::{Watched, ancillary};
+use crate::connection::{Watched, ancillary, packets};
 
 /// A datagram that came. Times are in nanoseconds since the run began.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +171,11 @@ impl Socket {
             true => ancillary::overflowed(&self.socket),
             false => 0,
         }
+    }
+
+    /// The most bytes of a datagram that fit its path in one packet, as far as the system knows.
+    pub fn most(&self) -> Option<usize> {
+        packets::most(&self.socket)
     }
 
     /// What can be seen of it.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use echo_core::stamp::{ErrorEstimate, Format, Request as Base, Stamp};
 
+use super::clock::{self, Clock};
 use super::clocks::Passage;
 use super::datagrams::Codec;
-use super::flow::{Clock, Context};
+use super::flow::Context;
 use super::ledger::{Entry, Ledger, Request};
 use super::socket::{Ends, Received, Socket};
-use super::wall;
 use super::ways::Session;
 use crate::report::{State, Ways};
 use crate::wire::echo::{Reply, token};
@@ -126,13 +126,15 @@ impl Seen {
 impl Codec for Stamped {
     const WRONG: &str = "a reply is none to a packet of this session; look whether a STAMP reflector is \
                          there, and has the same --stamp-key";
+    const ABSENT: &str =
+        "start a STAMP reflector there (echo-server --listen stamp://HOST), or check the port";
 
     fn size(&self) -> usize {
         self.packets.size()
     }
 
     fn begin(&mut self, first: u64, socket: &Socket, clock: Clock) {
-        self.began = wall::began(clock);
+        self.began = clock::began(clock);
         self.first = first;
         self.ssid = (token() as u16).max(1);
         self.ends = socket.ends();

@@ -56,6 +56,9 @@ pub struct Fault {
     pub kind: ErrorKind,
     /// Subject, cause and remedy, for a person.
     pub message: String,
+    /// The remedy, until it is said in the end: not with each of many.
+    #[serde(skip)]
+    pub remedy: Option<String>,
 }
 
 impl Fault {
@@ -64,13 +67,27 @@ impl Fault {
         Fault {
             kind,
             message: message.into(),
+            remedy: None,
+        }
+    }
+
+    /// The same, with what to do about it.
+    pub fn advise(self, remedy: impl Into<String>) -> Self {
+        Fault {
+            remedy: Some(remedy.into()),
+            ..self
         }
     }
 }
 
 impl From<ConnectError> for Fault {
     fn from(error: ConnectError) -> Self {
-        Fault::new(error.kind, error.to_string())
+        let kind = error.kind;
+        let (message, remedy) = error.told();
+        Fault {
+            remedy,
+            ..Fault::new(kind, message)
+        }
     }
 }
 
@@ -87,7 +104,9 @@ impl Ending {
 
 impl Outcome {
     /// One more thing is wrong, and the program fails for it.
-    pub fn fail(&mut self, fault: Fault) {
+    pub fn fail(&mut self, mut fault: Fault) {
+        let remedy = fault.remedy.take();
+        fault.message += &remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
         self.result = Ending::Failed;
         self.exit_code = self.exit_code.max(Exit::Bad.code());
         self.reasons.push(fault);
@@ -239,11 +258,14 @@ impl Report {
             return fault.clone();
         }
         let (kind, message) = match metric {
-            Metric::Errors => (
-                *self.errors.keys().next().unwrap_or(&ErrorKind::Other),
-                counted(self.errors_in_all(), "connection", "connections")
-                    + &format!(" to {name} failed"),
-            ),
+            Metric::Errors => {
+                let kind = *self.errors.keys().next().unwrap_or(&ErrorKind::Other);
+                let message = counted(self.errors_in_all(), "connection", "connections")
+                    + &format!(" to {name} failed");
+                let remedy = kind.remedy().filter(|_| kind == ErrorKind::Refused);
+                let fault = Fault::new(kind, message);
+                return remedy.map_or(fault.clone(), |remedy| fault.advise(remedy));
+            }
             Metric::Corrupt => (
                 ErrorKind::Mismatch,
                 counted(
@@ -273,14 +295,30 @@ impl Report {
                     format!("{unsent} of {due} requests were due and never left, for {why}");
                 (ErrorKind::Unsent, message)
             }
-            _ => (
-                ErrorKind::Lost,
-                format!(
-                    "{} of {sent} requests to {name} had no right reply in time",
-                    counts.lost_on_the_way()
-                ),
-            ),
+            _ => {
+                let lost = counts.lost_on_the_way();
+                let message =
+                    format!("{lost} of {sent} requests to {name} had no right reply in time");
+                let fault = Fault::new(ErrorKind::Lost, message);
+                return match counts.unique {
+                    0 => fault.advise(self.whether_it_is_there()),
+                    _ => fault,
+                };
+            }
         };
         Fault::new(kind, message)
+    }
+
+    /// What to look at where nothing came back as it should.
+    pub fn whether_it_is_there(&self) -> &'static str {
+        match (&self.ways, self.target.is_udp()) {
+            (Some(_), _) => {
+                "is a STAMP reflector there, and does it have the same --stamp-key, or none?"
+            }
+            (None, true) => {
+                "is an echo server there, and does every firewall on the way let UDP pass?"
+            }
+            (None, false) => "is it an echo server, with the same --framing?",
+        }
     }
 }

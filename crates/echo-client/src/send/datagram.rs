@@ -14,7 +14,7 @@ use super::stream::is_for_now;
 use super::window::Window;
 use super::{Ended, Trouble};
 use crate::connection::{
-    Address, Connect, ConnectError, Connection, ErrorKind, TICK, connect, wait,
+    Address, Connect, ConnectError, Connection, ErrorKind, TICK, cause, connect, packets, wait,
 };
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -114,7 +114,19 @@ fn ask(
     let reply = match outcome {
         Ok(Some(len)) => &buffer[..len],
         Ok(None) => return Err(unanswered(config, message.len(), &peer, interrupt).into()),
-        Err(error) => return Err(Fault::from(ConnectError::on(&connection.remote, &error)).into()),
+        Err(error) => {
+            let fault = Fault::from(ConnectError::on(&connection.remote, &error));
+            return Err(
+                match (fault.kind, packets::most(connection.socket.socket())) {
+                    (ErrorKind::TooLarge, Some(most)) => {
+                        let message = format!("{peer}: {}: {most} bytes fit", cause(&error));
+                        Fault::new(fault.kind, message).advise("send less, or leave --df out")
+                    }
+                    _ => fault,
+                }
+                .into(),
+            );
+        }
     };
     report.counts.received_bytes += reply.len() as u64;
     let same = window.take(reply, |payload| show.take(payload))?;

@@ -236,14 +236,36 @@ fn packets_travel_as_they_are_asked_to() {
         }
         firewall("");
         assert_eq!(ping("--interface=lo", tcp).code, Some(0));
-        ping("--interface=nope", tcp).failed(3, &["--interface nope: no such device"]);
+        for mode in [&["ping"][..], &["bench"], &["send"][1..]] {
+            for target in [tcp, udp] {
+                let ended = run(&[mode, &["--interface=nope", target]].concat());
+                let remedy = "as `ip link` lists them, or leave --interface out";
+                ended.failed(3, &["--interface nope: no such device; name one", remedy]);
+            }
+        }
         command_runs("ip link set lo mtu 1500");
         assert_eq!(ping("--size=4000", udp).code, Some(0));
-        let too_large = run(&["ping", "-c", "1", "-W", "500ms", "--size=4000", "--df", udp]);
-        assert_eq!(too_large.code, Some(1), "{too_large:?}");
-        assert!(
-            too_large.text().contains("message too long"),
-            "{too_large:?}"
-        );
+        let _other = echo_on("[::1]:7000");
+        for (udp, most) in [(udp, 1472), ("udp://[::1]:7000", 1452)] {
+            let sized = |mode: &[&str], size: usize| {
+                let size = format!("--size={size}");
+                run(&[mode, &["-c2", "-W500ms", "--df", &size, udp]].concat())
+            };
+            let fits = format!("message too long: {most} bytes fit");
+            let remedy = format!("give --size {most} or less, or leave --df out");
+            let ping = ["ping", "-i1ms"];
+            for mode in [&ping[..], &["bench", "--warmup=0"]] {
+                sized(mode, 4000).failed(1, &[&fits, &remedy]);
+                assert_eq!(sized(mode, most).code, Some(0), "{mode:?} {udp}");
+            }
+            // On each line only what happened, and what to do about it once.
+            let text = sized(&ping, 4000).text().replace("\n  ", " ");
+            assert_eq!(text.matches(&fits).count(), 3, "{text}");
+            assert_eq!(text.matches("leave --df out").count(), 1, "{text}");
+            let message = "x".repeat(most + 1);
+            let sent = run(&["--df", "-m", &message, udp]);
+            sent.failed(1, &[&fits, "send less, or leave --df out"]);
+            assert_eq!(run(&["--df", "-m", &message[1..], udp]).code, Some(0));
+        }
     });
 }

@@ -72,6 +72,14 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["localhost", "7"], &["one word: localhost:7"]),
         (&["localhost:5346", "7"], &["one word: HOST:7"]),
         (&["ping", "localhost", "7"], &["one word: localhost:7"]),
+        (
+            &["localhost", "99999"],
+            &["localhost:5346", "65535 is the last"],
+        ),
+        (
+            &["ping", "-u", "a.name", "65536"],
+            &["a.name:5346", "65535"],
+        ),
         (&["-c", "5", "localhost:7"], &["echo-client ping -c"]),
         (&["http://127.0.0.1:1"], &["tcp://"]),
         (&["127.0.0.1:0"], &["port 0"]),

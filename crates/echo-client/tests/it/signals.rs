@@ -1,11 +1,14 @@
 //! Signals, standard streams and limits, as whoever starts the client leaves them.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::common::*;
 
@@ -77,6 +80,81 @@ fn whoever_asks_how_it_is_going_is_told_and_it_goes_on() {
         stderr.read_to_string(&mut words).unwrap();
         assert!(words.contains("interrupted"), "{words}");
         assert_eq!(client.end().code, Some(1));
+    }
+}
+
+#[test]
+fn whoever_asks_while_it_connects_is_told_and_it_goes_on() {
+    // Two that nobody accepts: a third is not answered.
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    full.bind(&any.into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let crowd = [(); 2].map(|()| {
+        let one = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        one.set_nonblocking(true).unwrap();
+        // It is under way.
+        let _: std::io::Result<()> = one.connect(&address.into());
+        one
+    });
+    let (full, closed) = (address.to_string(), closed_port().to_string());
+    for (signal, args) in [
+        (
+            "USR1",
+            &[full.as_str(), "-m", "x", "--connect-timeout", "1h"][..],
+        ),
+        ("QUIT", &["ping", &full, "--connect-timeout", "1h"]),
+        ("USR1", &["bench", &full, "--connect-timeout", "1h"]),
+        ("QUIT", &["ping", "-u", &closed, "--wait", "1h"]),
+        ("USR1", &["bench", &closed, "--wait", "1h"]),
+    ] {
+        let mut client = start(args);
+        // Until it listens for it, a signal would end it.
+        let status = format!("/proc/{}/status", client.child.id());
+        let listens = |text: &str| {
+            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = caught.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+            caught.is_some_and(|set| set >> 9 & 1 == 1 && set >> 2 & 1 == 1)
+        };
+        let start = Instant::now();
+        while !listens(&std::fs::read_to_string(&status).unwrap()) {
+            assert!(start.elapsed() < DEADLINE, "{args:?}");
+            std::thread::yield_now();
+        }
+        client.signal(signal);
+        let mut stderr = BufReader::new(client.child.stderr.take().unwrap());
+        let mut words = String::new();
+        stderr.read_line(&mut words).unwrap();
+        assert!(words.starts_with("connecting to "), "{args:?}: {words}");
+        client.interrupt();
+        words.clear();
+        stderr.read_to_string(&mut words).unwrap();
+        assert!(words.contains("interrupted"), "{args:?}: {words}");
+        assert_eq!(client.end().code, Some(3), "{args:?}");
+    }
+    drop(crowd);
+}
+
+#[test]
+fn what_whoever_starts_it_has_blocked_is_heard() {
+    let blocks = |what: &str| format!("exec env --block-signal={what} \"$0\" \"$@\"");
+    let mut can = Command::new("env");
+    let can = can.args(["--block-signal=TERM", "true"]).status();
+    if !can.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: env blocks no signals here");
+        return;
+    }
+    let echo = echo();
+    for (signal, args) in [
+        ("TERM", ["ping", &echo.tcp, "-i", "20ms"]),
+        ("INT", ["bench", &echo.tcp, "--jsonl", "-q"]),
+    ] {
+        let mut client = by_shell(&format!("{}; :", blocks("TERM,INT")), &args);
+        client.line();
+        client.signal(signal);
+        let ended = client.end();
+        assert!(matches!(ended.code, Some(0 | 1)), "{ended:?}");
     }
 }
 

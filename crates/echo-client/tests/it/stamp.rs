@@ -352,3 +352,58 @@ fn of_two_reflectors_the_one_that_is_not_there_is_told() {
     let ended = run(&[&["bench", "--stamp", &target, &gone][..], &rounds].concat());
     ended.failed(3, &[&gone, "port unreachable"]);
 }
+
+#[test]
+fn whoever_measures_where_no_reflector_takes_it_is_told_what_to_do() {
+    let scratch = Scratch::new("stamp-absent");
+    let file = scratch.file("key", b"0123456789abcdef\n");
+    let closed = closed_port().to_string();
+    let brief = ["-c2", "-W200ms"];
+    for mode in [&["ping", "--stamp", "-i1ms"][..], &["bench", "--stamp"]] {
+        let ended = run(&[mode, &brief, &[&closed]].concat());
+        ended.failed(
+            3,
+            &[
+                "port unreachable; start a STAMP reflector there",
+                "--listen stamp://",
+            ],
+        );
+        // Not on each line of ping, but in the end.
+        let said = ended.text().matches("start a STAMP").count();
+        assert_eq!(said, usize::from(mode[0] == "ping"), "{ended:?}");
+        let has_key = Odd {
+            key: Some(b"0123456789abcdef"),
+            ..Odd::default()
+        };
+        for (odd, own) in [
+            (has_key, &[][..]),
+            (Odd::default(), &["--stamp-key", &file]),
+        ] {
+            let ended = run(&[mode, &brief, own, &[&reflector(odd)]].concat());
+            ended.failed(
+                1,
+                &[
+                    "is a STAMP reflector there",
+                    "the same --stamp-key, or none?",
+                ],
+            );
+        }
+    }
+}
+
+#[test]
+fn a_key_is_a_small_regular_file() {
+    let scratch = Scratch::new("stamp-key-file");
+    let fifo = scratch.0.join("fifo").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo runs").success());
+    let large = scratch.file("large", &[b'x'; 5000]);
+    for (file, why) in [
+        ("/dev/zero", "it is no regular file"),
+        (&fifo, "it is no regular file"),
+        (&large, "it is larger than 4KiB"),
+    ] {
+        let args = ["ping", "--stamp", "127.0.0.1", "-w1s", "--stamp-key", file];
+        run(&args).failed(2, &["--stamp-key", why]);
+    }
+}

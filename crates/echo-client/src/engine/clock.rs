@@ -1,9 +1,9 @@
-//! The system's clock beside the run's own: the kernel's time stamps are of a clock that may be set
-//! at any time, and the run's own is not.
+//! The run's own clock, and the system's beside it: the kernel's time stamps are of a clock that may
+//! be set at any time, and the run's own is not.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::flow::Clock;
+use rustix::time::{ClockId, clock_gettime};
 
 /// The two clocks are read within this of each other, or read again: in between, this thread may have
 /// lost its core.
@@ -15,6 +15,32 @@ const ATTEMPTS: u32 = 4;
 const STEP_NS: u64 = 100_000;
 /// and one part in so many of the time between the looks, at which clocks are slewed at most.
 const SLEW: u64 = 1_000;
+
+/// The time since the run began, also while the machine sleeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(u64);
+
+impl Clock {
+    /// One that begins now.
+    pub fn start() -> Self {
+        Clock(Clock(0).system())
+    }
+
+    /// In nanoseconds.
+    #[inline]
+    pub fn now(self) -> u64 {
+        #[cfg(test)]
+        if let Some(now) = super::simulated::now() {
+            return now;
+        }
+        self.system()
+    }
+
+    fn system(self) -> u64 {
+        let now = clock_gettime(ClockId::Boottime);
+        (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) - self.0
+    }
+}
 
 /// What the system's clock showed when the run began, since 1970, as it is set now.
 pub fn began(clock: Clock) -> Duration {
