@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::machine;
@@ -33,7 +33,7 @@ pub struct Contender {
 pub struct Running {
     /// The running program.
     pub process: Process,
-    /// Where it listens over TCP, or UDP for a UDP server.
+    /// Where it listens over TCP, or else over UDP, or to STAMP.
     pub address: SocketAddr,
 }
 
@@ -55,7 +55,9 @@ impl Contender {
         let mut command = programs.typed("", &self.command)?;
         if !self.command.contains("PORT") {
             let server = Server::start(&mut command, START)?;
-            let address = server.ipv4("tcp").or_else(|_| server.ipv4("udp"))?;
+            let kinds = ["tcp", "udp", "stamp"].into_iter();
+            let address = kinds.map(|kind| server.ipv4(kind)).find(Result::is_ok);
+            let address = address.context("it listens to nothing that is measured")??;
             let process = server.process;
             return Ok(Running { process, address });
         }

@@ -124,7 +124,7 @@ mod tests {
         let of_rows = plan.rows.iter().flat_map(|row| row.servers());
         let of_pairs = plan.pairs.iter().flat_map(|pair| pair.servers());
         let peers = plan.peers.iter().map(String::as_str);
-        let named = ["echo", "echo-told"].into_iter();
+        let named = ["echo", "echo-told", "reflector"].into_iter();
         for key in of_rows.chain(of_pairs).chain(peers).chain(named) {
             assert!(!plan.server(key).name.is_empty(), "{key}");
         }

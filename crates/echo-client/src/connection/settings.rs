@@ -169,57 +169,44 @@ impl Settings for Connect {
 impl Connect {
     /// Refuses what contradicts itself.
     pub fn check(&self) -> Result<(), Failure> {
-        let usage = |message: String| Err(Failure::usage(anyhow!(message)));
-        match &self.target {
-            Endpoint::Inet { port: 0, .. } => {
-                return usage(format!(
-                    "{}: nothing listens on port 0; give the server's port",
-                    self.target
-                ));
-            }
-            Endpoint::Inet {
-                transport: Some(Transport::Tcp),
-                ..
-            } if self.udp => {
-                return usage(format!(
-                    "{}: tcp:// contradicts --udp; leave one of them out",
-                    self.target
-                ));
-            }
-            Endpoint::Inet {
-                transport: Some(Transport::Tcp),
-                ..
-            }
-            | Endpoint::Unix(_)
-                if self.stamp =>
-            {
-                return usage(format!(
-                    "{}: STAMP is spoken over UDP; leave --stamp out, or write stamp://HOST",
-                    self.target
-                ));
-            }
-            _ if self.stamp_key.is_some() && !self.is_stamp() => {
-                return usage("--stamp-key signs packets of STAMP only; add --stamp".into());
-            }
-            Endpoint::Unix(_) if self.udp => {
-                return usage(format!(
-                    "{}: a Unix socket here is a stream; leave --udp out",
-                    self.target
-                ));
-            }
-            _ => {}
-        }
-        for (flag, span) in [
-            ("--timeout", self.timeout),
-            ("--connect-timeout", self.connect_timeout),
-        ] {
-            if span.0.is_zero() {
-                return usage(format!(
-                    "{flag} 0s leaves no time for an answer; give a longer one"
-                ));
-            }
-        }
-        Ok(())
+        let (target, transport) = (&self.target, self.transport());
+        let [is_tcp, is_unix] = [Transport::Tcp, Transport::Unix].map(|of| transport == Some(of));
+        let is_portless = matches!(target, Endpoint::Inet { port: 0, .. });
+        let (timeout, connect_timeout) = (self.timeout.0, self.connect_timeout.0);
+        let clashes = [
+            (
+                is_portless,
+                format!("{target}: nothing listens on port 0; give the server's port"),
+            ),
+            (
+                is_tcp && self.udp,
+                format!("{target}: tcp:// contradicts --udp; leave one of them out"),
+            ),
+            (
+                (is_tcp || is_unix) && self.stamp,
+                format!(
+                    "{target}: STAMP is spoken over UDP; leave --stamp out, or write stamp://HOST"
+                ),
+            ),
+            (
+                self.stamp_key.is_some() && !self.is_stamp(),
+                "--stamp-key signs packets of STAMP only; add --stamp".to_owned(),
+            ),
+            (
+                is_unix && self.udp,
+                format!("{target}: a Unix socket here is a stream; leave --udp out"),
+            ),
+            (
+                timeout.is_zero(),
+                "--timeout 0s leaves no time for an answer; give a longer one".to_owned(),
+            ),
+            (
+                connect_timeout.is_zero(),
+                "--connect-timeout 0s leaves no time for an answer; give a longer one".to_owned(),
+            ),
+        ];
+        let clash = clashes.into_iter().find(|(is_so, _)| *is_so);
+        clash.map_or(Ok(()), |(_, clash)| Err(Failure::usage(anyhow!(clash))))
     }
 
     /// Reads the key of `--stamp-key`.

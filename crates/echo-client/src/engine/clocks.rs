@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use echo_core::stamp::ErrorEstimate;
 
-use crate::report::{OneWay, Ways};
+use crate::report::{OneWay, Span, Ways};
 
 /// Packets that are kept to look at; of more than twice as many, every second one goes.
 const KEPT: usize = 1 << 16;
@@ -111,12 +111,12 @@ impl Clocks {
         };
         let shortest = if is_right { [0; 2] } else { [most, -least] };
         for passage in &self.passages {
-            for (latency, way, shortest) in [
-                (&mut ways.there, passage.there, shortest[0]),
-                (&mut ways.back, passage.back, shortest[1]),
+            for (span, way, shortest) in [
+                (Span::There, passage.there, shortest[0]),
+                (Span::Back, passage.back, shortest[1]),
             ] {
                 let ns = way.saturating_sub(shortest).max(0);
-                latency.record(Duration::from_nanos(ns as u64));
+                ways[span].record(Duration::from_nanos(ns as u64));
             }
         }
     }
@@ -225,7 +225,7 @@ mod tests {
         );
         assert_eq!(ways.one_way, OneWay::Variation);
         assert_eq!(ways.drift_ns_per_s, None);
-        for way in [&ways.there, &ways.back] {
+        for way in [&ways[Span::There], &ways[Span::Back]] {
             assert!(ms(way, 0.5) < 1.2 && ms(way, 1.0) > 1.8 && ms(way, 1.0) < 2.01);
         }
     }
@@ -234,8 +234,8 @@ mod tests {
     fn clocks_that_are_right_tell_how_long_each_way_is() {
         let right = ways(true, |passage| passage.back += 30 * MS);
         assert_eq!(right.one_way, OneWay::Delay);
-        assert!((10.9..11.1).contains(&ms(&right.there, 0.5)));
-        assert!((40.9..41.1).contains(&ms(&right.back, 0.5)));
+        assert!((10.9..11.1).contains(&ms(&right[Span::There], 0.5)));
+        assert!((40.9..41.1).contains(&ms(&right[Span::Back], 0.5)));
         // One that claims to be right and cannot be is not believed.
         let wrong = ways(true, |passage| {
             passage.there += 1700 * MS;
@@ -254,7 +254,11 @@ mod tests {
             });
             let drift = ways.drift_ns_per_s.unwrap();
             assert!((drift / 1e3 - per_million as f64).abs() < 8.0, "{drift}");
-            assert!(ms(&ways.there, 0.99) < 3.0, "{}", ms(&ways.there, 0.99));
+            assert!(
+                ms(&ways[Span::There], 0.99) < 3.0,
+                "{}",
+                ms(&ways[Span::There], 0.99)
+            );
         }
         let moved = ways(false, |passage| {
             if passage.at > 50_000 * MS as u64 {
@@ -262,8 +266,8 @@ mod tests {
             }
         });
         assert_eq!(moved.drift_ns_per_s, None);
-        assert!((15.0..17.1).contains(&ms(&moved.there, 0.99)));
-        assert!(ms(&moved.back, 0.99) < 2.1);
+        assert!((15.0..17.1).contains(&ms(&moved[Span::There], 0.99)));
+        assert!(ms(&moved[Span::Back], 0.99) < 2.1);
     }
 
     #[test]
@@ -275,7 +279,7 @@ mod tests {
             }
         });
         assert_eq!((set.one_way, set.offset_ns), (OneWay::Unknown, None));
-        assert!(set.there.is_empty());
+        assert!(set[Span::There].is_empty());
         let mut none = Ways::default();
         Clocks::default().conclude(estimate(true), &mut none);
         assert_eq!(none.one_way, OneWay::Unknown);

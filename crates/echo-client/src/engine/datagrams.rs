@@ -225,6 +225,6 @@ impl<C: Codec> Transport for Datagrams<C> {
     }
 
     fn sum_up(&mut self, context: &mut Context<'_>) {
-        self.codec.end(&mut context.ways);
+        self.codec.end(&mut context.found.ways);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::clocks::Clocks;
 use super::cpu::Cpu;
+use super::flow::Found;
 use super::nanos;
 use super::pause::Pauses;
-use crate::report::{Fault, Generator, Ways};
+use crate::report::Generator;
 
 /// What a worker leaves behind.
 #[derive(Debug)]
@@ -21,16 +21,8 @@ pub struct Ended {
     pub pauses: Pauses,
     /// How much round trips differ from one to the next.
     pub jitter: Option<Duration>,
-    /// The first wrong reply.
-    pub mismatch: Option<String>,
-    /// Why it gave up a connection for good: the first one.
-    pub fault: Option<Fault>,
-    /// The last thing that went wrong with a request.
-    pub last_error: Option<Fault>,
-    /// What STAMP reflectors told of both ways.
-    pub ways: Ways,
-    /// And what their clocks did.
-    pub clocks: Clocks,
+    /// What it found out besides its records.
+    pub found: Found,
 }
 
 /// Of a shorter time nobody says which share of a core was used.

@@ -158,7 +158,7 @@ impl Flow {
         }
         let seq = self.ledger.refuse_oldest();
         context.tell_error(seq, fault);
-        context.last_error = Some(fault.clone());
+        context.found.last_error = Some(fault.clone());
         true
     }
 
@@ -217,7 +217,7 @@ impl Flow {
         self.transport.end(&mut self.ledger, context);
         let is_told = self.abandon(Some(fault), context);
         if is_told || fault.kind != ErrorKind::Timeout {
-            context.last_error = Some(fault.clone());
+            context.found.last_error = Some(fault.clone());
         }
         // Without a request under way the end of a connection is no loss, but it is news.
         if !is_told && fault.kind != ErrorKind::Timeout {
@@ -245,7 +245,7 @@ impl Flow {
             // Silence is a failure only once it has been the end of a connection.
             context.recorder.failed(fault.kind);
         }
-        context.fault.get_or_insert_with(|| fault.clone());
+        context.found.fault.get_or_insert_with(|| fault.clone());
     }
 }
 
@@ -273,19 +273,26 @@ pub struct Context<'a> {
     pub scratch: Box<[u8]>,
     /// What is to be done.
     pub plan: &'a Plan,
+    /// How long connecting took, for the next reply to tell.
+    pub connect: Option<Duration>,
+    /// What a STAMP reflector has said, for the next reply to tell.
+    pub told: Told,
+    /// What is left behind.
+    pub found: Found,
+}
+
+/// What was found out besides the books.
+#[derive(Debug, Default)]
+pub struct Found {
     /// The first reply that was wrong.
     pub mismatch: Option<String>,
     /// Why a connection was given up for good: the first one.
     pub fault: Option<Fault>,
     /// The last thing that went wrong with a request, or a connection.
     pub last_error: Option<Fault>,
-    /// How long connecting took, for the next reply to tell.
-    pub connect: Option<Duration>,
-    /// What a STAMP reflector has said, for the next reply to tell.
-    pub told: Told,
-    /// What its replies tell together.
+    /// What STAMP reflectors told of both ways.
     pub ways: Ways,
-    /// And what its clock does.
+    /// And what their clocks did.
     pub clocks: Clocks,
 }
 
@@ -309,13 +316,9 @@ impl<'a> Context<'a> {
             buffer: vec![0; BUFFER_LEN].into(),
             scratch: vec![0; BUFFER_LEN].into(),
             plan,
-            mismatch: None,
-            fault: None,
-            last_error: None,
             connect: None,
             told: Told::default(),
-            ways: Ways::default(),
-            clocks: Clocks::default(),
+            found: Found::default(),
         }
     }
 
@@ -357,9 +360,7 @@ impl<'a> Context<'a> {
 
     /// Remembers the first wrong reply.
     pub fn mismatch(&mut self, text: impl fmt::Display) {
-        if self.mismatch.is_none() {
-            self.mismatch = Some(text.to_string());
-        }
+        self.found.mismatch.get_or_insert_with(|| text.to_string());
     }
 
     /// Tells that request `seq`, or a connection, has failed.

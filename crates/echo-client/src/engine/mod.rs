@@ -243,8 +243,8 @@ impl Run<'_> {
         }
         let (mut ways, mut clocks) = (Ways::default(), Clocks::default());
         for one in ended {
-            ways.add(&one.ways);
-            clocks.merge(std::mem::take(&mut one.clocks));
+            ways.add(&one.found.ways);
+            clocks.merge(std::mem::take(&mut one.found.clocks));
         }
         clocks.conclude(stamped::own_error(), &mut ways);
         ways.sent_dscp = self.plan.connect.dscp.unwrap_or(0);
@@ -255,7 +255,7 @@ impl Run<'_> {
     /// What made the run's answer bad, beyond what the counts say.
     fn fault(&self, report: &Report, ended: Vec<Ended>) -> Option<Fault> {
         let (mut wrong, mut fatal, mut last) = (None, None, None);
-        for one in ended {
+        for one in ended.into_iter().map(|one| one.found) {
             wrong = wrong.or(one.mismatch);
             fatal = fatal.or(one.fault);
             last = last.or(one.last_error);

@@ -2,6 +2,9 @@
 //! twice, torn, wrongly or never, and restarts.
 
 mod messages;
+mod reflector;
+
+pub use reflector::{Course, Reflector, Session};
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +13,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use echo_core::splitmix::{GAMMA, mix};
+use echo_core::stamp::ErrorEstimate;
 use socket2::{Domain, Socket, Type};
 
 use super::dial::Dialed;
@@ -57,6 +61,11 @@ pub fn has(mutant: Mutant) -> bool {
 /// The time, where it is simulated.
 pub fn now() -> Option<u64> {
     FAR.with_borrow(|far| far.as_ref().map(|far| far.now))
+}
+
+/// What this end's clock says of itself, where that is simulated.
+pub fn own_error() -> Option<ErrorEstimate> {
+    with(|far| far.reflector.as_ref().map(|reflector| reflector.own)).flatten()
 }
 
 /// Has this thread's runs played against `far` from now on, or against the system. Returns the
@@ -181,6 +190,8 @@ pub struct FarEnd {
     pub calm: u64,
     /// Parts of replies that were there when a connection ended at this moment.
     pub cut_at_end: (u64, u64),
+    /// Who answers packets of STAMP, in the place of any step.
+    pub reflector: Option<Reflector>,
     lines: Vec<Wire>,
     dials: Vec<(u64, usize, Sender<Dialed>)>,
     down_until: u64,
@@ -298,6 +309,7 @@ impl FarEnd {
             blocked: false,
             calm: 0,
             cut_at_end: (0, 0),
+            reflector: None,
             lines: Vec::new(),
             dials: Vec::new(),
             down_until: 0,
@@ -379,11 +391,13 @@ impl FarEnd {
             [stalled, coming]
         });
         let dials = self.dials.iter().map(|dial| Some(dial.0));
-        moments.chain(dials).flatten().min()
+        let arrival = self.reflector.as_ref().and_then(Reflector::next);
+        moments.chain(dials).chain([arrival]).flatten().min()
     }
 
     /// What is due happens. Returns whether a connection has been made, or has not.
     fn happen(&mut self) -> bool {
+        self.reflect();
         for index in 0..self.lines.len() {
             let wire = &mut self.lines[index];
             while let Some(entry) = wire.coming.first_entry()

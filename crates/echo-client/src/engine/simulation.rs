@@ -4,6 +4,7 @@
 #[path = "../../../fuzz/src/simulation.rs"]
 mod harness;
 mod schedule;
+mod ways;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -93,15 +94,10 @@ fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
         log: false,
         patience: setup.patience_ms.map(span),
     };
-    let peer = "127.0.0.1:7".parse().unwrap();
-    let address = match setup.udp {
-        true => Address::Udp(peer),
-        false => Address::Tcp(peer),
-    };
     let interrupt = Interrupt::default();
     let timeout = nanos(plan.connect.timeout.0);
     let end = (setup.warmup_ms + setup.duration_ms) * MS;
-    let mut far = FarEnd::new(address.clone(), steps.to_vec(), setup.seed);
+    let mut far = FarEnd::new(address(setup.udp), steps.to_vec(), setup.seed);
     far.wire_len = Message::new(0, setup.size, setup.framing).wire_len();
     far.timeout = timeout;
     far.capacity = setup.capacity;
@@ -113,35 +109,7 @@ fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
         each: setup.tells_each,
         ..Told::default()
     };
-    let run = Run {
-        plan: &plan,
-        address: address.clone(),
-        clock: Clock::start(),
-        recording: Recording {
-            measure_from: nanos(plan.warmup),
-            paced: matches!(plan.pace, Pace::Rate(_)),
-            connects: plan.new_connection,
-            stamps: false,
-        },
-        threads: 1,
-        sink: &told,
-        interrupt: &interrupt,
-        stop: AtomicBool::new(false),
-    };
-    play(Some(far));
-    let (sender, slices) = mpsc::channel();
-    let connections = (0..setup.parallel).map(|_| connection(&address)).collect();
-    let ended = Worker::new(&run, 0, connections, sender).and_then(Worker::run);
-    let far = play(None).expect("nobody else ends it");
-    let ended = ended.map_err(|error| error.to_string())?;
-    let mut collector = Collector::new(run.recording, false);
-    slices.iter().for_each(|slice| collector.take(&slice));
-    let mut report = Report {
-        load: Some(Load::Closed { in_flight: 1 }),
-        ..Report::default()
-    };
-    let gave_up = ended.fault.is_some();
-    run.conclude(&mut report, vec![ended], collector);
+    let (report, far, gave_up) = play_out(&plan, far, &told, &interrupt)?;
     let check = Check {
         setup,
         far: &far,
@@ -155,6 +123,57 @@ fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
     check.due()?;
     check.percentiles()?;
     check.nothing_is_given_up()
+}
+
+/// The only address there is.
+fn address(is_udp: bool) -> Address {
+    let peer = "127.0.0.1:7".parse().unwrap();
+    match is_udp {
+        true => Address::Udp(peer),
+        false => Address::Tcp(peer),
+    }
+}
+
+/// Runs a plan against a far end to its end. Returns what the client reports, what the far end knows,
+/// and whether a connection was given up.
+fn play_out(
+    plan: &Plan,
+    far: FarEnd,
+    told: &Told,
+    interrupt: &Interrupt,
+) -> Result<(Report, FarEnd, bool), String> {
+    let address = far.remote.clone();
+    let run = Run {
+        plan,
+        address: address.clone(),
+        clock: Clock::start(),
+        recording: Recording {
+            measure_from: nanos(plan.warmup),
+            paced: matches!(plan.pace, Pace::Rate(_)),
+            connects: plan.new_connection,
+            stamps: false,
+        },
+        threads: 1,
+        sink: told,
+        interrupt,
+        stop: AtomicBool::new(false),
+    };
+    play(Some(far));
+    let (sender, slices) = mpsc::channel();
+    let connections = (0..plan.parallel).map(|_| connection(&address)).collect();
+    let ended = Worker::new(&run, 0, connections, sender).and_then(Worker::run);
+    let ended = ended.map_err(|error| error.to_string());
+    let mut collector = Collector::new(run.recording, false);
+    slices.iter().for_each(|slice| collector.take(&slice));
+    let ended = ended.inspect_err(|_| drop(play(None)))?;
+    let mut report = Report {
+        load: Some(Load::Closed { in_flight: 1 }),
+        ..Report::default()
+    };
+    let gave_up = ended.found.fault.is_some();
+    run.conclude(&mut report, vec![ended], collector);
+    let far = play(None).expect("nobody else ends it");
+    Ok((report, far, gave_up))
 }
 
 /// A run that is over.

@@ -12,7 +12,7 @@ use super::flow::Context;
 use super::ledger::{Entry, Ledger, Request};
 use super::socket::{Ends, Received, Socket};
 use super::ways::Session;
-use crate::report::{State, Ways};
+use crate::report::{Span, State, Ways};
 use crate::wire::echo::{Reply, token};
 use crate::wire::stamp::{Answer, Packets};
 
@@ -21,6 +21,10 @@ const CLOCK_ERROR: Duration = Duration::from_secs(16);
 
 /// What this end's clock says of itself.
 pub fn own_error() -> ErrorEstimate {
+    #[cfg(test)]
+    if let Some(own) = super::simulated::own_error() {
+        return own;
+    }
     ErrorEstimate::new(false, Format::Ntp, CLOCK_ERROR)
 }
 
@@ -185,10 +189,10 @@ impl Codec for Stamped {
         }
         if let Some((passage, held)) = passage {
             let network = (at - passage.at).saturating_sub(held);
-            let ways = &mut context.ways;
-            ways.residence.record(Duration::from_nanos(held));
-            ways.network.record(Duration::from_nanos(network));
-            context.clocks.enter(passage, answer.base.error);
+            let ways = &mut context.found.ways;
+            ways[Span::Residence].record(Duration::from_nanos(held));
+            ways[Span::Network].record(Duration::from_nanos(network));
+            context.found.clocks.enter(passage, answer.base.error);
         }
         let seen = self.seen(&answer, came);
         match self.states.iter().position(|(known, _)| *known == seen) {

@@ -171,15 +171,14 @@ impl Session {
             (false, true) => Numbering::Stateless,
             (false, false) => Numbering::Unknown,
         };
-        let found = mem::take(self).found;
-        Some(match numbering {
-            Numbering::Stateful => Ways { numbering, ..found },
+        let mut ways = match numbering {
+            Numbering::Stateful => mem::take(self).found,
             // Numbers that are ours say nothing of the way.
-            _ => Ways {
-                numbering,
-                ..Ways::default()
-            },
-        })
+            _ => Ways::default(),
+        };
+        *self = Session::default();
+        ways.numbering = numbering;
+        Some(ways)
     }
 
     /// Settles what was sent before request `end`, as far as it lies between two that were answered in

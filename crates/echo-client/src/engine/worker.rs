@@ -448,11 +448,7 @@ impl<'a> Worker<'a> {
             span,
             pauses: self.pauses,
             jitter,
-            mismatch: context.mismatch,
-            fault: context.fault,
-            last_error: context.last_error,
-            ways: context.ways,
-            clocks: context.clocks,
+            found: context.found,
         }
     }
 }

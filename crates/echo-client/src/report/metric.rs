@@ -88,7 +88,7 @@ impl Metric {
             Metric::LostThere => share(report.ways.as_ref()?.lost_there_at_most()),
             Metric::LostBack => share(report.ways.as_ref()?.lost_back_at_most()),
             Metric::Way(place, percent) => {
-                let (_, way) = report.ways.as_ref()?.distributions()[place];
+                let (_, way) = report.ways.as_ref()?.distributions().nth(place)?;
                 latency((!way.is_empty()).then(|| way.quantile(percent / 100.0)))
             }
             Metric::Late => share(counts.late),

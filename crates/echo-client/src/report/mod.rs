@@ -48,7 +48,7 @@ pub(crate) use text::wrapped;
 pub use text::{COLUMNS, columns, text};
 pub use threshold::{Comparison, Threshold, Thresholds, Verdict};
 pub use unit::Unit;
-pub use ways::{Numbering, OneWay, State, Ways};
+pub use ways::{Numbering, OneWay, Span, State, Ways};
 
 /// What one run found out, in whatever mode. Its JSON document has these keys, and more that
 /// follow from them.

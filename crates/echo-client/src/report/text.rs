@@ -6,7 +6,7 @@ use echo_core::escape::printable;
 use echo_core::units::Timespan;
 
 use super::format::{self, Share};
-use super::{Bar, Latency, Load, PERCENTILES, Report, Ways, Whose};
+use super::{Bar, Latency, Load, PERCENTILES, Report, Span, Ways, Whose};
 
 /// Rows of the histogram: what one screen has room for beside the rest.
 const ROWS: usize = 12;
@@ -65,6 +65,11 @@ fn lines(report: &Report, columns: usize) -> Vec<String> {
     lines.extend(books(report));
     lines.extend(report.ways.iter().flat_map(Ways::told));
     lines.extend(report.load.and_then(|_| throughput(report)));
+    let both = report
+        .ways
+        .iter()
+        .filter(|ways| !ways[Span::There].is_empty());
+    lines.extend(both.map(|ways| format!("there and back: {}", ways.one_way)));
     // What this machine adds is told beside whose stamps they are.
     let shown = report.distributions().filter(|(name, _)| *name != "host");
     lines.extend(shown.flat_map(|(name, latency)| figures(name, latency)));

@@ -2,6 +2,7 @@
 //! returns.
 
 use std::fmt;
+use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -42,18 +43,36 @@ pub struct Ways {
     pub sent_dscp: u8,
     /// In which state packets came, and how many did so.
     pub states: Vec<State>,
-    /// The way there: how long, or by how much longer than the shortest.
+    /// The distributions, each in the place of its [`Span`].
     #[serde(skip)]
-    pub there: Latency,
-    /// The way back, likewise.
-    #[serde(skip)]
-    pub back: Latency,
+    latencies: [Latency; 4],
+}
+
+/// What a distribution is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
     /// How long the reflector held requests, by its own clock.
-    #[serde(skip)]
-    pub residence: Latency,
+    Residence,
     /// Round trips without that.
-    #[serde(skip)]
-    pub network: Latency,
+    Network,
+    /// The way there: how long, or by how much longer than the shortest.
+    There,
+    /// The way back, likewise.
+    Back,
+}
+
+impl Index<Span> for Ways {
+    type Output = Latency;
+
+    fn index(&self, span: Span) -> &Latency {
+        &self.latencies[span as usize]
+    }
+}
+
+impl IndexMut<Span> for Ways {
+    fn index_mut(&mut self, span: Span) -> &mut Latency {
+        &mut self.latencies[span as usize]
+    }
 }
 
 /// Whose numbers replies have.
@@ -114,48 +133,27 @@ impl State {
 
     /// Whether it is the same state, however often it was met.
     pub fn is_like(&self, other: &State) -> bool {
-        let key = |state: &State| {
-            let marks = (
-                state.there_dscp,
-                state.there_ecn,
-                state.back_dscp,
-                state.back_ecn,
-            );
-            (marks, state.there_hops)
-        };
-        let ends = (&self.sent_from, &self.seen_from);
-        key(self) == key(other) && ends == (&other.sent_from, &other.seen_from)
+        let count = self.count;
+        *self
+            == State {
+                count,
+                ..other.clone()
+            }
     }
 }
 
 impl Ways {
-    /// What the distributions are called.
+    /// What the distributions are called, in the order of [`Span`].
     pub const NAMES: [&str; 4] = ["residence", "network", "there", "back"];
 
     /// The distributions, with their names.
-    pub fn distributions(&self) -> [(&'static str, &Latency); 4] {
-        let Ways {
-            residence,
-            network,
-            there,
-            back,
-            ..
-        } = self;
-        let [a, b, c, d] = Ways::NAMES;
-        [(a, residence), (b, network), (c, there), (d, back)]
+    pub fn distributions(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
+        Ways::NAMES.into_iter().zip(&self.latencies)
     }
 
     /// The same to be changed.
-    pub fn distributions_mut(&mut self) -> [(&'static str, &mut Latency); 4] {
-        let Ways {
-            residence,
-            network,
-            there,
-            back,
-            ..
-        } = self;
-        let [a, b, c, d] = Ways::NAMES;
-        [(a, residence), (b, network), (c, there), (d, back)]
+    pub fn distributions_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Latency)> {
+        Ways::NAMES.into_iter().zip(&mut self.latencies)
     }
 
     /// Requests that may have been lost on the way there, for all that is known.
@@ -190,8 +188,7 @@ impl Ways {
         // Each run has its own clocks.
         (self.offset_ns, self.offset_error_ns, self.drift_ns_per_s) = (None, None, None);
         other.states.iter().for_each(|state| self.enter(state));
-        let pairs = self.distributions_mut().into_iter();
-        for ((_, own), (_, other)) in pairs.zip(other.distributions()) {
+        for (own, other) in self.latencies.iter_mut().zip(&other.latencies) {
             own.merge(other);
         }
     }

@@ -84,6 +84,9 @@ impl FarEnd {
     }
 
     fn answer(&mut self, index: usize, n: usize, mut message: Vec<u8>) {
+        if self.reflector.is_some() {
+            return self.leave(index, n, &message);
+        }
         if self.down_until > self.now {
             return self.fail(index, ErrorKind::ConnectionRefused);
         }
@@ -167,7 +170,7 @@ impl FarEnd {
         }
     }
 
-    fn send(&mut self, index: usize, after: u64, parcel: Parcel) {
+    pub(super) fn send(&mut self, index: usize, after: u64, parcel: Parcel) {
         let wire = &mut self.lines[index];
         let mut at = self.now + after;
         if !self.udp {
@@ -201,6 +204,9 @@ impl FarEnd {
                 return Err(ErrorKind::WouldBlock.into());
             };
             buffer[..bytes.len()].copy_from_slice(&bytes);
+            if let Some(reflector) = &mut self.reflector {
+                reflector.read(index, n, &bytes);
+            }
             match kind {
                 Kind::Whole => self.whole(index, n, at),
                 Kind::Corrupt => self.seen.corrupt += 1,

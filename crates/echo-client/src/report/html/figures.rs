@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Axis, Card, Plot};
 use crate::report::format::{Share, nanos, rate, round, short_time, thousands, time};
-use crate::report::{Curve, Latency, Load, Report, Second, Step, Table, Unit, Ways};
+use crate::report::{Curve, Latency, Load, Report, Second, Span, Step, Table, Unit, Ways};
 
 /// Bars of the histogram: on a phone each is still wide enough to be pointed at.
 const BARS: usize = 40;
@@ -32,9 +32,12 @@ pub fn percentiles(report: &Report) -> Card {
 /// The way there and the way back, where they are told apart.
 pub fn ways(ways: &Ways) -> Option<Card> {
     let [there, back] = CURVES.map(str::to_owned);
-    let both = [(there, "there", &ways.there), (back, "back", &ways.back)];
+    let both = [
+        (there, "there", &ways[Span::There]),
+        (back, "back", &ways[Span::Back]),
+    ];
     let told = ways.told();
-    (!ways.there.is_empty()).then(|| Card {
+    (!ways[Span::There].is_empty()).then(|| Card {
         heading: format!("There and back: {}", ways.one_way),
         text: told.join("; "),
         ..by_percentile(&both, &[])
