@@ -147,16 +147,9 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary {
-            known, paths, up, ..
-        } = self;
+        let (known, paths, up) = (self.known, self.paths, self.up);
         write!(f, "{known} peers known; {up} of {paths} paths up; ")?;
-        let Summary {
-            requests,
-            lost,
-            delayed,
-            ..
-        } = self;
+        let (requests, lost, delayed) = (self.requests, self.lost, self.delayed);
         write!(f, "{requests} probes, {lost} lost, {delayed} delayed")
     }
 }
@@ -204,20 +197,15 @@ impl Books {
 
     /// How it is going.
     pub fn summary(&self) -> Summary {
-        let Figures {
-            paths,
-            known,
-            delayed,
-            ..
-        } = &self.state().figures;
-        let paths: Vec<_> = paths.iter().flatten().collect();
+        let figures = &self.state().figures;
+        let paths: Vec<_> = figures.paths.iter().flatten().collect();
         Summary {
-            known: *known,
+            known: figures.known,
             paths: paths.len(),
             up: paths.iter().filter(|path| path.is_up()).count(),
             requests: paths.iter().map(|path| path.requests).sum(),
             lost: paths.iter().map(|path| path.lost).sum(),
-            delayed: *delayed,
+            delayed: figures.delayed,
         }
     }
 
