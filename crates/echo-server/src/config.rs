@@ -106,11 +106,19 @@ impl Config {
                 "{option} is for STAMP, which is not listened for; add --listen stamp://{DEFAULT_HOST}"
             );
         }
-        ensure!(
-            !self.proxy_protocol || self.listen.iter().any(Listen::has_streams),
-            "--proxy-protocol is for connections, and only datagrams are listened for; add --listen \
-             tcp://HOST:PORT, or leave it out"
-        );
+        let framed = self.framing.iter().any(|one| one.value != Framing::Raw);
+        let for_streams = [
+            ("--proxy-protocol", self.proxy_protocol),
+            ("--max-total (or --once)", self.max_total > 0),
+            ("--framing", framed),
+        ];
+        for (option, is_set) in for_streams {
+            ensure!(
+                !is_set || self.listen.iter().any(Listen::has_streams),
+                "{option} is for connections, and only datagrams are listened for; add --listen \
+                 tcp://HOST:PORT, or leave it out"
+            );
+        }
         let framing = self.framing.iter().filter_map(|one| one.on.as_ref());
         let max_frame = self.max_frame.iter().filter_map(|one| one.on.as_ref());
         for name in framing.chain(max_frame) {

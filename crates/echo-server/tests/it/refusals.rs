@@ -434,6 +434,18 @@ fn what_no_listener_could_do_is_a_usage_error() {
             "--proxy-protocol is for connections",
         ),
         (
+            "--listen=udp://[::1]:0 --once",
+            "--max-total (or --once) is for connections",
+        ),
+        (
+            "--listen=stamp://127.0.0.1:0 --max-total=3",
+            "--max-total (or --once) is for connections",
+        ),
+        (
+            "--listen=udp://127.0.0.1:0 --framing=length",
+            "--framing is for connections",
+        ),
+        (
             "--listen=u=udp://127.0.0.1:0 --listen=tcp://127.0.0.1:0 --framing=lines,on=u",
             "which have no frames",
         ),
