@@ -161,7 +161,7 @@ impl Handle {
         })
     }
 
-    /// The addresses that the sockets got; see [`Server::addresses`].
+    /// The addresses that the sockets got; see [`Server::addresses`](crate::Server::addresses).
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
@@ -185,7 +185,8 @@ impl Handle {
         self.control.set_faults(faults)
     }
 
-    /// What happens, from [`Config::log_level`] up; nothing after [`Server::bind_with`]. An event
+    /// What happens, from [`Config::log_level`](crate::Config::log_level) up; nothing after
+    /// [`Server::bind_with`](crate::Server::bind_with). An event
     /// that nobody has read waits; past 4,096 of them, more are lost and counted.
     pub fn events(&self) -> &EventReader {
         &self.events
