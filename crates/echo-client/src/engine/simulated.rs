@@ -184,7 +184,7 @@ pub struct FarEnd {
     pub messages: Vec<(u64, Option<u64>)>,
     /// Dialling, and sending, was in vain so often.
     pub refused: u64,
-    /// A message left later than it was due to, as there was no room.
+    /// A message left later than it was due to, as there was no room, or nobody at first.
     pub blocked: bool,
     /// The last moment of which a step says what happens.
     pub calm: u64,

@@ -26,6 +26,8 @@ impl FarEnd {
         if let Some(kind) = wire.failure {
             if self.udp {
                 wire.failure = None;
+                // It is sent again when the worker has its next turn.
+                self.blocked = true;
             }
             self.refused += 1;
             return Err(kind.into());
