@@ -56,7 +56,8 @@ fn jitter(calm: &Calm<'_>, slow: &[usize]) -> Option<Finding> {
             continue;
         };
         spread = spread.max(high - base);
-        let limit = base + UNNOTICED.max(base / 10);
+        // What this machine was late by itself, others on it may be as well.
+        let limit = base + UNNOTICED.max(base / 10).max(ns(train.stalled));
         // A few that are held and overtaken are out of turn; where most are, all vary.
         let mut held = overtaken(train);
         if held.iter().filter(|is_held| **is_held).count() * 4 > held.len() {
@@ -128,8 +129,9 @@ fn flow_slow(mixed: &Train) -> Option<(Finding, Vec<usize>)> {
 
 /// A moment from which on every round trip is longer, or shorter, than any before it was.
 fn step(calm: &Calm<'_>) -> Option<Finding> {
-    let calm = calm.all().filter(|train| !train.is_disturbed());
-    let probes = calm.flat_map(|train| &train.probes);
+    let calm: Vec<&Train> = calm.all().filter(|train| !train.is_disturbed()).collect();
+    let late = calm.iter().map(|train| ns(train.stalled)).max()?;
+    let probes = calm.iter().flat_map(|train| &train.probes);
     let mut timed: Vec<(u64, u64)> = probes
         .filter_map(|probe| Some((probe.sent, probe.rtt()?)))
         .collect();
@@ -150,7 +152,11 @@ fn step(calm: &Calm<'_>) -> Option<Finding> {
     let p = rank_sum(before, after).min(rank_sum(after, before)) * 2.0;
     let p = significant(p, splits.count())?;
     let (before_it, after_it) = (middle(before), middle(after));
-    let is_much = gap > (UNNOTICED / 4).max(before_it.min(after_it) / 10);
+    // A machine with more to do than before makes every way longer.
+    let is_much = gap
+        > (UNNOTICED / 4)
+            .max(before_it.min(after_it) / 10)
+            .max(late / 2);
     is_much.then(|| {
         finding!(Verdict::Step;
             n: trips.len(), first: before.len(), before: shown(before_it), after: shown(after_it)

@@ -104,15 +104,16 @@ impl Calm<'_> {
 }
 
 fn slow(ladder: &[Turn]) -> Train {
+    let slow = ladder.iter().map(|turn| &turn.slow);
+    let intervals = slow.clone().map(|train| train.interval);
     Train {
-        interval: ladder
-            .first()
-            .map(|turn| turn.slow.interval)
+        interval: intervals.max().unwrap_or_default(),
+        stalled: slow
+            .clone()
+            .map(|train| train.stalled)
+            .max()
             .unwrap_or_default(),
-        probes: ladder
-            .iter()
-            .flat_map(|turn| turn.slow.probes.clone())
-            .collect(),
+        probes: slow.flat_map(|train| train.probes.clone()).collect(),
         ..Train::default()
     }
 }

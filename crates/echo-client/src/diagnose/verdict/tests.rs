@@ -1,5 +1,7 @@
 //! Verdicts of simulated trains: of paths without a fault, and of each fault with numbers at random.
 
+use std::time::Duration;
+
 use echo_core::statistics::Dice;
 use echo_explain::{Lang, Phrases};
 
@@ -149,6 +151,32 @@ fn delays_are_told_apart() {
     named(Verdict::NetworkStall, |dice, model| {
         model.network = Some((2000 * MS, between(dice, 200, 600) * MS));
     });
+}
+
+#[test]
+fn a_stop_is_told_of_if_it_comes_twice_and_is_longer_than_this_machine_was_late() {
+    let is_told = |every: u64, late: u64| {
+        let server = Some((every * MS, 250 * MS));
+        let mut trains = Simulated::trains(
+            Model {
+                rtt: MS,
+                server,
+                ..Model::default()
+            },
+            1,
+        );
+        if let Some(train) = &mut trains.stamp {
+            train.stalled = Duration::from_millis(late);
+        }
+        let found = judge(&trains);
+        found
+            .iter()
+            .any(|found| found.verdict == Verdict::ServerStall)
+    };
+    assert!(is_told(2000, 0));
+    assert!(!is_told(2000, 100));
+    // Once in the four seconds of the train.
+    assert!(!is_told(4100, 0));
 }
 
 #[test]
