@@ -153,12 +153,15 @@ fn throughput(report: &Report) -> Option<String> {
     }
     // A cost per echo needs echoes, and a share of a core some time.
     if let Some((generator, cost)) = report.generator.as_ref().zip(report.cpu_per_echo()) {
-        let threads = match generator.threads {
-            1 => "its thread".to_owned(),
-            threads => format!("the busiest of {threads} threads"),
-        };
-        let busy = generator.busiest_share.map(|share| share * 100.0);
-        let busy = busy.map(|percent| format!(", {threads} {percent:.0}% busy"));
+        let busy = generator
+            .busiest_share
+            .map(|share| match generator.threads {
+                1 => format!(", its thread {:.0}% busy", share * 100.0),
+                threads => format!(
+                    ", the busiest of {threads} threads {:.0}% busy",
+                    share * 100.0
+                ),
+            });
         let (cost, busy) = (format::time(cost), busy.unwrap_or_default());
         told.push(format!("client CPU {cost}/echo{busy}"));
     }

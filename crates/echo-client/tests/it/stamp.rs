@@ -412,3 +412,26 @@ fn whoever_measures_where_no_reflector_takes_it_is_told_what_to_do() {
         }
     }
 }
+
+#[test]
+fn a_summary_in_spanish_has_no_english_line() {
+    let target = reflector(Odd::default());
+    let words = ["--stamp", "--dscp=46", "-q", "-c12", "-i1ms", "--lang=es"];
+    let held = ["--fail-if", "lost-there>90%,loss>90%,late>90%"];
+    let ended = run(&[&["ping", &target], &words[..], &held].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let english = [
+        "lost", "way", "clock", "mark ", "routers", "stamps", "held", "kernel", "back", "stood",
+    ];
+    for word in english {
+        // Figures keep the names by which conditions call them.
+        let said = ended
+            .text()
+            .lines()
+            .filter(|line| !line.starts_with("se cumple"));
+        for line in said {
+            assert!(!line.contains(word), "{word}: {line}: {ended:?}");
+        }
+    }
+    assert!(ended.text().contains("perdidos: 0 a la ida"), "{ended:?}");
+}
