@@ -31,6 +31,7 @@ fstat EIO
 fsync EIO ENOSPC EDQUOT
 ftruncate EFBIG EIO
 getpeername ENOBUFS
+getcwd ENOENT
 getdents64 EIO ENOENT
 getsockname ENOBUFS
 getsockopt ENOBUFS ENOPROTOOPT
