@@ -46,7 +46,7 @@ pub const PLANS: &[Plan] = &[
     ),
     plan(
         Echo,
-        "--workers=2 --explain --listen=stamp://127.0.0.1:0 --metrics=127.0.0.1:0 --control=DIR/control --fault=split=700",
+        "--workers=2 --explain --listen=stamp://127.0.0.1:0 --metrics=127.0.0.1:0 --control=DIR/control --fault=split=700,tcp",
     ),
     plan(Client, "-m Hello TARGET"),
     plan(Client, "-u -m Hello TARGET"),
