@@ -164,6 +164,11 @@ impl Plan {
         self.args.starts_with("diagnose")
     }
 
+    /// Whether it goes on until a signal asks it to stop, which those calls deliver.
+    pub fn is_asked_to_stop(&self) -> bool {
+        self.args.starts_with("mesh")
+    }
+
     /// Does the work behind `wrapper`, and judges.
     pub fn play(&self, ground: &Ground, wrapper: &str, lasting: Lasting) -> Result<End> {
         let dir = ground.path("files");
