@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use echo_core::Address;
 use echo_explain::Opening;
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::error::lacks_zone;
@@ -212,9 +213,11 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
             .set_reuse_address(is_stream && local.port() != 0)?;
         opening
             .bind(&local.into())
-            .map_err(|error| match lacks_zone(&local) {
-                true => not_ours(local, "it lacks its zone, as in fe80::1%eth0"),
-                false => not_ours(local, cause(&error)),
+            .map_err(|error| match error.kind() {
+                // Where the port was left to the system, none is left: connecting says that so.
+                io::ErrorKind::AddrInUse if local.port() == 0 => Errno::AGAIN.into(),
+                _ if lacks_zone(&local) => not_ours(local, "it lacks its zone, as in fe80::1%eth0"),
+                _ => not_ours(local, cause(&error)),
             })?;
     }
     if is_stream {

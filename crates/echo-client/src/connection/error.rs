@@ -243,6 +243,25 @@ impl ConnectError {
                     unreachable("a link-local address means nothing without its zone")
                         .advise("name the interface that leads there, as in [fe80::1%eth0]:5346")
                 }
+                Errno::INVAL if has_route(remote) => {
+                    unreachable("no way leads there from the local address")
+                        .advise("give --bind an address that leads there, or leave it out")
+                }
+                Errno::INVAL => unreachable("a route of this machine discards what goes there")
+                    .advise(format!("`ip route get {}` shows it", remote.ip())),
+                Errno::NETUNREACH if remote.ip().is_multicast() => {
+                    unreachable("it is a multicast address, which takes no connections")
+                        .advise("give the address of one server")
+                }
+                Errno::NETUNREACH | Errno::ACCESS if is_broadcast(remote) => {
+                    unreachable("it is a broadcast address")
+                        .advise("give the address of one server")
+                }
+                Errno::AGAIN => ConnectError::new(
+                    ErrorKind::Exhausted,
+                    subject,
+                    "every local port that may be chosen is taken",
+                ),
                 // Where it is not for want of a port, a datagram would not find a way either.
                 Errno::ADDRNOTAVAIL if !has_route(remote) => {
                     unreachable("this machine has no address to reach it from")
@@ -276,16 +295,39 @@ fn is_no_socket(path: &Path) -> bool {
 
 /// Whether an address has a meaning on one link only, and does not say on which.
 pub(super) fn lacks_zone(address: &SocketAddr) -> bool {
-    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
+    let SocketAddr::V6(v6) = address else {
+        return false;
+    };
+    // The scope of a group (RFC 4291, section 2.7): this interface, or this link.
+    let is_near_group = v6.ip().is_multicast() && matches!(v6.ip().octets()[1] & 0xf, 1 | 2);
+    v6.scope_id() == 0 && (v6.ip().is_unicast_link_local() || is_near_group)
 }
 
 /// Whether this machine knows a way to `address`. Nothing is sent to find out.
 fn has_route(address: &SocketAddr) -> bool {
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    UdpSocket::bind(any).is_ok_and(|socket| socket.connect(address).is_ok())
+    match datagrams(address) {
+        Ok(socket) => socket.connect(address).is_ok(),
+        // Where no port is left, that is what is wrong.
+        Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+    }
+}
+
+/// Whether `address` is that of all on a network, which the system only lets those send to who ask for
+/// that. Nothing is sent to find out.
+fn is_broadcast(address: &SocketAddr) -> bool {
+    datagrams(address).is_ok_and(|socket| {
+        socket.connect(address).is_err()
+            && socket.set_broadcast(true).is_ok()
+            && socket.connect(address).is_ok()
+    })
+}
+
+/// A socket of the family of `address`.
+fn datagrams(address: &SocketAddr) -> io::Result<UdpSocket> {
+    match address {
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
+    }
 }
 
 impl fmt::Display for ConnectError {

@@ -190,11 +190,47 @@ fn each_error_is_told_by_its_own_cause() {
             &["[fe80::1]:7", "without its zone", "%eth0"],
             &["invalid argument"],
         );
+        let vague = ["invalid argument", "see the cause", "firewall"];
+        let discarded = ["a route of this machine discards", "`ip route get "];
+        command_runs("ip route add blackhole 10.52.0.0/16");
+        fails("10.52.0.1:7", &discarded, &vague);
+        command_runs("ip -6 route add blackhole 2001:db8:52::/48");
+        fails("[2001:db8:52::1]:7", &discarded, &vague);
+        fails(
+            "192.0.2.255:7",
+            &["it is a broadcast address", "one server"],
+            &vague,
+        );
+        let zoned = ["without its zone", "%eth0"];
+        run(&["-u", "-m", "x", "[ff02::1]:7"]).failed(3, &zoned);
+        for group in ["[ff02::1]:7", "224.0.0.1:7"] {
+            run(&[group]).failed(3, &["a multicast address", "one server"]);
+        }
+        for udp in [&[][..], &["-u"]] {
+            let ended = run(&[&["-B", "127.0.0.1", "192.0.2.9:7"], udp].concat());
+            ended.failed(3, &["from the local address", "--bind"]);
+        }
         run(&["127.0.0.2:7000"]).failed(3, &["host unreachable", "firewalls", "(ICMP)"]);
         run(&["-B", "fe80::1", "[::1]:7"]).failed(3, &["fe80::1", "lacks its zone"]);
         run(&["[fe80::1%nowhere]:7"]).failed(3, &["no network \"nowhere\""]);
         std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
         fails("[::1]:7", &["[::1]:7", "IPv6"], &away[1..]);
+    });
+}
+
+#[test]
+fn ports_that_are_all_taken_are_told_as_that() {
+    in_own_network("ports_that_are_all_taken_are_told_as_that", || {
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40003").unwrap();
+        let _server = echo_on("127.0.0.2:7000");
+        for target in ["127.0.0.2:7000", "udp://127.0.0.2:7000"] {
+            for from in [&[][..], &["-B", "127.0.0.1"]] {
+                let bench = ["bench", "-c", "10", "-P", "10", "--json", target];
+                let ended = run(&[&bench[..], from].concat());
+                ended.failed(3, &["cannot connect to", "ip_local_port_range", "--bind"]);
+                assert!(!ended.stderr.contains("firewall"), "{ended:?}");
+            }
+        }
     });
 }
 
