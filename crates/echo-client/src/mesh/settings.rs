@@ -1,12 +1,15 @@
 //! The options of `mesh`.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use echo_core::units::Timespan;
 use echo_core::{Endpoint, Failure, FilePath, Transport, Zoned};
 
@@ -19,6 +22,7 @@ pub struct Mesh {
     /// Where peers are listed: dns:NAME:PORT, or file:PATH of a list for Prometheus (file_sd, with the
     /// labels `name` and `zone`); any number
     #[arg(long, value_name = "SOURCE", required = true)]
+    #[arg(value_parser = OsStringValueParser::new().try_map(Source::try_from))]
     pub targets: Vec<Source>,
     /// How many peers to watch: those that come next by the hashes of their names; 0 watches all
     #[arg(long, value_name = "NUMBER", default_value = "32")]
@@ -128,17 +132,19 @@ fn transport(text: &str) -> Result<Transport, String> {
     }
 }
 
-impl FromStr for Source {
-    type Err = String;
+impl TryFrom<OsString> for Source {
+    type Error = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Ok(Source::File(FilePath::from_text(path))),
-            Some(("dns", address)) => {
-                host_and_port(address).map(|(host, port)| Source::Dns(host, port))
-            }
-            _ => Err("write dns:NAME:PORT or file:PATH".to_owned()),
+    fn try_from(typed: OsString) -> Result<Self, Self::Error> {
+        const WRITE: &str = "write dns:NAME:PORT or file:PATH";
+        if let Some(path) = typed.as_bytes().strip_prefix(b"file:")
+            && !path.is_empty()
+        {
+            let path = OsString::from_vec(path.to_vec());
+            return Ok(Source::File(FilePath(path.into())));
         }
+        let name = typed.to_str().and_then(|text| text.strip_prefix("dns:"));
+        host_and_port(name.ok_or(WRITE)?).map(|(host, port)| Source::Dns(host, port))
     }
 }
 
@@ -183,6 +189,20 @@ impl FromStr for Own {
 mod tests {
     use super::*;
 
+    fn source(text: &str) -> Result<Source, String> {
+        Source::try_from(OsString::from(text))
+    }
+
+    #[test]
+    fn a_path_of_any_bytes_is_taken_as_it_is_typed() {
+        for bytes in [b"file:run/\xff".to_vec(), br"file:a\xff".to_vec()] {
+            let Ok(Source::File(path)) = Source::try_from(OsString::from_vec(bytes.clone())) else {
+                panic!("{bytes:?}");
+            };
+            assert_eq!(path.as_os_str().as_bytes(), &bytes[5..]);
+        }
+    }
+
     #[test]
     fn a_source_is_shown_as_it_is_written() {
         for text in [
@@ -191,7 +211,7 @@ mod tests {
             "file:/etc/peers.json",
             "file:a:b",
         ] {
-            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+            assert_eq!(source(text).unwrap().to_string(), text);
         }
         for text in [
             "",
@@ -202,7 +222,7 @@ mod tests {
             "dns:unix:x",
             "file:",
         ] {
-            assert!(text.parse::<Source>().is_err(), "{text:?}");
+            assert!(source(text).is_err(), "{text:?}");
         }
     }
 }
