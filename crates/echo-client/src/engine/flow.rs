@@ -89,12 +89,20 @@ pub enum State {
 /// After so many failures in a row on one socket a new one is tried: a firewall or a balancer may
 /// have lost sight of the flow, or this machine's address may have changed.
 const IN_A_ROW: u32 = 3;
+/// But not before the first of them has been without a reply for so long, or for as many time-outs:
+/// on a path that is longer than the time-out, replies are late, and a new socket would lose them all.
+const SILENCE_NS: u64 = 1_000_000_000;
 
 impl Flow {
     /// A connection to `remote` that is yet to be made.
     pub fn new(remote: Address, transport: Box<dyn Transport>, timeout: u64) -> Self {
+        let mut ledger = Ledger::new(timeout);
+        if !matches!(remote, Address::Udp(_)) {
+            // What comes on a stream is the reply to the oldest, whenever it comes.
+            ledger.remembered = usize::MAX;
+        }
         Flow {
-            ledger: Ledger::new(timeout),
+            ledger,
             transport,
             state: State::Opening,
             remote,
@@ -130,7 +138,7 @@ impl Flow {
         let is_told = context.plan.new_connection;
         self.connect = is_told.then_some(connection.elapsed);
         self.first = self.ledger.next();
-        self.ledger.misses = 0;
+        self.ledger.hear();
         self.remote = connection.remote;
         self.state = State::Open(Socket::new(connection.socket, context.plan));
     }
@@ -162,9 +170,15 @@ impl Flow {
         true
     }
 
-    /// Whether so much has gone wrong on this socket that a new one is to be tried.
-    pub fn is_silent(&self) -> bool {
+    /// Whether so much in a row has gone wrong on this socket that another address is worth a try.
+    pub fn has_failed(&self) -> bool {
         is_enough(self.ledger.misses)
+    }
+
+    /// Whether this socket has been silent for so long by `now` that a new one is to be tried.
+    pub fn is_silent(&self, now: u64) -> bool {
+        let limit = SILENCE_NS.max(self.ledger.timeout.saturating_mul(u64::from(IN_A_ROW)));
+        self.has_failed() && self.ledger.silence(now) >= limit
     }
 
     /// Reads up to `turns` times what has come by the end.
@@ -186,7 +200,7 @@ impl Flow {
         let (mut is_lossy, mut is_told) = (false, false);
         while let Some((number, request)) = self.ledger.abandon() {
             context.recorder.lost(request);
-            is_lossy = true;
+            is_lossy |= context.recorder.measures(request);
             if let (Some(_), Some(fault)) = (number, fault) {
                 context.tell_error(number, fault);
                 is_told = true;
@@ -204,7 +218,8 @@ impl Flow {
     pub fn hang_up(&mut self, context: &mut Context<'_>) {
         self.transport.end(&mut self.ledger, context);
         self.abandon(None, context);
-        self.state = State::Closed(context.clock.now());
+        // The next one may be made at once, whenever that was asked.
+        self.state = State::Closed(0);
     }
 
     /// Closes the connection, or gives up making it, because of `fault`: what was under way has
@@ -232,6 +247,8 @@ impl Flow {
         let is_given_up = |limit| match fault.kind {
             // A stream that lies under load is no server to go on with.
             ErrorKind::Mismatch => true,
+            // Where others are answered, it may be mere loss that nothing has come yet.
+            ErrorKind::Timeout if context.heard => failing >= limit,
             _ => answered == 0 || failing >= limit,
         };
         if !context.plan.patience.is_some_and(is_given_up) {
@@ -273,6 +290,8 @@ pub struct Context<'a> {
     pub scratch: Box<[u8]>,
     /// What is to be done.
     pub plan: &'a Plan,
+    /// Whether anything has been answered, over any connection of the run.
+    pub heard: bool,
     /// How long connecting took, for the next reply to tell.
     pub connect: Option<Duration>,
     /// What a STAMP reflector has said, for the next reply to tell.
@@ -316,6 +335,7 @@ impl<'a> Context<'a> {
             buffer: vec![0; BUFFER_LEN].into(),
             scratch: vec![0; BUFFER_LEN].into(),
             plan,
+            heard: false,
             connect: None,
             told: Told::default(),
             found: Found::default(),

@@ -100,7 +100,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Ledger {
     /// A request is given up so many nanoseconds after it left.
-    timeout: u64,
+    pub timeout: u64,
     slots: VecDeque<Slot>,
     /// Unanswered requests that are remembered after their time was up.
     pub remembered: usize,
@@ -118,6 +118,10 @@ pub struct Ledger {
     pub misses: u32,
     /// When the last request left that counts as one of these.
     missed: u64,
+    /// And when the first one left.
+    silent_since: Option<u64>,
+    /// The number of the newest request whose time is up.
+    expired: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +152,27 @@ impl Ledger {
             answered: 0,
             misses: 0,
             missed: 0,
+            silent_since: None,
+            expired: 0,
         }
+    }
+
+    /// Something right has come, or a socket is new: what failed before is no sign any more.
+    pub fn hear(&mut self) {
+        (self.misses, self.silent_since) = (0, None);
+    }
+
+    /// For how long the oldest has had no reply, of those that failed in a row.
+    pub fn silence(&self, now: u64) -> u64 {
+        self.silent_since
+            .map_or(0, |since| now.saturating_sub(since))
+    }
+
+    /// When the newest request left whose time is up, if its reply may still come.
+    pub fn overdue(&self) -> Option<u64> {
+        let index = usize::try_from(self.expired.checked_sub(self.oldest)?).ok()?;
+        let slot = self.slots.get(index)?;
+        (slot.state == State::GivenUp).then_some(slot.request.sent)
     }
 
     /// The number of the next request.
@@ -251,7 +275,7 @@ impl Ledger {
             self.no_longer_awaited(count);
         }
         self.answered += count as u64;
-        self.misses = 0;
+        self.hear();
         let in_order = number > self.highest;
         self.highest = self.highest.max(number);
         #[cfg(test)]
@@ -286,7 +310,10 @@ impl Ledger {
     /// Gives up a request whose time is up by `now`, and says which: one at a time.
     pub fn expire(&mut self, now: u64) -> Option<u64> {
         match self.next_expiry() {
-            Some(expiry) if expiry <= now => self.give_up_oldest(),
+            Some(expiry) if expiry <= now => {
+                self.expired = self.give_up_oldest()?;
+                Some(self.expired)
+            }
             _ => None,
         }
     }
@@ -308,6 +335,7 @@ impl Ledger {
         slot.state = State::GivenUp;
         let sent = slot.request.sent;
         self.no_longer_awaited(1);
+        self.silent_since.get_or_insert(sent);
         if self.misses == 0 || sent.saturating_sub(self.missed) >= self.timeout / TOGETHER {
             (self.misses, self.missed) = (self.misses + 1, sent);
         }

@@ -93,6 +93,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
         sink,
         interrupt,
         stop: AtomicBool::new(false),
+        heard: AtomicBool::new(false),
     };
     report.started_unix_ns = unix_ns(SystemTime::now() + plan.warmup);
     let mut collector = Collector::new(run.recording, plan.log);
@@ -130,6 +131,8 @@ struct Run<'a> {
     sink: &'a dyn Sink,
     interrupt: &'a Interrupt,
     stop: AtomicBool,
+    /// Whether anything has been answered.
+    heard: AtomicBool,
 }
 
 impl Run<'_> {
@@ -213,6 +216,8 @@ impl Run<'_> {
         report.elapsed = Duration::from_nanos(window);
         let (total, seconds) = collector.finish(report.elapsed);
         report.counts = total.counts;
+        // Some may have been copies, or have come after their request was given up by all.
+        report.counts.overflowed = total.counts.overflowed.min(total.counts.lost);
         report.rtt = total.rtt;
         report.service = total.service;
         report.connect = total.connect;

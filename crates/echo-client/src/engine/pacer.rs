@@ -46,9 +46,10 @@ pub struct Unsent {
 }
 
 impl Unsent {
-    /// How long they had waited, and how many of them that long; to within [`ALIKE`].
+    /// How long they had waited, and how many of them that long; to within [`ALIKE`]. Without a rate
+    /// none had a time of its own.
     pub fn waits(self) -> impl Iterator<Item = (u64, u64)> {
-        let mut done = 0;
+        let mut done = if self.step > 0.0 { 0 } else { self.count };
         std::iter::from_fn(move || {
             let left = self.count.checked_sub(done).filter(|&left| left > 0)?;
             let waited = (self.longest - self.step * done as f64).max(0.0);
@@ -197,12 +198,17 @@ impl Pacer {
         end.saturating_sub(self.measure_from)
     }
 
-    /// Ends sending at `now`. Returns the measured requests that were due by then and not taken.
-    pub fn stop(&mut self, now: u64) -> Unsent {
+    /// Ends sending at `now`. Returns the measured requests that were due by then and not taken; where
+    /// nobody `is_left` to send them, of a number without a rate all the rest.
+    pub fn stop(&mut self, now: u64, is_left: bool) -> Unsent {
         self.end = self.end.min(now);
         let budget = std::mem::take(&mut self.budget);
         let Pace::Rate { first, step, next } = self.pace else {
-            return Unsent::default();
+            let is_known = !is_left && self.count < u64::MAX;
+            return Unsent {
+                count: if is_known { budget } else { 0 },
+                ..Unsent::default()
+            };
         };
         let from = self.count_before(self.measure_from).max(next);
         let unsent = self.count_before(self.end).saturating_sub(from);
@@ -346,24 +352,24 @@ mod tests {
         let mut pacer = rate(1000.0, 0, 1, (SECOND, Some(2 * SECOND), None));
         assert_eq!(pacer.take(SECOND / 2), Some(0));
         assert_eq!(pacer.take(SECOND), Some(SECOND));
-        assert_eq!(pacer.stop(2 * SECOND).count, 999);
+        assert_eq!(pacer.stop(2 * SECOND, true).count, 999);
     }
 
     #[test]
     fn what_was_due_and_never_left_is_counted() {
         let mut pacer = rate(10.0, 0, 1, (SECOND, Some(3 * SECOND), None));
         all(&mut pacer, SECOND / 100, 2 * SECOND);
-        assert_eq!(pacer.stop(5 * SECOND).count, 9);
+        assert_eq!(pacer.stop(5 * SECOND, true).count, 9);
         let mut interrupted = rate(10.0, 0, 1, (0, None, None));
-        assert_eq!(interrupted.stop(SECOND).count, 10);
+        assert_eq!(interrupted.stop(SECOND, true).count, 10);
         assert!(interrupted.is_finished(SECOND));
         assert_eq!(interrupted.next_due(), None, "nothing is to be woken for");
         assert_eq!(interrupted.take(SECOND), None);
         // However many they are, they are not counted one by one.
         let mut absurd = rate(1e15, 0, 1, (0, None, None));
-        assert_eq!(absurd.stop(SECOND).count, 1_000_000_000_000_000);
+        assert_eq!(absurd.stop(SECOND, true).count, 1_000_000_000_000_000);
         let mut closed = closed((0, None, None));
-        assert_eq!(closed.stop(SECOND), Unsent::default());
+        assert_eq!(closed.stop(SECOND, true), Unsent::default());
         assert_eq!(closed.take(SECOND), None);
     }
 
@@ -371,7 +377,7 @@ mod tests {
     fn what_never_left_has_waited_since_it_was_due() {
         let mut pacer = rate(10.0, 0, 1, (0, Some(SECOND), None));
         assert_eq!(pacer.take(0), Some(0));
-        let waits: Vec<_> = pacer.stop(SECOND).waits().collect();
+        let waits: Vec<_> = pacer.stop(SECOND, true).waits().collect();
         let expected: Vec<_> = (1..10)
             .rev()
             .map(|tenths| (tenths * SECOND / 10, 1))
@@ -379,7 +385,7 @@ mod tests {
         assert_eq!(waits, expected);
         // Very many are counted together, and none is left out.
         let mut absurd = rate(1e9, 0, 1, (0, Some(SECOND), None));
-        let waits: Vec<_> = absurd.stop(SECOND).waits().collect();
+        let waits: Vec<_> = absurd.stop(SECOND, true).waits().collect();
         assert!(waits.len() < 30_000, "{}", waits.len());
         assert_eq!(waits.iter().map(|wait| wait.1).sum::<u64>(), SECOND);
         assert_eq!(waits[0].0, SECOND);

@@ -60,7 +60,10 @@ pub fn has(mutant: Mutant) -> bool {
 
 /// The time, where it is simulated.
 pub fn now() -> Option<u64> {
-    FAR.with_borrow(|far| far.as_ref().map(|far| far.now))
+    with(|far| {
+        far.now += far.look_ns;
+        far.now
+    })
 }
 
 /// What this end's clock says of itself, where that is simulated.
@@ -166,6 +169,8 @@ pub struct Seen {
 /// The server, the path and the clock.
 pub struct FarEnd {
     pub now: u64,
+    /// How long a look at the clock takes.
+    pub look_ns: u64,
     pub udp: bool,
     pub wire_len: usize,
     pub timeout: u64,
@@ -192,6 +197,8 @@ pub struct FarEnd {
     pub cut_at_end: (u64, u64),
     /// Who answers packets of STAMP, in the place of any step.
     pub reflector: Option<Reflector>,
+    /// When the client's socket had no room for a datagram.
+    pub drops: Vec<u64>,
     lines: Vec<Wire>,
     dials: Vec<(u64, usize, Sender<Dialed>)>,
     down_until: u64,
@@ -266,6 +273,15 @@ impl Line {
         })
     }
 
+    /// How many datagrams the socket had no room for.
+    pub fn overflowed(&self) -> u64 {
+        let dropped = |far: &mut FarEnd| {
+            let so_far = far.drops.iter().filter(|&&at| at <= far.now);
+            so_far.count() as u64
+        };
+        with(dropped).unwrap_or(0)
+    }
+
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.call(|far| far.write(self.0, bytes))
     }
@@ -293,6 +309,7 @@ impl FarEnd {
     pub fn new(remote: Address, steps: Vec<Step>, seed: u64) -> Self {
         FarEnd {
             now: 0,
+            look_ns: 0,
             udp: matches!(remote, Address::Udp(_)),
             wire_len: 0,
             timeout: 0,
@@ -310,6 +327,7 @@ impl FarEnd {
             calm: 0,
             cut_at_end: (0, 0),
             reflector: None,
+            drops: Vec::new(),
             lines: Vec::new(),
             dials: Vec::new(),
             down_until: 0,

@@ -48,6 +48,8 @@ pub struct Socket {
     /// Datagrams that the system has taken, and those of which it has said when they left.
     sent: u64,
     told: u64,
+    /// Datagrams that it had no room for before measuring began.
+    before: u64,
     /// What a test has put in its place.
     #[cfg(test)]
     line: Option<Line>,
@@ -64,6 +66,7 @@ impl Socket {
             stamps,
             sent: 0,
             told: 0,
+            before: 0,
             #[cfg(test)]
             line: Line::open(),
         };
@@ -165,8 +168,21 @@ impl Socket {
         }
     }
 
-    /// Datagrams that came for this socket and that it had no room for.
+    /// What it had no room for before this moment is none of what is measured.
+    pub fn begin(&mut self) {
+        self.before = self.dropped();
+    }
+
+    /// Datagrams that came for this socket while measuring, and that it had no room for.
     pub fn overflowed(&self) -> u64 {
+        self.dropped().saturating_sub(self.before)
+    }
+
+    fn dropped(&self) -> u64 {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.overflowed();
+        }
         match self.is_datagram() {
             true => ancillary::overflowed(&self.socket),
             false => 0,

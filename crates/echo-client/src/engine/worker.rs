@@ -115,12 +115,16 @@ impl<'a> Worker<'a> {
             None => (0, Cpu::default()),
         };
         // What a worker that has lost its connections was to send is unsent too.
-        let until = match self.is_stopped() {
+        let is_stopped = self.is_stopped();
+        let is_left = is_stopped || self.pacer.is_finished(now);
+        let until = match is_stopped {
             true => now.min(self.pacer.end()),
             false => self.pacer.planned_end(now),
         };
         let meant = self.pacer.clone();
-        self.context.recorder.unsent(self.pacer.stop(until));
+        self.context
+            .recorder
+            .unsent(self.pacer.stop(until, is_left));
         self.drain(now)?;
         let window = meant.window(until, self.context.recorder.last_reply);
         Ok(self.close(window, span, cpu))
@@ -150,8 +154,14 @@ impl<'a> Worker<'a> {
         let measure_from = self.run.recording.measure_from;
         if now >= measure_from && self.began.is_none() {
             self.began = Some((now, Cpu::of_thread()));
+            for flow in &mut self.flows {
+                if let State::Open(socket) = &mut flow.state {
+                    socket.begin();
+                }
+            }
         }
         self.why = self.why.or_else(|| self.run.interrupt.why());
+        self.hear();
         // What is sent after this look is not given up before that much time has passed.
         let mut next = now + TICK_NS.min(nanos(self.run.plan.connect.timeout.0));
         for index in 0..self.flows.len() {
@@ -181,6 +191,17 @@ impl<'a> Worker<'a> {
             .fold(next, u64::min);
     }
 
+    /// Looks whether anything has been answered, and has the other workers know.
+    fn hear(&mut self) {
+        if self.context.heard {
+            return;
+        }
+        if self.flows.iter().any(|flow| flow.ledger.answered() > 0) {
+            self.run.heard.store(true, Ordering::Relaxed);
+        }
+        self.context.heard = self.run.heard.load(Ordering::Relaxed);
+    }
+
     /// Gives up what a connection has awaited for too long. That makes room, of which no event
     /// will tell.
     fn expire(&mut self, index: usize, now: u64) {
@@ -189,11 +210,11 @@ impl<'a> Worker<'a> {
             return;
         };
         let is_open = matches!(flow.state, State::Open(_));
-        if is_open && flow.is_silent() {
+        if is_open && flow.is_silent(now) {
             // While this side stood still, more may have come than it has read so far.
             flow.read_out(LAST_TURNS, &mut self.context);
         }
-        match is_open && flow.is_silent() {
+        match is_open && flow.is_silent(now) {
             true => self.fail(index, &fault),
             false => self.fill(index),
         }
@@ -306,7 +327,7 @@ impl<'a> Worker<'a> {
             State::Closed(from) if from > now => return,
             State::Closed(_) if self.pacer.is_due(now) => {
                 flow.state = State::Opening;
-                let silent = flow.is_silent().then(|| flow.remote.clone());
+                let silent = flow.has_failed().then(|| flow.remote.clone());
                 return self.dialer.begin(index, silent);
             }
             State::Closed(_) => return self.idle(index),
@@ -366,6 +387,7 @@ impl<'a> Worker<'a> {
 
     /// A flow has no socket any more, or still none.
     fn fail(&mut self, index: usize, fault: &Fault) {
+        self.hear();
         self.flows[index].fail(fault, &mut self.context);
         self.next_look = 0;
     }
@@ -416,14 +438,7 @@ impl<'a> Worker<'a> {
                 None if self.run.stop.load(Ordering::Relaxed) => PARTING_NS,
                 None => u64::MAX,
             };
-            let recorder = &self.context.recorder;
-            let stragglers = match self.is_udp && self.why.is_none() {
-                true if recorder.slowest > 0 => {
-                    let twice = recorder.slowest.saturating_mul(2);
-                    recorder.last_reply + twice.clamp(STRAGGLERS_NS, PARTING_NS)
-                }
-                _ => 0,
-            };
+            let stragglers = self.stragglers();
             if (!awaited && now >= stragglers) || now >= start.saturating_add(parting) {
                 return Ok(());
             }
@@ -432,6 +447,34 @@ impl<'a> Worker<'a> {
             }
             self.sleep(now)?;
         }
+    }
+
+    /// Until when something may come that is not awaited: a second copy, or a late reply.
+    fn stragglers(&self) -> u64 {
+        let recorder = &self.context.recorder;
+        let copies = match self.is_udp && self.why.is_none() {
+            true if recorder.slowest > 0 => {
+                let twice = recorder.slowest.saturating_mul(2);
+                recorder.last_reply + twice.clamp(STRAGGLERS_NS, PARTING_NS)
+            }
+            _ => 0,
+        };
+        // As late as the slowest was; where nothing has come yet, as long as any is waited for. And
+        // once more, for the path may be slower than that.
+        let trip = match recorder.slowest {
+            0 => nanos(self.run.plan.connect.timeout.0),
+            slowest => slowest,
+        };
+        let overdue = |flow: &Flow| match flow.state {
+            State::Open(_) => flow.ledger.overdue(),
+            _ => None,
+        };
+        let late = self.flows.iter().filter_map(overdue).max();
+        let until = |sent: u64| {
+            sent.saturating_add(trip)
+                .saturating_add(trip.min(PARTING_NS))
+        };
+        copies.max(late.map_or(0, until))
     }
 
     fn close(mut self, window: u64, span: u64, cpu: Cpu) -> Ended {

@@ -354,7 +354,7 @@ impl<'a> Path<'a> {
     /// Gives up the probe under way, if its time is up by `now`.
     fn expire(&mut self, now: u64, shared: &mut Shared<'a>) {
         if let Some(fault) = self.flow.expire(now, &mut shared.context)
-            && (self.attempt.is_some() || self.flow.is_silent())
+            && (self.attempt.is_some() || self.flow.has_failed())
         {
             self.fail(&fault, shared);
         }

@@ -219,7 +219,7 @@ pub struct Counts {
     pub foreign: u64,
     /// With a rate: requests that were due but left over a millisecond late.
     pub delayed: u64,
-    /// With a rate: requests that were due but never left.
+    /// Requests that were due but never left, or left over when the last connection was given up.
     pub unsent: u64,
     /// Connections (sockets, for UDP) that were opened.
     pub connections: u64,

@@ -202,6 +202,11 @@ impl Report {
                     let message = format!("--fail-if: {verdict}");
                     outcome.fail(Fault::new(ErrorKind::Threshold, message));
                 }
+                // Whatever is excused, a run that has seen nothing is no good one.
+                let is_blind = self.counts.sent > 0 && self.counts.received == 0;
+                if is_blind && outcome.reasons.is_empty() {
+                    outcome.fail(self.nothing_came());
+                }
             }
         }
         if let Some(why) = why {
@@ -307,6 +312,16 @@ impl Report {
             }
         };
         Fault::new(kind, message)
+    }
+
+    fn nothing_came(&self) -> Fault {
+        let (counts, name) = (&self.counts, &self.target.name);
+        let requests = counted(counts.sent, "request", "requests");
+        let message = format!("nothing was measured: no reply to {requests} to {name} was read");
+        Fault::new(ErrorKind::Lost, message).advise(match counts.overflowed {
+            0 => self.whether_it_is_there(),
+            _ => "this side's own socket had no room for them: lower --depth",
+        })
     }
 
     /// What to look at where nothing came back as it should.

@@ -233,7 +233,9 @@ fn what_this_sides_socket_drops_is_no_loss_of_the_path() {
     let ended = client.end();
     let report: Value = serde_json::from_str(ended.text()).unwrap();
     let [lost, received, overflowed] = counts(&report, ["lost", "received", "overflowed"]);
-    assert_eq!((lost, received + overflowed), (1, 3001), "{report}");
+    // Thousands of copies found no room; they excuse the one that is missing, and nothing else.
+    assert_eq!((lost, overflowed), (1, 1), "{report}");
+    assert!(received < 3001, "{report}");
     assert_eq!(report["loss_percent"].as_f64(), Some(0.0), "{report}");
     assert!(report["notes"].to_string().contains("rmem_max"), "{report}");
 }

@@ -53,6 +53,11 @@ fn a_threshold_decides_what_it_names_and_all_else_is_decided_as_without_it() {
         corrupt: 1,
         ..sent(100, 100)
     };
+    // As many as came had no room, and more than that.
+    let dropped = Counts {
+        overflowed: 9,
+        ..sent(5, 0)
+    };
     let errors = |kind| Report {
         errors: [(kind, 1)].into(),
         fault: Some(Fault::new(kind, "why")),
@@ -64,6 +69,9 @@ fn a_threshold_decides_what_it_names_and_all_else_is_decided_as_without_it() {
         (run(sent(5, 4)), "loss>30%", vec![]),
         (run(sent(5, 4)), "loss>3%", vec![Threshold]),
         (run(sent(5, 4)), "errors>30", vec![Lost]),
+        (run(dropped), "", vec![Lost]),
+        (run(dropped), "loss>5%", vec![Lost]),
+        (run(sent(5, 0)), "loss>100%", vec![Lost]),
         (run(late), "", vec![Late]),
         (run(late), "loss>1%", vec![Late]),
         (run(late), "late>50%", vec![]),

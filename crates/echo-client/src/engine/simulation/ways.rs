@@ -113,7 +113,7 @@ fn check_books(report: &Report, far: &FarEnd, case: &str) {
 
 #[test]
 fn what_each_way_loses_repeats_and_overtakes_is_what_was_done_to_it() {
-    let (mut there, mut back, mut renewed, mut exact) = (0, 0, 0, 0);
+    let (mut there, mut back, mut exact) = (0, 0, 0);
     for seed in 0..60u64 {
         let draw = |salt: u64, choices: &[u64]| {
             choices[(mix(seed * 31 + salt) % choices.len() as u64) as usize]
@@ -147,10 +147,9 @@ fn what_each_way_loses_repeats_and_overtakes_is_what_was_done_to_it() {
         assert_eq!(duplicated, known(&far, Session::duplicated), "{case}");
         there += lost_there;
         back += lost_back;
-        renewed += sessions(&far).len() - parallel;
     }
     assert!(there > 300 && back > 300, "{there} {back}");
-    assert!(renewed > 10 && exact > 30, "{renewed} {exact}");
+    assert!(exact > 30, "{exact}");
 }
 
 #[test]

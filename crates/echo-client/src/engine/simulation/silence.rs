@@ -1,0 +1,180 @@
+//! The engine against a far end that is late, silent or gone: what is late is no loss, what is lost is no
+//! silence, and silence ends.
+
+use super::*;
+
+/// A plan over one connection.
+fn plan(udp: bool, timeout_ms: u64, pace: Pace, count: u64) -> Plan {
+    let target = match udp {
+        true => "udp://127.0.0.1:7",
+        false => "tcp://127.0.0.1:7",
+    };
+    let connect = Connect {
+        target: target.parse().unwrap(),
+        udp,
+        timeout: Timespan(span(timeout_ms)),
+        ..Connect::default()
+    };
+    Plan {
+        depth: 100,
+        pace,
+        count: Some(count),
+        ..Plan::new(connect)
+    }
+}
+
+/// Plays a plan against these steps. Returns what is reported, and what the far end knows.
+fn played(plan: &Plan, steps: Vec<Step>) -> (Report, FarEnd) {
+    let udp = plan.connect.udp;
+    let mut far = FarEnd::new(address(udp), steps, 1);
+    far.wire_len = plan.size;
+    far.timeout = nanos(plan.connect.timeout.0);
+    far.capacity = 1 << 30;
+    far.dial_ns = MS / 10;
+    far.horizon = 100_000 * MS;
+    far.look_ns = 100;
+    against(plan, far)
+}
+
+fn against(plan: &Plan, far: FarEnd) -> (Report, FarEnd) {
+    let played = play_out(plan, far, &Told::default(), &Interrupt::default());
+    let (mut report, far, _) = played.unwrap();
+    assert!(report.counts.balance(), "{:?}", report.counts);
+    report.conclude(None, None);
+    (report, far)
+}
+
+/// What is sent, late, lost and unsent, and the connections.
+fn fates(report: &Report) -> [u64; 5] {
+    let counts = &report.counts;
+    let [sent, unsent] = [counts.sent, counts.unsent];
+    [sent, counts.late, counts.lost, unsent, counts.connections]
+}
+
+#[test]
+fn what_comes_after_its_time_is_late_and_not_lost() {
+    let paces = [
+        Pace::Closed,
+        Pace::Interval(span(20)),
+        Pace::Interval(span(200)),
+        Pace::Rate(100.0),
+    ];
+    for (udp, pace) in [true, false]
+        .into_iter()
+        .flat_map(|udp| paces.map(|p| (udp, p)))
+    {
+        for (timeout, trip, count) in [(50, 80, 40), (70, 120, 40), (100, 900, 400)] {
+            for (depth, patience) in [(1, None), (4, Some(span(0)))] {
+                let plan = Plan {
+                    depth,
+                    patience,
+                    ..plan(udp, timeout, pace, count)
+                };
+                let (report, _) = played(&plan, vec![Step::Echo(trip * MS); 400]);
+                let subject = (udp, pace, timeout, trip, depth);
+                let [sent, late, lost, unsent, connections] = fates(&report);
+                assert_eq!((late, lost, connections), (sent, 0, 1), "{subject:?}");
+                assert_eq!(sent + unsent, count, "{subject:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_remembers_all_that_it_is_owed() {
+    let plan = Plan {
+        depth: 60_000,
+        ..plan(false, 70, Pace::Rate(100_000.0), 20_000)
+    };
+    let (report, _) = played(&plan, vec![Step::Echo(180 * MS); 20_000]);
+    assert_eq!(fates(&report), [20_000, 20_000, 0, 0, 1]);
+}
+
+#[test]
+fn a_loss_where_replies_are_quick_is_waited_for_no_longer_than_its_time() {
+    for (steps, end_ms) in [
+        (vec![Step::Echo(MS), Step::Echo(MS), Step::Never], 5_000),
+        // Of a far end that has said nothing yet nobody knows how late it is.
+        (vec![Step::Never; 3], 6_000),
+    ] {
+        let plan = plan(true, 5_000, Pace::Interval(span(10)), 3);
+        let (report, far) = played(&plan, steps);
+        assert!(report.counts.lost > 0);
+        let after = far.now - 20 * MS;
+        assert!(after.abs_diff(end_ms * MS) < 30 * MS, "{after}");
+    }
+}
+
+#[test]
+fn a_connection_for_each_request_is_made_at_once() {
+    for pace in [Pace::Closed, Pace::Rate(500.0), Pace::Interval(span(2))] {
+        let plan = Plan {
+            new_connection: true,
+            ..plan(false, 1_000, pace, 100)
+        };
+        let (report, far) = played(&plan, Vec::new());
+        assert_eq!(report.counts.unique, 100);
+        let last = far.messages[99].0;
+        assert!(last <= 200 * MS, "{pace:?}: the last left at {last}");
+    }
+}
+
+#[test]
+fn a_socket_without_a_reply_is_opened_anew_where_others_have_replies() {
+    let plan = Plan {
+        parallel: 4,
+        patience: Some(span(10_000)),
+        ..plan(true, 100, Pace::Rate(40.0), 200)
+    };
+    // A quarter of them: in turn, and so all those of one socket.
+    let steps = (0..200).map(|k| match k % 4 == 1 && k < 60 {
+        true => Step::Never,
+        false => Step::Echo(MS),
+    });
+    let (report, _) = played(&plan, steps.collect());
+    let [sent, _, lost, unsent, connections] = fates(&report);
+    assert_eq!((sent, unsent, connections), (200, 0, 5));
+    assert!((10..=15).contains(&lost), "{lost}");
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+}
+
+#[test]
+fn what_a_connection_that_was_given_up_was_to_send_is_unsent() {
+    for pace in [Pace::Closed, Pace::Rate(1.0), Pace::Interval(span(1_000))] {
+        let plan = Plan {
+            depth: 1,
+            patience: Some(span(0)),
+            ..plan(true, 400, pace, 20)
+        };
+        let (report, _) = played(&plan, vec![Step::Never; 20]);
+        let [sent, _, lost, unsent, _] = fates(&report);
+        assert_eq!((lost, sent + unsent), (sent, 20), "{pace:?}");
+        assert!(unsent > 10, "{pace:?}: {unsent}");
+    }
+}
+
+#[test]
+fn only_drops_of_what_is_measured_excuse_its_losses() {
+    for (drops, excused) in [
+        (vec![10 * MS, 20 * MS, 30 * MS], 0),
+        (vec![10 * MS, 105 * MS], 1),
+        (vec![105 * MS, 106 * MS, 107 * MS, 108 * MS], 2),
+    ] {
+        let plan = Plan {
+            warmup: span(100),
+            ..plan(true, 200, Pace::Interval(span(10)), 20)
+        };
+        // Two of those that are measured get no reply.
+        let mut steps = vec![Step::Echo(MS); 12];
+        steps.extend([Step::Never; 2]);
+        let mut far = FarEnd::new(address(true), steps, 1);
+        far.wire_len = plan.size;
+        far.timeout = 200 * MS;
+        far.capacity = 1 << 30;
+        far.horizon = 10_000 * MS;
+        far.drops = drops;
+        let (report, _) = against(&plan, far);
+        let counts = report.counts;
+        assert_eq!((counts.lost, counts.overflowed), (2, excused));
+    }
+}
