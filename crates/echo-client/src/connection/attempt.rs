@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use echo_core::Address;
+use echo_core::units::Timespan;
 use echo_explain::Opening;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use super::error::lacks_zone;
+use super::error::{advised, lacks_zone};
 use super::opening::Pending;
 use super::{Connect, Connection, LocalAddress, Watched, cause, ends, packets};
 use crate::wire::echo;
@@ -26,9 +27,12 @@ pub(crate) enum Ask {
     Nothing,
     /// Over UDP, not turn a datagram back: silence is as good as a reply, unless another replies.
     Life,
-    /// Echo.
-    Echo,
+    /// Echo, within this time.
+    Echo(Duration),
 }
+
+/// How long the echo of a datagram is waited for: a round trip through a satellite and back.
+const REPLY: Duration = Duration::from_secs(1);
 
 /// How often a port is chosen anew where the system's choice was the target's own.
 const CHOICES: usize = 4;
@@ -41,6 +45,8 @@ pub(crate) struct Attempt<'a> {
     began: Instant,
     /// How long connecting took.
     elapsed: Duration,
+    /// When something was last asked or heard.
+    heard: Instant,
     stage: Stage<'a>,
 }
 
@@ -65,6 +71,7 @@ impl<'a> Attempt<'a> {
             },
             began,
             elapsed: Duration::ZERO,
+            heard: began,
             stage: Stage::Connecting(begin(config, address)?),
         })
     }
@@ -73,6 +80,17 @@ impl<'a> Attempt<'a> {
     pub(super) fn is_silent_for(&self, time: Duration) -> bool {
         let is_asked = self.ask == Ask::Life && matches!(self.stage, Stage::Asked(..));
         is_asked && self.began.elapsed() >= time
+    }
+
+    /// When it has been waited long enough for an echo.
+    pub(super) fn end_of_patience(&self) -> Option<Instant> {
+        let is_asked = matches!((self.ask, &self.stage), (Ask::Echo(_), Stage::Asked(..)));
+        let patience = match self.address {
+            // A datagram may be lost: better to ask again.
+            Address::Udp(_) => REPLY.min(self.config.timeout.0),
+            _ => self.config.timeout.0,
+        };
+        is_asked.then(|| self.heard + patience)
     }
 
     /// Its socket, while that is being connected.
@@ -118,6 +136,33 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Gives it up because it took too long: `limit`, if connecting did.
+    pub(super) fn give_up_late(self, limit: Duration) -> (Address, io::Error) {
+        let late = match (&self.stage, &self.address) {
+            (Stage::Asked(..), Address::Udp(_)) => advised(
+                io::ErrorKind::TimedOut,
+                "nothing came back",
+                "check the address and the firewalls on the way; is it an echo server, with the \
+                 same --framing?",
+            ),
+            (Stage::Asked(..), _) => advised(
+                io::ErrorKind::TimedOut,
+                "it takes connections and sends nothing back",
+                "is it an echo server, with the same --framing?",
+            ),
+            _ if limit < self.config.connect_timeout.0 => advised(
+                io::ErrorKind::TimedOut,
+                "no answer",
+                "check the address and the firewalls on the way",
+            ),
+            _ => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {}", Timespan(limit)),
+            ),
+        };
+        self.give_up(late)
+    }
+
     /// Gives it up, for this reason.
     pub(super) fn give_up(self, error: io::Error) -> (Address, io::Error) {
         let error = match self.stage {
@@ -131,6 +176,7 @@ impl<'a> Attempt<'a> {
 
     /// Asks for an echo.
     fn ask(&mut self, mut socket: Watched) -> io::Result<()> {
+        self.heard = Instant::now();
         if self.config.is_stamp() {
             let packets = Packets::new(self.config.key.clone(), 0, 0);
             let mut question = vec![0; packets.size()];
@@ -168,6 +214,7 @@ impl<'a> Attempt<'a> {
             }
             Ok(answer) => {
                 left.drain(..answer.len());
+                self.heard = Instant::now();
             }
         }
         if left.is_empty() {

@@ -12,7 +12,6 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Address;
-use super::packets::Refused;
 
 /// What kind of thing went wrong: the `error.kind` of a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -215,11 +214,11 @@ impl ConnectError {
         let kind = ErrorKind::of(error);
         let plain = ConnectError::new(kind, &subject, cause(error));
         let unreachable = |cause: &str| ConnectError::new(ErrorKind::Unreachable, &subject, cause);
-        let option = error
+        let own = error
             .get_ref()
-            .and_then(|cause| cause.downcast_ref::<Refused>());
-        if let Some(refused) = option {
-            return plain.advise(refused.remedy);
+            .and_then(|cause| cause.downcast_ref::<Advised>());
+        if let Some(own) = own {
+            return plain.advise(own.remedy);
         }
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         match (address, errno) {
@@ -276,6 +275,31 @@ impl ConnectError {
         }
     }
 }
+
+/// A cause that has a remedy of its own.
+#[derive(Debug)]
+struct Advised {
+    cause: String,
+    remedy: &'static str,
+}
+
+/// An error of this `kind` for which `remedy` is better than what its kind has.
+pub(super) fn advised(
+    kind: io::ErrorKind,
+    cause: impl Into<String>,
+    remedy: &'static str,
+) -> io::Error {
+    let cause = cause.into();
+    io::Error::new(kind, Advised { cause, remedy })
+}
+
+impl fmt::Display for Advised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl std::error::Error for Advised {}
 
 /// What to do where this machine knows no way to `address`.
 fn no_route(address: &SocketAddr) -> &'static str {

@@ -49,21 +49,22 @@ pub struct Connection {
 /// Why each of its addresses, at the end, was not to be had.
 pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, ConnectError> {
     let start = Instant::now();
-    let ask = match config.wait.0.is_zero() {
-        true => Ask::Life,
-        false => Ask::Echo,
-    };
     let stopped = answering(config, interrupt);
+    let left = || config.wait.0.saturating_sub(start.elapsed());
     let mut pauses = 0;
     loop {
+        let ask = match config.wait.0.is_zero() {
+            true => Ask::Life,
+            false => Ask::Echo(left()),
+        };
         let error = match try_once(config, None, ask, &stopped) {
             Err(error) if error.kind != ErrorKind::Interrupted => error,
             ended => return ended,
         };
-        let left = config.wait.0.saturating_sub(start.elapsed());
-        interrupt.wait_or_asked(pause(pauses).min(left));
+        // Half of what is left, so that the last attempt has time for an answer.
+        interrupt.wait_or_asked(pause(pauses).min(left() / 2));
         let why = stopped();
-        if left.is_zero() || why.is_some() {
+        if left() < pause(0) || why.is_some() {
             return Err(match why {
                 Some(why) => error.advise(why.to_string()),
                 None if config.wait.0.is_zero() => error,

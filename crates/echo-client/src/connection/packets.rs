@@ -1,12 +1,12 @@
 //! How packets are to travel: marks and limits that a socket puts on what it sends.
 
-use std::error::Error;
-use std::{fmt, io};
+use std::io;
 
 use echo_core::cause;
 use socket2::Socket;
 
 use super::Connect;
+use super::error::advised;
 
 /// Asks the system to send as `config` says.
 ///
@@ -44,23 +44,6 @@ pub fn mark(socket: &Socket, is_ipv4: bool, config: &Connect) -> io::Result<()> 
 
 /// What puts a byte on packets.
 type Mark = fn(&Socket, bool, u8) -> io::Result<()>;
-
-/// An option that the system does not take.
-#[derive(Debug)]
-pub(super) struct Refused {
-    /// Which, and why.
-    cause: String,
-    /// What to do about it.
-    pub(super) remedy: &'static str,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.cause)
-    }
-}
-
-impl Error for Refused {}
 
 /// What may become of a packet that is too large for the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,5 +115,5 @@ pub fn most(socket: &Socket) -> Option<usize> {
 
 fn refused(asked: &str, error: &io::Error, remedy: &'static str) -> io::Error {
     let cause = format!("{asked}: {}", cause(error));
-    io::Error::new(error.kind(), Refused { cause, remedy })
+    advised(error.kind(), cause, remedy)
 }

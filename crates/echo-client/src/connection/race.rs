@@ -5,7 +5,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use echo_core::Address;
-use echo_core::units::Timespan;
 
 use super::attempt::{Ask, Attempt, open};
 use super::{Connect, ConnectError, Connection, ErrorKind, TICK};
@@ -15,9 +14,6 @@ use crate::output;
 /// The time from one attempt to the next (RFC 8305, section 5), and how long a datagram's answer is
 /// waited for before silence counts: about a round trip around the globe.
 const STAGGER: Duration = Duration::from_millis(250);
-
-/// How long the echo of a datagram is waited for: a round trip through a satellite and back.
-const REPLY: Duration = Duration::from_secs(1);
 
 /// Connects to the first of `addresses` that does what it is asked for. All are tried within the
 /// limits of time that `config` sets, unless it is to be `stopped`, which is asked all the time.
@@ -32,8 +28,7 @@ pub(super) fn race(
 ) -> Result<Connection, ConnectError> {
     let start = Instant::now();
     let limit = match ask {
-        // A datagram may be lost: better to ask again.
-        Ask::Echo if config.is_udp() => REPLY.min(config.connect_timeout.0),
+        Ask::Echo(within) => within.min(config.connect_timeout.0),
         _ => config.connect_timeout.0,
     };
     let most = match config.deadline.0 {
@@ -78,6 +73,13 @@ pub(super) fn race(
                 Ok(None) if attempt.is_silent_for(STAGGER) => {
                     silent.get_or_insert(attempt.address);
                 }
+                Ok(None)
+                    if attempt
+                        .end_of_patience()
+                        .is_some_and(|end| end <= Instant::now()) =>
+                {
+                    failed.push(attempt.give_up_late(limit));
+                }
                 Ok(None) => waiting.push(attempt),
                 Err(error) => {
                     failed.push((attempt.address, error));
@@ -94,9 +96,8 @@ pub(super) fn race(
             return Err(ConnectError::new(ErrorKind::Interrupted, subject, why));
         }
         if start.elapsed() >= limit {
-            let text = format!("no answer within {}", Timespan(limit));
-            let late = || io::Error::new(io::ErrorKind::TimedOut, text.clone());
-            failed.extend(attempts.drain(..).map(|attempt| attempt.give_up(late())));
+            let late = |attempt: Attempt<'_>| attempt.give_up_late(limit);
+            failed.extend(attempts.drain(..).map(late));
         }
     }
     match silent {

@@ -1,5 +1,7 @@
 //! From names to connections: dead, silent and moving addresses, zones, and what goes wrong.
 
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use crate::common::network::{firewall, in_own_network, names, run as command_runs};
@@ -140,15 +142,49 @@ fn waiting_ends_with_an_echo_and_not_with_a_connection() {
         ended.failed(3, &[&closing, "waited 100ms for an echo"]);
     }
     let silent = udp(|_, _, _| {});
-    run(&[&silent, "--wait", "100ms", "--connect-timeout", "300ms"])
-        .failed(3, &["no answer within 300ms", "waited 100ms for an echo"]);
+    run(&[&silent, "--wait", "100ms"]).failed(3, &["nothing came back; waited 100ms for an echo"]);
     let late = udp(|number, datagram, reply| {
         if number > 1 {
             reply(datagram);
         }
     });
-    let ended = run(&[&late, "--wait", "20s", "--connect-timeout", "300ms"]);
+    let ended = run(&[&late, "--wait", "20s", "-W", "300ms"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn waiting_for_one_that_says_nothing_ends_in_time_and_says_so() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let home = Scratch::new("mute");
+    let path = home.0.join("mute.sock");
+    let _unix = UnixListener::bind(&path).unwrap();
+    let targets = [
+        tcp.local_addr().unwrap().to_string(),
+        format!("unix:{}", path.display()),
+        format!("udp://{}", udp.local_addr().unwrap()),
+    ];
+    for target in &targets {
+        for limits in [
+            &["--wait", "300ms"][..],
+            &["--wait", "400ms", "-W", "100ms"],
+        ] {
+            let start = Instant::now();
+            let ended = run(&[limits, &["-m", "hi", target.as_str()]].concat());
+            // One try of itself would last for a second at least.
+            assert!(start.elapsed() < Duration::from_secs(1), "{ended:?}");
+            let said = match target.starts_with("udp") {
+                true => "nothing came back; waited",
+                false => "it takes connections and sends nothing back; waited",
+            };
+            let address = target.rsplit([':', '/']).next().unwrap();
+            ended.failed(3, &[address, said, "--framing"]);
+            assert!(!ended.stderr.contains("--connect-timeout"), "{ended:?}");
+        }
+    }
+    // Each try had its own connection, and none lasted for longer than -W.
+    tcp.set_nonblocking(true).unwrap();
+    assert!(tcp.incoming().take_while(Result::is_ok).count() > 2);
 }
 
 #[test]
