@@ -21,8 +21,14 @@ pub struct Pacer {
 enum Pace {
     /// As soon as a connection has room.
     Closed,
-    /// The `next` request is due at `first + next * step`, whatever became of those before it.
-    Rate { first: f64, step: f64, next: u64 },
+    /// The `next` request is due at `first + next * step`, whatever became of those before it; of
+    /// all workers together one is due in each `interval`.
+    Rate {
+        first: f64,
+        step: f64,
+        interval: f64,
+        next: u64,
+    },
     /// The next request is due at `next`, and those after it in steps of `step`, unless it leaves
     /// far too late.
     Interval { step: u64, next: u64 },
@@ -75,6 +81,7 @@ impl Pacer {
                 Pace::Rate {
                     first: interval * index as f64,
                     step: interval * workers as f64,
+                    interval,
                     next: 0,
                 }
             }
@@ -148,7 +155,9 @@ impl Pacer {
             Pace::Closed => None,
             // 2^53 ns are 104 days: until then a sum of products stays exact to the nanosecond,
             // where a sum of steps would drift.
-            Pace::Rate { first, step, next } => Some((first + step * next as f64) as u64),
+            Pace::Rate {
+                first, step, next, ..
+            } => Some((first + step * next as f64) as u64),
             Pace::Interval { next, .. } => Some(next),
         }
     }
@@ -179,23 +188,40 @@ impl Pacer {
         }
     }
 
-    /// For how long sending was meant by `now`, from the end of warm-up on: the last interval
-    /// counts, or a single request would have no rate, and two the rate of one. A closed loop
-    /// whose number is out meant it until the last reply, at `last_reply`.
+    /// For how long sending was meant by `now`, from the end of warm-up on: the interval of the last
+    /// request that was due counts to its end, or a single request would have no rate, two the rate
+    /// of one, and a time that is no whole number of intervals a rate above the one asked for. A
+    /// closed loop whose number is out meant it until the last reply, at `last_reply`.
     pub fn window(&self, now: u64, last_reply: u64) -> u64 {
-        let end = match self.pace {
-            _ if now >= self.end => self.end,
+        let sent_until = match self.pace {
+            Pace::Closed if now >= self.end => self.end,
             Pace::Closed => now.max(last_reply),
-            Pace::Interval { next, .. } => next.min(self.end),
-            Pace::Rate { step, next, .. } => {
-                let from = self.count_before(self.measure_from);
-                let due = next
-                    .max(self.count_before(now.saturating_add(1)))
-                    .min(self.last());
-                self.measure_from + (step * due.saturating_sub(from) as f64) as u64
-            }
+            Pace::Interval { next, .. } => next,
+            Pace::Rate { interval, .. } => self.measure_from + self.due_by(now, interval),
+        };
+        let end = match now >= self.end {
+            true => sent_until.max(self.end),
+            false => sent_until,
         };
         end.saturating_sub(self.measure_from)
+    }
+
+    /// How long the intervals of a rate last, from the first that is measured to this worker's last
+    /// that was due by `now`.
+    fn due_by(&self, now: u64, interval: f64) -> u64 {
+        let Pace::Rate {
+            first, step, next, ..
+        } = self.pace
+        else {
+            return 0;
+        };
+        let until = now.saturating_add(1).min(self.end);
+        let due = next.max(self.count_before(until)).min(self.last());
+        if due <= self.count_before(self.measure_from) {
+            return 0;
+        }
+        let begin = (self.measure_from as f64 / interval).ceil() * interval;
+        (first + step * (due - 1) as f64 + interval - begin) as u64
     }
 
     /// Ends sending at `now`. Returns the measured requests that were due by then and not taken; where
@@ -203,7 +229,10 @@ impl Pacer {
     pub fn stop(&mut self, now: u64, is_left: bool) -> Unsent {
         self.end = self.end.min(now);
         let budget = std::mem::take(&mut self.budget);
-        let Pace::Rate { first, step, next } = self.pace else {
+        let Pace::Rate {
+            first, step, next, ..
+        } = self.pace
+        else {
             let is_known = !is_left && self.count < u64::MAX;
             return Unsent {
                 count: if is_known { budget } else { 0 },
@@ -401,6 +430,34 @@ mod tests {
         assert_eq!(pacer.next_due(), Some(SECOND / 5 * 2));
         assert_eq!(all(&mut pacer, SECOND, SECOND), [SECOND, SECOND]);
         assert_eq!(pacer.next_due(), Some(SECOND / 5 * 6));
+    }
+
+    #[test]
+    fn no_window_makes_a_rate_above_the_one_asked_for() {
+        let (ms, second) = (SECOND / 1000, SECOND);
+        for (per_s, warmup, duration, window) in [
+            (1.0, 0, 2500 * ms, 3 * second),
+            (0.5, 0, 2500 * ms, 4 * second),
+            (2.0, 0, 600 * ms, second),
+            (1.0, 0, 100 * ms, second),
+            (1.0, 500 * ms, 2 * second, 2 * second),
+            (10.0, second, 4 * second, 4 * second),
+        ] {
+            let end = warmup + duration;
+            for workers in [1, 3] {
+                let workers =
+                    (0..workers).map(|i| rate(per_s, i, workers, (warmup, Some(end), None)));
+                let longest = workers.map(|pacer| pacer.window(end, 0)).max();
+                assert_eq!(longest, Some(window), "{per_s}/s for {duration}");
+            }
+        }
+        // Two of three workers' five requests are the last's as well.
+        let counted = (0..3).map(|i| rate(10.0, i, 3, (0, None, Some(5))));
+        let longest = counted.map(|pacer| pacer.window(9 * second, 0)).max();
+        assert_eq!(longest, Some(second / 2));
+        let mut timed = interval(second, (0, Some(2500 * ms), None));
+        assert_eq!(all(&mut timed, ms, 2500 * ms).len(), 3);
+        assert_eq!(timed.window(2500 * ms, 0), 3 * second);
     }
 
     #[test]
