@@ -14,7 +14,7 @@ use crate::report::{Numbering, Ways};
 /// Requests that are looked at together, so that each is looked at about once.
 const BATCH: usize = 1024;
 /// A reflector whose numbers fall back by more than this has begun a session anew: nothing on a path
-/// is overtaken by so many.
+/// is overtaken by so many. So it has where it gives a number for the second time.
 const RESTART: u64 = 64;
 
 /// The way of each packet of one session.
@@ -34,6 +34,11 @@ pub struct Session {
     is_first: bool,
     /// The highest request that was answered, and the reflector's highest number.
     newest: Option<(u64, u64)>,
+    /// Since the reflector's numbers were last at their highest: the first newer request that has a
+    /// lower one, and how many replies came after later ones.
+    fallen: (Option<u64>, u64),
+    /// The first request since the reflector began anew, and the end of what was settled before.
+    anew: (u64, u64),
     /// The request from which on numbers on the wire are one more: one has been left out, to see whether
     /// the reflector counts or copies ours.
     gap: Option<u64>,
@@ -60,6 +65,8 @@ impl Default for Session {
             measured: 0,
             is_first: true,
             newest: None,
+            fallen: (None, 0),
+            anew: (0, 0),
             gap: None,
             has_own: false,
             has_copied: false,
@@ -103,6 +110,13 @@ impl Session {
     /// Takes a reply to `request` that has the reflector's number `theirs`; it is the first one to it
     /// or another.
     pub fn reply(&mut self, request: u64, theirs: u32, is_first: bool) {
+        let (anew, settled) = self.anew;
+        if request < anew {
+            // It has a number of before. Where it was missed, it was for want of its reply.
+            let is_missed = is_first && (self.measured..settled).contains(&request);
+            self.found.lost_back -= u64::from(is_missed).min(self.found.lost_back);
+            return;
+        }
         let ours = request + u64::from(self.gap.is_some_and(|gap| request >= gap));
         self.has_own |= theirs != ours as u32;
         self.has_copied |= self.gap.is_some_and(|gap| request >= gap) && theirs == ours as u32;
@@ -114,12 +128,19 @@ impl Session {
         // 32 bits of it are on the wire, too.
         let ahead = theirs.wrapping_sub(highest as u32) as i32;
         let theirs = highest.saturating_add_signed(ahead.into());
-        if request > newest && highest.saturating_sub(theirs) > RESTART {
-            return self.restart(request, theirs);
+        if is_first && request > newest && theirs < highest {
+            let is_again = || self.copies.contains(&theirs) || self.replies.contains(&Some(theirs));
+            self.fallen.0.get_or_insert(request);
+            if highest - theirs > RESTART || is_again() {
+                return self.restart(request, theirs);
+            }
         }
         self.newest = Some((newest.max(request), highest.max(theirs)));
         if is_first {
-            self.found.reordered_back += u64::from(theirs < highest);
+            match theirs < highest {
+                true => self.fallen.1 += 1,
+                false => self.found.reordered_back += mem::take(&mut self.fallen).1,
+            }
             if let Some(slot) = self.slot(request) {
                 *slot = Some(theirs);
             }
@@ -141,17 +162,22 @@ impl Session {
         self.replies.get_mut(at as usize)
     }
 
-    /// Its numbers began again: what was under way then has come to nobody knows what.
+    /// Its numbers began again, as shows with this reply: what was under way then has come to nobody
+    /// knows what.
     fn restart(&mut self, request: u64, theirs: u64) {
-        self.settle(request);
-        let unsettled = (request - self.base) as usize;
-        self.replies.drain(..unsettled);
-        self.copies.clear();
-        (self.base, self.next) = (request, theirs);
-        self.newest = Some((request, theirs));
         if let Some(slot) = self.slot(request) {
             *slot = Some(theirs);
         }
+        let anew = mem::take(&mut self.fallen).0.unwrap_or(request);
+        let since = self.replies.split_off((anew - self.base) as usize);
+        self.settle(anew);
+        self.copies.clear();
+        self.anew = (anew, self.base);
+        (self.base, self.replies) = (anew, since);
+        let numbers = || self.replies.iter().flatten().copied();
+        let highest = numbers().max().unwrap_or(theirs);
+        self.next = numbers().min().unwrap_or(theirs);
+        self.newest = Some((request, highest));
     }
 
     /// Settles what was sent before request `oldest`, to which no first reply can come any more, if that
@@ -165,6 +191,7 @@ impl Session {
     /// Settles all, and says what has become of the session, if there was one.
     pub fn end(&mut self) -> Option<Ways> {
         self.newest?;
+        self.found.reordered_back += mem::take(&mut self.fallen).1;
         self.settle(u64::MAX);
         let numbering = match (self.has_own, self.has_copied) {
             (true, _) => Numbering::Stateful,
@@ -483,6 +510,44 @@ mod tests {
         }
         let found = session.end().unwrap();
         assert_eq!((found.lost_there, found.lost_back), (1, 0));
+    }
+
+    #[test]
+    fn a_reflector_that_begins_anew_soon_overtakes_nothing() {
+        // It begins anew with this request, and the replies to these do not come, or come late.
+        for (anew, lost, late) in [
+            (50, vec![], None),
+            (1, vec![], None),
+            (40, vec![0, 40], None),
+            (40, vec![0, 1, 2, 40, 42], None),
+            (60, vec![], Some(57)),
+            (60, vec![0], Some(59)),
+        ] {
+            let mut session = Session::default();
+            for request in 0..150 {
+                session.number(request, true);
+                let prompt = (!lost.contains(&request) && late != Some(request)).then_some(request);
+                for come in prompt
+                    .into_iter()
+                    .chain(late.filter(|late| late + 5 == request))
+                {
+                    let theirs = come - if come < anew { 0 } else { anew };
+                    session.reply(come, theirs as u32, true);
+                }
+            }
+            let found = session.end().unwrap();
+            let case = format!("{anew} {lost:?} {late:?} {found:?}");
+            let reordered = (found.reordered_there, found.reordered_back);
+            assert_eq!(reordered, (0, 0), "{case}");
+            assert_eq!((found.duplicated_there, found.duplicated_back), (0, 0));
+            assert_eq!((found.lost_there, found.copies_lost_back), (0, 0), "{case}");
+            // Of those around the restart, nobody knows what became.
+            let lost = lost.len() as u64;
+            assert!(
+                (lost.saturating_sub(1)..=lost).contains(&found.lost_back),
+                "{case}"
+            );
+        }
     }
 
     #[test]
