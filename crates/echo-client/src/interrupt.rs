@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -27,6 +27,8 @@ pub struct Interrupt(Arc<Shared>);
 struct Shared {
     raised: Mutex<Option<Why>>,
     changed: Condvar,
+    /// `--deadline`, and when that is.
+    deadline: OnceLock<(Timespan, Instant)>,
     /// Somebody wants to know how it is going.
     asked: AtomicBool,
     /// What the program ends with has been decided.
@@ -70,6 +72,7 @@ impl Interrupt {
     /// The system refuses a thread, or the descriptors to listen with.
     pub fn install(limit: Timespan, hangup: Hangup) -> Result<Self, Failure> {
         let interrupt = Interrupt::default();
+        interrupt.end_after(limit);
         let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1];
         let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
         let signals = Signals::new(heard.clone()).map_err(|error| {
@@ -87,6 +90,20 @@ impl Interrupt {
         start("signals", move || hearer.hear(signals, hangup))?;
         start("watch", move || watched.watch(limit))?;
         Ok(interrupt)
+    }
+
+    /// Asks the program to stop `limit` from now, unless that is zero or beyond all time.
+    fn end_after(&self, limit: Timespan) {
+        let end = Instant::now().checked_add(limit.0);
+        if let Some(end) = end.filter(|_| !limit.0.is_zero()) {
+            self.0.deadline.get_or_init(|| (limit, end));
+        }
+    }
+
+    /// How long there is until `--deadline`, if there is one.
+    pub fn left(&self) -> Option<Duration> {
+        let (_, end) = self.0.deadline.get()?;
+        Some(end.saturating_duration_since(Instant::now()))
     }
 
     fn hear(&self, mut signals: Signals, hangup: Hangup) {
@@ -150,9 +167,14 @@ impl Interrupt {
         again
     }
 
-    /// Why the program should stop, if it should.
+    /// Why the program should stop, if it should. A deadline is one at once, and not only when the
+    /// thread that waits for it has woken.
     pub fn why(&self) -> Option<Why> {
-        *self.0.raised.lock().unwrap_or_else(PoisonError::into_inner)
+        let raised = *self.0.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        raised.or_else(|| {
+            let &(limit, _) = self.0.deadline.get()?;
+            (self.left() == Some(Duration::ZERO)).then_some(Why::Deadline(limit))
+        })
     }
 
     /// Waits for `time`, or until the program should stop. Returns whether it should.
@@ -179,6 +201,17 @@ impl Interrupt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_is_known_before_and_stops_at_once() {
+        let interrupt = Interrupt::default();
+        interrupt.end_after(Timespan::default());
+        assert_eq!((interrupt.left(), interrupt.why()), (None, None));
+        interrupt.end_after(Timespan(Duration::from_nanos(1)));
+        while interrupt.left() != Some(Duration::ZERO) {}
+        let limit = Timespan(Duration::from_nanos(1));
+        assert_eq!(interrupt.why(), Some(Why::Deadline(limit)));
+    }
 
     #[test]
     fn a_wait_ends_when_the_program_should_stop() {

@@ -199,6 +199,10 @@ impl Flow {
         self.transport.sum_up(context);
         let (mut is_lossy, mut is_told) = (false, false);
         while let Some((number, request)) = self.ledger.abandon() {
+            if number.is_some() && fault.is_none() && context.is_cut {
+                context.recorder.under_way(request);
+                continue;
+            }
             context.recorder.lost(request);
             is_lossy |= context.recorder.measures(request);
             if let (Some(_), Some(fault)) = (number, fault) {
@@ -292,6 +296,8 @@ pub struct Context<'a> {
     pub plan: &'a Plan,
     /// Whether anything has been answered, over any connection of the run.
     pub heard: bool,
+    /// Whether the run has been stopped: then nobody waits for what is under way at its end.
+    pub is_cut: bool,
     /// How long connecting took, for the next reply to tell.
     pub connect: Option<Duration>,
     /// What a STAMP reflector has said, for the next reply to tell.
@@ -336,6 +342,7 @@ impl<'a> Context<'a> {
             scratch: vec![0; BUFFER_LEN].into(),
             plan,
             heard: false,
+            is_cut: false,
             connect: None,
             told: Told::default(),
             found: Found::default(),

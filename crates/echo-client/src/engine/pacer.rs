@@ -100,6 +100,11 @@ impl Pacer {
         }
     }
 
+    /// Has nothing be due from `moment` on, whatever else was to end it.
+    pub fn end_at(&mut self, moment: u64) {
+        self.end = self.end.min(moment);
+    }
+
     /// Takes the next request that is due by `now`, and says when it was due.
     #[inline]
     pub fn take(&mut self, now: u64) -> Option<u64> {

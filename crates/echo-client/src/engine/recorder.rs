@@ -232,6 +232,11 @@ impl Recorder {
         self.slice.counts.lost += u64::from(self.measures(request));
     }
 
+    /// Nobody waits for the reply to `request` any longer, whose time is not up.
+    pub fn under_way(&mut self, request: Request) {
+        self.slice.counts.under_way += u64::from(self.measures(request));
+    }
+
     /// So many datagrams came that the socket had no room for.
     pub fn overflowed(&mut self, count: u64) {
         self.slice.counts.overflowed += count;

@@ -72,6 +72,10 @@ impl<'a> Worker<'a> {
         let timeout = nanos(plan.connect.timeout.0);
         let flow =
             |c: &Connection| Flow::new(c.remote.clone(), transport(plan, &c.remote), timeout);
+        let mut pacer = Pacer::new(plan, index, run.threads);
+        if let Some(left) = run.interrupt.left() {
+            pacer.end_at(run.clock.now().saturating_add(nanos(left)));
+        }
         let mut worker = Worker {
             run,
             flows: connections.iter().map(flow).collect(),
@@ -79,7 +83,7 @@ impl<'a> Worker<'a> {
             wait,
             idle: (0..connections.len()).collect(),
             ready: Vec::new(),
-            pacer: Pacer::new(plan, index, run.threads),
+            pacer,
             context,
             depth: plan.room(),
             is_udp: plan.connect.is_udp(),
@@ -478,6 +482,7 @@ impl<'a> Worker<'a> {
     }
 
     fn close(mut self, window: u64, span: u64, cpu: Cpu) -> Ended {
+        self.context.is_cut = self.is_stopped();
         for flow in &mut self.flows {
             flow.read_out(LAST_TURNS, &mut self.context);
             flow.abandon(None, &mut self.context);

@@ -74,7 +74,8 @@ impl Metric {
     pub fn of(self, report: &Report) -> Option<f64> {
         let (rtt, counts) = (&report.rtt, &report.counts);
         let latency = |value: Option<Duration>| value.map(format::nanos);
-        let share = |count: u64| (counts.sent > 0).then(|| count as f64 / counts.sent as f64 * 1e2);
+        let settled = counts.settled();
+        let share = |count: u64| (settled > 0).then(|| count as f64 / settled as f64 * 1e2);
         match self {
             Metric::Min => latency(rtt.min()),
             Metric::Avg => latency(rtt.avg()),

@@ -190,7 +190,7 @@ pub enum Load {
 
 /// What was sent and what became of it. Bytes are of payload and its framing.
 ///
-/// The books balance: `sent = unique + lost`, and
+/// The books balance: `sent = unique + lost + under_way`, and
 /// `received = unique + duplicate + corrupt + truncated + foreign`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -202,6 +202,10 @@ pub struct Counts {
     pub unique: u64,
     /// Requests that never got one.
     pub lost: u64,
+    /// Requests under way when the run was stopped, whose time was not up: they may yet be answered,
+    /// and are no loss.
+    #[serde(default)]
+    pub under_way: u64,
     /// Datagrams that came, and that this side's own socket had no room for: of the lost ones,
     /// those that the path has not lost.
     pub overflowed: u64,
@@ -230,9 +234,14 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The share of requests that got no reply of their own, 0 to 1.
+    /// The share of requests that got no reply of their own, 0 to 1, of those of which it is known.
     pub fn loss(&self) -> f64 {
-        ratio(self.lost_on_the_way(), self.sent)
+        ratio(self.lost_on_the_way(), self.settled())
+    }
+
+    /// Requests of which it is known what they have become.
+    pub fn settled(&self) -> u64 {
+        self.sent.saturating_sub(self.under_way)
     }
 
     /// Requests that got no reply, and not because this side had no room for it.
@@ -243,7 +252,7 @@ impl Counts {
     /// Whether the books balance.
     pub fn balance(&self) -> bool {
         let replies = [self.duplicate, self.corrupt, self.truncated, self.foreign];
-        self.sent == self.unique + self.lost
+        self.sent == self.unique + self.lost + self.under_way
             && self.received == self.unique + replies.iter().sum::<u64>()
     }
 
@@ -253,6 +262,7 @@ impl Counts {
         self.received += other.received;
         self.unique += other.unique;
         self.lost += other.lost;
+        self.under_way += other.under_way;
         self.overflowed += other.overflowed;
         self.late += other.late;
         self.reordered += other.reordered;

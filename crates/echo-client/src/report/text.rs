@@ -131,6 +131,10 @@ fn books(report: &Report) -> Vec<String> {
         let shown = classes.map(|(name, count)| format!("{count} {name}"));
         lines.push(shown.join(", "));
     }
+    if counts.under_way > 0 {
+        let shown = "under way when it was stopped, and not known to be lost";
+        lines.push(format!("{} {shown}", counts.under_way));
+    }
     let (delayed, unsent) = (counts.delayed, counts.unsent);
     if delayed + unsent > 0 {
         lines.push(format!(

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use crate::common::bench::counts;
 use crate::common::*;
 
 #[test]
@@ -31,6 +32,31 @@ fn a_ping_sums_up_at_the_deadline() {
     let ended = run(&["ping", &echo().tcp, "-i", "10ms", "-w", "2s"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.text().contains("0% loss"), "{ended:?}");
+}
+
+#[test]
+fn what_is_under_way_at_the_deadline_is_no_loss() {
+    let far = faulty(&["delay=400ms"]);
+    for target in [&far.tcp, &far.udp] {
+        for args in [&["-i", "300ms", "-w", "1s"], &["-i", "100ms", "-w", "1s"]] {
+            let ended = run(&[&["ping", target.as_str(), "--json"], &args[..]].concat());
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            let report: serde_json::Value = serde_json::from_str(ended.text()).unwrap();
+            let [sent, unique, lost, under_way] =
+                counts(&report, ["sent", "unique", "lost", "under_way"]);
+            assert_eq!((lost, sent), (0, unique + under_way), "{report}");
+            assert!(under_way > 0 && sent <= 10, "{report}");
+        }
+    }
+    let cut = [
+        "-r", "20", "-d", "1h", "-w", "1s", "--warmup", "0", "--depth", "64",
+    ];
+    let ended = run(&[&["bench", far.tcp.as_str()], &cut[..]].concat());
+    ended.failed(1, &["stopped by --deadline 1s"]);
+    assert!(
+        ended.text().contains(" 0% loss") && ended.text().contains("under way"),
+        "{ended:?}"
+    );
 }
 
 #[test]

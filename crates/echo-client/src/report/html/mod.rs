@@ -186,6 +186,7 @@ fn books(report: &Report) -> Card {
         ("right replies", counts.unique),
         ("lost", counts.lost),
         ("of these, dropped by this side's socket", counts.overflowed),
+        ("under way at the end", counts.under_way),
         ("late", counts.late),
         ("reordered", counts.reordered),
         ("duplicate", counts.duplicate),
