@@ -1,6 +1,6 @@
 //! The step `names`: each family of addresses is asked for apart, and timed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
         bail!("a Unix socket has no name");
     };
     if let Ok(Zoned(address)) = Zoned::at(host, *port) {
-        path.addresses = vec![address];
+        path.addresses = vec![meant(address)];
         bail!("{host} is an address");
     }
     // In the order of RFC 6724, section 2.1: IPv6 first.
@@ -52,13 +52,29 @@ pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
             .filter_map(|thread| thread.join().ok())
             .collect()
     });
-    for address in asked.iter().flat_map(|asked| asked.found.iter().flatten()) {
-        if !path.addresses.contains(address) {
-            path.addresses.push(*address);
+    let found = asked.iter().flat_map(|asked| asked.found.iter().flatten());
+    for address in found.map(|address| meant(*address)) {
+        if !path.addresses.contains(&address) {
+            path.addresses.push(address);
         }
     }
     findings.extend(judge(host, &asked));
     Ok(format!("{host}: {}", list(&asked)))
+}
+
+/// Where packets to an address go, and who speaks of them: to IPv4 within IPv6 they are IPv4, and to
+/// no address in particular they stay on this machine.
+fn meant(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    match ip == address.ip() {
+        // With its zone.
+        true => address,
+        false => SocketAddr::new(ip, address.port()),
+    }
 }
 
 /// Asks, and once more where that was slow: a name that nobody has asked for in a while is slow once.
