@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::answer::{Answer, came};
 use super::chance::fisher;
@@ -61,6 +61,7 @@ pub fn sizes(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     let is_problem = |found: &Finding| found.kind == Kind::Problem;
     let is_hidden = to.0.is_ipv6() && found.as_ref().is_some_and(is_problem);
     findings.extend(found);
+    let mtu = mtu.context("too few packets of any size come back")?;
     path.mtu = u32::try_from(mtu).ok();
     if is_hidden {
         return Ok(format!("packets of {mtu} bytes come back whole"));
@@ -78,29 +79,29 @@ pub fn sizes(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     ))
 }
 
-/// The size of the largest packet that passes, and what there is to tell of it.
-fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
+/// The size of the largest packet that passes, where that can be told, and what there is to tell of it.
+fn largest(path: &mut Path<'_>, to: To) -> Result<(Option<usize>, Option<Finding>)> {
     let mut size = USUAL;
     let mut teller = None;
     // Each narrower link says so only to what has passed the one before it.
     while size > SMALL {
         let tried = Tried::surely(path, to, size, Fragments::Probed)?;
         match tried.fits() {
-            Fits::Yes => return Ok((size, teller.map(|who| told(who, size, to)))),
+            Fits::Yes => return Ok((Some(size), teller.map(|who| told(who, size, to)))),
             Fits::Told(who, mtu) if mtu < size => {
                 // A small link of this machine is no news to it.
                 teller = who.or(teller);
                 size = mtu;
             }
-            Fits::Unclear => break,
+            Fits::Unclear => return Ok((None, None)),
             _ => {
                 let mtu = search(path, to, size)?;
                 let finding = tried.finding(Verdict::MtuBlackhole, size);
-                return Ok((mtu, Some(finding.with("mtu", mtu))));
+                return Ok((Some(mtu), Some(finding.with("mtu", mtu))));
             }
         }
     }
-    Ok((size, None))
+    Ok((Some(size), None))
 }
 
 /// Between a small packet, which passes, and one of `size`, which does not.
