@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use echo_core::cause;
 use echo_explain::{Lang, Phrases};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -50,7 +51,10 @@ impl Done {
             name,
             told: match told {
                 Ok(told) => told.clone(),
-                Err(why) => format!("{why:#}"),
+                Err(why) => match why.downcast_ref() {
+                    Some(refused) => cause(refused),
+                    None => format!("{why:#}"),
+                },
             },
             left_out: told.is_err(),
             elapsed,

@@ -30,6 +30,7 @@ pub enum Verdict {
     Unreachable,
     Loop,
     Dead,
+    Stopped,
     Flow,
     // Who answers, and how.
     NotEcho,
@@ -270,6 +271,11 @@ impl Findings {
     /// Adds each of these, as [`Findings::add`] does.
     pub fn extend(&mut self, found: impl IntoIterator<Item = Finding>) {
         found.into_iter().for_each(|finding| self.add(finding));
+    }
+
+    /// How many say that something is wrong.
+    pub fn problems(&self) -> usize {
+        self.0.iter().filter(|finding| finding.is_problem()).count()
     }
 
     /// Whether there is such a verdict.

@@ -23,6 +23,7 @@ mod reach;
 mod sender;
 mod settings;
 mod sizes;
+mod stopped;
 mod talk;
 mod text;
 pub mod train;
@@ -101,7 +102,7 @@ impl Need {
         let (is_met, why) = match self {
             Need::Time => (!path.time_left().is_zero(), "there is no time left"),
             Need::Address => (!path.addresses.is_empty(), "no address is known"),
-            Need::Answer => (path.remote.is_some(), "nothing answers"),
+            Need::Answer => (path.is_answered(), "nothing answers"),
             Need::Udp => (path.udp_port.is_some(), "no datagram comes back"),
             Need::Tcp => (path.has_tcp, "TCP does not connect"),
             Need::Echo => {
@@ -135,12 +136,18 @@ fn take(
         // What was not waited for is no silence.
         *findings = before;
         told = Err(anyhow!("it was cut short"));
+    } else if missing.is_none()
+        && let Some(stopped) = stopped::check(path, (&before, findings), start)
+    {
+        // What the step says of somebody who is not there is not so.
+        *findings = before;
+        findings.add(stopped);
     } else if let Err(error) = &told
         && let Some(refused) = error.downcast_ref::<io::Error>()
         && refused.kind() != io::ErrorKind::QuotaExceeded
     {
         // What this machine refuses was not left out on purpose.
-        let why = format!("{error:#}");
+        let why = cause(refused);
         findings.add(finding!(Verdict::Unjudged; what: name, why));
     }
     Done::new(name, &told, path.start.elapsed() - start)

@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::idle;
 use super::settings::Diagnose;
+use super::train::Silence;
 use super::verdict::Trains;
 use crate::connection::{Connect, ancillary, packets};
 use crate::interrupt::Interrupt;
@@ -49,6 +50,8 @@ pub struct Path<'a> {
     pub mtu: Option<u32>,
     /// Who answered for each TTL, from 1 on.
     pub hops: Vec<Hop>,
+    /// Since when no datagram to `remote` is answered; `None`: the last one was.
+    pub silence: Option<Silence>,
     /// The trains that were sent.
     pub trains: Trains,
 }
@@ -90,6 +93,7 @@ impl<'a> Path<'a> {
             rtt: None,
             mtu: None,
             hops: Vec::new(),
+            silence: None,
             trains: Trains::default(),
         }
     }
@@ -141,6 +145,11 @@ impl<'a> Path<'a> {
             self.remote()?,
             self.udp_port.context("no datagram comes back")?,
         ))
+    }
+
+    /// Whether anything answers, as far as is known.
+    pub fn is_answered(&self) -> bool {
+        self.udp_port.is_some() || self.has_tcp
     }
 
     /// How many bytes may still be sent, and come back.

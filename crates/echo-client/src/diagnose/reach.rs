@@ -23,7 +23,7 @@ const ADDRESSES: usize = 6;
 const PORTS: usize = 6;
 const EACH: usize = 2;
 /// A link that is down may be up again after this.
-const MOMENT: Duration = Duration::from_secs(1);
+pub(super) const MOMENT: Duration = Duration::from_secs(1);
 /// Connections that are tried.
 const CALLS: usize = 4;
 /// The time from one datagram to the next.
@@ -33,14 +33,14 @@ const CONNECT: Duration = Duration::from_millis(2500);
 
 /// What came of the probes to one address.
 #[derive(Debug)]
-struct Seen {
+pub(super) struct Seen {
     remote: SocketAddr,
     /// What datagrams came to, those of each port together; empty: none was wanted.
-    udp: Vec<Answer>,
+    pub(super) udp: Vec<Answer>,
     /// The local ports that they left from.
     ports: Vec<u16>,
     /// What connections came to; empty: none was wanted.
-    tcp: Vec<Answer>,
+    pub(super) tcp: Vec<Answer>,
 }
 
 /// Asks every address, and chooses the one that all further probes go to.
@@ -78,7 +78,7 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
 }
 
 /// Sends datagrams to one address.
-fn ask(path: &mut Path<'_>, seen: &mut Seen) {
+pub(super) fn ask(path: &mut Path<'_>, seen: &mut Seen) {
     let cell = |flow| Cell {
         flow,
         ..Cell::of(SMALL)
@@ -99,7 +99,7 @@ fn ask(path: &mut Path<'_>, seen: &mut Seen) {
 }
 
 /// Connects to each address.
-fn call(path: &mut Path<'_>, seen: &mut [Seen]) {
+pub(super) fn call(path: &mut Path<'_>, seen: &mut [Seen]) {
     let calls: Vec<_> = seen
         .iter()
         .flat_map(|seen| [Call::to(seen.remote); CALLS])
@@ -111,7 +111,7 @@ fn call(path: &mut Path<'_>, seen: &mut [Seen]) {
 }
 
 impl Seen {
-    fn nothing(remote: SocketAddr) -> Self {
+    pub(super) fn nothing(remote: SocketAddr) -> Self {
         Seen {
             remote,
             udp: Vec::new(),
@@ -120,7 +120,7 @@ impl Seen {
         }
     }
 
-    fn answers(&self) -> impl Iterator<Item = Answer> {
+    pub(super) fn answers(&self) -> impl Iterator<Item = Answer> {
         self.udp.iter().chain(&self.tcp).copied()
     }
 
@@ -136,7 +136,7 @@ impl Seen {
         (came > 0).then_some(*port)
     }
 
-    fn ip(&self) -> String {
+    pub(super) fn ip(&self) -> String {
         Zoned(self.remote).ip()
     }
 }
@@ -233,7 +233,7 @@ impl Seen {
 }
 
 /// What came, address by address.
-fn told(seen: &[Seen]) -> String {
+pub(super) fn told(seen: &[Seen]) -> String {
     let of = |answers: &[Answer]| match answers.len() {
         0 => "not asked".to_owned(),
         sent => format!("{} of {sent}", came(answers)),

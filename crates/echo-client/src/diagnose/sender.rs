@@ -119,6 +119,12 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
         u64::from(probe.copies) * len
     });
     path.received_bytes += back.sum::<u64>();
+    if path
+        .remote
+        .is_some_and(|remote| remote.ip() == plan.remote.ip())
+    {
+        path.silence = train.silence(path.silence);
+    }
     if let Some(shortest) = train.percentile(0.0).map(Duration::from_nanos) {
         path.rtt = Some(path.rtt.map_or(shortest, |rtt| rtt.min(shortest)));
     }

@@ -82,6 +82,15 @@ pub struct Train {
     pub locals: Vec<SocketAddr>,
 }
 
+/// Datagrams in a row that nobody has answered, up to the last that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// When the first of them was sent, in nanoseconds since 1970.
+    pub since: u64,
+    /// How many they are.
+    pub lost: usize,
+}
+
 impl Probe {
     /// Whether no reply came.
     pub fn is_lost(&self) -> bool {
@@ -107,6 +116,20 @@ impl Train {
     /// How many have no reply.
     pub fn lost(&self) -> usize {
         self.probes.iter().filter(|probe| probe.is_lost()).count()
+    }
+
+    /// The silence at its end, which may have begun `before` it.
+    pub fn silence(&self, before: Option<Silence>) -> Option<Silence> {
+        let longer = |silence: Option<Silence>, probe: &Probe| match probe.answer() {
+            Answer::Came(_) => None,
+            // Of this packet, and of others like it only.
+            Answer::UsedUp(_) | Answer::TooLarge(..) => silence,
+            _ => Some(Silence {
+                since: silence.map_or(probe.sent, |silence| silence.since),
+                lost: silence.map_or(1, |silence| silence.lost + 1),
+            }),
+        };
+        self.probes.iter().fold(before, longer)
     }
 
     /// The round trip that a `share` of those that came back took at most, in nanoseconds.

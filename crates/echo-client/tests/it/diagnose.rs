@@ -1,5 +1,11 @@
 //! What `diagnose` prints, and what it refuses; what it finds is tested in laboratories.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use echo_core::framing::Framing;
 use echo_server::Config;
 use serde_json::Value;
@@ -202,4 +208,125 @@ fn how_long_a_silence_may_take_is_said_before_it_begins() {
         Some("with --idle this takes up to 1m22s"),
         "{ended:?}"
     );
+}
+
+/// What was found, verdict by verdict.
+fn verdicts(document: &Value) -> Vec<&str> {
+    let found = document["findings"].as_array().expect("findings").iter();
+    found
+        .filter_map(|finding| finding["verdict"].as_str())
+        .collect()
+}
+
+#[test]
+fn a_port_is_refused_by_whichever_address_of_this_machine_it_is_asked_for() {
+    let port = closed_port().port();
+    for host in ["[::ffff:127.0.0.1]", "0.0.0.0", "[::]"] {
+        let target = format!("{host}:{port}");
+        let told = document(&run(
+            &[&["diagnose", &target, "--json"], &BRIEF[..]].concat()
+        ));
+        let found = verdicts(&told);
+        assert_eq!(found, ["udp-refused", "tcp-refused"], "{host}: {told:#}");
+    }
+}
+
+/// What becomes of a peer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    /// It answers as long as it is asked, but no datagram larger than this.
+    Small(usize),
+    /// After so many datagrams it does nothing any more, and its system takes what comes.
+    Freezes(usize),
+    /// After so many datagrams its sockets are closed.
+    Dies(usize),
+}
+
+/// Starts an echo over both transports that goes on until its fate meets it.
+fn mortal(fate: Fate) -> String {
+    let bind = |_| {
+        let listener = TcpListener::bind("127.0.0.1:0").ok()?;
+        let socket = UdpSocket::bind(listener.local_addr().ok()?).ok()?;
+        Some((listener, socket))
+    };
+    let (listener, socket) = (0..100).find_map(bind).expect("a port of both transports");
+    let address = listener.local_addr().expect("an address");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let dies = matches!(fate, Fate::Dies(_));
+    let is_met = Arc::clone(&is_over);
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let is_over = Arc::clone(&is_met);
+            if dies && is_over.load(Ordering::SeqCst) {
+                return;
+            }
+            thread::spawn(move || answer(stream, &is_over, dies));
+        }
+    });
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        let mut answered = 0;
+        while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+            match fate {
+                Fate::Small(most) if len > most => continue,
+                Fate::Freezes(last) | Fate::Dies(last) if answered == last => {
+                    is_over.store(true, Ordering::SeqCst);
+                    if dies {
+                        // The listener sees that it is over with the next that comes.
+                        let _woken = TcpStream::connect(address);
+                        return;
+                    }
+                    continue;
+                }
+                _ => answered += 1,
+            }
+            socket.send_to(&buffer[..len], from).expect("an answer");
+        }
+    });
+    address.to_string()
+}
+
+/// Sends back what comes over a connection until it is over.
+fn answer(mut stream: TcpStream, is_over: &AtomicBool, dies: bool) {
+    let mut buffer = [0; 2048];
+    while let Ok(len @ 1..) = stream.read(&mut buffer) {
+        match is_over.load(Ordering::SeqCst) {
+            true if dies => return,
+            true => {}
+            false if stream.write_all(&buffer[..len]).is_ok() => {}
+            false => return,
+        }
+    }
+}
+
+#[test]
+fn of_sizes_nothing_is_said_where_packets_of_no_size_come_back() {
+    let target = mortal(Fate::Small(64));
+    let told = document(&run(
+        &[&["diagnose", &target, "--json"], &BRIEF[..]].concat()
+    ));
+    let mut steps = told["steps"].as_array().expect("steps").iter();
+    let sizes = steps.find(|step| step["name"] == "sizes").expect("sizes");
+    assert_eq!(sizes["left_out"], true, "{sizes:#}");
+    assert!(!verdicts(&told).contains(&"stopped"), "{told:#}");
+}
+
+#[test]
+fn who_goes_away_in_the_middle_has_stopped_and_is_no_path_that_loses() {
+    // Within the first train, before it and within the second.
+    for (fate, why) in [
+        (Fate::Freezes(300), "nobody says why"),
+        (Fate::Dies(300), "nobody listens there any more"),
+        (Fate::Dies(12), "nobody listens there any more"),
+        (Fate::Freezes(700), "nobody says why"),
+    ] {
+        let target = mortal(fate);
+        let words = ["diagnose", &target, "--json", "--gentle"];
+        let told = document(&run(&words));
+        assert_eq!(verdicts(&told), ["stopped"], "{fate:?}: {told:#}");
+        let found = &told["findings"][0];
+        let came = found["came"].as_str().expect("what came");
+        assert!(came.contains(why), "{fate:?}: {found:#}");
+        assert!(!told.to_string().contains("os error"), "{told:#}");
+    }
 }

@@ -38,6 +38,28 @@ pub struct Trains {
     pub again: Option<Train>,
 }
 
+impl Trains {
+    /// Leaves out what was sent from `end` on, in nanoseconds since 1970: nobody was there to answer.
+    pub fn cut(&mut self, end: u64) {
+        let single = [
+            &mut self.steady,
+            &mut self.mixed,
+            &mut self.stamp,
+            &mut self.again,
+        ];
+        for kept in single {
+            if let Some(train) = kept {
+                train.probes.retain(|probe| probe.sent < end);
+            }
+            *kept = kept.take().filter(|train| !train.probes.is_empty());
+        }
+        // Half a turn has nothing to be held against.
+        let is_before = |train: &Train| train.probes.iter().all(|probe| probe.sent < end);
+        self.ladder
+            .retain(|turn| is_before(&turn.slow) && is_before(&turn.fast));
+    }
+}
+
 /// A fast train and a slow one of datagrams of one size, right after one another.
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
