@@ -9,7 +9,7 @@ use super::clocks::Clocks;
 use super::ledger::{Class, Entry, Ledger};
 use super::plan::Plan;
 use super::recorder::Recorder;
-use super::sink::{Event, Sink, What};
+use super::sink::{Sink, What};
 use super::socket::Socket;
 use super::{BUFFER_LEN, nanos};
 use crate::connection::{Address, Connection, ErrorKind, cause, pause};
@@ -365,7 +365,7 @@ impl<'a> Context<'a> {
         if self.tells_each {
             let (first, request) = entry.answers.unzip();
             for offset in 0..count {
-                self.sink.tell(Event::now(What::Reply {
+                self.sink.tell(What::Reply {
                     seq: first.map(|number| number + offset),
                     class: entry.class,
                     bytes,
@@ -374,7 +374,7 @@ impl<'a> Context<'a> {
                     reflector_seq: told.theirs,
                     residence_ns: told.residence_ns,
                     detail: detail.clone(),
-                }));
+                });
             }
         }
     }
@@ -393,18 +393,18 @@ impl<'a> Context<'a> {
     /// Tells that request `seq`, or a connection, has failed.
     pub fn tell_error(&self, seq: Option<u64>, fault: &Fault) {
         if self.tells_each {
-            self.sink.tell(Event::now(What::Error {
+            self.sink.tell(What::Error {
                 seq,
                 kind: fault.kind,
                 detail: fault.message.clone(),
-            }));
+            });
         }
     }
 
     /// A connection was opened between `ends`, which took so long.
     pub fn connected(&mut self, elapsed: Duration, ends: String) {
         self.recorder.connected(elapsed);
-        self.sink.tell(Event::now(What::Connected(ends)));
+        self.sink.tell(What::Connected(ends));
     }
 }
 

@@ -78,7 +78,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
     report.target.found(&address);
     report.environment.congestion_control = connections[0].congestion_control();
     let target = report.target.clone();
-    sink.tell(Event::now(What::Start { target }));
+    sink.tell(What::Start { target });
     let run = Run {
         plan,
         address,

@@ -43,8 +43,8 @@ struct Told {
 }
 
 impl Sink for Told {
-    fn tell(&self, event: Event) {
-        match event.what {
+    fn tell(&self, what: What) {
+        match what {
             What::Reply { class, .. } => {
                 self.replies.fetch_add(1, Ordering::Relaxed);
                 let right = u64::from(class.is_right());

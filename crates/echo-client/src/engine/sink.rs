@@ -1,9 +1,8 @@
 //! Who is told what happens while it happens.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use echo_core::Transport;
-use echo_core::units::unix_ns;
 use serde::Serialize;
 
 use super::ledger::Class;
@@ -13,8 +12,8 @@ use crate::report::Target;
 
 /// Who is told. A worker calls it between one request and the next, so it must not block.
 pub trait Sink: Sync {
-    /// Something has happened.
-    fn tell(&self, _: Event) {}
+    /// Something has happened, just now.
+    fn tell(&self, _: What) {}
 
     /// Whether to be told of each reply and each loss, which costs time.
     fn wants_each(&self) -> bool {
@@ -41,17 +40,6 @@ pub struct Event {
     pub peer: Option<Peer>,
     /// When, in nanoseconds since 1970.
     pub time_unix_ns: u64,
-}
-
-impl Event {
-    /// Something that happens now.
-    pub fn now(what: What) -> Self {
-        Event {
-            what,
-            peer: None,
-            time_unix_ns: unix_ns(SystemTime::now()),
-        }
-    }
 }
 
 /// One of many peers, as events name it.

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use echo_core::Failure;
+use echo_core::units::unix_ns;
+use echo_core::{Clock, Failure};
 
 use super::Watch;
-use crate::engine::{Class, Event, Sink, SoFar, What};
+use crate::engine::{Class, Event, Peer, Sink, SoFar, What};
 use crate::output;
 use crate::report::{Report, document};
 use crate::thread;
@@ -53,6 +54,7 @@ pub struct Style {
 #[derive(Debug)]
 pub struct Lines {
     form: Form,
+    clock: Clock,
     sender: SyncSender<Event>,
     writer: JoinHandle<Result<(), Failure>>,
     /// Events there was no room for.
@@ -75,7 +77,7 @@ impl Lines {
         let work = move || {
             let peer = String::new();
             let mut writer = Writer { style, peer };
-            let mut events = events.iter();
+            let mut events = in_order(events.iter());
             let outcome = events.try_for_each(|event| writer.write(&event));
             closed.store(outcome.is_err(), Ordering::Relaxed);
             outcome.map_err(output::failure)
@@ -83,12 +85,25 @@ impl Lines {
         let writer = thread::start("lines", work)?;
         Ok(Lines {
             form,
+            clock: Clock::new(),
             sender,
             writer,
             missed: AtomicU64::new(0),
             is_closed,
             watch,
         })
+    }
+
+    /// Tells what has just happened, with one of many peers or the only one.
+    pub fn tell_of(&self, peer: Option<Peer>, what: What) {
+        let event = Event {
+            what,
+            peer,
+            time_unix_ns: unix_ns(self.clock.now()),
+        };
+        if self.sender.try_send(event).is_err() {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Waits until all is written.
@@ -113,10 +128,8 @@ impl Lines {
 }
 
 impl Sink for Lines {
-    fn tell(&self, event: Event) {
-        if self.sender.try_send(event).is_err() {
-            self.missed.fetch_add(1, Ordering::Relaxed);
-        }
+    fn tell(&self, what: What) {
+        self.tell_of(None, what);
     }
 
     fn wants_each(&self) -> bool {
@@ -136,6 +149,16 @@ impl Sink for Lines {
 pub fn summary(report: &Report) -> io::Result<()> {
     let report = document::value(report);
     output::line(serde_json::json!({"event": "summary", "report": report}))
+}
+
+/// The same events, none of them before the one that it follows: between a look at the clock and the
+/// queue a thread may lose its core, and another overtake it.
+fn in_order(events: impl Iterator<Item = Event>) -> impl Iterator<Item = Event> {
+    events.scan(0, |last, mut event| {
+        event.time_unix_ns = event.time_unix_ns.max(*last);
+        *last = event.time_unix_ns;
+        Some(event)
+    })
 }
 
 /// What the thread does.
@@ -231,5 +254,23 @@ fn millis(ns: u64) -> String {
     match ns as f64 / 1e6 {
         ms if ms < 1e3 => format!("{ms:.3}"),
         ms => format!("{ms:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_before_the_one_that_it_follows() {
+        let events = [3, 5, 4, 5, 7].map(|time_unix_ns| Event {
+            what: What::Connected(String::new()),
+            peer: None,
+            time_unix_ns,
+        });
+        let told: Vec<_> = in_order(events.into_iter())
+            .map(|event| event.time_unix_ns)
+            .collect();
+        assert_eq!(told, [3, 5, 5, 5, 7]);
     }
 }

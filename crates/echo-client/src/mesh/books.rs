@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::targets::Peer;
 use crate::connection::ErrorKind;
-use crate::engine::{self, Class, Event, Sink, SoFar, What};
+use crate::engine::{self, Class, Sink, SoFar, What};
 use crate::measure::Lines;
 
 /// So many losses in a row say that a peer is down: one lost datagram does not.
@@ -335,19 +335,16 @@ impl Figures {
 }
 
 impl Sink for Books {
-    fn tell(&self, event: Event) {
+    fn tell(&self, what: What) {
         let mut state = self.state();
         let (index, stood_still) = (state.path, state.stood_still);
-        state.figures.enter(index, &event.what, stood_still);
+        state.figures.enter(index, &what, stood_still);
         if let (Some(lines), Some(path)) = (&state.lines, &state.figures.paths[index]) {
             let peer = engine::Peer {
                 peer: path.peer.to_string(),
                 transport: path.transport,
             };
-            lines.tell(Event {
-                peer: Some(peer),
-                ..event
-            });
+            lines.tell_of(Some(peer), what);
         }
     }
 
