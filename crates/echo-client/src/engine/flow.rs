@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::clocks::Clocks;
 use super::ledger::{Class, Entry, Ledger};
+use super::offset::Clocks;
 use super::plan::Plan;
 use super::recorder::Recorder;
 use super::sink::{Sink, What};

@@ -2,7 +2,6 @@
 //! that says what each request has become, and the books.
 
 pub(crate) mod clock;
-mod clocks;
 mod collector;
 pub mod cpu;
 mod datagrams;
@@ -11,6 +10,7 @@ mod ended;
 pub(crate) mod flow;
 pub mod ledger;
 mod notes;
+mod offset;
 mod pacer;
 mod pause;
 mod plan;
@@ -49,11 +49,11 @@ use crate::wire::echo;
 use crate::wire::message::Message;
 use crate::wire::stamp::Packets;
 use clock::Clock;
-use clocks::Clocks;
 use collector::Collector;
 use datagrams::{Datagrams, Echo};
 use ended::{Ended, generator};
 use flow::Transport;
+use offset::Clocks;
 use recorder::Recording;
 use stamped::Stamped;
 use stream::Stream;

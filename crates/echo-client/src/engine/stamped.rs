@@ -6,10 +6,10 @@ use std::time::Duration;
 use echo_core::stamp::{ErrorEstimate, Format, Request as Base, Stamp};
 
 use super::clock::{self, Clock};
-use super::clocks::Passage;
 use super::datagrams::Codec;
 use super::flow::Context;
 use super::ledger::{Entry, Ledger, Request};
+use super::offset::Passage;
 use super::socket::{Ends, Received, Socket};
 use super::ways::Session;
 use crate::report::{Span, State, Ways};

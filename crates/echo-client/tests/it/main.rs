@@ -13,6 +13,7 @@ mod config;
 mod corpora;
 mod deadline;
 mod diagnose;
+mod discovery;
 mod documents;
 mod explain;
 mod faults;

@@ -1,16 +1,12 @@
 //! `mesh`: what an agent tells monitors of its peers, whatever those, the lists and the monitors do.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{
-    DEADLINE, Running, Scratch, closed_port, echo, echo_on, faulty, network, run, start,
-};
+use crate::common::{DEADLINE, Running, Scratch, closed_port, echo, faulty, run, start};
 use promtool::promtool_checks;
 use serde_json::{Value, json};
 
@@ -18,14 +14,14 @@ use serde_json::{Value, json};
 mod promtool;
 
 /// An agent that is ready, and where it answers monitors.
-struct Agent {
-    client: Running,
-    address: String,
+pub struct Agent {
+    pub client: Running,
+    pub address: String,
 }
 
 impl Agent {
     /// One that probes four times a second, and is none of those that are listed.
-    fn start(list: &str, args: &[&str]) -> Self {
+    pub fn start(list: &str, args: &[&str]) -> Self {
         let file = format!("file:{list}");
         let targets = ["mesh", "--targets", &file, "--self", "192.0.2.1"];
         let pace = [
@@ -36,7 +32,7 @@ impl Agent {
         Agent::ready(&[&targets[..], &pace, args].concat())
     }
 
-    fn ready(args: &[&str]) -> Self {
+    pub fn ready(args: &[&str]) -> Self {
         let mut client = start(args);
         let line = client.line();
         let address = line.strip_prefix("listening metrics ").map(str::trim);
@@ -45,7 +41,7 @@ impl Agent {
         Agent { client, address }
     }
 
-    fn get(&self, path: &str) -> String {
+    pub fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
@@ -55,13 +51,13 @@ impl Agent {
     }
 
     /// The sum of the figures of a family whose labels have all of these.
-    fn sum(&self, family: &str, labels: &[&str]) -> f64 {
+    pub fn sum(&self, family: &str, labels: &[&str]) -> f64 {
         sum(&self.get("/metrics"), family, labels)
     }
 
     /// Waits until `is_so`, by what `/metrics` says.
     #[track_caller]
-    fn until(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+    pub fn until(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
         loop {
             let text = self.get("/metrics");
@@ -74,7 +70,7 @@ impl Agent {
     }
 
     /// Ends as it should, and says how it went.
-    fn stop(self) -> String {
+    pub fn stop(self) -> String {
         self.client.signal("TERM");
         let ended = self.client.end();
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -82,7 +78,7 @@ impl Agent {
     }
 }
 
-fn sum(text: &str, family: &str, labels: &[&str]) -> f64 {
+pub fn sum(text: &str, family: &str, labels: &[&str]) -> f64 {
     let lines = text.lines().filter(|line| {
         let rest = line.strip_prefix(family);
         rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
@@ -93,7 +89,7 @@ fn sum(text: &str, family: &str, labels: &[&str]) -> f64 {
 }
 
 /// A list of these peers: name, zone and address.
-fn list(peers: &[(&str, &str, &str)]) -> Vec<u8> {
+pub fn list(peers: &[(&str, &str, &str)]) -> Vec<u8> {
     let groups = peers.iter().map(|(name, zone, address)| {
         json!({"targets": [address], "labels": {"name": name, "zone": zone}})
     });
@@ -187,166 +183,6 @@ fn each_peer_is_told_apart_by_name_zone_and_transport() {
     );
     promtool_checks(&text);
     assert_eq!(agent.stop(), "");
-}
-
-#[test]
-fn a_list_that_changes_is_taken_at_once_and_one_that_is_torn_is_not() {
-    let (one, two) = (echo(), echo());
-    let scratch = Scratch::new("mesh-list");
-    let path = scratch.file(
-        "list",
-        &list(&[("one", "a", &one.tcp), ("two", "b", &two.tcp)]),
-    );
-    let agent = Agent::start(&path, &["--refresh=1h"]);
-    agent.until("both are up", |text| {
-        sum(text, "echo_mesh_peer_up", &[]) == 4.0
-    });
-    let failures = |text: &str| sum(text, "echo_mesh_discovery_failures_total", &[]);
-    let whole = list(&[("two", "b", &two.tcp), ("three", "b", &one.tcp)]);
-    for (number, wrong) in [
-        &whole[..whole.len() - 1],
-        b"{}",
-        &vec![b' '; (16 << 20) + 1],
-    ]
-    .iter()
-    .enumerate()
-    {
-        scratch.file("list", wrong);
-        agent.client.signal("HUP");
-        let text = agent.until("it is counted", |text| {
-            failures(text) == (number + 1) as f64
-        });
-        let stays = text.contains("\"one\"") && text.contains("\"two\"");
-        assert!(stays, "the last list stays: {text}");
-    }
-    let requests = agent.sum("echo_mesh_requests_total", &["peer=\"two\""]);
-    scratch.file("list", &whole);
-    agent.client.signal("HUP");
-    let text = agent.until("one is gone", |text| !text.contains("\"one\""));
-    assert!(
-        !text.contains("peer_zone=\"a\""),
-        "its zone is, too: {text}"
-    );
-    assert!(
-        sum(&text, "echo_mesh_requests_total", &["peer=\"two\""]) >= requests,
-        "it stays"
-    );
-    agent.until("three is up", |text| {
-        sum(text, "echo_mesh_peer_up", &["three"]) == 2.0
-    });
-    std::fs::remove_file(path).unwrap();
-    agent.client.signal("HUP");
-    agent.until("it is counted", |text| failures(text) == 4.0);
-    let told = agent.stop();
-    for words in [
-        "it is no list",
-        "it is larger than 16MiB",
-        "no such file",
-        "the last list stays",
-    ] {
-        assert!(told.contains(words), "{words}: {told}");
-    }
-}
-
-#[test]
-fn a_hangup_tells_what_the_lists_have_now() {
-    let server = echo();
-    let scratch = Scratch::new("mesh-hangup");
-    let path = scratch.file("list", &list(&[("one", "a", &server.tcp)]));
-    let mut agent = Agent::start(&path, &["--refresh=1h", "--transport=udp"]);
-    let stderr = BufReader::new(agent.client.child.stderr.take().unwrap());
-    let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
-        stderr
-            .lines()
-            .try_for_each(|line| sender.send(line.unwrap()))
-    });
-    let hangup = |bytes: &[u8]| {
-        scratch.file("list", bytes);
-        agent.client.signal("HUP");
-        lines.recv_timeout(DEADLINE).unwrap()
-    };
-    let told = hangup(&list(&[
-        ("one", "a", &server.tcp),
-        ("two", "b", &server.tcp),
-    ]));
-    for words in ["2 peers known", "of 2 paths up"] {
-        assert!(told.contains(words), "{words}: {told}");
-    }
-    for _ in 0..2 {
-        let told = hangup(b"[");
-        assert!(
-            told.contains("the last list stays"),
-            "whoever asks is told again: {told}"
-        );
-        let told = lines.recv_timeout(DEADLINE).unwrap();
-        assert!(told.contains("2 peers known"), "{told}");
-    }
-    agent.stop();
-}
-
-#[test]
-fn whatever_becomes_of_a_file_the_last_list_is_probed_on_time() {
-    let server = echo();
-    let scratch = Scratch::new("mesh-file");
-    let path = scratch.0.join("link");
-    let good = scratch.file("good", &list(&[("one", "a", &server.tcp)]));
-    symlink(&good, &path).unwrap();
-    let agent = Agent::start(path.to_str().unwrap(), &["--refresh=20ms", "--peers=3"]);
-    agent.until("it is up", |text| {
-        sum(text, "echo_mesh_peer_up", &[]) == 2.0
-    });
-    let fifo = scratch.0.join("fifo");
-    network::run(&format!("mkfifo {}", fifo.display()));
-    let many: Vec<_> = (0..10_000).map(|n| format!("peer-{n}")).collect();
-    let many: Vec<_> = many
-        .iter()
-        .map(|name| (&**name, "a", "192.0.2.7:7"))
-        .collect();
-    let twice = [("one", "a", "192.0.2.7:7"), ("one", "b", "192.0.2.8:7")];
-    let bad = [
-        scratch.file("twice", &list(&twice)),
-        scratch.file(
-            "unknown",
-            br#"[{"targets": ["192.0.2.7:7"], "name": "one"}]"#,
-        ),
-        scratch.file("zero", b""),
-        scratch.file("deep", &b"[".repeat(100_000)),
-        scratch.file("bytes", b"\xff\xfe[]"),
-        scratch.0.join("nowhere").display().to_string(),
-        scratch.0.display().to_string(),
-        fifo.display().to_string(),
-        "/dev/zero".to_owned(),
-        "/proc/kmsg".to_owned(),
-    ];
-    let turn_to = |target: &str| {
-        let draft = scratch.0.join("draft");
-        symlink(target, &draft).unwrap();
-        std::fs::rename(draft, &path).unwrap();
-    };
-    for target in &bad {
-        let failures = agent.sum("echo_mesh_discovery_failures_total", &[]);
-        turn_to(target);
-        let text = agent.until("it is counted", |text| {
-            sum(text, "echo_mesh_discovery_failures_total", &[]) >= failures + 2.0
-        });
-        assert!(
-            text.contains("peer=\"one\""),
-            "{target}: the last list stays"
-        );
-    }
-    turn_to(&scratch.file("many", &list(&many)));
-    agent.until("it is taken", |text| {
-        sum(text, "echo_mesh_known_peers", &[]) == 10_000.0
-            && sum(text, "echo_mesh_peers", &[]) == 3.0
-            && !text.contains("peer=\"one\"")
-    });
-    turn_to(&good);
-    let text = agent.until("it is up again", |text| {
-        sum(text, "echo_mesh_peer_up", &[]) == 2.0
-    });
-    assert_eq!(sum(&text, "echo_mesh_delayed_total", &[]), 0.0, "{text}");
-    agent.stop();
 }
 
 #[test]
@@ -681,152 +517,6 @@ fn a_start_that_cannot_work_says_what_would() {
     ] {
         run(&[&["mesh"], args].concat()).failed(code, words);
     }
-}
-
-#[test]
-fn a_name_is_all_of_its_addresses_and_one_with_too_many_is_told() {
-    network::in_own_network(
-        "a_name_is_all_of_its_addresses_and_one_with_too_many_is_told",
-        || {
-            let lines: String = (0..10_000)
-                .map(|n| format!("10.{}.{}.1 many\n", n / 250, n % 250))
-                .collect();
-            network::names(&format!(
-                "127.0.0.1 localhost\n127.0.0.2 few\n127.0.0.3 few\n{lines}"
-            ));
-            let server = echo();
-            let port = server.tcp.rsplit_once(':').unwrap().1;
-            let (few, many, none) = (
-                format!("dns:few:{port}"),
-                format!("dns:many:{port}"),
-                format!("dns:none:{port}"),
-            );
-            let pace = [
-                "--interval=200ms",
-                "--timeout=200ms",
-                "--metrics=127.0.0.1:0",
-            ];
-            let args = [
-                "mesh",
-                "--targets",
-                &few,
-                "--targets",
-                &none,
-                "--targets",
-                &many,
-            ];
-            let agent =
-                Agent::ready(&[&args[..], &pace, &["--peers=2", "--transport=udp"]].concat());
-            let text = agent.until("they are listed", |text| {
-                sum(text, "echo_mesh_known_peers", &[]) > 2000.0
-                    && sum(text, "echo_mesh_peers", &[]) == 2.0
-            });
-            assert_eq!(
-                sum(&text, "echo_mesh_discovery_failures_total", &[]),
-                1.0,
-                "{text}"
-            );
-            assert!(agent.get("/readyz").starts_with("HTTP/1.1 200 "));
-            let lost = Agent::ready(&[&["mesh", "--targets", &none], &pace[..]].concat());
-            assert!(
-                lost.get("/readyz").starts_with("HTTP/1.1 503 "),
-                "it has no list"
-            );
-            lost.stop();
-            let told = agent.stop();
-            for words in [
-                "dns:many",
-                "4,090",
-                "file:PATH",
-                "dns:none",
-                "it is looked up again",
-            ] {
-                assert!(told.contains(words), "{words}: {told}");
-            }
-        },
-    );
-}
-
-/// A server of DNS: a thousand addresses, more than any reply can carry, none, a failure, or silence.
-const DNS: &str = r#"
-import socket, struct, sys, threading
-def answer(query):
-    end = query.index(b"\0", 12)
-    name, kind = query[13:13 + query[12]].decode(), query[end + 1:end + 3]
-    question = query[12:end + 5]
-    counts = {"thousand": 1000, "many": 5000}
-    count = counts.get(name, 0) if kind == b"\0\1" else 0
-    if name == "silent":
-        return None
-    code = 2 if name == "failed" else 0
-    records = b"".join(b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + bytes([127, 1, n >> 8, n & 255]) for n in range(count))
-    # A message over TCP has 64 KiB at most.
-    fit = min(count, (65000 - 12 - len(question)) // 16)
-    return query[:2] + struct.pack("!HHHHH", 0x8580 | code, 1, fit, 0, 0) + question + records[:16 * fit]
-udp = socket.socket(type=socket.SOCK_DGRAM)
-udp.bind(("127.0.0.1", 53))
-tcp = socket.create_server(("127.0.0.1", 53))
-def streams():
-    while True:
-        with tcp.accept()[0] as stream:
-            # Whoever asks for addresses of both kinds asks twice.
-            while size := stream.recv(2):
-                reply = answer(stream.recv(struct.unpack("!H", size)[0]))
-                stream.sendall(struct.pack("!H", len(reply)) + reply)
-threading.Thread(target=streams, daemon=True).start()
-print("ready", flush=True)
-while True:
-    query, peer = udp.recvfrom(4096)
-    reply = answer(query)
-    if reply is not None:
-        cut = len(reply) > 512
-        end = query.index(b"\0", 12) + 5
-        udp.sendto(reply[:2] + b"\x87\x80\0\1\0\0\0\0\0\0" + query[12:end] if cut else reply, peer)
-"#;
-
-#[test]
-fn a_name_that_is_empty_huge_failing_or_silent_delays_no_probe() {
-    let name = "a_name_that_is_empty_huge_failing_or_silent_delays_no_probe";
-    network::in_own_network(name, || {
-        network::resolver("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
-        let Ok(child) = Command::new("python3")
-            .args(["-c", DNS])
-            .stdout(Stdio::piped())
-            .spawn()
-        else {
-            return eprintln!("skipped: python3 is not on this machine");
-        };
-        let mut dns = Running { child };
-        assert_eq!(dns.line(), "ready\n");
-        let _server = echo_on("udp://0.0.0.0:5346");
-        let mut args = vec!["mesh", "--self=192.0.2.1", "--peers=40", "--refresh=50ms"];
-        args.extend(["--transport=udp", "--interval=200ms", "--timeout=200ms"]);
-        args.push("--metrics=127.0.0.1:0");
-        for name in ["none", "failed", "silent", "thousand", "many"] {
-            let source = format!("--targets=dns:{name}.test:5346");
-            args.push(source.leak());
-        }
-        let agent = Agent::ready(&args);
-        let text = agent.until("looked up again and again", |text| {
-            sum(text, "echo_mesh_discovery_failures_total", &[]) >= 9.0
-        });
-        let known = sum(&text, "echo_mesh_known_peers", &[]);
-        assert!((4_000.0..5_000.0).contains(&known), "{known}");
-        assert_eq!(sum(&text, "echo_mesh_peer_up", &[]), 40.0, "{text}");
-        let requests = sum(&text, "echo_mesh_requests_total", &[]);
-        // Two look-ups are silent for a second each.
-        assert!(requests >= 40.0 * 8.0, "{requests}");
-        let lost = sum(&text, "echo_mesh_lost_total", &[]);
-        assert!(lost <= requests / 4.0, "{lost} of {requests}");
-        let told = agent.stop();
-        for words in [
-            "dns:failed.test:5346",
-            "dns:silent.test:5346",
-            "dns:many.test:5346 has 40",
-        ] {
-            assert!(told.contains(words), "{words}: {told}");
-        }
-    });
 }
 
 #[test]
