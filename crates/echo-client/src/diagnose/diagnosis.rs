@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::finding::Finding;
 use super::path::Path;
-use super::text::Words;
+use super::words::Words;
 use crate::connection::ErrorKind;
 use crate::interrupt::Why;
 use crate::report::{Fault, Outcome};

@@ -283,6 +283,11 @@ impl Findings {
         self.0.iter().any(|finding| finding.verdict == verdict)
     }
 
+    /// Whether an echo may come over TCP, for all that was found.
+    pub fn allow_echo(&self) -> bool {
+        !self.has(Verdict::NotEcho) && !self.has(Verdict::TcpNoEcho)
+    }
+
     /// What there is, the gravest first, and otherwise in the order in which it was found.
     pub fn sorted(mut self) -> Vec<Finding> {
         self.0.sort_by_key(|finding| finding.kind);
@@ -299,7 +304,7 @@ fn explains(cause: Verdict, symptom: Verdict) -> bool {
 mod tests {
     use echo_explain::{Lang, Phrases};
 
-    use super::super::text::Words;
+    use super::super::words::Words;
     use super::*;
 
     #[test]

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use echo_core::stamp;
 
-use super::Need;
 use super::finding::{Finding, Findings, Verdict, finding};
-use super::path::Path;
+use super::path::{LONGEST, Path};
 use super::payload::{Payload, STAMP_LEN};
 use super::sender::{self, Plan};
+use super::settings::Diagnose;
 use super::talk::Talk;
 use super::train::Cell;
 use super::trains::SMALL;
@@ -22,11 +22,19 @@ const MESSAGE: usize = 64;
 /// How many are left alone side by side, each for an eighth of the time longer than the one before;
 /// and how often, the second time between the last that lived and the first that did not.
 const COUNT: u32 = 8;
-pub const ROUNDS: u32 = 2;
+const ROUNDS: u32 = 2;
 /// How long an answer may take that must perhaps be asked for again.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Beside the silence itself, it takes no longer than this to find out who is dead.
-pub const ASKING: Duration = Duration::from_secs(20);
+const ASKING: Duration = Duration::from_secs(20);
+
+/// How long a diagnosis may take, with the silence that was asked for.
+pub fn longest(settings: &Diagnose) -> Duration {
+    match settings.idle.0 {
+        Duration::ZERO => LONGEST,
+        idle => LONGEST + idle * ROUNDS + ASKING,
+    }
+}
 
 /// Makes one that works.
 type Begin = fn(&mut Path<'_>) -> Result<Alone>;
@@ -53,7 +61,7 @@ pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     let longest = path.settings.idle.0;
     let has_stamp = path.trains.stamp.is_some();
     let has_udp = has_stamp || path.udp_port.is_some();
-    let has_echo = path.has_tcp && Need::Echo.missing(path, findings).is_none();
+    let has_echo = path.has_tcp && findings.allow_echo();
     let kinds: [(bool, Begin); 2] = [(has_echo, connection), (has_udp, binding)];
     let kinds = kinds.into_iter().filter(|(is_there, _)| *is_there);
     let mut kinds: Vec<Silence> = kinds.map(|(_, begin)| Silence::of(begin)).collect();

@@ -29,6 +29,7 @@ mod text;
 pub mod train;
 mod trains;
 pub mod verdict;
+mod words;
 
 use std::io;
 
@@ -44,7 +45,7 @@ use diagnosis::{Diagnosis, Done};
 use finding::{Findings, Verdict, finding};
 use path::Path;
 pub use settings::Diagnose;
-use text::Words;
+use words::Words;
 
 /// Probes, adds what it finds, and tells in a line what it did, in English. What it cannot do, or need
 /// not, is an error: then the step is left out.
@@ -98,17 +99,13 @@ const LITTLE: u64 = 8_000;
 impl Need {
     /// Why the step is left out, if this is not there.
     fn missing(self, path: &Path<'_>, findings: &Findings) -> Option<&'static str> {
-        let is_mute = |verdict| findings.has(verdict);
         let (is_met, why) = match self {
             Need::Time => (!path.time_left().is_zero(), "there is no time left"),
             Need::Address => (!path.addresses.is_empty(), "no address is known"),
             Need::Answer => (path.is_answered(), "nothing answers"),
             Need::Udp => (path.udp_port.is_some(), "no datagram comes back"),
             Need::Tcp => (path.has_tcp, "TCP does not connect"),
-            Need::Echo => {
-                let mute = [Verdict::NotEcho, Verdict::TcpNoEcho];
-                (!mute.into_iter().any(is_mute), "no echo comes back")
-            }
+            Need::Echo => (findings.allow_echo(), "no echo comes back"),
             Need::Load => (!path.settings.gentle, "--gentle"),
             Need::Idle => (!path.settings.idle.0.is_zero(), "not asked for (--idle)"),
         };
@@ -175,7 +172,7 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
         false => output::line(line).map_err(output::failure),
     };
     if !settings.idle.0.is_zero() {
-        let longest = Timespan(path.longest());
+        let longest = Timespan(idle::longest(path.settings));
         tell(words.phrase(&format!("with --idle this takes up to {longest}")))?;
     }
     let mut findings = Findings::default();
@@ -185,7 +182,7 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
             break;
         }
         let step = take(*step, &mut path, &mut findings);
-        tell(words.step(&step))?;
+        tell(text::step(&step, &words))?;
         done.push(step);
     }
     findings.extend(verdict::judge(&path.trains));

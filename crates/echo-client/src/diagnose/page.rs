@@ -5,8 +5,9 @@ use echo_core::Zoned;
 
 use super::diagnosis::Diagnosis;
 use super::finding::Finding;
-use super::text::Words;
+use super::text;
 use super::verdict::shown;
+use super::words::Words;
 use crate::report::html::{Card, Page};
 
 /// The path: this end, whoever answers on the way, the server.
@@ -40,7 +41,7 @@ pub fn html(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
         ..Card::default()
     };
     let mut cards: Vec<Card> = diagnosis.findings.iter().map(card).collect();
-    let steps = diagnosis.steps.iter().map(|step| words.step(step));
+    let steps = diagnosis.steps.iter().map(|step| text::step(step, words));
     cards.push(Card {
         heading: words.phrase("What was done"),
         command: steps.collect::<Vec<_>>().join("\n"),
@@ -50,9 +51,9 @@ pub fn html(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
         lang: words.lang,
         title: format!("diagnose {}", diagnosis.path.connect.target),
         heading: format!("diagnose {}", diagnosis.path.connect.target),
-        about: words.cost(diagnosis),
+        about: text::cost(diagnosis, words),
         outcome: &diagnosis.outcome,
-        reasons: vec![words.verdict(diagnosis)],
+        reasons: vec![text::verdict(diagnosis, words)],
         picture: picture(diagnosis, words),
         tiles: Vec::new(),
         notes: &[],

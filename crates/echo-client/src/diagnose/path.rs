@@ -10,7 +10,6 @@ use echo_core::{Endpoint, Transport};
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
-use super::idle;
 use super::settings::Diagnose;
 use super::train::Silence;
 use super::verdict::Trains;
@@ -18,7 +17,7 @@ use crate::connection::{Connect, ancillary, packets};
 use crate::interrupt::Interrupt;
 
 /// However slow the path is, nobody waits longer for what is wrong with it.
-const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_secs(60);
 
 /// A path to one target, while it is probed.
 pub struct Path<'a> {
@@ -161,14 +160,6 @@ impl<'a> Path<'a> {
     /// How long probes may still take.
     pub fn time_left(&self) -> Duration {
         LONGEST.saturating_sub(self.start.elapsed())
-    }
-
-    /// How long all may take, with the silence that was asked for.
-    pub fn longest(&self) -> Duration {
-        match self.settings.idle.0 {
-            Duration::ZERO => LONGEST,
-            idle => LONGEST + idle * idle::ROUNDS + idle::ASKING,
-        }
     }
 
     /// How long to wait for a reply: `least`, and one round trip and a half where they are known.

@@ -132,8 +132,10 @@ fn books(report: &Report) -> Vec<String> {
         lines.push(shown.join(", "));
     }
     if counts.under_way > 0 {
-        let shown = "under way when it was stopped, and not known to be lost";
-        lines.push(format!("{} {shown}", counts.under_way));
+        lines.push(format!(
+            "{} under way when it was stopped, and not known to be lost",
+            counts.under_way
+        ));
     }
     let (delayed, unsent) = (counts.delayed, counts.unsent);
     if delayed + unsent > 0 {

@@ -6,7 +6,7 @@ use echo_core::statistics::Dice;
 use echo_explain::{Lang, Phrases};
 
 use super::super::finding::{Findings, Kind, Verdict};
-use super::super::text::Words;
+use super::super::words::Words;
 use super::judge;
 use super::simulated::{MS, Model, Simulated};
 
