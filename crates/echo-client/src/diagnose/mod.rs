@@ -43,7 +43,7 @@ use crate::output;
 use crate::report::{self, Files};
 use diagnosis::{Diagnosis, Done};
 use finding::{Findings, Verdict, finding};
-use path::Path;
+use path::{LITTLE, Path};
 pub use settings::Diagnose;
 use words::Words;
 
@@ -93,8 +93,6 @@ const STEPS: &[(&str, &[Need], Probe)] = &[
 
 /// What a step says whose packets the budget has no room for.
 const SPENT: &str = "the budget is spent";
-/// Steps without a train send less than this.
-const LITTLE: u64 = 8_000;
 
 impl Need {
     /// Why the step is left out, if this is not there.

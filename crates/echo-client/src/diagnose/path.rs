@@ -18,6 +18,8 @@ use crate::interrupt::Interrupt;
 
 /// However slow the path is, nobody waits longer for what is wrong with it.
 pub const LONGEST: Duration = Duration::from_secs(60);
+/// Bytes: steps without a train send less than this.
+pub const LITTLE: u64 = 8_000;
 
 /// A path to one target, while it is probed.
 pub struct Path<'a> {

@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use echo_core::units::unix_ns;
 
-use super::LITTLE;
 use super::answer::{Answer, came};
 use super::finding::{Finding, Findings, Verdict, finding};
-use super::path::Path;
+use super::path::{LITTLE, Path};
 use super::reach::{MOMENT, Seen, ask, call, told};
 use super::talk::Talk;
 use crate::report::format;
@@ -46,8 +45,7 @@ pub fn check(
             return None;
         }
     }
-    let mute = [Verdict::NotEcho, Verdict::TcpNoEcho];
-    let has_echo = path.has_tcp && !mute.into_iter().any(|verdict| before.has(verdict));
+    let has_echo = path.has_tcp && before.allow_echo();
     if path.has_tcp {
         call(path, slice::from_mut(&mut seen));
     }

@@ -11,6 +11,8 @@ pub struct Pacer {
     measure_from: u64,
     /// No request is due from this moment on.
     end: u64,
+    /// From here on nothing leaves, when the run is to be stopped.
+    cut: u64,
     /// Measured requests to be made in all.
     count: u64,
     /// Those that are still to be made.
@@ -95,14 +97,16 @@ impl Pacer {
             pace,
             measure_from,
             end: plan.duration.map_or(u64::MAX, end),
+            cut: u64::MAX,
             count,
             budget: count,
         }
     }
 
-    /// Has nothing be due from `moment` on, whatever else was to end it.
-    pub fn end_at(&mut self, moment: u64) {
-        self.end = self.end.min(moment);
+    /// Has nothing leave from `moment` on, when the run is to be stopped: what was due later is neither
+    /// sent nor done with.
+    pub fn cut_at(&mut self, moment: u64) {
+        self.cut = moment;
     }
 
     /// Takes the next request that is due by `now`, and says when it was due.
@@ -142,7 +146,7 @@ impl Pacer {
     #[inline]
     pub fn is_due(&self, now: u64) -> bool {
         let due = self.next_due().unwrap_or(now);
-        due <= now && due < self.end && self.budget > 0
+        due <= now && due < self.end && now < self.cut && self.budget > 0
     }
 
     fn skip_warm_up(&mut self) {
@@ -173,9 +177,9 @@ impl Pacer {
         self.budget == 0 || next.max(now) >= self.end
     }
 
-    /// The moment from which nothing is due, if time ends it; otherwise one that never comes.
+    /// The moment from which nothing leaves, if time ends it; otherwise one that never comes.
     pub fn end(&self) -> u64 {
-        self.end
+        self.end.min(self.cut)
     }
 
     /// Where sending was to end: at `now` when all has been sent, or nobody has said where.

@@ -74,7 +74,7 @@ impl<'a> Worker<'a> {
             |c: &Connection| Flow::new(c.remote.clone(), transport(plan, &c.remote), timeout);
         let mut pacer = Pacer::new(plan, index, run.threads);
         if let Some(left) = run.interrupt.left() {
-            pacer.end_at(run.clock.now().saturating_add(nanos(left)));
+            pacer.cut_at(run.clock.now().saturating_add(nanos(left)));
         }
         let mut worker = Worker {
             run,

@@ -85,6 +85,15 @@ fn what_the_deadline_cuts_short_is_a_failure() {
     let ended = run(&[&["ping", &echo.tcp][..], &cut].concat());
     ended.failed(1, &["stopped by --deadline 2s"]);
     assert!(ended.text().contains("0% loss"), "{ended:?}");
+    // The next one would leave after the deadline.
+    for pace in [
+        &["ping", "-i", "300ms"][..],
+        &["bench", "-r", "3", "--warmup=0"],
+    ] {
+        let ended = run(&[pace, &["-c", "100", "-w", "1s", &echo.tcp]].concat());
+        ended.failed(1, &["stopped by --deadline 1s"]);
+        assert!(ended.text().contains("0% loss"), "{ended:?}");
+    }
     let ended = run(&["bench", &echo.tcp, "-d", "1h", "-w", "2s"]);
     ended.failed(1, &["stopped by --deadline 2s"]);
 }
