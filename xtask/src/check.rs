@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use crate::cargo::{passes, root};
+use crate::cargo::root;
 use crate::process::{Scratch, has};
 use crate::terminal::{GOOD, SKIPPED, Skipped, paint, say};
 
@@ -42,10 +42,12 @@ impl Check {
             Some(missing) => Err(Skipped(format!("there is no {missing} here")).into()),
             None => match self.how {
                 How::Task(task) => task(),
-                How::Shell(script) => Scratch::new(self.name)
-                    .and_then(|own| passes(&mut shell(&["sh"], script, &own, folder))),
-                How::Apart(script) => Scratch::new(self.name)
-                    .and_then(|own| passes(&mut shell(APART, script, &own, folder))),
+                How::Shell(script) => {
+                    Scratch::new(self.name).and_then(|own| run(PLAIN, script, &own, folder))
+                }
+                How::Apart(script) => {
+                    Scratch::new(self.name).and_then(|own| run(APART, script, &own, folder))
+                }
             },
         };
         match outcome.map_err(anyhow::Error::downcast::<Skipped>) {
@@ -56,6 +58,8 @@ impl Check {
     }
 }
 
+/// How a shell is started.
+pub const PLAIN: &[&str] = &["sh"];
 /// How a shell is started with a network and a view of files that nobody else has.
 pub const APART: &[&str] = &["unshare", "--mount", "--net", "sh"];
 
@@ -65,4 +69,15 @@ pub fn shell(words: &[&str], script: &str, own: &Scratch, programs: &Path) -> Co
     shell.args(&words[1..]).args(["-euc", script, "sh"]);
     shell.arg(own.path("")).arg(programs).current_dir(root());
     shell
+}
+
+/// Has such a shell do as `script` says, which tells by itself what is wrong.
+pub fn run(words: &[&str], script: &str, own: &Scratch, programs: &Path) -> Result<()> {
+    let status = shell(words, script, own, programs).status();
+    let status = status.with_context(|| format!("cannot run {}", words[0]))?;
+    ensure!(
+        status.success(),
+        "the script ended with {status}; it said why above"
+    );
+    Ok(())
 }

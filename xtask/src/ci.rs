@@ -7,10 +7,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::cargo::{Profile, Programs, passes, root};
-use crate::check::Check;
+use crate::cargo::{Profile, Programs, root};
 use crate::check::How::{Shell, Task};
-use crate::check::shell;
+use crate::check::{self, Check, PLAIN};
 use crate::process::Scratch;
 use crate::terminal::{BOLD, GOOD, paint, say};
 use crate::{demo, deploy, examples, pictures, strangers, torture};
@@ -49,7 +48,7 @@ const CHECKS: &[Check] = &[
 fn mesh() -> Result<()> {
     let (own, script) = (Scratch::new("mesh")?, include_str!("checks/mesh.sh"));
     let programs = Programs::ours(Profile::Dev)?;
-    passes(&mut shell(&["sh"], script, &own, programs.folder()?))
+    check::run(PLAIN, script, &own, programs.folder()?)
 }
 
 /// Which checks are made.

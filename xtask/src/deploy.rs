@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use crate::cargo::{passes, target};
+use crate::cargo::target;
 use crate::check::How::{Apart, Shell};
-use crate::check::{Check, shell};
+use crate::check::{self, Check, PLAIN};
 use crate::process::Scratch;
 
 const STEPS: &[Check] = &[
@@ -63,7 +63,7 @@ const STEPS: &[Check] = &[
 pub fn run() -> Result<()> {
     let own = Scratch::new("static")?;
     let build = include_str!("release/static.sh");
-    passes(&mut shell(&["sh"], build, &own, &target()?))?;
+    check::run(PLAIN, build, &own, &target()?)?;
     let programs = own.path("bin");
     STEPS.iter().try_for_each(|step| step.make(&programs))
 }
@@ -71,5 +71,5 @@ pub fn run() -> Result<()> {
 /// `cargo xtask dist`: what a release consists of, from a build that anybody can repeat.
 pub fn dist() -> Result<()> {
     let (own, build) = (Scratch::new("dist")?, include_str!("release/dist.sh"));
-    passes(&mut shell(&["sh"], build, &own, &target()?.join("dist")))
+    check::run(PLAIN, build, &own, &target()?.join("dist"))
 }
