@@ -145,6 +145,14 @@ impl<'a> Ground<'a> {
 }
 
 impl Plan {
+    /// Whether it reads documents and waits for whoever reads what it prints, as `cat` does.
+    pub fn is_filter(&self) -> bool {
+        self.program == Client
+            && ["merge ", "compare "]
+                .iter()
+                .any(|mode| self.args.starts_with(mode))
+    }
+
     /// Whether it is the server's.
     pub fn is_server(&self) -> bool {
         self.program == Echo
