@@ -1,4 +1,4 @@
-//! `mesh`: where an agent's peers come from, whatever becomes of a list or of a name.
+//! `mesh`: where an agent's peers come from, whatever becomes of a list or of a name, and which it watches.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::common::{DEADLINE, Running, Scratch, echo, echo_on, network};
+use crate::common::{DEADLINE, Running, Scratch, echo, echo_on, network, run};
 use crate::mesh::{Agent, list, sum};
 
 #[test]
@@ -313,4 +313,54 @@ fn a_name_that_is_empty_huge_failing_or_silent_delays_no_probe() {
             assert!(told.contains(words), "{words}: {told}");
         }
     });
+}
+
+#[test]
+fn a_pair_a_line_says_who_watches_whom() {
+    let scratch = Scratch::new("mesh-plan");
+    let names: Vec<_> = (0..10).map(|n| format!("n{n}")).collect();
+    let peers: Vec<_> = names
+        .iter()
+        .map(|name| (&**name, "a", "192.0.2.1:7"))
+        .collect();
+    let file = format!("file:{}", scratch.file("list", &list(&peers)));
+    let ended = run(&["mesh", "--targets", &file, "--peers=3", "--plan"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for name in &names {
+        let watches = ended
+            .text()
+            .lines()
+            .filter(|line| line.starts_with(&format!("{name} ")));
+        let watched = ended
+            .text()
+            .lines()
+            .filter(|line| line.ends_with(&format!(" {name}")));
+        assert_eq!((watches.count(), watched.count()), (3, 3), "{name}");
+    }
+}
+
+#[test]
+fn the_agent_itself_is_no_peer() {
+    let (one, two) = (echo(), echo());
+    let scratch = Scratch::new("mesh-self");
+    let path = scratch.file(
+        "list",
+        &list(&[("one", "a", &one.tcp), ("two", "a", &two.tcp)]),
+    );
+    for (own, peers) in [
+        (one.tcp.as_str(), 1.0),
+        ("127.0.0.1", 0.0),
+        ("auto", 0.0),
+        ("192.0.2.1", 2.0),
+    ] {
+        let agent = Agent::start(&path, &["--self", own]);
+        agent.until("the list is taken", |text| {
+            sum(text, "echo_mesh_known_peers", &[]) == 2.0
+        });
+        let text = agent.until("and followed", |text| {
+            sum(text, "echo_mesh_peers", &[]) == peers && !text.is_empty()
+        });
+        assert_eq!(text.contains("\"one\""), peers == 2.0, "{own}: {text}");
+        agent.stop();
+    }
 }

@@ -409,56 +409,6 @@ fn every_event_is_a_line_that_names_the_peer() {
 }
 
 #[test]
-fn a_pair_a_line_says_who_watches_whom() {
-    let scratch = Scratch::new("mesh-plan");
-    let names: Vec<_> = (0..10).map(|n| format!("n{n}")).collect();
-    let peers: Vec<_> = names
-        .iter()
-        .map(|name| (&**name, "a", "192.0.2.1:7"))
-        .collect();
-    let file = format!("file:{}", scratch.file("list", &list(&peers)));
-    let ended = run(&["mesh", "--targets", &file, "--peers=3", "--plan"]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    for name in &names {
-        let watches = ended
-            .text()
-            .lines()
-            .filter(|line| line.starts_with(&format!("{name} ")));
-        let watched = ended
-            .text()
-            .lines()
-            .filter(|line| line.ends_with(&format!(" {name}")));
-        assert_eq!((watches.count(), watched.count()), (3, 3), "{name}");
-    }
-}
-
-#[test]
-fn the_agent_itself_is_no_peer() {
-    let (one, two) = (echo(), echo());
-    let scratch = Scratch::new("mesh-self");
-    let path = scratch.file(
-        "list",
-        &list(&[("one", "a", &one.tcp), ("two", "a", &two.tcp)]),
-    );
-    for (own, peers) in [
-        (one.tcp.as_str(), 1.0),
-        ("127.0.0.1", 0.0),
-        ("auto", 0.0),
-        ("192.0.2.1", 2.0),
-    ] {
-        let agent = Agent::start(&path, &["--self", own]);
-        agent.until("the list is taken", |text| {
-            sum(text, "echo_mesh_known_peers", &[]) == 2.0
-        });
-        let text = agent.until("and followed", |text| {
-            sum(text, "echo_mesh_peers", &[]) == peers && !text.is_empty()
-        });
-        assert_eq!(text.contains("\"one\""), peers == 2.0, "{own}: {text}");
-        agent.stop();
-    }
-}
-
-#[test]
 fn a_start_that_cannot_work_says_what_would() {
     let scratch = Scratch::new("mesh-wrong");
     let (torn, good) = (scratch.file("torn", b"[{"), scratch.file("good", b"[]"));

@@ -20,6 +20,7 @@ mod log;
 mod metrics;
 mod proxy;
 mod ready;
+mod record;
 mod refusals;
 mod sandbox;
 mod stamp;

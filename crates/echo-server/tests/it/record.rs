@@ -1,0 +1,102 @@
+//! `--record`: every chunk as it arrived, in a file that nobody else's start or link puts at risk.
+
+use std::net::UdpSocket;
+
+use crate::common::{Server, TempPath, connect, echo, eventually, exchange, program};
+use crate::fixture::{all_names, objects};
+
+#[test]
+fn a_record_goes_through_no_link_that_others_may_have_put() {
+    let path = TempPath::new("record");
+    let target = path.with_extension("target");
+    std::fs::write(&target, "mine").unwrap();
+    std::os::unix::fs::symlink(&target, &*path).unwrap();
+    let arguments = ["--listen=127.0.0.1:0", "--record", path.text()];
+    let dir = path.parent().unwrap();
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(dir, mode).unwrap();
+    };
+    set_mode(0o1777);
+    crate::common::fails(
+        program().args(arguments),
+        2,
+        &["cannot record to", "it is a link"],
+    );
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
+    set_mode(0o755);
+    let server = Server::run(program().args(arguments));
+    echo(connect(server.tcp()), b"hello");
+    server.stop();
+    assert!(
+        std::fs::read_to_string(&target)
+            .unwrap()
+            .starts_with("mine{")
+    );
+}
+
+#[test]
+fn a_record_that_a_failed_start_has_made_goes_again() {
+    let path = TempPath::new("record");
+    let record = ["--record", path.text()];
+    let bad = ["--listen=127.0.0.1:0", "--ready-file=no/such/directory"];
+    crate::common::fails(program().args(record).args(bad), 2, &["the ready file"]);
+    assert_eq!(all_names(&path), [""; 0]);
+    std::fs::write(&*path, "before\n").unwrap();
+    crate::common::fails(program().args(record).args(bad), 2, &["the ready file"]);
+    assert_eq!(std::fs::read_to_string(&*path).unwrap(), "before\n");
+    std::fs::remove_file(&*path).unwrap();
+    Server::start(&record).stop();
+    assert_eq!(
+        all_names(&path),
+        ["record"],
+        "a server that served leaves it"
+    );
+}
+
+#[test]
+fn the_record_holds_every_chunk_as_it_arrived() {
+    let path = TempPath::new("record");
+    let server = Server::start(&["--record", path.text(), "-q"]);
+    let read = || std::fs::read_to_string(&*path).unwrap();
+    let stream = connect(server.tcp());
+    for part in [&b"two \xff"[..], b"parts"] {
+        echo(&stream, part);
+    }
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.send_to(b"", server.udp()).unwrap();
+    // It is written before the server goes on: no end has to be waited for.
+    eventually("three lines", || read().lines().count() == 3);
+    let chunks = objects(&read());
+    let peer = stream.local_addr().unwrap().to_string();
+    for (chunk, hex) in chunks.iter().zip(["74776f20ff", "7061727473"]) {
+        assert_eq!(
+            (&chunk["connection"], &chunk["hex"]),
+            (&1.into(), &hex.into())
+        );
+        assert_eq!(chunk["peer"], *peer);
+        assert_eq!(chunk["received_bytes"], 5);
+    }
+    assert_eq!(chunks[2]["transport"], "udp");
+    assert_eq!(chunks[2]["received_bytes"], 0);
+}
+
+#[test]
+fn a_record_misses_nothing_of_a_bulk_transfer() {
+    let path = TempPath::new("record");
+    let server = Server::start(&["--record", path.text(), "--log-level=off"]);
+    let sent = crate::common::pattern(10_000_000, 1);
+    assert_eq!(exchange(server.tcp(), &sent), sent);
+    server.stop();
+    let text = std::fs::read_to_string(&*path).unwrap();
+    let hex: Vec<u8> = objects(&text)
+        .iter()
+        .flat_map(|chunk| chunk["hex"].as_str().unwrap().as_bytes().to_vec())
+        .collect();
+    let digit = |c: u8| char::from(c).to_digit(16).unwrap() as u8;
+    let recorded: Vec<u8> = hex
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect();
+    assert!(recorded == sent);
+}
