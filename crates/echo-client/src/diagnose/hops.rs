@@ -1,5 +1,6 @@
 //! The step `hops`: who answers at each distance, over UDP and TCP, and who answers that should not.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -40,15 +41,15 @@ pub(super) struct Distance {
 /// Walks the path, and holds the two transports beside each other.
 pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     let remote = path.remote()?;
-    let mut distance = walk(path, remote);
+    let mut distance = walk(path, remote)?;
     if distance.udp.is_none() && path.udp_port.is_some() {
         // The path was silent for a while, not for good.
-        distance = walk(path, remote);
+        distance = walk(path, remote)?;
     }
     if path.has_tcp {
         distance.tcp = tcp(path, remote, distance);
         if let Some(verdict) = distance.proxy() {
-            let sure = walk(path, remote);
+            let sure = walk(path, remote)?;
             let again = Distance {
                 tcp: tcp(path, remote, sure),
                 ..sure
@@ -67,7 +68,10 @@ pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
 
 /// Sends datagrams to `remote` that may pass 1, 2, 3, ... routers, until they get there or nobody
 /// answers any more. Notes who does, and returns what is known of how far UDP goes.
-pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
+///
+/// # Errors
+/// They cannot be sent.
+pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> io::Result<Distance> {
     path.hops.clear();
     let mut distance = Distance::default();
     for first in (1..=FARTHEST).step_by(BATCH.into()) {
@@ -82,19 +86,19 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
             patience: PATIENCE,
             ..Plan::of((remote, port), cells, count, INTERVAL)
         };
-        let train = sender::send(path, &plan).unwrap_or_default();
+        let train = sender::send(path, &plan)?;
         for ttl in first..first + BATCH {
             let is_here = |probe: &&Probe| probe.cell.ttl == Some(ttl);
             let mut probes = train.probes.iter().filter(is_here);
             let mut answers = probes.clone().map(Probe::answer);
             if answers.clone().any(|answer| answer.time().is_some()) {
                 distance.udp = Some(ttl);
-                return distance;
+                return Ok(distance);
             }
             // A machine says seldom that nobody listens: it may lie nearer than that.
             if answers.any(|answer| answer == Answer::Refused) {
                 path.hops.truncate(distance.passed.into());
-                return distance;
+                return Ok(distance);
             }
             let router = |probe: &Probe| match probe.said? {
                 (Answer::UsedUp(address), at) => Some((address, at.saturating_sub(probe.sent))),
@@ -115,7 +119,7 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> Distance {
         }
     }
     path.hops.truncate(distance.passed.into());
-    distance
+    Ok(distance)
 }
 
 /// The fewest hops with which a connection is made. More than UDP takes are tried only if so many

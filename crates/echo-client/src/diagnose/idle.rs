@@ -65,6 +65,27 @@ pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     let kinds: [(bool, Begin); 2] = [(has_echo, connection), (has_udp, binding)];
     let kinds = kinds.into_iter().filter(|(is_there, _)| *is_there);
     let mut kinds: Vec<Silence> = kinds.map(|(_, begin)| Silence::of(begin)).collect();
+    ensure!(!kinds.is_empty(), "no echo comes back");
+    let watched = watch(path, longest, &mut kinds);
+    for silence in kinds {
+        if let Some((died, finding)) = silence.died {
+            let finding = finding.with("time", format::time(died)).with("n", COUNT);
+            findings.add(finding.with("lived", format::time(silence.lived)));
+        }
+    }
+    watched?;
+    if has_udp && !has_stamp && !findings.has(Verdict::NatTimeout) {
+        let why = "what becomes of them only a STAMP reflector could tell";
+        findings.add(finding!(Verdict::Unjudged; what: "UDP bindings", why));
+    }
+    let longest = format::time(longest);
+    Ok(format!(
+        "connections and bindings were silent for up to {longest}"
+    ))
+}
+
+/// Leaves some of each kind alone, for `longest` at most, and looks who is dead.
+fn watch(path: &mut Path<'_>, longest: Duration, kinds: &mut [Silence]) -> Result<()> {
     for round in 0..ROUNDS {
         let mut alone = Vec::new();
         for (kind, silence) in kinds.iter().enumerate() {
@@ -73,7 +94,9 @@ pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
                 None if round == 0 => longest,
                 None => continue,
             };
-            for number in 1..=COUNT {
+            // The last would be silent for as long as one that is known to have died.
+            let last = COUNT - u32::from(silence.died.is_some());
+            for number in 1..=last {
                 let time = silence.lived + (high - silence.lived) * number / COUNT;
                 alone.push((time, kind, (silence.begin)(path)?, Instant::now()));
             }
@@ -98,20 +121,7 @@ pub fn idle(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
             }
         }
     }
-    for silence in kinds {
-        if let Some((died, finding)) = silence.died {
-            let finding = finding.with("time", format::time(died)).with("n", COUNT);
-            findings.add(finding.with("lived", format::time(silence.lived)));
-        }
-    }
-    if has_udp && !has_stamp && !findings.has(Verdict::NatTimeout) {
-        let why = "what becomes of them only a STAMP reflector could tell";
-        findings.add(finding!(Verdict::Unjudged; what: "UDP bindings", why));
-    }
-    let longest = format::time(longest);
-    Ok(format!(
-        "connections and bindings were silent for up to {longest}"
-    ))
+    Ok(())
 }
 
 /// A connection that has echoed one message.

@@ -60,7 +60,11 @@ impl Rung {
 /// Climbs until a rate shows an effect, and then tries that rate again.
 pub fn ladder(path: &mut Path<'_>, _: &mut Findings) -> Result<String> {
     let (size, most) = (largest(path), path.settings.max_rate);
-    path.trains.ladder = climb(size, most.0, |rung| take(path, rung))?;
+    let mut turns = Vec::new();
+    let climbed = climb(size, most.0, &mut turns, |rung| take(path, rung));
+    // Those before one for which there is no room have told something.
+    path.trains.ladder = turns;
+    climbed?;
     let fast = path.trains.ladder.iter().map(|turn| &turn.fast);
     let sent: usize = fast.clone().map(|train| train.probes.len()).sum();
     let lost: usize = fast.map(Train::lost).sum();
@@ -72,8 +76,9 @@ pub fn ladder(path: &mut Path<'_>, _: &mut Findings) -> Result<String> {
 pub fn climb(
     size: usize,
     most: u64,
+    turns: &mut Vec<Turn>,
     mut take: impl FnMut(Rung) -> Result<Turn>,
-) -> Result<Vec<Turn>> {
+) -> Result<()> {
     let bits = |size: usize| ((size + HEADER) * 8) as u64;
     let rung = |size: usize, rate: u64, time| Rung {
         size,
@@ -85,7 +90,6 @@ pub fn climb(
     let rungs = RUNGS.into_iter().filter(|rate| *rate < most);
     let rungs = rungs.map(|rate| rung(size, rate, SHORT));
     let packets = rung(SMALL, most.min(PACKETS * bits(SMALL)), PACKETS_TIME);
-    let mut turns = Vec::new();
     for rung in rungs.chain([rung(size, most, longest), packets]) {
         let mut turn = take(rung)?;
         if suffers(&turn) {
@@ -97,11 +101,11 @@ pub fn climb(
         }
         let is_limit = is_limited(&turn);
         turns.push(turn);
-        if is_limit && confirm(rung, &mut turns, &mut take)? {
+        if is_limit && confirm(rung, turns, &mut take)? {
             break;
         }
     }
-    Ok(turns)
+    Ok(())
 }
 
 /// Whether even slow ones are lost.

@@ -84,7 +84,7 @@ const STEPS: &[(&str, &[Need], Probe)] = &[
     ("ladder", &[Time, Load, Udp], ladder::ladder),
     ("sizes", &[Time, Udp], sizes::sizes),
     ("bulk", &[Time, Tcp, Echo], bulk::bulk),
-    ("load", &[Time, Load, Udp, Tcp], load::load),
+    ("load", &[Time, Load, Udp, Tcp, Echo], load::load),
     ("hops", &[Time, Answer], hops::hops),
     ("stamp", &[Time, Answer], trains::stamp),
     ("again", &[Time, Udp], trains::again),
@@ -118,7 +118,7 @@ fn take(
     findings: &mut Findings,
 ) -> Done {
     let start = path.start.elapsed();
-    let before = findings.clone();
+    let (before, was_answered) = (findings.clone(), path.is_answered());
     let missing = needs
         .iter()
         .find_map(|need| need.missing(path, findings))
@@ -131,7 +131,8 @@ fn take(
         // What was not waited for is no silence.
         *findings = before;
         told = Err(anyhow!("it was cut short"));
-    } else if missing.is_none()
+    } else if was_answered
+        && missing.is_none()
         && let Some(stopped) = stopped::check(path, (&before, findings), start)
     {
         // What the step says of somebody who is not there is not so.
@@ -185,8 +186,10 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
     }
     findings.extend(verdict::judge(&path.trains));
     let mut diagnosis = Diagnosis::of(&path, findings.sorted(), done, interrupt.why());
-    let page = page::html(&diagnosis, &words);
-    files.write_all(&[], &page, &mut diagnosis.outcome);
+    if settings.report.is_some() {
+        let page = page::html(&diagnosis, &words);
+        files.write_all(&[], &page, &mut diagnosis.outcome);
+    }
     let text = match settings.json {
         true => diagnosis.json(),
         false => text::summary(&diagnosis, &words),

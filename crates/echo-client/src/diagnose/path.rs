@@ -37,7 +37,7 @@ pub struct Path<'a> {
     pub received_bytes: u64,
     /// All addresses of the target, as they were resolved; `names` fills them in.
     pub addresses: Vec<SocketAddr>,
-    /// The one that all probes after `reach` go to: the first that answers at all.
+    /// The one that all probes after `reach` go to: none answers over more transports.
     pub remote: Option<SocketAddr>,
     /// Whether TCP connects to `remote`.
     pub has_tcp: bool,

@@ -1,6 +1,7 @@
 //! The step `reach`: whether anybody answers at each address, over each transport, and who says
 //! that nobody does.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const ADDRESSES: usize = 6;
 const PORTS: usize = 6;
 const EACH: usize = 2;
 /// A link that is down may be up again after this.
-pub(super) const MOMENT: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_secs(1);
 /// Connections that are tried.
 const CALLS: usize = 4;
 /// The time from one datagram to the next.
@@ -48,17 +49,10 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     let addresses: Vec<_> = path.addresses.iter().copied().take(ADDRESSES).collect();
     let mut seen: Vec<_> = addresses.into_iter().map(Seen::nothing).collect();
     if path.wants(Transport::Udp) {
-        seen.iter_mut().for_each(|seen| ask(path, seen));
+        ask(path, &mut seen);
     }
     if path.wants(Transport::Tcp) {
         call(path, &mut seen);
-    }
-    let is_silent = |seen: &Seen| seen.udp.iter().all(|answer| *answer == Answer::Silence);
-    if path.wants(Transport::Udp) && seen.iter().all(is_silent) {
-        // Where the link is down for a moment, all are lost with one. Whoever says something says it
-        // seldom, and need not say it again.
-        path.interrupt.wait(MOMENT);
-        seen.iter_mut().for_each(|seen| ask(path, seen));
     }
     let best = seen.iter().max_by_key(|seen| seen.rank());
     if let Some(best) = best.filter(|best| best.rank() > 0) {
@@ -67,7 +61,8 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
         path.udp_port = best.good_port();
         path.rtt = best.answers().filter_map(|answer| answer.time()).min();
     } else if let Some(first) = seen.first() {
-        walk(path, first.remote);
+        // What cannot be sent is no answer either.
+        let _: io::Result<_> = walk(path, first.remote);
     }
     findings.extend(judge(&seen, &path.hops));
     let mut told = told(&seen);
@@ -77,8 +72,19 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     Ok(told)
 }
 
-/// Sends datagrams to one address.
-pub(super) fn ask(path: &mut Path<'_>, seen: &mut Seen) {
+/// Sends datagrams to each address, and once more where none of them says anything.
+pub(super) fn ask(path: &mut Path<'_>, seen: &mut [Seen]) {
+    seen.iter_mut().for_each(|seen| ask_once(path, seen));
+    let is_silent = |seen: &Seen| seen.udp.iter().all(|answer| *answer == Answer::Silence);
+    if seen.iter().all(is_silent) {
+        // Where the link is down for a moment, all are lost with one. Whoever says something says it
+        // seldom, and need not say it again.
+        path.interrupt.wait(MOMENT);
+        seen.iter_mut().for_each(|seen| ask_once(path, seen));
+    }
+}
+
+fn ask_once(path: &mut Path<'_>, seen: &mut Seen) {
     let cell = |flow| Cell {
         flow,
         ..Cell::of(SMALL)
@@ -186,7 +192,7 @@ fn dead_family(seen: &Seen) -> Finding {
 
 impl Seen {
     /// A finding that tells what was sent to it.
-    fn filled(&self, finding: Finding) -> Finding {
+    pub(super) fn filled(&self, finding: Finding) -> Finding {
         let finding = finding.with("datagrams", self.udp.len());
         let finding = finding.with("connections", self.tcp.len());
         finding.with("ports", PORTS).with("ip", self.ip())

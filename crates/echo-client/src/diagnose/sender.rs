@@ -66,6 +66,17 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Bytes that it sends, headers included.
+    pub fn bytes(&self) -> u64 {
+        let header = headers(self.remote);
+        let sizes = order(self)
+            .into_iter()
+            .map(|cell| cell.size as u64 + header);
+        sizes.sum()
+    }
+}
+
 /// Behind by so much, it is no use to catch up: what follows would be sent in a burst.
 const BEHIND: Duration = Duration::from_millis(10);
 /// Where all have come back, one more may still come twice.
@@ -79,8 +90,7 @@ const COPIES: Duration = Duration::from_millis(30);
 pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
     let order = order(plan);
     let header = headers(plan.remote);
-    let needed: u64 = order.iter().map(|cell| cell.size as u64 + header).sum();
-    if path.bytes_left() < needed {
+    if path.bytes_left() < plan.bytes() {
         return Err(io::Error::new(ErrorKind::QuotaExceeded, SPENT));
     }
     let mut sender = Sender::open(path, plan)?;

@@ -9,7 +9,7 @@ use echo_core::units::unix_ns;
 use super::answer::{Answer, came};
 use super::finding::{Finding, Findings, Verdict, finding};
 use super::path::{LITTLE, Path};
-use super::reach::{MOMENT, Seen, ask, call, told};
+use super::reach::{Seen, ask, call, told};
 use super::talk::Talk;
 use crate::report::format;
 
@@ -29,6 +29,8 @@ pub fn check(
 ) -> Option<Finding> {
     let remote = path.remote?;
     let silence = path.silence.filter(|silence| silence.lost >= MANY);
+    // Where no datagram ever comes back, that says nothing.
+    let silence = silence.filter(|_| path.udp_port.is_some());
     let is_suspect = silence.is_some() || after.problems() > before.problems();
     // With a part of the questions unsent, silence would be no answer.
     if !is_suspect || !path.is_answered() || path.bytes_left() < LITTLE {
@@ -36,11 +38,7 @@ pub fn check(
     }
     let mut seen = Seen::nothing(remote);
     if path.udp_port.is_some() {
-        ask(path, &mut seen);
-        if came(&seen.udp) == 0 {
-            path.interrupt.wait(MOMENT);
-            ask(path, &mut seen);
-        }
+        ask(path, slice::from_mut(&mut seen));
         if came(&seen.udp) > 0 {
             return None;
         }
@@ -83,9 +81,10 @@ pub fn check(
         Some(_) => path
             .start
             .elapsed()
-            .saturating_sub(Duration::from_nanos(now - since)),
+            .saturating_sub(Duration::from_nanos(now.saturating_sub(since))),
         None => start,
     };
     let lost = silence.map_or(0, |silence| silence.lost);
-    Some(finding!(Verdict::Stopped; what, lost, list, why, time: format::time(time)).at(seen.ip()))
+    let finding = finding!(Verdict::Stopped; what, lost, list, why, time: format::time(time));
+    Some(seen.filled(finding).at(seen.ip()))
 }

@@ -9,7 +9,7 @@ use echo_core::stamp;
 use super::finding::Findings;
 use super::path::Path;
 use super::payload::{Payload, STAMP_LEN};
-use super::sender::{self, Plan, headers};
+use super::sender::{self, Plan};
 use super::train::{Cell, Train};
 use super::verdict::shown;
 
@@ -127,13 +127,7 @@ pub fn largest(path: &Path<'_>) -> usize {
 /// Sends a train, and once more where this machine itself has disturbed it.
 fn undisturbed(path: &mut Path<'_>, plan: &Plan) -> Result<Train> {
     let train = sender::send(path, plan)?;
-    let header = headers(plan.remote);
-    let sizes = train
-        .probes
-        .iter()
-        .map(|probe| probe.cell.size as u64 + header);
-    let needed: u64 = sizes.sum();
-    if !train.is_disturbed() || path.bytes_left() < needed * 8 {
+    if !train.is_disturbed() || path.bytes_left() < plan.bytes() * 8 {
         return Ok(train);
     }
     let second = sender::send(path, plan)?;

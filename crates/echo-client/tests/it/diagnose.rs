@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use echo_core::framing::Framing;
-use echo_server::Config;
+use echo_server::{Config, Server};
 use serde_json::Value;
 
 use super::report::check_as;
-use crate::common::{DEADLINE, Ended, Scratch, closed_port, echo, echo_with, run, start};
+use crate::common::{DEADLINE, Ended, Scratch, closed_port, echo, echo_with, run, start, tcp};
 
 /// Little enough for a test, and enough for each step that does not load the path.
 const BRIEF: [&str; 3] = ["--gentle", "--budget", "150kB"];
@@ -188,13 +188,30 @@ fn a_server_that_waits_for_the_end_of_a_line_is_asked_in_lines() {
     });
     let words = [&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat();
     let told = document(&run(&words));
-    let found = told["findings"].as_array().expect("findings").iter();
-    let found = found.map(|finding| finding["verdict"].as_str());
-    assert!(
-        found.clone().any(|found| found == Some("framing")),
-        "{told:#}"
-    );
+    assert!(verdicts(&told).contains(&"framing"), "{told:#}");
     assert_eq!(problems(&told), 0, "{told:#}");
+}
+
+#[test]
+fn who_never_answered_over_udp_nor_with_an_echo_has_not_stopped() {
+    let mute = tcp(|_, mut stream| {
+        let _: std::io::Result<u64> = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let lines = Config {
+        listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+        framing: vec![Framing::Lines.into()],
+        ..Config::default()
+    };
+    let lines = Server::bind(lines).and_then(Server::spawn).unwrap();
+    let address = lines.addresses()[0].socket().unwrap().to_string();
+    for (target, wanted) in [(&mute, "tcp-no-echo"), (&address, "framing")] {
+        let words = [&["diagnose", target.as_str(), "--json"], &BRIEF[..]].concat();
+        let told = document(&run(&words));
+        let found = verdicts(&told);
+        assert!(found.contains(&wanted), "{told:#}");
+        assert!(found.contains(&"udp-refused"), "{told:#}");
+        assert!(!found.contains(&"stopped"), "{told:#}");
+    }
 }
 
 #[test]

@@ -91,10 +91,10 @@ fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
     };
     // What waits together waits for one stop.
     let bunches = late
-        .chunk_by(|one, other| other.0.sent - one.0.sent < MOMENT)
+        .chunk_by(|one, other| other.0.sent.saturating_sub(one.0.sent) < MOMENT)
         .count();
     let (first, last) = (known.first()?.1.sent, known.last()?.1.sent);
-    let moments = (last - first).div_ceil(MOMENT) as usize;
+    let moments = last.saturating_sub(first).div_ceil(MOMENT) as usize;
     let finding = beyond(verdict, bunches, moments, HEALTHY_STOPS)?;
     let longest = late.iter().map(|(_, time)| *time).max()?;
     let finding = finding.with("n", known.len()).with("late", late.len());

@@ -106,7 +106,8 @@ impl Simulated {
         let steady = path.train(&small, STEADY, STEADY_INTERVAL, &patient());
         path.known = [false; FLOWS];
         let mixed = path.train(&mixed_cells(LARGE), MIXED, MIXED_INTERVAL, &patient());
-        let ladder = climb(LARGE, 20_000_000, |rung| Ok(path.turn(rung)));
+        let mut ladder = Vec::new();
+        climb(LARGE, 20_000_000, &mut ladder, |rung| Ok(path.turn(rung))).unwrap();
         let mut stamp = patient();
         stamp.payload = Payload::Stamp(1);
         let stamp = path.train(&stamp_cells(LARGE), STAMP, STAMP_INTERVAL, &stamp);
@@ -114,7 +115,7 @@ impl Simulated {
         Trains {
             steady: Some(steady),
             mixed: Some(mixed),
-            ladder: ladder.unwrap_or_default(),
+            ladder,
             stamp: Some(stamp),
             again: Some(again),
         }
