@@ -38,7 +38,12 @@ impl Check {
 
     /// Makes it, with programs in `folder`, or says why it is left out.
     pub fn make(&self, folder: &Path) -> Result<()> {
-        let outcome = match self.needs.iter().find(|need| !has(need)) {
+        // Who is not root has neither.
+        let apart: &[&str] = match self.how {
+            How::Apart(_) => &["root", "unshare"],
+            _ => &[],
+        };
+        let outcome = match self.needs.iter().chain(apart).find(|need| !has(need)) {
             Some(missing) => Err(Skipped(format!("there is no {missing} here")).into()),
             None => match self.how {
                 How::Task(task) => task(),

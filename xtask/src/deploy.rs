@@ -30,28 +30,22 @@ const STEPS: &[Check] = &[
     ),
     Check::new(
         "restarts",
-        &[
-            "systemd-socket-activate",
-            "setpriv",
-            "python3",
-            "unshare",
-            "root",
-        ],
+        &["systemd-socket-activate", "setpriv", "python3"],
         Apart(include_str!("checks/restarts.sh")),
     ),
     Check::new(
         "blackbox",
-        &["prometheus-blackbox-exporter", "curl", "unshare"],
+        &["prometheus-blackbox-exporter", "curl"],
         Apart(include_str!("checks/blackbox.sh")),
     ),
     Check::new(
         "image",
-        &["podman", "runc", "unshare"],
+        &["podman", "runc"],
         Apart(include_str!("checks/image.sh")),
     ),
     Check::new(
         "packages",
-        &["cargo-deb", "dpkg", "lintian", "unshare"],
+        &["cargo-deb", "dpkg", "lintian"],
         Apart(include_str!("checks/packages.sh")),
     ),
 ];

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -61,22 +62,23 @@ const STEPS: &[Check] = &[
     Check::new(
         "stamp-suite",
         &[],
-        How::Task(|| {
-            let (programs, suite) = (Programs::ours(Profile::Dev)?, STAMP_SUITE.program()?);
-            suite_measures_ours(&programs, &suite)?;
-            ours_measures_suite(&programs, &suite)
-        }),
+        How::Task(|| both(&STAMP_SUITE, [suite_measures_ours, ours_measures_suite])),
     ),
     Check::new(
         "twamp",
         &[],
-        How::Task(|| {
-            let (programs, twamp) = (Programs::ours(Profile::Dev)?, TWAMP.program()?);
-            twamp_measures_ours(&programs, &twamp)?;
-            ours_measures_twamp(&programs, &twamp)
-        }),
+        How::Task(|| both(&TWAMP, [twamp_measures_ours, ours_measures_twamp])),
     ),
 ];
+
+/// One of two programs measures the other.
+type Measure = fn(&Programs, &Path) -> Result<()>;
+
+/// Has a stranger measure ours, and ours measure it.
+fn both(stranger: &Stranger, ways: [Measure; 2]) -> Result<()> {
+    let (programs, theirs) = (Programs::ours(Profile::Dev)?, stranger.program()?);
+    ways.iter().try_for_each(|way| way(&programs, &theirs))
+}
 
 /// Has them measure ours, and ours measure them.
 pub fn run() -> Result<()> {
@@ -114,7 +116,7 @@ fn suite_measures_ours(programs: &Programs, suite: &Path) -> Result<()> {
     let key_file = scratch.path("key");
     let key = b"a key that both ends have";
     fs::write(&key_file, key)?;
-    process::run(Command::new("chmod").arg("0400").arg(&key_file), LIMIT)?.success()?;
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o400))?;
     let key_file = key_file.to_string_lossy();
     let asks = "--cos --dscp=46 --location --timestamp-info --follow-up-telemetry --direct-measurement \
                 --extra-padding=100 --ssid=77";

@@ -23,6 +23,7 @@ ip netns exec router nft 'add table inet path'
 ip netns exec router nft 'add chain inet path out { type filter hook output priority 0 ; }'
 ip netns exec router nft 'add rule inet path out meta l4proto icmp drop'
 ip netns exec server "$bin/echo-server" -q --listen 10.77.2.2:5346 >/dev/null &
+trap 'kill $! 2>/dev/null || true' EXIT
 "$bin/echo-client" --wait 10s 10.77.2.2:5346 >/dev/null
 # Something is wrong, which its exit code says.
 "$bin/echo-client" diagnose 10.77.2.2:5346 || [ "$?" = 1 ]

@@ -106,21 +106,23 @@ pub fn run(options: &Options) -> Result<()> {
 fn rounds(arena: &mut Arena, seed: u64, options: &Options) -> Result<()> {
     let start = Instant::now();
     let limit = Duration::try_from_secs_f64(options.minutes * 60.0)?;
-    let is_asked = |step: &&Step| step.0.contains(&options.only);
-    let asked: Vec<&Step> = STEPS.iter().filter(is_asked).collect();
+    // A step makes the same choices by itself as among the others.
+    let numbered = (1..).zip(STEPS);
+    let asked = numbered.filter(|(_, step)| step.0.contains(&options.only));
+    let asked: Vec<_> = asked.collect();
     ensure!(!asked.is_empty(), "no step is called {:?}", options.only);
     let (mut steps, mut seed) = (0, seed);
     loop {
-        for (n, step) in (1..).zip(&asked) {
+        for (place, &(number, step)) in asked.iter().enumerate() {
             // The first round is run whole, however long it takes.
             if steps >= asked.len() && start.elapsed() >= limit {
                 let text = format!("{steps} steps in {:.0} s", start.elapsed().as_secs_f64());
                 return say(paint(BOLD, text));
             }
-            if n == 1 {
+            if place == 0 {
                 say(paint(BOLD, format_args!("seed {seed}")))?;
             }
-            arena.random = Random::new(seed).part(n);
+            arena.random = Random::new(seed).part(number);
             play(arena, step, seed)?;
             steps += 1;
         }
