@@ -166,13 +166,11 @@ fn waiting_for_one_that_says_nothing_ends_in_time_and_says_so() {
     ];
     for target in &targets {
         for limits in [
-            &["--wait", "300ms"][..],
+            // By itself a try would last for as long as -W, and the run have to be killed.
+            &["--wait", "300ms", "-W", "1h"][..],
             &["--wait", "400ms", "-W", "100ms"],
         ] {
-            let start = Instant::now();
             let ended = run(&[limits, &["-m", "hi", target.as_str()]].concat());
-            // One try of itself would last for a second at least.
-            assert!(start.elapsed() < Duration::from_secs(1), "{ended:?}");
             let said = match target.starts_with("udp") {
                 true => "nothing came back; waited",
                 false => "it takes connections and sends nothing back; waited",

@@ -11,6 +11,7 @@ use flate2::write::ZlibEncoder;
 use serde_json::{Value, json};
 
 use crate::common::{Scratch, command, echo, echo_on, run};
+use crate::signals::by_shell;
 use echo_core::address::End;
 
 /// The document of a short run.
@@ -103,15 +104,8 @@ fn nothing_of_a_long_foreign_document_is_kept() {
     let document = format!("{{\"parts\": [{}0]}}", "{\"\":0},".repeat(2_000_000));
     let foreign = files.file("foreign.json", document.as_bytes());
     // Taken apart, it would take more than this.
-    let limited = "ulimit -v 600000; exec \"$0\" merge \"$1\"";
-    let program = env!("CARGO_BIN_EXE_echo-client");
-    let shell = std::process::Command::new("sh")
-        .args(["-c", limited, program, &foreign])
-        .output();
-    let said = shell.expect("sh runs");
-    let told = String::from_utf8_lossy(&said.stderr);
-    assert_eq!(said.status.code(), Some(2), "{told}");
-    assert!(told.contains("no report of a run"), "{told}");
+    let said = by_shell("ulimit -v 600000", &["merge", &foreign]).end();
+    said.failed(2, &["no report of a run"]);
     let nested = files.file("nested.json", "[".repeat(100_000).as_bytes());
     run(&["merge", &nested]).failed(2, &["nested.json", "no JSON document"]);
 }
@@ -205,17 +199,10 @@ fn an_output_that_cannot_be_is_refused_before_the_run() {
         let spared = [mode, &target, "--stamp-key", &key, "--hdr", &key];
         run(&spared).failed(2, &["a file to read and --hdr", "of its own"]);
     }
-    let program = env!("CARGO_BIN_EXE_echo-client");
-    let limited = format!("ulimit -f 0; exec {program} --help > {key}");
-    let shell = std::process::Command::new("sh")
-        .args(["-c", &limited])
-        .output();
-    let ended = shell.expect("sh runs");
-    let told = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        ended.status.code() == Some(1) && told.contains("too large"),
-        "{ended:?}"
-    );
+    let before = format!("ulimit -f 0; exec > {key}");
+    by_shell(&before, &["--help"])
+        .end()
+        .failed(1, &["too large"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use crate::common::*;
 
 /// The client started by a shell that first says `before`.
-fn by_shell(before: &str, args: &[&str]) -> Running {
+pub fn by_shell(before: &str, args: &[&str]) -> Running {
     let client = command(args);
     let mut shell = Command::new("sh");
     shell

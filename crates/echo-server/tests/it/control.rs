@@ -451,24 +451,16 @@ fn a_server_that_says_nothing_is_not_waited_for_without_end() {
     listener.listen(0).unwrap();
     // Whoever comes after it is not even taken in.
     let _waits = UnixStream::connect(&*full).unwrap();
-    let asked = [&silent, &full].map(|path| {
-        let mut command = program();
-        command.args(["control", &path.endpoint(), "stats"]);
-        command
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap()
+    std::thread::scope(|scope| {
+        for (path, what) in [(&silent, "be answered by"), (&full, "connect to")] {
+            scope.spawn(move || {
+                let mut ask = program();
+                ask.args(["control", &path.endpoint(), "stats"]);
+                let wanted = format!("cannot {what} unix:");
+                crate::common::fails(&mut ask, 3, &[&wanted, "nothing for 5 s"]);
+            });
+        }
     });
-    for (asked, what) in asked.into_iter().zip(["be answered by", "connect to"]) {
-        let output = asked.wait_with_output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(3), "{told}");
-        let wanted = format!("cannot {what} unix:");
-        assert!(
-            told.contains(&wanted) && told.contains("nothing for 5 s"),
-            "{told}"
-        );
-    }
 }
 
 #[test]
