@@ -64,7 +64,6 @@ impl Monitors {
         answers: A,
     ) -> io::Result<(Self, impl FnOnce() + Send + 'static)> {
         let (ours, over) = UnixStream::pair()?;
-        over.set_nonblocking(true)?;
         let answering = Answering {
             listeners,
             over,
@@ -95,8 +94,7 @@ struct Answering<A> {
 
 impl<A: Answers> Answering<A> {
     fn run(mut self) {
-        while matches!((&self.over).read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-        {
+        loop {
             let now = Instant::now();
             self.clients.retain(|client| client.until > now);
             self.paused = self.paused.filter(|until| *until > now);
@@ -115,6 +113,9 @@ impl<A: Answers> Answering<A> {
                 std::thread::sleep(PAUSE);
             }
             let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if ready[0] {
+                return;
+            }
             let (clients, listeners) = ready[1..].split_at(self.clients.len());
             let mut clients = clients.iter();
             let (answers, began) = (&mut self.answers, self.began);
