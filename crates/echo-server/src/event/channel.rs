@@ -172,11 +172,11 @@ impl Events {
 
     pub(super) fn put(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
-        let Some(event) = self.kept.behind(event) else {
+        let Some(event) = self.kept.behind(event, queue) else {
             return;
         };
         if let Err(TrySendError::Full(event)) = queue.try_send(event)
-            && !self.kept.take(event)
+            && self.kept.take(event, queue).is_some()
         {
             self.told.missed.fetch_add(1, Ordering::Relaxed);
         }
@@ -194,23 +194,33 @@ struct Kept {
 
 impl Kept {
     /// Takes an end where others are here before it, or gives the event back.
-    fn behind(&self, event: Event) -> Option<Event> {
-        match self.any.load(Ordering::Acquire) && is_end(&event.kind) {
-            true => (!self.take(event.clone())).then_some(event),
+    fn behind(&self, event: Event, queue: &SyncSender<Event>) -> Option<Event> {
+        match self.any.load(Ordering::Acquire) {
+            true => self.take(event, queue),
             false => Some(event),
         }
     }
 
-    /// Takes an event, if it is an end and there is room.
-    fn take(&self, event: Event) -> bool {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_one_of_many = matches!(event.kind, Kind::Closed { .. });
-        let taken = is_end(&event.kind) && (!is_one_of_many || events.len() < QUEUE);
-        if taken {
-            events.push_back(event);
-            self.any.store(true, Ordering::Release);
+    /// Takes an event, or gives it back where it is no end or there is no room.
+    fn take(&self, event: Event, queue: &SyncSender<Event>) -> Option<Event> {
+        if !is_end(&event.kind) {
+            return Some(event);
         }
-        taken
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(event.kind, Kind::Closed { .. }) && events.len() >= QUEUE {
+            return Some(event);
+        }
+        events.push_back(event);
+        self.any.store(true, Ordering::Release);
+        // The reader may have emptied the queue before it could see that there are any: then it waits
+        // for the queue alone, and the first of them must wake it.
+        if let Some(first) = events.pop_front()
+            && let Err(TrySendError::Full(first)) = queue.try_send(first)
+        {
+            events.push_front(first);
+        }
+        self.any.store(!events.is_empty(), Ordering::Release);
+        None
     }
 
     fn next(&self) -> Option<Event> {
@@ -252,9 +262,14 @@ impl EventReader {
     }
 
     /// The next event, if there is one already; none that found no room, for what is missing before
-    /// it is to be told first.
+    /// it is to be told first. Those are [`EventReader::try_kept`]'s.
     pub fn try_next(&self) -> Option<Event> {
         self.queue.try_recv().ok().map(|event| self.in_order(event))
+    }
+
+    /// The next of the ends that found no room, if there is one.
+    pub fn try_kept(&self) -> Option<Event> {
+        self.kept.next().map(|event| self.in_order(event))
     }
 
     /// The next event, if it comes before `deadline`.
@@ -308,7 +323,7 @@ impl EventReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{PeerAddress, Reason};
+    use crate::event::{PeerAddress, Reason, Stop};
 
     #[test]
     fn a_reader_that_stands_still_loses_events_and_learns_how_many() {
@@ -338,15 +353,33 @@ mod tests {
         }
         events.tell(|| end(1));
         assert!(reader.next().is_some());
-        // There is room again, but one that is told later waits its turn.
+        // There is room again, but one that is told later waits its turn, and the first one goes.
         events.tell(|| end(2));
         events.tell(|| Kind::PeerFinished { id: 7 });
         drop(events);
         let told: Vec<Kind> =
             std::iter::from_fn(|| reader.next().map(|event| event.kind)).collect();
-        assert_eq!(told.len(), QUEUE + 2);
-        assert_eq!(told[QUEUE..], [end(1), end(2)]);
-        assert_eq!(reader.take_missed(), 3);
+        assert_eq!(told.len(), QUEUE + 1);
+        assert_eq!(told[QUEUE - 1..], [end(1), end(2)]);
+        assert_eq!(reader.take_missed(), 4);
+    }
+
+    #[test]
+    fn an_end_that_is_kept_wakes_a_reader_who_found_nothing_before() {
+        let (events, reader) = Events::channel(Level::Connections);
+        let event = Event {
+            time: UNIX_EPOCH,
+            kind: Kind::Draining {
+                why: Stop::Asked,
+                connections: 0,
+                at_most: Duration::ZERO,
+            },
+        };
+        let queue = events.queue.as_ref().unwrap();
+        // As where the queue was full when the worker looked, and the reader has emptied it since.
+        assert!(events.kept.take(event.clone(), queue).is_none());
+        assert_eq!(reader.try_next().map(|event| event.kind), Some(event.kind));
+        assert!(reader.try_kept().is_none());
     }
 
     #[test]

@@ -98,7 +98,10 @@ fn tell(render: &mut dyn Render, events: &EventReader, out: impl Write) -> io::R
             render.event(&event, &mut lines.text);
             lines.end(1);
             next = match lines.text.len() < MOST {
-                true => events.try_next(),
+                true => events.try_next().or_else(|| {
+                    lines.add_lost(render, events.take_missed(), events);
+                    events.try_kept()
+                }),
                 false => None,
             };
         }

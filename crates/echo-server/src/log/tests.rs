@@ -261,3 +261,40 @@ fn a_disk_that_was_full_gets_whole_lines_and_what_is_missing_first() {
         assert_eq!(lines.iter().sum::<u64>(), 5, "{text}");
     }
 }
+
+/// How often it was written to.
+#[derive(Default)]
+struct Batches {
+    count: usize,
+    text: String,
+}
+
+impl Write for &mut Batches {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text += std::str::from_utf8(bytes).unwrap();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.count += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn ends_that_nobody_read_in_time_are_told_together_after_what_is_missing() {
+    let (events, reader) = Events::channel(Level::Connections);
+    // More than can wait, so that the ends do not.
+    for id in 0..5_000 {
+        events.tell(|| accepted(id));
+    }
+    for id in 0..100 {
+        events.tell(|| closed(id, 5, 5));
+    }
+    drop(events);
+    let mut batches = Batches::default();
+    let style = Style::Text(Level::Connections, Lang::En, false);
+    write(style, &reader, &mut batches).unwrap();
+    assert!(batches.count < 10, "{} batches", batches.count);
+    assert!(batches.text.contains("100 closed"), "{}", batches.text);
+}
