@@ -24,6 +24,9 @@ const BATCHES_PER_TURN: usize = 8;
 /// How often a socket that gets datagrams is asked how many the system has dropped.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Bytes of its buffer that the system counts for a message at least; really two or three times as many.
+const LEAST_COUNTED: u64 = 256;
+
 /// A UDP socket that sends every acceptable datagram back.
 pub(crate) struct UdpEcho {
     pub(crate) socket: DatagramSocket,
@@ -42,6 +45,8 @@ pub(crate) struct UdpEcho {
     pub(crate) paused: bool,
     /// The server is stopping: what waits is answered, and no more.
     draining: bool,
+    /// Messages that may have waited when it began to drain, and have not been received.
+    left: u64,
     /// Nothing waited, or it could not be received, when that was last tried.
     emptied: bool,
     /// The next pause where receiving fails, and the end of the one there is.
@@ -75,6 +80,7 @@ impl UdpEcho {
             faults: None,
             paused: false,
             draining: false,
+            left: 0,
             emptied: false,
             backoff: BACKOFF.0,
             retry: None,
@@ -96,6 +102,11 @@ impl UdpEcho {
                     (failing, self.backoff) = (None, BACKOFF.0);
                     self.look.get_or_insert(turn.now + LOOK_EVERY);
                     let count = turn.batch.count();
+                    if self.draining {
+                        self.left = self.left.saturating_sub(count as u64);
+                        // A sender that goes on must not hold up the end.
+                        self.emptied |= self.left == 0;
+                    }
                     self.answer(turn);
                     self.expected = match count == self.expected {
                         // What the faults hold back is bounded but for what is received at once.
@@ -167,6 +178,7 @@ impl UdpEcho {
     pub(crate) fn drain(&mut self) {
         // What a failure has left is given up.
         (self.draining, self.emptied) = (true, self.retry.take().is_some());
+        self.left = self.socket.room() / LEAST_COUNTED;
     }
 
     /// Whether something waits to be answered, or a reply that a fault holds back to be sent.
@@ -325,5 +337,50 @@ impl UdpEcho {
             count,
             bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::socket::datagram::ask_for_room;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn a_sender_that_goes_on_does_not_hold_up_the_end() {
+        let own = UdpSocket::bind("127.0.0.1:0").unwrap();
+        ask_for_room(&own);
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(own.local_addr().unwrap()).unwrap();
+        let events = Arc::new(Events::off());
+        let guard = Guard::new(&Config::default(), Vec::new(), events.clone());
+        let socket = DatagramSocket::new(own, None).unwrap();
+        let room = socket.room();
+        let listen = Arc::new("udp://127.0.0.1:0".parse().unwrap());
+        let mut echo = UdpEcho::new(socket, guard, listen, None);
+        let counters = Counters::default();
+        let mut batch = Batch::new();
+        echo.drain();
+        for _ in 0..1000 {
+            // More than a turn receives, so that it finds something to the last.
+            for _ in 0..(BATCHES_PER_TURN + 1) * BATCH {
+                sender.send(b"x").unwrap();
+            }
+            let mut turn = UdpTurn {
+                batch: &mut batch,
+                now: Instant::now(),
+                events: &events,
+                counters: &counters,
+            };
+            echo.advance(&mut turn);
+            if !echo.owes() {
+                return;
+            }
+        }
+        let received = counters.datagrams.get();
+        panic!(
+            "{received} datagrams were received, of which a buffer of {room} bytes held not all"
+        );
     }
 }

@@ -306,6 +306,12 @@ impl DatagramSocket {
             .try_send(UdpSockRef::from(&self.socket), &transmit)
     }
 
+    /// The bytes of the system's buffer for what it has not received.
+    pub(crate) fn room(&self) -> u64 {
+        // The system does not refuse to tell it of a socket that is open.
+        sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(RECEIVE_BUFFER) as u64
+    }
+
     /// How many datagrams the system has dropped since this was last asked, because its buffer for us
     /// was full. It tells that in its list of sockets, which takes some ten microseconds to read.
     pub(crate) fn overflowed(&mut self) -> u64 {
