@@ -111,12 +111,13 @@ pub(crate) fn lock_of(path: &Path) -> PathBuf {
     suffixed(path, ".lock")
 }
 
-/// Opens a file to add to it, and says that it is new where it is. Where others may have put a link,
+/// Opens a file to add to it, and says that it is new where it is, in the order in which both are to be
+/// dropped. Where others may have put a link,
 /// none is followed. Nothing is waited for: a pipe must have its reader.
-pub(crate) fn append(path: &Path) -> io::Result<(File, Option<OwnFile>)> {
+pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
     let mut options = OpenOptions::new();
     if let Ok(file) = options.append(true).create_new(true).open(path) {
-        return Ok((file, Some(OwnFile::at(path)?)));
+        return Ok((Some(OwnFile::at(path)?), file));
     }
     options.create_new(false).create(true);
     let mut how = OFlags::NONBLOCK;
@@ -128,7 +129,7 @@ pub(crate) fn append(path: &Path) -> io::Result<(File, Option<OwnFile>)> {
         how |= OFlags::NOFOLLOW;
     }
     let opened = options.custom_flags(flags(how)).open(path);
-    opened.map(|file| (file, None)).map_err(|error| {
+    opened.map(|file| (None, file)).map_err(|error| {
         let is_pipe = || fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
         match rustix::io::Errno::from_io_error(&error) {
             Some(rustix::io::Errno::NXIO) if is_pipe() => {

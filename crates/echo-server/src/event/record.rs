@@ -35,7 +35,7 @@ const TURNS: usize = 5;
 pub(crate) struct Record {
     path: PathBuf,
     /// Until it is started, with what removes the file again where it is new.
-    file: Mutex<Option<(File, Option<OwnFile>)>>,
+    file: Mutex<Option<(Option<OwnFile>, File)>>,
     queue: Mutex<Queue>,
     /// Something came to the queue, was written, or is the last.
     changed: Condvar,
@@ -88,10 +88,13 @@ impl Record {
     pub(crate) fn start(self: &Arc<Self>, shutdown: &Shutdown) -> Result<(), Failure> {
         let (record, shutdown) = (self.clone(), shutdown.clone());
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((file, new)) = file.take() else {
+        let Some(opened) = file.take() else {
             return Ok(());
         };
         let work = move || {
+            // A thread that is refused has it removed, while it is open.
+            let (new, file) = opened;
+            new.into_iter().for_each(OwnFile::keep);
             let outcome = record.write_to(Patient(file));
             if outcome.is_err() {
                 shutdown.request_for(Stop::RecordFailed);
@@ -99,9 +102,9 @@ impl Record {
             record.queue().over = Some(outcome);
             record.changed.notify_all();
         };
-        thread::start("record", work)?;
-        new.into_iter().for_each(OwnFile::keep);
-        Ok(())
+        thread::start("record", work)
+            .inspect_err(|_| self.queue().over = Some(Ok(())))
+            .map(drop)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -164,6 +167,12 @@ impl Record {
     /// # Errors
     /// A [`Failure`] that says why the record is not whole.
     pub(crate) fn end(&self, clock: &Clock) -> Result<(), Failure> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.is_some() {
+            // It was never started: there is no thread to be waited for.
+            return Ok(());
+        }
+        drop(file);
         let mut queue = self.queue();
         queue.tell_lost(clock.now());
         queue.closed = true;
@@ -275,6 +284,12 @@ mod tests {
             "{\"time_unix_ns\":1700000000000000001,\"transport\":\"udp\",\"local\":\"127.0.0.1:5346\",\
              \"peer\":\"127.0.0.1:53412\",\"received_bytes\":4,\"hex\":\"6120220a\",\"text\":\"a \\\"\\n\"}\n"
         );
+    }
+
+    #[test]
+    fn a_record_that_was_never_started_has_no_end_to_wait_for() {
+        let record = Record::open(Path::new("/dev/null")).unwrap();
+        record.end(&Clock::new()).unwrap();
     }
 
     #[test]
