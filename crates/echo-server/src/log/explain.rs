@@ -66,13 +66,15 @@ fn beside(story: &Story, phrases: &Phrases, event: &Event) -> String {
     let text = match &event.kind {
         Kind::Draining { .. } => story.aside("stopping", &[]),
         Kind::Refused { peer, reason, .. } => {
-            let (peer, why) = (name(story, peer), phrases.say(&reason.to_string()));
-            match reason.max() {
-                Some(max) => {
-                    let setting = format!("--{} {max}", reason.code());
+            let (peer, why) = (name(story, peer), reason.to_string());
+            match why.strip_suffix(" reached") {
+                Some(setting) => {
                     story.aside("one-too-many", &[("peer", &peer), ("setting", &setting)])
                 }
-                None => story.aside("no-header", &[("peer", &peer), ("reason", &why)]),
+                None => {
+                    let why = phrases.say(&why);
+                    story.aside("no-header", &[("peer", &peer), ("reason", &why)])
+                }
             }
         }
         Kind::DatagramsDropped { reason, sum } => {
@@ -148,7 +150,12 @@ mod tests {
             sample::events().into_iter().map(one).collect::<Vec<_>>()
         });
         let told = english.iter().filter(|text| !text.is_empty()).count();
-        assert!(told >= 2 + 5 + 1 + 8, "{told}");
+        assert!(told >= 2 + 6 + 1 + 8, "{told}");
+        let limit = "--max-memory 64MiB";
+        assert!(
+            english.iter().any(|text| text.contains(limit)),
+            "{english:?}"
+        );
         for (english, spanish) in english.iter().zip(&spanish) {
             assert_eq!(english.is_empty(), spanish.is_empty(), "{english}");
             for text in [english, spanish] {

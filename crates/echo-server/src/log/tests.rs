@@ -7,6 +7,7 @@ use crate::event::{
 };
 use echo_core::Transport;
 use echo_core::framing::FrameError;
+use echo_core::units::Size;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
@@ -94,6 +95,7 @@ pub(super) fn events() -> Vec<Kind> {
         [
             Refusal::Connections(1),
             Refusal::PerIp(1),
+            Refusal::Memory(Size(64 << 20)),
             Refusal::NoHeader,
             Refusal::BadHeader("it does not begin with a PROXY header"),
             Refusal::LateHeader,
