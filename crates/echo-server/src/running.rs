@@ -149,7 +149,9 @@ impl Handle {
         running: Running,
     ) -> Result<Self, Failure> {
         let (totals, control) = (running.shared.totals.clone(), running.control());
-        let thread = thread::start("echo-server", || running.join())?;
+        // A server that nobody holds could not be stopped.
+        let thread = thread::start("echo-server", || running.join())
+            .inspect_err(|_| shutdown.request_immediate())?;
         Ok(Handle {
             addresses,
             names,
