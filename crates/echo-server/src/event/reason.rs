@@ -24,9 +24,10 @@ macro_rules! reasons {
             }
 
             /// Its place in [`CODES`](Self::CODES).
+            #[allow(unused_variables, reason = "a place has no values")]
             pub(crate) fn index(&self) -> usize {
-                let code = self.code();
-                Self::CODES.iter().position(|one| *one == code).unwrap_or(0)
+                let is_it = [$(matches!(self, $reason)),+];
+                is_it.iter().position(|is_it| *is_it).unwrap_or(0)
             }
         }
 
