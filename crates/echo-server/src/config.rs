@@ -122,7 +122,7 @@ impl Config {
         let framing = self.framing.iter().filter_map(|one| one.on.as_ref());
         let max_frame = self.max_frame.iter().filter_map(|one| one.on.as_ref());
         for name in framing.chain(max_frame) {
-            self.check_on(name)?;
+            self.check_name("on=", name)?;
             ensure!(
                 self.called(Some(name)).any(Listen::has_streams),
                 "on={name}: that listener gets datagrams, which have no frames; leave it out"
@@ -139,7 +139,8 @@ impl Config {
     /// The names that there are, or the kinds of socket on which it can.
     pub(crate) fn check_fault(&self, fault: &Fault) -> anyhow::Result<()> {
         let Place { on, transport, .. } = &fault.place;
-        on.iter().try_for_each(|name| self.check_on(name))?;
+        on.iter()
+            .try_for_each(|name| self.check_name("on=", name))?;
         let able = fault.action.transports();
         let able = able
             .iter()
@@ -168,16 +169,11 @@ impl Config {
             .filter(move |listen| listen.is_called(name))
     }
 
-    fn check_on(&self, name: &Name) -> anyhow::Result<()> {
-        self.check_name(name)
-            .map_err(|why| anyhow!("on={name}: {why}"))
-    }
-
-    /// Refuses a name that no listener has.
+    /// Refuses a name that no listener has, and that was said after `before`.
     ///
     /// # Errors
     /// The names that there are.
-    pub(crate) fn check_name(&self, name: &Name) -> anyhow::Result<()> {
+    pub(crate) fn check_name(&self, before: &str, name: &Name) -> anyhow::Result<()> {
         let mut names: Vec<&str> = self.names().map(Name::as_str).collect();
         names.dedup();
         if names.contains(&name.as_str()) {
@@ -187,7 +183,9 @@ impl Config {
             true => "none has a name; give one, as in --listen NAME=127.0.0.1:0".to_owned(),
             false => format!("there is {}", names.join(", ")),
         };
-        Err(anyhow!("no listener has the name {name}; {known}"))
+        Err(anyhow!(
+            "{before}{name}: no listener has that name; {known}"
+        ))
     }
 
     /// The names of the listeners.
@@ -227,10 +225,9 @@ impl Config {
         let listen = self.paths().map(|path| ("--listen", path));
         let control = self.control_path().map(|path| ("--control", path));
         let sockets: Vec<_> = control.into_iter().chain(listen).collect();
-        let locks = sockets.iter().map(|(flag, path)| match *flag {
-            "--control" => ("the lock of --control", lock_of(path)),
-            _ => ("the lock of --listen", lock_of(path)),
-        });
+        let locks = sockets
+            .iter()
+            .map(|(flag, path)| (format!("the lock of {flag}"), lock_of(path)));
         let named = [
             ("--record", &*self.record),
             ("--ready-file", &*self.ready_file),
@@ -239,8 +236,8 @@ impl Config {
         let settings = file.map(|path| ("--config", path));
         let named = settings.into_iter().chain(named);
         let named = named.chain(sockets.iter().copied());
-        let named = named.map(|(flag, path)| (flag, path.to_owned()));
-        let all: Vec<(&str, PathBuf)> = named.chain(locks).collect();
+        let named = named.map(|(flag, path)| (flag.to_owned(), path.to_owned()));
+        let all: Vec<(String, PathBuf)> = named.chain(locks).collect();
         let twice = |one: &str, other: &str, path: &Path| {
             Err(Failure::usage(anyhow!(
                 "{one} and {other} name one file, {}; give each its own",

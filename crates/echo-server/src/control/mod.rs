@@ -94,12 +94,16 @@ impl Control {
         let mut faults = server.faults();
         let (removed, added) = faults.change(gone, new);
         for Numbered { number, fault } in &removed {
-            let (number, spec) = (*number, fault.to_string());
-            server.events.tell(|| Kind::FaultRemoved { number, spec });
+            server.events.tell(|| Kind::FaultRemoved {
+                number: *number,
+                spec: fault.to_string(),
+            });
         }
         for Numbered { number, fault } in &added {
-            let (number, spec) = (*number, fault.to_string());
-            server.events.tell(|| Kind::FaultAdded { number, spec });
+            server.events.tell(|| Kind::FaultAdded {
+                number: *number,
+                spec: fault.to_string(),
+            });
         }
         server.ask(Order::Revise(faults.plan()));
         Ok((removed, added))
@@ -151,7 +155,7 @@ impl Control {
     fn hold(&self, on: Option<Name>, paused: bool, told: impl FnOnce() -> Kind) -> Result<()> {
         let server = self.server()?;
         if let Some(name) = &on {
-            server.config.check_name(name)?;
+            server.config.check_name("", name)?;
         }
         server.events.tell(told);
         server.ask(Order::Pause(on, paused));

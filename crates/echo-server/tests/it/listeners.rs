@@ -91,7 +91,7 @@ fn a_name_that_no_listener_has_is_refused() {
         fails(
             program().args(listen).arg(wrong),
             2,
-            &["on=ap", "there is api"],
+            &["on=ap: no listener has that name", "there is api"],
         );
     }
     fails(
