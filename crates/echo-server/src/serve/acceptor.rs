@@ -218,18 +218,12 @@ impl Acceptor {
 
     /// Gives a connection its number and its place, or turns it away: first where a fault does, for
     /// it takes no place then.
-    pub(crate) fn admit(&mut self, shared: &Shared, newcomer: Newcomer) -> Option<Accepted> {
-        let Newcomer {
-            stream,
-            address,
-            listen,
-            local,
-            place,
-        } = newcomer;
-        let id = self.next_id;
+    pub(crate) fn admit(&mut self, shared: &Shared, mut newcomer: Newcomer) -> Option<Accepted> {
+        let (id, address) = (self.next_id, newcomer.address);
         let refused = self.faults.as_ref().is_some_and(|plan| {
-            let listener = listen.name.as_ref();
-            let subject = Subject::new(stream.transport(), listener, id, Some(address));
+            let listener = newcomer.listen.name.as_ref();
+            let transport = newcomer.stream.transport();
+            let subject = Subject::new(transport, listener, id, Some(address));
             plan.refuses(&subject, &shared.events)
         });
         if refused {
@@ -239,25 +233,25 @@ impl Acceptor {
                 std::mem::forget(shared.limits.admit(address, None));
             }
             // Without it the peer sees the end all the same.
-            let _: io::Result<()> = stream.reset_on_close();
+            let _: io::Result<()> = newcomer.stream.reset_on_close();
             shared.inboxes[0].counters.refused[Refusal::Fault.index()].add(1);
-            shared.events.close(stream);
+            shared.events.close(newcomer.stream);
             return None;
         }
-        match shared.limits.admit(address, place) {
+        match shared.limits.admit(address, newcomer.place.take()) {
             Ok(permit) => {
                 self.next_id += 1;
                 Some(Accepted {
-                    stream,
+                    stream: newcomer.stream,
                     id,
                     address,
-                    listen,
-                    local,
+                    listen: newcomer.listen,
+                    local: newcomer.local,
                     permit,
                 })
             }
             Err(refusal) => {
-                shared.turn_away(stream, address, refusal);
+                shared.turn_away(newcomer, refusal);
                 None
             }
         }

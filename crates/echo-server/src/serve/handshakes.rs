@@ -57,7 +57,7 @@ impl Handshakes {
     pub(crate) fn begin(&mut self, shared: &Shared, mut newcomer: Newcomer, now: Instant) {
         let place = match shared.limits.place() {
             Ok(place) => place,
-            Err(full) => return shared.turn_away(newcomer.stream, newcomer.address, full),
+            Err(full) => return shared.turn_away(newcomer, full),
         };
         newcomer.place = Some(place);
         let entry = self.open.vacant_entry();
@@ -67,7 +67,7 @@ impl Handshakes {
             .registry
             .register(&mut source, token, Interest::READABLE);
         if registered.is_err() {
-            return shared.turn_away(newcomer.stream, newcomer.address, Refusal::NoHeader);
+            return shared.turn_away(newcomer, Refusal::NoHeader);
         }
         let handshake = entry.insert(Handshake {
             newcomer,
@@ -114,7 +114,7 @@ impl Handshakes {
 
     fn refuse(&mut self, key: usize, shared: &Shared, why: Refusal) {
         let newcomer = self.end(key);
-        shared.turn_away(newcomer.stream, newcomer.address, why);
+        shared.turn_away(newcomer, why);
     }
 
     /// Takes one out.

@@ -162,7 +162,7 @@ impl Peers {
         peers
             .map(|peer| Connection {
                 id: peer.id,
-                local: peer.stream.local(),
+                local: peer.stream.local(None),
                 peer: peer.address,
                 listener: peer.listen.name.clone(),
                 received: peer.received,

@@ -7,12 +7,11 @@ use echo_explain::Audience;
 
 use crate::config::Config;
 use crate::event::stats::Totals;
-use crate::event::{Events, Kind, PeerAddress, Refusal};
+use crate::event::{Events, Kind, Refusal};
 use crate::fault::Faults;
-use crate::serve::inbox::{Connection, Inbox, Mail, Order};
+use crate::serve::inbox::{Connection, Inbox, Mail, Newcomer, Order};
 use crate::serve::limits::Limits;
 use crate::shutdown::Shutdown;
-use crate::socket::stream::Stream;
 
 /// What all workers share: how to serve, whom to tell, and how connections and orders reach each of
 /// them.
@@ -43,14 +42,14 @@ impl Shared {
     }
 
     /// Closes a connection that is not to be served, and says why.
-    pub(crate) fn turn_away(&self, stream: Stream, peer: PeerAddress, reason: Refusal) {
+    pub(crate) fn turn_away(&self, newcomer: Newcomer, reason: Refusal) {
         self.events.tell(|| Kind::Refused {
-            local: stream.local(),
-            peer,
+            local: newcomer.stream.local(newcomer.local),
+            peer: newcomer.address,
             reason,
         });
         self.inboxes[0].counters.refused[reason.index()].add(1);
-        self.events.close(stream);
+        self.events.close(newcomer.stream);
     }
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {

@@ -12,7 +12,7 @@ use mio::{Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::event::stats::Counters;
-use crate::event::{Address, Kind, Stop};
+use crate::event::{Kind, Stop};
 use crate::fault::Plan;
 use crate::serve::acceptor::Acceptor;
 use crate::serve::inbox::{Accepted, Connection, Inbox, Mail, Order};
@@ -256,10 +256,7 @@ impl Worker {
         self.counters.accepted.add(1);
         self.shared.events.tell(|| Kind::Accepted {
             id: accepted.id,
-            local: match accepted.local {
-                Some(local) => Address::Tcp(local),
-                None => accepted.stream.local(),
-            },
+            local: accepted.stream.local(accepted.local),
             peer: accepted.address,
             listener: accepted.listen.name.clone(),
         });

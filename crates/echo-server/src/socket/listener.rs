@@ -68,7 +68,7 @@ impl Listener {
         let number = self.socket.as_raw_fd();
         events.ended(Begun::default(), number, &Ok(()), |()| Call::Accept {
             accepted: stream.as_raw_fd(),
-            local: (&stream.local()).into(),
+            local: (&stream.local(None)).into(),
             peer: peer.into(),
         });
         Ok((stream, peer))

@@ -1,7 +1,7 @@
 //! A connected stream socket, TCP or Unix.
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
@@ -28,8 +28,12 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// This end's address. The system does not refuse to tell it of a socket that is open.
-    pub(crate) fn local(&self) -> Address {
+    /// This end's address; the system is asked where it is not known, and does not refuse to tell it of
+    /// a socket that is open.
+    pub(crate) fn local(&self, known: Option<SocketAddr>) -> Address {
+        if let Some(known) = known {
+            return Address::Tcp(known);
+        }
         let name = match self {
             Stream::Socket(socket, _) => socket.local_addr().ok(),
             #[cfg(test)]
