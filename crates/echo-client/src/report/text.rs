@@ -46,7 +46,11 @@ pub(crate) fn wrapped(line: &str, columns: usize) -> String {
     while let Some((end, _)) = rest.char_indices().nth(columns) {
         let is_word = |cut: &usize| !rest[..*cut].trim().is_empty();
         // A word that is longer than a line stands alone.
-        let cut = rest[..end].rfind(' ').filter(is_word);
+        let cut = match rest[end..].starts_with(' ') {
+            true => Some(end),
+            false => rest[..end].rfind(' '),
+        };
+        let cut = cut.filter(is_word);
         let Some(cut) = cut.or_else(|| Some(end + rest[end..].find(' ')?)) else {
             break;
         };
@@ -330,6 +334,11 @@ mod tests {
         let told = "p50     control  70.56 us  unknown (520\n  rounds would tell 5 %)";
         assert_eq!(wrapped(line, 40), told);
         let long = "a".repeat(50);
+        assert_eq!(
+            wrapped("aaa bbb ccc", 7),
+            "aaa bbb\n  ccc",
+            "a line is full"
+        );
         let told = format!("x\n  {long}\n  y");
         assert_eq!(wrapped(&format!("x {long} y"), 40), told);
     }
