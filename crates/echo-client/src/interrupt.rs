@@ -13,11 +13,14 @@ use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::clock::since_boot;
 use crate::output;
 use crate::thread::start;
 
 /// How long the program may take to sum up once it has been asked to stop.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How often it is looked whether the deadline has passed while the machine slept.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether the program should stop. Clones share the answer.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +30,8 @@ pub struct Interrupt(Arc<Shared>);
 struct Shared {
     raised: Mutex<Option<Why>>,
     changed: Condvar,
-    /// `--deadline`, and when that is.
-    deadline: OnceLock<(Timespan, Instant)>,
+    /// `--deadline`, and when that is, by the clock of a run.
+    deadline: OnceLock<(Timespan, Duration)>,
     /// Somebody wants to know how it is going.
     asked: AtomicBool,
     /// What the program ends with has been decided.
@@ -88,13 +91,13 @@ impl Interrupt {
         let _: nix::Result<()> = blocked.thread_unblock();
         let (hearer, watched) = (interrupt.clone(), interrupt.clone());
         start("signals", move || hearer.hear(signals, hangup))?;
-        start("watch", move || watched.watch(limit))?;
+        start("watch", move || watched.watch())?;
         Ok(interrupt)
     }
 
     /// Asks the program to stop `limit` from now, unless that is zero or beyond all time.
     fn end_after(&self, limit: Timespan) {
-        let end = Instant::now().checked_add(limit.0);
+        let end = since_boot().checked_add(limit.0);
         if let Some(end) = end.filter(|_| !limit.0.is_zero()) {
             self.0.deadline.get_or_init(|| (limit, end));
         }
@@ -103,7 +106,7 @@ impl Interrupt {
     /// How long there is until `--deadline`, if there is one.
     pub fn left(&self) -> Option<Duration> {
         let (_, end) = self.0.deadline.get()?;
-        Some(end.saturating_duration_since(Instant::now()))
+        Some(end.saturating_sub(since_boot()))
     }
 
     fn hear(&self, mut signals: Signals, hangup: Hangup) {
@@ -131,10 +134,13 @@ impl Interrupt {
     }
 
     /// Ends the program when it has not ended by itself.
-    fn watch(&self, limit: Timespan) {
-        let limited = (!limit.0.is_zero()).then_some(limit.0);
-        if !self.wait(limited.unwrap_or(Duration::MAX)) {
-            self.raise(Why::Deadline(limit));
+    fn watch(&self) {
+        // A wait stands still while the machine sleeps, and a deadline does not.
+        let look = || self.left().map_or(Duration::MAX, |left| left.min(LOOK));
+        while !self.wait(look()) {
+            if let Some(why) = self.why() {
+                self.raise(why);
+            }
         }
         std::thread::sleep(LAST_WORDS);
         self.end();

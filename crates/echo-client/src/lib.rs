@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod cli;
+pub(crate) mod clock;
 pub mod compare;
 pub mod config;
 pub mod connection;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::clock::since_boot;
 
 /// The two clocks are read within this of each other, or read again: in between, this thread may have
 /// lost its core.
@@ -37,8 +37,7 @@ impl Clock {
     }
 
     fn system(self) -> u64 {
-        let now = clock_gettime(ClockId::Boottime);
-        (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) - self.0
+        super::nanos(since_boot()) - self.0
     }
 }
 
