@@ -168,7 +168,9 @@ impl Session {
         if let Some(slot) = self.slot(request) {
             *slot = Some(theirs);
         }
-        let anew = mem::take(&mut self.fallen).0.unwrap_or(request);
+        // The first that fell may have been settled since, as a number that was merely late.
+        let fallen = mem::take(&mut self.fallen).0;
+        let anew = fallen.unwrap_or(request).max(self.base);
         let since = self.replies.split_off((anew - self.base) as usize);
         self.settle(anew);
         self.copies.clear();
@@ -198,12 +200,12 @@ impl Session {
             (false, true) => Numbering::Stateless,
             (false, false) => Numbering::Unknown,
         };
+        let found = mem::take(self).found;
         let mut ways = match numbering {
-            Numbering::Stateful => mem::take(self).found,
+            Numbering::Stateful => found,
             // Numbers that are ours say nothing of the way.
             _ => Ways::default(),
         };
-        *self = Session::default();
         ways.numbering = numbering;
         Some(ways)
     }

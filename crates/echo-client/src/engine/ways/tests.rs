@@ -210,6 +210,27 @@ fn a_session_that_is_older_or_begins_anew_makes_no_losses_up() {
 }
 
 #[test]
+fn a_reflector_may_begin_anew_behind_what_has_been_settled() {
+    let mut session = Session::default();
+    let mut reply = |request: u64, theirs: u32, is_first: bool| {
+        if is_first {
+            session.number(request, true);
+        }
+        session.reply(request, theirs, is_first);
+        session.forget(request);
+    };
+    (0..=1020).for_each(|request| reply(request, request as u32, true));
+    // A number that is far ahead, so that those that follow in turn have fallen behind it.
+    reply(1020, 1050, false);
+    (1021..=1030).for_each(|request| reply(request, request as u32, true));
+    reply(1031, 0, true);
+    (1032..1040).for_each(|request| reply(request, request as u32 - 1031, true));
+    let ways = session.end().unwrap();
+    assert_eq!(ways.numbering, Numbering::Stateful);
+    assert_eq!((ways.lost_there, ways.lost_back), (0, 0));
+}
+
+#[test]
 fn a_reflector_that_begins_anew_soon_overtakes_nothing() {
     // It begins anew with this request, and the replies to these do not come, or come late.
     for (anew, lost, late) in [
