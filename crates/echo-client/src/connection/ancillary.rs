@@ -1,6 +1,8 @@
 //! What the system tells of datagrams besides their bytes: when each came and in which state, when
 //! ours left, and which of ours met an error on its way, by whose word.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -203,23 +205,37 @@ pub fn departure(socket: &Socket) -> io::Result<Option<Departure>> {
     Ok(both.map(|(stamp, number)| Departure { number, stamp }))
 }
 
-/// Datagrams that came for this socket and that it had no room for, as /proc/net tells.
-pub fn overflowed(socket: &Socket) -> u64 {
-    let file = socket.as_fd().try_clone_to_owned().map(File::from);
-    let Ok(inode) = file.and_then(|file| Ok(file.metadata()?.ino().to_string())) else {
-        return 0;
-    };
+/// Datagrams that sockets of this machine had no room for, as /proc/net tells. That lists them all, and
+/// is read once for many: when the first is asked for.
+#[derive(Debug, Default)]
+pub struct Drops(OnceCell<HashMap<u64, u64>>);
+
+impl Drops {
+    /// Those that came for this socket.
+    pub fn of(&self, socket: &Socket) -> u64 {
+        let file = socket.as_fd().try_clone_to_owned().map(File::from);
+        let Ok(inode) = file.and_then(|file| Ok(file.metadata()?.ino())) else {
+            return 0;
+        };
+        let drops = self.0.get_or_init(drops);
+        drops.get(&inode).copied().unwrap_or(0)
+    }
+}
+
+/// By the inode of each socket.
+fn drops() -> HashMap<u64, u64> {
     let lists = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
-    let drops = |list: &&str| {
-        let text = fs::read_to_string(list).ok()?;
-        let mut rows = text
-            .lines()
-            .map(|row| row.split_whitespace().collect::<Vec<_>>());
-        // The tenth column is the inode, and the last one the drops.
-        let row = rows.find(|row| row.get(9) == Some(&inode.as_str()))?;
-        row.last()?.parse().ok()
-    };
-    lists.iter().find_map(drops).unwrap_or(0)
+    let mut drops = HashMap::new();
+    for list in lists {
+        let text = fs::read_to_string(list).unwrap_or_default();
+        drops.extend(text.lines().filter_map(|row| {
+            // The tenth column is the inode, and the last one the drops.
+            let mut row = row.split_whitespace();
+            let inode = row.nth(9)?.parse::<u64>().ok()?;
+            Some((inode, row.last()?.parse::<u64>().ok()?))
+        }));
+    }
+    drops
 }
 
 fn origin(error: &sock_extended_err, from: Option<SocketAddr>) -> Origin {
@@ -317,6 +333,22 @@ mod tests {
             }
             let none = departure(&client).unwrap_err();
             assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn what_a_socket_had_no_room_for_is_told_of_that_socket() {
+        for local in LOOPBACKS {
+            let [full, empty] = [(); 2].map(|()| Socket::from(UdpSocket::bind(local).unwrap()));
+            full.set_recv_buffer_size(0).unwrap();
+            let client = connected(full.local_addr().unwrap().as_socket().unwrap());
+            for _ in 0..1000 {
+                client.send(&[0; 1000]).unwrap();
+            }
+            let drops = Drops::default();
+            let told = [&full, &empty].map(|socket| drops.of(socket));
+            assert!((900..1000).contains(&told[0]), "{local}: {told:?}");
+            assert_eq!(told[1], 0, "{local}");
         }
     }
 

@@ -15,7 +15,7 @@ use super::answer::Answer;
 use super::path::Path;
 use super::payload::{Found, Payload};
 use super::train::{Cell, Probe, Train};
-use crate::connection::ancillary::{self, Notice};
+use crate::connection::ancillary::{self, Drops, Notice};
 use crate::connection::packets::{self, Fragments};
 use crate::connection::{TICK, wait};
 use crate::wire::echo;
@@ -320,7 +320,8 @@ impl<'a> Sender<'a> {
     }
 
     fn end(mut self) -> Train {
-        let dropped = self.sockets.iter().map(ancillary::overflowed);
+        let drops = Drops::default();
+        let dropped = self.sockets.iter().map(|socket| drops.of(socket));
         self.train.overflowed = dropped.sum();
         self.train
     }

@@ -12,6 +12,7 @@ use super::recorder::Recorder;
 use super::sink::{Sink, What};
 use super::socket::Socket;
 use super::{BUFFER_LEN, nanos};
+use crate::connection::ancillary::Drops;
 use crate::connection::{Address, Connection, ErrorKind, cause, pause};
 use crate::report::{Fault, Ways};
 
@@ -194,12 +195,20 @@ impl Flow {
     }
 
     /// Enters that no reply can come any more: what is under way is lost, because of `fault` where
-    /// there is one. Returns whether that has been told of a request.
-    pub fn abandon(&mut self, fault: Option<&Fault>, context: &mut Context<'_>) -> bool {
+    /// there is one, and what sockets had no room for are `drops`. Returns whether the fault has been
+    /// told of a request.
+    pub fn abandon(
+        &mut self,
+        fault: Option<&Fault>,
+        drops: &Drops,
+        context: &mut Context<'_>,
+    ) -> bool {
         self.transport.sum_up(context);
         let (mut is_lossy, mut is_told) = (false, false);
         while let Some((number, request)) = self.ledger.abandon() {
-            if number.is_some() && fault.is_none() && context.is_cut {
+            // What others have passed was lost, whether there was time to wait for it or not.
+            let is_newest = number.is_some_and(|number| !self.ledger.is_passed(number));
+            if is_newest && fault.is_none() && context.is_cut {
                 context.recorder.under_way(request);
                 continue;
             }
@@ -213,7 +222,7 @@ impl Flow {
         if let State::Open(socket) = &self.state
             && is_lossy
         {
-            context.recorder.overflowed(socket.overflowed());
+            context.recorder.overflowed(socket.overflowed(drops));
         }
         is_told
     }
@@ -221,7 +230,7 @@ impl Flow {
     /// Closes a connection that has done what it was for.
     pub fn hang_up(&mut self, context: &mut Context<'_>) {
         self.transport.end(&mut self.ledger, context);
-        self.abandon(None, context);
+        self.abandon(None, &Drops::default(), context);
         // The next one may be made at once, whenever that was asked.
         self.state = State::Closed(0);
     }
@@ -234,7 +243,7 @@ impl Flow {
             self.read_out(1, context);
         }
         self.transport.end(&mut self.ledger, context);
-        let is_told = self.abandon(Some(fault), context);
+        let is_told = self.abandon(Some(fault), &Drops::default(), context);
         if is_told || fault.kind != ErrorKind::Timeout {
             context.found.last_error = Some(fault.clone());
         }
@@ -360,6 +369,7 @@ impl<'a> Context<'a> {
         bytes: usize,
         detail: Option<String>,
     ) {
+        self.heard |= entry.class.is_right();
         self.recorder.reply(&entry, count, at, bytes);
         let told = std::mem::take(&mut self.told);
         if self.tells_each {

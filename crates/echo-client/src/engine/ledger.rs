@@ -205,6 +205,11 @@ impl Ledger {
         self.oldest
     }
 
+    /// Whether a later request than this one has been answered.
+    pub fn is_passed(&self, number: u64) -> bool {
+        number < self.highest
+    }
+
     /// Requests that were answered rightly.
     pub fn answered(&self) -> u64 {
         self.answered
@@ -239,7 +244,7 @@ impl Ledger {
         };
         let request = slot.request;
         let state = std::mem::replace(&mut slot.state, State::Answered);
-        let reordered = number < self.highest;
+        let reordered = self.is_passed(number);
         let class = match state {
             State::Answered => Class::Duplicate,
             _ => self.right(number, request, state, at, 1),

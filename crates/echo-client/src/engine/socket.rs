@@ -15,7 +15,8 @@ use super::clock::{Clock, Wall};
 use super::plan::{Plan, Stamps};
 #[cfg(test)]
 use super::simulated::Line;
-use crate::connection::{Watched, ancillary, packets};
+use crate::connection::ancillary::{self, Drops};
+use crate::connection::{Watched, packets};
 
 /// A datagram that came. Times are in nanoseconds since the run began.
 #[derive(Clone, Copy, Debug)]
@@ -169,22 +170,22 @@ impl Socket {
     }
 
     /// What it had no room for before this moment is none of what is measured.
-    pub fn begin(&mut self) {
-        self.before = self.dropped();
+    pub fn begin(&mut self, drops: &Drops) {
+        self.before = self.dropped(drops);
     }
 
     /// Datagrams that came for this socket while measuring, and that it had no room for.
-    pub fn overflowed(&self) -> u64 {
-        self.dropped().saturating_sub(self.before)
+    pub fn overflowed(&self, drops: &Drops) -> u64 {
+        self.dropped(drops).saturating_sub(self.before)
     }
 
-    fn dropped(&self) -> u64 {
+    fn dropped(&self, drops: &Drops) -> u64 {
         #[cfg(test)]
         if let Some(line) = &self.line {
             return line.overflowed();
         }
         match self.is_datagram() {
-            true => ancillary::overflowed(&self.socket),
+            true => drops.of(&self.socket),
             false => 0,
         }
     }

@@ -19,6 +19,7 @@ use super::pause::Pauses;
 use super::recorder::{Recorder, Slice};
 use super::wait::{self, Ready, Wait};
 use super::{nanos, transport};
+use crate::connection::ancillary::Drops;
 use crate::connection::{Connection, ErrorKind};
 use crate::interrupt::Why;
 use crate::report::Fault;
@@ -153,9 +154,11 @@ impl<'a> Worker<'a> {
         let measure_from = self.run.recording.measure_from;
         if now >= measure_from && self.began.is_none() {
             self.began = Some((now, Cpu::of_thread()));
-            for flow in &mut self.flows {
+            let drops = Drops::default();
+            // Without a warm-up sockets are new, and have dropped nothing yet.
+            for flow in self.flows.iter_mut().filter(|_| measure_from > 0) {
                 if let State::Open(socket) = &mut flow.state {
-                    socket.begin();
+                    socket.begin(&drops);
                 }
             }
         }
@@ -192,13 +195,10 @@ impl<'a> Worker<'a> {
 
     /// Looks whether anything has been answered, and has the other workers know.
     fn hear(&mut self) {
-        if self.context.heard {
-            return;
+        match self.context.heard {
+            true => self.run.heard.store(true, Ordering::Relaxed),
+            false => self.context.heard = self.run.heard.load(Ordering::Relaxed),
         }
-        if self.flows.iter().any(|flow| flow.ledger.answered() > 0) {
-            self.run.heard.store(true, Ordering::Relaxed);
-        }
-        self.context.heard = self.run.heard.load(Ordering::Relaxed);
     }
 
     /// Gives up what a connection has awaited for too long. That makes room, of which no event

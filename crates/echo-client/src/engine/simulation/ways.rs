@@ -45,9 +45,21 @@ impl Path {
 
 /// Sends `count` requests, one in 2 ms, to a reflector. Returns what is reported, and what is so.
 fn reflect(reflector: Reflector, count: u64, parallel: usize) -> (Report, FarEnd) {
+    reflect_for(reflector, count, parallel, span(60), None)
+}
+
+/// The same, with this time-out, and stopped after so long.
+fn reflect_for(
+    reflector: Reflector,
+    count: u64,
+    parallel: usize,
+    timeout: Duration,
+    stopped: Option<u64>,
+) -> (Report, FarEnd) {
+    let interrupt = Interrupt::default();
     let connect = Connect {
         target: "stamp://127.0.0.1:7".parse().unwrap(),
-        timeout: Timespan(span(60)),
+        timeout: Timespan(timeout),
         timestamps: Timestamps::User,
         ..Connect::default()
     };
@@ -66,7 +78,8 @@ fn reflect(reflector: Reflector, count: u64, parallel: usize) -> (Report, FarEnd
     far.dial_ns = MS;
     far.horizon = (2 * count + 3_000) * MS;
     far.reflector = Some(reflector);
-    let played = play_out(&plan, far, &Told::default(), &Interrupt::default());
+    far.interrupt = stopped.map(|moment| (moment, interrupt.clone()));
+    let played = play_out(&plan, far, &Told::default(), &interrupt);
     let (mut report, far, _) = played.unwrap();
     report.conclude(None, None);
     (report, far)
@@ -150,6 +163,26 @@ fn what_each_way_loses_repeats_and_overtakes_is_what_was_done_to_it() {
     }
     assert!(there > 300 && back > 300, "{there} {back}");
     assert!(exact > 30, "{exact}");
+}
+
+#[test]
+fn of_a_run_that_is_stopped_all_that_was_lost_has_its_way() {
+    let mut lost = 0;
+    for seed in 0..20 {
+        let path = Path {
+            lost: [20, 20],
+            ..Path::default()
+        };
+        let reflector = Reflector::new(path.courses(300, seed));
+        // Nobody waits for what is under way as long as for any reply.
+        let (report, _) = reflect_for(reflector, 300, 1, span(5_000), Some(400 * MS));
+        let (counts, ways) = (&report.counts, told(&report));
+        assert!(counts.balance(), "seed {seed}: {counts:?}");
+        let ways_lost = [ways.lost_there, ways.lost_back, ways.lost_unknown];
+        assert_eq!(ways_lost.iter().sum::<u64>(), counts.lost, "{ways_lost:?}");
+        lost += counts.lost;
+    }
+    assert!(lost > 100, "{lost}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::{LAST_TURNS, Worker};
+use crate::connection::ancillary::Drops;
 use crate::engine::cpu::Cpu;
 use crate::engine::ended::Ended;
 use crate::engine::flow::{Flow, State};
@@ -32,13 +33,14 @@ impl Worker<'_> {
                 None if self.run.stop.load(Ordering::Relaxed) => PARTING_NS,
                 None => u64::MAX,
             };
-            let stragglers = self.stragglers();
-            if (!awaited && now >= stragglers) || now >= start.saturating_add(parting) {
+            let stragglers = match awaited {
+                true => u64::MAX,
+                false => self.stragglers(),
+            };
+            if now >= stragglers || now >= start.saturating_add(parting) {
                 return Ok(());
             }
-            if !awaited {
-                self.next_look = self.next_look.min(stragglers);
-            }
+            self.next_look = self.next_look.min(stragglers);
             self.sleep(now)?;
         }
     }
@@ -75,7 +77,10 @@ impl Worker<'_> {
         self.context.is_cut = self.is_stopped();
         for flow in &mut self.flows {
             flow.read_out(LAST_TURNS, &mut self.context);
-            flow.abandon(None, &mut self.context);
+        }
+        let drops = Drops::default();
+        for flow in &mut self.flows {
+            flow.abandon(None, &drops, &mut self.context);
         }
         let context = self.context;
         let jitter = context.recorder.jitter();
