@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use super::error::{advised, lacks_zone};
+use super::error::{advised, lacks_zone, whether_it_is_there};
 use super::opening::Pending;
 use super::{Connect, Connection, LocalAddress, Watched, cause, ends, packets};
 use crate::wire::echo;
@@ -138,18 +138,16 @@ impl<'a> Attempt<'a> {
 
     /// Gives it up because it took too long: `limit`, if connecting did.
     pub(super) fn give_up_late(self, limit: Duration) -> (Address, io::Error) {
-        let late = match (&self.stage, &self.address) {
-            (Stage::Asked(..), Address::Udp(_)) => advised(
-                io::ErrorKind::TimedOut,
-                "nothing came back",
-                "check the address and the firewalls on the way; is it an echo server, with the \
-                 same --framing?",
-            ),
-            (Stage::Asked(..), _) => advised(
-                io::ErrorKind::TimedOut,
-                "it takes connections and sends nothing back",
-                "is it an echo server, with the same --framing?",
-            ),
+        let is_udp = matches!(self.address, Address::Udp(_));
+        let late = match self.stage {
+            Stage::Asked(..) => {
+                let told = match is_udp {
+                    true => "nothing came back",
+                    false => "it takes connections and sends nothing back",
+                };
+                let remedy = whether_it_is_there(self.config.is_stamp(), is_udp);
+                advised(io::ErrorKind::TimedOut, told, remedy)
+            }
             _ if limit < self.config.connect_timeout.0 => advised(
                 io::ErrorKind::TimedOut,
                 "no answer",

@@ -89,7 +89,7 @@ impl ErrorKind {
         }
     }
 
-    /// What the user can do about it, when connecting.
+    /// What the user can do about it.
     pub fn remedy(self) -> Option<&'static str> {
         Some(match self {
             ErrorKind::Interrupted => return None,
@@ -119,6 +119,17 @@ impl ErrorKind {
             ErrorKind::TooLarge => "send less at a time (--size)",
             _ => "see the cause; -v shows more",
         })
+    }
+}
+
+/// What to look at where nothing came back as it should.
+pub const fn whether_it_is_there(is_stamp: bool, is_udp: bool) -> &'static str {
+    match (is_stamp, is_udp) {
+        (true, _) => "is a STAMP reflector there, and does it have the same --stamp-key, or none?",
+        (false, true) => {
+            "is an echo server there, and does every firewall on the way let UDP pass?"
+        }
+        (false, false) => "is it an echo server, with the same --framing?",
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::Zoned;
 pub use echo_core::{Address, cause};
-pub use error::{ConnectError, ErrorKind};
+pub use error::{ConnectError, ErrorKind, whether_it_is_there};
 use rustix::event::{PollFd, Timespec, poll};
 pub use settings::{Connect, Family, LocalAddress, Timestamps};
 use socket2::Socket;

@@ -20,8 +20,8 @@ const RECENT: u64 = 8;
 pub trait Codec: fmt::Debug + Send {
     /// What a reply is that has wrong bytes.
     const WRONG: &str;
-    /// What to do where nobody takes them.
-    const ABSENT: &str;
+    /// What to do where nobody takes them, if that is other than with an echo server.
+    const ABSENT: Option<&str> = None;
 
     /// The bytes of each.
     fn size(&self) -> usize;
@@ -56,7 +56,6 @@ pub struct Echo {
 
 impl Codec for Echo {
     const WRONG: &str = "a reply has wrong bytes";
-    const ABSENT: &str = "start echo-server there, or wait for one with --wait 10s";
 
     fn size(&self) -> usize {
         self.size
@@ -115,9 +114,9 @@ impl<C: Codec> Datagrams<C> {
     /// What an error of the socket means, and what to do about it.
     fn broken(error: &io::Error, socket: &Socket) -> Fault {
         let fault = broken(error, true);
-        match (fault.kind, socket.most()) {
-            (ErrorKind::Refused, _) => fault.advise(C::ABSENT),
-            (ErrorKind::TooLarge, Some(most)) => {
+        match fault.kind {
+            ErrorKind::Refused if let Some(absent) = C::ABSENT => fault.advise(absent),
+            ErrorKind::TooLarge if let Some(most) = socket.most() => {
                 let message = format!("{}: {most} bytes fit", fault.message);
                 Fault::new(fault.kind, message)
                     .advise(format!("give --size {most} or less, or leave --df out"))

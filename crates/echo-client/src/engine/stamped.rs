@@ -130,8 +130,9 @@ impl Seen {
 impl Codec for Stamped {
     const WRONG: &str = "a reply is none to a packet of this session; look whether a STAMP reflector is \
                          there, and has the same --stamp-key";
-    const ABSENT: &str =
-        "start a STAMP reflector there (echo-server --listen stamp://HOST), or check the port";
+    const ABSENT: Option<&str> = Some(
+        "start a STAMP reflector there (echo-server --listen stamp://HOST), or check the port",
+    );
 
     fn size(&self) -> usize {
         self.packets.size()

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::counted;
 use super::{Metric, Report, Threshold, Thresholds, Verdict};
-use crate::connection::{ConnectError, ErrorKind};
+use crate::connection::{ConnectError, ErrorKind, whether_it_is_there};
 use crate::interrupt::Why;
 
 /// How a run ended. Every rendering shows it.
@@ -78,6 +78,14 @@ impl Fault {
             ..self
         }
     }
+
+    /// The same, with its remedy said in the end of its message.
+    fn whole(mut self) -> Self {
+        if let Some(remedy) = self.remedy.take() {
+            self.message += &format!("; {remedy}");
+        }
+        self
+    }
 }
 
 impl From<ConnectError> for Fault {
@@ -104,12 +112,10 @@ impl Ending {
 
 impl Outcome {
     /// One more thing is wrong, and the program fails for it.
-    pub fn fail(&mut self, mut fault: Fault) {
-        let remedy = fault.remedy.take();
-        fault.message += &remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
+    pub fn fail(&mut self, fault: Fault) {
         self.result = Ending::Failed;
         self.exit_code = self.exit_code.max(Exit::Bad.code());
-        self.reasons.push(fault);
+        self.reasons.push(fault.whole());
     }
 
     /// It was stopped before its end, after `elapsed`. A deadline is for the whole of a run; whoever
@@ -192,7 +198,7 @@ impl Report {
                     // Of a run that sent nothing there is no loss to tell, and where something
                     // else went wrong it may well follow from that.
                     let has_cause = default.metric == Metric::Loss && !outcome.reasons.is_empty();
-                    let complaint = self.complaint(default.metric, counted.as_ref());
+                    let complaint = self.complaint(default.metric, counted.as_ref()).whole();
                     let is_new = !has_cause && !outcome.reasons.contains(&complaint);
                     if failed && measured.is_some() && is_new {
                         outcome.fail(complaint);
@@ -268,8 +274,10 @@ impl Report {
                 let message = counted(self.errors_in_all(), "connection", "connections")
                     + &format!(" to {name} failed");
                 let remedy = kind.remedy().filter(|_| kind == ErrorKind::Refused);
-                let fault = Fault::new(kind, message);
-                return remedy.map_or(fault.clone(), |remedy| fault.advise(remedy));
+                return Fault {
+                    remedy: remedy.map(str::to_owned),
+                    ..Fault::new(kind, message)
+                };
             }
             Metric::Corrupt => (
                 ErrorKind::Mismatch,
@@ -326,14 +334,6 @@ impl Report {
 
     /// What to look at where nothing came back as it should.
     pub fn whether_it_is_there(&self) -> &'static str {
-        match (&self.ways, self.target.is_udp()) {
-            (Some(_), _) => {
-                "is a STAMP reflector there, and does it have the same --stamp-key, or none?"
-            }
-            (None, true) => {
-                "is an echo server there, and does every firewall on the way let UDP pass?"
-            }
-            (None, false) => "is it an echo server, with the same --framing?",
-        }
+        whether_it_is_there(self.ways.is_some(), self.target.is_udp())
     }
 }

@@ -3,10 +3,10 @@
 use echo_core::escape::Escaped;
 
 use super::window::CONTEXT;
-use crate::connection::ErrorKind;
+use crate::connection::{ErrorKind, whether_it_is_there};
 use crate::report::Fault;
 
-const REMEDY: &str = "is it an echo server, with the same --framing?";
+const REMEDY: &str = whether_it_is_there(false, false);
 
 /// Bytes that should not be: `expected` is what should have come at `offset`, and is empty where
 /// the echo should have ended.

@@ -165,21 +165,28 @@ fn waiting_for_one_that_says_nothing_ends_in_time_and_says_so() {
         format!("udp://{}", udp.local_addr().unwrap()),
     ];
     for target in &targets {
+        let (said, remedy) = match target.starts_with("udp") {
+            true => ("nothing came back; waited", "let UDP pass"),
+            false => (
+                "it takes connections and sends nothing back; waited",
+                "--framing",
+            ),
+        };
         for limits in [
             // By itself a try would last for as long as -W, and the run have to be killed.
             &["--wait", "300ms", "-W", "1h"][..],
             &["--wait", "400ms", "-W", "100ms"],
         ] {
             let ended = run(&[limits, &["-m", "hi", target.as_str()]].concat());
-            let said = match target.starts_with("udp") {
-                true => "nothing came back; waited",
-                false => "it takes connections and sends nothing back; waited",
-            };
             let address = target.rsplit([':', '/']).next().unwrap();
-            ended.failed(3, &[address, said, "--framing"]);
+            ended.failed(3, &[address, said, remedy]);
             assert!(!ended.stderr.contains("--connect-timeout"), "{ended:?}");
         }
     }
+    let stamp = targets[2].replace("udp", "stamp");
+    let ended = run(&["ping", "-c1", "--wait", "300ms", &stamp]);
+    ended.failed(3, &["nothing came back; waited", "--stamp-key"]);
+    assert!(!ended.stderr.contains("--framing"), "{ended:?}");
     // Each try had its own connection, and none lasted for longer than -W.
     tcp.set_nonblocking(true).unwrap();
     assert!(tcp.incoming().take_while(Result::is_ok).count() > 2);
