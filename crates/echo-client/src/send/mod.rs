@@ -197,11 +197,12 @@ fn count(report: &mut Report, is_text: bool) {
     match kind {
         None => counts.unique = counts.sent,
         Some(ErrorKind::Mismatch) => counts.corrupt = counts.sent,
-        // What was stopped or broken off was right as far as it went.
+        Some(ErrorKind::Interrupted) => counts.under_way = counts.sent,
+        // What was broken off was right as far as it went.
         Some(ErrorKind::Closed) if counts.received_bytes > 0 => counts.truncated = counts.sent,
         Some(_) => {}
     }
-    counts.lost = counts.sent - counts.unique;
+    counts.lost = counts.sent - counts.unique - counts.under_way;
     counts.received = counts.unique + counts.corrupt + counts.truncated;
     if is_text && counts.unique > 0 {
         report.rtt.record(report.elapsed);
