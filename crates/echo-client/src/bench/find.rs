@@ -13,7 +13,7 @@ use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::measure::Watch;
 use crate::report::{
-    Curve, Fault, Metric, Outcome, Report, Step, Threshold, Thresholds, significant,
+    Curve, Fault, Metric, Outcome, Report, Step, Threshold, Thresholds, counted, significant,
 };
 
 /// What a search begins with, unless `--rate` says so.
@@ -43,8 +43,9 @@ impl Conditions {
         match hours <= LONGEST_HOURS {
             true => Ok(()),
             false => Err(format!(
-                "--find {self}: at {rate} requests/s a step would take {hours:.0} hours to tell; \
-                 begin at a higher --rate, or ask for a lower percentile"
+                "--find {self}: at {rate} requests/s a step would take {} to tell; begin at a \
+                 higher --rate, or ask for a lower percentile",
+                counted(hours.round() as u64, "hour", "hours")
             )),
         }
     }

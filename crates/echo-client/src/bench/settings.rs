@@ -154,7 +154,7 @@ impl Bench {
 
     /// How often to measure.
     pub fn rounds(&self) -> usize {
-        let is_compared = self.control || !self.against.is_empty();
+        let is_compared = self.is_several();
         self.rounds.unwrap_or(if is_compared { 15 } else { 1 })
     }
 
@@ -218,6 +218,7 @@ impl Bench {
                     self.json && self.jsonl,
                     self.new_connection,
                     self.fail_if.as_ref(),
+                    self.is_several() || self.baseline.is_some(),
                 )
             })
             .and_then(|()| self.check_size(connect))
@@ -269,8 +270,13 @@ impl Bench {
         }
     }
 
+    /// Whether more than one target is measured, or one against itself.
+    fn is_several(&self) -> bool {
+        self.control || !self.against.is_empty()
+    }
+
     fn check_comparison(&self) -> Result<(), String> {
-        let several = self.control || !self.against.is_empty();
+        let several = self.is_several();
         let (is_search, is_one_run) = (self.find.is_some(), self.is_one_run());
         let targets = 1 + self.against.len();
         if !self.pid.is_empty() && self.pid.len() != targets {
@@ -284,12 +290,6 @@ impl Bench {
                 "--pid {pid}: no process of this machine has that number, or its CPU time is not \
                  told; name that of the server, or leave it out"
             ));
-        }
-        if let Some(only) = self.fail_if.as_ref()
-            && !several
-            && self.baseline.is_none()
-        {
-            only.alone()?;
         }
         let clashes = [
             (

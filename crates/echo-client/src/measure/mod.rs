@@ -20,19 +20,24 @@ pub use watch::Watch;
 /// The most that fits into a datagram over IPv4.
 pub const MAX_DATAGRAM: u64 = 65_507;
 
-/// Refuses what contradicts itself in every mode that measures: `both` forms of JSON, or a
-/// `new_connection` for each request where there are none.
+/// Refuses what contradicts itself in every mode that measures: `both` forms of JSON, a
+/// `new_connection` for each request where there are none, or conditions about what no such target
+/// tells, or about a change where there is no base (`has_base`) that it could be one of.
 pub fn check(
     connect: &Connect,
     both: bool,
     new_connection: bool,
     fail_if: Option<&Thresholds>,
+    has_base: bool,
 ) -> Result<(), String> {
     let of_ways = fail_if.and_then(Thresholds::of_ways);
     if let Some(only) = of_ways.filter(|_| !connect.is_stamp()) {
         return Err(format!(
             "--fail-if {only}: only a STAMP reflector tells one way from the other; add --stamp"
         ));
+    }
+    if let Some(only) = fail_if.filter(|_| !has_base) {
+        only.alone()?;
     }
     if both {
         return Err("--json contradicts --jsonl; leave one of them out".to_owned());

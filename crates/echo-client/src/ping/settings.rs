@@ -94,9 +94,9 @@ impl Ping {
                     self.json && self.jsonl,
                     self.new_connection,
                     self.fail_if.as_ref(),
+                    false,
                 )
             })
-            .and_then(|()| self.fail_if.as_ref().map_or(Ok(()), Thresholds::alone))
             .map_err(|fault| Failure::usage(anyhow!(fault)))
     }
 }

@@ -34,7 +34,7 @@ pub use context::{Environment, Target};
 pub use curve::{Curve, Step};
 pub use document::{json, read};
 pub use files::Files;
-pub use format::{Share, significant};
+pub use format::{Share, counted, significant};
 pub use html::html;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES};
 pub use metric::Metric;
