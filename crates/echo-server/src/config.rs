@@ -141,7 +141,7 @@ impl Config {
         let Place { on, transport, .. } = &fault.place;
         on.iter()
             .try_for_each(|name| self.check_name("on=", name))?;
-        let able = fault.action.transports();
+        let able = fault.action.sockets();
         let able = able
             .iter()
             .filter(|one| transport.is_none_or(|only| only == **one));

@@ -17,6 +17,9 @@
 //! ```
 //! Dropping the handle stops the server.
 
+#[macro_use]
+mod reasons;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;

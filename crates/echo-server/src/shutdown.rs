@@ -1,17 +1,14 @@
 //! The wish to stop, as a value passed to whoever must hear of it.
 
-use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mio::Waker;
-use serde::Serialize;
 
 /// Why a server stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// The program that holds it asked; see [`Shutdown`] and
     /// [`Handle`](crate::Handle).
@@ -28,6 +25,16 @@ pub enum Stop {
     RecordFailed,
     /// Starting failed, or an event loop.
     Failed,
+}
+
+reasons! { Stop:
+    Stop::Asked => "asked", "asked to";
+    Stop::Signal => "signal", "a signal asked for it";
+    Stop::StdinClosed => "stdin-closed", "standard input ended (--exit-on-stdin-eof)";
+    Stop::TimeUp => "time-up", "the time of --exit-after is up";
+    Stop::Served => "served", "served all the connections asked for (--once, --max-total)";
+    Stop::RecordFailed => "record-failed", "the record cannot be written (--record)";
+    Stop::Failed => "failed", "starting or serving failed";
 }
 
 /// A request to stop that can be made from any thread, and is heard by every worker at once.
@@ -114,19 +121,5 @@ impl Shutdown {
 
     fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Waker>>> {
         self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Stop::Asked => "asked to",
-            Stop::Signal => "a signal asked for it",
-            Stop::StdinClosed => "standard input ended (--exit-on-stdin-eof)",
-            Stop::TimeUp => "the time of --exit-after is up",
-            Stop::Served => "served all the connections asked for (--once, --max-total)",
-            Stop::RecordFailed => "the record cannot be written (--record)",
-            Stop::Failed => "starting or serving failed",
-        })
     }
 }

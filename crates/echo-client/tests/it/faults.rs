@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The faults that the server told so far, by name.
 fn told(echo: &Echo) -> HashMap<&'static str, u64> {
     let mut counts = HashMap::new();
-    assert_eq!(echo.handle.events().take_missed(), 0);
+    assert_eq!(echo.handle.stats().missed, 0);
     while let Some(event) = echo.handle.events().try_next() {
         if let Kind::Fault { what, .. } = event.kind {
             *counts.entry(what.name).or_default() += 1;

@@ -1,10 +1,9 @@
 //! From the workers to whoever listens: bounded, never blocking, losses counted.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echo_core::{Clock, named};
@@ -32,7 +31,8 @@ pub enum Level {
 
 named!(Level);
 
-/// Events waiting for their reader; past this they are dropped and counted.
+/// Events waiting for their reader; past this they are dropped and counted. As many ends of connections
+/// wait behind them: nothing else tells what those say.
 const QUEUE: usize = 4096;
 
 /// The most bytes of an event, so that a reader that stands still costs some half a megabyte, and
@@ -48,9 +48,8 @@ pub struct Events {
     /// What the queue or the record is told: the one branch on the way of a byte.
     heard: Level,
     pub(super) clock: Clock,
-    queue: Option<SyncSender<Event>>,
+    queue: Option<Sender<Event>>,
     told: Arc<Told>,
-    kept: Arc<Kept>,
     record: Option<Arc<Record>>,
     pub(super) witness: Option<Arc<Mutex<Witness>>>,
 }
@@ -59,10 +58,7 @@ pub struct Events {
 #[derive(Debug)]
 pub struct EventReader {
     queue: Receiver<Event>,
-    kept: Arc<Kept>,
     told: Arc<Told>,
-    /// How many of those that nobody read in time are known.
-    known: Cell<u64>,
     clock: Clock,
     /// The time of the last one.
     last: Cell<SystemTime>,
@@ -76,25 +72,21 @@ impl Events {
 
     /// A writing and a reading end.
     pub fn channel(level: Level) -> (Self, EventReader) {
-        let (sender, queue) = sync_channel(if level == Level::Off { 0 } else { QUEUE });
+        let (sender, queue) = channel();
         let (told, clock) = (Arc::<Told>::default(), Clock::new());
-        let kept = Arc::<Kept>::default();
         let events = Events {
             level,
             heard: level,
             clock: clock.clone(),
             queue: (level > Level::Off).then_some(sender),
             told: told.clone(),
-            kept: kept.clone(),
             record: None,
             witness: (level == Level::Calls).then(Arc::default),
         };
         let last = Cell::new(UNIX_EPOCH);
         let reader = EventReader {
             queue,
-            kept,
             told,
-            known: Cell::default(),
             clock,
             last,
         };
@@ -172,74 +164,52 @@ impl Events {
 
     pub(super) fn put(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
-        let Some(event) = self.kept.behind(event, queue) else {
-            return;
+        let (told, time) = (&self.told, event.time);
+        // Nobody is left to read what cannot be sent.
+        match told.takes(&event.kind) {
+            true => drop(queue.send(event)),
+            false if told.lose() => drop(queue.send(Event {
+                time,
+                kind: MISSING,
+            })),
+            false => {}
+        }
+    }
+}
+
+/// Says, at its place in the queue, that events are missing; how many is known once it is read.
+const MISSING: Kind = Kind::Lost { events: 0 };
+
+impl Told {
+    /// Whether there is room for an event, which it then takes. Once one is lost only ends have any until
+    /// that is read, or it would be told again and again.
+    fn takes(&self, kind: &Kind) -> bool {
+        let room = match kind {
+            Kind::Draining { .. } | Kind::Stopped { .. } => usize::MAX,
+            Kind::Closed { .. } => 2 * QUEUE,
+            _ if self.missing.load(Ordering::Relaxed) > 0 => 0,
+            _ => QUEUE,
         };
-        if let Err(TrySendError::Full(event)) = queue.try_send(event)
-            && self.kept.take(event, queue).is_some()
-        {
-            self.told.missed.fetch_add(1, Ordering::Relaxed);
+        let takes = self.waiting.load(Ordering::Relaxed) < room;
+        if takes {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// Ends that found the queue full: nothing else tells what they say. They are read once that is empty,
-/// in their order.
-#[derive(Debug, Default)]
-struct Kept {
-    events: Mutex<VecDeque<Event>>,
-    /// Whether there are any; looked at without the lock.
-    any: AtomicBool,
-}
-
-impl Kept {
-    /// Takes an end where others are here before it, or gives the event back.
-    fn behind(&self, event: Event, queue: &SyncSender<Event>) -> Option<Event> {
-        match self.any.load(Ordering::Acquire) {
-            true => self.take(event, queue),
-            false => Some(event),
-        }
+        takes
     }
 
-    /// Takes an event, or gives it back where it is no end or there is no room.
-    fn take(&self, event: Event, queue: &SyncSender<Event>) -> Option<Event> {
-        if !is_end(&event.kind) {
-            return Some(event);
-        }
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(event.kind, Kind::Closed { .. }) && events.len() >= QUEUE {
-            return Some(event);
-        }
-        events.push_back(event);
-        self.any.store(true, Ordering::Release);
-        // The reader may have emptied the queue before it could see that there are any: then it waits
-        // for the queue alone, and the first of them must wake it.
-        if let Some(first) = events.pop_front()
-            && let Err(TrySendError::Full(first)) = queue.try_send(first)
-        {
-            events.push_front(first);
-        }
-        self.any.store(!events.is_empty(), Ordering::Release);
-        None
+    /// Counts an event that found no room. Returns whether it is the first since that was told.
+    fn lose(&self) -> bool {
+        self.missed.fetch_add(1, Ordering::Relaxed);
+        self.missing.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    fn next(&self) -> Option<Event> {
-        if !self.any.load(Ordering::Acquire) {
-            return None;
+    /// Makes room for another one by `event`, and completes it.
+    fn read(&self, event: &mut Event) {
+        match &mut event.kind {
+            Kind::Lost { events } => *events = self.missing.swap(0, Ordering::Relaxed),
+            _ => drop(self.waiting.fetch_sub(1, Ordering::Relaxed)),
         }
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = events.pop_front();
-        self.any.store(!events.is_empty(), Ordering::Release);
-        event
     }
-}
-
-/// Whether it is the end of a connection or of the server.
-fn is_end(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Closed { .. } | Kind::Draining { .. } | Kind::Stopped { .. }
-    )
 }
 
 /// The datagrams in `bytes`: an empty one is one, too.
@@ -251,25 +221,12 @@ pub(crate) fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
 impl EventReader {
     /// The next event; `None` once the server is gone and all are read.
     pub fn next(&self) -> Option<Event> {
-        let queued = || self.queue.recv().ok().or_else(|| self.kept.next());
-        let event = self.ready().or_else(queued);
-        event.map(|event| self.in_order(event))
+        self.queue.recv().ok().map(|event| self.taken(event))
     }
 
-    /// The next event that is there, of those that found no room when no other is.
-    fn ready(&self) -> Option<Event> {
-        self.queue.try_recv().ok().or_else(|| self.kept.next())
-    }
-
-    /// The next event, if there is one already; none that found no room, for what is missing before
-    /// it is to be told first. Those are [`EventReader::try_kept`]'s.
+    /// The next event, if there is one already.
     pub fn try_next(&self) -> Option<Event> {
-        self.queue.try_recv().ok().map(|event| self.in_order(event))
-    }
-
-    /// The next of the ends that found no room, if there is one.
-    pub fn try_kept(&self) -> Option<Event> {
-        self.kept.next().map(|event| self.in_order(event))
+        self.queue.try_recv().ok().map(|event| self.taken(event))
     }
 
     /// The next event, if it comes before `deadline`.
@@ -278,14 +235,7 @@ impl EventReader {
     /// Whether it is the time that is over, or the server.
     pub fn next_before(&self, deadline: Instant) -> Result<Event, RecvTimeoutError> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let event = match self.ready() {
-            Some(event) => event,
-            None => self
-                .queue
-                .recv_timeout(left)
-                .or_else(|why| self.kept.next().ok_or(why))?,
-        };
-        Ok(self.in_order(event))
+        self.queue.recv_timeout(left).map(|event| self.taken(event))
     }
 
     /// Waits up to `limit` for the first event that `wanted` wants, and drops those before it.
@@ -301,22 +251,17 @@ impl EventReader {
 
     /// A worker may be held up between looking at the clock and telling: then another's event is
     /// before its own, and has the later time.
-    fn in_order(&self, event: Event) -> Event {
-        self.last.set(self.last.get().max(event.time));
-        let time = self.last.get();
-        Event { time, ..event }
+    fn taken(&self, mut event: Event) -> Event {
+        self.told.read(&mut event);
+        event.time = self.last.get().max(event.time);
+        self.last.set(event.time);
+        event
     }
 
     /// The time, by the clock of the events. Those that are read later are not before it.
     pub fn now(&self) -> SystemTime {
         self.last.set(self.last.get().max(self.clock.now()));
         self.last.get()
-    }
-
-    /// Events lost since the last call, because nobody read them in time.
-    pub fn take_missed(&self) -> u64 {
-        let missed = self.told.missed.load(Ordering::Relaxed);
-        missed - self.known.replace(missed)
     }
 }
 
@@ -331,14 +276,17 @@ mod tests {
         for id in 0..QUEUE as u64 + 3 {
             events.tell(|| Kind::PeerFinished { id });
         }
-        assert_eq!(reader.take_missed(), 3);
-        assert_eq!(reader.take_missed(), 0);
+        assert_eq!(events.told().missed.load(Ordering::Relaxed), 3);
         drop(events);
-        assert_eq!(std::iter::from_fn(|| reader.next()).count(), QUEUE);
+        let told: Vec<Kind> = std::iter::from_fn(|| reader.next())
+            .map(|event| event.kind)
+            .collect();
+        assert_eq!(told.len(), QUEUE + 1);
+        assert_eq!(told[QUEUE], Kind::Lost { events: 3 });
     }
 
     #[test]
-    fn ends_are_told_however_late_they_are_read_and_the_last_one_is_last() {
+    fn ends_are_told_however_late_they_are_read_and_behind_what_is_missing() {
         let (events, reader) = Events::channel(Level::Connections);
         let end = |id| Kind::Closed {
             id,
@@ -352,34 +300,70 @@ mod tests {
             events.tell(|| Kind::PeerFinished { id });
         }
         events.tell(|| end(1));
-        assert!(reader.next().is_some());
-        // There is room again, but one that is told later waits its turn, and the first one goes.
-        events.tell(|| end(2));
+        // One that is told later does not go before it.
         events.tell(|| Kind::PeerFinished { id: 7 });
+        for _ in 0..QUEUE {
+            reader.try_next().unwrap();
+        }
+        events.tell(|| end(2));
+        assert_eq!(
+            reader.try_next().map(|event| event.kind),
+            Some(Kind::Lost { events: 4 })
+        );
+        events.tell(|| Kind::PeerFinished { id: 8 });
         drop(events);
         let told: Vec<Kind> =
             std::iter::from_fn(|| reader.next().map(|event| event.kind)).collect();
-        assert_eq!(told.len(), QUEUE + 1);
-        assert_eq!(told[QUEUE - 1..], [end(1), end(2)]);
-        assert_eq!(reader.take_missed(), 4);
+        assert_eq!(told, [end(1), end(2), Kind::PeerFinished { id: 8 }]);
     }
 
     #[test]
-    fn an_end_that_is_kept_wakes_a_reader_who_found_nothing_before() {
+    fn ends_that_nobody_reads_have_their_bound_and_the_end_of_all_has_none() {
         let (events, reader) = Events::channel(Level::Connections);
-        let event = Event {
-            time: UNIX_EPOCH,
-            kind: Kind::Draining {
-                why: Stop::Asked,
-                connections: 0,
-                at_most: Duration::ZERO,
-            },
+        let end = |id| Kind::Closed {
+            id,
+            peer: PeerAddress::Unix,
+            reason: Reason::Finished,
+            received: 0,
+            sent: 0,
+            lasted: Duration::ZERO,
         };
-        let queue = events.queue.as_ref().unwrap();
-        // As where the queue was full when the worker looked, and the reader has emptied it since.
-        assert!(events.kept.take(event.clone(), queue).is_none());
-        assert_eq!(reader.try_next().map(|event| event.kind), Some(event.kind));
-        assert!(reader.try_kept().is_none());
+        for id in 0..3 * QUEUE as u64 {
+            events.tell(|| end(id));
+        }
+        let over = Kind::Draining {
+            why: Stop::Asked,
+            connections: 0,
+            at_most: Duration::ZERO,
+        };
+        events.tell(|| over.clone());
+        drop(events);
+        let told: Vec<Kind> =
+            std::iter::from_fn(|| reader.next().map(|event| event.kind)).collect();
+        let lost = Kind::Lost {
+            events: QUEUE as u64,
+        };
+        assert_eq!(told.len(), 2 * QUEUE + 2);
+        assert_eq!(told[2 * QUEUE..], [lost, over]);
+    }
+
+    #[test]
+    fn a_reader_that_waits_is_woken_by_the_next_event_and_by_the_end() {
+        let (events, reader) = Events::channel(Level::Connections);
+        let (asked, asks) = std::sync::mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            for id in asks {
+                events.tell(|| Kind::PeerFinished { id });
+            }
+        });
+        for id in 0..1_000 {
+            asked.send(id).unwrap();
+            let event = reader.next().unwrap();
+            assert_eq!(event.kind, Kind::PeerFinished { id });
+        }
+        drop(asked);
+        assert!(reader.next().is_none());
+        writer.join().unwrap();
     }
 
     #[test]

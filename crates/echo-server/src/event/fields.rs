@@ -1,7 +1,6 @@
 //! What an event's fields are as JSON, where that is not what they are.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use echo_core::path::shown;
 use echo_core::{Transport, Zoned, units};
 use serde::{Serialize, Serializer};
 
-use super::{Address, Datagrams, PeerAddress, Refusal, unmapped};
+use super::{Address, Datagrams, PeerAddress, unmapped};
 
 /// An IPv4 address of an IPv6 socket is shown as the IPv4 address it is.
 pub(super) fn address<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
@@ -36,39 +35,6 @@ pub(crate) fn local<S: Serializer>(local: &Address, to: S) -> Result<S::Ok, S::E
 /// In nanoseconds.
 pub(crate) fn ns<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(units::ns(*time))
-}
-
-/// Why, by its name and in words.
-pub(super) fn reasoned<T, S>(reason: &T, to: S) -> Result<S::Ok, S::Error>
-where
-    T: Serialize + Display,
-    S: Serializer,
-{
-    #[derive(Serialize)]
-    struct Reasoned<'a, T> {
-        reason: &'a T,
-        detail: String,
-    }
-    let detail = reason.to_string();
-    Reasoned { reason, detail }.serialize(to)
-}
-
-/// Why someone was turned away, and the limit that it was over.
-pub(super) fn refused<S: Serializer>(reason: &Refusal, to: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Refused<'a> {
-        reason: &'a Refusal,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        max: Option<u64>,
-        detail: String,
-    }
-    let (max, detail) = (reason.max(), reason.to_string());
-    Refused {
-        reason,
-        max,
-        detail,
-    }
-    .serialize(to)
 }
 
 pub(super) fn received<S: Serializer>(sum: &Datagrams, to: S) -> Result<S::Ok, S::Error> {

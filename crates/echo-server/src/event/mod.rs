@@ -87,7 +87,7 @@ pub enum Kind {
         /// The other end.
         peer: PeerAddress,
         /// Why, and which setting has it so.
-        #[serde(flatten, serialize_with = "fields::refused")]
+        #[serde(flatten)]
         reason: Refusal,
     },
     /// Bytes arrived.
@@ -125,7 +125,7 @@ pub enum Kind {
         /// The other end.
         peer: PeerAddress,
         /// Why.
-        #[serde(flatten, serialize_with = "fields::reasoned")]
+        #[serde(flatten)]
         reason: Reason,
         /// Bytes received.
         #[serde(rename = "received_bytes")]
@@ -154,7 +154,7 @@ pub enum Kind {
     /// Datagrams were not answered since the last such event, for this reason.
     DatagramsDropped {
         /// Why.
-        #[serde(flatten, serialize_with = "fields::reasoned")]
+        #[serde(flatten)]
         reason: DropReason,
         /// Which.
         #[serde(flatten)]
@@ -241,13 +241,18 @@ pub enum Kind {
     /// Stopping: no new connections; those that talk go on until they are done or time is up.
     Draining {
         /// Why.
-        #[serde(rename = "reason")]
+        #[serde(flatten)]
         why: Stop,
         /// Connections still open.
         connections: usize,
         /// At most this long.
         #[serde(rename = "at_most_ns", serialize_with = "fields::ns")]
         at_most: Duration,
+    },
+    /// Events are missing here: they could not be written, or not as fast as they came.
+    Lost {
+        /// How many.
+        events: u64,
     },
     /// A call to the system about a socket, for `--explain`, which has a form of its own.
     #[serde(skip)]
@@ -257,7 +262,7 @@ pub enum Kind {
     /// Everything is closed. The last event.
     Stopped {
         /// Why.
-        #[serde(flatten, serialize_with = "fields::reasoned")]
+        #[serde(flatten)]
         why: Stop,
         /// What has been done.
         #[serde(flatten)]

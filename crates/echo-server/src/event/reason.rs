@@ -1,51 +1,10 @@
 //! Why something ended or was left out: connections, datagrams, whoever was turned away.
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 
 use echo_core::framing::FrameError;
 use echo_core::stamp;
 use echo_core::units::Size;
-use serde::{Serialize, Serializer};
-
-/// Says of each reason, once, how JSON and metrics name it, and how it reads.
-macro_rules! reasons {
-    ($of:ident: $($reason:pat => $code:literal, $words:literal;)+) => {
-        impl $of {
-            /// The reasons as JSON and metrics name them.
-            pub const CODES: [&str; [$($code),+].len()] = [$($code),+];
-
-            /// Its name.
-            #[allow(unused_variables, reason = "a name has no values")]
-            pub fn code(&self) -> &'static str {
-                match self {
-                    $($reason => $code,)+
-                }
-            }
-
-            /// Its place in [`CODES`](Self::CODES).
-            #[allow(unused_variables, reason = "a place has no values")]
-            pub(crate) fn index(&self) -> usize {
-                let is_it = [$(matches!(self, $reason)),+];
-                is_it.iter().position(|is_it| *is_it).unwrap_or(0)
-            }
-        }
-
-        impl fmt::Display for $of {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $($reason => write!(f, $words),)+
-                }
-            }
-        }
-
-        impl Serialize for $of {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.code())
-            }
-        }
-    };
-}
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,22 +126,11 @@ pub enum Refusal {
 }
 
 reasons! { Refusal:
-    Refusal::Connections(max) => "max-connections", "--max-connections {max} reached";
-    Refusal::PerIp(max) => "max-per-ip", "--max-per-ip {max} reached";
-    Refusal::Memory(max) => "max-memory", "--max-memory {max} reached";
+    Refusal::Connections(max) => "max-connections", "--max-connections {max} reached", *max as u64;
+    Refusal::PerIp(max) => "max-per-ip", "--max-per-ip {max} reached", *max as u64;
+    Refusal::Memory(max) => "max-memory", "--max-memory {max} reached", max.0;
     Refusal::Fault => "fault", "a fault that was asked for";
     Refusal::NoHeader => "no-proxy-header", "it ended before a PROXY header had come";
     Refusal::BadHeader(why) => "bad-proxy-header", "{why}";
     Refusal::LateHeader => "late-proxy-header", "no PROXY header came in time";
-}
-
-impl Refusal {
-    /// The limit that was reached, where one was.
-    pub fn max(&self) -> Option<u64> {
-        match self {
-            Refusal::Connections(max) | Refusal::PerIp(max) => Some(*max as u64),
-            Refusal::Memory(max) => Some(max.0),
-            _ => None,
-        }
-    }
 }

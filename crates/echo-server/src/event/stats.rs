@@ -1,7 +1,7 @@
 //! What a server has done so far.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use echo_core::Clock;
@@ -108,8 +108,11 @@ pub(crate) struct Counters {
 pub(crate) struct Told {
     /// Faults applied.
     pub(crate) faults: AtomicU64,
-    /// Events that nobody read in time.
+    /// Events that nobody has read yet.
+    pub(crate) waiting: AtomicUsize,
+    /// Events that nobody read in time; and those of them that the reader does not know of.
     pub(crate) missed: AtomicU64,
+    pub(crate) missing: AtomicU64,
 }
 
 /// The counters of all workers, for whoever wants to know what they come to.

@@ -84,63 +84,94 @@ pub enum After {
     Time(Duration),
 }
 
-impl Action {
-    /// The name it is written with.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Action::NoAccept(_) => "no-accept",
-            Action::Refuse => "refuse",
-            Action::Banner(_) => "banner",
-            Action::Stall => "stall",
-            Action::Drop => "drop",
-            Action::Corrupt(_) => "corrupt",
-            Action::Truncate(_) => "truncate",
-            Action::Duplicate => "duplicate",
-            Action::Reorder => "reorder",
-            Action::Delay(_) => "delay",
-            Action::Merge(_) => "merge",
-            Action::Split(_) => "split",
-            Action::Trickle(..) => "trickle",
-            Action::Rate(_) => "rate",
-            Action::End(ending, _) => ending.name(),
+/// A word that says what happens, and all there is to know of it.
+pub(super) struct Word {
+    pub(super) name: &'static str,
+    /// The kinds of socket on which it can happen.
+    pub(super) sockets: &'static [Transport],
+    /// Whether it happens to single messages, not to a connection as a whole.
+    pub(super) per_message: bool,
+    /// How it is written.
+    pub(super) form: &'static str,
+}
+
+impl Word {
+    /// Whether a share of the messages, or of the connections, may stand behind it.
+    pub(super) fn takes_share(&self) -> bool {
+        self.form.contains('%')
+    }
+}
+
+const TCP: &[Transport] = &[Transport::Tcp];
+const UDP: &[Transport] = &[Transport::Udp];
+const STREAMS: &[Transport] = &[Transport::Tcp, Transport::Unix];
+const ALL: &[Transport] = &[Transport::Tcp, Transport::Udp, Transport::Unix];
+
+/// Says of each word, once, which actions are written with it, on which sockets they can happen, whether
+/// to single messages, and how it is written.
+macro_rules! words {
+    ($($name:literal $(for $action:pat)?, $sockets:ident, $per_message:literal, $form:literal;)+) => {
+        /// Every word, in the order in which what they say is applied.
+        pub(super) const WORDS: &[Word] = &[$(Word {
+            name: $name,
+            sockets: $sockets,
+            per_message: $per_message,
+            form: $form,
+        }),+];
+
+        impl Action {
+            /// The place of its word among [`WORDS`].
+            pub(super) fn index(&self) -> usize {
+                let is_it = [$(false $(|| matches!(self, $action))?),+];
+                is_it.iter().position(|is_it| *is_it).unwrap_or(0)
+            }
         }
+    };
+}
+
+words! {
+    "no-accept" for Action::NoAccept(_), STREAMS, false, "no-accept, or no-accept=4 to let 4 wait";
+    "refuse" for Action::Refuse, TCP, false, "refuse, or refuse=20% for a share of the connections";
+    "banner" for Action::Banner(_), STREAMS, false, "banner=220 ready\\r\\n";
+    "stall" for Action::Stall, STREAMS, false, "stall, or stall=20% for a share of the connections";
+    "drop" for Action::Drop, ALL, true, "drop, or drop=20% for a share of the messages";
+    "corrupt" for Action::Corrupt(_), ALL, true, "corrupt, corrupt=1% for a share of the messages, or corrupt=4 for 4 bytes";
+    "truncate" for Action::Truncate(_), ALL, true, "truncate=100";
+    "duplicate" for Action::Duplicate, ALL, true, "duplicate, or duplicate=5% for a share of the messages";
+    "reorder" for Action::Reorder, UDP, true, "reorder, or reorder=5% for a share of the datagrams";
+    "delay" for Action::Delay(_), ALL, true, "delay=50ms, delay=40ms..60ms or delay=50ms±10ms";
+    "hold", ALL, true, "hold=200ms";
+    "merge" for Action::Merge(_), STREAMS, false, "merge=4k";
+    "split" for Action::Split(_), ALL, true, "split=3";
+    "trickle" for Action::Trickle(..), STREAMS, false, "trickle=1/100ms";
+    "rate" for Action::Rate(_), ALL, false, "rate=10k";
+    "half-close-after" for Action::End(Ending::HalfClose, _), STREAMS, false, "half-close-after=1k, =3msg or =200ms";
+    "close-after" for Action::End(Ending::Close, _), STREAMS, false, "close-after=1k, =3msg or =200ms";
+    // A Unix socket has no reset.
+    "reset-after" for Action::End(Ending::Reset, _), TCP, false, "reset-after=1k, =3msg or =200ms";
+}
+
+impl Action {
+    /// The word that it is written with.
+    pub(super) fn word(&self) -> &'static Word {
+        &WORDS[self.index()]
     }
 
-    /// Whether it happens to single messages, not to a connection as a whole.
-    pub(super) fn is_per_message(&self) -> bool {
-        matches!(
-            self,
-            Action::Drop
-                | Action::Corrupt(_)
-                | Action::Truncate(_)
-                | Action::Duplicate
-                | Action::Reorder
-                | Action::Delay(_)
-                | Action::Split(_)
-        )
+    /// The name it is written with.
+    pub fn name(&self) -> &'static str {
+        self.word().name
     }
 
     /// The kinds of socket on which it can happen.
-    pub(crate) fn transports(&self) -> &'static [Transport] {
-        match self {
-            Action::Reorder => &[Transport::Udp],
-            // A Unix socket has no reset.
-            Action::Refuse | Action::End(Ending::Reset, _) => &[Transport::Tcp],
-            Action::Rate(_) => &[Transport::Tcp, Transport::Udp, Transport::Unix],
-            action if action.is_per_message() => &[Transport::Tcp, Transport::Udp, Transport::Unix],
-            _ => &[Transport::Tcp, Transport::Unix],
-        }
+    pub(crate) fn sockets(&self) -> &'static [Transport] {
+        self.word().sockets
     }
 }
 
 impl Ending {
     /// The name of the fault that ends a connection so.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Ending::HalfClose => "half-close-after",
-            Ending::Close => "close-after",
-            Ending::Reset => "reset-after",
-        }
+    pub(crate) fn name(self) -> &'static str {
+        Action::End(self, After::Bytes(0)).name()
     }
 }
 

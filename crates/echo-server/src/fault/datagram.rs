@@ -53,7 +53,9 @@ pub(crate) struct Reply {
     /// The message it answers, and when that came.
     message: u64,
     received: Instant,
-    /// The message it answers, while it waits to be overtaken.
+    /// By how much it is delayed.
+    delay: Duration,
+    /// The message it answers, as the fault counts by which it waits to be overtaken.
     waiting: Option<u64>,
 }
 
@@ -113,6 +115,7 @@ impl DatagramFaults {
             extra: false,
             message: source.messages,
             received: now,
+            delay: Duration::ZERO,
             waiting: None,
         };
         let script = &source.script;
@@ -135,9 +138,10 @@ impl DatagramFaults {
             at = source.arrived.map_or(at, |arrived| arrived.max(at));
             source.arrived = Some(at + time_for(len * verdict.copies, rate));
         }
+        reply.delay = verdict.delay;
         reply.meta.stride = verdict.split.unwrap_or(len);
-        if verdict.overtaken {
-            reply.waiting = Some(source.messages);
+        reply.waiting = verdict.overtaken;
+        if reply.waiting.is_some() {
             source.waiting = Some(self.queue.insert(at + OVERTAKEN_WITHIN, reply));
             return true;
         }
@@ -167,13 +171,6 @@ impl DatagramFaults {
 
     /// Goes on with the faults of `plan`. What one that is gone has held back leaves.
     pub(crate) fn revise(&mut self, plan: Option<Arc<Plan>>) {
-        let replies = std::mem::take(&mut self.queue.replies);
-        let replies = replies.into_iter().map(|((at, number), reply)| {
-            let source = self.sources.peek(&reply.meta.addr);
-            let hold = source.map(|source| source.script.holds(reply.message, 0));
-            (at - hold.unwrap_or_default().delay, number, reply)
-        });
-        let replies: Vec<(Instant, u64, Reply)> = replies.collect();
         self.plan = plan;
         for (_, source) in &mut self.sources {
             source.script.revise(self.plan.as_ref(), source.messages);
@@ -184,25 +181,22 @@ impl DatagramFaults {
                 (source.rate, source.arrived) = (rate, None);
             }
         }
-        for (mut at, number, mut reply) in replies {
+        for ((at, number), mut reply) in std::mem::take(&mut self.queue.replies) {
             let source = self.sources.peek_mut(&reply.meta.addr);
-            if source.as_ref().is_none_or(|source| source.freed) {
-                at = reply.received;
-            }
             let holds = |source: &Source| source.script.holds(reply.message, reply.bytes.len());
             let hold = source.as_deref().map(holds).unwrap_or_default();
-            reply.meta.stride = hold.split.unwrap_or(reply.bytes.len());
+            let leaves = source.as_ref().is_none_or(|source| source.freed)
+                || reply.waiting.is_some() && hold.overtaken.is_none();
+            let at = match leaves {
+                true => reply.received,
+                false => at - reply.delay,
+            };
             let key = (at + hold.delay, number);
-            match (source, reply.waiting) {
-                (Some(source), Some(_)) if hold.overtaken => source.waiting = Some(key),
-                (_, Some(_)) => {
-                    reply.waiting = None;
-                    self.queue
-                        .replies
-                        .insert((reply.received + hold.delay, number), reply);
-                    continue;
-                }
-                _ => {}
+            reply.delay = hold.delay;
+            reply.meta.stride = hold.split.unwrap_or(reply.bytes.len());
+            reply.waiting = reply.waiting.and(hold.overtaken);
+            if let Some(source) = source.filter(|_| reply.waiting.is_some()) {
+                source.waiting = Some(key);
             }
             self.queue.replies.insert(key, reply);
         }
@@ -377,6 +371,19 @@ mod tests {
             .collect();
         assert_eq!(payloads(own), "1 3 2 4 6 5");
         assert_eq!(bench.told("reorder"), [2, 2, 5]);
+    }
+
+    #[test]
+    fn a_reordered_datagram_is_told_by_the_number_that_its_fault_counts() {
+        let mut bench = Bench::new(&["drop,msg=9"]);
+        bench.push(1000, b"1");
+        let mut later = Faults::new(7, vec!["drop,msg=9".parse().unwrap()]);
+        later.change(|_| false, vec!["reorder,msg=1".parse().unwrap()]);
+        bench.faults.revise(later.plan());
+        bench.push(1000, b"2");
+        bench.push(1000, b"3");
+        assert_eq!(payloads(bench.run()), "1 3 2");
+        assert_eq!(bench.told("reorder"), [1]);
     }
 
     #[test]

@@ -3,46 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::action::{WORDS, Word};
 use super::text::{Bad, Text};
 use super::{Action, After, Corruption, Delay, Ending, Fault, HELD_MAX, PeerFilter, Pick, Place};
-use echo_core::Transport;
-
-/// Every action, in the order in which they are applied, with the forms in which it is written.
-pub(super) const ACTIONS: &[(&str, &str)] = &[
-    ("no-accept", "no-accept, or no-accept=4 to let 4 wait"),
-    (
-        "refuse",
-        "refuse, or refuse=20% for a share of the connections",
-    ),
-    ("banner", "banner=220 ready\\r\\n"),
-    (
-        "stall",
-        "stall, or stall=20% for a share of the connections",
-    ),
-    ("drop", "drop, or drop=20% for a share of the messages"),
-    (
-        "corrupt",
-        "corrupt, corrupt=1% for a share of the messages, or corrupt=4 for 4 bytes",
-    ),
-    ("truncate", "truncate=100"),
-    (
-        "duplicate",
-        "duplicate, or duplicate=5% for a share of the messages",
-    ),
-    (
-        "reorder",
-        "reorder, or reorder=5% for a share of the datagrams",
-    ),
-    ("delay", "delay=50ms, delay=40ms..60ms or delay=50ms±10ms"),
-    ("hold", "hold=200ms"),
-    ("merge", "merge=4k"),
-    ("split", "split=3"),
-    ("trickle", "trickle=1/100ms"),
-    ("rate", "rate=10k"),
-    ("half-close-after", "half-close-after=1k, =3msg or =200ms"),
-    ("close-after", "close-after=1k, =3msg or =200ms"),
-    ("reset-after", "reset-after=1k, =3msg or =200ms"),
-];
 
 /// The words that say where.
 const PLACES: &str = "tcp, udp, unix, on=, peer=, conn=, msg=";
@@ -132,7 +95,8 @@ fn meant(wrong: &str) -> &'static str {
     let places = PLACES
         .split(", ")
         .map(|form| (form.trim_end_matches('='), form));
-    let words = ACTIONS.iter().copied().chain(places);
+    let actions = WORDS.iter().map(|word| (word.name, word.form));
+    let words = actions.chain(places);
     let likeness = |(word, _): &(&str, &str)| strsim::jaro_winkler(word, wrong);
     let nearest = words.max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
     nearest.map_or("drop", |(_, form)| form)
@@ -159,7 +123,7 @@ impl<'a> Draft<'a> {
                     return Err(value.bad(format_args!("{} takes no value", name.text)));
                 }
                 self.once("the kind of socket", name)?;
-                self.place.transport = Some(transport(name.text));
+                self.place.transport = name.text.parse().ok();
             }
             "on" => {
                 self.once("on", name)?;
@@ -198,8 +162,8 @@ impl<'a> Draft<'a> {
     }
 
     fn act(&mut self, name: Text<'a>, value: Option<Text<'a>>) -> Result<(), Bad> {
-        let Some(&(known, form)) = ACTIONS.iter().find(|(action, _)| *action == name.text) else {
-            let names: Vec<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
+        let Some(word) = WORDS.iter().find(|word| word.name == name.text) else {
+            let names: Vec<&str> = WORDS.iter().map(|word| word.name).collect();
             return Err(name.bad(format_args!(
                 "no such word; write {}. What happens is one of {}; where is one of {PLACES}. \
                  `echo-server fault help` tells of each",
@@ -213,37 +177,23 @@ impl<'a> Draft<'a> {
                 action.name()
             )));
         }
-        let plain_text = known == "banner";
-        let share = value.filter(|_| !plain_text).and_then(Text::share);
+        let share = value.filter(|_| word.takes_share()).and_then(Text::share);
         let share = share.transpose()?;
-        self.action = Some(match (known, value, share) {
-            ("drop" | "duplicate" | "reorder" | "corrupt", _, Some(share)) => {
-                self.once("msg=%", name)?;
-                self.place.messages.share = share;
-                plain(known)
-            }
-            ("stall" | "refuse", _, Some(share)) => {
-                self.once("conn=%", name)?;
-                self.place.connections.share = share;
-                plain(known)
-            }
-            ("drop" | "duplicate" | "reorder" | "stall" | "refuse", Some(value), None) => {
-                return Err(Bad {
-                    at: value.at + value.text.len(),
-                    cause: format!("a % is missing; write {form}"),
-                });
-            }
-            ("drop" | "duplicate" | "reorder" | "stall" | "refuse" | "corrupt", None, _) => {
-                plain(known)
-            }
-            ("no-accept", None, _) => Action::NoAccept(0),
-            ("hold", Some(value), _) => {
-                self.once("msg", name)?;
-                (self.place.messages.first, self.place.messages.last) = (1, 1);
-                Action::Delay(Delay::Fixed(value.time()?))
-            }
-            (_, None, _) => return Err(missing(name, form)),
-            (known, Some(value), _) => with_value(known, value, form)?,
+        if let Some(share) = share {
+            let (pick, said) = match word.per_message {
+                true => (&mut self.place.messages, "msg=%"),
+                false => (&mut self.place.connections, "conn=%"),
+            };
+            pick.share = share;
+            self.once(said, name)?;
+        }
+        if word.name == "hold" {
+            (self.place.messages.first, self.place.messages.last) = (1, 1);
+            self.once("msg", name)?;
+        }
+        self.action = Some(match value.filter(|_| share.is_none()) {
+            Some(value) => with_value(word, value)?,
+            None => plain(word).ok_or_else(|| missing(name, word.form))?,
         });
         self.once("what happens", name)
     }
@@ -257,20 +207,21 @@ impl<'a> Draft<'a> {
                 cause: "what happens is missing; add it, such as drop".to_owned(),
             });
         };
-        let name = action.name();
+        let Word {
+            name,
+            sockets,
+            per_message,
+            ..
+        } = action.word();
         // Where a word was said; at its start if it was not.
         let said = |words: &[&str]| {
             let found = self.seen.iter().find(|(word, _)| words.contains(word));
             found.map(|(_, at)| *at)
         };
         if let Some(transport) = place.transport
-            && !action.transports().contains(&transport)
+            && !sockets.contains(&transport)
         {
-            let able: Vec<String> = action
-                .transports()
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let able: Vec<String> = sockets.iter().map(ToString::to_string).collect();
             let at = said(&["the kind of socket"]).unwrap_or(Text::new(0, spec));
             return Err(at.bad(format_args!(
                 "{name} cannot happen on {transport}, only on {}",
@@ -278,7 +229,7 @@ impl<'a> Draft<'a> {
             )));
         }
         if let Some(at) = said(&["msg", "msg=%"])
-            && !action.is_per_message()
+            && !per_message
         {
             return Err(at.bad(format_args!(
                 "{name} happens to whole connections; choose some with conn="
@@ -305,47 +256,45 @@ fn missing(name: Text<'_>, form: &str) -> Bad {
     }
 }
 
-fn transport(name: &str) -> Transport {
-    match name {
-        "tcp" => Transport::Tcp,
-        "udp" => Transport::Udp,
-        _ => Transport::Unix,
-    }
-}
-
 /// An action that needs no value.
-fn plain(name: &str) -> Action {
-    match name {
+fn plain(word: &Word) -> Option<Action> {
+    Some(match word.name {
+        "no-accept" => Action::NoAccept(0),
         "refuse" => Action::Refuse,
         "stall" => Action::Stall,
+        "drop" => Action::Drop,
         "corrupt" => Action::Corrupt(Corruption::Bit),
         "duplicate" => Action::Duplicate,
         "reorder" => Action::Reorder,
-        _ => Action::Drop,
-    }
+        _ => return None,
+    })
 }
 
 /// An action with its value.
-fn with_value(name: &str, value: Text<'_>, form: &str) -> Result<Action, Bad> {
-    Ok(match name {
+fn with_value(word: &Word, value: Text<'_>) -> Result<Action, Bad> {
+    let lacks = |what: &str| Bad {
+        at: value.at + value.text.len(),
+        cause: format!("{what} is missing; write {}", word.form),
+    };
+    Ok(match word.name {
         "no-accept" => Action::NoAccept(value.size(0, MAX_BACKLOG)? as u16),
         "corrupt" => Action::Corrupt(Corruption::Bytes(value.size(1, u64::MAX)?)),
         "banner" => Action::Banner(value.unescaped()?),
         "truncate" => Action::Truncate(value.size(0, u64::MAX)?),
         "delay" => Action::Delay(delay(value)?),
+        "hold" => Action::Delay(Delay::Fixed(value.time()?)),
         "merge" => Action::Merge(value.size(1, HELD_MAX as u64)? as usize),
         "split" => Action::Split(value.size(1, HELD_MAX as u64)? as usize),
         "trickle" => {
-            let (bytes, every) = value.split("/").ok_or_else(|| Bad {
-                at: value.at + value.text.len(),
-                cause: format!("the time between two pieces is missing; write {form}"),
-            })?;
+            let parts = value.split("/");
+            let (bytes, every) = parts.ok_or_else(|| lacks("the time between two pieces"))?;
             Action::Trickle(bytes.size(1, HELD_MAX as u64)? as usize, every.time()?)
         }
         "rate" => Action::Rate(value.before("/s").unwrap_or(value).size(1, u64::MAX)?),
         "half-close-after" => Action::End(Ending::HalfClose, after(value)?),
         "close-after" => Action::End(Ending::Close, after(value)?),
-        _ => Action::End(Ending::Reset, after(value)?),
+        "reset-after" => Action::End(Ending::Reset, after(value)?),
+        _ => return Err(lacks("a %")),
     })
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
-use super::grammar::ACTIONS;
 use super::{Action, Corruption, Fault, Numbered, Pick, Subject};
 use crate::event::{Done, Events};
 use crate::name::Name;
@@ -21,17 +20,9 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(super) struct Script {
     plan: Arc<Plan>,
-    chosen: Vec<Chosen>,
+    /// The place of each in the plan, and the messages before it came: it counts those behind.
+    chosen: Vec<(usize, u64)>,
     subject: Subject,
-}
-
-/// A fault that applies.
-#[derive(Debug)]
-struct Chosen {
-    /// Its place in the plan.
-    at: usize,
-    /// The messages before it came: it counts those behind.
-    since: u64,
 }
 
 /// What happens to one message.
@@ -39,29 +30,18 @@ struct Chosen {
 pub(super) struct Verdict {
     /// How often it is answered.
     pub(super) copies: usize,
-    /// Whether the next answer is to overtake this one.
-    pub(super) overtaken: bool,
+    /// The message's number, as the fault counts that has the next answer overtake this one.
+    pub(super) overtaken: Option<u64>,
     pub(super) delay: Duration,
     /// The pieces in which the answer is sent, in bytes.
     pub(super) split: Option<usize>,
-}
-
-/// What holds an answer back.
-#[derive(Debug, Default)]
-pub(super) struct Hold {
-    pub(super) delay: Duration,
-    pub(super) split: Option<usize>,
-    pub(super) overtaken: bool,
 }
 
 impl Plan {
     /// `None` without faults: nothing then looks for any.
     pub(super) fn new(seed: u64, faults: &[Numbered]) -> Option<Arc<Self>> {
         let mut faults = faults.to_vec();
-        faults.sort_by_key(|Numbered { fault, .. }| {
-            let name = fault.action.name();
-            ACTIONS.iter().position(|(known, _)| *known == name)
-        });
+        faults.sort_by_key(|Numbered { fault, .. }| fault.action.index());
         (!faults.is_empty()).then(|| Arc::new(Plan { seed, faults }))
     }
 
@@ -110,7 +90,7 @@ impl Plan {
     fn chooses(&self, at: usize, subject: &Subject) -> bool {
         let Numbered { number, fault } = &self.faults[at];
         let Fault { action, place } = fault;
-        action.transports().contains(&subject.transport)
+        action.sockets().contains(&subject.transport)
             && place.covers(subject)
             && self.dice(*number, subject, 0).hits(place.connections.share)
     }
@@ -125,7 +105,7 @@ impl Script {
         };
         let chosen = (0..plan.faults.len()).filter(acts);
         Script {
-            chosen: chosen.map(|at| Chosen { at, since: 0 }).collect(),
+            chosen: chosen.map(|at| (at, 0)).collect(),
             plan: plan.clone(),
             subject,
         }
@@ -141,12 +121,15 @@ impl Script {
 
     /// What applies to the connection as a whole, each with its fault's number.
     pub(super) fn whole(&self) -> impl Iterator<Item = (u64, &Action)> {
-        let faults = self
-            .chosen
-            .iter()
-            .map(|chosen| &self.plan.faults[chosen.at]);
+        let faults = self.faults().map(|(_, fault)| fault);
         let actions = faults.map(|Numbered { number, fault }| (*number, &fault.action));
-        actions.filter(|(_, action)| !action.is_per_message())
+        actions.filter(|(_, action)| !action.word().per_message)
+    }
+
+    /// The faults that apply, each behind the number of messages before it came.
+    fn faults(&self) -> impl Iterator<Item = (u64, &Numbered)> {
+        let chosen = self.chosen.iter();
+        chosen.map(|(at, since)| (*since, &self.plan.faults[*at]))
     }
 
     /// Has the faults of `plan` apply from now on, after `messages` messages; those that did
@@ -156,26 +139,23 @@ impl Script {
             self.chosen.clear();
             return;
         };
-        for chosen in &mut new.chosen {
-            let number = new.plan.faults[chosen.at].number;
-            chosen.since = self.since(number).unwrap_or(messages);
+        for (at, since) in &mut new.chosen {
+            let number = new.plan.faults[*at].number;
+            *since = self.since(number).unwrap_or(messages);
         }
         *self = new;
     }
 
     /// How many messages came before a fault; `None` where it does not apply.
     pub(super) fn since(&self, number: u64) -> Option<u64> {
-        let is_it = |chosen: &&Chosen| self.plan.faults[chosen.at].number == number;
-        self.chosen.iter().find(is_it).map(|chosen| chosen.since)
+        let mut faults = self.faults();
+        let fault = faults.find(|(_, fault)| fault.number == number);
+        fault.map(|(since, _)| since)
     }
 
     /// The numbers of the faults that apply.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
-        let faults = self
-            .chosen
-            .iter()
-            .map(|chosen| &self.plan.faults[chosen.at]);
-        faults.map(|fault| fault.number)
+        self.faults().map(|(_, fault)| fault.number)
     }
 
     /// Whether no fault applies any more.
@@ -185,13 +165,13 @@ impl Script {
 
     /// What holds an answer back: for how long, in which pieces (of `len` bytes), and whether until
     /// it is overtaken.
-    pub(super) fn holds(&self, message: u64, len: usize) -> Hold {
-        let mut hold = Hold::default();
-        for (_, action, mut dice) in self.choosing(message) {
+    pub(super) fn holds(&self, message: u64, len: usize) -> Verdict {
+        let mut hold = Verdict::default();
+        for (message, action, mut dice) in self.choosing(message) {
             match *action {
                 Action::Delay(delay) => hold.delay += dice.delay(delay),
                 Action::Split(size) if len > size => hold.split = hold.split.or(Some(size)),
-                Action::Reorder => hold.overtaken = true,
+                Action::Reorder => hold.overtaken = Some(message),
                 _ => {}
             }
         }
@@ -235,7 +215,7 @@ impl Script {
                 }
                 Action::Reorder if intact && may_be_overtaken => {
                     intact = false;
-                    verdict.overtaken = true;
+                    verdict.overtaken = Some(message);
                     continue;
                 }
                 Action::Delay(delay) => {
@@ -258,17 +238,17 @@ impl Script {
     /// The actions that choose this message, each with the message's number as its fault counts,
     /// and the dice for its details.
     fn choosing(&self, message: u64) -> impl Iterator<Item = (u64, &Action, Dice)> {
-        self.chosen.iter().filter_map(move |chosen| {
-            let Numbered { number, fault } = &self.plan.faults[chosen.at];
-            let Fault { action, place } = fault;
-            let message = message.checked_sub(chosen.since)?;
-            if !action.is_per_message() || !place.messages.bounds(message) {
-                return None;
-            }
-            let mut dice = self.plan.dice(*number, &self.subject, message);
-            let hits = dice.hits(place.messages.share);
-            hits.then_some((message, action, dice))
-        })
+        self.faults()
+            .filter_map(move |(since, Numbered { number, fault })| {
+                let Fault { action, place } = fault;
+                let message = message.checked_sub(since)?;
+                if !action.word().per_message || !place.messages.bounds(message) {
+                    return None;
+                }
+                let mut dice = self.plan.dice(*number, &self.subject, message);
+                let hits = dice.hits(place.messages.share);
+                hits.then_some((message, action, dice))
+            })
     }
 
     /// Tells that a fault was applied to a message, or to the connection.

@@ -1,7 +1,6 @@
 //! Calls, explained.
 
 use std::fmt::Display;
-use std::time::SystemTime;
 
 use echo_core::Zoned;
 use echo_explain::{Explain, Lang, Phrases, Step, Story};
@@ -45,12 +44,6 @@ impl Render for Explained {
                 out.push_str(&format!("\n{told}"));
             }
             _ => out.push_str(&beside(&self.story, &self.phrases, event)),
-        }
-    }
-
-    fn lost(&mut self, events: u64, _: SystemTime, out: &mut String) {
-        if self.explain == Explain::Text {
-            out.push_str(&format!("\n{}\n", self.story.missing(events)));
         }
     }
 }
@@ -121,6 +114,7 @@ fn beside(story: &Story, phrases: &Phrases, event: &Event) -> String {
             ];
             story.aside(key, values)
         }
+        Kind::Lost { events } => format!("{}\n", story.missing(*events)),
         _ => return String::new(),
     };
     format!("\n{text}")

@@ -1,7 +1,5 @@
 //! Events as JSON lines. The keys are a contract, written down in docs/EVENTS.md.
 
-use std::time::SystemTime;
-
 use echo_core::units::unix_ns;
 use serde::Serialize;
 
@@ -23,10 +21,6 @@ impl Render for Json {
     fn event(&mut self, event: &Event, out: &mut String) {
         out.push_str(&line(event));
     }
-
-    fn lost(&mut self, events: u64, time: SystemTime, out: &mut String) {
-        out.push_str(&lost(time, events));
-    }
 }
 
 fn line(event: &Event) -> String {
@@ -36,11 +30,6 @@ fn line(event: &Event) -> String {
     };
     // Those who want calls as JSON get nothing but calls, which alone have no line here.
     serde_json::to_string(&line).map_or_else(|_| String::new(), |line| line + "\n")
-}
-
-fn lost(time: SystemTime, events: u64) -> String {
-    let time = unix_ns(time);
-    format!("{{\"time_unix_ns\":{time},\"event\":\"lost\",\"events\":{events}}}\n")
 }
 
 #[cfg(test)]
@@ -94,9 +83,7 @@ mod tests {
     fn every_event_key_and_reason_is_documented() {
         let manual = include_str!("../../../../docs/EVENTS.md");
         let documented = |word: &str| manual.contains(&format!("`{word}`"));
-        let mut all = lines(sample::events());
-        all.push(lost(UNIX_EPOCH, 3));
-        for line in all {
+        for line in lines(sample::events()) {
             let object: Map<String, Value> = serde_json::from_str(&line).unwrap();
             for key in object.keys() {
                 assert!(documented(key), "{key} of {line}");

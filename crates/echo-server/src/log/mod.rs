@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use echo_explain::{Explain, Lang};
 
 use crate::event::flood::earlier;
-use crate::event::{Event, EventReader, Level};
+use crate::event::{Event, EventReader, Kind, Level};
 use explain::Explained;
 use json::Json;
 use text::Text;
@@ -55,9 +55,6 @@ trait Render {
     /// Adds an event.
     fn event(&mut self, event: &Event, out: &mut String);
 
-    /// Adds that so many events are missing.
-    fn lost(&mut self, events: u64, time: SystemTime, out: &mut String);
-
     /// When something must be added even if no event comes.
     fn due(&self) -> Option<Instant> {
         None
@@ -89,23 +86,17 @@ fn tell(render: &mut dyn Render, events: &EventReader, out: impl Write) -> io::R
             Some(due) => events.next_before(due),
         };
         let over = matches!(event, Err(RecvTimeoutError::Disconnected));
-        let lost = std::mem::take(&mut lines.lost);
-        lines.add_lost(render, lost, events);
+        lines.tell_lost(render, events.now());
         let summed_up = render.turn(Instant::now(), over, &mut lines.text);
         lines.end(summed_up);
         let mut next = event.ok();
         while let Some(event) = next {
-            render.event(&event, &mut lines.text);
-            lines.end(1);
+            lines.add(render, &event);
             next = match lines.text.len() < MOST {
-                true => events.try_next().or_else(|| {
-                    lines.add_lost(render, events.take_missed(), events);
-                    events.try_kept()
-                }),
+                true => events.try_next(),
                 false => None,
             };
         }
-        lines.add_lost(render, events.take_missed(), events);
         lines.write()?;
         if over {
             return Ok(());
@@ -149,10 +140,20 @@ impl<W: Write> Lines<W> {
         }
     }
 
-    fn add_lost(&mut self, render: &mut dyn Render, count: u64, events: &EventReader) {
-        if count > 0 {
-            render.lost(count, events.now(), &mut self.text);
-            self.end(count);
+    fn add(&mut self, render: &mut dyn Render, event: &Event) {
+        render.event(event, &mut self.text);
+        self.end(match event.kind {
+            Kind::Lost { events } => events,
+            _ => 1,
+        });
+    }
+
+    /// Says what could not be written, if something could not.
+    fn tell_lost(&mut self, render: &mut dyn Render, time: SystemTime) {
+        let events = std::mem::take(&mut self.lost);
+        if events > 0 {
+            let kind = Kind::Lost { events };
+            self.add(render, &Event { time, kind });
         }
     }
 
@@ -167,11 +168,9 @@ impl<W: Write> Lines<W> {
                 Ok(_) | Err(_) => failed = true,
             }
         }
-        let ends = || self.ends.iter().map(|(end, _)| *end);
-        let begun = [0]
-            .into_iter()
-            .chain(ends())
-            .find(|end| *end >= self.written);
+        // The end of the line that has begun.
+        let ends = [0].into_iter().chain(self.ends.iter().map(|(end, _)| *end));
+        let begun = ends.into_iter().find(|end| *end >= self.written);
         let begun = begun.unwrap_or(self.written);
         let missing = self.ends.iter().filter(|(end, _)| *end > begun);
         self.lost += missing.map(|(_, events)| events).sum::<u64>();

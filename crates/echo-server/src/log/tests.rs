@@ -141,6 +141,7 @@ pub(super) fn events() -> Vec<Kind> {
         names: vec!["web".to_owned()],
     });
     kinds.push(Kind::Faults { count: 1, seed: 7 });
+    kinds.push(Kind::Lost { events: 2 });
     let (number, spec) = (1, "drop".to_owned());
     kinds.push(Kind::FaultAdded {
         number,
@@ -239,12 +240,10 @@ fn a_disk_that_was_full_gets_whole_lines_and_what_is_missing_first() {
         let (events, reader) = Events::channel(Level::Connections);
         let mut json = Json;
         let mut told = |lines: &mut Lines<_>, ids: std::ops::Range<u64>| {
-            let lost = std::mem::take(&mut lines.lost);
-            lines.add_lost(&mut json, lost, &reader);
+            lines.tell_lost(&mut json, reader.now());
             for id in ids {
                 events.tell(|| Kind::PeerFinished { id });
-                json.event(&reader.try_next().unwrap(), &mut lines.text);
-                lines.end(1);
+                lines.add(&mut json, &reader.try_next().unwrap());
             }
             lines.write().unwrap();
         };

@@ -57,16 +57,6 @@ impl Render for Text {
         }
     }
 
-    fn lost(&mut self, events: u64, time: SystemTime, out: &mut String) {
-        let start = out.len();
-        let _ = writeln!(
-            out,
-            "({} not shown: they could not be written, or not as fast as they came)",
-            Count(events, "event")
-        );
-        self.stamp(out, start, time);
-    }
-
     fn due(&self) -> Option<Instant> {
         self.digest.sums_up_at()
     }
@@ -233,6 +223,11 @@ fn line(out: &mut String, event: &Event) {
             out,
             "Not confined: this system leaves the server {}",
             given_up.left()
+        ),
+        Kind::Lost { events } => writeln!(
+            out,
+            "({} not shown: they could not be written, or not as fast as they came)",
+            Count(*events, "event")
         ),
         Kind::Stats(stats) => writeln!(out, "So far: {}", totals(stats)),
         Kind::Stopped { why, stats } => writeln!(out, "Stopped: {why}; {}", totals(stats)),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::fault::Share;
 use crate::fault::dice::Dice;
+use echo_core::Transport;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -195,8 +196,12 @@ fn each_error_points_at_its_character() {
 #[test]
 fn the_manual_lists_every_word() {
     let manual = include_str!("../../../../../docs/FAULTS.md");
-    for (name, _) in ACTIONS {
-        assert!(manual.contains(&format!("| `{name}")), "{name}");
+    for word in WORDS {
+        assert!(
+            manual.contains(&format!("| `{}", word.name)),
+            "{}",
+            word.name
+        );
     }
     for place in PLACES.split(", ") {
         assert!(manual.contains(&format!("`{place}")), "{place}");
@@ -233,7 +238,7 @@ fn the_table_of_the_manual_is_in_the_order_of_the_words_and_so_is_the_help() {
             true => found(format!("\n| `{name}")),
             false => found(format!("\n  {name}")),
         };
-        assert!(ACTIONS.is_sorted_by_key(|(name, _)| at(name)), "{text}");
+        assert!(WORDS.is_sorted_by_key(|word| at(word.name)), "{text}");
     }
     assert!(!crate::fault::help().contains(['`', '|']));
 }
