@@ -1,6 +1,5 @@
 //! The wish to stop, as a value passed to whoever must hear of it.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -35,6 +34,14 @@ reasons! { Stop:
     Stop::Served => "served", "served all the connections asked for (--once, --max-total)";
     Stop::RecordFailed => "record-failed", "the record cannot be written (--record)";
     Stop::Failed => "failed", "starting or serving failed";
+}
+
+/// A worker that is not woken may sleep for ever, and a call may fail once: so often it is tried.
+const TRIES: usize = 3;
+
+/// Wakes the worker that sleeps on `waker`, unless it has ended.
+pub(crate) fn wake(waker: &Waker) {
+    let _: bool = (0..TRIES).any(|_| waker.wake().is_ok());
 }
 
 /// A request to stop that can be made from any thread, and is heard by every worker at once.
@@ -79,10 +86,7 @@ impl Shutdown {
 
     /// Has every worker take a turn.
     pub(crate) fn wake(&self) {
-        for waker in self.wakers().iter() {
-            // A worker that cannot be woken has ended already.
-            let _: io::Result<()> = waker.wake();
-        }
+        self.wakers().iter().for_each(|waker| wake(waker));
         self.0.asked.notify_all();
     }
 

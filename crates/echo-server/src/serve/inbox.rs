@@ -1,6 +1,5 @@
 //! What comes to a worker from outside: connections to serve, and orders.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
@@ -14,6 +13,7 @@ use crate::event::stats::Counters;
 use crate::event::{Address, ConnectionId, PeerAddress, fields};
 use crate::fault::Plan;
 use crate::serve::limits::Permit;
+use crate::shutdown::wake;
 use crate::socket::stream::Stream;
 use crate::{Listen, Name};
 
@@ -118,8 +118,7 @@ impl Inbox {
             Some(queue) => queue.push(mail),
             None => return Some(mail),
         }
-        // Fails only when the worker is gone, and then so is its queue.
-        let _: io::Result<()> = self.waker.wake();
+        wake(&self.waker);
         None
     }
 

@@ -22,6 +22,7 @@ use crate::serve::shared::Shared;
 use crate::serve::spin::Asked;
 use crate::serve::timers::{Patience, Timers};
 use crate::serve::turn::{Budget, Readiness, Turn};
+use crate::shutdown::wake;
 use crate::socket::pipe::Pipes;
 use crate::socket::stream::Stream;
 
@@ -279,9 +280,7 @@ impl Peers {
             if let Some(other) = most.filter(|most| *most != self.index)
                 && (excess < sum(other) / 8 || sum(self.index) < sum(other) / 2)
             {
-                // Fails only when the worker is gone, and then it holds nothing.
-                let _: std::io::Result<()> = self.shared.inboxes[other].waker.wake();
-                return;
+                return wake(&self.shared.inboxes[other].waker);
             }
             let peers = self.slab.iter().filter(|(_, peer)| peer.permit.held() > 0);
             let Some((key, _)) = peers.max_by_key(|(_, peer)| peer.permit.held()) else {

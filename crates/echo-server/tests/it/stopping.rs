@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::common::{
-    Account, LIMIT, Server, TempPath, connect, echo, eventually, pattern, program,
+    Account, LIMIT, Server, TempPath, connect, echo, eventually, has, pattern, program, wrapped,
 };
 use rustix::process::Signal;
 
@@ -30,6 +30,24 @@ fn the_first_signal_ends_a_quiet_server_at_once() {
         assert!(last.starts_with("Stopped"), "{ended:?}");
         assert!(!path.exists(), "{signal:?} leaves the socket behind");
     }
+}
+
+#[test]
+fn a_wake_that_fails_once_holds_up_no_end() {
+    if !has("strace") {
+        return;
+    }
+    // The second write of the thread that hears signals is to wake the second worker, which sleeps
+    // until then.
+    let inject = "-e trace=write -e inject=write:error=EIO:when=2";
+    let mut command = wrapped(&format!("strace -D -f -qq -o /dev/null {inject}"));
+    let server = Server::run(command.args(["--listen=tcp://127.0.0.1:0", "--workers=2"]));
+    let peers = [(); 2].map(|()| connect(server.tcp()));
+    peers.iter().for_each(|peer| echo(peer, b"hello"));
+    drop(peers);
+    server.says("(#1): received 5");
+    server.says("(#2): received 5");
+    server.stop();
 }
 
 #[test]
