@@ -2,8 +2,13 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+/// How long to do nothing where the system does not let us wait: trying all the time burns a core.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A stream that waits for room, or for something to read. A standard stream is shared with whoever started the program, and
 /// one that the other has made non-blocking fails when its reader is slow, instead of waiting.
@@ -21,7 +26,9 @@ impl<S: AsFd> Patient<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let mut stream = [PollFd::new(&self.0, ready)];
                     // An interruption only means that the call is tried sooner.
-                    let _: rustix::io::Result<usize> = poll(&mut stream, None);
+                    if poll(&mut stream, None).is_err_and(|error| error != Errno::INTR) {
+                        std::thread::sleep(PAUSE);
+                    }
                 }
                 outcome => return outcome,
             }

@@ -8,6 +8,7 @@ mod text;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use echo_core::cause;
@@ -52,7 +53,7 @@ pub trait Answers: Send + 'static {
 
 /// All monitors are answered until this is dropped.
 #[derive(Debug)]
-pub struct Monitors(#[expect(dead_code, reason = "its end tells")] UnixStream);
+pub struct Monitors(#[expect(dead_code, reason = "its end tells")] Arc<UnixStream>);
 
 impl Monitors {
     /// What answers whoever comes to these `listeners`, which do not block, once it is called.
@@ -63,10 +64,12 @@ impl Monitors {
         listeners: Vec<TcpListener>,
         answers: A,
     ) -> io::Result<(Self, impl FnOnce() + Send + 'static)> {
-        let (ours, over) = UnixStream::pair()?;
+        let (ours, woken) = UnixStream::pair()?;
+        let ours = Arc::new(ours);
         let answering = Answering {
             listeners,
-            over,
+            goes_on: Arc::downgrade(&ours),
+            woken,
             clients: Vec::new(),
             answers,
             began: process::began(),
@@ -80,8 +83,9 @@ impl Monitors {
 /// Who asks, how they come in, and what they are answered from.
 struct Answering<A> {
     listeners: Vec<TcpListener>,
-    /// Ends with the program.
-    over: UnixStream,
+    /// Gone at the end, which can be read from the other.
+    goes_on: Weak<UnixStream>,
+    woken: UnixStream,
     clients: Vec<Client>,
     answers: A,
     /// When the process began.
@@ -99,7 +103,7 @@ impl<A: Answers> Answering<A> {
             self.clients.retain(|client| client.until > now);
             self.paused = self.paused.filter(|until| *until > now);
             let accepts = self.clients.len() < MAX_CLIENTS && self.paused.is_none();
-            let mut polled = vec![PollFd::new(&self.over, PollFlags::IN)];
+            let mut polled = vec![PollFd::new(&self.woken, PollFlags::IN)];
             let clients = self.clients.iter();
             polled.extend(clients.map(|client| PollFd::new(&client.stream, client.waits_for())));
             let listeners = self.listeners.iter().filter(|_| accepts);
@@ -112,10 +116,10 @@ impl<A: Answers> Answering<A> {
                 // Whatever it is, it must not burn a core.
                 std::thread::sleep(PAUSE);
             }
-            let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-            if ready[0] {
+            if self.goes_on.strong_count() == 0 {
                 return;
             }
+            let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
             let (clients, listeners) = ready[1..].split_at(self.clients.len());
             let mut clients = clients.iter();
             let (answers, began) = (&mut self.answers, self.began);

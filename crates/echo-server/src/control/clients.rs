@@ -3,7 +3,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::thread::JoinHandle;
+use std::sync::{Arc, Weak};
+use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -29,7 +30,7 @@ const TURN: usize = 16;
 /// Whoever owns the file may control the server.
 const MODE: u32 = 0o600;
 
-/// How long to do nothing after accepting has failed: what waits would be tried for ever.
+/// How long to do nothing after accepting or waiting has failed: it would be tried for ever.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A bound control socket.
@@ -61,18 +62,21 @@ impl ControlSocket {
     /// # Errors
     /// A [`Failure`] when the system grants no thread.
     pub(crate) fn start(self, control: Control) -> Result<Serving, Failure> {
-        let (ours, over) = self.over;
-        let thread = thread::start("control", move || serve(self.listener, &over, &control))?;
-        Ok(Serving { over: ours, thread })
+        let (ours, woken) = self.over;
+        let over = Arc::new(ours);
+        let goes_on = Arc::downgrade(&over);
+        let work = move || serve(self.listener, &woken, &goes_on, &control);
+        let thread = thread::start("control", work)?;
+        Ok(Serving { over, thread })
     }
 }
 
-/// Serves until the other end of `over` is gone.
-fn serve(listener: Listener, over: &UnixStream, control: &Control) {
+/// Serves as long as somebody holds what `goes_on` leads to, whose end can be read from `woken`.
+fn serve(listener: Listener, woken: &UnixStream, goes_on: &Weak<UnixStream>, control: &Control) {
     let mut clients: Vec<Client> = Vec::new();
     loop {
         let mut polled = vec![
-            PollFd::new(over, PollFlags::IN),
+            PollFd::new(woken, PollFlags::IN),
             PollFd::new(&listener.socket, PollFlags::IN),
         ];
         polled.extend(
@@ -82,11 +86,13 @@ fn serve(listener: Listener, over: &UnixStream, control: &Control) {
         );
         let at_once = clients.iter().any(|client| client.has_more);
         let timeout = at_once.then(Timespec::default);
-        let failed = poll(&mut polled, timeout.as_ref()).err();
-        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-        if ready[0] || failed.is_some_and(|error| error != Errno::INTR) {
+        if poll(&mut polled, timeout.as_ref()).is_err_and(|error| error != Errno::INTR) {
+            sleep(PAUSE);
+        }
+        if goes_on.strong_count() == 0 {
             return listener.close(&Events::off());
         }
+        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
         let mut readiness = ready[2..].iter();
         clients.retain_mut(|client| {
             let is_due = readiness.next() == Some(&true) || client.has_more;
@@ -111,14 +117,14 @@ fn accept(listener: &Listener, clients: &mut Vec<Client>) {
             }),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(_) => return std::thread::sleep(PAUSE),
+            Err(_) => return sleep(PAUSE),
         }
     }
 }
 
 /// A control socket that is being served.
 pub(crate) struct Serving {
-    over: UnixStream,
+    over: Arc<UnixStream>,
     thread: JoinHandle<()>,
 }
 

@@ -11,6 +11,7 @@ use crate::common::{
 };
 use echo_server::event::{Kind, Reason};
 use echo_server::{Config, Server as InProcess};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 /// A server that takes commands.
@@ -336,6 +337,32 @@ fn no_client_of_the_control_socket_holds_up_another_or_the_server() {
     ] {
         assert!(far_end.ask(wrong)["error"].is_string(), "{wrong}");
     }
+    far_end.server.stop();
+}
+
+#[test]
+fn waiting_that_fails_for_a_while_ends_no_commands() {
+    let far_end = Controlled::start(&[]);
+    let (process, own) = (
+        Pid::from_raw(far_end.server.id().cast_signed()),
+        getrlimit(Resource::Nofile),
+    );
+    let allow = |current| prlimit(process, Resource::Nofile, Rlimit { current, ..own }).unwrap();
+    let mut client = far_end.client();
+    client
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    // Nobody may wait for more descriptors at once than it may have; who waits already goes on.
+    allow(Some(1));
+    eventually("nobody answers", || {
+        client.write_all(b"stats\n").unwrap();
+        matches!(client.read(&mut [0; 4096]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    });
+    allow(own.current);
+    client.set_read_timeout(Some(LIMIT)).unwrap();
+    assert!(client.read(&mut [0; 4096]).unwrap() > 0, "it has ended");
+    assert_eq!(far_end.ask("stats")["connections"], 0);
+    allow(Some(1));
     far_end.server.stop();
 }
 
