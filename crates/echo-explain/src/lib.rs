@@ -35,7 +35,7 @@ pub use story::Story;
 pub use telling::Telling;
 #[cfg(feature = "words")]
 pub use text::{Texts, Values, wrap};
-pub use trouble::{Trouble, TroubleKind};
+pub use trouble::Trouble;
 pub use witness::Witness;
 
 /// Whether and how calls are explained.

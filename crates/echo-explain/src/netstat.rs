@@ -164,23 +164,16 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// The kernel's numbers, from include/net/tcp_states.h.
+/// As netstat names them, by the kernel's numbers from include/net/tcp_states.h.
+const STATES: &str = "ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT \
+                      LAST_ACK LISTEN CLOSING SYN_RECV";
+
 fn state(protocol: &str, code: &str) -> Option<&'static str> {
-    Some(match code {
-        "07" if protocol.starts_with("udp") => "",
-        "01" => "ESTABLISHED",
-        "02" => "SYN_SENT",
-        "03" | "0C" => "SYN_RECV",
-        "04" => "FIN_WAIT1",
-        "05" => "FIN_WAIT2",
-        "06" => "TIME_WAIT",
-        "07" => "CLOSE",
-        "08" => "CLOSE_WAIT",
-        "09" => "LAST_ACK",
-        "0A" => "LISTEN",
-        "0B" => "CLOSING",
-        _ => return None,
-    })
+    let number = usize::from_str_radix(code, 16).ok()?;
+    match STATES.split(' ').nth(number.checked_sub(1)?) {
+        Some("CLOSE") if protocol.starts_with("udp") => Some(""),
+        state => state,
+    }
 }
 
 #[cfg(test)]

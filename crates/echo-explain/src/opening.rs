@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use echo_core::address::End;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{Audience, Begun, Call, Family, SocketKind};
+use crate::{Audience, Call, Family, SocketKind};
 
 /// A new socket. Unless it gets where it should, it is closed again.
 pub struct Opening<'a, A: Audience> {
@@ -59,13 +59,11 @@ impl<'a, A: Audience> Opening<'a, A> {
     /// # Errors
     /// The system's, as with all calls.
     pub fn bind(&self, address: &SockAddr) -> io::Result<()> {
-        let begun = self.audience.begin();
-        let outcome = self.socket().bind(address);
-        self.ended(begun, &outcome, || Call::Bind {
+        let made = || Call::Bind {
             asked: end(address),
             local: self.local(),
-        });
-        outcome
+        };
+        self.call(|socket| socket.bind(address), made)
     }
 
     /// Connects it.
@@ -73,13 +71,11 @@ impl<'a, A: Audience> Opening<'a, A> {
     /// # Errors
     /// See [`Opening::bind`].
     pub fn connect(&self, peer: &SockAddr) -> io::Result<()> {
-        let begun = self.audience.begin();
-        let outcome = self.socket().connect(peer);
-        self.ended(begun, &outcome, || Call::Connect {
+        let made = || Call::Connect {
             local: self.local(),
             peer: end(peer),
-        });
-        outcome
+        };
+        self.call(|socket| socket.connect(peer), made)
     }
 
     /// Lets others connect.
@@ -87,20 +83,25 @@ impl<'a, A: Audience> Opening<'a, A> {
     /// # Errors
     /// See [`Opening::bind`].
     pub fn listen(&self, backlog: i32) -> io::Result<()> {
-        let begun = self.audience.begin();
-        let outcome = self.socket().listen(backlog);
-        self.ended(begun, &outcome, || Call::Listen { backlog });
+        self.call(|socket| socket.listen(backlog), || Call::Listen { backlog })
+    }
+
+    /// Makes a call, and tells it.
+    fn call(
+        &self,
+        make: impl FnOnce(&Socket) -> io::Result<()>,
+        made: impl FnOnce() -> Call,
+    ) -> io::Result<()> {
+        let (begun, socket) = (self.audience.begin(), self.socket());
+        let outcome = make(socket);
+        self.audience
+            .ended(begun, socket.as_raw_fd(), &outcome, |()| made());
         outcome
     }
 
     /// The socket, ready.
     pub fn ready(mut self) -> Socket {
         self.socket.take().expect("it is here until it is ready")
-    }
-
-    fn ended(&self, begun: Begun, outcome: &io::Result<()>, call: impl FnOnce() -> Call) {
-        let socket = self.socket().as_raw_fd();
-        self.audience.ended(begun, socket, outcome, |()| call());
     }
 
     /// This end; empty where the system does not tell.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 
-use super::telling::{Forms, Telling, paragraph, values};
+use super::telling::{Forms, Telling, paragraph, tuple};
 use super::text::{Texts, Values};
 use echo_core::Zoned;
 use echo_core::address::End;
@@ -134,7 +134,7 @@ impl Story {
 
     /// The texts of what went wrong, and the first time of why.
     fn failure(&mut self, call: &Call, trouble: &Trouble, socket: &Socket) -> Vec<String> {
-        let (kind, carrier) = (trouble.kind, socket.carrier());
+        let (kind, carrier) = (&trouble.kind, socket.carrier());
         let on = match call {
             Call::Bind { .. } => "-bind",
             Call::Connect { .. } => "-connect",
@@ -144,7 +144,7 @@ impl Story {
         let reasons = [
             format!("{kind}-{carrier}"),
             format!("{kind}{on}"),
-            kind.to_string(),
+            kind.clone(),
         ];
         let reason = reasons.into_iter().find(|key| self.texts.has(key));
         let reason = reason.filter(|key| self.told.insert(key.clone()));
@@ -211,7 +211,9 @@ impl Story {
                         false => "receive-all-back",
                     });
                 }
-                more.extend(self.told.insert("stream".to_owned()).then_some("stream"));
+                if self.told.insert("stream".to_owned()) {
+                    more.extend([if is_unix { "stream-unix" } else { "stream-tcp" }, "stream"]);
+                }
                 match received_bytes < room_bytes {
                     true => self.once("receive", "receive-again"),
                     false => self.once("receive-full", "receive-full-again"),
@@ -237,59 +239,46 @@ impl Story {
         [key].into_iter().chain(more).map(str::to_owned).collect()
     }
 
-    /// The values of all texts that a step may be told with.
+    /// What there is to tell of a step, by name: its call's fields, and what follows from them and from
+    /// its socket.
     fn values(&self, step: &Step, socket: &Socket) -> Values {
-        let mut values = values(step);
+        // A call has no map whose keys are not text, which is all that TOML cannot hold.
+        let call = toml::Table::try_from(&step.call).unwrap_or_default();
+        let mut values = Values::new();
         let mut add = |name: &str, value: String| drop(values.insert(name.to_owned(), value));
-        let bytes = |count: u64| self.texts.count(count, "byte", "bytes");
-        let shown = |end: Option<&End>| end.map_or_else(String::new, End::to_string);
-        let mut address = socket.peer.as_ref();
-        match &step.call {
-            Call::Socket { family, .. } => add("ip", family.ip().to_owned()),
-            Call::Bind { asked, .. } => address = Some(asked),
-            Call::Connect { peer, .. } => address = Some(peer),
-            Call::Send {
-                sent_bytes,
-                offered_bytes,
-                ..
-            } => {
-                add("bytes", bytes(*sent_bytes));
-                add("total", bytes(socket.sent));
-                add("offered", bytes(*offered_bytes));
+        for (key, value) in call {
+            if let Some(count) = value.as_integer().map(i64::cast_unsigned) {
+                match key.strip_suffix("_bytes") {
+                    Some(what) => add(what, self.bytes(count)),
+                    None if key == "datagrams" => add("messages", self.datagrams(count)),
+                    None => {}
+                }
             }
-            Call::Receive {
-                received_bytes,
-                room_bytes,
-                ..
-            } => {
-                add("bytes", bytes(*received_bytes));
-                add("total", bytes(socket.received));
-                add("room", bytes(*room_bytes));
-                add("sent", bytes(socket.sent));
-                let which = if socket.family == Family::Unix {
-                    "unix"
-                } else {
-                    "tcp"
-                };
-                add("which", self.text(&format!("stream-{which}"), &[]));
-            }
-            Call::ReceiveFrom {
-                datagrams,
-                received_bytes,
-                ..
-            } => {
-                add("bytes", bytes(*received_bytes));
-                add("datagrams", self.datagrams(*datagrams));
-            }
-            Call::Close => {
-                add("local", shown(socket.local.as_ref()));
-                add("peer", shown(socket.peer.as_ref()));
-            }
-            _ => {}
+            let text = value.as_str().map(str::to_owned);
+            add(&key, text.unwrap_or_else(|| value.to_string()));
         }
-        add("address", shown(address));
+        add("socket", step.socket.to_string());
+        add("name", socket.name.to_owned());
+        add("total_sent", self.bytes(socket.sent));
+        add("total_received", self.bytes(socket.received));
         if let Some(trouble) = &step.error {
             add("error", trouble.words.clone());
+        }
+        match &step.call {
+            Call::Socket { family, kind } => {
+                let (ip, protocol) = match (family, kind) {
+                    (Family::Unix, _) => ("", "0"),
+                    (Family::Inet, SocketKind::Stream) => ("IPv4", "IPPROTO_TCP"),
+                    (Family::Inet, SocketKind::Datagram) => ("IPv4", "IPPROTO_UDP"),
+                    (Family::Inet6, SocketKind::Stream) => ("IPv6", "IPPROTO_TCP"),
+                    (Family::Inet6, SocketKind::Datagram) => ("IPv6", "IPPROTO_UDP"),
+                };
+                add("ip", ip.to_owned());
+                add("protocol", protocol.to_owned());
+            }
+            Call::Shutdown { both: true } => add("how", "SHUT_RDWR".to_owned()),
+            Call::Shutdown { both: false } => add("how", "SHUT_WR".to_owned()),
+            _ => {}
         }
         if let Some(local) = socket.local.as_ref().and_then(End::socket) {
             let place = match local.ip() {
@@ -301,8 +290,18 @@ impl Story {
             add("port", local.port().to_string());
             add("where", self.text(place, &[]));
         }
-        add("name", socket.name.to_owned());
+        for (name, end) in [("local", &socket.local), ("peer", &socket.peer)] {
+            let known = || end.as_ref().map_or_else(String::new, End::to_string);
+            values.entry(name.to_owned()).or_insert_with(known);
+        }
+        let address = values.get("asked").unwrap_or(&values["peer"]).clone();
+        values.insert("end".to_owned(), tuple(&address.clone().into()));
+        values.insert("address".to_owned(), address);
         values
+    }
+
+    fn bytes(&self, count: u64) -> String {
+        self.texts.count(count, "byte", "bytes")
     }
 }
 
@@ -396,16 +395,6 @@ impl Socket {
             (Family::Unix, _) => "unix",
             (_, SocketKind::Stream) => "tcp",
             (_, SocketKind::Datagram) => "udp",
-        }
-    }
-}
-
-impl Family {
-    fn ip(self) -> &'static str {
-        match self {
-            Family::Inet => "IPv4",
-            Family::Inet6 => "IPv6",
-            Family::Unix => "",
         }
     }
 }

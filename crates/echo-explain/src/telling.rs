@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::text::{Values, fill, wrap};
 
-use super::{Call, Family, SocketKind, Step};
+use super::Step;
 use crate::netstat;
 
 /// A step in words.
@@ -95,7 +95,7 @@ impl Forms {
         if let Some(trouble) = &step.error {
             // What it would have returned is not there.
             let call = python.split("  # ").next().unwrap_or_default();
-            let raises = self.raises.get(&trouble.kind.to_string());
+            let raises = self.raises.get(&trouble.kind);
             let raises = raises.map_or("OSError", String::as_str);
             python = format!("{call}  # raises {raises}");
             let call = system.rsplit_once(" = ").map_or("", |(call, _)| call);
@@ -105,42 +105,8 @@ impl Forms {
     }
 }
 
-/// What a step has to tell, by name: its call's fields, and what follows from them.
-pub(super) fn values(step: &Step) -> Values {
-    // A call has no map whose keys are not text, which is all that TOML cannot hold.
-    let call = toml::Table::try_from(&step.call).unwrap_or_default();
-    let mut values: Values = call
-        .into_iter()
-        .map(|(key, value)| match value {
-            toml::Value::String(text) => (key, text),
-            value => (key, value.to_string()),
-        })
-        .collect();
-    let (key, value) = match &step.call {
-        Call::Socket { family, kind } => (
-            "protocol",
-            match (family, kind) {
-                (Family::Unix, _) => "0",
-                (_, SocketKind::Stream) => "IPPROTO_TCP",
-                (_, SocketKind::Datagram) => "IPPROTO_UDP",
-            }
-            .to_owned(),
-        ),
-        Call::Shutdown { both: true } => ("how", "SHUT_RDWR".to_owned()),
-        Call::Shutdown { both: false } => ("how", "SHUT_WR".to_owned()),
-        Call::Bind { asked: other, .. }
-        | Call::Accept { peer: other, .. }
-        | Call::Connect { peer: other, .. }
-        | Call::ReceiveFrom { peer: other, .. } => ("end", tuple(other)),
-        _ => ("end", String::new()),
-    };
-    values.insert(key.to_owned(), value);
-    values.insert("socket".to_owned(), step.socket.to_string());
-    values
-}
-
 /// An address as Python writes it.
-fn tuple(end: &End) -> String {
+pub(super) fn tuple(end: &End) -> String {
     match end {
         End::Inet(address) => format!("(\"{}\", {})", Zoned(*address).ip(), address.port()),
         // As a literal of bytes, where it is no text; in the abstract namespace a zero comes first.

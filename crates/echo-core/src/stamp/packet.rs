@@ -18,14 +18,11 @@ pub enum Mode {
 /// 4.3).
 type Place = [usize; 2];
 
-const SEQ: Place = [0, 0];
-const SENT: Place = [4, 16];
-const ERROR: Place = [12, 24];
+/// The number, the stamp and the error estimate of whoever sends, and those of the request in a reply.
+const OWN: [Place; 3] = [[0, 0], [4, 16], [12, 24]];
+const THEIRS: [Place; 3] = [[24, 48], [28, 64], [36, 72]];
 const SSID: Place = [14, 26];
 const RECEIVED: Place = [16, 32];
-const THEIR_SEQ: Place = [24, 48];
-const THEIR_SENT: Place = [28, 64];
-const THEIR_ERROR: Place = [36, 72];
 const TTL: Place = [40, 80];
 
 /// The longest of the two.
@@ -91,12 +88,7 @@ pub struct Reply {
 impl Request {
     /// What `packet` says, or `None` where it is too short for one.
     pub fn decode(mode: Mode, packet: &[u8]) -> Option<Self> {
-        (packet.len() >= mode.min_len()).then(|| Request {
-            seq: u32::from_be_bytes(get(packet, mode, SEQ)),
-            sent: Stamp(u64::from_be_bytes(get(packet, mode, SENT))),
-            error: ErrorEstimate(u16::from_be_bytes(get(packet, mode, ERROR))),
-            ssid: u16::from_be_bytes(get(packet, mode, SSID)),
-        })
+        (packet.len() >= mode.min_len()).then(|| Request::get(mode, packet, OWN))
     }
 
     /// Writes it over what `packet` begins with. In authenticated mode the packet is then to be
@@ -107,9 +99,22 @@ impl Request {
     pub fn encode(&self, mode: Mode, packet: &mut [u8]) {
         let base = mode.tlvs_at(packet.len());
         packet[..base].fill(0);
-        put(packet, mode, SEQ, self.seq.to_be_bytes());
-        put(packet, mode, SENT, self.sent.0.to_be_bytes());
-        put(packet, mode, ERROR, self.error.0.to_be_bytes());
+        self.put(mode, packet, OWN);
+    }
+
+    fn get(mode: Mode, packet: &[u8], [seq, sent, error]: [Place; 3]) -> Self {
+        Request {
+            seq: u32::from_be_bytes(get(packet, mode, seq)),
+            sent: Stamp(u64::from_be_bytes(get(packet, mode, sent))),
+            error: ErrorEstimate(u16::from_be_bytes(get(packet, mode, error))),
+            ssid: u16::from_be_bytes(get(packet, mode, SSID)),
+        }
+    }
+
+    fn put(&self, mode: Mode, packet: &mut [u8], [seq, sent, error]: [Place; 3]) {
+        put(packet, mode, seq, self.seq.to_be_bytes());
+        put(packet, mode, sent, self.sent.0.to_be_bytes());
+        put(packet, mode, error, self.error.0.to_be_bytes());
         put(packet, mode, SSID, self.ssid.to_be_bytes());
     }
 }
@@ -124,12 +129,7 @@ impl Reply {
             sent: own.sent,
             error: own.error,
             received: Stamp(u64::from_be_bytes(get(packet, mode, RECEIVED))),
-            request: Request {
-                seq: u32::from_be_bytes(get(packet, mode, THEIR_SEQ)),
-                sent: Stamp(u64::from_be_bytes(get(packet, mode, THEIR_SENT))),
-                error: ErrorEstimate(u16::from_be_bytes(get(packet, mode, THEIR_ERROR))),
-                ssid: own.ssid,
-            },
+            request: Request::get(mode, packet, THEIRS),
             ttl,
         })
     }
@@ -147,11 +147,8 @@ impl Reply {
             ssid: self.request.ssid,
         };
         own.encode(mode, packet);
+        self.request.put(mode, packet, THEIRS);
         put(packet, mode, RECEIVED, self.received.0.to_be_bytes());
-        put(packet, mode, THEIR_SEQ, self.request.seq.to_be_bytes());
-        put(packet, mode, THEIR_SENT, self.request.sent.0.to_be_bytes());
-        let error = self.request.error.0;
-        put(packet, mode, THEIR_ERROR, error.to_be_bytes());
         put(packet, mode, TTL, [self.ttl]);
     }
 }
