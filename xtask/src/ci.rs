@@ -12,7 +12,7 @@ use crate::check::How::{Shell, Task};
 use crate::check::{self, Check, PLAIN};
 use crate::process::Scratch;
 use crate::terminal::{BOLD, GOOD, paint, say};
-use crate::{demo, deploy, examples, pictures, strangers, torture};
+use crate::{demo, deploy, examples, pictures, strangers};
 
 /// The checks, the quick ones first.
 const CHECKS: &[Check] = &[
@@ -37,10 +37,11 @@ const CHECKS: &[Check] = &[
     ),
     Check::new("demo", &[], Task(|| demo::run(demo::Options::default()))),
     Check::new("deploy", &[], Task(deploy::run)),
+    // The same sample each time: what it says depends on the change alone.
     Check::new(
         "torture",
         &[],
-        Task(|| torture::run(&torture::Options::short())),
+        Shell("cargo xtask torture --minutes 0 --seed 5346"),
     ),
 ];
 

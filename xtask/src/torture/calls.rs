@@ -7,9 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::Arena;
 use super::plan::{End, Ground, Lasting, PLANS, Plan};
 use super::trial::{self, Case, LOG};
-use super::{Arena, victim};
+use crate::process::words;
 use crate::terminal::Skipped;
 
 /// Calls that may fail, each with errors that the system has for it.
@@ -86,14 +87,14 @@ pub fn fail(arena: &mut Arena) -> Result<String> {
     trial::play(arena, |ground| {
         let mut all = Vec::new();
         for plan in PLANS {
-            all.extend(cases_of(ground, plan).with_context(|| plan.name())?);
+            all.extend(cases_of(ground, *plan).with_context(|| plan.0)?);
         }
         Ok(all)
     })
 }
 
 /// Every case of a plan: what it calls is seen in a run without failures.
-fn cases_of(ground: &Ground, plan: &'static Plan) -> Result<Vec<Case>> {
+fn cases_of(ground: &Ground, plan: Plan) -> Result<Vec<Case>> {
     let log = ground.path("strace");
     let wrapper = format!("strace -D -f -o {}", log.display());
     // A slow tracer may cost a datagram, which is told; what is called is seen all the same.
@@ -118,7 +119,7 @@ fn cases_of(ground: &Ground, plan: &'static Plan) -> Result<Vec<Case>> {
         // The signal's own pair of sockets, which cannot fail like this.
         let spared = match (call, plan.is_server()) {
             ("recvfrom" | "sendto", true) => 4,
-            ("recvfrom" | "sendto", false) if plan.is_asked_to_stop() => most,
+            ("recvfrom" | "sendto", false) if plan.mode() == "mesh" => most,
             _ => 0,
         };
         let is_tried = |n: &u64| *n > spared && (*n <= spared + EACH || n.is_power_of_two());
@@ -130,12 +131,12 @@ fn cases_of(ground: &Ground, plan: &'static Plan) -> Result<Vec<Case>> {
                 .filter(|e| !(is_ready_line && *e == "EPIPE"));
             for error in told {
                 let spec = format!("{call}:error={error}:when={place}");
-                cases.push(case(plan, call, spec.clone(), Lasting::Once));
+                cases.push(case(plan, call, &spec, Lasting::Once));
                 // A signal for ever is no error. A server writes to wake itself, too, which does
                 // not fail: who could never wake could never stop.
                 let wakes = plan.is_server() && call == "write";
                 if error != "EINTR" && !wakes {
-                    cases.push(case(plan, call, spec + "+", Lasting::ForEver));
+                    cases.push(case(plan, call, &(spec + "+"), Lasting::ForEver));
                 }
             }
         }
@@ -143,12 +144,12 @@ fn cases_of(ground: &Ground, plan: &'static Plan) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn case(plan: &'static Plan, call: &str, spec: String, lasting: Lasting) -> Case {
+fn case(plan: Plan, call: &str, spec: &str, lasting: Lasting) -> Case {
+    // Only the calls that are to fail are stopped at.
+    let wrapper = format!("strace -D -f --seccomp-bpf -o {LOG} -e trace={call} -e inject={spec}");
     Case {
         plan,
-        // Only the calls that are to fail are stopped at.
-        wrapper: format!("strace -D -f --seccomp-bpf -o {LOG} -e trace={call} -e inject={spec}"),
-        trouble: spec,
+        wrapper,
         lasting,
     }
 }
@@ -178,5 +179,6 @@ fn can_inject(arena: &Arena) -> Result<()> {
     let log = log.display();
     let probe = format!("strace -D -f --seccomp-bpf -o {log} -e inject=getppid:error=EPERM true");
     let why = "strace is missing, or may not trace here";
-    victim::run(&probe).map_err(|_| Skipped(why.to_owned()).into())
+    words(&probe).map_err(|_| Skipped(why.to_owned()))?;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Crowds: resets, churn, slow readers, and stops.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::Arena;
 use super::victim::Victim;
-use crate::random::Random;
+use crate::process;
 use crate::traffic::{self, LIMIT, Pace, beside, spread};
 
 /// Connections closed with a reset, in one run of the step.
@@ -18,12 +18,9 @@ const RESETS: u64 = 5_000;
 /// Connections that come and go, in one run of the step.
 const CHURN: u64 = 100_000;
 
-/// Threads that make connections come and go.
-const CHURNERS: u64 = 4;
-
 /// A server on all addresses, so that its clients may have many.
 fn server(arena: &Arena) -> Result<Victim> {
-    arena.victim("", &["--listen=0.0.0.0:0"])
+    arena.victim(&["--listen=0.0.0.0:0"])
 }
 
 /// Peers that reset at any moment, beside one that must not notice.
@@ -54,33 +51,16 @@ pub fn resets(arena: &mut Arena) -> Result<String> {
 /// Connections that come, say something, and go.
 pub fn churn(arena: &mut Arena) -> Result<String> {
     let victim = server(arena)?;
+    let mut client = arena.programs.command("echo-client")?;
+    client.args(["bench", "--new-connection", "-P4", "--warmup=0", "--quiet"]);
+    client.args([format!("--count={CHURN}"), victim.tcp.to_string()]);
     let start = Instant::now();
-    thread::scope(|scope| -> Result<()> {
-        let churners: Vec<_> = (0..CHURNERS)
-            .map(|n| {
-                scope.spawn({
-                    let (random, address) = (arena.random.part(n), victim.tcp);
-                    move || churner(random, address)
-                })
-            })
-            .collect();
-        churners
-            .into_iter()
-            .try_for_each(|thread| thread.join().expect("no client panics"))
-    })?;
+    process::run(&mut client, 10 * LIMIT)?.success()?;
     let rate = CHURN as f64 / start.elapsed().as_secs_f64();
     victim.ends_well(8 << 10)?;
     Ok(format!(
         "{CHURN} connections came and went, {rate:.0} a second, and left nothing behind"
     ))
-}
-
-fn churner(mut random: Random, address: SocketAddr) -> Result<()> {
-    for n in 0..CHURN / CHURNERS {
-        let peer = traffic::connect(spread(address, random.next()))?;
-        traffic::echo(&peer, &random.bytes(32)).with_context(|| format!("connection {n}"))?;
-    }
-    Ok(())
 }
 
 /// Peers that never read, and peers that read slowly, beside one that must lose nothing.

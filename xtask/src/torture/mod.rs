@@ -17,15 +17,20 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
-use crate::cargo::{Profile, Programs};
-use crate::process::Scratch;
+use crate::cargo::{Profile, Programs, passes};
+use crate::process::{Scratch, words};
 use crate::random::Random;
 use crate::terminal::{BOLD, DIM, GOOD, SKIPPED, Skipped, paint, say};
-use crate::traffic::LIMIT;
 use victim::Victim;
 
 /// Set in the process that runs in its own network namespace.
 const INSIDE: &str = "ECHO_TORTURE_INSIDE";
+
+/// What runs a command in a network namespace: who is no administrator may be one in a user namespace.
+const APART: [&[&str]; 2] = [
+    &["unshare", "--net"],
+    &["unshare", "--net", "--map-root-user"],
+];
 
 /// What is asked for.
 #[derive(Args)]
@@ -42,20 +47,6 @@ pub struct Options {
     /// Only the steps that have this in their names
     #[arg(value_name = "STEP", default_value = "")]
     only: String,
-}
-
-impl Options {
-    /// One round, of some two minutes, as a change must pass.
-    pub fn short() -> Self {
-        Options {
-            // The same sample each time, and no more of it on a machine that is quick: what it says
-            // depends on the change alone.
-            seed: Some(5346),
-            minutes: 0.0,
-            all: false,
-            only: String::new(),
-        }
-    }
 }
 
 /// What the steps share.
@@ -87,16 +78,22 @@ const STEPS: &[Step] = &[
 
 /// Runs every step, then further rounds of them until the time is up.
 pub fn run(options: &Options) -> Result<()> {
-    if env::var_os(INSIDE).is_none()
-        && let Some(flags) = namespace()
-    {
-        return run_inside(flags, options);
+    let inside = env::var_os(INSIDE).is_some();
+    if let Some(apart) = APART.iter().find(|apart| !inside && is_granted(apart)) {
+        let mut again = Command::new(apart[0]);
+        again
+            .args(&apart[1..])
+            .args(["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
+            .arg(env::current_exe()?)
+            .args(env::args_os().skip(1))
+            .env(INSIDE, "1");
+        return passes(&mut again);
     }
     let seed = options.seed.unwrap_or_else(seed_of_now);
     let mut arena = Arena {
         programs: Programs::ours(Profile::Dev)?,
         dir: Scratch::new("torture")?,
-        own_network: env::var_os(INSIDE).is_some(),
+        own_network: inside,
         all: options.all,
         random: Random::new(seed),
     };
@@ -158,9 +155,9 @@ impl Arena {
         Ok(())
     }
 
-    /// Starts a server with these arguments, behind `wrapper`.
-    fn victim(&self, wrapper: &str, args: &[&str]) -> Result<Victim> {
-        Victim::start(self.programs.wrapped(wrapper, "echo-server")?.args(args))
+    /// Starts a server with these arguments.
+    fn victim(&self, args: &[&str]) -> Result<Victim> {
+        Victim::start(self.programs.command("echo-server")?.args(args))
     }
 }
 
@@ -169,35 +166,7 @@ fn seed_of_now() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64 % 1_000_000)
 }
 
-/// The flags with which this machine grants a network namespace: who is no administrator may be
-/// one in a user namespace.
-fn namespace() -> Option<&'static [&'static str]> {
-    const FLAGS: [&[&str]; 2] = [&["--net"], &["--net", "--map-root-user"]];
-    FLAGS.into_iter().find(|flags| {
-        let up = ["ip", "link", "set", "lo", "up"];
-        let mut command = Command::new("unshare");
-        let finished = crate::process::run(command.args(*flags).args(up), LIMIT);
-        finished.is_ok_and(|finished| finished.status.success())
-    })
-}
-
-/// Runs this task again, in a network namespace of its own.
-fn run_inside(flags: &[&str], options: &Options) -> Result<()> {
-    let script = "ip link set lo up && exec \"$0\" \"$@\"";
-    let mut command = Command::new("unshare");
-    command
-        .args(flags)
-        .args(["sh", "-c", script])
-        .arg(env::current_exe()?)
-        .arg("torture")
-        .arg(format!("--minutes={}", options.minutes))
-        .args(options.all.then_some("--all"))
-        .arg(&options.only)
-        .env(INSIDE, "1");
-    if let Some(seed) = options.seed {
-        command.arg(format!("--seed={seed}"));
-    }
-    let status = command.status()?;
-    ensure!(status.success(), "torture did not hold; it said why above");
-    Ok(())
+/// Whether this machine grants a network of its own in this way.
+fn is_granted(apart: &[&str]) -> bool {
+    words(&format!("{} ip link set lo up", apart.join(" "))).is_ok()
 }

@@ -21,61 +21,37 @@ use crate::random::Random;
 use crate::server::{Refused, Server};
 use crate::traffic::{self, Differs, LIMIT, Pace};
 
-/// Work for a program.
-pub struct Plan {
-    program: Program,
-    /// Words between spaces. TARGET, STAMP and HEALTHY are where a server in good health is, DIR is the
-    /// trial's own directory.
-    args: &'static str,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Program {
-    Server,
-    Client,
-}
-
-use Program::{Client, Server as Echo};
+/// Work for a program, as it is typed. TARGET, STAMP and HEALTHY are where a server in good health is, DIR
+/// is the trial's own directory.
+#[derive(Clone, Copy)]
+pub struct Plan(pub &'static str);
 
 /// Everything that both programs do.
 pub const PLANS: &[Plan] = &[
-    plan(Echo, "--workers=1"),
-    plan(
-        Echo,
-        "--workers=1 --framing=lines --log=json --listen=unix:DIR/socket --record=DIR/record --ready-file=DIR/ready",
+    Plan("echo-server --workers=1"),
+    Plan(
+        "echo-server --workers=1 --framing=lines --log=json --listen=unix:DIR/socket --record=DIR/record --ready-file=DIR/ready",
     ),
-    plan(
-        Echo,
-        "--workers=2 --explain --listen=stamp://127.0.0.1:0 --metrics=127.0.0.1:0 --control=DIR/control --fault=split=700,tcp",
+    Plan(
+        "echo-server --workers=2 --explain --listen=stamp://127.0.0.1:0 --metrics=127.0.0.1:0 --control=DIR/control --fault=split=700,tcp",
     ),
-    plan(Client, "-m Hello TARGET"),
-    plan(Client, "-u -m Hello TARGET"),
-    plan(Client, "-m Hello unix:HEALTHY"),
-    plan(Client, "--raw --file DIR/file TARGET"),
-    plan(Client, "ping -c5 -i5ms --json TARGET"),
-    plan(Client, "ping -u -c5 -i5ms --jsonl TARGET"),
-    plan(Client, "ping --stamp -c5 -i5ms --json STAMP"),
-    plan(
-        Client,
-        "bench -d200ms --warmup=0 -P4 --depth=4 --threads=2 --json --report=DIR/report --hdr=DIR/hdr TARGET",
+    Plan("echo-client -m Hello TARGET"),
+    Plan("echo-client -u -m Hello TARGET"),
+    Plan("echo-client -m Hello unix:HEALTHY"),
+    Plan("echo-client --raw --file DIR/file TARGET"),
+    Plan("echo-client ping -c5 -i5ms --json TARGET"),
+    Plan("echo-client ping -u -c5 -i5ms --jsonl TARGET"),
+    Plan("echo-client ping --stamp -c5 -i5ms --json STAMP"),
+    Plan(
+        "echo-client bench -d200ms --warmup=0 -P4 --depth=4 --threads=2 --json --report=DIR/report --hdr=DIR/hdr TARGET",
     ),
-    plan(Client, "bench -u -d200ms --warmup=0 -r500 --json TARGET"),
-    plan(
-        Client,
-        "bench --control --rounds=2 -d50ms --warmup=0 --json TARGET",
-    ),
-    plan(Client, "merge --json --report=DIR/report DIR/one DIR/other"),
-    plan(Client, "compare DIR/one DIR/other"),
-    plan(
-        Client,
-        "mesh --targets=file:DIR/targets --self=127.0.0.9:1 -i100ms -W50ms --jsonl",
-    ),
-    plan(Client, "diagnose --json TARGET"),
+    Plan("echo-client bench -u -d200ms --warmup=0 -r500 --json TARGET"),
+    Plan("echo-client bench --control --rounds=2 -d50ms --warmup=0 --json TARGET"),
+    Plan("echo-client merge --json --report=DIR/report DIR/one DIR/other"),
+    Plan("echo-client compare DIR/one DIR/other"),
+    Plan("echo-client mesh --targets=file:DIR/targets --self=127.0.0.9:1 -i100ms -W50ms --jsonl"),
+    Plan("echo-client diagnose --json TARGET"),
 ];
-
-const fn plan(program: Program, args: &'static str) -> Plan {
-    Plan { program, args }
-}
 
 /// How a program ended that did all it must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,40 +121,18 @@ impl<'a> Ground<'a> {
 }
 
 impl Plan {
-    /// Whether it reads documents and waits for whoever reads what it prints, as `cat` does.
-    pub fn is_filter(&self) -> bool {
-        self.program == Client
-            && ["merge ", "compare "]
-                .iter()
-                .any(|mode| self.args.starts_with(mode))
-    }
-
     /// Whether it is the server's.
-    pub fn is_server(&self) -> bool {
-        self.program == Echo
+    pub fn is_server(self) -> bool {
+        self.0.starts_with("echo-server ")
     }
 
-    /// For people.
-    pub fn name(&self) -> String {
-        let program = match self.program {
-            Echo => "echo-server",
-            Client => "echo-client",
-        };
-        format!("{program} {}", self.args)
-    }
-
-    /// Whether it takes as long as a client is told to take at most.
-    pub fn takes_long(&self) -> bool {
-        self.args.starts_with("diagnose")
-    }
-
-    /// Whether it goes on until a signal asks it to stop, which those calls deliver.
-    pub fn is_asked_to_stop(&self) -> bool {
-        self.args.starts_with("mesh")
+    /// The word after the program: what a client is asked to do.
+    pub fn mode(self) -> &'static str {
+        self.0.split(' ').nth(1).unwrap_or_default()
     }
 
     /// Does the work behind `wrapper`, and judges.
-    pub fn play(&self, ground: &Ground, wrapper: &str, lasting: Lasting) -> Result<End> {
+    pub fn play(self, ground: &Ground, wrapper: &str, lasting: Lasting) -> Result<End> {
         let dir = ground.path("files");
         // The trial before this one may have been killed.
         let _ = fs::remove_dir_all(&dir);
@@ -192,34 +146,59 @@ impl Plan {
         let targets = format!("[{{\"targets\":[\"{}\"]}}]", healthy.tcp);
         fs::write(dir.join("targets"), targets)?;
         let in_dir = |words: &str| words.replace("DIR", &dir.display().to_string());
-        let args = in_dir(self.args)
+        let unix = ground.arena.dir.path("healthy");
+        let words = in_dir(self.0)
             .replace("TARGET", &healthy.tcp.to_string())
             .replace("STAMP", &healthy.server.ipv4("stamp")?.to_string())
-            .replace(
-                "HEALTHY",
-                &ground.arena.dir.path("healthy").display().to_string(),
-            );
-        let args: Vec<&str> = args.split(' ').collect();
-        let wrapper = in_dir(&format!("{CPU} {wrapper}"));
-        match (self.program, lasting) {
-            (Echo, Lasting::Once) => serve(ground, &wrapper, &args),
-            (Echo, Lasting::ForEver) => stand(ground, &wrapper, &args),
-            (Client, _) => ask(ground, &wrapper, &args),
+            .replace("HEALTHY", &unix.display().to_string());
+        let words: Vec<&str> = words.split(' ').collect();
+        let (before, more): (_, &[_]) = match self.mode() {
+            _ if self.is_server() => ("", &["--listen=127.0.0.1:0", "--drain=1s"]),
+            // One that goes on until it is asked to stop is asked.
+            "mesh" => ("timeout --preserve-status -sTERM 0.7", &[]),
+            "merge" | "compare" => ("", &[]),
+            _ => ("", &[DEADLINE]),
+        };
+        let wrapper = &in_dir(&format!("{before} {CPU} {wrapper}"));
+        let mut command = ground.arena.programs.wrapped(wrapper, words[0])?;
+        command.args(&words[1..]).args(more);
+        match lasting {
+            _ if !self.is_server() => self.ask(ground, &mut command, wrapper),
+            Lasting::Once => serve(ground, &mut command, wrapper, &words),
+            Lasting::ForEver => stand(ground, &mut command, wrapper, &words),
         }
+    }
+
+    /// A client: what it prints is true, whatever it says.
+    fn ask(self, ground: &Ground, command: &mut Command, wrapper: &str) -> Result<End> {
+        let finished = process::run(command, PATIENCE)?;
+        let end = judge(&finished, wrapper)?;
+        let stdout = &finished.stdout;
+        // Nobody takes what it prints, which is no failure.
+        if wrapper.contains(" closed 1") || wrapper.contains("error=EPIPE") {
+            return Ok(end);
+        }
+        let text = String::from_utf8_lossy(stdout);
+        match self.mode() {
+            "--raw" => {
+                let is_whole = *stdout == ground.content;
+                let right =
+                    ground.content.starts_with(stdout) && (end != End::Overcome || is_whole);
+                let len = stdout.len();
+                ensure!(right, "{len} bytes on stdout are not those of the file");
+            }
+            _ if end != End::Overcome => {}
+            "ping" | "bench" | "merge" => books(&text)?,
+            "mesh" | "compare" | "diagnose" => ensure!(!text.is_empty(), "it printed nothing"),
+            _ => ensure!(text == "Received: \"Hello\"\n", "it printed {text:?}"),
+        }
+        Ok(end)
     }
 }
 
-fn server(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<Command> {
-    let mut command = ground.arena.programs.wrapped(wrapper, "echo-server")?;
-    command
-        .args(["--listen=127.0.0.1:0", "--drain=1s"])
-        .args(args);
-    Ok(command)
-}
-
 /// A server that meets a failure, and then must be as if it had met none.
-fn serve(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
-    let victim = match Victim::start(&mut server(ground, wrapper, args)?) {
+fn serve(ground: &Ground, command: &mut Command, wrapper: &str, args: &[&str]) -> Result<End> {
+    let victim = match Victim::start(command) {
         Ok(victim) => victim,
         Err(error) => return judge(&error.downcast::<Refused>()?.0, wrapper),
     };
@@ -234,15 +213,8 @@ fn serve(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
 
 /// Checks that the failure costs no more than the connection that it strikes.
 fn echo_after(ground: &Ground, victim: &Victim, args: &[&str]) -> Result<()> {
-    let mut random = Random::new(1);
-    for len in [1, 60_000, 2_000_000, 500] {
-        // Whether all of it comes back is open while calls fail; that no other byte does is not.
-        traffic::exchange(victim.tcp, &framed(&mut random, args, len))?;
-        let datagram = random.bytes(len % 1400);
-        traffic::ask(victim.udp, &datagram, Duration::from_millis(20))?;
-    }
-    knock(ground, &victim.server, args)?;
-    let message = framed(&mut random, args, 300_000);
+    talk(ground, &victim.server, args, Lasting::Once)?;
+    let message = framed(&mut Random::new(2), args, 300_000);
     // The failure may strike as late as here, but not twice.
     let last = match traffic::exchange(victim.tcp, &message)? {
         last if last.whole => last,
@@ -258,8 +230,8 @@ fn echo_after(ground: &Ground, victim: &Victim, args: &[&str]) -> Result<()> {
 }
 
 /// A server whose failure lasts: no byte is wrong, it does not work for nothing, and it ends.
-fn stand(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
-    let process = Process::start(&mut server(ground, wrapper, args)?)?;
+fn stand(ground: &Ground, command: &mut Command, wrapper: &str, args: &[&str]) -> Result<End> {
+    let process = Process::start(command)?;
     let deadline = Instant::now() + LIMIT;
     while proc::catches(process.id(), Signal::SIGTERM) == Some(false) {
         ensure!(
@@ -271,8 +243,7 @@ fn stand(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
     // It may be unable to say that it is ready.
     let process = match Server::await_ready(process, Duration::from_secs(1)) {
         Ok(server) => {
-            talk(&server, args)?;
-            knock(ground, &server, args)?;
+            talk(ground, &server, args, Lasting::ForEver)?;
             server.process
         }
         Err((process, _)) => process,
@@ -290,27 +261,26 @@ fn stand(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
     judge(&process.wait(PATIENCE)?, wrapper)
 }
 
-/// Says something, and checks that nothing else comes back.
-fn talk(server: &Server, args: &[&str]) -> Result<()> {
+/// Says something at each door that a server has, and checks that nothing else comes back. Whether all of
+/// it does is open while calls fail.
+fn talk(ground: &Ground, server: &Server, args: &[&str], lasting: Lasting) -> Result<()> {
+    let (lens, patience): (&[_], _) = match lasting {
+        Lasting::Once => (&[1, 60_000, 2_000_000, 500], LIMIT),
+        Lasting::ForEver => (&[1, 500, 100_000], Duration::from_millis(100)),
+    };
     let (tcp, udp) = (server.ipv4("tcp")?, server.ipv4("udp")?);
     let mut random = Random::new(1);
-    let pace = Pace {
-        patience: Duration::from_millis(100),
-        ..Pace::default()
-    };
-    for len in [1, 500, 100_000] {
+    for &len in lens {
+        let pace = Pace {
+            patience,
+            ..Pace::default()
+        };
         match traffic::exchange_at(tcp, &framed(&mut random, args, len), pace) {
-            Err(error) if error.is::<Differs>() => return Err(error),
+            Err(error) if lasting == Lasting::Once || error.is::<Differs>() => return Err(error),
             _ => {}
         }
-        let datagram = random.bytes(len % 1400);
-        traffic::ask(udp, &datagram, Duration::from_millis(10))?;
+        traffic::ask(udp, &random.bytes(len % 1400), Duration::from_millis(20))?;
     }
-    Ok(())
-}
-
-/// Asks a server at its other doors, where it has them; whether they answer is open while calls fail.
-fn knock(ground: &Ground, server: &Server, args: &[&str]) -> Result<()> {
     if let Ok(stamp) = server.ipv4("stamp") {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.send_to(&[0; 44], stamp)?;
@@ -329,42 +299,6 @@ fn knock(ground: &Ground, server: &Server, args: &[&str]) -> Result<()> {
         process::run(&mut control, LIMIT)?;
     }
     Ok(())
-}
-
-/// A client: what it prints is true, whatever it says.
-fn ask(ground: &Ground, wrapper: &str, args: &[&str]) -> Result<End> {
-    // One that goes on until it is asked to stop is asked.
-    let (ask, limit) = match args[0] {
-        "mesh" => ("timeout --preserve-status -sTERM 0.7", None),
-        "merge" | "compare" => ("", None),
-        _ => ("", Some(DEADLINE)),
-    };
-    let wrapper = &format!("{ask} {wrapper}");
-    let mut command = ground.arena.programs.wrapped(wrapper, "echo-client")?;
-    let finished = process::run(command.args(args).args(limit), PATIENCE)?;
-    let end = judge(&finished, wrapper)?;
-    let stdout = &finished.stdout;
-    // Nobody takes what it prints, which is no failure.
-    if wrapper.contains(" closed 1") || wrapper.contains("error=EPIPE") {
-        return Ok(end);
-    }
-    if args.contains(&"--raw") {
-        let is_whole = *stdout == ground.content;
-        let right = ground.content.starts_with(stdout) && (end != End::Overcome || is_whole);
-        ensure!(
-            right,
-            "{} bytes on stdout are not those of the file",
-            stdout.len()
-        );
-    } else if end == End::Overcome {
-        let text = String::from_utf8_lossy(stdout);
-        match args[0] {
-            "ping" | "bench" | "merge" => books(&text)?,
-            "mesh" | "compare" | "diagnose" => ensure!(!text.is_empty(), "it printed nothing"),
-            _ => ensure!(text == "Received: \"Hello\"\n", "it printed {text:?}"),
-        }
-    }
-    Ok(end)
 }
 
 /// Checks the document at the end of `text`: each request is accounted for.

@@ -23,11 +23,9 @@ pub const LOG: &str = "STRACE-LOG";
 /// A plan, and its trouble.
 pub struct Case {
     /// What is done.
-    pub plan: &'static Plan,
+    pub plan: Plan,
     /// What makes the trouble: the words before the program.
     pub wrapper: String,
-    /// What the trouble is, for people.
-    pub trouble: String,
     /// Whether the trouble passes.
     pub lasting: Lasting,
 }
@@ -43,7 +41,7 @@ pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> R
         cases.swap(n, random.below(n as u64 + 1) as usize);
     }
     // What takes long would leave little else in a sample.
-    cases.retain(|case| arena.all || !case.plan.takes_long());
+    cases.retain(|case| arena.all || case.plan.mode() != "diagnose");
     if !arena.all {
         cases.truncate(SAMPLE);
     }
@@ -74,7 +72,7 @@ pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> R
     let (mut overcome, mut told, mut untouched) = (0, 0, 0);
     let (mut faults, mut once) = (Vec::new(), String::new());
     for (case, outcome) in outcomes {
-        let name = format!("{}, {}", case.plan.name(), case.trouble);
+        let name = format!("{} {}", case.wrapper, case.plan.0);
         let end = outcome.or_else(|error| {
             let again = trial(&ground, case);
             if again.is_ok() {
@@ -104,14 +102,11 @@ pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> R
 /// A server that clients under trouble talk to.
 fn healthy(arena: &Arena) -> Result<Victim> {
     let path = format!("--listen=unix:{}", arena.dir.path("healthy").display());
-    arena.victim(
-        "",
-        &[
-            "--listen=127.0.0.1:0",
-            "--listen=stamp://127.0.0.1:0",
-            &path,
-        ],
-    )
+    arena.victim(&[
+        "--listen=127.0.0.1:0",
+        "--listen=stamp://127.0.0.1:0",
+        &path,
+    ])
 }
 
 fn trial(ground: &Ground, case: &Case) -> Result<End> {

@@ -6,10 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use echo_core::Framing;
 use nix::sys::signal::Signal;
 
 use crate::proc;
-use crate::process::{self, Finished};
+use crate::process::Finished;
 use crate::random::Random;
 use crate::server::Server;
 use crate::traffic::{self, LIMIT};
@@ -167,27 +168,13 @@ impl Holding {
     }
 }
 
-/// Runs a command, its words between spaces, that must succeed.
-pub fn run(words: &str) -> Result<()> {
-    let mut words = words.split(' ');
-    let mut command = Command::new(words.next().unwrap_or_default());
-    process::run(command.args(words), LIMIT)?.success()?;
-    Ok(())
-}
-
 /// A message of about `len` bytes that is complete in the server's framing.
 pub fn framed(random: &mut Random, args: &[&str], len: usize) -> Vec<u8> {
-    let mut bytes = random.bytes(len);
-    if args.contains(&"--framing=lines") {
-        bytes.push(b'\n');
-    } else if args.contains(&"--framing=length") {
-        let mut frames = Vec::new();
-        for payload in bytes.chunks(700_000) {
-            let header = u32::try_from(payload.len()).expect("a short one");
-            frames.extend_from_slice(&header.to_be_bytes());
-            frames.extend_from_slice(payload);
-        }
-        return frames;
+    let framing = args.iter().find_map(|arg| arg.strip_prefix("--framing="));
+    let framing: Framing = framing.map_or_else(Framing::default, |name| name.parse().expect("one"));
+    let mut frames = Vec::new();
+    for payload in random.bytes(len).chunks(700_000) {
+        framing.encode(payload, &mut frames).expect("a short one");
     }
-    bytes
+    frames
 }

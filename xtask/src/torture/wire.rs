@@ -1,15 +1,14 @@
 //! A network that loses, doubles, corrupts, resets and parts; in a namespace of its own.
 
 use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Arena;
-use super::victim::{self, Victim, run};
-use crate::process;
+use super::victim::{Victim, framed};
+use crate::process::{self, words};
 use crate::terminal::Skipped;
 use crate::traffic::{self, Differs, LIMIT, Pace};
 
@@ -45,33 +44,35 @@ const WEATHERS: &[Weather] = &[
     },
 ];
 
-/// Packets as small as on a real network, in place of loopback's 64 KiB.
-fn small_packets() -> Result<()> {
-    run("ip link set lo mtu 1500")?;
-    run("ip link set lo gso_max_segs 1")
+/// Runs commands that must succeed.
+fn run(commands: &[&str]) -> Result<()> {
+    let mut commands = commands.iter();
+    commands.try_for_each(|command| words(command).map(drop))
 }
 
-fn as_before() -> Result<()> {
-    run("ip link set lo gso_max_segs 65535")?;
-    run("ip link set lo mtu 65536")
-}
+/// Packets as small as on a real network, in place of loopback's 64 KiB.
+const SMALL_PACKETS: &[&str] = &["ip link set lo mtu 1500", "ip link set lo gso_max_segs 1"];
+const AS_BEFORE: &[&str] = &[
+    "ip link set lo gso_max_segs 65535",
+    "ip link set lo mtu 65536",
+];
 
 /// Has nftables do as `rule` says, until [`calm`].
 fn stormy(rule: &str) -> Result<()> {
-    run("nft add table ip torture")?;
-    run("nft add chain ip torture in { type filter hook input priority 0; }")?;
-    run("nft add chain ip torture pre { type filter hook prerouting priority -300; }")?;
-    run(&format!("nft add rule ip torture {rule}"))
+    run(&[
+        "nft add table ip torture",
+        "nft add chain ip torture in { type filter hook input priority 0; }",
+        "nft add chain ip torture pre { type filter hook prerouting priority -300; }",
+        &format!("nft add rule ip torture {rule}"),
+    ])
 }
 
 /// Ends what [`stormy`] began. Returns how many packets it has struck.
 fn calm() -> Result<u64> {
-    let list = ["list", "table", "ip", "torture"];
-    let listed = process::run(Command::new("nft").args(list), LIMIT);
-    run("nft delete table ip torture")?;
-    let listed = listed?.stdout;
-    let text = String::from_utf8_lossy(&listed);
-    let count = text.split("counter packets ").nth(1);
+    let listed = words("nft list table ip torture");
+    run(&["nft delete table ip torture"])?;
+    let listed = listed?;
+    let count = listed.split("counter packets ").nth(1);
     let count = count.and_then(|rest| rest.split(' ').next());
     Ok(count.context("nft lists no counter")?.parse()?)
 }
@@ -86,9 +87,9 @@ fn needs_firewall(arena: &Arena) -> Result<()> {
 /// Streams and datagrams through each weather, over small packets.
 pub fn weather(arena: &mut Arena) -> Result<String> {
     needs_firewall(arena)?;
-    small_packets()?;
+    run(SMALL_PACKETS)?;
     // Where only the client has heard of a reset, a server with nothing to send learns it by asking.
-    let victim = arena.victim("", &["--listen=127.0.0.1:0", "--keepalive=1s"])?;
+    let victim = arena.victim(&["--listen=127.0.0.1:0", "--keepalive=1s"])?;
     let (mut replies, mut packets) = (0, 0);
     for weather in WEATHERS {
         stormy(weather.rule)?;
@@ -110,7 +111,7 @@ pub fn weather(arena: &mut Arena) -> Result<String> {
         );
     }
     victim.stop()?;
-    as_before()?;
+    run(AS_BEFORE)?;
     Ok(format!(
         "{packets} packets struck in {} weathers: no byte was wrong, and TCP lost none where it can make up; {replies} datagrams came back",
         WEATHERS.len()
@@ -158,7 +159,7 @@ fn through(arena: &mut Arena, victim: &Victim, weather: &Weather) -> Result<u64>
 /// Nothing passes for a while in the middle of a transfer, which then goes on.
 pub fn partition(arena: &mut Arena) -> Result<String> {
     needs_firewall(arena)?;
-    let victim = arena.victim("", &["--listen=127.0.0.1:0"])?;
+    let victim = arena.victim(&["--listen=127.0.0.1:0"])?;
     let away = Duration::from_millis(300 + arena.random.below(500));
     let messages: Vec<Vec<u8>> = (0..4).map(|_| arena.random.bytes(40_000_000)).collect();
     let pace = Pace::default();
@@ -180,7 +181,7 @@ pub fn partition(arena: &mut Arena) -> Result<String> {
 /// A byte is changed on the way: the client must say so, and where.
 pub fn corruption(arena: &mut Arena) -> Result<String> {
     needs_firewall(arena)?;
-    let victim = arena.victim("", &["--listen=127.0.0.1:0", "--max-frame=64k"])?;
+    let victim = arena.victim(&["--listen=127.0.0.1:0", "--max-frame=64k"])?;
     let port = victim.udp.port();
     let message = "x".repeat(100);
     let mut seen = 0;
@@ -237,10 +238,10 @@ pub fn short_counts(arena: &mut Arena) -> Result<String> {
     for framing in ["raw", "lines", "length"] {
         let framing = format!("--framing={framing}");
         let args = ["--listen=127.0.0.1:0", &framing, "--workers=1"];
-        let victim = arena.victim("", &args)?;
+        let victim = arena.victim(&args)?;
         for _ in 0..6 {
             let len = arena.random.below(200_000) as usize;
-            let message = victim::framed(&mut arena.random, &args, len);
+            let message = framed(&mut arena.random, &args, len);
             let exchange = traffic::exchange(victim.tcp, &message)?;
             exchange.all_of(&message).context(framing.clone())?;
             held += 1;
