@@ -4,8 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::{fmt, fs};
 
-use anyhow::{Context, Result};
-
 /// The heading over rows.
 pub const HEADER: &str = "Proto Recv-Q Send-Q Local Address         Foreign Address       State";
 
@@ -29,33 +27,23 @@ pub struct Row {
 }
 
 /// Every internet socket, or `None` where the system does not list them in /proc/net.
-pub fn rows() -> Result<Option<Vec<Row>>> {
-    let mut all = None;
-    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
-        if let Some(rows) = table_rows(protocol, "")? {
-            all.get_or_insert_with(Vec::new).extend(rows);
-        }
-    }
-    Ok(all)
+pub fn rows() -> Option<Vec<Row>> {
+    let tables = ["tcp", "tcp6", "udp", "udp6"].map(|protocol| table(protocol, ""));
+    // A system without IPv6 has no list of its sockets.
+    let tables = tables.into_iter().flatten();
+    tables.reduce(|all, table| [all, table].concat())
 }
 
-/// The sockets of one table, of the lines that hold `part`. A system without IPv6 has no list of its
-/// sockets.
-fn table_rows(protocol: &'static str, part: &str) -> Result<Option<Vec<Row>>> {
-    let Ok(table) = fs::read_to_string(format!("/proc/net/{protocol}")) else {
-        return Ok(None);
-    };
-    let row = |line| {
-        parse(protocol, line)
-            .with_context(|| format!("/proc/net/{protocol} has an odd line: {line:?}"))
-    };
+/// The sockets of one table, of the lines that hold `part`.
+fn table(protocol: &'static str, part: &str) -> Option<Vec<Row>> {
+    let table = fs::read_to_string(format!("/proc/net/{protocol}")).ok()?;
     let lines = table.lines().skip(1).filter(|line| line.contains(part));
-    lines.map(row).collect::<Result<_>>().map(Some)
+    Some(lines.filter_map(|line| parse(protocol, line)).collect())
 }
 
 /// The row of a socket with these ends; a listening or unconnected one has no other. Of two with the
 /// same, the one that a process still holds.
-pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Result<Option<Row>> {
+pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Option<Row> {
     let is = |row: &Row| {
         let joined = match remote {
             Some(remote) => same(row.remote, remote),
@@ -63,7 +51,7 @@ pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Re
         };
         same(row.local, local) && joined
     };
-    let table = match (protocol, local) {
+    let protocol = match (protocol, local) {
         ("tcp", SocketAddr::V4(_)) => "tcp",
         ("tcp", SocketAddr::V6(_)) => "tcp6",
         (_, SocketAddr::V4(_)) => "udp",
@@ -71,8 +59,8 @@ pub fn find(protocol: &str, local: SocketAddr, remote: Option<SocketAddr>) -> Re
     };
     // A busy machine has very many.
     let port = format!(":{:04X} ", local.port());
-    let rows = table_rows(table, &port)?.unwrap_or_default();
-    Ok(rows.into_iter().filter(is).max_by_key(|row| row.inode != 0))
+    let rows = table(protocol, &port)?.into_iter();
+    rows.filter(is).max_by_key(|row| row.inode != 0)
 }
 
 /// The lists know no scope of an IPv6 address.
@@ -209,7 +197,7 @@ mod tests {
     fn a_socket_of_this_process_is_listed_and_held_by_it() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
-        let rows = rows().unwrap().unwrap();
+        let rows = rows().unwrap();
         let row = rows.iter().find(|row| row.local == local).unwrap();
         assert_eq!((row.protocol, row.state), ("tcp", "LISTEN"));
         assert!(row.is_held_by(std::process::id()));

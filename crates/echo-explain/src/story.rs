@@ -26,7 +26,6 @@ pub struct Story {
 struct Socket {
     family: Family,
     kind: SocketKind,
-    name: &'static str,
     role: Role,
     local: Option<End>,
     peer: Option<End>,
@@ -258,7 +257,12 @@ impl Story {
             add(&key, text.unwrap_or_else(|| value.to_string()));
         }
         add("socket", step.socket.to_string());
-        add("name", socket.name.to_owned());
+        let name = match (socket.role, socket.kind) {
+            (Role::Accepted, _) => "conn",
+            (_, SocketKind::Datagram) => "u",
+            (_, SocketKind::Stream) => "s",
+        };
+        add("name", name.to_owned());
         add("total_sent", self.bytes(socket.sent));
         add("total_received", self.bytes(socket.received));
         if let Some(trouble) = &step.error {
@@ -327,11 +331,6 @@ impl Socket {
         Socket {
             family,
             kind,
-            name: if kind == SocketKind::Datagram {
-                "u"
-            } else {
-                "s"
-            },
             role: Role::Fresh,
             local: None,
             peer: None,
@@ -376,7 +375,6 @@ impl Socket {
             return None;
         };
         let conversation = Socket {
-            name: "conn",
             role: Role::Accepted,
             local: Some(local.clone()),
             peer: Some(peer.clone()),

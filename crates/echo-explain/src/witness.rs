@@ -89,13 +89,13 @@ impl Socket {
         Socket { kind, local, peer }
     }
 
-    /// Its row; empty when there is none. `None`: the system does not list such sockets, or not here.
+    /// Its row; empty when there is none. `None`: the system does not list such sockets.
     fn row(&self) -> Option<String> {
         let protocol = match self.kind {
             SocketKind::Stream => "tcp",
             SocketKind::Datagram => "udp",
         };
-        let row = netstat::find(protocol, self.local?, self.peer).ok()?;
+        let row = netstat::find(protocol, self.local?, self.peer);
         Some(row.map(|row| row.to_string()).unwrap_or_default())
     }
 }

@@ -53,6 +53,6 @@ fn burst(lab: &Lab) -> Result<u64> {
     thread::sleep(PAUSE);
     server.process.signal(Signal::SIGCONT)?;
     // Over loopback each was in the buffer, or counted, when its call returned.
-    let row = netstat::find("udp", server.address, None)?;
+    let row = netstat::find("udp", server.address, None);
     Ok(row.context("the system does not list the server")?.drops)
 }

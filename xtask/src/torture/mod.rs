@@ -105,26 +105,24 @@ fn rounds(arena: &mut Arena, seed: u64, options: &Options) -> Result<()> {
     let limit = Duration::try_from_secs_f64(options.minutes * 60.0)?;
     // A step makes the same choices by itself as among the others.
     let numbered = (1..).zip(STEPS);
-    let asked = numbered.filter(|(_, step)| step.0.contains(&options.only));
-    let asked: Vec<_> = asked.collect();
+    let asked: Vec<_> = numbered
+        .filter(|(_, step)| step.0.contains(&options.only))
+        .collect();
     ensure!(!asked.is_empty(), "no step is called {:?}", options.only);
-    let (mut steps, mut seed) = (0, seed);
-    loop {
-        for (place, &(number, step)) in asked.iter().enumerate() {
-            // The first round is run whole, however long it takes.
-            if steps >= asked.len() && start.elapsed() >= limit {
-                let text = format!("{steps} steps in {:.0} s", start.elapsed().as_secs_f64());
-                return say(paint(BOLD, text));
-            }
-            if place == 0 {
-                say(paint(BOLD, format_args!("seed {seed}")))?;
-            }
-            arena.random = Random::new(seed).part(number);
-            play(arena, step, seed)?;
-            steps += 1;
+    for (done, (number, step)) in asked.iter().cycle().enumerate() {
+        // The first round is run whole, however long it takes.
+        if done >= asked.len() && start.elapsed() >= limit {
+            let text = format!("{done} steps in {:.0} s", start.elapsed().as_secs_f64());
+            return say(paint(BOLD, text));
         }
-        seed = seed.wrapping_add(1);
+        let seed = seed.wrapping_add((done / asked.len()) as u64);
+        if done.is_multiple_of(asked.len()) {
+            say(paint(BOLD, format_args!("seed {seed}")))?;
+        }
+        arena.random = Random::new(seed).part(*number);
+        play(arena, step, seed)?;
     }
+    Ok(())
 }
 
 fn play(arena: &mut Arena, step: &Step, seed: u64) -> Result<()> {

@@ -24,7 +24,7 @@ use crate::thread;
 /// The longest line, in bytes: far more than any fault has.
 const LINE_MAX: usize = 16 << 10;
 
-/// Commands of one client before others have their turn.
+/// Commands of one client, and clients that come, before others have their turn.
 const TURN: usize = 16;
 
 /// Whoever owns the file may control the server.
@@ -104,9 +104,9 @@ fn serve(listener: Listener, woken: &UnixStream, goes_on: &Weak<UnixStream>, con
     }
 }
 
-/// Takes whoever waits; of too many, turns the last away.
+/// Takes some of those who wait; of too many, turns the last away.
 fn accept(listener: &Listener, clients: &mut Vec<Client>) {
-    loop {
+    for _ in 0..TURN {
         match listener.accept(&Events::off()) {
             Ok((Stream::Socket(stream, _), _)) if clients.len() < CLIENTS => clients.push(Client {
                 stream,
