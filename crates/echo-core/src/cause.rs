@@ -27,8 +27,20 @@ pub fn cause(error: &io::Error) -> String {
     }
 }
 
-/// The same, and what to do about it: what the system has too little of is the same remedy wherever it
-/// shows, anything else is `otherwise`.
+/// What to do about an error that says the system has too little of something: the same wherever it
+/// shows. `None` where anything else is wrong.
+pub fn remedy(error: &io::Error) -> Option<&'static str> {
+    Some(match Errno::from_io_error(error)? {
+        Errno::MFILE => "raise the open-file limit (ulimit -n)",
+        Errno::NFILE => "raise the system's limit of open files (sysctl fs.file-max)",
+        Errno::NOSPC | Errno::DQUOT => "make room for it",
+        Errno::FBIG => "raise the limit of a file's size (ulimit -f)",
+        Errno::NOMEM | Errno::NOBUFS => "give it more memory",
+        _ => return None,
+    })
+}
+
+/// An error in words, and what to do about it, which is `otherwise` unless [`remedy`] knows.
 ///
 /// ```
 /// let full = std::io::Error::from_raw_os_error(28);
@@ -36,13 +48,6 @@ pub fn cause(error: &io::Error) -> String {
 /// assert_eq!(told, "no space left on device; make room for it");
 /// ```
 pub fn remedied(error: &io::Error, otherwise: &str) -> String {
-    let remedy = match Errno::from_io_error(error) {
-        Some(Errno::MFILE) => "raise the open-file limit (ulimit -n)",
-        Some(Errno::NFILE) => "raise the system's limit of open files (sysctl fs.file-max)",
-        Some(Errno::NOSPC | Errno::DQUOT) => "make room for it",
-        Some(Errno::FBIG) => "raise the limit of a file's size (ulimit -f)",
-        Some(Errno::NOMEM | Errno::NOBUFS) => "give it more memory",
-        _ => otherwise,
-    };
+    let remedy = remedy(error).unwrap_or(otherwise);
     format!("{}; {remedy}", cause(error))
 }

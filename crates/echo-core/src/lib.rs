@@ -23,7 +23,7 @@ mod wish;
 mod zone;
 
 pub use address::Address;
-pub use cause::{cause, remedied};
+pub use cause::{cause, remedied, remedy};
 pub use clock::Clock;
 pub use color::Color;
 pub use endpoint::{Endpoint, Transport};

@@ -75,6 +75,7 @@ fn add(whole: &mut Report, one: Report) {
     }
     let is_empty = is_empty(&one);
     whole.elapsed += one.elapsed;
+    whole.took += one.took;
     let used = whole.server_cpu_ns.into_iter().chain(one.server_cpu_ns);
     whole.server_cpu_ns = used.reduce(|sum, more| sum + more);
     whole.rounds.push(Round::of(&one));

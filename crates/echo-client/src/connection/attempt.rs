@@ -13,9 +13,11 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use super::error::{advised, lacks_zone, whether_it_is_there};
+use super::error::{advised, lacks_zone};
 use super::opening::Pending;
-use super::{Connect, Connection, LocalAddress, Watched, cause, ends, packets};
+use super::{
+    Connect, Connection, LocalAddress, Watched, cause, ends, packets, whether_it_is_there,
+};
 use crate::wire::echo;
 use crate::wire::message::Message;
 use crate::wire::stamp::Packets;
@@ -82,15 +84,15 @@ impl<'a> Attempt<'a> {
         is_asked && self.began.elapsed() >= time
     }
 
-    /// When it has been waited long enough for an echo.
-    pub(super) fn end_of_patience(&self) -> Option<Instant> {
+    /// Whether it has been waited long enough for an echo.
+    pub(super) fn is_overdue(&self) -> bool {
         let is_asked = matches!((self.ask, &self.stage), (Ask::Echo(_), Stage::Asked(..)));
         let patience = match self.address {
             // A datagram may be lost: better to ask again.
             Address::Udp(_) => REPLY.min(self.config.timeout.0),
             _ => self.config.timeout.0,
         };
-        is_asked.then(|| self.heard + patience)
+        is_asked && self.heard.elapsed() >= patience
     }
 
     /// Its socket, while that is being connected.
@@ -175,19 +177,7 @@ impl<'a> Attempt<'a> {
     /// Asks for an echo.
     fn ask(&mut self, mut socket: Watched) -> io::Result<()> {
         self.heard = Instant::now();
-        if self.config.is_stamp() {
-            let packets = Packets::new(self.config.key.clone(), 0, 0);
-            let mut question = vec![0; packets.size()];
-            packets.encode(&Packets::question(), &mut question);
-            socket.write_all(&question)?;
-            self.stage = Stage::Asked(socket, question);
-            return Ok(());
-        }
-        let max = usize::try_from(self.config.max_frame.0).unwrap_or(usize::MAX);
-        let len = max.saturating_sub(1).clamp(1, 8);
-        let message = Message::new(echo::token(), len, self.config.framing);
-        let mut question = vec![0; message.wire_len()];
-        message.fill(0, 0, &mut question);
+        let question = question(self.config);
         socket.write_all(&question)?;
         self.stage = Stage::Asked(socket, question);
         Ok(())
@@ -229,6 +219,22 @@ impl<'a> Attempt<'a> {
             elapsed: self.elapsed,
         }
     }
+}
+
+/// What asks for an echo.
+fn question(config: &Connect) -> Vec<u8> {
+    if config.is_stamp() {
+        let packets = Packets::new(config.key.clone(), 0, 0);
+        let mut question = vec![0; packets.size()];
+        packets.encode(&Packets::question(), &mut question);
+        return question;
+    }
+    let max = usize::try_from(config.max_frame.0).unwrap_or(usize::MAX);
+    let len = max.saturating_sub(1).clamp(1, 8);
+    let message = Message::new(echo::token(), len, config.framing);
+    let mut question = vec![0; message.wire_len()];
+    message.fill(0, 0, &mut question);
+    question
 }
 
 /// A socket to an address that needs no waiting: one for datagrams.

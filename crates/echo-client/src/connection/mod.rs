@@ -3,6 +3,7 @@
 pub mod ancillary;
 mod attempt;
 mod error;
+mod fault;
 mod opening;
 pub mod packets;
 mod race;
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use echo_core::Zoned;
 pub use echo_core::{Address, cause};
-pub use error::{ConnectError, ErrorKind, whether_it_is_there};
+pub use error::unconnected;
+pub use fault::{ErrorKind, Fault, whether_it_is_there};
 use rustix::event::{PollFd, Timespec, poll};
 pub use settings::{Connect, Family, LocalAddress, Timestamps};
 use socket2::Socket;
@@ -47,7 +49,7 @@ pub struct Connection {
 ///
 /// # Errors
 /// Why each of its addresses, at the end, was not to be had.
-pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, ConnectError> {
+pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Fault> {
     let start = Instant::now();
     let stopped = answering(config, interrupt);
     let left = || config.wait.0.saturating_sub(start.elapsed());
@@ -68,7 +70,7 @@ pub fn connect(config: &Connect, interrupt: &Interrupt) -> Result<Connection, Co
             return Err(match why {
                 Some(why) => error.advise(why.to_string()),
                 None if config.wait.0.is_zero() => error,
-                None => error.waited(config.wait),
+                None => error::waited(error, config.wait),
             });
         }
         pauses += 1;
@@ -92,7 +94,7 @@ pub fn reconnect(
     config: &Connect,
     silent: Option<&Address>,
     interrupt: &Interrupt,
-) -> Result<Connection, ConnectError> {
+) -> Result<Connection, Fault> {
     let connection = try_once(config, silent, Ask::Life, &|| interrupt.why())?;
     if let Some(silent) = silent.filter(|silent| **silent != connection.remote) {
         go_on(silent, &connection);
@@ -108,7 +110,7 @@ pub fn connect_one(
     config: &Connect,
     address: &Address,
     interrupt: &Interrupt,
-) -> Result<Connection, ConnectError> {
+) -> Result<Connection, Fault> {
     race(
         config,
         std::slice::from_ref(address),
@@ -137,7 +139,7 @@ fn try_once(
     silent: Option<&Address>,
     ask: Ask,
     stopped: &dyn Fn() -> Option<Why>,
-) -> Result<Connection, ConnectError> {
+) -> Result<Connection, Fault> {
     let mut addresses = resolve(config, stopped)?;
     if let Some(at) = addresses.iter().position(|address| Some(address) == silent) {
         addresses.rotate_left(at + 1);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use echo_core::Address;
 
 use super::attempt::{Ask, Attempt, open};
-use super::{Connect, ConnectError, Connection, ErrorKind, TICK};
+use super::error::{none_of, unconnected};
+use super::{Connect, Connection, ErrorKind, Fault, TICK};
 use crate::interrupt::Why;
 use crate::output;
 
@@ -25,7 +26,7 @@ pub(super) fn race(
     addresses: &[Address],
     ask: Ask,
     stopped: &dyn Fn() -> Option<Why>,
-) -> Result<Connection, ConnectError> {
+) -> Result<Connection, Fault> {
     let start = Instant::now();
     let limit = match ask {
         Ask::Echo(within) => within.min(config.connect_timeout.0),
@@ -73,11 +74,7 @@ pub(super) fn race(
                 Ok(None) if attempt.is_silent_for(STAGGER) => {
                     silent.get_or_insert(attempt.address);
                 }
-                Ok(None)
-                    if attempt
-                        .end_of_patience()
-                        .is_some_and(|end| end <= Instant::now()) =>
-                {
+                Ok(None) if attempt.is_overdue() || start.elapsed() >= limit => {
                     failed.push(attempt.give_up_late(limit));
                 }
                 Ok(None) => waiting.push(attempt),
@@ -92,17 +89,13 @@ pub(super) fn race(
             && !attempts.is_empty()
         {
             give_up(attempts, "stopped");
-            let subject = format!("cannot connect to {}", config.target);
-            return Err(ConnectError::new(ErrorKind::Interrupted, subject, why));
-        }
-        if start.elapsed() >= limit {
-            let late = |attempt: Attempt<'_>| attempt.give_up_late(limit);
-            failed.extend(attempts.drain(..).map(late));
+            let stopped = Fault::new(ErrorKind::Interrupted, why.to_string());
+            return Err(stopped.of(format_args!("cannot connect to {}", config.target)));
         }
     }
     match silent {
-        Some(address) => open(config, &address).map_err(|error| ConnectError::on(&address, &error)),
-        None => Err(ConnectError::of(&config.target, &failed)),
+        Some(address) => open(config, &address).map_err(|error| unconnected(&address, &error)),
+        None => Err(none_of(&config.target, &failed)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use echo_core::{Address, Endpoint, Zoned};
 
 use super::within::within;
-use super::{Connect, ConnectError, ErrorKind, Family, cause};
+use super::{Connect, ErrorKind, Family, Fault, cause};
 use crate::interrupt::{Interrupt, Why};
 
 /// Whether `remote` is an address of this machine: it is if what is sent there is sent from there.
@@ -29,7 +29,7 @@ pub fn is_this_machine(remote: SocketAddr) -> bool {
 pub(super) fn resolve(
     config: &Connect,
     stopped: &dyn Fn() -> Option<Why>,
-) -> Result<Vec<Address>, ConnectError> {
+) -> Result<Vec<Address>, Fault> {
     let (host, port) = match &config.target {
         Endpoint::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
         Endpoint::Inet { host, port, .. } => (host.clone(), *port),
@@ -52,12 +52,9 @@ pub(super) fn resolve(
         let said: Vec<_> = limits.into_iter().map(|(_, said)| said).collect();
         let cause = "it has no address";
         return Err(match said.is_empty() {
-            true => ConnectError::new(ErrorKind::Dns, subject, cause),
-            false => {
-                let cause = format!("{cause} for {}", said.join(" and "));
-                let remedy = "leave that out, or give a name or an address of that family";
-                ConnectError::new(ErrorKind::Dns, subject, cause).advise(remedy)
-            }
+            true => unknown(&subject, cause),
+            false => unknown(&subject, format!("{cause} for {}", said.join(" and ")))
+                .advise("leave that out, or give a name or an address of that family"),
         });
     }
     Ok(wanted)
@@ -69,12 +66,12 @@ fn look_up(
     host: String,
     port: u16,
     stopped: &dyn Fn() -> Option<Why>,
-) -> Result<Vec<SocketAddr>, ConnectError> {
+) -> Result<Vec<SocketAddr>, Fault> {
     let subject = format!("cannot resolve {host}");
     match Zoned::at(&host, port) {
         Ok(Zoned(address)) => return Ok(vec![address]),
         Err(error) if host.contains('%') => {
-            return Err(ConnectError::new(ErrorKind::Dns, subject, error));
+            return Err(unknown(&subject, error.to_string()));
         }
         Err(_) => {}
     }
@@ -82,8 +79,12 @@ fn look_up(
     within(&subject, config.connect_timeout, stopped, looking)?.map_err(|error| {
         let text = cause(&error);
         let text = text.trim_start_matches("failed to lookup address information: ");
-        ConnectError::new(ErrorKind::Dns, &subject, text)
+        unknown(&subject, text)
     })
+}
+
+fn unknown(subject: &str, cause: impl Into<String>) -> Fault {
+    Fault::new(ErrorKind::Dns, cause).remedied().of(subject)
 }
 
 /// Why no address of a family is known.

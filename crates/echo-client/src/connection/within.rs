@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::units::Timespan;
 
-use super::{ConnectError, ErrorKind};
+use super::{ErrorKind, Fault};
 use crate::interrupt::Why;
 use crate::thread;
 
@@ -20,17 +20,17 @@ pub(super) fn within<T: Send + 'static>(
     limit: Timespan,
     stopped: &dyn Fn() -> Option<Why>,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<io::Result<T>, ConnectError> {
+) -> Result<io::Result<T>, Fault> {
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::start("resolve", move || sender.send(work()))
-        .map_err(|refused| ConnectError::no_thread(subject, &refused))?;
+        .map_err(|refused| Fault::new(ErrorKind::Exhausted, refused.to_string()).of(subject))?;
     let start = Instant::now();
     loop {
         let left = limit.0.saturating_sub(start.elapsed());
         match receiver.recv_timeout(left.min(TICK)) {
             Ok(result) => return Ok(result),
             Err(RecvTimeoutError::Timeout) if let Some(why) = stopped() => {
-                return Err(ConnectError::new(ErrorKind::Interrupted, subject, why));
+                return Err(Fault::new(ErrorKind::Interrupted, why.to_string()).of(subject));
             }
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
             Err(_) => {

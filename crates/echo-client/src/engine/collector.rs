@@ -3,80 +3,64 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::recorder::{Recording, SECOND_NS, Slice};
-use crate::report::{Second, hdr};
+use super::recorder::{SECOND_NS, Slice};
+use crate::report::{Report, Second, hdr};
 
 /// All workers' books, as they come in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Collector {
     /// Everything so far.
-    pub total: Slice,
-    recording: Recording,
+    pub total: Report,
     /// The seconds that every worker has passed.
     seconds: Vec<Second>,
     /// Seconds that some worker may still be in.
-    open: BTreeMap<u64, Slice>,
+    open: BTreeMap<u64, Report>,
     /// Whether the seconds keep their lines of the log.
-    has_log: bool,
+    pub has_log: bool,
 }
 
 impl Collector {
-    /// No books yet, of which a log is wanted or not.
-    pub fn new(recording: Recording, has_log: bool) -> Self {
-        Collector {
-            total: Slice::new(0, recording),
-            recording,
-            seconds: Vec::new(),
-            open: BTreeMap::new(),
-            has_log,
-        }
-    }
-
     /// Takes a worker's slice.
-    pub fn take(&mut self, slice: &Slice) {
-        self.total.merge(slice);
+    pub fn take(&mut self, Slice { second, books }: Slice) {
+        self.total.add(&books);
         // A worker hands a slice over within its longest sleep, far below a second.
         while let Some(entry) = self.open.first_entry() {
-            if *entry.key() + 2 > slice.second {
+            if *entry.key() + 2 > second {
                 break;
             }
-            let whole = entry.remove();
-            self.close(&whole, SECOND_NS);
+            let (passed, whole) = entry.remove_entry();
+            self.close(passed, &whole, SECOND_NS);
         }
         let earliest = self.seconds.last().map_or(0, |last| last.start_s + 1);
-        let second = slice.second.max(earliest);
-        let recording = self.recording;
-        self.open
-            .entry(second)
-            .or_insert_with(|| Slice::new(second, recording))
-            .merge(slice);
+        let second = second.max(earliest);
+        self.open.entry(second).or_default().add(&books);
     }
 
     /// Closes the books of a run that measured for `elapsed`.
-    pub fn finish(mut self, elapsed: Duration) -> (Slice, Vec<Second>) {
-        while let Some((second, slice)) = self.open.pop_first() {
+    pub fn finish(mut self, elapsed: Duration) -> (Report, Vec<Second>) {
+        while let Some((second, books)) = self.open.pop_first() {
             let begun = second * SECOND_NS;
             let left = (elapsed.as_nanos() as u64).saturating_sub(begun);
             // A log's interval has a length of a millisecond at least.
-            self.close(&slice, left.clamp(1_000_000, SECOND_NS));
+            self.close(second, &books, left.clamp(1_000_000, SECOND_NS));
         }
         (self.total, self.seconds)
     }
 
-    fn close(&mut self, slice: &Slice, length: u64) {
+    fn close(&mut self, start_s: u64, books: &Report, length: u64) {
         let ns = |value: Option<Duration>| value.map(|value| value.as_nanos() as u64);
-        let start = Duration::from_secs(slice.second);
+        let start = Duration::from_secs(start_s);
         let length = Duration::from_nanos(length);
-        let log = || hdr::lines(start, length, &slice.rtt, slice.service.as_ref());
+        let log = || hdr::lines(start, length, &books.rtt, books.service.as_ref());
         self.seconds.push(Second {
-            start_s: slice.second,
-            sent: slice.counts.sent,
-            echoes: slice.counts.unique,
-            lost: slice.counts.lost,
-            rtt_p50_ns: ns(slice.rtt.percentile(0.5)),
-            rtt_p99_ns: ns(slice.rtt.percentile(0.99)),
-            rtt_max_ns: ns(slice.rtt.max()),
-            errors: slice.errors.values().sum(),
+            start_s,
+            sent: books.counts.sent,
+            echoes: books.counts.unique,
+            lost: books.counts.lost,
+            rtt_p50_ns: ns(books.rtt.percentile(0.5)),
+            rtt_p99_ns: ns(books.rtt.percentile(0.99)),
+            rtt_max_ns: ns(books.rtt.max()),
+            errors: books.errors_in_all(),
             log: if self.has_log { log() } else { Vec::new() },
         });
     }
@@ -85,7 +69,7 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::super::ledger::{Class, Entry, Request};
-    use super::super::recorder::Recorder;
+    use super::super::recorder::{Recorder, Recording};
     use super::*;
     use std::sync::mpsc::{Receiver, channel};
 
@@ -115,11 +99,11 @@ mod tests {
     }
 
     /// All that a recorder hands over, collected.
-    fn collected(recorder: Recorder, slices: &Receiver<Slice>) -> (Slice, Vec<Second>) {
-        let mut collector = Collector::new(RECORDING, false);
+    fn collected(recorder: Recorder, slices: &Receiver<Slice>) -> (Report, Vec<Second>) {
+        let mut collector = Collector::default();
         recorder.finish();
         for slice in slices {
-            collector.take(&slice);
+            collector.take(slice);
         }
         collector.finish(Duration::from_secs(9))
     }
@@ -172,7 +156,7 @@ mod tests {
             .into_iter()
             .map(|(rtt, (recorder, slices))| ((rtt, recorder), slices))
             .unzip();
-        let mut collector = Collector::new(RECORDING, false);
+        let mut collector = Collector::default();
         for now in (0..40).map(|tick| WARMUP + tick * SECOND_NS / 10) {
             for (rtt, recorder) in &mut recorders {
                 recorder.advance(now);
@@ -180,14 +164,14 @@ mod tests {
                 recorder.reply(&answer(request(now), Class::Ok), 1, now + *rtt, 64);
             }
             for slice in slices.iter().flat_map(Receiver::try_iter) {
-                collector.take(&slice);
+                collector.take(slice);
             }
         }
         for (_, recorder) in recorders {
             recorder.finish();
         }
         for slice in slices.iter().flat_map(Receiver::try_iter) {
-            collector.take(&slice);
+            collector.take(slice);
         }
         let (total, seconds) = collector.finish(Duration::from_secs(4));
         assert_eq!(total.counts.unique, 80);

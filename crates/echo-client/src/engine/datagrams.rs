@@ -6,8 +6,8 @@ use super::clock::Clock;
 use super::flow::{Context, Transport, Wire, broken};
 use super::ledger::{Class, Entry, Ledger, Request};
 use super::socket::{Received, Socket};
-use crate::connection::ErrorKind;
-use crate::report::{Fault, Ways};
+use crate::connection::{ErrorKind, Fault};
+use crate::report::Ways;
 use crate::wire::echo::{self, Reply};
 
 /// Datagrams received before others have their turn, and what is due is looked at: whoever floods
@@ -106,7 +106,7 @@ impl<C: Codec> Datagrams<C> {
     fn hear_departures(&self, wire: &mut Wire<'_, '_>) {
         while let Some((number, at, now)) = wire.socket.departed(wire.context.clock) {
             if wire.ledger.departed(self.first + number, at, now) {
-                wire.context.recorder.departed();
+                wire.context.recorder.has_departures = true;
             }
         }
     }

@@ -10,10 +10,9 @@ use std::thread;
 use mio::Waker;
 
 use crate::connection::{
-    Address, Connect, ConnectError, Connection, connect, connect_one, reconnect,
+    Address, Connect, Connection, ErrorKind, Fault, connect, connect_one, reconnect,
 };
 use crate::interrupt::Interrupt;
-use crate::report::Fault;
 use crate::thread::start;
 
 /// Connection attempts at a time: over a path of 100 ms a thousand connections take three
@@ -44,8 +43,7 @@ pub fn dial(
                 Err(error) => {
                     // Nobody begins another.
                     next.store(count + 1, Ordering::Relaxed);
-                    let text = format!("connection {number} of {count}: {error}");
-                    return Err(Fault::new(error.kind, text));
+                    return Err(error.of(format_args!("connection {number} of {count}")));
                 }
             }
         }
@@ -76,7 +74,7 @@ pub struct Dialer {
 }
 
 /// The number of a flow, and what came of its connection.
-pub type Dialed = (usize, Result<Connection, ConnectError>);
+pub type Dialed = (usize, Result<Connection, Fault>);
 
 impl Dialer {
     /// One that wakes a worker when it has a result.
@@ -106,9 +104,9 @@ impl Dialer {
             let _ = waker.wake();
         });
         if let Err(refused) = started {
-            let subject = format!("cannot connect to {}", self.connect.target);
-            let result = Err(ConnectError::no_thread(subject, &refused));
-            let _ = self.sender.send((index, result));
+            let fault = Fault::new(ErrorKind::Exhausted, refused.to_string());
+            let fault = fault.of(format_args!("cannot connect to {}", self.connect.target));
+            let _ = self.sender.send((index, Err(fault)));
         }
     }
 

@@ -13,8 +13,8 @@ use super::sink::{Sink, What};
 use super::socket::Socket;
 use super::{BUFFER_LEN, nanos};
 use crate::connection::ancillary::Drops;
-use crate::connection::{Address, Connection, ErrorKind, cause, pause};
-use crate::report::{Fault, Ways};
+use crate::connection::{Address, Connection, ErrorKind, Fault, cause, pause};
+use crate::report::Ways;
 
 /// How requests go out and replies come in over one kind of socket.
 pub trait Transport: fmt::Debug + Send {
@@ -428,10 +428,7 @@ pub fn broken(error: &io::Error, is_udp: bool) -> Fault {
     };
     match kind {
         // What had been connected may end in any way; these say what to look at.
-        ErrorKind::Refused | ErrorKind::Unreachable | ErrorKind::Permission => Fault {
-            remedy: kind.remedy().map(str::to_owned),
-            ..fault
-        },
+        ErrorKind::Refused | ErrorKind::Unreachable | ErrorKind::Permission => fault.remedied(),
         _ => fault,
     }
 }

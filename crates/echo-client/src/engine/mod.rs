@@ -6,7 +6,6 @@ mod collector;
 pub mod cpu;
 mod datagrams;
 mod dial;
-mod ended;
 pub(crate) mod flow;
 pub mod ledger;
 mod notes;
@@ -34,16 +33,16 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use echo_core::remedy;
 use echo_core::units::unix_ns;
 
 pub use ledger::Class;
-pub use plan::{Pace, Plan, Stamps};
-pub use recorder::Slice;
+pub use plan::{Pace, Plan};
 pub use sink::{Event, Peer, Sink, SoFar, What};
 
-use crate::connection::{Address, Connection, ErrorKind, cause};
+use crate::connection::{Address, Connection, ErrorKind, Fault, cause};
 use crate::interrupt::Interrupt;
-use crate::report::{Fault, Report, Ways, Whose};
+use crate::report::{Report, Whose};
 use crate::thread::refused;
 use crate::wire::echo;
 use crate::wire::message::Message;
@@ -51,13 +50,12 @@ use crate::wire::stamp::Packets;
 use clock::Clock;
 use collector::Collector;
 use datagrams::{Datagrams, Echo};
-use ended::{Ended, generator};
 use flow::Transport;
 use offset::Clocks;
-use recorder::Recording;
+use recorder::{Recording, Slice};
 use stamped::Stamped;
 use stream::Stream;
-use worker::Worker;
+use worker::{Ended, Worker};
 
 /// Reads of this size cost no more per byte than larger ones do. A datagram fits too.
 const BUFFER_LEN: usize = 64 << 10;
@@ -83,12 +81,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
         plan,
         address,
         clock: Clock::start(),
-        recording: Recording {
-            measure_from: nanos(plan.warmup),
-            paced: matches!(plan.pace, Pace::Rate(_)),
-            connects: plan.new_connection,
-            stamps: plan.stamps() != Stamps::None,
-        },
+        recording: Recording::of(plan),
         threads: plan.threads.min(plan.parallel),
         sink,
         interrupt,
@@ -96,7 +89,8 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
         heard: AtomicBool::new(false),
     };
     report.started_unix_ns = unix_ns(SystemTime::now() + plan.warmup);
-    let mut collector = Collector::new(run.recording, plan.log);
+    let mut collector = Collector::default();
+    collector.has_log = plan.log;
     let mut idle = None;
     let worked = run.work(connections, |slices| {
         idle = run.collect(slices, &mut collector);
@@ -108,12 +102,11 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
             report.server_cpu_ns = used.map(|(before, after)| nanos(after.saturating_sub(before)));
         }
         Err(error) => {
-            let kind = ErrorKind::of(&error);
-            let mut text = format!("the run was cut short: {}", cause(&error));
-            if kind == ErrorKind::Exhausted {
-                text += "; raise the limit of open files (ulimit -n)";
-            }
-            report.fault = Some(Fault::new(kind, text));
+            let fault = Fault::new(ErrorKind::of(&error), cause(&error));
+            report.fault = Some(Fault {
+                remedy: remedy(&error).map(str::to_owned),
+                ..fault.of("the run was cut short")
+            });
             // The target was reached: it is this side that cannot go on.
             report.counts.connections = plan.parallel as u64;
         }
@@ -191,7 +184,7 @@ impl Run<'_> {
                 idle = self.server_cpu();
             }
             match slices.recv_timeout(warmup.map_or(INTERVAL, |left| left.min(INTERVAL))) {
-                Ok(slice) => collector.take(&slice),
+                Ok(slice) => collector.take(slice),
                 Err(RecvTimeoutError::Disconnected) => return idle,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -212,49 +205,51 @@ impl Run<'_> {
     }
 
     fn conclude(&self, report: &mut Report, mut ended: Vec<Ended>, collector: Collector) {
-        let window = ended.iter().map(|e| e.window).max().unwrap_or(0);
-        report.elapsed = Duration::from_nanos(window);
-        let (total, seconds) = collector.finish(report.elapsed);
-        report.counts = total.counts;
+        let latest = |of: fn(&Ended) -> u64| {
+            let latest = ended.iter().map(of).max().unwrap_or(0);
+            Duration::from_nanos(latest.saturating_sub(self.recording.measure_from))
+        };
+        report.took = latest(|one| one.until);
+        let replied = latest(|one| one.last_reply);
+        let counts = &collector.total.counts;
+        report.elapsed = self.plan.window(counts, report.took, replied);
+        let longest = self.plan.duration.unwrap_or(Duration::MAX);
+        let (total, seconds) = collector.finish(report.elapsed.min(longest));
+        report.add(&total);
         // Some may have been copies, or have come after their request was given up by all.
         report.counts.overflowed = total.counts.overflowed.min(total.counts.lost);
-        report.rtt = total.rtt;
-        report.service = total.service;
-        report.connect = total.connect;
         report.host = total.host.filter(|host| !host.is_empty());
+        let has_departures = ended.iter().any(|one| one.has_departures);
         report.timestamps = self.plan.connect.is_udp().then_some(match &report.host {
             None => Whose::User,
-            Some(_) if total.departed == 0 => Whose::Receive,
-            Some(_) => Whose::Kernel,
+            Some(_) if has_departures => Whose::Kernel,
+            Some(_) => Whose::Receive,
         });
-        report.errors = total.errors;
-        report.seconds = match report.load {
-            Some(_) => seconds,
-            None => Vec::new(),
-        };
         if let ([lone], 1) = (&ended[..], self.plan.parallel) {
             report.jitter_ns = lone.jitter.map(|jitter| jitter.as_nanos() as u64);
         }
-        report.ways = self.ways(report.counts.lost, &mut ended);
+        self.sum_up_ways(report, &mut ended);
         report.notes = notes::notes(self.plan, report, &ended);
-        report.generator = report.load.map(|_| generator(&ended));
+        match report.load {
+            Some(_) => report.seconds = seconds,
+            None => report.generator = None,
+        }
         report.fault = self.fault(report, ended);
     }
 
-    /// What a reflector told of both ways, on which so many requests were lost.
-    fn ways(&self, lost: u64, ended: &mut [Ended]) -> Option<Ways> {
-        if !self.plan.connect.is_stamp() {
-            return None;
-        }
-        let (mut ways, mut clocks) = (Ways::default(), Clocks::default());
+    /// Adds what follows from all that a reflector told of both ways.
+    fn sum_up_ways(&self, report: &mut Report, ended: &mut [Ended]) {
+        let Some(ways) = &mut report.ways else {
+            return;
+        };
+        let mut clocks = Clocks::default();
         for one in ended {
-            ways.add(&one.found.ways);
             clocks.merge(std::mem::take(&mut one.found.clocks));
         }
-        clocks.conclude(stamped::own_error(), &mut ways);
+        clocks.conclude(stamped::own_error(), ways);
         ways.sent_dscp = self.plan.connect.dscp.unwrap_or(0);
-        ways.lost_unknown = lost.saturating_sub(ways.lost_there + ways.lost_back);
-        Some(ways)
+        let known = ways.lost_there + ways.lost_back;
+        ways.lost_unknown = report.counts.lost.saturating_sub(known);
     }
 
     /// What made the run's answer bad, beyond what the counts say.
@@ -268,10 +263,10 @@ impl Run<'_> {
         let wrong = wrong.map(|text| Fault::new(ErrorKind::Mismatch, text));
         // Of a target that never answered, the reason is worth more than the count.
         let last = last.filter(|_| report.counts.received == 0);
-        let found = wrong.or(fatal).or(last).map(|fault| Fault {
-            message: format!("{}: {}", self.address, fault.message),
-            ..fault
-        });
+        let found = wrong
+            .or(fatal)
+            .or(last)
+            .map(|fault| fault.of(&self.address));
         match (found, report.load) {
             (Some(fault), _) if fault.kind == ErrorKind::Timeout && report.counts.unique == 0 => {
                 Some(fault.advise(report.whether_it_is_there()))

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use super::ended::{Ended, generator};
 use super::plan::{Pace, Plan};
-use crate::connection::ErrorKind;
+use super::worker::Ended;
+use crate::connection::{ErrorKind, Fault};
 use crate::interrupt::Interrupt;
-use crate::report::{Fault, Report};
+use crate::report::Report;
 
-/// From this share of a core on, a thread has no time left to be on time.
-const FULL: f64 = 0.95;
 /// From this share on, waiting for a core shows in the latencies.
 const STARVED: f64 = 0.05;
 
@@ -27,10 +25,11 @@ pub fn notes(plan: &Plan, report: &Report, ended: &[Ended]) -> Vec<String> {
         let note = "busy polling: this side never slept while it awaited a reply";
         notes.push(note.to_owned());
     }
-    let generator = generator(ended);
+    let generator = report.generator.clone().unwrap_or_default();
     let percent = |share: f64| (share * 100.0).round();
-    if let Some(busiest) = generator.busiest_share.filter(|&share| share >= FULL)
+    if let Some(busiest) = generator.busiest_share
         && report.load.is_some()
+        && report.is_generator_full()
     {
         notes.push(format!(
             "the generator is the bottleneck: a thread of it used {} % of a core; the server may \

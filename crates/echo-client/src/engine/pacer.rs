@@ -23,14 +23,8 @@ pub struct Pacer {
 enum Pace {
     /// As soon as a connection has room.
     Closed,
-    /// The `next` request is due at `first + next * step`, whatever became of those before it; of
-    /// all workers together one is due in each `interval`.
-    Rate {
-        first: f64,
-        step: f64,
-        interval: f64,
-        next: u64,
-    },
+    /// The `next` request is due at `first + next * step`, whatever became of those before it.
+    Rate { first: f64, step: f64, next: u64 },
     /// The next request is due at `next`, and those after it in steps of `step`, unless it leaves
     /// far too late.
     Interval { step: u64, next: u64 },
@@ -83,7 +77,6 @@ impl Pacer {
                 Pace::Rate {
                     first: interval * index as f64,
                     step: interval * workers as f64,
-                    interval,
                     next: 0,
                 }
             }
@@ -164,9 +157,7 @@ impl Pacer {
             Pace::Closed => None,
             // 2^53 ns are 104 days: until then a sum of products stays exact to the nanosecond,
             // where a sum of steps would drift.
-            Pace::Rate {
-                first, step, next, ..
-            } => Some((first + step * next as f64) as u64),
+            Pace::Rate { first, step, next } => Some((first + step * next as f64) as u64),
             Pace::Interval { next, .. } => Some(next),
         }
     }
@@ -197,51 +188,12 @@ impl Pacer {
         }
     }
 
-    /// For how long sending was meant by `now`, from the end of warm-up on: the interval of the last
-    /// request that was due counts to its end, or a single request would have no rate, two the rate
-    /// of one, and a time that is no whole number of intervals a rate above the one asked for. A
-    /// closed loop whose number is out meant it until the last reply, at `last_reply`.
-    pub fn window(&self, now: u64, last_reply: u64) -> u64 {
-        let sent_until = match self.pace {
-            Pace::Closed if now >= self.end => self.end,
-            Pace::Closed => now.max(last_reply),
-            Pace::Interval { next, .. } => next,
-            Pace::Rate { interval, .. } => self.measure_from + self.due_by(now, interval),
-        };
-        let end = match now >= self.end {
-            true => sent_until.max(self.end),
-            false => sent_until,
-        };
-        end.saturating_sub(self.measure_from)
-    }
-
-    /// How long the intervals of a rate last, from the first that is measured to this worker's last
-    /// that was due by `now`.
-    fn due_by(&self, now: u64, interval: f64) -> u64 {
-        let Pace::Rate {
-            first, step, next, ..
-        } = self.pace
-        else {
-            return 0;
-        };
-        let until = now.saturating_add(1).min(self.end);
-        let due = next.max(self.count_before(until)).min(self.last());
-        if due <= self.count_before(self.measure_from) {
-            return 0;
-        }
-        let begin = (self.measure_from as f64 / interval).ceil() * interval;
-        (first + step * (due - 1) as f64 + interval - begin) as u64
-    }
-
     /// Ends sending at `now`. Returns the measured requests that were due by then and not taken; where
     /// nobody `is_left` to send them, of a number without a rate all the rest.
     pub fn stop(&mut self, now: u64, is_left: bool) -> Unsent {
         self.end = self.end.min(now);
         let budget = std::mem::take(&mut self.budget);
-        let Pace::Rate {
-            first, step, next, ..
-        } = self.pace
-        else {
+        let Pace::Rate { first, step, next } = self.pace else {
             let is_known = !is_left && self.count < u64::MAX;
             return Unsent {
                 count: if is_known { budget } else { 0 },
@@ -330,7 +282,6 @@ mod tests {
         assert!(!pacer.is_finished(9));
         assert_eq!(pacer.take(10), None);
         assert!(pacer.is_finished(10));
-        assert_eq!(pacer.window(10, 12), 10);
     }
 
     #[test]
@@ -439,53 +390,5 @@ mod tests {
         assert_eq!(pacer.next_due(), Some(SECOND / 5 * 2));
         assert_eq!(all(&mut pacer, SECOND, SECOND), [SECOND, SECOND]);
         assert_eq!(pacer.next_due(), Some(SECOND / 5 * 6));
-    }
-
-    #[test]
-    fn no_window_makes_a_rate_above_the_one_asked_for() {
-        let (ms, second) = (SECOND / 1000, SECOND);
-        for (per_s, warmup, duration, window) in [
-            (1.0, 0, 2500 * ms, 3 * second),
-            (0.5, 0, 2500 * ms, 4 * second),
-            (2.0, 0, 600 * ms, second),
-            (1.0, 0, 100 * ms, second),
-            (1.0, 500 * ms, 2 * second, 2 * second),
-            (10.0, second, 4 * second, 4 * second),
-        ] {
-            let end = warmup + duration;
-            for workers in [1, 3] {
-                let workers =
-                    (0..workers).map(|i| rate(per_s, i, workers, (warmup, Some(end), None)));
-                let longest = workers.map(|pacer| pacer.window(end, 0)).max();
-                assert_eq!(longest, Some(window), "{per_s}/s for {duration}");
-            }
-        }
-        // Two of three workers' five requests are the last's as well.
-        let counted = (0..3).map(|i| rate(10.0, i, 3, (0, None, Some(5))));
-        let longest = counted.map(|pacer| pacer.window(9 * second, 0)).max();
-        assert_eq!(longest, Some(second / 2));
-        let mut timed = interval(second, (0, Some(2500 * ms), None));
-        assert_eq!(all(&mut timed, ms, 2500 * ms).len(), 3);
-        assert_eq!(timed.window(2500 * ms, 0), 3 * second);
-    }
-
-    #[test]
-    fn the_window_is_the_one_in_which_sending_was_meant() {
-        let ms = SECOND / 1000;
-        // By time, whatever was sent and came back.
-        let timed = |per_s| rate(per_s, 0, 1, (SECOND, Some(5 * SECOND), None));
-        assert_eq!(timed(0.5).window(5 * SECOND, 9 * SECOND), 4 * SECOND);
-        // By number, the last interval included, and however late the last reply.
-        let mut counted = rate(10.0, 0, 1, (0, None, Some(5)));
-        all(&mut counted, ms, SECOND);
-        assert_eq!(counted.window(410 * ms, 3 * SECOND), SECOND / 2);
-        let mut single = interval(SECOND, (0, None, Some(1)));
-        single.take(0);
-        assert_eq!(single.window(ms, ms), SECOND);
-        // Until it was interrupted, what was due by then included.
-        assert_eq!(timed(10.0).window(SECOND + 250 * ms, 0), 300 * ms);
-        let mut closed = closed((0, None, Some(1)));
-        closed.take(0);
-        assert_eq!(closed.window(ms, 3 * ms), 3 * ms);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::connection::{Connect, Timestamps};
+use crate::report::{Counts, Whose};
 use crate::wire::echo;
 
 /// What a run is to do.
@@ -52,17 +53,6 @@ pub enum Pace {
     Interval(Duration),
 }
 
-/// Which time stamps of the kernel a run uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamps {
-    /// None.
-    None,
-    /// Of each datagram that comes.
-    Arrivals,
-    /// Of those that leave too: two more calls for each.
-    All,
-}
-
 /// At a higher rate, hearing when each request left would slow the load down.
 const STAMPED_RATE: f64 = 2_000.0;
 
@@ -93,22 +83,22 @@ impl Plan {
 
     /// The memory that the system needs for the replies to all requests in flight on a socket: it
     /// counts a datagram's own book-keeping, and pages rather than bytes.
-    pub(super) fn window(&self) -> usize {
+    pub(super) fn buffer(&self) -> usize {
         self.room().saturating_mul(1024 + 2 * self.size).min(MOST)
     }
 
-    /// The time stamps that are worth their cost.
-    pub(super) fn stamps(&self) -> Stamps {
+    /// The time stamps that are worth their cost: the kernel's of sending are two more calls for each.
+    pub(super) fn stamps(&self) -> Whose {
         let is_calm = match self.pace {
             Pace::Closed => false,
             Pace::Rate(per_s) => per_s <= STAMPED_RATE,
             Pace::Interval(_) => true,
         };
         match self.connect.timestamps {
-            Timestamps::User => Stamps::None,
-            _ if !self.connect.is_udp() => Stamps::None,
-            Timestamps::Auto if !is_calm => Stamps::Arrivals,
-            Timestamps::Auto | Timestamps::Kernel => Stamps::All,
+            Timestamps::User => Whose::User,
+            _ if !self.connect.is_udp() => Whose::User,
+            Timestamps::Auto if !is_calm => Whose::Receive,
+            Timestamps::Auto | Timestamps::Kernel => Whose::Kernel,
         }
     }
 
@@ -121,5 +111,80 @@ impl Plan {
             true => 1,
             false => self.depth,
         }
+    }
+
+    /// For how long sending was meant of which `counts` tell, in the `measured` time: the interval of each
+    /// request that was due counts to its end, or a single one would have no rate, two the rate of one,
+    /// and a time that is no whole number of intervals a rate above the one asked for. A closed loop
+    /// whose number is out meant it until the last reply, which came `replied` after warm-up.
+    pub(super) fn window(
+        &self,
+        counts: &Counts,
+        measured: Duration,
+        replied: Duration,
+    ) -> Duration {
+        let intervals =
+            |due: u64, interval: f64| Duration::from_nanos((interval * due as f64) as u64);
+        measured.max(match self.pace {
+            Pace::Closed if self.duration.is_some_and(|duration| measured >= duration) => measured,
+            Pace::Closed => replied,
+            Pace::Rate(per_s) => intervals(counts.sent + counts.unsent, 1e9 / per_s),
+            Pace::Interval(step) => intervals(counts.sent, step.as_nanos() as f64),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn plan(pace: Pace, duration_ms: Option<u32>) -> Plan {
+        Plan {
+            pace,
+            duration: duration_ms.map(|ms| MS * ms),
+            ..Plan::new(Connect::default())
+        }
+    }
+
+    fn sent(sent: u64) -> Counts {
+        Counts {
+            sent,
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn no_window_makes_a_rate_above_the_one_asked_for() {
+        let second = Pace::Interval(Duration::from_secs(1));
+        for (pace, measured_ms, due, window_ms) in [
+            (Pace::Rate(1.0), 2500, 3, 3000),
+            (Pace::Rate(0.5), 2500, 2, 4000),
+            (Pace::Rate(0.5), 4000, 2, 4000),
+            (Pace::Rate(2.0), 600, 2, 1000),
+            (Pace::Rate(1.0), 100, 1, 1000),
+            (Pace::Rate(1.0), 2000, 2, 2000),
+            (Pace::Rate(10.0), 4000, 40, 4000),
+            // By number, and until it was interrupted: what was due by then included.
+            (Pace::Rate(10.0), 410, 5, 500),
+            (Pace::Rate(10.0), 250, 3, 300),
+            (second, 2500, 3, 3000),
+            (second, 1, 1, 1000),
+            // Those that a pause has left out are not made up for.
+            (second, 9000, 3, 9000),
+        ] {
+            let window = plan(pace, None).window(&sent(due), MS * measured_ms, MS * 60_000);
+            assert_eq!(window, MS * window_ms, "{pace:?} for {measured_ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_that_time_does_not_end_lasts_until_the_last_reply() {
+        let window =
+            |duration, measured| plan(Pace::Closed, duration).window(&sent(1), measured, MS * 3);
+        assert_eq!(window(Some(2), MS * 2), MS * 2);
+        assert_eq!(window(Some(9), MS), MS * 3);
+        assert_eq!(window(None, MS), MS * 3);
     }
 }

@@ -3,16 +3,17 @@
 //! A worker owns its slice, so that recording takes no lock; a finished slice is handed over
 //! whole. Slices are merged, never averaged.
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use super::ledger::{Class, Entry, Request};
+use super::nanos;
 use super::pacer::Unsent;
+use super::plan::{Pace, Plan};
 #[cfg(test)]
 use super::simulated::{Mutant, has};
 use crate::connection::ErrorKind;
-use crate::report::{Counts, Jitter, Latency};
+use crate::report::{Jitter, Latency, Report, Whose};
 
 /// A request left on time within this: the step of the system's coarsest timer.
 const ON_TIME_NS: u64 = 1_000_000;
@@ -33,68 +34,51 @@ pub struct Recording {
     pub stamps: bool,
 }
 
-/// What one worker saw in one slice of time.
-#[derive(Debug, Default)]
+impl Recording {
+    /// What is wanted of a run.
+    pub fn of(plan: &Plan) -> Self {
+        Recording {
+            measure_from: nanos(plan.warmup),
+            paced: matches!(plan.pace, Pace::Rate(_)),
+            connects: plan.new_connection,
+            stamps: plan.stamps() != Whose::User,
+        }
+    }
+
+    /// Books in which nothing stands yet.
+    fn blank(self) -> Report {
+        Report {
+            service: self.paced.then(Latency::new),
+            connect: self.connects.then(Latency::new),
+            host: self.stamps.then(Latency::new),
+            ..Report::default()
+        }
+    }
+}
+
+/// What one worker saw in one slice of time: requests by when they left, replies by when they came.
+#[derive(Debug)]
 pub struct Slice {
     /// The slice's start, in whole seconds since measuring began.
     pub second: u64,
-    /// Requests by when they left, replies by when they came.
-    pub counts: Counts,
-    /// Latency from when a request was due.
-    pub rtt: Latency,
-    /// Latency from when it left, where that may differ.
-    pub service: Option<Latency>,
-    /// How long connecting took, where that is timed.
-    pub connect: Option<Latency>,
-    /// How much longer a round trip is as this program sees it, where the kernel stamps datagrams.
-    pub host: Option<Latency>,
-    /// Requests of which the kernel has said when they left.
-    pub departed: u64,
-    /// Connections that failed, and datagrams that were turned back.
-    pub errors: BTreeMap<ErrorKind, u64>,
-}
-
-impl Slice {
-    pub(super) fn new(second: u64, recording: Recording) -> Self {
-        Slice {
-            second,
-            service: recording.paced.then(Latency::new),
-            connect: recording.connects.then(Latency::new),
-            host: recording.stamps.then(Latency::new),
-            ..Slice::default()
-        }
-    }
-
-    pub(super) fn merge(&mut self, other: &Slice) {
-        self.counts.add(&other.counts);
-        self.rtt.merge(&other.rtt);
-        self.departed += other.departed;
-        for (ours, other) in [
-            (&mut self.service, &other.service),
-            (&mut self.connect, &other.connect),
-            (&mut self.host, &other.host),
-        ] {
-            if let (Some(ours), Some(other)) = (ours, other) {
-                ours.merge(other);
-            }
-        }
-        for (&kind, count) in &other.errors {
-            *self.errors.entry(kind).or_default() += count;
-        }
-    }
+    /// What a report says of these, and nothing else.
+    pub books: Report,
 }
 
 /// One worker's books.
 #[derive(Debug)]
 pub struct Recorder {
     recording: Recording,
-    slice: Slice,
-    /// When the current slice ends.
+    /// Those of the current slice.
+    pub books: Report,
+    /// When that ends.
     pub slice_end: u64,
     /// When the last right reply came, or measuring began.
     pub last_reply: u64,
     /// The longest time from a request to its reply.
     pub slowest: u64,
+    /// Whether the kernel has said when a request left.
+    pub has_departures: bool,
     jitter: Jitter,
     collector: Sender<Slice>,
 }
@@ -104,10 +88,11 @@ impl Recorder {
     pub fn new(recording: Recording, collector: Sender<Slice>) -> Self {
         Recorder {
             recording,
-            slice: Slice::new(0, recording),
+            books: recording.blank(),
             slice_end: recording.measure_from.saturating_add(SLICE_NS),
             last_reply: recording.measure_from,
             slowest: 0,
+            has_departures: false,
             jitter: Jitter::default(),
             collector,
         }
@@ -127,14 +112,17 @@ impl Recorder {
     /// Hands over the slices that have ended by `now`.
     pub fn advance(&mut self, now: u64) {
         while now >= self.slice_end {
-            let start = self.slice_end - self.recording.measure_from;
+            self.hand_over();
             self.slice_end += SLICE_NS;
-            let next = Slice::new(start / SECOND_NS, self.recording);
-            // Nobody collects any more when the run has failed elsewhere.
-            let _ = self
-                .collector
-                .send(std::mem::replace(&mut self.slice, next));
         }
+    }
+
+    fn hand_over(&mut self) {
+        let start = self.slice_end.saturating_sub(SLICE_NS);
+        let second = start.saturating_sub(self.recording.measure_from) / SECOND_NS;
+        let books = std::mem::replace(&mut self.books, self.recording.blank());
+        // Nobody collects any more when the run has failed elsewhere.
+        let _ = self.collector.send(Slice { second, books });
     }
 
     /// How much round trips differ from one to the next.
@@ -144,8 +132,8 @@ impl Recorder {
 
     /// A connection was opened, which took so long.
     pub fn connected(&mut self, elapsed: Duration) {
-        self.slice.counts.connections += 1;
-        if let Some(connect) = &mut self.slice.connect {
+        self.books.counts.connections += 1;
+        if let Some(connect) = &mut self.books.connect {
             connect.record(elapsed);
         }
     }
@@ -156,7 +144,7 @@ impl Recorder {
         if !self.measures(request) {
             return;
         }
-        let counts = &mut self.slice.counts;
+        let counts = &mut self.books.counts;
         counts.sent += 1;
         counts.sent_bytes += bytes as u64;
         counts.delayed += u64::from(request.sent - request.due > ON_TIME_NS);
@@ -173,7 +161,7 @@ impl Recorder {
         if !measured {
             return;
         }
-        let counts = &mut self.slice.counts;
+        let counts = &mut self.books.counts;
         counts.received += count;
         counts.received_bytes += count * bytes as u64;
         counts.reordered += u64::from(entry.reordered);
@@ -197,15 +185,15 @@ impl Recorder {
     #[inline]
     fn right(&mut self, request: Request, count: u64, at: u64) {
         let since_sent = at.saturating_sub(request.departed());
-        match &mut self.slice.service {
+        match &mut self.books.service {
             Some(service) => {
                 let since_due = at.saturating_sub(request.due);
-                self.slice.rtt.record_many(since_due, count);
+                self.books.rtt.record_many(since_due, count);
                 service.record_many(since_sent, count);
             }
             None => {
                 // Nothing was due before it could leave.
-                self.slice.rtt.record_many(since_sent, count);
+                self.books.rtt.record_many(since_sent, count);
                 self.jitter.record(Duration::from_nanos(since_sent));
             }
         }
@@ -213,15 +201,10 @@ impl Recorder {
         self.last_reply = at;
     }
 
-    /// The kernel has said when a request left.
-    pub fn departed(&mut self) {
-        self.slice.departed += 1;
-    }
-
     /// The right reply to `request` was read `late` nanoseconds after the kernel had it.
     pub fn read_late(&mut self, request: Request, late: u64) {
         if self.measures(request)
-            && let Some(host) = &mut self.slice.host
+            && let Some(host) = &mut self.books.host
         {
             host.record(Duration::from_nanos(u64::from(request.held) + late));
         }
@@ -229,17 +212,17 @@ impl Recorder {
 
     /// No right reply to `request` came, and none will be waited for.
     pub fn lost(&mut self, request: Request) {
-        self.slice.counts.lost += u64::from(self.measures(request));
+        self.books.counts.lost += u64::from(self.measures(request));
     }
 
     /// Nobody waits for the reply to `request` any longer, whose time is not up.
     pub fn under_way(&mut self, request: Request) {
-        self.slice.counts.under_way += u64::from(self.measures(request));
+        self.books.counts.under_way += u64::from(self.measures(request));
     }
 
     /// So many datagrams came that the socket had no room for.
     pub fn overflowed(&mut self, count: u64) {
-        self.slice.counts.overflowed += count;
+        self.books.counts.overflowed += count;
     }
 
     /// Requests were due and never left. Their latency is the time they have waited at least: what
@@ -249,20 +232,20 @@ impl Recorder {
         if has(Mutant::Omission) {
             return;
         }
-        self.slice.counts.unsent += unsent.count;
+        self.books.counts.unsent += unsent.count;
         for (waited, count) in unsent.waits() {
-            self.slice.rtt.record_many(waited, count);
+            self.books.rtt.record_many(waited, count);
         }
     }
 
     /// Something went wrong.
     pub fn failed(&mut self, kind: ErrorKind) {
-        *self.slice.errors.entry(kind).or_default() += 1;
+        *self.books.errors.entry(kind).or_default() += 1;
     }
 
     /// Hands over what is left.
-    pub fn finish(self) {
-        let _ = self.collector.send(self.slice);
+    pub fn finish(mut self) {
+        self.hand_over();
     }
 
     /// Whether a request is measured.

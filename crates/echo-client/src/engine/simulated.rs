@@ -18,7 +18,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::dial::Dialed;
 use super::wait::Ready;
-use crate::connection::{Address, ConnectError, Connection, Watched};
+use crate::connection::{Address, Connection, Watched, unconnected};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::Narrator;
 
@@ -435,7 +435,7 @@ impl FarEnd {
                 false => {
                     self.refused += 1;
                     let error = ErrorKind::ConnectionRefused.into();
-                    Err(ConnectError::on(&self.remote, &error))
+                    Err(unconnected(&self.remote, &error))
                 }
             };
             // A worker that has ended needs neither.

@@ -150,12 +150,7 @@ fn play_out(
         plan,
         address: address.clone(),
         clock: Clock::start(),
-        recording: Recording {
-            measure_from: nanos(plan.warmup),
-            paced: matches!(plan.pace, Pace::Rate(_)),
-            connects: plan.new_connection,
-            stamps: false,
-        },
+        recording: Recording::of(plan),
         threads: 1,
         sink: told,
         interrupt,
@@ -167,8 +162,8 @@ fn play_out(
     let connections = (0..plan.parallel).map(|_| connection(&address)).collect();
     let ended = Worker::new(&run, 0, connections, sender).and_then(Worker::run);
     let ended = ended.map_err(|error| error.to_string());
-    let mut collector = Collector::new(run.recording, false);
-    slices.iter().for_each(|slice| collector.take(&slice));
+    let mut collector = Collector::default();
+    slices.iter().for_each(|slice| collector.take(slice));
     let ended = ended.inspect_err(|_| drop(play(None)))?;
     let mut report = Report {
         load: Some(Load::Closed { in_flight: 1 }),

@@ -6,9 +6,8 @@ use echo_core::Transport;
 use serde::Serialize;
 
 use super::ledger::Class;
-use super::recorder::Slice;
 use crate::connection::ErrorKind;
-use crate::report::Target;
+use crate::report::{Report, Target};
 
 /// Who is told. A worker calls it between one request and the next, so it must not block.
 pub trait Sink: Sync {
@@ -106,5 +105,5 @@ pub struct SoFar<'a> {
     /// Time since warm-up; `None` before its end.
     pub measured: Option<Duration>,
     /// The books so far.
-    pub total: &'a Slice,
+    pub total: &'a Report,
 }

@@ -12,11 +12,12 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Type;
 
 use super::clock::{Clock, Wall};
-use super::plan::{Plan, Stamps};
+use super::plan::Plan;
 #[cfg(test)]
 use super::simulated::Line;
 use crate::connection::ancillary::{self, Drops};
 use crate::connection::{Watched, packets};
+use crate::report::Whose;
 
 /// A datagram that came. Times are in nanoseconds since the run began.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,7 @@ pub struct Ends {
 pub struct Socket {
     socket: socket2::Socket,
     wall: Wall,
-    stamps: Stamps,
+    stamps: Whose,
     /// Datagrams that the system has taken, and those of which it has said when they left.
     sent: u64,
     told: u64,
@@ -60,7 +61,7 @@ impl Socket {
     /// Takes over a connection's socket. The system makes those stamps of datagrams that `plan` needs,
     /// and has room for as many, if it may.
     pub fn new(socket: Watched, plan: &Plan) -> Self {
-        let (room, stamps) = (plan.window(), plan.stamps());
+        let (room, stamps) = (plan.buffer(), plan.stamps());
         let socket = Socket {
             socket: socket.into_inner(),
             wall: Wall::default(),
@@ -74,10 +75,10 @@ impl Socket {
         if socket.is_datagram() {
             let socket = &socket.socket;
             // Without any of this the figures are less good, and no worse than they would be.
-            if stamps != Stamps::None {
+            if stamps != Whose::User {
                 let _: io::Result<()> = ancillary::note_times(socket);
             }
-            if stamps == Stamps::All {
+            if stamps == Whose::Kernel {
                 let _: io::Result<()> = ancillary::note_departures(socket);
             }
             if plan.connect.is_stamp() {
@@ -146,7 +147,7 @@ impl Socket {
     /// The next of the datagrams of which the system has not yet said when they left: its number,
     /// from 0 on, when it left, and the time now.
     pub fn departed(&mut self, clock: Clock) -> Option<(u64, u64, u64)> {
-        while self.stamps == Stamps::All && self.told < self.sent {
+        while self.stamps == Whose::Kernel && self.told < self.sent {
             // Anything else that becomes of a datagram is told as an error of the socket.
             let Some(departure) = ancillary::departure(&self.socket).ok()? else {
                 continue;

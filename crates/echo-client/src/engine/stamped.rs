@@ -39,8 +39,6 @@ pub struct Stamped {
     first: u64,
     session: Session,
     ends: Ends,
-    /// How often packets of this session came in which state.
-    states: Vec<(Seen, u64)>,
     /// The reply that has been recognised.
     answer: Option<Answer>,
 }
@@ -55,7 +53,6 @@ impl Stamped {
             first: 1,
             session: Session::default(),
             ends: Ends::default(),
-            states: Vec::new(),
             answer: None,
         }
     }
@@ -86,43 +83,20 @@ impl Stamped {
         Some((passage, held))
     }
 
-    fn seen(&self, answer: &Answer, received: &Received) -> Seen {
-        let hops = self.ends.ttl.checked_sub(answer.base.ttl);
-        let from = answer
-            .location
-            .and_then(|location| Some(SocketAddr::new(location.source?, location.source_port)));
-        Seen {
-            class: answer.class.map(|class| (class.arrived, class.ecn)),
-            hops: hops.filter(|_| answer.base.ttl > 0),
-            from,
-            tos: received.tos,
-        }
-    }
-}
-
-/// In which state a packet came, there and back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
-    /// The request's DSCP and ECN.
-    class: Option<(u8, u8)>,
-    hops: Option<u8>,
-    /// Its source.
-    from: Option<SocketAddr>,
-    /// The mark of the reply.
-    tos: Option<u8>,
-}
-
-impl Seen {
-    fn state(self, local: Option<SocketAddr>, count: u64) -> State {
+    /// In which state a packet came, there and back.
+    fn state(&self, answer: &Answer, received: &Received) -> State {
+        let Ends { local, ttl } = self.ends;
+        let theirs = Some(answer.base.ttl).filter(|ttl| *ttl > 0);
+        let location = answer.location;
         State {
-            there_dscp: self.class.map(|(dscp, _)| dscp),
-            there_ecn: self.class.map(|(_, ecn)| ecn),
-            there_hops: self.hops,
-            sent_from: local.map(|local| local.to_string()),
-            seen_from: self.from.map(|from| from.to_string()),
-            back_dscp: self.tos.map(|tos| tos >> 2),
-            back_ecn: self.tos.map(|tos| tos & 3),
-            count,
+            there_dscp: answer.class.map(|class| class.arrived),
+            there_ecn: answer.class.map(|class| class.ecn),
+            there_hops: theirs.and_then(|theirs| ttl.checked_sub(theirs)),
+            sent_from: local,
+            seen_from: location.and_then(|at| Some(SocketAddr::new(at.source?, at.source_port))),
+            back_dscp: received.tos.map(|tos| tos >> 2),
+            back_ecn: received.tos.map(|tos| tos & 3),
+            count: 1,
         }
     }
 }
@@ -195,13 +169,7 @@ impl Codec for Stamped {
             ways[Span::Network].record(Duration::from_nanos(network));
             context.found.clocks.enter(passage, answer.base.error);
         }
-        let seen = self.seen(&answer, came);
-        match self.states.iter().position(|(known, _)| *known == seen) {
-            Some(at) => self.states[at].1 += 1,
-            // Whoever forges replies must not fill memory.
-            None if self.states.len() < State::MOST => self.states.push((seen, 1)),
-            None => {}
-        }
+        context.found.ways.enter(&self.state(&answer, came));
     }
 
     fn forget(&mut self, oldest: u64) {
@@ -211,9 +179,6 @@ impl Codec for Stamped {
     fn end(&mut self, ways: &mut Ways) {
         if let Some(found) = self.session.end() {
             ways.add(&found);
-        }
-        for (seen, count) in self.states.drain(..) {
-            ways.enter(&seen.state(self.ends.local, count));
         }
     }
 }

@@ -4,8 +4,7 @@ use std::io;
 
 use super::flow::{Context, Transport, Wire, broken};
 use super::ledger::{Class, Entry, Ledger};
-use crate::connection::ErrorKind;
-use crate::report::Fault;
+use crate::connection::{ErrorKind, Fault};
 use crate::wire::message::Message;
 
 const CLOSED: &str = "the server closed the connection";

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::Run;
 use super::cpu::Cpu;
 use super::dial::{Dialed, Dialer};
-use super::ended::Ended;
 use super::flow::{Context, Flow, State};
 use super::ledger::Request;
 use super::pacer::Pacer;
@@ -20,9 +19,9 @@ use super::recorder::{Recorder, Slice};
 use super::wait::{self, Ready, Wait};
 use super::{nanos, transport};
 use crate::connection::ancillary::Drops;
-use crate::connection::{Connection, ErrorKind};
+use crate::connection::{Connection, ErrorKind, Fault};
 use crate::interrupt::Why;
-use crate::report::Fault;
+pub use ending::Ended;
 
 /// The longest sleep: how soon a wish to stop is noticed.
 const TICK_NS: u64 = 20_000_000;
@@ -110,10 +109,7 @@ impl<'a> Worker<'a> {
             self.sleep(now)?;
         }
         let now = self.context.clock.now();
-        let (span, cpu) = match self.began {
-            Some((then, cpu)) => (now - then, Cpu::of_thread().since(cpu)),
-            None => (0, Cpu::default()),
-        };
+        self.context.recorder.books.generator = Some(self.cost(now));
         // What a worker that has lost its connections was to send is unsent too.
         let is_stopped = self.is_stopped();
         let is_left = is_stopped || self.pacer.is_finished(now);
@@ -121,13 +117,11 @@ impl<'a> Worker<'a> {
             true => now.min(self.pacer.end()),
             false => self.pacer.planned_end(now),
         };
-        let meant = self.pacer.clone();
         self.context
             .recorder
             .unsent(self.pacer.stop(until, is_left));
         self.drain(now)?;
-        let window = meant.window(until, self.context.recorder.last_reply);
-        Ok(self.close(window, span, cpu))
+        Ok(self.close(until))
     }
 
     fn is_stopped(&self) -> bool {
@@ -399,10 +393,10 @@ impl<'a> Worker<'a> {
                 Err(error) => super::flow::broken(&error, self.is_udp),
             },
             // It was to be made for a request that was due, and that nobody will miss now.
-            Err(error) if error.kind == ErrorKind::Interrupted => {
+            Err(fault) if fault.kind == ErrorKind::Interrupted => {
                 return self.flows[index].state = State::Closed(u64::MAX);
             }
-            Err(error) => Fault::from(error),
+            Err(fault) => fault,
         };
         self.context.recorder.failed(fault.kind);
         let now = self.context.clock.now();

@@ -71,10 +71,9 @@ impl fmt::Display for SoFar<'_> {
         if let Some(p99) = self.total.rtt.percentile(0.99) {
             write!(f, "  p99 {:.3} ms", p99.as_secs_f64() * 1e3)?;
         }
-        let errors: u64 = self.total.errors.values().sum();
-        if errors > 0 {
-            write!(f, "  {errors} errors")?;
+        match self.total.errors_in_all() {
+            0 => Ok(()),
+            errors => write!(f, "  {errors} errors"),
         }
-        Ok(())
     }
 }

@@ -28,6 +28,7 @@ use echo_core::units::unix_ns;
 use echo_explain::Phrases;
 use serde::{Deserialize, Serialize};
 
+pub use crate::connection::Fault;
 use crate::connection::{Connect, ErrorKind};
 
 pub use context::{Environment, Target};
@@ -38,7 +39,7 @@ pub use format::{Share, counted, significant};
 pub use html::html;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES};
 pub use metric::Metric;
-pub use outcome::{Cut, Ending, Fault, Outcome};
+pub use outcome::{Cut, Ending, Outcome};
 pub use print::{ended, print};
 pub use round::Round;
 pub use saved::Saved;
@@ -85,6 +86,9 @@ pub struct Report {
     /// interval counts, and replies that were waited for after it do not.
     #[serde(rename = "elapsed_ns", with = "document::nanos")]
     pub elapsed: Duration,
+    /// How much of that had passed when it was stopped, or had sent all.
+    #[serde(skip)]
+    pub took: Duration,
     /// How `bench` paced its requests.
     #[serde(flatten)]
     pub load: Option<Load>,

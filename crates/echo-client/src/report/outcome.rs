@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::counted;
 use super::{Metric, Report, Threshold, Thresholds, Verdict};
-use crate::connection::{ConnectError, ErrorKind, whether_it_is_there};
+use crate::connection::{ErrorKind, Fault, whether_it_is_there};
 use crate::interrupt::Why;
 
 /// How a run ended. Every rendering shows it.
@@ -47,56 +47,6 @@ pub enum Cut {
     Deadline,
     /// The user.
     Interrupt,
-}
-
-/// Something that is wrong with a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// Its class, for programs.
-    pub kind: ErrorKind,
-    /// Subject, cause and remedy, for a person.
-    pub message: String,
-    /// The remedy, until it is said in the end: not with each of many.
-    #[serde(skip)]
-    pub remedy: Option<String>,
-}
-
-impl Fault {
-    /// A fault of `kind`.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Fault {
-            kind,
-            message: message.into(),
-            remedy: None,
-        }
-    }
-
-    /// The same, with what to do about it.
-    pub fn advise(self, remedy: impl Into<String>) -> Self {
-        Fault {
-            remedy: Some(remedy.into()),
-            ..self
-        }
-    }
-
-    /// The same, with its remedy said in the end of its message.
-    fn whole(mut self) -> Self {
-        if let Some(remedy) = self.remedy.take() {
-            self.message += &format!("; {remedy}");
-        }
-        self
-    }
-}
-
-impl From<ConnectError> for Fault {
-    fn from(error: ConnectError) -> Self {
-        let kind = error.kind;
-        let (message, remedy) = error.told();
-        Fault {
-            remedy,
-            ..Fault::new(kind, message)
-        }
-    }
 }
 
 impl Ending {
@@ -216,7 +166,7 @@ impl Report {
             }
         }
         if let Some(why) = why {
-            outcome.cut(why, self.elapsed);
+            outcome.cut(why, self.took);
         }
         self.outcome = outcome;
     }
@@ -273,10 +223,10 @@ impl Report {
                 let kind = *self.errors.keys().next().unwrap_or(&ErrorKind::Other);
                 let message = counted(self.errors_in_all(), "connection", "connections")
                     + &format!(" to {name} failed");
-                let remedy = kind.remedy().filter(|_| kind == ErrorKind::Refused);
-                return Fault {
-                    remedy: remedy.map(str::to_owned),
-                    ..Fault::new(kind, message)
+                let fault = Fault::new(kind, message);
+                return match kind {
+                    ErrorKind::Refused => fault.remedied(),
+                    _ => fault,
                 };
             }
             Metric::Corrupt => (

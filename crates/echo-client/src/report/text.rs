@@ -119,7 +119,7 @@ fn books(report: &Report) -> Vec<String> {
     let (sent, received, loss) = (counts.sent, counts.received, Share(counts.loss()));
     let time = report.elapsed.as_secs_f64();
     let mut lines = vec![format!(
-        "{sent} sent, {received} received, {loss} loss, time {time:.2} s"
+        "{sent} sent, {received} received, {loss} loss, over {time:.2} s"
     )];
     let classes = [
         ("duplicate", counts.duplicate),
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(
             text(&ping(), COLUMNS),
             "--- localhost:5346 (127.0.0.1:5346, udp) ping statistics ---\n\
-             4 sent, 0 received, 100% loss, time 3.00 s\n\
+             4 sent, 0 received, 100% loss, over 3.00 s\n\
              0 duplicate, 0 reordered, 0 corrupt, 0 late, 0 truncated, 0 foreign\n\
              passed\n"
         );
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(
             text(&report, COLUMNS),
             "--- localhost:5346 (127.0.0.1:5346, tcp) ping statistics ---\n\
-             4 sent, 4 received, 0% loss, time 3.00 s\n\
+             4 sent, 4 received, 0% loss, over 3.00 s\n\
              rtt min/avg/max/mdev = 0.030/0.045/0.060/0.011 ms\n\
              rtt p50 = 0.040 ms\n\
              jitter = 0.003 ms\n\

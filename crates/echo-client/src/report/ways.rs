@@ -2,6 +2,7 @@
 //! returns.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
@@ -102,7 +103,7 @@ pub enum OneWay {
 }
 
 /// In which state a request reached the reflector, and its reply this end.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct State {
     /// The request's class of service there, where the reflector tells.
     pub there_dscp: Option<u8>,
@@ -111,9 +112,9 @@ pub struct State {
     /// The routers it passed.
     pub there_hops: Option<u8>,
     /// The address and port that it was sent from.
-    pub sent_from: Option<String>,
+    pub sent_from: Option<SocketAddr>,
     /// Those that the reflector saw.
-    pub seen_from: Option<String>,
+    pub seen_from: Option<SocketAddr>,
     /// The reply's class of service here.
     pub back_dscp: Option<u8>,
     /// Its congestion mark.
@@ -134,11 +135,7 @@ impl State {
     /// Whether it is the same state, however often it was met.
     pub fn is_like(&self, other: &State) -> bool {
         let count = self.count;
-        *self
-            == State {
-                count,
-                ..other.clone()
-            }
+        *self == State { count, ..*other }
     }
 }
 
@@ -198,7 +195,7 @@ impl Ways {
         let known = self.states.iter().position(|known| known.is_like(state));
         match known {
             Some(at) => self.states[at].count += state.count,
-            None if self.states.len() < State::MOST => self.states.push(state.clone()),
+            None if self.states.len() < State::MOST => self.states.push(*state),
             None => {}
         }
     }
@@ -234,9 +231,11 @@ impl Ways {
             (!hops.is_empty()).then(|| format!("routers on the way there: {}", shown(hops))),
         );
         let translated = self.distinct(|state| {
-            let from = state.sent_from.as_deref().unwrap_or("an unknown address");
-            let seen = state.is_translated().then_some(state.seen_from.as_ref()?)?;
-            Some(format!("{from} is seen as {seen}"))
+            let seen = state.seen_from.filter(|_| state.is_translated())?;
+            Some(match state.sent_from {
+                Some(from) => format!("{from} is seen as {seen}"),
+                None => format!("an unknown address is seen as {seen}"),
+            })
         });
         lines.extend((!translated.is_empty()).then(|| format!("NAT: {}", shown(translated))));
         lines

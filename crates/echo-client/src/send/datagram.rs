@@ -14,11 +14,12 @@ use super::stream::is_for_now;
 use super::window::Window;
 use super::{Ended, Trouble};
 use crate::connection::{
-    Address, Connect, ConnectError, Connection, ErrorKind, TICK, cause, connect, packets, wait,
+    Address, Connect, Connection, ErrorKind, Fault, TICK, cause, connect, packets, unconnected,
+    wait,
 };
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::report::{Fault, Report};
+use crate::report::Report;
 
 /// The most that UDP carries: the 65,535 of its length field less its 8-byte header, and over
 /// IPv4 less the 20-byte header of the packet, whose length field counts that too.
@@ -42,7 +43,7 @@ pub fn exchange(
         message.push(piece);
         check(&message, false, &source.name)?;
     }
-    let mut connection = connect(config, interrupt).map_err(Fault::from)?;
+    let mut connection = connect(config, interrupt)?;
     let is_ipv4 = matches!(connection.remote, Address::Udp(remote) if remote.is_ipv4());
     check(&message, is_ipv4, "the message")?;
     super::connected(&connection, config, source.by_line, report);
@@ -115,7 +116,7 @@ fn ask(
         Ok(Some(len)) => &buffer[..len],
         Ok(None) => return Err(unanswered(config, message.len(), &peer, interrupt).into()),
         Err(error) => {
-            let fault = Fault::from(ConnectError::on(&connection.remote, &error));
+            let fault = unconnected(&connection.remote, &error);
             return Err(
                 match (fault.kind, packets::most(connection.socket.socket())) {
                     (ErrorKind::TooLarge, Some(most)) => {

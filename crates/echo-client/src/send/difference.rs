@@ -3,8 +3,7 @@
 use echo_core::escape::Escaped;
 
 use super::window::CONTEXT;
-use crate::connection::{ErrorKind, whether_it_is_there};
-use crate::report::Fault;
+use crate::connection::{ErrorKind, Fault, whether_it_is_there};
 
 const REMEDY: &str = whether_it_is_there(false, false);
 

@@ -18,11 +18,11 @@ use echo_explain::Explain;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
-use crate::connection::{Connect, Connection, ErrorKind};
+use crate::connection::{Connect, Connection, ErrorKind, Fault};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::{Narrator, Reader};
 use crate::output;
-use crate::report::{self, Fault, Mode, Report, Thresholds};
+use crate::report::{self, Mode, Report, Thresholds};
 use show::Show;
 use source::Source;
 
@@ -168,6 +168,7 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
         }
         Err(Trouble::Here(failure)) => return Err(failure),
     };
+    report.took = report.elapsed;
     count(&mut report, is_text);
     report.conclude(config.fail_if.as_ref(), stopped);
     // In text the echo itself is the result.

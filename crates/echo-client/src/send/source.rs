@@ -7,11 +7,10 @@ use std::os::unix::fs::FileTypeExt;
 
 use anyhow::anyhow;
 use echo_core::framing::{Decoder, FrameError, Framing};
-use echo_core::{Failure, Patient};
+use echo_core::{Failure, Patient, remedied};
 
 use super::{DEFAULT_MESSAGE, Send, Trouble};
-use crate::connection::{Connect, ErrorKind, cause};
-use crate::report::Fault;
+use crate::connection::{Connect, ErrorKind, Fault, cause};
 
 /// The most that is read at a time, and therefore the longest frame that `length` makes of a
 /// stream: from 64 KiB on, bulk throughput no longer grows with the size of a write.
@@ -184,10 +183,8 @@ impl Source {
 /// Standard input. Not buffered, for a poll does not know of what a buffer holds.
 fn stdin() -> Result<File, Failure> {
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
-        let cause = cause(&error);
-        Failure::bad(anyhow!(
-            "cannot read standard input: {cause}; raise the limit of open files (ulimit -n)"
-        ))
+        let cause = remedied(&error, "give --message TEXT, or --file");
+        Failure::bad(anyhow!("cannot read standard input: {cause}"))
     })?;
     Ok(stdin.into())
 }

@@ -11,10 +11,10 @@ use super::show::Show;
 use super::source::Source;
 use super::window::Window;
 use super::{Ended, Send, Trouble};
-use crate::connection::{self, Connect, ErrorKind, TICK, Watched, cause, wait};
+use crate::connection::{self, Connect, ErrorKind, Fault, TICK, Watched, cause, wait};
 use crate::interrupt::{Interrupt, Why};
 use crate::output;
-use crate::report::{Fault, Report};
+use crate::report::Report;
 
 /// A server that has returned everything and heard that nothing more comes should close. One
 /// that has not after this long never will; that is its own affair, for the echo is complete.
@@ -34,7 +34,7 @@ pub fn exchange(
     report: &mut Report,
     interrupt: &Interrupt,
 ) -> Ended {
-    let connection = connection::connect(connect, interrupt).map_err(Fault::from)?;
+    let connection = connection::connect(connect, interrupt)?;
     super::connected(&connection, connect, source.by_line, report);
     let start = Instant::now();
     let mut exchange = Exchange {

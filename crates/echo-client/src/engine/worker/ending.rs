@@ -2,15 +2,36 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{LAST_TURNS, Worker};
 use crate::connection::ancillary::Drops;
 use crate::engine::cpu::Cpu;
-use crate::engine::ended::Ended;
-use crate::engine::flow::{Flow, State};
+use crate::engine::flow::{Context, Flow, Found, State};
 use crate::engine::nanos;
+use crate::engine::pause::Pauses;
 use crate::interrupt::Why;
+use crate::report::Generator;
 
+/// What a worker leaves behind besides its books.
+#[derive(Debug)]
+pub struct Ended {
+    /// Until when it was to send, in nanoseconds since the run began.
+    pub until: u64,
+    /// When the last right reply came.
+    pub last_reply: u64,
+    /// The times it stood still itself.
+    pub pauses: Pauses,
+    /// How much round trips differ from one to the next.
+    pub jitter: Option<Duration>,
+    /// Whether the kernel has said when requests left.
+    pub has_departures: bool,
+    /// What it found out.
+    pub found: Found,
+}
+
+/// Of a shorter time nobody says which share of a core was used.
+const SHORTEST_SHARE_NS: u64 = 100_000_000;
 /// How long replies are waited for after an interrupt, since a person waits for them too.
 const PARTING_NS: u64 = 1_000_000_000;
 /// And at a deadline: a reply that is all but there is no loss.
@@ -73,7 +94,24 @@ impl Worker<'_> {
         copies.max(late.map_or(0, until))
     }
 
-    pub(super) fn close(mut self, window: u64, span: u64, cpu: Cpu) -> Ended {
+    /// What making the load has cost this thread, from the end of warm-up until `now`.
+    pub(super) fn cost(&self, now: u64) -> Generator {
+        let (span, cpu) = match self.began {
+            Some((then, cpu)) => (now - then, Cpu::of_thread().since(cpu)),
+            None => (0, Cpu::default()),
+        };
+        let is_long = span >= SHORTEST_SHARE_NS;
+        let share = |part: Duration| is_long.then(|| part.as_nanos() as f64 / span as f64);
+        Generator {
+            threads: 1,
+            cpu_ns: nanos(cpu.ran),
+            busiest_share: share(cpu.ran),
+            starved_share: cpu.waited.and_then(share),
+            paused_ns: nanos(self.pauses.total),
+        }
+    }
+
+    pub(super) fn close(mut self, until: u64) -> Ended {
         self.context.is_cut = self.is_stopped();
         for flow in &mut self.flows {
             flow.read_out(LAST_TURNS, &mut self.context);
@@ -82,16 +120,25 @@ impl Worker<'_> {
         for flow in &mut self.flows {
             flow.abandon(None, &drops, &mut self.context);
         }
-        let context = self.context;
-        let jitter = context.recorder.jitter();
-        context.recorder.finish();
-        Ended {
-            window,
-            cpu,
-            span,
+        let Context {
+            mut recorder,
+            mut found,
+            plan,
+            ..
+        } = self.context;
+        recorder.books.ways = plan
+            .connect
+            .is_stamp()
+            .then(|| std::mem::take(&mut found.ways));
+        let ended = Ended {
+            until,
+            last_reply: recorder.last_reply,
             pauses: self.pauses,
-            jitter,
-            found: context.found,
-        }
+            jitter: recorder.jitter(),
+            has_departures: recorder.has_departures,
+            found,
+        };
+        recorder.finish();
+        ended
     }
 }
