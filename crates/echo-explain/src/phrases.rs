@@ -126,6 +126,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_system_says_of_a_socket_is_said_too() {
+        let phrases = Phrases::of(Lang::Es);
+        for errno in [
+            1, 2, 11, 12, 13, 20, 21, 22, 23, 24, 28, 30, 32, 36, 90, 97, 98, 99, 100, 101, 103,
+            104, 105, 107, 110, 111, 113,
+        ] {
+            let words = echo_core::cause(&std::io::Error::from_raw_os_error(errno));
+            assert_ne!(phrases.say(&words), words, "{errno}");
+        }
+    }
+
+    #[test]
     fn each_sentence_takes_the_values_that_it_is_given() {
         let phrases = Phrases::of(Lang::Es);
         assert!(phrases.0.len() > 50);

@@ -8,12 +8,13 @@ use super::text::{Texts, Values};
 use echo_core::Zoned;
 use echo_core::address::End;
 
-use super::{Call, Family, Lang, SocketKind, Step, Trouble};
+use super::{Call, Family, Lang, Phrases, SocketKind, Step, Trouble};
 
 /// One process's steps so far. What is told at length the first time is told in short after that.
 #[derive(Debug)]
 pub struct Story {
     texts: Texts,
+    phrases: Phrases,
     forms: Forms,
     sockets: HashMap<i32, Socket>,
     /// The texts that were told at length.
@@ -56,6 +57,7 @@ impl Story {
     pub fn new(lang: Lang) -> Self {
         Story {
             texts: Texts::of(lang),
+            phrases: Phrases::of(lang),
             forms: Forms::new(),
             sockets: HashMap::new(),
             told: BTreeSet::new(),
@@ -78,9 +80,12 @@ impl Story {
         paragraph(&self.text(key, values))
     }
 
-    /// The text of `key`, with each `{name}` replaced by its value.
+    /// The text of `key`, with each `{name}` replaced by its value, which is said in the same language.
     pub fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
-        self.texts.text(key, values)
+        let said = |(name, value): &(&str, &dyn Display)| {
+            ((*name).to_owned(), self.phrases.say(&value.to_string()))
+        };
+        self.texts.filled(key, &values.iter().map(said).collect())
     }
 
     /// A number of datagrams.
@@ -266,7 +271,7 @@ impl Story {
         add("total_sent", self.bytes(socket.sent));
         add("total_received", self.bytes(socket.received));
         if let Some(trouble) = &step.error {
-            add("error", trouble.words.clone());
+            add("error", self.phrases.say(&trouble.words));
         }
         match &step.call {
             Call::Socket { family, kind } => {

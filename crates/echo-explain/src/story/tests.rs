@@ -180,6 +180,8 @@ fn every_failure_is_told_with_its_reason_in_every_language() {
             assert!(text.len() > 60, "{key}: {text}");
         }
     }
+    let spanish = fails(Lang::Es, inet, stream, connect(), ConnectionRefused);
+    assert!(spanish.contains("rechazada"), "{spanish}");
     let other = fails(Lang::En, inet, stream, send(0), OutOfMemory);
     assert_eq!(other, "It failed: out of memory.");
 }

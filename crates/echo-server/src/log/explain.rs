@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use echo_core::Zoned;
-use echo_explain::{Explain, Lang, Phrases, Step, Story};
+use echo_explain::{Explain, Lang, Step, Story};
 
 use super::Render;
 use crate::event::{DropReason, Event, Kind, PeerAddress};
@@ -12,7 +12,6 @@ use crate::event::{DropReason, Event, Kind, PeerAddress};
 pub(super) struct Explained {
     explain: Explain,
     story: Story,
-    phrases: Phrases,
     colour: bool,
 }
 
@@ -21,7 +20,6 @@ impl Explained {
         Explained {
             explain,
             story: Story::new(lang),
-            phrases: Phrases::of(lang),
             colour,
         }
     }
@@ -43,7 +41,7 @@ impl Render for Explained {
                 let told = self.story.tell(step).paragraph(self.colour);
                 out.push_str(&format!("\n{told}"));
             }
-            _ => out.push_str(&beside(&self.story, &self.phrases, event)),
+            _ => out.push_str(&beside(&self.story, event)),
         }
     }
 }
@@ -55,7 +53,7 @@ fn line(step: &Step) -> String {
 }
 
 /// What is no call, but explains one that follows, or that no other follows.
-fn beside(story: &Story, phrases: &Phrases, event: &Event) -> String {
+fn beside(story: &Story, event: &Event) -> String {
     let text = match &event.kind {
         Kind::Draining { .. } => story.aside("stopping", &[]),
         Kind::Refused { peer, reason, .. } => {
@@ -64,10 +62,7 @@ fn beside(story: &Story, phrases: &Phrases, event: &Event) -> String {
                 Some(setting) => {
                     story.aside("one-too-many", &[("peer", &peer), ("setting", &setting)])
                 }
-                None => {
-                    let why = phrases.say(&why);
-                    story.aside("no-header", &[("peer", &peer), ("reason", &why)])
-                }
+                None => story.aside("no-header", &[("peer", &peer), ("reason", &why)]),
             }
         }
         Kind::DatagramsDropped { reason, sum } => {
@@ -136,10 +131,10 @@ mod tests {
     #[test]
     fn what_stands_beside_the_calls_is_told_in_each_language() {
         let [english, spanish] = [Lang::En, Lang::Es].map(|lang| {
-            let (story, phrases) = (Story::new(lang), Phrases::of(lang));
+            let story = Story::new(lang);
             let one = |kind| {
                 let time = UNIX_EPOCH;
-                beside(&story, &phrases, &Event { time, kind })
+                beside(&story, &Event { time, kind })
             };
             sample::events().into_iter().map(one).collect::<Vec<_>>()
         });
