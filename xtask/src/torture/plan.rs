@@ -220,11 +220,7 @@ fn echo_after(ground: &Ground, victim: &Victim, args: &[&str]) -> Result<()> {
         last if last.whole => last,
         _ => traffic::exchange(victim.tcp, &message)?,
     };
-    let (back, sent) = (last.back, message.len());
-    ensure!(
-        last.whole,
-        "after the failure {back} of {sent} bytes came back"
-    );
+    last.all_of(&message).context("after the failure")?;
     let balanced = victim.balances(8 << 10);
     balanced.or_else(|_| victim.balances(8 << 10))
 }
