@@ -106,26 +106,22 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
         shutdown.request_for(Stop::Failed);
         shutdown.request_immediate();
     };
-    let ((is_ready, ready), (printed, outcome)) = (channel(), channel());
+    let running = server.start(&shutdown)?;
+    let (printed, outcome) = channel();
     let stops = shutdown.clone();
     // Whoever does not read them must not keep the server from hearing that it should stop.
-    thread::start("ready", move || {
-        if let Ok(()) = ready.recv() {
-            let outcome = print(&lines);
-            let failed = outcome.is_err();
-            // The end may have come before.
-            let _ = printed.send(outcome);
-            if failed {
-                fail(&stops);
-            }
+    let print_lines = move || {
+        let outcome = print(&lines);
+        if outcome.is_err() {
+            fail(&stops);
         }
-    })?;
-    let running = server.start(&shutdown)?;
+        // The end may have come before.
+        let _ = printed.send(outcome);
+    };
     let published = ready_file.publish().and_then(|()| running.notify());
-    match &published {
-        // It waits for this.
-        Ok(()) => drop(is_ready.send(())),
-        Err(_) => fail(&shutdown),
+    let published = published.and_then(|()| thread::start("ready", print_lines).map(drop));
+    if published.is_err() {
+        fail(&shutdown);
     }
     shutdown.wait();
     drop(ready_file);

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use echo_core::{Failure, remedied};
 use echo_metrics::{Answers, Monitors, Text};
 
-use crate::event::{DropReason, Kind, Reason, Refusal, Stats};
+use crate::event::{Kind, Stats};
 use crate::pulse::Pulse;
 use crate::serve::shared::Shared;
 use crate::thread;
@@ -59,76 +59,26 @@ impl Answers for Desk {
 /// Adds what a server has done, and whether it is ready.
 fn add(text: &mut Text, stats: &Stats, ready: bool) {
     text.build_info("echo_server_build_info", env!("CARGO_PKG_VERSION"));
-    let one = |figure: u64| vec![(String::new(), figure as f64)];
-    let refused = by_reason(&Refusal::CODES, &stats.refused);
-    let closed = by_reason(&Reason::CODES, &stats.closed);
-    let dropped = by_reason(&DropReason::CODES, &stats.dropped);
+    let mut add = |name: &str, help: &str, codes: &[&str], counts: &[u64]| {
+        let label = |code: &str| match code {
+            "" => String::new(),
+            code => format!("{{reason=\"{code}\"}}"),
+        };
+        let figures = codes.iter().zip(counts);
+        let figures = figures.map(|(code, count)| (label(code), *count as f64));
+        let figures: Vec<_> = figures.collect();
+        text.family(&format!("echo_server_{name}"), help.trim(), &figures);
+    };
     let ready_help = "1 while connections are accepted, 0 while the server is stopping";
-    let refused_help = "Connections closed at once, by the limit or the fault that did it";
-    let overflowed_help = "Datagrams that the system dropped before they could be received, as of the \
-                           last second";
-    for (name, help, figures) in [
-        ("ready", ready_help, one(ready.into())),
-        ("connections", "Connections open now", one(stats.open)),
-        (
-            "connections_accepted_total",
-            "Connections accepted",
-            one(stats.accepted),
-        ),
-        ("connections_refused_total", refused_help, refused),
-        (
-            "connections_closed_total",
-            "Connections that have ended, by reason",
-            closed,
-        ),
-        (
-            "received_bytes_total",
-            "Bytes received on connections",
-            one(stats.received_bytes),
-        ),
-        (
-            "sent_bytes_total",
-            "Bytes sent on connections",
-            one(stats.sent_bytes),
-        ),
-        (
-            "datagrams_received_total",
-            "Datagrams received",
-            one(stats.datagrams),
-        ),
-        (
-            "datagrams_answered_total",
-            "Datagrams that got a reply",
-            one(stats.answered),
-        ),
-        (
-            "datagrams_dropped_total",
-            "Datagrams that got no reply, by reason",
-            dropped,
-        ),
-        (
-            "datagrams_overflowed_total",
-            overflowed_help,
-            one(stats.overflowed),
-        ),
-        (
-            "faults_total",
-            "Faults applied, each of which was asked for",
-            one(stats.faults),
-        ),
-        (
-            "log_events_dropped_total",
-            "Events that came faster than the log was written",
-            one(stats.missed),
-        ),
+    let faults_help = "Faults applied, each of which was asked for";
+    let missed_help = "Events that came faster than the log was written";
+    for (name, help, figure) in [
+        ("ready", ready_help, ready.into()),
+        ("connections", "Connections open now", stats.open),
+        ("faults_total", faults_help, stats.faults),
+        ("log_events_dropped_total", missed_help, stats.missed),
     ] {
-        text.family(&format!("echo_server_{name}"), help, &figures);
+        add(name, help, &[""], &[figure]);
     }
-}
-
-fn by_reason(codes: &[&str], counts: &[u64]) -> Vec<(String, f64)> {
-    let counts = codes.iter().zip(counts);
-    counts
-        .map(|(code, count)| (format!("{{reason=\"{code}\"}}"), *count as f64))
-        .collect()
+    stats.families(add);
 }

@@ -4,26 +4,35 @@ use std::fmt::Display;
 
 use serde::{Serialize, Serializer};
 
-/// Says of each reason, once, how JSON and metrics name it, how it reads, and which limit was reached
-/// where one was.
+/// Declares reasons, each once: what it means, how JSON and metrics name it, how it reads, and which limit
+/// was reached where one was.
 macro_rules! reasons {
-    ($of:ident: $($reason:pat => $code:literal, $words:literal $(, $max:expr)?;)+) => {
+    (
+        $(#[doc = $doc:literal])+
+        $of:ident:
+        $(
+            $(#[doc = $reason_doc:literal])+
+            $reason:ident $(($value:ident: $type:ty))? => $code:literal, $words:literal $(, $max:expr)?;
+        )+
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $of {
+            $($(#[doc = $reason_doc])+ $reason $(($type))?,)+
+        }
+
         impl $of {
             /// The reasons as JSON and metrics name them.
             pub const CODES: [&str; [$($code),+].len()] = [$($code),+];
 
             /// Its name.
-            #[allow(unused_variables, reason = "a name has no values")]
             pub fn code(&self) -> &'static str {
-                match self {
-                    $($reason => $code,)+
-                }
+                Self::CODES[self.index()]
             }
 
             /// Its place in [`CODES`](Self::CODES).
-            #[allow(unused_variables, reason = "a place has no values")]
             pub fn index(&self) -> usize {
-                let is_it = [$(matches!(self, $reason)),+];
+                let is_it = [$(matches!(self, Self::$reason { .. })),+];
                 is_it.iter().position(|is_it| *is_it).unwrap_or(0)
             }
         }
@@ -31,7 +40,7 @@ macro_rules! reasons {
         impl std::fmt::Display for $of {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 match self {
-                    $($reason => write!(f, $words),)+
+                    $(Self::$reason $(($value))? => write!(f, $words),)+
                 }
             }
         }
@@ -40,7 +49,7 @@ macro_rules! reasons {
             #[allow(unused_variables, reason = "most have no limit")]
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 let max: Option<u64> = match self {
-                    $($reason => [$($max)?].first().copied(),)+
+                    $(Self::$reason $(($value))? => [$($max)?].first().copied(),)+
                 };
                 crate::reasons::keys(self.code(), max, self, to)
             }

@@ -34,7 +34,8 @@ pub struct Server {
     events: Arc<Events>,
     stamp_key: Option<Key>,
     faults: Faults,
-    reader: EventReader,
+    /// Where nobody else is told.
+    reader: Option<EventReader>,
     record: Option<Arc<Record>>,
     bound: Vec<Bound>,
     metrics: Vec<Bound>,
@@ -50,8 +51,9 @@ impl Server {
     /// A [`Failure`] that says which socket could not be bound, why, and what to do.
     pub fn bind(config: Config) -> Result<Self, Failure> {
         let (events, reader) = Events::channel(config.level());
-        let server = Server::bind_with(config, events)?;
-        Ok(Server { reader, ..server })
+        let mut server = Server::bind_with(config, events)?;
+        server.reader = Some(reader);
+        Ok(server)
     }
 
     /// As [`Server::bind`], and tells `events` what happens, from the first call on. Their level is
@@ -112,7 +114,7 @@ impl Server {
             events: Arc::new(events),
             stamp_key,
             faults,
-            reader: Events::channel(Level::Off).1,
+            reader: None,
             record,
             bound,
             metrics,
@@ -223,8 +225,8 @@ impl Server {
     /// # Errors
     /// A [`Failure`] when the system grants no thread.
     pub fn spawn(mut self) -> Result<Handle, Failure> {
-        let (_, unused) = Events::channel(Level::Off);
-        let events = std::mem::replace(&mut self.reader, unused);
+        let unheard = || Events::channel(Level::Off).1;
+        let events = self.reader.take().unwrap_or_else(unheard);
         let shutdown = Shutdown::new();
         let sockets = self.bound.iter();
         let sockets = sockets.map(|bound| (bound.listen.name.clone(), bound.address.clone()));

@@ -6,34 +6,23 @@ use std::time::Duration;
 
 use mio::Waker;
 
-/// Why a server stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The program that holds it asked; see [`Shutdown`] and
-    /// [`Handle`](crate::Handle).
-    Asked,
+reasons! {
+    /// Why a server stopped.
+    Stop:
+    /// The program that holds it asked; see [`Shutdown`] and [`Handle`](crate::Handle).
+    Asked => "asked", "asked to";
     /// SIGINT, SIGTERM or SIGQUIT.
-    Signal,
+    Signal => "signal", "a signal asked for it";
     /// Standard input ended, under `--exit-on-stdin-eof`.
-    StdinClosed,
+    StdinClosed => "stdin-closed", "standard input ended (--exit-on-stdin-eof)";
     /// The time of `--exit-after` is up.
-    TimeUp,
+    TimeUp => "time-up", "the time of --exit-after is up";
     /// The connections of `--max-total`, or the one of `--once`, have been served.
-    Served,
+    Served => "served", "served all the connections asked for (--once, --max-total)";
     /// The file of `--record` takes no more.
-    RecordFailed,
+    RecordFailed => "record-failed", "the record cannot be written (--record)";
     /// Starting failed, or an event loop.
-    Failed,
-}
-
-reasons! { Stop:
-    Stop::Asked => "asked", "asked to";
-    Stop::Signal => "signal", "a signal asked for it";
-    Stop::StdinClosed => "stdin-closed", "standard input ended (--exit-on-stdin-eof)";
-    Stop::TimeUp => "time-up", "the time of --exit-after is up";
-    Stop::Served => "served", "served all the connections asked for (--once, --max-total)";
-    Stop::RecordFailed => "record-failed", "the record cannot be written (--record)";
-    Stop::Failed => "failed", "starting or serving failed";
+    Failed => "failed", "starting or serving failed";
 }
 
 /// A worker that is not woken may sleep for ever, and a call may fail once: so often it is tried.

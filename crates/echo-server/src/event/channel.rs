@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echo_core::{Clock, named};
-use echo_explain::Witness;
+use echo_explain::{Audience, Call, Trouble, Witness};
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Kind, Origin};
@@ -31,6 +31,19 @@ pub enum Level {
 
 named!(Level);
 
+/// How events are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Lines that a person reads; more connections than one can read are summed up.
+    #[default]
+    Text,
+    /// An object a line, with the keys of docs/EVENTS.md; never summed up.
+    Json,
+}
+
+named!(Format);
+
 /// Events waiting for their reader; past this they are dropped and counted. As many ends of connections
 /// wait behind them: nothing else tells what those say.
 const QUEUE: usize = 4096;
@@ -47,11 +60,11 @@ pub struct Events {
     level: Level,
     /// What the queue or the record is told: the one branch on the way of a byte.
     heard: Level,
-    pub(super) clock: Clock,
+    clock: Clock,
     queue: Option<Sender<Event>>,
     told: Arc<Told>,
     record: Option<Arc<Record>>,
-    pub(super) witness: Option<Arc<Mutex<Witness>>>,
+    witness: Option<Arc<Mutex<Witness>>>,
 }
 
 /// The reading end of [`Events`].
@@ -162,7 +175,7 @@ impl Events {
         self.clock.clone()
     }
 
-    pub(super) fn put(&self, event: Event) {
+    fn put(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
         let (told, time) = (&self.told, event.time);
         // Nobody is left to read what cannot be sent.
@@ -209,6 +222,24 @@ impl Told {
             Kind::Lost { events } => *events = self.missing.swap(0, Ordering::Relaxed),
             _ => drop(self.waiting.fetch_sub(1, Ordering::Relaxed)),
         }
+    }
+}
+
+/// Calls to the system, told where they are made.
+impl Audience for Events {
+    fn listens(&self) -> bool {
+        self.wants(Level::Calls)
+    }
+
+    fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    fn hear(&self, time: SystemTime, socket: i32, call: Call, error: Option<Trouble>) {
+        let Some(witness) = &self.witness else { return };
+        let mut witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = Kind::Call(Box::new(witness.step(time, socket, call, error)));
+        self.put(Event { time, kind });
     }
 }
 

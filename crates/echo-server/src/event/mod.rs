@@ -1,11 +1,9 @@
 //! What happened, said once. Text, JSON lines and explanations are renderings of it.
 
 mod applied;
-mod calls;
 mod channel;
 pub(crate) mod fields;
 pub(crate) mod flood;
-mod format;
 mod given_up;
 mod peer;
 mod reason;
@@ -23,9 +21,8 @@ use serde::Serialize;
 
 pub use applied::{Applied, Done};
 pub(crate) use channel::pieces;
-pub use channel::{EventReader, Events, Level};
+pub use channel::{EventReader, Events, Format, Level};
 pub use flood::Datagrams;
-pub use format::Format;
 pub use given_up::GivenUp;
 pub use peer::{PeerAddress, unmapped};
 pub use reason::{DropReason, Reason, Refusal};

@@ -10,49 +10,118 @@ use serde::{Serialize, Serializer};
 
 use crate::event::{DropReason, Events, Reason, Refusal};
 
-/// Totals since the server was bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Stats {
-    /// When it was bound.
-    #[serde(rename = "since_unix_ns", serialize_with = "since")]
-    pub since: SystemTime,
-    /// When these were its totals.
-    #[serde(skip)]
-    pub until: SystemTime,
-    /// Connections accepted.
-    #[serde(rename = "connections")]
-    pub accepted: u64,
-    /// Connections open now.
-    #[serde(rename = "open_connections")]
-    pub open: u64,
-    /// Connections that have ended, by reason: in the order of [`Reason::CODES`].
-    #[serde(rename = "closed_connections", serialize_with = "closed")]
-    pub closed: [u64; Reason::CODES.len()],
-    /// Connections closed unserved, by reason: in the order of [`Refusal::CODES`].
-    #[serde(rename = "refused_connections", serialize_with = "in_all")]
-    pub refused: [u64; Refusal::CODES.len()],
-    /// Bytes received on connections.
-    pub received_bytes: u64,
-    /// Bytes sent on connections.
-    pub sent_bytes: u64,
-    /// Datagrams received.
-    pub datagrams: u64,
-    /// Datagrams that got a reply.
-    #[serde(rename = "datagrams_answered")]
-    pub answered: u64,
-    /// Datagrams that got no reply, by reason: in the order of [`DropReason::CODES`].
-    #[serde(rename = "datagrams_dropped", serialize_with = "dropped")]
-    pub dropped: [u64; DropReason::CODES.len()],
-    /// Datagrams that the system dropped before they could be received, as of the last second.
-    #[serde(rename = "datagrams_overflowed")]
-    pub overflowed: u64,
-    /// Faults applied.
-    #[serde(rename = "faults_applied")]
-    pub faults: u64,
-    /// Events that came faster than they were read.
-    #[serde(rename = "events_lost")]
-    pub missed: u64,
+/// A counter that one thread writes and any may read: no locked instruction on the way of a byte.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        let value = self.0.load(Ordering::Relaxed);
+        self.0.store(value.wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Declares each figure once: what it counts, for monitors too, its name here, its key in JSON, and its
+/// name among metrics. Those by reason are in the order of the codes of that.
+macro_rules! figures {
+    (
+        $(#[doc = $help:literal] $name:ident, $key:literal, $metric:literal;)+
+        by reason:
+        $(
+            #[doc = $of_help:literal]
+            $of_name:ident: $reason:ident, $of_key:literal as $written:literal, $of_metric:literal;
+        )+
+    ) => {
+        /// Totals since the server was bound.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+        #[non_exhaustive]
+        pub struct Stats {
+            /// When it was bound.
+            #[serde(rename = "since_unix_ns", serialize_with = "since")]
+            pub since: SystemTime,
+            /// When these were its totals.
+            #[serde(skip)]
+            pub until: SystemTime,
+            /// Connections open now.
+            #[serde(rename = "open_connections")]
+            pub open: u64,
+            $(#[doc = $help] #[serde(rename = $key)] pub $name: u64,)+
+            $(
+                #[doc = $of_help]
+                #[serde(rename = $of_key, serialize_with = $written)]
+                pub $of_name: [u64; $reason::CODES.len()],
+            )+
+            /// Faults applied, each of which was asked for.
+            #[serde(rename = "faults_applied")]
+            pub faults: u64,
+            /// Events that came faster than they were read.
+            #[serde(rename = "events_lost")]
+            pub missed: u64,
+        }
+
+        /// One worker's counters. Aligned so that two workers never write to one cache line.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub(crate) struct Counters {
+            /// Times that it has looked for something to do.
+            pub(crate) turns: Counter,
+            $(pub(crate) $name: Counter,)+
+            $(pub(crate) $of_name: [Counter; $reason::CODES.len()],)+
+        }
+
+        impl Totals {
+            /// What they come to now.
+            pub(crate) fn stats(&self) -> Stats {
+                let sum = |of: &dyn Fn(&Counters) -> u64| self.counters.iter().map(|all| of(all)).sum();
+                let mut stats = Stats {
+                    since: self.since,
+                    until: self.clock.now(),
+                    open: 0,
+                    $($name: sum(&|all| all.$name.get()),)+
+                    $($of_name: std::array::from_fn(|reason| sum(&|all| all.$of_name[reason].get())),)+
+                    faults: self.told.faults.load(Ordering::Relaxed),
+                    missed: self.told.missed.load(Ordering::Relaxed),
+                };
+                stats.open = stats.accepted.saturating_sub(stats.closed.iter().sum());
+                stats
+            }
+        }
+
+        impl Stats {
+            /// Has `add` add each to the metrics: its name, what it counts, and the figures by reason,
+            /// where they are.
+            pub(crate) fn families(&self, mut add: impl FnMut(&str, &str, &[&'static str], &[u64])) {
+                $(add($metric, $help, &[""], &[self.$name]);)+
+                $(add($of_metric, $of_help, &$reason::CODES, &self.$of_name);)+
+            }
+        }
+    };
+}
+
+figures! {
+    /// Connections accepted
+    accepted, "connections", "connections_accepted_total";
+    /// Bytes received on connections
+    received_bytes, "received_bytes", "received_bytes_total";
+    /// Bytes sent on connections
+    sent_bytes, "sent_bytes", "sent_bytes_total";
+    /// Datagrams received
+    datagrams, "datagrams", "datagrams_received_total";
+    /// Datagrams that got a reply
+    answered, "datagrams_answered", "datagrams_answered_total";
+    /// Datagrams that the system dropped before they could be received, as of the last second
+    overflowed, "datagrams_overflowed", "datagrams_overflowed_total";
+    by reason:
+    /// Connections that have ended, by reason
+    closed: Reason, "closed_connections" as "closed", "connections_closed_total";
+    /// Connections closed at once, by the limit or the fault that did it
+    refused: Refusal, "refused_connections" as "in_all", "connections_refused_total";
+    /// Datagrams that got no reply, by reason
+    dropped: DropReason, "datagrams_dropped" as "dropped", "datagrams_dropped_total";
 }
 
 fn since<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
@@ -69,38 +138,6 @@ fn dropped<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
 
 fn in_all<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(counts.iter().sum())
-}
-
-/// A counter that one thread writes and any may read: no locked instruction on the way of a byte.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, n: u64) {
-        let value = self.0.load(Ordering::Relaxed);
-        self.0.store(value.wrapping_add(n), Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// One worker's counters. Aligned so that two workers never write to one cache line.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Counters {
-    /// Times that it has looked for something to do.
-    pub(crate) turns: Counter,
-    pub(crate) accepted: Counter,
-    pub(crate) refused: [Counter; Refusal::CODES.len()],
-    pub(crate) closed: [Counter; Reason::CODES.len()],
-    pub(crate) received_bytes: Counter,
-    pub(crate) sent_bytes: Counter,
-    pub(crate) datagrams: Counter,
-    pub(crate) answered: Counter,
-    pub(crate) dropped: [Counter; DropReason::CODES.len()],
-    pub(crate) overflowed: Counter,
 }
 
 /// What is counted where events are told, by any thread.
@@ -133,36 +170,6 @@ impl Totals {
             told: events.told(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
         })
-    }
-
-    /// What they come to now.
-    pub(crate) fn stats(&self) -> Stats {
-        let sum = |of: fn(&Counters) -> &Counter| {
-            let counts = self.counters.iter();
-            counts.map(|counters| of(counters).get()).sum()
-        };
-        let of_reason = |counts: fn(&Counters) -> &[Counter], reason: usize| {
-            let counters = self.counters.iter();
-            counters.map(|all| counts(all)[reason].get()).sum::<u64>()
-        };
-        let closed = std::array::from_fn(|reason| of_reason(|all| &all.closed, reason));
-        let accepted = sum(|all| &all.accepted);
-        Stats {
-            since: self.since,
-            until: self.clock.now(),
-            accepted,
-            open: accepted.saturating_sub(closed.iter().sum()),
-            closed,
-            refused: std::array::from_fn(|reason| of_reason(|all| &all.refused, reason)),
-            received_bytes: sum(|all| &all.received_bytes),
-            sent_bytes: sum(|all| &all.sent_bytes),
-            datagrams: sum(|all| &all.datagrams),
-            answered: sum(|all| &all.answered),
-            dropped: std::array::from_fn(|reason| of_reason(|all| &all.dropped, reason)),
-            overflowed: sum(|all| &all.overflowed),
-            faults: self.told.faults.load(Ordering::Relaxed),
-            missed: self.told.missed.load(Ordering::Relaxed),
-        }
     }
 
     /// How many turns each worker has taken.

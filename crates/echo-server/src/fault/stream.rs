@@ -36,11 +36,8 @@ pub(crate) struct StreamFaults {
     answered: u64,
     /// Read, and waiting for room. Nothing is read meanwhile.
     input: Vec<u8>,
-    /// Answers waiting for others to be joined with, and the pieces they are sent in.
-    merging: Vec<u8>,
-    merging_split: Option<usize>,
-    /// When they are due, and the message that waits for longest.
-    merging_until: Option<(Instant, u64)>,
+    /// Answers waiting for others to be joined with.
+    merging: Option<Chunk>,
     queue: VecDeque<Chunk>,
     /// What the queue and the merging answers cost, in bytes.
     held: usize,
@@ -96,9 +93,7 @@ impl StreamFaults {
             messages: 0,
             answered: 0,
             input: Vec::new(),
-            merging: Vec::new(),
-            merging_split: None,
-            merging_until: None,
+            merging: None,
             queue: VecDeque::new(),
             held: 0,
             sent: 0,
@@ -152,12 +147,12 @@ impl StreamFaults {
     /// Goes on with the faults of `plan`. What one that is gone has held back leaves.
     pub(crate) fn revise(&mut self, plan: Option<&Arc<Plan>>, now: Instant, events: &Events) {
         let before = |script: &Script, chunk: &Chunk| script.holds(chunk.decides, 0).delay;
-        for chunk in &mut self.queue {
+        for chunk in self.queue.iter_mut().chain(&mut self.merging) {
             chunk.at -= before(&self.script, chunk);
         }
         let numbers: Vec<u64> = self.script.numbers().collect();
         self.script.revise(plan, self.messages);
-        for chunk in &mut self.queue {
+        for chunk in self.queue.iter_mut().chain(&mut self.merging) {
             let hold = self.script.holds(chunk.decides, chunk.bytes.len());
             (chunk.at, chunk.split) = (chunk.at + hold.delay, hold.split);
         }
@@ -188,7 +183,14 @@ impl StreamFaults {
     pub(crate) fn owe(&mut self, bytes: Vec<u8>, now: Instant) {
         if !bytes.is_empty() {
             self.held += bytes.len();
-            self.enqueue((now, 0), bytes, None);
+            self.enqueue(Chunk {
+                at: now,
+                decides: 0,
+                bytes,
+                sent: 0,
+                split: None,
+                message: self.messages,
+            });
         }
     }
 
@@ -231,7 +233,7 @@ impl StreamFaults {
 
     /// Whether all that was read is answered, or never will be.
     pub(crate) fn is_empty(&self) -> bool {
-        self.input.is_empty() && self.merging.is_empty() && self.queue.is_empty()
+        self.only_joins() && self.merging.is_none()
     }
 
     /// Whether all that is left waits for others to be joined with.
@@ -310,7 +312,7 @@ impl StreamFaults {
     fn give_up(&mut self) {
         self.over = true;
         self.input = Vec::new();
-        self.merging = Vec::new();
+        self.merging = None;
         self.queue = VecDeque::new();
         self.held = 0;
     }
@@ -348,27 +350,32 @@ impl StreamFaults {
             self.skip();
             return Ok(());
         }
-        let due = (now + verdict.delay, self.messages);
         self.held += bytes.len();
-        match self.merge {
-            Some(least) => {
-                self.merging_split = self.merging_split.or(verdict.split);
-                self.merging_until = self.merging_until.max(Some(due));
-                self.merging.try_reserve(bytes.len())?;
-                self.merging.append(&mut bytes);
-                if self.merging.len() >= least {
-                    self.join(events);
-                }
-            }
-            None => self.enqueue(due, bytes, verdict.split),
+        let answer = Chunk {
+            at: now + verdict.delay,
+            decides: self.messages,
+            bytes,
+            sent: 0,
+            split: verdict.split,
+            message: self.messages,
+        };
+        let Some(least) = self.merge else {
+            self.enqueue(answer);
+            return Ok(());
+        };
+        let joined = match self.merging.take() {
+            Some(first) => first.join(answer)?,
+            None => answer,
+        };
+        if self.merging.insert(joined).bytes.len() >= least {
+            self.join(events);
         }
         Ok(())
     }
 
     /// A message without an answer counts as answered once those before it are.
     fn skip(&mut self) {
-        match self.queue.back_mut() {
-            _ if !self.merging.is_empty() => {}
+        match self.merging.as_mut().or(self.queue.back_mut()) {
             Some(chunk) => chunk.message = self.messages,
             None => self.answered = self.messages,
         }
@@ -376,30 +383,34 @@ impl StreamFaults {
 
     /// Sends the answers that wait for others on their way.
     pub(crate) fn join(&mut self, events: &Events) {
-        if !self.merging.is_empty() {
-            let bytes = std::mem::take(&mut self.merging);
-            let (merge, len) = (Action::Merge(bytes.len()), bytes.len());
-            let merged = Done::Merged { bytes: len };
+        if let Some(joined) = self.merging.take() {
+            let bytes = joined.bytes.len();
+            let merge = Action::Merge(bytes);
+            let merged = Done::Merged { bytes };
             self.script
-                .tell(events, Some(self.messages), &merge, merged);
-            let split = self.merging_split.take();
-            if let Some(due) = self.merging_until.take() {
-                self.enqueue(due, bytes, split);
-            }
+                .tell(events, Some(joined.message), &merge, merged);
+            self.enqueue(joined);
         }
     }
 
     /// Queues an answer whose bytes are counted already.
-    fn enqueue(&mut self, due: (Instant, u64), bytes: Vec<u8>, split: Option<usize>) {
+    fn enqueue(&mut self, chunk: Chunk) {
         self.held += CHUNK_COST;
-        self.queue.push_back(Chunk {
-            at: due.0,
-            decides: due.1,
-            bytes,
-            sent: 0,
-            split,
-            message: self.messages,
-        });
+        self.queue.push_back(chunk);
+    }
+}
+
+impl Chunk {
+    /// Both as one, which is due when the later of them is.
+    fn join(mut self, mut later: Chunk) -> io::Result<Chunk> {
+        self.bytes.try_reserve(later.bytes.len())?;
+        self.bytes.append(&mut later.bytes);
+        if later.at >= self.at {
+            (self.at, self.decides) = (later.at, later.decides);
+        }
+        self.split = self.split.or(later.split);
+        self.message = later.message;
+        Ok(self)
     }
 }
 

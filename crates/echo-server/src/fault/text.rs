@@ -108,32 +108,28 @@ impl<'a> Text<'a> {
     pub(super) fn unescaped(self) -> Result<Vec<u8>, Bad> {
         let mut bytes = Vec::new();
         let mut rest = self.text;
-        while let Some(first) = rest.chars().next() {
-            let (byte, len) = match rest.strip_prefix('\\').map(|code| code.split_at_checked(1)) {
-                None => (None, first.len_utf8()),
-                Some(Some(("n", _))) => (Some(b'\n'), 2),
-                Some(Some(("r", _))) => (Some(b'\r'), 2),
-                Some(Some(("t", _))) => (Some(b'\t'), 2),
-                Some(Some((plain @ ("\\" | ","), _))) => (Some(plain.as_bytes()[0]), 2),
-                Some(Some(("x", hex))) if hex.get(..2).is_some_and(|hex| !hex.starts_with('+')) => {
-                    (u8::from_str_radix(&hex[..2], 16).ok(), 4)
-                }
-                Some(_) => (None, 0),
-            };
-            match (byte, len) {
-                (Some(byte), _) => bytes.push(byte),
-                (None, len) if len > 0 && first != '\\' => {
-                    bytes.extend_from_slice(&rest.as_bytes()[..len]);
+        while let Some(at) = rest.find('\\') {
+            bytes.extend_from_slice(&rest.as_bytes()[..at]);
+            let code = &rest[at + 1..];
+            let (byte, len) = match code.as_bytes() {
+                [b'n', ..] => (b'\n', 1),
+                [b'r', ..] => (b'\r', 1),
+                [b't', ..] => (b'\t', 1),
+                [plain @ (b'\\' | b','), ..] => (*plain, 1),
+                [b'x', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+                    (u8::from_str_radix(&code[1..3], 16).unwrap_or(0), 3)
                 }
                 _ => {
-                    let at = self.at + self.text.len() - rest.len();
+                    let at = self.at + self.text.len() - rest.len() + at;
                     let cause = "write \\n, \\r, \\t, \\\\, \\, or \\x and two digits, as in \\x3b";
                     let cause = cause.to_owned();
                     return Err(Bad { at, cause });
                 }
-            }
-            rest = &rest[len..];
+            };
+            bytes.push(byte);
+            rest = &code[len..];
         }
+        bytes.extend_from_slice(rest.as_bytes());
         Ok(bytes)
     }
 

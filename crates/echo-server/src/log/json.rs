@@ -61,7 +61,7 @@ mod tests {
         let closed = Kind::Closed {
             id: 1,
             peer,
-            reason: Reason::Frame(FrameError::TooLong { len: 9, max: 8 }),
+            reason: Reason::FrameTooLong(FrameError::TooLong { len: 9, max: 8 }),
             received: 9,
             sent: 0,
             lasted: Duration::from_nanos(7),

@@ -109,8 +109,8 @@ pub(super) fn events() -> Vec<Kind> {
     let reasons = [
         Reason::Finished,
         Reason::Reset,
-        Reason::Frame(FrameError::TooLong { len: 2, max: 1 }),
-        Reason::Frame(FrameError::Truncated { held: 1 }),
+        Reason::FrameTooLong(FrameError::TooLong { len: 2, max: 1 }),
+        Reason::FrameTruncated(FrameError::Truncated { held: 1 }),
         Reason::Idle,
         Reason::Unread,
         Reason::Shutdown,

@@ -242,11 +242,8 @@ impl Acceptor {
             Ok(permit) => {
                 self.next_id += 1;
                 Some(Accepted {
-                    stream: newcomer.stream,
                     id,
-                    address,
-                    listen: newcomer.listen,
-                    local: newcomer.local,
+                    newcomer,
                     permit,
                 })
             }

@@ -34,13 +34,8 @@ pub(crate) struct Newcomer {
 /// A connection on its way to a worker.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    pub(crate) stream: Stream,
     pub(crate) id: ConnectionId,
-    pub(crate) address: PeerAddress,
-    /// The listener that it came to.
-    pub(crate) listen: Arc<Listen>,
-    /// See [`Newcomer::local`].
-    pub(crate) local: Option<SocketAddr>,
+    pub(crate) newcomer: Newcomer,
     pub(crate) permit: Permit,
 }
 

@@ -99,11 +99,12 @@ enum Phase {
 
 impl Peer {
     pub(crate) fn new(accepted: Accepted, decoder: Option<Box<Decoder>>, now: Instant) -> Self {
+        let newcomer = accepted.newcomer;
         Peer {
-            stream: accepted.stream,
+            stream: newcomer.stream,
             id: accepted.id,
-            address: accepted.address,
-            listen: accepted.listen,
+            address: newcomer.address,
+            listen: newcomer.listen,
             received: 0,
             since: now,
             active: now,
@@ -346,7 +347,7 @@ impl Peer {
         };
         match error {
             None => self.hold(rest)?,
-            Some(error) => return self.finish_for(Reason::Frame(error), turn),
+            Some(error) => return self.finish_for(error.into(), turn),
         }
         Ok(flow)
     }
@@ -354,7 +355,7 @@ impl Peer {
     fn end_of_stream(&mut self, turn: &mut Turn<'_>) -> Result<Flow, Reason> {
         turn.events.trace(|| Kind::PeerFinished { id: self.id });
         match self.decoder.as_ref().map(|decoder| decoder.finish()) {
-            Some(Err(error)) => self.finish_for(Reason::Frame(error), turn),
+            Some(Err(error)) => self.finish_for(error.into(), turn),
             _ => {
                 self.owe_held(turn)?;
                 self.finish_for(Reason::Finished, turn)

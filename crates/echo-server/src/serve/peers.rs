@@ -102,12 +102,13 @@ impl Peers {
         register: impl FnOnce(&Stream, usize) -> std::io::Result<()>,
     ) {
         #[cfg(test)]
-        defect::strike_from(accepted.address);
+        defect::strike_from(accepted.newcomer.address);
         let config = &self.shared.config;
-        let decoder = match config.framing_of(&accepted.listen) {
+        let listen = &accepted.newcomer.listen;
+        let decoder = match config.framing_of(listen) {
             Framing::Raw => None,
             framing => {
-                let max = config.max_frame_of(&accepted.listen);
+                let max = config.max_frame_of(listen);
                 Some(Box::new(Decoder::new(framing, max)))
             }
         };

@@ -254,11 +254,12 @@ impl Worker {
     /// Gives a connection to the worker that has the fewest.
     fn hand_over(&mut self, accepted: Accepted) {
         self.counters.accepted.add(1);
+        let newcomer = &accepted.newcomer;
         self.shared.events.tell(|| Kind::Accepted {
             id: accepted.id,
-            local: accepted.stream.local(accepted.local),
-            peer: accepted.address,
-            listener: accepted.listen.name.clone(),
+            local: newcomer.stream.local(newcomer.local),
+            peer: newcomer.address,
+            listener: newcomer.listen.name.clone(),
         });
         let shared = self.shared.clone();
         let load = |index: &usize| shared.inboxes[*index].load.load(Ordering::Relaxed);

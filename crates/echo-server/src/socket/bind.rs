@@ -1,6 +1,5 @@
 //! From endpoints to bound sockets, with their options.
 
-use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -116,6 +115,12 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
     });
     let asked: Vec<&str> = asked.collect();
     for place in &places.0 {
+        let open = |(address, listener)| Bound {
+            listen: place.listen.clone(),
+            address,
+            listener,
+            reception: Reception::Open,
+        };
         match &place.listen.endpoint {
             Sockets::Inherited(name) => {
                 let taken = inherited.take(name.as_deref(), &asked, config);
@@ -123,23 +128,13 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
                     let endpoint = &place.listen.endpoint;
                     Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}"))
                 })?;
-                bound.extend(taken.into_iter().map(|(address, listener)| Bound {
-                    listen: place.listen.clone(),
-                    address,
-                    listener,
-                    reception: Reception::Open,
-                }));
+                bound.extend(taken.into_iter().map(open));
             }
             Sockets::Own(Endpoint::Unix(path)) => {
                 let backlog = binder.backlog(&place.listen, Transport::Unix);
-                let listener =
-                    unix::bind(path, backlog, None, binder.events).map_err(Failure::bad)?;
-                bound.push(Bound {
-                    listen: place.listen.clone(),
-                    address: Address::Unix(path.to_owned()),
-                    listener,
-                    reception: Reception::Open,
-                });
+                let listener = unix::bind(path, backlog, None, binder.events);
+                let listener = listener.map_err(Failure::bad)?;
+                bound.push(open((Address::Unix(path.to_owned()), listener)));
             }
             Sockets::Own(Endpoint::Inet { .. }) => {
                 bound.extend(bind_inet(binder, place, &places)?);
@@ -155,48 +150,36 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
 
 /// Why one socket could not be bound.
 struct BindError {
-    transport: Transport,
-    address: SocketAddr,
-    error: io::Error,
-    /// What it was given with.
-    option: &'static str,
+    kind: io::ErrorKind,
+    told: String,
 }
 
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindError {
-            transport,
-            address,
-            error,
-            option,
-        } = self;
-        write!(f, "cannot listen on {transport} {}: ", Zoned(*address))?;
-        match error.kind() {
-            io::ErrorKind::InvalidInput if is_without_zone(address) => write!(
-                f,
+impl BindError {
+    /// What the system said of a socket that was given with `option`.
+    fn new(option: &str, transport: Transport, address: SocketAddr, error: &io::Error) -> Self {
+        let kind = error.kind();
+        let cause = match kind {
+            io::ErrorKind::InvalidInput if is_without_zone(&address) => format!(
                 "such an address is another machine on each network; name this one's, as in \
                  [fe80::1%eth0]:{DEFAULT_PORT}"
             ),
-            io::ErrorKind::AddrInUse => write!(
-                f,
+            io::ErrorKind::AddrInUse => format!(
                 "the port is in use; stop the program that holds it (`ss -lnp` names it), or choose \
                  another with {option}"
             ),
-            io::ErrorKind::PermissionDenied => write!(
-                f,
+            io::ErrorKind::PermissionDenied => format!(
                 "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another \
                  with {option}"
             ),
-            io::ErrorKind::AddrNotAvailable => write!(
-                f,
-                "this machine has no such address; `ip address` lists those it has, 0.0.0.0 and \
-                 [::] stand for all"
-            ),
-            _ => {
-                let otherwise = format!("choose another address with {option}");
-                f.write_str(&remedied(error, &otherwise))
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; `ip address` lists \
+                                                those it has, 0.0.0.0 and [::] stand for all"
+                    .to_owned()
             }
-        }
+            _ => remedied(error, &format!("choose another address with {option}")),
+        };
+        let told = format!("cannot listen on {transport} {}: {cause}", Zoned(address));
+        BindError { kind, told }
     }
 }
 
@@ -211,11 +194,8 @@ fn bind_inet(binder: Binder<'_>, place: &Place, places: &Places) -> Result<Vec<B
         tries += 1;
         match bind_addresses(binder, place, places) {
             // The port that the first socket was given is taken for a later one.
-            Err(e)
-                if is_chosen
-                    && e.error.kind() == io::ErrorKind::AddrInUse
-                    && tries < PORT_TRIES => {}
-            outcome => return outcome.map_err(|error| Failure::bad(anyhow!("{error}"))),
+            Err(e) if is_chosen && e.kind == io::ErrorKind::AddrInUse && tries < PORT_TRIES => {}
+            outcome => return outcome.map_err(|error| Failure::bad(anyhow!(error.told))),
         }
     }
 }
@@ -238,16 +218,11 @@ fn bind_addresses(
                 continue;
             }
             let only_v6 = !places.takes_ipv4(transport, address);
-            let failed = |error| BindError {
-                transport,
-                address,
-                error,
-                option: place.option,
-            };
+            let failed = |error| BindError::new(place.option, transport, address, &error);
             match bind_socket(binder, &place.listen, transport, address, only_v6).map_err(failed) {
                 Ok(socket) => bound.push(socket),
                 // A name may resolve to an address family that this machine does not run.
-                Err(e) if !place.literal && e.error.kind() == io::ErrorKind::AddrNotAvailable => {
+                Err(e) if !place.literal && e.kind == io::ErrorKind::AddrNotAvailable => {
                     missing = Some(e);
                 }
                 Err(error) => {

@@ -85,16 +85,14 @@ impl Pipe {
     /// Takes up to `most` of what the socket has. That there is nothing may also mean that the
     /// pipe is full, unless it is empty.
     pub(crate) fn fill(&mut self, from: &Stream, most: usize) -> io::Result<usize> {
-        #[cfg(test)]
-        if let Stream::Simulated(socket) = from {
-            self.simulated.resize(self.len + most, 0);
-            let outcome = socket.collect(&mut self.simulated, self.len);
-            self.len += outcome.as_ref().unwrap_or(&0);
-            self.simulated.truncate(self.len);
-            return outcome;
-        }
-        let from = from.spliceable().ok_or(io::ErrorKind::Unsupported)?;
-        let n = splice(from, None, &self.input, None, most, SpliceFlags::NONBLOCK)?;
+        let n = match from {
+            #[cfg(test)]
+            Stream::Simulated(socket) => socket.fill(&mut self.simulated, most)?,
+            _ => {
+                let from = from.spliceable().ok_or(io::ErrorKind::Unsupported)?;
+                splice(from, None, &self.input, None, most, SpliceFlags::NONBLOCK)?
+            }
+        };
         self.len += n;
         Ok(n)
     }
@@ -117,15 +115,14 @@ impl Pipe {
 
     /// Gives the socket what it takes of `most` bytes. Returns how much that was.
     pub(crate) fn drain(&mut self, to: &Stream, most: usize) -> io::Result<usize> {
-        #[cfg(test)]
-        if let Stream::Simulated(socket) = to {
-            let n = socket.write(&self.simulated[..most])?;
-            self.simulated.drain(..n);
-            self.len -= n;
-            return Ok(n);
-        }
-        let to = to.spliceable().ok_or(io::ErrorKind::Unsupported)?;
-        let n = splice(&self.output, None, to, None, most, SpliceFlags::NONBLOCK)?;
+        let n = match to {
+            #[cfg(test)]
+            Stream::Simulated(socket) => socket.drain(&mut self.simulated, most)?,
+            _ => {
+                let to = to.spliceable().ok_or(io::ErrorKind::Unsupported)?;
+                splice(&self.output, None, to, None, most, SpliceFlags::NONBLOCK)?
+            }
+        };
         self.len -= n;
         Ok(n)
     }

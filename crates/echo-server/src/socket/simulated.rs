@@ -113,8 +113,24 @@ impl Socket {
         self.collect(buffer, 0)
     }
 
+    /// Reads `most` bytes into a pipe that holds some already.
+    pub(crate) fn fill(&self, pipe: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let held = pipe.len();
+        pipe.resize(held + most, 0);
+        let outcome = self.collect(pipe, held);
+        pipe.truncate(held + outcome.as_ref().unwrap_or(&0));
+        outcome
+    }
+
+    /// Writes `most` bytes of what a pipe holds.
+    pub(crate) fn drain(&self, pipe: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let n = self.write(&pipe[..most])?;
+        pipe.drain(..n);
+        Ok(n)
+    }
+
     /// Reads behind the first `held` bytes of `buffer`, which are to be written later.
-    pub(crate) fn collect(&self, buffer: &mut [u8], held: usize) -> io::Result<usize> {
+    fn collect(&self, buffer: &mut [u8], held: usize) -> io::Result<usize> {
         let mut wire = self.wire();
         let mut rest = &mut buffer[held..];
         let (at, n) = (wire.read, wire.take_in(rest.len(), held)?);

@@ -273,3 +273,18 @@ fn a_stalled_connection_takes_everything_and_answers_nothing() {
     assert_eq!((bench.output(), bench.told()), (vec![], vec![("stall", 0)]));
     assert!(bench.faults.is_empty());
 }
+
+#[test]
+fn a_delay_that_goes_delays_no_more_what_waits_to_be_joined() {
+    let faults = ["merge=8", "delay=1h"].map(|spec| spec.parse().unwrap());
+    let mut faults = Faults::new(7, faults.into());
+    let mut bench = Bench::new(&["merge=8", "delay=1h"], Framing::Raw);
+    bench.push(b"four");
+    faults.change(|number| number == 2, Vec::new());
+    bench
+        .faults
+        .revise(faults.plan().as_ref(), bench.now, &bench.events);
+    bench.push(b"more");
+    bench.run();
+    assert_eq!(bench.written, [(Duration::ZERO, b"fourmore".to_vec())]);
+}
