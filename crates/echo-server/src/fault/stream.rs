@@ -199,16 +199,23 @@ impl StreamFaults {
         self.script.is_empty() && self.is_empty() && !self.over
     }
 
-    /// Takes complete frames that were read; with raw framing, what one read returned.
+    /// Takes complete frames that were read; with raw framing, what one read returned. It decides about
+    /// as many as `most` says, which is less then.
     ///
     /// # Errors
     /// There is no memory for them.
-    pub(crate) fn push(&mut self, bytes: &[u8], now: Instant, events: &Events) -> io::Result<()> {
+    pub(crate) fn push(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        events: &Events,
+        most: &mut usize,
+    ) -> io::Result<()> {
         for action in self.untold.drain(..) {
             self.script.tell(events, None, &action, Done::Plainly);
         }
         if !self.stalled && !self.over {
-            let taken = self.take_messages(bytes, now, events)?;
+            let taken = self.take_messages(bytes, now, events, most)?;
             let rest = &bytes[taken..];
             self.input.try_reserve(rest.len())?;
             self.input.extend_from_slice(rest);
@@ -224,6 +231,11 @@ impl StreamFaults {
     /// Whether more may be read.
     pub(crate) fn has_room(&self) -> bool {
         self.input.is_empty() && self.held < HELD_MAX
+    }
+
+    /// Whether there is more to decide about, which waits for nothing but another turn.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        !self.input.is_empty() && self.held < HELD_MAX
     }
 
     /// Bytes of memory that all this takes.
@@ -253,11 +265,17 @@ impl StreamFaults {
         ends.chain(chunk.map(|chunk| self.due_at(chunk))).min()
     }
 
-    /// What is to be done now. Call it until there is nothing, or the socket is full.
+    /// What is to be done now. Call it until there is nothing, or the socket is full. Where there was no
+    /// room for messages it decides about as many as `most` says, which is less then.
     ///
     /// # Errors
     /// There is no memory for it.
-    pub(crate) fn due(&mut self, now: Instant, events: &Events) -> io::Result<Due<'_>> {
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        events: &Events,
+        most: &mut usize,
+    ) -> io::Result<Due<'_>> {
         let reached = |(_, _, after): &(u64, Ending, After)| match *after {
             After::Bytes(bytes) => self.sent >= bytes,
             After::Messages(messages) => self.answered >= messages,
@@ -270,7 +288,12 @@ impl StreamFaults {
             self.give_up();
             return Ok(Due::End(end));
         }
-        self.make_room(now, events)?;
+        if self.is_interrupted() {
+            let mut input = std::mem::take(&mut self.input);
+            let taken = self.take_messages(&input, now, events, most)?;
+            input.drain(..taken);
+            self.input = input;
+        }
         if self.finished && self.input.is_empty() {
             self.join(events);
         }
@@ -318,26 +341,23 @@ impl StreamFaults {
     }
 
     /// Takes the messages for which there is room. Returns their bytes.
-    fn take_messages(&mut self, bytes: &[u8], now: Instant, events: &Events) -> io::Result<usize> {
+    fn take_messages(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        events: &Events,
+        most: &mut usize,
+    ) -> io::Result<usize> {
         let mut taken = 0;
         for message in self.framing.frames(bytes) {
-            if self.held >= HELD_MAX {
+            if self.held >= HELD_MAX || *most == 0 {
                 break;
             }
+            *most -= 1;
             taken += message.len();
             self.message(copies(message, 1)?, now, events)?;
         }
         Ok(taken)
-    }
-
-    fn make_room(&mut self, now: Instant, events: &Events) -> io::Result<()> {
-        if !self.input.is_empty() && self.held < HELD_MAX {
-            let mut input = std::mem::take(&mut self.input);
-            let taken = self.take_messages(&input, now, events)?;
-            input.drain(..taken);
-            self.input = input;
-        }
-        Ok(())
     }
 
     fn message(&mut self, mut bytes: Vec<u8>, now: Instant, events: &Events) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use echo_core::Zoned;
 use echo_explain::{Explain, Lang, Step, Story};
 
-use super::Render;
+use super::{Render, json};
 use crate::event::{DropReason, Event, Kind, PeerAddress};
 
 /// Each call, and what stands beside it.
@@ -36,6 +36,7 @@ impl Render for Explained {
     fn event(&mut self, event: &Event, out: &mut String) {
         match (&event.kind, self.explain) {
             (Kind::Call(step), Explain::Json) => out.push_str(&line(step)),
+            (Kind::Lost { .. }, Explain::Json) => out.push_str(&json::line(event)),
             (_, Explain::Json) => {}
             (Kind::Call(step), _) => {
                 let told = self.story.tell(step).paragraph(self.colour);
@@ -127,6 +128,18 @@ mod tests {
     use super::*;
     use crate::log::tests as sample;
     use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn calls_that_are_lost_are_told_in_json_too_and_other_events_are_not() {
+        let mut explained = Explained::new(Explain::Json, Lang::En, false);
+        let mut told = String::new();
+        for kind in sample::events() {
+            let time = UNIX_EPOCH;
+            explained.event(&Event { time, kind }, &mut told);
+        }
+        let lost = "{\"time_unix_ns\":0,\"event\":\"lost\",\"events\":2}\n";
+        assert_eq!(told, lost);
+    }
 
     #[test]
     fn what_stands_beside_the_calls_is_told_in_each_language() {

@@ -23,7 +23,7 @@ impl Render for Json {
     }
 }
 
-fn line(event: &Event) -> String {
+pub(super) fn line(event: &Event) -> String {
     let line = Line {
         time_unix_ns: unix_ns(event.time),
         kind: &event.kind,

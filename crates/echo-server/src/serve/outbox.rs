@@ -166,7 +166,7 @@ impl Outbox {
     }
 
     /// Owes `bytes`, which the next [`Outbox::flush`] sends.
-    pub(crate) fn owe(&mut self, mut bytes: Vec<u8>, turn: &Turn<'_>) -> io::Result<()> {
+    pub(crate) fn owe(&mut self, mut bytes: Vec<u8>, turn: &mut Turn<'_>) -> io::Result<()> {
         match &mut self.queue {
             _ if bytes.is_empty() => {}
             Queue::Bytes { bytes: owed, .. } if owed.is_empty() => *owed = bytes,
@@ -175,7 +175,10 @@ impl Outbox {
                 owed.append(&mut bytes);
             }
             Queue::Pipe(_) => unreachable!("nothing is read before a pipe is empty"),
-            Queue::Faults(faults) => faults.push(&bytes, (turn.clock)(), turn.events)?,
+            Queue::Faults(faults) => {
+                let messages = &mut turn.budget.messages;
+                faults.push(&bytes, (turn.clock)(), turn.events, messages)?;
+            }
         }
         Ok(())
     }
@@ -323,7 +326,7 @@ impl Outlet {
         // What arrived during this turn came after its start, and must not leave too early.
         let now = (turn.clock)();
         loop {
-            match faults.due(now, turn.events)? {
+            match faults.due(now, turn.events, &mut turn.budget.messages)? {
                 Due::Bytes(bytes) => {
                     let len = bytes.len();
                     let taken = self.offer(bytes, stream, turn)?;
@@ -342,6 +345,7 @@ impl Outlet {
                     self.blocked = false;
                     return Ok(match faults.has_room() {
                         true => Flow::Clear,
+                        false if faults.is_interrupted() => Flow::Spent,
                         false => Flow::Waits,
                     });
                 }

@@ -16,6 +16,10 @@ const CALLS: usize = 32;
 /// reads, too: about half a millisecond of the machine's time, copied or spliced.
 const BYTES: usize = 2 << 20;
 
+/// Messages about which faults decide in one turn, each in half a microsecond or so: as long as the bytes
+/// may take.
+const MESSAGES: usize = 1024;
+
 /// What a worker lends to a peer for one turn.
 pub(crate) struct Turn<'a> {
     /// When the events that this turn is about were received.
@@ -55,6 +59,8 @@ impl From<&mio::event::Event> for Readiness {
 pub(crate) struct Budget {
     calls: usize,
     bytes: usize,
+    /// See [`StreamFaults::due`](crate::fault::StreamFaults::due).
+    pub(crate) messages: usize,
 }
 
 impl Budget {
@@ -62,6 +68,7 @@ impl Budget {
         Budget {
             calls: CALLS,
             bytes: BYTES,
+            messages: MESSAGES,
         }
     }
 

@@ -44,7 +44,9 @@ impl Bench {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        self.faults.push(bytes, self.now, &self.events).unwrap();
+        let most = &mut { usize::MAX };
+        let pushed = self.faults.push(bytes, self.now, &self.events, most);
+        pushed.unwrap();
         self.settle(usize::MAX);
     }
 
@@ -52,7 +54,8 @@ impl Bench {
     fn settle(&mut self, mut room: usize) {
         loop {
             self.most_held = self.most_held.max(self.faults.held);
-            match self.faults.due(self.now, &self.events).unwrap() {
+            let most = &mut { usize::MAX };
+            match self.faults.due(self.now, &self.events, most).unwrap() {
                 Due::Bytes(bytes) => {
                     let len = bytes.len();
                     let taken = len.min(room);
@@ -287,4 +290,23 @@ fn a_delay_that_goes_delays_no_more_what_waits_to_be_joined() {
     bench.push(b"more");
     bench.run();
     assert_eq!(bench.written, [(Duration::ZERO, b"fourmore".to_vec())]);
+}
+
+#[test]
+fn a_turn_decides_about_so_many_messages_and_the_next_about_those_behind() {
+    let mut bench = Bench::new(&["drop"], Framing::Lines);
+    let mut most = 10;
+    let (now, events) = (bench.now, &bench.events);
+    bench
+        .faults
+        .push(&b"\n".repeat(100), now, events, &mut most)
+        .unwrap();
+    assert_eq!((most, bench.told().len()), (0, 10));
+    assert!(!bench.faults.has_room() && bench.faults.is_interrupted());
+    for (mut most, told, left) in [(0, 0, 0), (50, 50, 0), (50, 40, 10)] {
+        let due = bench.faults.due(bench.now, &bench.events, &mut most);
+        assert_eq!(due.unwrap(), Due::Nothing);
+        assert_eq!((most, bench.told().len()), (left, told));
+    }
+    assert!(bench.faults.has_room() && bench.faults.is_empty());
 }
