@@ -73,7 +73,6 @@ impl Monitors {
             clients: Vec::new(),
             answers,
             began: process::began(),
-            paused: None,
             failing: false,
         };
         Ok((Monitors(ours), || answering.run()))
@@ -90,8 +89,6 @@ struct Answering<A> {
     answers: A,
     /// When the process began.
     began: Option<f64>,
-    /// Nobody is accepted before this.
-    paused: Option<Instant>,
     /// Whether accepting failed the last time.
     failing: bool,
 }
@@ -101,15 +98,14 @@ impl<A: Answers> Answering<A> {
         loop {
             let now = Instant::now();
             self.clients.retain(|client| client.until > now);
-            self.paused = self.paused.filter(|until| *until > now);
-            let accepts = self.clients.len() < MAX_CLIENTS && self.paused.is_none();
             let mut polled = vec![PollFd::new(&self.woken, PollFlags::IN)];
             let clients = self.clients.iter();
             polled.extend(clients.map(|client| PollFd::new(&client.stream, client.waits_for())));
-            let listeners = self.listeners.iter().filter(|_| accepts);
-            polled.extend(listeners.map(|listener| PollFd::new(listener, PollFlags::IN)));
-            let deadlines = self.clients.iter().map(|client| client.until);
-            let next = deadlines.chain(self.paused).min();
+            if self.clients.len() < MAX_CLIENTS {
+                let listeners = self.listeners.iter();
+                polled.extend(listeners.map(|listener| PollFd::new(listener, PollFlags::IN)));
+            }
+            let next = self.clients.iter().map(|client| client.until).min();
             let timeout = next.map(|at| at.saturating_duration_since(now));
             let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
             if poll(&mut polled, timeout.as_ref()).is_err_and(|error| error != Errno::INTR) {
@@ -137,25 +133,25 @@ impl<A: Answers> Answering<A> {
         if self.clients.len() >= MAX_CLIENTS {
             return;
         }
-        let now = Instant::now();
         let accepted = self.listeners[listener].accept();
         match accepted.and_then(|(stream, _)| stream.set_nonblocking(true).map(|()| stream)) {
             Ok(stream) => {
                 self.failing = false;
                 self.clients.push(Client {
                     stream,
-                    until: now + PATIENCE,
+                    until: Instant::now() + PATIENCE,
                     stage: Stage::Asking(Vec::new()),
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                self.paused = Some(now + PAUSE);
                 // Told when it starts, not for as long as it lasts.
                 if !std::mem::replace(&mut self.failing, true) {
                     let told = format!("{} (--metrics)", cause(&error));
                     self.answers.accept_failed(told, PAUSE);
                 }
+                // There is no other way not to be asked at once again; who is being answered waits, too.
+                std::thread::sleep(PAUSE);
             }
         }
     }

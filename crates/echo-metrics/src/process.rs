@@ -24,40 +24,23 @@ pub(crate) fn add(text: &mut Text, began: Option<f64>) {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
     // One of them is the list's.
     let open = fs::read_dir("/proc/self/fd").ok();
-    let open = open.map(|list| list.count().saturating_sub(1));
-    for (name, help, figure) in [
-        (
-            "cpu_seconds_total",
-            "Time on a CPU, in user and in system mode",
-            cpu.map(|cpu| cpu.as_secs_f64()),
-        ),
-        (
-            "max_fds",
-            "Descriptors that may be open",
-            limit.map(|(soft, _)| soft as f64),
-        ),
-        (
-            "open_fds",
-            "Descriptors that are open",
-            open.map(|count| count as f64),
-        ),
-        (
-            "resident_memory_bytes",
-            "Memory in use",
-            stat(21).map(|pages| pages * page_size() as f64),
-        ),
-        ("virtual_memory_bytes", "Address space in use", stat(20)),
-        ("threads", "Threads", stat(17)),
-        (
-            "start_time_seconds",
-            "When the process began, in seconds since 1970",
-            began,
-        ),
-    ] {
+    let open = open.map(|list| list.count().saturating_sub(1) as f64);
+    let mut one = |name: &str, help: &str, figure: Option<f64>| {
         if let Some(figure) = figure {
             text.one(&format!("process_{name}"), help, figure);
         }
-    }
+    };
+    let help = "Time on a CPU, in user and in system mode";
+    one("cpu_seconds_total", help, cpu.map(|cpu| cpu.as_secs_f64()));
+    let most = limit.map(|(soft, _)| soft as f64);
+    one("max_fds", "Descriptors that may be open", most);
+    one("open_fds", "Descriptors that are open", open);
+    let resident = stat(21).map(|pages| pages * page_size() as f64);
+    one("resident_memory_bytes", "Memory in use", resident);
+    one("virtual_memory_bytes", "Address space in use", stat(20));
+    one("threads", "Threads", stat(17));
+    let help = "When the process began, in seconds since 1970";
+    one("start_time_seconds", help, began);
 }
 
 /// A number of `/proc/self/stat`, counted from 0 after the program's name, which may have spaces.

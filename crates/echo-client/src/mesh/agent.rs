@@ -2,29 +2,30 @@
 //! the others. A probe that a path cannot carry is lost, as one that gets no reply.
 
 use std::cmp::Reverse;
-use std::collections::binary_heap::{BinaryHeap, PeekMut};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
 
 use echo_core::Transport;
+use slab::Slab;
 
-use super::books::Books;
+use super::books::{Books, told};
 use super::discovery::List;
 use super::ring::hash;
 use super::settings::Mesh;
 use super::targets::Peer;
 use crate::connection::{Address, Ask, Attempt, ErrorKind};
-use crate::engine::Sink;
 use crate::engine::clock::Clock;
 use crate::engine::flow::{Context, Flow, State, broken};
 use crate::engine::ledger::Request;
 use crate::engine::recorder::Recorder;
 use crate::engine::wait::{Ready, Wait};
-use crate::engine::{Plan, nanos, transport};
+use crate::engine::{self, Plan, Sink, SoFar, What, nanos, transport};
 use crate::interrupt::Interrupt;
+use crate::measure::Lines;
+use crate::output::note;
 use crate::report::Fault;
 
 /// Whoever wakes so much later than it asked to has stood still: stopped, suspended, or without a CPU
@@ -34,9 +35,12 @@ const STOOD_STILL_NS: u64 = 100_000_000;
 /// The longest sleep: by its turns others see that the agent lives.
 const TICK_NS: u64 = 1_000_000_000;
 
-/// Moments of an interval at which probes leave. To wake costs more than to send, so those that are
-/// close share a moment: of a thousand peers, two.
-const MOMENTS: u64 = 500;
+/// Peers whose probes leave at one moment. To wake costs five times as much as to send, so a moment is
+/// shared; but what comes over TCP meanwhile waits until the last of them has left, 15 us each.
+const CROWD: usize = 8;
+
+/// Moments of an interval, at least: agents that start together must not all ask the same peer first.
+const MOMENTS: usize = 16;
 
 /// Lost probes of a path that are remembered, to tell a late reply: more than are lost before its
 /// socket is changed.
@@ -45,7 +49,7 @@ const REMEMBERED: usize = 8;
 /// All paths, and when each has its next turn.
 pub struct Agent<'a> {
     /// By their numbers in the books.
-    paths: Vec<Option<Path<'a>>>,
+    paths: Slab<Path<'a>>,
     /// When each is to be looked at next. That may be sooner than there is something to do: a probe that
     /// got its reply is over no more at the end of its time.
     agenda: BinaryHeap<Reverse<(u64, usize)>>,
@@ -57,11 +61,17 @@ pub struct Agent<'a> {
 /// What all paths work with.
 struct Shared<'a> {
     mesh: &'a Mesh,
+    books: &'a Books,
     /// What is ready: told by the system, or not read to the end the last time.
     ready: Vec<Ready>,
     wait: Wait,
     context: Context<'a>,
-    books: &'a Books,
+    /// What is told of the path at hand.
+    told: Receiver<What>,
+    /// Who is told of each event, too.
+    lines: Option<&'a Lines>,
+    /// Whether it has stood still until now.
+    stood_still: bool,
 }
 
 /// The way to a peer over one transport.
@@ -78,20 +88,42 @@ struct Path<'a> {
     due: u64,
 }
 
+/// What a path tells is entered by the agent, which knows of whom it is.
+impl Sink for Sender<What> {
+    fn tell(&self, what: What) {
+        // An agent that has ended needs none of it.
+        let _ = self.send(what);
+    }
+
+    fn wants_each(&self) -> bool {
+        true
+    }
+
+    fn so_far(&self, _: SoFar<'_>, _: bool) {}
+}
+
 impl<'a> Agent<'a> {
-    /// An agent that watches nobody yet.
-    pub fn new(mesh: &'a Mesh, wait: Wait, plan: &'a Plan, books: &'a Books) -> Self {
-        let context = Context::new(Clock::start(), Recorder::none(), books, plan);
+    /// An agent that watches nobody yet. What its paths tell to `sink` comes back from `told`.
+    pub fn new(
+        (mesh, plan, books): (&'a Mesh, &'a Plan, &'a Books),
+        (sink, told): (&'a Sender<What>, Receiver<What>),
+        wait: Wait,
+        lines: Option<&'a Lines>,
+    ) -> Self {
+        let context = Context::new(Clock::start(), Recorder::none(), sink, plan);
         Agent {
-            paths: Vec::new(),
+            paths: Slab::new(),
             agenda: BinaryHeap::new(),
             until: context.clock.now(),
             shared: Shared {
                 mesh,
+                books,
                 ready: Vec::new(),
                 wait,
                 context,
-                books,
+                told,
+                lines,
+                stood_still: false,
             },
         }
     }
@@ -101,10 +133,14 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// The system's poll fails; nothing that a peer does.
     pub fn run(mut self, lists: &Receiver<List>, interrupt: &Interrupt) -> io::Result<()> {
-        let clock = self.shared.context.clock;
-        while interrupt.why().is_none() && !self.shared.books.is_closed() {
-            if let Some(list) = lists.try_iter().last() {
+        let (clock, lines) = (self.shared.context.clock, self.shared.lines);
+        while interrupt.why().is_none() && !lines.is_some_and(Lines::is_closed) {
+            for list in lists.try_iter() {
                 self.watch(&list, clock.now());
+                if list.is_asked {
+                    let summary = self.shared.books.open().summary();
+                    note(format_args!("echo-client: {}", told(&summary)));
+                }
             }
             let until = self.turn(|| clock.now());
             let Shared { wait, ready, .. } = &mut self.shared;
@@ -119,111 +155,118 @@ impl<'a> Agent<'a> {
 
     /// Watches the peers of `list`, and nobody else.
     pub fn watch(&mut self, list: &List, now: u64) {
-        let Shared { mesh, books, .. } = self.shared;
-        let plan = self.shared.context.plan;
-        let wanted: HashMap<_, _> = list.peers.iter().map(|peer| (peer.key(), peer)).collect();
-        let mut watched = HashSet::new();
-        for place in &mut self.paths {
-            let Some(path) = place else {
-                continue;
-            };
-            let Some(peer) = wanted.get(&path.peer.key()) else {
-                books.remove(path.index);
-                *place = None;
-                continue;
-            };
-            watched.insert(peer.key());
-            if peer.address != path.peer.address {
-                let over = path.flow.remote.transport();
-                *path = Path::new(path.index, peer, over, path.due, plan);
+        let Agent {
+            paths,
+            agenda,
+            shared,
+            ..
+        } = self;
+        let mut figures = shared.books.open();
+        let mut wanted = BTreeMap::new();
+        for peer in &list.peers {
+            for over in &shared.mesh.transport {
+                wanted.insert((peer.key(), *over), peer);
             }
         }
-        let paths = &self.paths;
-        self.agenda
-            .retain(|Reverse((_, index))| paths[*index].is_some());
-        let interval = nanos(mesh.interval.0);
-        let start = now - now % interval;
-        let is_new = |peer: &&Peer| !watched.contains(&peer.key());
-        for peer in list.peers.iter().filter(is_new) {
-            // Agents that start together must not all ask the same peer first.
-            let moment = hash(&[&list.own, &peer.name]) % MOMENTS;
-            let due = start + interval * moment / MOMENTS;
-            let due = if due < now { due + interval } else { due };
-            for over in &mesh.transport {
-                let index = books.add(peer, *over);
-                let path = Path::new(index, peer, *over, due, plan);
-                let count = self.paths.len().max(index + 1);
-                self.paths.resize_with(count, || None);
-                self.paths[index] = Some(path);
-                self.agenda.push(Reverse((due, index)));
+        paths.retain(|index, path| {
+            let over = path.flow.remote.transport();
+            let peer = wanted.remove(&(path.peer.key(), over));
+            match peer {
+                None => figures.remove(index),
+                Some(peer) if peer.address != path.peer.address => {
+                    path.hang_up(shared);
+                    (path.peer, path.flow.remote) = (peer.clone(), remote(peer, over));
+                }
+                Some(_) => {}
             }
+            peer.is_some()
+        });
+        agenda.retain(|Reverse((_, index))| paths.contains(*index));
+        let interval = nanos(shared.mesh.interval.0);
+        // A power of two: when there are more, those that there were are among them.
+        let moments = (list.peers.len() / CROWD).max(MOMENTS).next_power_of_two() as u64;
+        for ((_, over), peer) in wanted {
+            let moment = hash(&[&list.own, &peer.name]) % moments;
+            let mut due = now - now % interval + interval / moments * moment;
+            if due < now {
+                due = due.saturating_add(interval);
+            }
+            let place = paths.vacant_entry();
+            let index = place.key();
+            figures.add(index, peer, over);
+            agenda.push(Reverse((due, index)));
+            place.insert(Path::new(index, peer, over, due, shared.context.plan));
         }
     }
 
     /// Does what can be done now, by this `clock`. Returns when there is more.
     pub fn turn(&mut self, clock: impl Fn() -> u64) -> u64 {
+        let Agent {
+            paths,
+            agenda,
+            shared,
+            ..
+        } = self;
         let now = clock();
         let late = now.saturating_sub(self.until);
-        self.shared.books.turn(late > STOOD_STILL_NS, 0);
-        let mut ready = std::mem::take(&mut self.shared.ready);
-        for ready in ready.drain(..) {
+        shared.stood_still = late > STOOD_STILL_NS;
+        shared.books.open().turned = Some(Instant::now());
+        for ready in std::mem::take(&mut shared.ready) {
             // It may have gone since.
-            if let Some((path, shared)) = self.at(ready.index) {
+            if let Some(path) = paths.get_mut(ready.index) {
                 path.handle(ready, now, shared);
+                shared.enter(path);
             }
         }
-        if self.shared.ready.is_empty() {
-            // Its memory is used again.
-            self.shared.ready = ready;
-        }
-        if late > nanos(self.shared.mesh.timeout.0) {
-            // Connections may be gone by now, which no path is to blame for.
-            for index in 0..self.paths.len() {
-                if let Some((path, shared)) = self.at(index) {
-                    path.expire(now, shared);
-                    path.hang_up(shared);
-                }
-            }
-        }
-        let mut never_sent = 0;
-        while let Some(mut first) = self.agenda.peek_mut() {
+        while let Some(mut first) = agenda.peek_mut() {
             let Reverse((at, index)) = *first;
-            let Some(path) = &mut self.paths[index] else {
-                PeekMut::pop(first);
-                continue;
-            };
-            self.shared.books.about(index);
+            let path = &mut paths[index];
             if path.next() <= now {
-                never_sent += path.go_by(now, &clock, &mut self.shared);
+                path.go_by(now, &clock, shared);
+                shared.enter(path);
             } else if path.next() == at {
                 break;
             }
             *first = Reverse((path.next(), index));
         }
-        self.shared.books.turn(false, never_sent);
-        let next = self.agenda.peek().map_or(u64::MAX, |next| next.0.0);
+        let next = agenda.peek().map_or(u64::MAX, |next| next.0.0);
         self.until = next.min(now + TICK_NS);
         self.until
     }
+}
 
-    /// A path, of which the next events are told.
-    fn at(&mut self, index: usize) -> Option<(&mut Path<'a>, &mut Shared<'a>)> {
-        let path = self.paths.get_mut(index)?.as_mut()?;
-        self.shared.books.about(index);
-        Some((path, &mut self.shared))
+impl Shared<'_> {
+    /// Enters what `path` has told.
+    fn enter(&self, path: &Path<'_>) {
+        for what in self.told.try_iter() {
+            let mut figures = self.books.open();
+            figures.enter(path.index, &what, self.stood_still);
+            drop(figures);
+            if let Some(lines) = self.lines {
+                let peer = engine::Peer {
+                    peer: path.peer.name.to_string(),
+                    transport: path.flow.remote.transport(),
+                };
+                lines.tell_of(Some(peer), what);
+            }
+        }
+    }
+}
+
+/// Where a peer is reached over one transport; it is never asked where it has no address.
+fn remote(peer: &Peer, over: Transport) -> Address {
+    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let address = peer.address.unwrap_or(nowhere);
+    match over {
+        Transport::Udp => Address::Udp(address),
+        _ => Address::Tcp(address),
     }
 }
 
 impl<'a> Path<'a> {
     /// The way to `peer`, over one transport; it has no socket yet.
     fn new(index: usize, peer: &Peer, over: Transport, due: u64, plan: &Plan) -> Self {
-        // It is never asked where there is none.
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let address = peer.address.unwrap_or(nowhere);
-        let remote = match over {
-            Transport::Udp => Address::Udp(address),
-            _ => Address::Tcp(address),
-        };
+        let remote = remote(peer, over);
         let timeout = nanos(plan.connect.timeout.0);
         let mut flow = Flow::new(remote.clone(), transport(plan, &remote), timeout);
         flow.ledger.remembered = REMEMBERED;
@@ -244,22 +287,25 @@ impl<'a> Path<'a> {
         expiry.map_or(self.due, |expiry| expiry.min(self.due))
     }
 
-    /// Does what is due by `now`. Returns how many probes were missed meanwhile.
-    fn go_by(&mut self, now: u64, clock: impl Fn() -> u64, shared: &mut Shared<'a>) -> u64 {
+    /// Does what is due by `now`.
+    fn go_by(&mut self, now: u64, clock: impl Fn() -> u64, shared: &mut Shared<'a>) {
         self.expire(now, shared);
         let Some(late) = now.checked_sub(self.due) else {
-            return 0;
+            return;
         };
         let interval = nanos(shared.mesh.interval.0);
-        let missed = match late > STOOD_STILL_NS {
-            true => late / interval + 1,
-            false => {
-                self.probe(clock(), shared);
-                0
-            }
-        };
-        self.due += interval * missed.max(1);
-        missed
+        if late <= STOOD_STILL_NS {
+            self.probe(clock(), shared);
+            self.due = self.due.saturating_add(interval);
+            return;
+        }
+        if late > nanos(shared.mesh.timeout.0) {
+            // Its connection may be gone by now, which the path is not to blame for.
+            self.hang_up(shared);
+        }
+        let missed = late / interval + 1;
+        shared.books.open().delayed += missed;
+        self.due += interval * missed;
     }
 
     /// Sends a probe, or begins to open a socket for it.
@@ -269,8 +315,8 @@ impl<'a> Path<'a> {
         if now - self.opened >= nanos(shared.mesh.reconnect.0) {
             self.hang_up(shared);
         }
-        let number = self.flow.ledger.push(Request::new(now, now));
-        shared.books.request(number);
+        self.flow.ledger.push(Request::new(now, now));
+        shared.books.open().request(self.index);
         match self.flow.state {
             State::Open(_) => self.send(shared),
             _ => self.open(now, shared),
@@ -281,7 +327,7 @@ impl<'a> Path<'a> {
         if let Some((transport, mut wire)) = self.flow.split(&mut shared.context) {
             transport.push();
             if let Err(fault) = transport.flush(&mut wire) {
-                self.failed(&fault, shared);
+                self.fail(&fault, shared);
             }
         }
     }
@@ -296,7 +342,7 @@ impl<'a> Path<'a> {
         let plan = shared.context.plan;
         match Attempt::begin(&plan.connect, &self.flow.remote, Ask::Nothing) {
             Ok(attempt) => self.go_on(attempt, false, now, shared),
-            Err(error) => self.failed(&broken(&error, self.is_udp()), shared),
+            Err(error) => self.fail(&broken(&error, self.is_udp()), shared),
         }
     }
 
@@ -324,7 +370,7 @@ impl<'a> Path<'a> {
                 self.flow.open(connection, &mut shared.context);
                 self.send(shared);
             }
-            Err(error) => self.failed(&broken(&error, self.is_udp()), shared),
+            Err(error) => self.fail(&broken(&error, self.is_udp()), shared),
         }
     }
 
@@ -347,7 +393,7 @@ impl<'a> Path<'a> {
         match done {
             Ok(true) => shared.ready.push(ready),
             Ok(false) => {}
-            Err(fault) => self.failed(&fault, shared),
+            Err(fault) => self.fail(&fault, shared),
         }
     }
 
@@ -357,20 +403,6 @@ impl<'a> Path<'a> {
             && (self.attempt.is_some() || self.flow.has_failed())
         {
             self.fail(&fault, shared);
-        }
-    }
-
-    /// An error on a socket. Of a datagram it is the answer; anything else ends the connection.
-    fn failed(&mut self, fault: &Fault, shared: &mut Shared<'a>) {
-        let is_answer = self.is_udp() && fault.kind == ErrorKind::Refused;
-        match is_answer && self.flow.refuse(fault, &mut shared.context) {
-            // There may be more to read, of which no event will tell.
-            true => shared.ready.push(Ready {
-                index: self.index,
-                readable: true,
-                ended: false,
-            }),
-            false => self.fail(fault, shared),
         }
     }
 

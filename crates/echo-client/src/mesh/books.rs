@@ -1,18 +1,16 @@
-//! What has become of all probes: counts for each peer, and round trips by zone, never by peer: the
+//! What has become of all probes: counts for each path, and round trips by zone, never by peer: the
 //! buckets of each would be the most of what a monitor stores.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use echo_core::{Failure, Transport};
-use serde::Serialize;
+use echo_core::Transport;
+use serde_json::{Value, json};
 
 use super::targets::Peer;
 use crate::connection::ErrorKind;
-use crate::engine::{self, Class, Sink, SoFar, What};
-use crate::measure::Lines;
+use crate::engine::{Class, What};
 
 /// So many losses in a row say that a peer is down: one lost datagram does not.
 const IN_A_ROW: u32 = 3;
@@ -21,33 +19,39 @@ const IN_A_ROW: u32 = 3;
 const LOWEST_NS: u64 = 50_000;
 const BOUNDS: usize = 16;
 
-/// An agent that has not taken a turn for so long hangs: it takes one each second.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// All figures, which whoever asks can read at any time. Clones are the same books.
+#[derive(Clone, Debug)]
+pub struct Books(Arc<Mutex<Figures>>);
 
-/// The books, which whoever asks can read at any time.
-#[derive(Debug)]
-pub struct Books(Mutex<State>);
+impl Books {
+    /// Books in which nothing is. Whatever can be counted over these transports has a line from the
+    /// start, so that `rate()` sees the first one.
+    pub fn new(transports: &[Transport]) -> Self {
+        let turned = Some(Instant::now());
+        let mut figures = Figures {
+            turned,
+            ..Figures::default()
+        };
+        for over in transports {
+            figures
+                .replies
+                .extend(CLASSES.map(|class| ((*over, class), 0)));
+            figures.errors.extend(KINDS.map(|kind| ((*over, kind), 0)));
+        }
+        Books(Arc::new(Mutex::new(figures)))
+    }
 
-#[derive(Debug)]
-struct State {
-    figures: Figures,
-    /// The path that the next events are about.
-    path: usize,
-    /// Who is told of each event, too.
-    lines: Option<Lines>,
-    /// Whether the agent has stood still until now.
-    stood_still: bool,
-    /// When it took its last turn.
-    turned: Instant,
-    /// Whether somebody has asked to stop.
-    is_stopping: bool,
+    /// The figures as they are now: not for long, for others wait.
+    pub fn open(&self) -> MutexGuard<'_, Figures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// All figures.
+/// What is in the books.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Each path's, or a place that is free.
-    pub paths: Vec<Option<Path>>,
+    /// Each path's, by its number.
+    pub paths: BTreeMap<usize, Account>,
     /// Round trips to a zone.
     pub rtt: BTreeMap<(Arc<str>, Transport), Buckets>,
     /// What came back, over a transport.
@@ -62,38 +66,40 @@ pub struct Figures {
     pub failures: u64,
     /// When all lists could be had last.
     pub success: Option<SystemTime>,
+    /// When the agent took its last turn.
+    pub turned: Option<Instant>,
+    /// Whether nobody is to ask any more.
+    pub is_closed: bool,
 }
 
 /// The way to one peer, over one transport.
 #[derive(Clone, Debug)]
-pub struct Path {
-    /// Its name and its zone.
-    pub peer: Arc<str>,
-    /// Where it is.
-    pub zone: Arc<str>,
+pub struct Account {
+    /// Where it leads.
+    pub peer: Peer,
     /// What carries bytes there.
     pub transport: Transport,
     /// Probes that were sent, or could not be.
     pub requests: u64,
     /// Those that got no right reply in time.
     pub lost: u64,
-    /// The number of the one that is under way.
-    awaited: Option<u64>,
+    /// The number of the last one of which it is known which it is.
+    settled: u64,
     /// Losses since the last reply.
     losses: u32,
 }
 
-impl Path {
-    /// Whether it has answered, and not been silent since.
+impl Account {
+    /// Whether the peer has answered, and not been silent since.
     pub fn is_up(&self) -> bool {
         self.losses < IN_A_ROW
     }
 
-    /// Whether what is told of this probe is the first that is told of the one under way.
+    /// Whether what is told of this probe is the first that is told of it: one leaves after the other.
     fn settles(&mut self, number: Option<u64>) -> bool {
-        let is_awaited = number.is_some() && number == self.awaited;
-        self.awaited = self.awaited.filter(|_| !is_awaited);
-        is_awaited
+        let settles = number.is_some_and(|number| number > self.settled);
+        self.settled = self.settled.max(number.unwrap_or(0));
+        settles
     }
 
     fn lose(&mut self) {
@@ -102,200 +108,50 @@ impl Path {
     }
 }
 
-/// Round trips, counted by their length.
-#[derive(Clone, Debug, Default)]
-pub struct Buckets {
-    counts: [u64; BOUNDS + 1],
-    /// All of them together.
-    pub sum_ns: u128,
-}
-
-impl Buckets {
-    fn record(&mut self, rtt_ns: u64) {
-        let bucket = (0..BOUNDS).find(|index| rtt_ns <= LOWEST_NS << index);
-        self.counts[bucket.unwrap_or(BOUNDS)] += 1;
-        self.sum_ns += u128::from(rtt_ns);
-    }
-
-    /// How many are no longer than each bound, in seconds; the last has all of them.
-    pub fn cumulated(&self) -> impl Iterator<Item = (f64, u64)> {
-        let bounds = (0..BOUNDS).map(|index| (LOWEST_NS << index) as f64 / 1e9);
-        let counts = self.counts.iter().scan(0, |sum, count| {
-            *sum += count;
-            Some(*sum)
-        });
-        bounds.chain([f64::INFINITY]).zip(counts)
-    }
-}
-
-/// How it is going, with those who are watched now.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Summary {
-    /// Peers that are listed.
-    pub known: usize,
-    /// Ways to peers.
-    pub paths: usize,
-    /// Those by which the peer answers.
-    pub up: usize,
-    /// Probes.
-    pub requests: u64,
-    /// Probes that got no right reply in time.
-    pub lost: u64,
-    /// Probes that say nothing of their path.
-    pub delayed: u64,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (known, paths, up) = (self.known, self.paths, self.up);
-        write!(f, "{known} peers known; {up} of {paths} paths up; ")?;
-        let (requests, lost, delayed) = (self.requests, self.lost, self.delayed);
-        write!(f, "{requests} probes, {lost} lost, {delayed} delayed")
-    }
-}
-
-impl Books {
-    /// Books in which nothing is. Whatever can be counted over these transports has a line from the
-    /// start, so that `rate()` sees the first one. `lines` is told of each event, too.
-    pub fn new(transports: &[Transport], lines: Option<Lines>) -> Self {
-        let mut figures = Figures::default();
-        for transport in transports {
-            let replies = CLASSES.map(|class| ((*transport, class), 0));
-            figures.replies.extend(replies);
-            let errors = KINDS.map(|kind| ((*transport, kind), 0));
-            figures.errors.extend(errors);
-        }
-        Books(Mutex::new(State {
-            figures,
-            path: 0,
-            lines,
-            stood_still: false,
-            turned: Instant::now(),
-            is_stopping: false,
-        }))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All figures as they are now: whoever makes a text of them must not hold up who fills them.
-    pub fn figures(&self) -> Figures {
-        self.state().figures.clone()
-    }
-
-    /// Whether the agent takes its turns.
-    pub fn is_live(&self) -> bool {
-        self.state().turned.elapsed() < PATIENCE
-    }
-
-    /// Whether there is a list to go by, and nobody has asked to stop.
-    pub fn is_ready(&self) -> bool {
-        let state = self.state();
-        !state.is_stopping && (state.figures.known > 0 || state.figures.success.is_some())
-    }
-
-    /// How it is going.
-    pub fn summary(&self) -> Summary {
-        let figures = &self.state().figures;
-        let paths: Vec<_> = figures.paths.iter().flatten().collect();
-        Summary {
-            known: figures.known,
-            paths: paths.len(),
-            up: paths.iter().filter(|path| path.is_up()).count(),
-            requests: paths.iter().map(|path| path.requests).sum(),
-            lost: paths.iter().map(|path| path.lost).sum(),
-            delayed: figures.delayed,
-        }
-    }
-
-    /// Opens an account. Returns the number of its path: the lowest that is free.
-    pub fn add(&self, peer: &Peer, transport: Transport) -> usize {
-        let Figures { paths, rtt, .. } = &mut self.state().figures;
-        let path = Path {
-            peer: peer.name.clone(),
-            zone: peer.zone.clone(),
+impl Figures {
+    /// Opens the account of path `index`, to `peer`.
+    pub fn add(&mut self, index: usize, peer: &Peer, transport: Transport) {
+        let account = Account {
+            peer: peer.clone(),
             transport,
             requests: 0,
             lost: 0,
-            awaited: None,
+            settled: 0,
             // It is down until it answers.
             losses: IN_A_ROW,
         };
-        rtt.entry((peer.zone.clone(), transport)).or_default();
-        let free = paths.iter().position(Option::is_none);
-        let index = free.unwrap_or(paths.len());
-        paths.resize(paths.len().max(index + 1), None);
-        paths[index] = Some(path);
-        index
+        self.paths.insert(index, account);
+        self.rtt.entry((peer.zone.clone(), transport)).or_default();
     }
 
     /// Closes an account, and with the last of its zone those round trips.
-    pub fn remove(&self, index: usize) {
-        let Figures { paths, rtt, .. } = &mut self.state().figures;
-        paths[index] = None;
-        rtt.retain(|(zone, transport), _| {
-            let mut paths = paths.iter().flatten();
-            paths.any(|path| path.zone == *zone && path.transport == *transport)
+    pub fn remove(&mut self, index: usize) {
+        self.paths.remove(&index);
+        self.rtt.retain(|(zone, transport), _| {
+            let mut paths = self.paths.values();
+            paths.any(|path| path.peer.zone == *zone && path.transport == *transport)
         });
     }
 
     /// The lists were looked at: they have so many peers, and so many of them could not be had.
-    pub fn looked(&self, known: usize, failures: usize) {
-        let figures = &mut self.state().figures;
-        figures.known = known;
-        figures.failures += failures as u64;
+    pub fn looked(&mut self, known: usize, failures: usize) {
+        self.known = known;
+        self.failures += failures as u64;
         if failures == 0 {
-            figures.success = Some(SystemTime::now());
+            self.success = Some(SystemTime::now());
         }
     }
 
-    /// Nobody is to come any more. Waits until what was told is written.
-    ///
-    /// # Errors
-    /// Standard output takes no more.
-    pub fn finish(&self) -> Result<(), Failure> {
-        let mut state = self.state();
-        state.is_stopping = true;
-        let lines = state.lines.take();
-        drop(state);
-        lines.map_or(Ok(()), Lines::finish)
-    }
-
-    /// Has each path begin with this count.
-    #[cfg(test)]
-    pub fn preset(&self, count: u64) {
-        for path in self.state().figures.paths.iter_mut().flatten() {
-            (path.requests, path.lost) = (count, count);
-        }
-    }
-
-    /// The agent takes a turn, after it `stood_still` or not; `delayed` probes were never sent by that.
-    pub fn turn(&self, stood_still: bool, delayed: u64) {
-        let mut state = self.state();
-        state.turned = Instant::now();
-        state.stood_still = stood_still;
-        state.figures.delayed += delayed;
-    }
-
-    /// What is told from now on is about this path.
-    pub fn about(&self, index: usize) {
-        self.state().path = index;
-    }
-
-    /// A probe leaves, or should have.
-    pub fn request(&self, number: u64) {
-        let State { figures, path, .. } = &mut *self.state();
-        if let Some(path) = &mut figures.paths[*path] {
+    /// A probe leaves over path `index`, or should have.
+    pub fn request(&mut self, index: usize) {
+        if let Some(path) = self.paths.get_mut(&index) {
             path.requests += 1;
-            path.awaited = Some(number);
         }
     }
-}
 
-impl Figures {
-    fn enter(&mut self, index: usize, what: &What, stood_still: bool) {
-        let Some(path) = &mut self.paths[index] else {
+    /// Enters what is told of path `index`, by an agent that `stood_still` until now or not.
+    pub fn enter(&mut self, index: usize, what: &What, stood_still: bool) {
+        let Some(path) = self.paths.get_mut(&index) else {
             return;
         };
         let transport = path.transport;
@@ -312,7 +168,7 @@ impl Figures {
                     self.delayed += 1;
                 } else if matches!(class, Class::Ok | Class::Reordered) {
                     path.losses = 0;
-                    if let Some(buckets) = self.rtt.get_mut(&(path.zone.clone(), transport)) {
+                    if let Some(buckets) = self.rtt.get_mut(&(path.peer.zone.clone(), transport)) {
                         buckets.record(rtt_ns.unwrap_or_default());
                     }
                 } else {
@@ -332,31 +188,54 @@ impl Figures {
             What::Start { .. } | What::Connected(_) => {}
         }
     }
+
+    /// How it is going, with those who are watched now.
+    pub fn summary(&self) -> Value {
+        let paths = self.paths.values();
+        json!({
+            "known": self.known,
+            "paths": paths.len(),
+            "up": paths.clone().filter(|path| path.is_up()).count(),
+            "requests": paths.clone().map(|path| path.requests).sum::<u64>(),
+            "lost": paths.map(|path| path.lost).sum::<u64>(),
+            "delayed": self.delayed,
+        })
+    }
 }
 
-impl Sink for Books {
-    fn tell(&self, what: What) {
-        let mut state = self.state();
-        let (index, stood_still) = (state.path, state.stood_still);
-        state.figures.enter(index, &what, stood_still);
-        if let (Some(lines), Some(path)) = (&state.lines, &state.figures.paths[index]) {
-            let peer = engine::Peer {
-                peer: path.peer.to_string(),
-                transport: path.transport,
-            };
-            lines.tell_of(Some(peer), what);
-        }
+/// A summary as a person reads it.
+pub fn told(summary: &Value) -> String {
+    let keys = ["known", "up", "paths", "requests", "lost", "delayed"];
+    let [known, up, paths, requests, lost, delayed] = keys.map(|key| &summary[key]);
+    format!(
+        "{known} peers known; {up} of {paths} paths up; {requests} probes, {lost} lost, {delayed} delayed"
+    )
+}
+
+/// Round trips, counted by their length.
+#[derive(Clone, Debug, Default)]
+pub struct Buckets {
+    counts: [u64; BOUNDS + 1],
+    /// All of them together.
+    pub sum_ns: u128,
+}
+
+impl Buckets {
+    fn record(&mut self, rtt_ns: u64) {
+        let bucket = (0..BOUNDS).find(|index| rtt_ns <= LOWEST_NS << index);
+        self.counts[bucket.unwrap_or(BOUNDS)] += 1;
+        self.sum_ns += u128::from(rtt_ns);
     }
 
-    fn wants_each(&self) -> bool {
-        true
+    /// How many are no longer than each bound, in seconds as monitors write it; the last has all of them.
+    pub fn cumulated(&self) -> impl Iterator<Item = (String, u64)> {
+        let bounds = (0..BOUNDS).map(|index| ((LOWEST_NS << index) as f64 / 1e9).to_string());
+        let counts = self.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        bounds.chain(["+Inf".to_owned()]).zip(counts)
     }
-
-    fn is_closed(&self) -> bool {
-        self.state().lines.as_ref().is_some_and(Lines::is_closed)
-    }
-
-    fn so_far(&self, _: SoFar<'_>, _: bool) {}
 }
 
 /// What can come back.

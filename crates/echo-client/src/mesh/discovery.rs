@@ -1,9 +1,9 @@
 //! Looks for changes of the lists, in a thread of its own: names may take long to resolve.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::sync::mpsc::Sender;
 
 use mio::Waker;
 
@@ -13,9 +13,6 @@ use super::targets::{MANY_ADDRESSES, Peer, list, watched};
 use crate::interrupt::Interrupt;
 use crate::output::note;
 
-/// How long an agent may take to follow a list before the figures that are told are those of the last.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Whom to watch, and by which name.
 #[derive(Debug)]
 pub struct List {
@@ -23,9 +20,8 @@ pub struct List {
     pub own: String,
     /// Whom it watches.
     pub peers: Vec<Peer>,
-    /// Gone once the agent follows it.
-    #[expect(dead_code, reason = "its end tells")]
-    pub taken: Sender<()>,
+    /// Whether somebody wants to know how it is going, with these.
+    pub is_asked: bool,
 }
 
 /// The lists of all sources, as they were when they could be had last.
@@ -34,7 +30,8 @@ pub struct Lists(Vec<Listed>);
 /// One of them.
 struct Listed {
     source: Source,
-    peers: Vec<Peer>,
+    /// `None` until it could be had.
+    peers: Option<Vec<Peer>>,
     /// What was told of it last.
     told: String,
 }
@@ -44,77 +41,73 @@ impl Lists {
     pub fn new(sources: &[Source]) -> Self {
         let listed = |source: &Source| Listed {
             source: source.clone(),
-            peers: Vec::new(),
+            peers: None,
             told: String::new(),
         };
         Lists(sources.iter().map(listed).collect())
     }
 
-    /// Looks at all sources, for the first time.
+    /// Looks at all sources. What cannot be had stays as it was; it is told, and where nobody asked only
+    /// once for as long as it lasts. Returns how many they are.
     ///
     /// # Errors
-    /// A file cannot be had: that is a slip of whoever names it.
-    pub fn first(&mut self) -> Result<usize, String> {
+    /// A file could never be had: that is a slip of whoever names it.
+    pub fn look(&mut self, is_asked: bool) -> Result<usize, String> {
         let mut failures = 0;
         for listed in &mut self.0 {
-            let list = list(&listed.source);
-            if let (Source::File(_), Err(error)) = (&listed.source, &list) {
-                let source = &listed.source;
-                return Err(format!(
-                    "cannot take {source}: {error}; write a list there first"
-                ));
+            let tells = match list(&listed.source) {
+                Ok(peers) => listed.take(peers),
+                Err(error) => {
+                    let source = &listed.source;
+                    let otherwise = match (&listed.peers, source) {
+                        (Some(_), _) => "the last list stays",
+                        (None, Source::Dns(..)) => "it is looked up again",
+                        (None, Source::File(_)) => {
+                            return Err(format!(
+                                "cannot take {source}: {error}; write a list there first"
+                            ));
+                        }
+                    };
+                    failures += 1;
+                    format!("cannot take {source}: {error}; {otherwise}")
+                }
+            };
+            if !tells.is_empty() && (is_asked || tells != listed.told) {
+                note(format_args!("echo-client: {tells}"));
             }
-            failures += usize::from(!listed.take(list, "it is looked up again", false));
+            listed.told = tells;
         }
         Ok(failures)
-    }
-
-    /// Looks at all sources again. What cannot be had stays as it was; it is told, and where nobody
-    /// `asked` only once for as long as it lasts. Returns how many they are.
-    pub fn again(&mut self, asked: bool) -> usize {
-        let look = |listed: &mut Listed| {
-            let list = list(&listed.source);
-            listed.take(list, "the last list stays", asked)
-        };
-        self.0.iter_mut().map(look).filter(|had| !had).count()
     }
 
     /// All peers. Where two sources have the same name, it is the first one's.
     pub fn known(&self) -> BTreeMap<Arc<str>, Peer> {
         let peers = self.0.iter().rev().flat_map(|listed| &listed.peers);
-        let named = peers.map(|peer| (peer.name.clone(), peer.clone()));
+        let named = peers
+            .flatten()
+            .map(|peer| (peer.name.clone(), peer.clone()));
         named.collect()
     }
 }
 
 impl Listed {
-    /// Takes what its source has, or tells why that cannot be had and what follows. Returns whether it
-    /// could be had.
-    fn take(&mut self, list: Result<Vec<Peer>, String>, otherwise: &str, asked: bool) -> bool {
-        let source = &self.source;
-        let had = list.is_ok();
-        let told = match list {
-            Err(error) => format!("cannot take {source}: {error}; {otherwise}"),
-            Ok(mut peers) => {
-                for peer in peers.iter_mut().filter(|peer| peer.address.is_none()) {
-                    let before = self.peers.iter().find(|known| known.name == peer.name);
-                    peer.address = before.and_then(|known| known.address);
-                }
-                self.peers = peers;
-                match (source, self.peers.len()) {
-                    (Source::Dns(..), many @ MANY_ADDRESSES..) => format!(
-                        "{source} has {many} addresses: a resolver returns 4,090 at most, and leaves out \
-                         the others in silence; list them in a file (--targets file:PATH)"
-                    ),
-                    _ => String::new(),
-                }
-            }
-        };
-        if !told.is_empty() && (asked || self.told != told) {
-            note(format_args!("echo-client: {told}"));
+    /// Takes what its source has. Returns what there is to tell of that.
+    fn take(&mut self, mut peers: Vec<Peer>) -> String {
+        let before = self.peers.take().unwrap_or_default();
+        // A name that cannot be looked up now has the address that it had.
+        for peer in peers.iter_mut().filter(|peer| peer.address.is_none()) {
+            let known = before.iter().find(|known| known.name == peer.name);
+            peer.address = known.and_then(|known| known.address);
         }
-        self.told = told;
-        had
+        let (source, many) = (&self.source, peers.len());
+        self.peers = Some(peers);
+        match source {
+            Source::Dns(..) if many >= MANY_ADDRESSES => format!(
+                "{source} has {many} addresses: a resolver returns 4,090 at most, and leaves out the \
+                 others in silence; list them in a file (--targets file:PATH)"
+            ),
+            _ => String::new(),
+        }
     }
 }
 
@@ -127,32 +120,29 @@ pub fn keep_looking(
     waker: &Waker,
     interrupt: &Interrupt,
 ) {
-    let (mut known, mut asked) = (lists.known(), false);
+    let (mut known, mut is_asked) = (BTreeMap::new(), false);
     loop {
-        let (own, peers) = watched(mesh, &known);
-        let (taken, follows) = channel();
-        // An agent that has ended needs neither.
-        let _ = agent.send(List { own, peers, taken });
-        // Woken, an agent sees at once that it is to stop.
-        let _: std::io::Result<()> = waker.wake();
-        if asked {
-            let _ = follows.recv_timeout(PATIENCE);
-            note(format_args!("echo-client: {}", books.summary()));
+        let now = lists.known();
+        if now != known || is_asked {
+            let (own, peers) = watched(mesh, &now);
+            let list = List {
+                own,
+                peers,
+                is_asked,
+            };
+            // An agent that has ended needs none.
+            let _ = agent.send(list);
+            known = now;
         }
-        loop {
-            let is_over = interrupt.wait_or_asked(mesh.refresh.0);
-            if is_over {
-                let _: std::io::Result<()> = waker.wake();
-                return;
-            }
-            asked = interrupt.take_question();
-            let failures = lists.again(asked);
-            let now = lists.known();
-            books.looked(now.len(), failures);
-            if now != known || asked {
-                known = now;
-                break;
-            }
+        // Woken, an agent sees at once what is new, be it the wish to stop.
+        let _: io::Result<()> = waker.wake();
+        if interrupt.wait_or_asked(mesh.refresh.0) {
+            let _: io::Result<()> = waker.wake();
+            return;
+        }
+        is_asked = interrupt.take_question();
+        if let Ok(failures) = lists.look(is_asked) {
+            books.open().looked(lists.known().len(), failures);
         }
     }
 }

@@ -2,30 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use echo_core::Transport;
 use echo_metrics::{Answers, Label, Text};
 
-use super::books::{Books, Figures, Path};
+use super::books::{Account, Books, Figures};
 use crate::output::note;
 
-/// Answers from the books.
-#[derive(Debug)]
-pub struct Desk(pub Arc<Books>);
+/// An agent that has not taken a turn for so long hangs: it takes one each second.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-impl Answers for Desk {
+impl Answers for Books {
     fn metrics(&mut self, text: &mut Text) {
-        add(text, &self.0.figures());
+        // A copy: whoever makes a text of them must not hold up who fills them.
+        let figures = self.open().clone();
+        add(text, &figures);
     }
 
     fn is_live(&mut self) -> bool {
-        self.0.is_live()
+        let turned = self.open().turned;
+        turned.is_some_and(|turned| turned.elapsed() < PATIENCE)
     }
 
     fn is_ready(&self) -> bool {
-        self.0.is_ready()
+        let figures = self.open();
+        !figures.is_closed && (figures.known > 0 || figures.success.is_some())
     }
 
     fn accept_failed(&self, error: String, retry_in: Duration) {
@@ -36,43 +38,36 @@ impl Answers for Desk {
     }
 }
 
-/// A family of a figure for each path: its name, what it is, and the figure.
-type OfPaths = (&'static str, &'static str, fn(&Path) -> u64);
-
-const OF_PATHS: [OfPaths; 3] = [
-    ("requests_total", "Probes of a peer", |path| path.requests),
-    (
-        "lost_total",
-        "Probes that got no right reply in time",
-        |path| path.lost,
-    ),
-    (
-        "peer_up",
-        "1 if the peer answers; 0 after three losses in a row, and before the first reply",
-        |path| path.is_up().into(),
-    ),
-];
-
 fn add(text: &mut Text, figures: &Figures) {
     text.build_info("echo_mesh_build_info", env!("CARGO_PKG_VERSION"));
-    let paths: Vec<_> = figures.paths.iter().flatten().collect();
-    for (name, help, figure) in OF_PATHS {
-        let figures = paths.iter().map(|path| {
-            let (peer, zone, transport) = (Label(&path.peer), Label(&path.zone), path.transport);
-            let labels = format!("{{peer={peer},peer_zone={zone},transport=\"{transport}\"}}");
+    let of_paths = |figure: fn(&Account) -> u64| {
+        let told = figures.paths.values().map(|path| {
+            let (peer, zone, over) = (
+                Label(&path.peer.name),
+                Label(&path.peer.zone),
+                path.transport,
+            );
+            let labels = format!("{{peer={peer},peer_zone={zone},transport=\"{over}\"}}");
             (labels, figure(path) as f64)
         });
-        let figures: Vec<_> = figures.collect();
-        text.family(&format!("echo_mesh_{name}"), help, &figures);
-    }
+        told.collect::<Vec<_>>()
+    };
+    let requests = of_paths(|path| path.requests);
+    text.family("echo_mesh_requests_total", "Probes of a peer", &requests);
+    let help = "Probes that got no right reply in time";
+    text.family("echo_mesh_lost_total", help, &of_paths(|path| path.lost));
+    let help = "1 if the peer answers; 0 after three losses in a row, and before the first reply";
+    text.family(
+        "echo_mesh_peer_up",
+        help,
+        &of_paths(|path| path.is_up().into()),
+    );
     let mut rtt = Vec::new();
     for ((zone, transport), buckets) in &figures.rtt {
         let labels = format!("peer_zone={},transport=\"{transport}\"", Label(zone));
         let mut all = 0.0;
         for (bound, count) in buckets.cumulated() {
             all = count as f64;
-            // It is written `inf`, which Prometheus takes; everybody writes `+Inf`.
-            let bound = bound.to_string().replace("inf", "+Inf");
             rtt.push((format!("_bucket{{{labels},le=\"{bound}\"}}"), all));
         }
         let sum = buckets.sum_ns as f64 / 1e9;
@@ -88,36 +83,31 @@ fn add(text: &mut Text, figures: &Figures) {
     let help = "What went wrong, with a probe or a connection";
     text.family("echo_mesh_errors_total", help, &errors);
     // Each has a path over every transport.
-    let over = paths.first().map(|path| path.transport);
-    let peers = paths.iter().filter(|path| Some(path.transport) == over);
+    let over = figures.paths.values().next().map(|path| path.transport);
+    let peers = figures
+        .paths
+        .values()
+        .filter(|path| Some(path.transport) == over);
+    let help = "Peers that are watched";
+    text.one("echo_mesh_peers", help, peers.count() as f64);
+    let help = "Peers that are listed, this one among them";
+    text.one("echo_mesh_known_peers", help, figures.known as f64);
+    let help = "Probes that say nothing of their path, since this machine or process stood still";
+    text.one("echo_mesh_delayed_total", help, figures.delayed as f64);
+    let help = "Times that a list of peers could not be had";
+    text.one(
+        "echo_mesh_discovery_failures_total",
+        help,
+        figures.failures as f64,
+    );
     let success = figures
         .success
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    for (name, help, figure) in [
-        ("peers", "Peers that are watched", peers.count() as f64),
-        (
-            "known_peers",
-            "Peers that are listed, this one among them",
-            figures.known as f64,
-        ),
-        (
-            "delayed_total",
-            "Probes that say nothing of their path, since this machine or process stood still",
-            figures.delayed as f64,
-        ),
-        (
-            "discovery_failures_total",
-            "Times that a list of peers could not be had",
-            figures.failures as f64,
-        ),
-        (
-            "discovery_last_success_timestamp_seconds",
-            "When all lists of peers could be had last, in seconds since 1970",
-            success.unwrap_or_default().as_secs_f64(),
-        ),
-    ] {
-        text.one(&format!("echo_mesh_{name}"), help, figure);
-    }
+    text.one(
+        "echo_mesh_discovery_last_success_timestamp_seconds",
+        "When all lists of peers could be had last, in seconds since 1970",
+        success.unwrap_or_default().as_secs_f64(),
+    );
 }
 
 /// A figure for each of these kinds over each transport.

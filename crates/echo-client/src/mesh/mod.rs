@@ -10,8 +10,7 @@ mod targets;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::channel;
 
 use anyhow::anyhow;
 use echo_core::escape::printable;
@@ -26,12 +25,10 @@ use crate::engine::Plan;
 use crate::engine::wait::Wait;
 use crate::interrupt::{Hangup, Interrupt};
 use crate::measure::{Form, Lines, Style};
-use crate::output;
-use crate::thread;
+use crate::{output, thread};
 use agent::Agent;
-use books::Books;
+use books::{Books, told};
 use discovery::{Lists, keep_looking};
-use metrics::Desk;
 use ring::Ring;
 
 pub use settings::{Mesh, Own, Source};
@@ -44,11 +41,11 @@ const SIZE: usize = 56;
 /// # Errors
 /// A list cannot be had at the start (2; of a name, and for a plan, 3), or its monitors cannot be answered (1).
 pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
-    mesh.check()?;
+    mesh.check().map_err(Failure::usage)?;
     mesh.transport.sort_unstable();
     mesh.transport.dedup();
     let mut lists = Lists::new(&mesh.targets);
-    let failures = lists.first();
+    let failures = lists.look(false);
     let failures = failures.map_err(|error| Failure::usage(anyhow!(error)))?;
     if mesh.plan {
         if failures > 0 {
@@ -58,9 +55,7 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     }
     let interrupt = Interrupt::install(Timespan::default(), Hangup::Asks)?;
     // Each path has a socket. What a limit leaves out fails, and is told of each probe.
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _: nix::Result<()> = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
     let style = Style {
@@ -68,21 +63,20 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
         ..Style::default()
     };
     let lines = mesh.jsonl.then(|| Lines::start(style)).transpose()?;
-    let books = Arc::new(Books::new(&mesh.transport, lines));
-    books.looked(lists.known().len(), failures);
+    let books = Books::new(&mesh.transport);
+    books.open().looked(lists.known().len(), failures);
     let listener = mesh.metrics.as_ref().map(listen).transpose()?;
     let ready = ready_lines(listener.as_ref(), mesh.jsonl);
     let listeners = listener.into_iter().collect();
-    let monitors = Monitors::new(listeners, Desk(books.clone()));
+    let monitors = Monitors::new(listeners, books.clone());
     let (monitors, answering) = monitors.map_err(|error| no_files(&error))?;
     thread::start("metrics", answering)?;
     let wait = Wait::new().map_err(|error| no_files(&error))?;
-    let (sender, list) = mpsc::channel();
-    let (mesh, waker) = (Arc::new(mesh), wait.waker());
-    let looking = (mesh.clone(), books.clone(), interrupt.clone());
+    let (sender, list) = channel();
+    let looking = (mesh.clone(), books.clone(), wait.waker(), interrupt.clone());
     // Not waited for at the end: a name may take long to resolve.
     thread::start("discovery", move || {
-        let (mesh, books, interrupt) = looking;
+        let (mesh, books, waker, interrupt) = looking;
         keep_looking(&mesh, lists, &books, &sender, &waker, &interrupt);
     })?;
     output::line(ready).map_err(output::failure)?;
@@ -95,20 +89,26 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
             ..Connect::default()
         })
     };
-    let agent = Agent::new(&mesh, wait, &plan, &books);
-    let probed = agent
-        .run(&list, &interrupt)
-        .map_err(|error| no_files(&error));
-    let finished = books.finish();
+    let (sink, events) = channel();
+    let agent = Agent::new(
+        (&mesh, &plan, &books),
+        (&sink, events),
+        wait,
+        lines.as_ref(),
+    );
+    let probed = agent.run(&list, &interrupt);
+    books.open().is_closed = true;
+    let finished = lines.map_or(Ok(()), Lines::finish);
     interrupt.end();
     drop(monitors);
-    finished.and(probed)?;
-    let summary = books.summary();
-    let told = match mesh.jsonl {
-        true => output::line(json!({"event": "summary", "figures": summary})),
-        false => output::line(summary),
+    finished?;
+    probed.map_err(|error| no_files(&error))?;
+    let summary = books.open().summary();
+    let last = match mesh.jsonl {
+        true => json!({"event": "summary", "figures": summary}).to_string(),
+        false => told(&summary),
     };
-    told.map_err(output::failure)
+    output::line(last).map_err(output::failure)
 }
 
 /// Prints who watches whom.
@@ -141,15 +141,17 @@ fn listen(address: &(String, u16)) -> Result<TcpListener, Failure> {
 fn ready_lines(listener: Option<&TcpListener>, jsonl: bool) -> String {
     let address = listener.and_then(|listener| listener.local_addr().ok());
     let address = address.map(|address| Zoned(address).to_string());
-    match (address, jsonl) {
-        (None, false) => "ready".to_owned(),
-        (Some(address), false) => format!("listening metrics {address}\nready"),
-        (address, true) => {
-            let listening = address.map(|at| json!({"event": "listening", "metrics": at}));
-            let lines = listening.into_iter().chain([json!({"event": "ready"})]);
-            lines.map(|line| format!("{line}\n")).collect()
-        }
-    }
+    let lines = match jsonl {
+        true => [
+            address.map(|at| json!({"event": "listening", "metrics": at}).to_string()),
+            Some(json!({"event": "ready"}).to_string()),
+        ],
+        false => [
+            address.map(|at| format!("listening metrics {at}")),
+            Some("ready".to_owned()),
+        ],
+    };
+    lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 fn no_files(error: &io::Error) -> Failure {

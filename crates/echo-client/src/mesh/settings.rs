@@ -7,17 +7,17 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::ensure;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use echo_core::units::Timespan;
-use echo_core::{Endpoint, Failure, FilePath, Transport, Zoned};
+use echo_core::{Endpoint, FilePath, Transport, Zoned};
 
 /// A path is not probed more often than a poll of many can tell moments apart.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Watches the paths to many peers, for a monitor that asks
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Mesh {
     /// Where peers are listed: dns:NAME:PORT, or file:PATH of a list for Prometheus (file_sd, with the
     /// labels `name` and `zone`); any number
@@ -82,33 +82,32 @@ pub enum Own {
 
 impl Mesh {
     /// Refuses what contradicts itself.
-    pub fn check(&self) -> Result<(), Failure> {
+    pub fn check(&self) -> anyhow::Result<()> {
         let Mesh {
             interval, timeout, ..
         } = self;
-        let wrong = match self {
-            _ if interval.0 < SHORTEST => {
-                format!("--interval {interval} is shorter than 1ms; give a longer one")
-            }
-            _ if timeout.0.is_zero() => {
-                "--timeout 0s leaves no time for an answer; give a longer one".to_owned()
-            }
-            _ if timeout > interval => format!(
-                "--timeout {timeout} is longer than --interval {interval}: one probe is over before \
-                 the next; give a shorter one"
-            ),
-            Mesh { refresh, .. } if refresh.0.is_zero() => {
-                "--refresh 0s never rests; give a longer one".to_owned()
-            }
-            Mesh {
-                metrics: None,
-                jsonl: false,
-                plan: false,
-                ..
-            } => "nobody would hear of it: give --metrics ADDRESS, or --jsonl".to_owned(),
-            _ => return Ok(()),
-        };
-        Err(Failure::usage(anyhow!(wrong)))
+        ensure!(
+            interval.0 >= SHORTEST,
+            "--interval {interval} is shorter than 1ms; give a longer one"
+        );
+        ensure!(
+            !timeout.0.is_zero(),
+            "--timeout 0s leaves no time for an answer; give a longer one"
+        );
+        ensure!(
+            timeout <= interval,
+            "--timeout {timeout} is longer than --interval {interval}: one probe is over before the \
+             next; give a shorter one"
+        );
+        ensure!(
+            !self.refresh.0.is_zero(),
+            "--refresh 0s never rests; give a longer one"
+        );
+        ensure!(
+            self.metrics.is_some() || self.jsonl || self.plan,
+            "nobody would hear of it: give --metrics ADDRESS, or --jsonl"
+        );
+        Ok(())
     }
 }
 

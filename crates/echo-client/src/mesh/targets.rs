@@ -33,8 +33,8 @@ pub struct Peer {
 
 impl Peer {
     /// What its figures are told by.
-    pub fn key(&self) -> (&str, &str) {
-        (&self.name, &self.zone)
+    pub fn key(&self) -> (Arc<str>, Arc<str>) {
+        (self.name.clone(), self.zone.clone())
     }
 }
 
