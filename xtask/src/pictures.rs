@@ -11,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use echo_core::endpoint::DEFAULT_PORT;
 
 use crate::cargo::{Profile, Programs, root};
-use crate::check::{APART, shell};
+use crate::check::{need, shell};
 use crate::process::{self, Scratch};
 use crate::server::Server;
 use crate::terminal::{draw, say};
@@ -70,6 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Measures twice, once with a condition that cannot hold: each report shows on top how its run ended.
 pub fn check() -> Result<()> {
+    need("chromium")?;
     let studio = Studio::open()?;
     let (server, top) = ([studio.server(0, &["-q"])?], studio.scratch.path("top.png"));
     for (condition, code) in [("loss>50%,unsent>1000", 0), ("max>1ns", 1)] {
@@ -112,7 +113,7 @@ impl Studio {
     /// What is said of a path with one thing wrong.
     fn diagnosis(&self, file: &Path) -> Result<()> {
         let script = include_str!("pictures/path.sh");
-        let mut shell = shell(APART, script, &self.scratch, self.programs.folder()?);
+        let mut shell = shell(script, &self.scratch, self.programs.folder()?)?;
         let said = process::run(&mut shell, LIMIT)?.success()?;
         draw(
             "echo-client diagnose 10.77.2.2:5346",

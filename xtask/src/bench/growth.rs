@@ -6,48 +6,32 @@ use anyhow::{Context, Result};
 use echo_core::statistics::figure;
 
 use super::lab::Lab;
+use super::table::Table;
 use crate::proc;
 
-/// Columns: bytes in a message.
-pub const SIZES: [usize; 4] = [64, 1 << 10, 16 << 10, 256 << 10];
+/// Bytes in a message, for each column but the first.
+const SIZES: [usize; 4] = [64, 1 << 10, 16 << 10, 256 << 10];
+const HEADING: [&str; 5] = [" connections", " 64 B", " 1 KiB", " 16 KiB", " 256 KiB"];
 
 /// What is echoed in a millisecond at the least.
 const LAP_BYTES_PER_MS: u64 = 500_000;
 
-/// One number of connections.
-pub struct Line {
-    /// How many.
-    pub connections: usize,
-    /// What they cost, for each of [`SIZES`].
-    pub cells: Vec<Cell>,
-}
-
-/// One number of connections with one size of message.
-pub struct Cell {
-    /// Server CPU per echo, in microseconds.
-    pub cpu_us: f64,
-    /// The most memory the server had during the load, in KB.
-    pub peak_kb: u64,
-}
-
-/// Measures the whole table. `quick` leaves out the largest numbers of connections.
-pub fn measure(lab: &Lab, quick: bool) -> Result<Vec<Line>> {
+/// Measures the whole table: a row for each number of connections. `quick` leaves out the largest.
+pub fn measure(lab: &Lab, quick: bool) -> Result<Table> {
+    let mut table = Table::new(&HEADING);
     let most = usize::try_from(lab.open_files)?.saturating_sub(100);
     let counts = [1, 10, 100, 1000, 10_000].into_iter();
-    counts
-        .filter(|&count| count <= most && !(quick && count > 100))
-        .map(|connections| {
-            eprintln!("bench: {connections} connections");
-            let cells = SIZES
-                .iter()
-                .map(|&size| cell(lab, connections, size))
-                .collect::<Result<_>>()?;
-            Ok(Line { connections, cells })
-        })
-        .collect()
+    for count in counts.filter(|&count| count <= most && !(quick && count > 100)) {
+        eprintln!("bench: {count} connections");
+        let cells = SIZES.iter().map(|&size| cell(lab, count, size));
+        let cells: Vec<String> = cells.collect::<Result<_>>()?;
+        table.row([count.to_string()].into_iter().chain(cells));
+    }
+    Ok(table)
 }
 
-fn cell(lab: &Lab, connections: usize, size: usize) -> Result<Cell> {
+/// Server CPU per echo, and the most memory that the server had during the load.
+fn cell(lab: &Lab, connections: usize, size: usize) -> Result<String> {
     let (mut costs, mut peak_kb) = (Vec::new(), 0);
     // Each has had its turn before it counts.
     let lap = Duration::from_millis((connections * size) as u64 / LAP_BYTES_PER_MS);
@@ -62,5 +46,5 @@ fn cell(lab: &Lab, connections: usize, size: usize) -> Result<Cell> {
         peak_kb = peak_kb.max(proc::status(server.process.id(), "VmHWM")?);
     }
     let cpu_us = figure(&costs).context("nothing was measured")?;
-    Ok(Cell { cpu_us, peak_kb })
+    Ok(format!("{cpu_us:.1} us, {:.1} MB", peak_kb as f64 / 1024.0))
 }

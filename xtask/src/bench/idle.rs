@@ -1,12 +1,12 @@
 //! What the server costs while nothing happens, and how it shares connections among workers.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::fact::Fact;
 use super::lab::Lab;
@@ -76,8 +76,12 @@ fn balance(lab: &Lab) -> Result<Fact> {
     let mut command = lab.programs.command("echo-server")?;
     command.args(["--listen", "tcp://127.0.0.1:0", "--workers", "2", "-q"]);
     let server = Server::start(&mut command, LIMIT)?;
+    let id = server.process.id();
+    let before = watched(id)?;
     let held = hold(server.ipv4("tcp")?, 8)?;
-    let mut shares = connections_by_epoll(server.process.id(), &held)?;
+    let now = watched(id)?.into_iter();
+    let more = now.map(|(epoll, now)| now - before.get(&epoll).copied().unwrap_or(0));
+    let mut shares: Vec<usize> = more.filter(|more| *more > 0).collect();
     shares.sort_unstable();
     drop(held);
     server.stop(LIMIT)?;
@@ -91,48 +95,15 @@ fn balance(lab: &Lab) -> Result<Fact> {
     })
 }
 
-/// How many of these connections each of a process's epoll instances watches, as the kernel tells.
-fn connections_by_epoll(id: u32, held: &[TcpStream]) -> Result<Vec<usize>> {
-    let ends: Vec<SocketAddr> = held
-        .iter()
-        .map(TcpStream::local_addr)
-        .collect::<Result<_, _>>()?;
-    let rows = echo_explain::netstat::rows().context("no /proc/net")?;
-    let theirs: Vec<_> = rows
-        .iter()
-        .filter(|row| ends.contains(&row.remote))
-        .collect();
-    let mut sockets = BTreeMap::new();
-    let mut epolls = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{id}/fd"))?.flatten() {
-        let Ok(target) = fs::read_link(entry.path()) else {
-            continue;
-        };
-        let number = entry.file_name().into_string().unwrap_or_default();
-        if target == Path::new("anon_inode:[eventpoll]") {
-            epolls.push(number);
-        } else if theirs.iter().any(|row| row.is_link(&target)) {
-            sockets.insert(number, ());
-        }
+/// How many descriptors each of a process's epoll instances watches, as the kernel tells.
+fn watched(id: u32) -> Result<BTreeMap<OsString, usize>> {
+    let mut watched = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{id}/fdinfo"))? {
+        let entry = entry?;
+        // One may have been closed since it was listed.
+        let info = fs::read_to_string(entry.path()).unwrap_or_default();
+        let count = info.lines().filter(|line| line.starts_with("tfd:")).count();
+        watched.insert(entry.file_name(), count);
     }
-    ensure!(
-        sockets.len() == held.len(),
-        "the server holds {} of {} connections",
-        sockets.len(),
-        held.len()
-    );
-    let mut shares = Vec::new();
-    for epoll in epolls {
-        let info = fs::read_to_string(format!("/proc/{id}/fdinfo/{epoll}"))?;
-        let watched = info
-            .lines()
-            .filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next());
-        let count = watched
-            .filter(|number| sockets.contains_key(*number))
-            .count();
-        if count > 0 {
-            shares.push(count);
-        }
-    }
-    Ok(shares)
+    Ok(watched)
 }

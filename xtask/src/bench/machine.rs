@@ -49,33 +49,26 @@ pub fn on_core<T>(core: Option<usize>, start: impl FnOnce() -> Result<T>) -> Res
 
 /// What a figure depends on, as name and value.
 pub fn facts() -> Vec<(&'static str, String)> {
-    let read = |path| fs::read_to_string(path).map(|text| text.trim().to_owned());
-    let cpu = read("/proc/cpuinfo").ok().and_then(|info| {
-        let line = info.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(": ")?.1.to_owned())
-    });
+    let read = |path| Some(fs::read_to_string(path).ok()?.trim().to_owned());
+    let kernel = read("/proc/sys/kernel/osrelease").map(|release| format!("Linux {release}"));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    [
-        (
-            "kernel",
-            read("/proc/sys/kernel/osrelease")
-                .ok()
-                .map(|release| format!("Linux {release}")),
-        ),
-        ("CPU", cpu.map(|model| format!("{model}, {cores} cores"))),
-        (
-            "congestion control",
-            read("/proc/sys/net/ipv4/tcp_congestion_control").ok(),
-        ),
-        (
-            "compiler",
-            version("rustc --version").map(|number| format!("rustc {number}")),
-        ),
+    let cpu = read("/proc/cpuinfo").and_then(|info| {
+        let line = info.lines().find(|line| line.starts_with("model name"))?;
+        Some(format!("{}, {cores} cores", line.split_once(": ")?.1))
+    });
+    let congestion = read("/proc/sys/net/ipv4/tcp_congestion_control");
+    let compiler = version("rustc --version").map(|number| format!("rustc {number}"));
+    let facts = [
+        ("kernel", kernel),
+        ("CPU", cpu),
+        ("congestion control", congestion),
+        ("compiler", compiler),
         ("commit", words("git describe --always --dirty").ok()),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value?)))
-    .collect()
+    ];
+    let known = facts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    known.collect()
 }
 
 /// The first version number, such as `7.93`, that a command of two words prints on either stream.

@@ -55,13 +55,6 @@ impl Row {
         compared.dedup();
         compared
     }
-
-    /// Every server of it.
-    #[cfg(test)]
-    pub fn servers(&self) -> impl Iterator<Item = &str> {
-        let others = self.others.iter().map(String::as_str);
-        self.compared().into_iter().chain(others)
-    }
 }
 
 /// Two that are measured in turn.
@@ -94,14 +87,6 @@ pub struct Side {
     pub load: String,
 }
 
-impl Pair {
-    /// The servers of both.
-    #[cfg(test)]
-    pub fn servers(&self) -> impl Iterator<Item = &str> {
-        self.sides.iter().map(|side| side.server.as_str())
-    }
-}
-
 impl Plan {
     /// The plan.
     pub fn read() -> Self {
@@ -121,11 +106,13 @@ mod tests {
     #[test]
     fn every_server_that_is_asked_for_is_there() {
         let plan = Plan::read();
-        let of_rows = plan.rows.iter().flat_map(|row| row.servers());
-        let of_pairs = plan.pairs.iter().flat_map(|pair| pair.servers());
-        let peers = plan.peers.iter().map(String::as_str);
+        let compared = plan.rows.iter().flat_map(|row| row.compared());
+        let others = plan.rows.iter().flat_map(|row| &row.others);
+        let sides = plan.pairs.iter().flat_map(|pair| &pair.sides);
+        let of_sides = sides.map(|side| &side.server);
+        let listed = others.chain(of_sides).chain(&plan.peers);
         let named = ["echo", "echo-told", "reflector"].into_iter();
-        for key in of_rows.chain(of_pairs).chain(peers).chain(named) {
+        for key in compared.chain(listed.map(String::as_str)).chain(named) {
             assert!(!plan.server(key).name.is_empty(), "{key}");
         }
     }

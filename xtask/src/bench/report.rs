@@ -6,13 +6,11 @@ use super::comparison::HEADING;
 use super::correct::Checked;
 use super::embed::embed;
 use super::fact::Fact;
-use super::growth::{Line, SIZES};
 use super::lab::Lab;
 use super::machine;
 use super::matrix::Measured;
 use super::table::Table;
 use echo_core::statistics::figure;
-use echo_core::units::Size;
 
 const WORK_NOTE: &str = "50 x 64 B: fifty connections, messages of 64 bytes, one under way on each \
                          unless a depth is given; CPU is the server's.";
@@ -36,7 +34,7 @@ pub struct Report<'a> {
     /// What is no ratio of two servers.
     pub facts: Vec<Fact>,
     /// The cost of growth.
-    pub growth: Vec<Line>,
+    pub growth: Table,
 }
 
 /// What could not be measured, and why. The rest of a long run is not lost to it.
@@ -68,7 +66,7 @@ impl<'a> Report<'a> {
             pairs: Vec::new(),
             correct: Vec::new(),
             facts: Vec::new(),
-            growth: Vec::new(),
+            growth: Table::default(),
         }
     }
 
@@ -102,34 +100,14 @@ impl<'a> Report<'a> {
         for (name, value) in &self.machine {
             text += &format!("- {name}: {value}\n");
         }
-        for (title, table, notes) in self.sections() {
-            text += &format!("\n## {title}\n\n{}", table.markdown());
-            for note in notes {
-                text += &format!("\n- {note}");
-            }
-            text += "\n";
-        }
+        let mut notes = [WORK_NOTE, RATIO_NOTE].map(str::to_owned).to_vec();
+        notes.extend(self.losses());
+        text += &section("Targets", &self.targets(), &notes);
+        text += &section("Idle, balance and load", &self.facts(), &[]);
+        text += &section("Peers", &self.peers(), &self.faults());
+        let note = GROWTH_NOTE.to_owned();
+        text += &section("The cost of growth", &self.growth, &[note]);
         text.trim_end().to_owned() + "\n"
-    }
-
-    /// Every table that has something in it, with its title and what must be said about it.
-    fn sections(&self) -> Vec<(&'static str, Table, Vec<String>)> {
-        let mut target_notes = [WORK_NOTE, RATIO_NOTE].map(str::to_owned).to_vec();
-        target_notes.extend(self.losses());
-        let sections = [
-            ("Targets", self.targets(), target_notes),
-            ("Idle, balance and load", self.facts_table(), Vec::new()),
-            ("Peers", self.peers(), self.faults()),
-            (
-                "The cost of growth",
-                self.growth_table(),
-                vec![GROWTH_NOTE.to_owned()],
-            ),
-        ];
-        let filled = sections
-            .into_iter()
-            .filter(|(_, table, _)| !table.is_empty());
-        filled.collect()
     }
 
     fn name(&self, server: &str) -> &str {
@@ -155,20 +133,12 @@ impl<'a> Report<'a> {
         table
     }
 
-    fn facts_table(&self) -> Table {
+    fn facts(&self) -> Table {
         let mut table = Table::new(&["work", "measure", "value", "target", "verdict"]);
         for fact in &self.facts {
             let verdict = if fact.pass { "pass" } else { "miss" };
-            table.row(
-                [
-                    &fact.title,
-                    fact.measure,
-                    &fact.value,
-                    &fact.target,
-                    verdict,
-                ]
-                .map(str::to_owned),
-            );
+            let (title, value) = (&*fact.title, &*fact.value);
+            table.row([title, fact.measure, value, &fact.target, verdict].map(str::to_owned));
         }
         table
     }
@@ -239,23 +209,13 @@ impl<'a> Report<'a> {
         let wrong = self.correct.iter().flat_map(Checked::faults);
         unmeasured.chain(wrong).collect()
     }
+}
 
-    fn growth_table(&self) -> Table {
-        let mut table = Table::new(&[" connections", " 64 B", " 1 KiB", " 16 KiB", " 256 KiB"]);
-        debug_assert_eq!(
-            SIZES.map(|size| Size(size as u64).to_string()),
-            ["64", "1KiB", "16KiB", "256KiB"]
-        );
-        for line in &self.growth {
-            let cells = line.cells.iter().map(|cell| {
-                format!(
-                    "{:.1} us, {:.1} MB",
-                    cell.cpu_us,
-                    cell.peak_kb as f64 / 1024.0
-                )
-            });
-            table.row([line.connections.to_string()].into_iter().chain(cells));
-        }
-        table
+/// A table with its title and what must be said about it; nothing of one that has no row.
+fn section(title: &str, table: &Table, notes: &[String]) -> String {
+    let notes: String = notes.iter().map(|note| format!("\n- {note}")).collect();
+    match table.is_empty() {
+        true => String::new(),
+        false => format!("\n## {title}\n\n{}{notes}\n", table.markdown()),
     }
 }

@@ -1,6 +1,7 @@
 //! A table in Markdown, which reads well on a terminal, too.
 
 /// Rows of cells under a heading.
+#[derive(Default)]
 pub struct Table {
     /// Whether each column is aligned to the right.
     right: Vec<bool>,
@@ -26,7 +27,7 @@ impl Table {
 
     /// Whether there is anything to show.
     pub fn is_empty(&self) -> bool {
-        self.rows.len() == 1
+        self.rows.len() <= 1
     }
 
     /// All of it, its columns as wide as their widest cells.

@@ -1,4 +1,5 @@
 # The modules say of a server that it answers, and of one that is gone that it does not.
+# needs: root unshare prometheus-blackbox-exporter curl
 ip link set lo up
 "$2/echo-server" -q --listen 127.0.0.1:5346 --metrics 127.0.0.1:9146 > /dev/null &
 server=$!

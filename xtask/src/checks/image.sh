@@ -1,4 +1,5 @@
 # Images and containers of this step alone, with what a container in a container is granted.
+# needs: root unshare podman runc
 own=$1
 export CONTAINERS_CONF="$own/containers.conf"
 printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n' > "$CONTAINERS_CONF"

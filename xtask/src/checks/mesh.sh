@@ -1,5 +1,6 @@
 # Six machines in network namespaces that watch one another, a real Prometheus that watches them with the
 # files of docs/deploy/prometheus, and what becomes of its figures when something happens on the way.
+# needs: root ip nft prometheus promtool python3
 own=$1 bin=$2
 shipped=docs/deploy/prometheus
 name=echo-mesh-$$

@@ -1,4 +1,5 @@
 # The programs are static here, and in a release they are not.
+# needs: root unshare cargo-deb dpkg lintian
 lintian --fail-on error --suppress-tags statically-linked-binary "$2"/*.deb
 # Installed, used and purged in a copy of this system that is gone afterwards.
 mount -t tmpfs none "$1"

@@ -1,5 +1,6 @@
 # Sockets that are handed over, of port 7 and to a server without any capability, stay while it is started anew five
 # times: of 400 and more connections that come meanwhile none is refused. Of a server that opens its own, some are.
+# needs: root unshare systemd-socket-activate setpriv python3
 own=$1 programs=$2
 chmod 777 "$own"
 unprivileged="setpriv --reuid=65532 --regid=65532 --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs"

@@ -25,7 +25,7 @@ use stage::Stage;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What is shown.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub struct Options {
     /// Explain every socket call of both programs, in order of time, and draw it
     #[arg(long)]
@@ -44,16 +44,6 @@ pub struct Options {
     /// Draw what is printed to this SVG file, as a terminal shows it
     #[arg(long, value_name = "FILE")]
     screen: Option<PathBuf>,
-}
-
-impl Options {
-    /// The calls explained, as without any other option.
-    pub fn explained() -> Self {
-        Options {
-            explain: true,
-            ..Options::default()
-        }
-    }
 }
 
 /// One part of the story: its title, and how it is played, which tells what it has proved.

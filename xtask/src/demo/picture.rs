@@ -8,7 +8,7 @@ use echo_core::address::End;
 use echo_core::escape::Escaped;
 use echo_explain::{Call, Lang, SocketKind, Texts};
 
-use super::trace::{Arrow, Cargo, Role, Seen, Side, Socket, Trace};
+use super::trace::{Arrow, Cargo, Seen, Side, Socket, Trace};
 
 /// The height of one call.
 const ROW: i32 = 30;
@@ -141,7 +141,7 @@ struct Line {
 fn lanes(trace: &Trace) -> Vec<i32> {
     let mut lanes = vec![0; trace.sockets.len()];
     let mut order: Vec<usize> = (0..lanes.len()).collect();
-    order.sort_by_key(|index| trace.sockets[*index].role == Role::Listening);
+    order.sort_by_key(|index| trace.sockets[*index].peer.is_none());
     let mut taken: BTreeMap<(Side, i32), Vec<(usize, usize)>> = BTreeMap::new();
     for index in order {
         let Socket {
@@ -177,7 +177,7 @@ fn course(
     let end = (lanes[to] - 9 * sign, y(arrow.to));
     let label = match arrow.what {
         Cargo::Handshake => "SYN, SYN-ACK, ACK".to_owned(),
-        Cargo::Bytes(count) | Cargo::Datagram(count) => texts.count(count, "byte", "bytes"),
+        Cargo::Bytes(count) => texts.count(count, "byte", "bytes"),
         Cargo::End => "FIN".to_owned(),
     };
     // Nearer to where it arrives: several may come from one call.
@@ -273,23 +273,19 @@ fn ends(socket: &Socket) -> String {
         SocketKind::Datagram => "UDP",
     };
     let text = |end: &Option<End>| end.as_ref().map_or(String::new(), End::to_string);
-    let (local, peer) = (text(&socket.local), text(&socket.peer));
-    match (socket.role, socket.kind) {
-        (Role::Listening, SocketKind::Stream) => {
-            format!("{}  {protocol}  {local}  LISTEN", socket.number)
-        }
-        (Role::Listening, SocketKind::Datagram) => {
-            format!("{}  {protocol}  {local}", socket.number)
-        }
-        _ => format!("{}  {protocol}  {local} \u{2194} {peer}", socket.number),
+    let (number, local) = (socket.number, text(&socket.local));
+    match (&socket.peer, socket.kind) {
+        (None, SocketKind::Stream) => format!("{number}  {protocol}  {local}  LISTEN"),
+        (None, SocketKind::Datagram) => format!("{number}  {protocol}  {local}"),
+        (peer, _) => format!("{number}  {protocol}  {local} \u{2194} {}", text(peer)),
     }
 }
 
 fn class(socket: &Socket) -> &'static str {
-    match (socket.kind, socket.role) {
+    match (socket.kind, &socket.peer) {
         (SocketKind::Datagram, _) => "udp",
-        (_, Role::Listening) => "listen",
-        (_, Role::Talking) => "talk",
+        (_, None) => "listen",
+        (_, Some(_)) => "talk",
     }
 }
 

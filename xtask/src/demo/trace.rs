@@ -36,25 +36,14 @@ pub struct Socket {
     pub number: i32,
     /// How it carries bytes.
     pub kind: SocketKind,
-    /// What it is for.
-    pub role: Role,
     /// This end.
     pub local: Option<End>,
-    /// The other end.
+    /// The other end; one that waits for others has none.
     pub peer: Option<End>,
     /// The row of its first call, and of its last.
     pub rows: (usize, usize),
     /// Whether the system still lists it once it is closed.
     pub waits: bool,
-}
-
-/// What a socket is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Waiting for others.
-    Listening,
-    /// A conversation.
-    Talking,
 }
 
 /// Something that went from one socket to another.
@@ -73,10 +62,8 @@ pub struct Arrow {
 pub enum Cargo {
     /// The greeting of two systems.
     Handshake,
-    /// Bytes of a stream, as many as one read returned.
+    /// Bytes, as many as one read returned: of a stream, or a datagram.
     Bytes(u64),
-    /// Bytes in a datagram.
-    Datagram(u64),
     /// The end of one direction.
     End,
 }
@@ -127,7 +114,6 @@ impl Trace {
                     process: seen.process,
                     number,
                     kind,
-                    role: Role::Talking,
                     local: None,
                     peer: None,
                     rows: (row, row),
@@ -140,12 +126,9 @@ impl Trace {
         let socket = &mut self.sockets[index];
         socket.rows.1 = row;
         match &seen.step.call {
-            Call::Bind { local, .. } => {
-                (socket.local, socket.role) = (Some(local.clone()), Role::Listening);
-            }
+            Call::Bind { local, .. } => socket.local = Some(local.clone()),
             Call::Connect { local, peer } | Call::Accept { local, peer, .. } => {
                 (socket.local, socket.peer) = (Some(local.clone()), Some(peer.clone()));
-                socket.role = Role::Talking;
             }
             Call::Close => {
                 socket.waits = seen.step.listed.as_ref().is_some_and(|row| !row.is_empty());
@@ -157,20 +140,13 @@ impl Trace {
     }
 
     fn travelled(&self) -> Vec<Arrow> {
-        let mut arrows = Vec::new();
-        for (from, sender) in self.sockets.iter().enumerate() {
-            for (to, receiver) in self.sockets.iter().enumerate() {
-                let meet = sender.local.is_some()
-                    && sender.side != receiver.side
-                    && sender.kind == receiver.kind;
-                let joined = sender.local == receiver.peer && receiver.local == sender.peer;
-                match sender.kind {
-                    SocketKind::Stream if meet && joined => arrows.extend(self.stream(from, to)),
-                    SocketKind::Datagram if meet => arrows.extend(self.datagrams(from, to)),
-                    _ => {}
-                }
-            }
-        }
+        let all = 0..self.sockets.len();
+        let pairs = all
+            .clone()
+            .flat_map(|from| all.clone().map(move |to| (from, to)));
+        let mut arrows: Vec<Arrow> = pairs
+            .flat_map(|(from, to)| self.between(from, to))
+            .collect();
         arrows.sort_by_key(|arrow| arrow.from);
         arrows
     }
@@ -185,7 +161,7 @@ impl Trace {
             .iter()
             .filter(own)
             .filter_map(|arrow| match arrow.what {
-                Cargo::Bytes(bytes) | Cargo::Datagram(bytes) => Some(bytes),
+                Cargo::Bytes(bytes) => Some(bytes),
                 Cargo::Handshake | Cargo::End => None,
             })
     }
@@ -197,67 +173,63 @@ impl Trace {
             .map(|(row, (seen, _))| (row, &seen.step.call))
     }
 
-    /// From one end of a connection to the other: each read with the write that its first byte was
-    /// written by.
-    fn stream(&self, from: usize, to: usize) -> Vec<Arrow> {
-        let mut writes = Vec::new();
-        let (mut written, mut end, mut connected) = (0, None, None);
+    /// From one socket to another: each read with the write that its first byte was written by.
+    fn between(&self, from: usize, to: usize) -> Vec<Arrow> {
+        let (sender, receiver) = (&self.sockets[from], &self.sockets[to]);
+        let (here, there) = (sender.local.as_ref(), receiver.local.as_ref());
+        if sender.kind != receiver.kind || here.is_none() {
+            return Vec::new();
+        }
+        let (mut writes, mut written) = (Vec::new(), 0);
+        let (mut end, mut connected) = (None, None);
         for (row, call) in self.calls(from) {
-            match call {
-                Call::Connect { .. } => connected = Some(row),
-                Call::Send { sent_bytes, .. } => {
-                    writes.push((written, row));
-                    written += sent_bytes;
+            let (peer, bytes) = match call {
+                Call::Send { sent_bytes, .. } => (sender.peer.as_ref(), sent_bytes),
+                Call::SendTo {
+                    peer, sent_bytes, ..
+                } => (Some(peer), sent_bytes),
+                Call::Connect { .. } => {
+                    connected = Some(row);
+                    continue;
                 }
-                Call::Shutdown { .. } | Call::Close => end = end.or(Some(row)),
-                _ => {}
+                Call::Shutdown { .. } | Call::Close => {
+                    end = end.or(Some(row));
+                    continue;
+                }
+                _ => continue,
+            };
+            if peer == there {
+                writes.push((written, row));
+                written += bytes;
             }
         }
         let mut read = 0;
         let arrow = |(to, call): (usize, &Call)| {
-            let (from, what) = match call {
-                Call::Accept { .. } => (connected?, Cargo::Handshake),
-                Call::Receive {
-                    received_bytes: 0, ..
-                } => (end?, Cargo::End),
+            let (peer, bytes) = match call {
+                Call::Accept { peer, .. } => (Some(peer), None),
                 Call::Receive { received_bytes, .. } => {
-                    let write = writes.iter().rfind(|(start, _)| *start <= read);
-                    read += received_bytes;
-                    (write?.1, Cargo::Bytes(*received_bytes))
+                    (receiver.peer.as_ref(), Some(*received_bytes))
                 }
+                Call::ReceiveFrom {
+                    peer,
+                    received_bytes,
+                    ..
+                } => (Some(peer), Some(*received_bytes)),
                 _ => return None,
+            };
+            let (from, what) = match bytes {
+                _ if peer != here => return None,
+                None => (connected?, Cargo::Handshake),
+                Some(0) if receiver.kind == SocketKind::Stream => (end?, Cargo::End),
+                Some(bytes) => {
+                    let write = writes.iter().rfind(|(start, _)| *start <= read);
+                    read += bytes;
+                    (write?.1, Cargo::Bytes(bytes))
+                }
             };
             Some(Arrow { from, to, what })
         };
         self.calls(to).filter_map(arrow).collect()
-    }
-
-    /// From a socket to another that takes datagrams: each with the one that was sent.
-    fn datagrams(&self, from: usize, to: usize) -> Vec<Arrow> {
-        let (sender, receiver) = (&self.sockets[from], &self.sockets[to]);
-        let sent = self.calls(from).filter_map(|(row, call)| match call {
-            Call::Send { .. } if sender.peer == receiver.local => Some(row),
-            Call::SendTo { peer, .. } if Some(peer) == receiver.local.as_ref() => Some(row),
-            _ => None,
-        });
-        let received = self.calls(to).filter_map(|(row, call)| match call {
-            Call::Receive { received_bytes, .. } if receiver.peer == sender.local => {
-                Some((row, *received_bytes))
-            }
-            Call::ReceiveFrom {
-                peer,
-                received_bytes,
-                ..
-            } if Some(peer) == sender.local.as_ref() => Some((row, *received_bytes)),
-            _ => None,
-        });
-        sent.zip(received)
-            .map(|(from, (to, bytes))| Arrow {
-                from,
-                to,
-                what: Cargo::Datagram(bytes),
-            })
-            .collect()
     }
 }
 

@@ -1,5 +1,6 @@
 # A machine, a router and a server in namespaces of their own. The last link is narrower than the others, and
 # the router's firewall drops the message that would say so. What a diagnosis says of that path.
+# needs: root unshare ip nft
 bin=$2
 mount -t tmpfs none /run
 ip netns add router
