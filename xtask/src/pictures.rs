@@ -112,11 +112,14 @@ impl Studio {
 
     /// What is said of a path with one thing wrong.
     fn diagnosis(&self, file: &Path) -> Result<()> {
-        let script = include_str!("pictures/path.sh");
+        let script = concat!(
+            include_str!("../../crates/echo-client/tests/common/wiring.sh"),
+            include_str!("pictures/path.sh")
+        );
         let mut shell = shell(script, &self.scratch, self.programs.folder()?)?;
         let said = process::run(&mut shell, LIMIT)?.success()?;
         draw(
-            "echo-client diagnose 10.77.2.2:5346",
+            "echo-client diagnose 203.0.113.2:5346",
             &String::from_utf8(said)?,
             file,
         )

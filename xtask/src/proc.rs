@@ -18,16 +18,6 @@ pub fn cpu(id: u32) -> Result<Duration> {
     Ok(clock.now()?.into())
 }
 
-/// User and system time in whole ticks, as `ps` and `top` count.
-pub fn ticks(id: u32) -> Result<u32> {
-    let stat = read(id, "stat")?;
-    // Counted after the command's name, which may hold spaces itself.
-    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' '));
-    let both = fields.map(|fields| fields.skip(11).take(2).flat_map(str::parse::<u32>));
-    both.map(Iterator::sum)
-        .with_context(|| format!("/proc/{id}/stat is odd"))
-}
-
 /// A number of /proc/PID/status, such as `Threads` or `VmHWM`, in KiB where it is memory.
 pub fn status(id: u32, name: &str) -> Result<u64> {
     let text = read(id, "status")?;

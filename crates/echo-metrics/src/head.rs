@@ -19,31 +19,16 @@ pub enum Page {
     Ready,
 }
 
-/// Why there is no page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The status of the answer, with fields of its own.
-    pub status: &'static str,
-    /// What it says; nothing where the method asks for no body.
-    pub why: &'static str,
-}
+/// Why there is no page: the status of the answer, with fields of its own, and what it says.
+pub type Refusal = (&'static str, &'static str);
 
-const MALFORMED: Refusal = Refusal {
-    status: "400 Bad Request",
-    why: "this is no HTTP/1.1\n",
-};
-const NOT_FOUND: Refusal = Refusal {
-    status: "404 Not Found",
-    why: "there are /metrics, /livez and /readyz\n",
-};
-const NOT_ALLOWED: Refusal = Refusal {
-    status: "405 Method Not Allowed\r\nAllow: GET",
-    why: "use GET\n",
-};
-const TOO_LARGE: Refusal = Refusal {
-    status: "431 Request Header Fields Too Large",
-    why: "the head may have 8 KiB and 64 fields\n",
-};
+const MALFORMED: Refusal = ("400 Bad Request", "this is no HTTP/1.1\n");
+const NOT_FOUND: Refusal = ("404 Not Found", "there are /metrics, /livez and /readyz\n");
+const NOT_ALLOWED: Refusal = ("405 Method Not Allowed\r\nAllow: GET", "use GET\n");
+const TOO_LARGE: Refusal = (
+    "431 Request Header Fields Too Large",
+    "the head may have 8 KiB and 64 fields\n",
+);
 
 /// A page, or why there is none.
 pub type Asked = Result<Page, Refusal>;
@@ -66,9 +51,10 @@ pub fn asked(bytes: &[u8]) -> Option<Asked> {
     };
     Some(match request.method {
         Some("GET") => page,
+        // It asks for no body.
         Some("HEAD") => page
             .and(Err(NOT_ALLOWED))
-            .map_err(|refusal| Refusal { why: "", ..refusal }),
+            .map_err(|(status, _)| (status, "")),
         _ => page.and(Err(NOT_ALLOWED)),
     })
 }
@@ -127,10 +113,9 @@ mod tests {
             let head = format!("{method} /readyz HTTP/1.1\r\nHost: h\r\n\r\n");
             assert_eq!(page(&head), Err(NOT_ALLOWED), "{head}");
         }
-        for (target, Refusal { status, .. }) in [("/readyz", NOT_ALLOWED), ("/", NOT_FOUND)] {
-            let no_body = Refusal { status, why: "" };
+        for (target, (status, _)) in [("/readyz", NOT_ALLOWED), ("/", NOT_FOUND)] {
             let head = format!("HEAD {target} HTTP/1.1\r\n\r\n");
-            assert_eq!(page(&head), Err(no_body), "{head}");
+            assert_eq!(page(&head), Err((status, "")), "{head}: no body");
         }
     }
 

@@ -15,7 +15,7 @@ use echo_core::cause;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use head::{Asked, MAX_HEAD, Page, Refusal};
+use head::{Asked, MAX_HEAD, Page};
 pub use text::{Label, Text};
 
 /// Connections at once. Others wait in the system's queue, each for [`PATIENCE`] at most for every one
@@ -233,7 +233,7 @@ fn answer(asked: Asked, answers: &mut impl Answers, began: Option<f64>) -> Vec<u
         Ok(Page::Live) => (UNAVAILABLE, "hangs\n"),
         Ok(Page::Ready) if answers.is_ready() => ("200 OK", "ready\n"),
         Ok(Page::Ready) => (UNAVAILABLE, "not ready\n"),
-        Err(Refusal { status, why }) => (status, why),
+        Err(refusal) => refusal,
     };
     let length = body.len();
     let head = format!(

@@ -1,6 +1,7 @@
 //! The servers that are compared: how each is started, and which version it is.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::process::Process;
 use crate::server::Server;
 
 /// The longest that a server may take to listen.
-pub const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(10);
 
 /// A server to measure.
 #[derive(Deserialize)]
@@ -37,6 +38,19 @@ pub struct Running {
     pub address: SocketAddr,
 }
 
+impl Running {
+    /// Starts a server that says where it listens.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let server = Server::start(command, START)?;
+        let mut kinds = ["tcp", "udp", "stamp"].into_iter();
+        let address = kinds.find_map(|kind| server.ipv4(kind).ok());
+        Ok(Running {
+            address: address.context("it listens to nothing that is measured")?,
+            process: server.process,
+        })
+    }
+}
+
 impl Contender {
     /// What was built or found, or why there is none.
     pub fn version(&self) -> Result<String, String> {
@@ -54,12 +68,7 @@ impl Contender {
     pub fn start(&self, programs: &Programs) -> Result<Running> {
         let mut command = programs.typed("", &self.command)?;
         if !self.command.contains("PORT") {
-            let server = Server::start(&mut command, START)?;
-            let kinds = ["tcp", "udp", "stamp"].into_iter();
-            let address = kinds.map(|kind| server.ipv4(kind)).find(Result::is_ok);
-            let address = address.context("it listens to nothing that is measured")??;
-            let process = server.process;
-            return Ok(Running { process, address });
+            return Running::start(&mut command);
         }
         // A port that was free a moment ago, for it cannot tell which one it got.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;

@@ -7,13 +7,12 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 
-use super::contender::{Running, START};
+use super::contender::Running;
 use super::machine::{Cores, on_core};
 use super::plan::Plan;
 use crate::cargo::{Profile, Programs, root};
 use crate::proc;
 use crate::process;
-use crate::server::Server;
 
 /// The longest that one run of a load may take.
 const LIMIT: Duration = Duration::from_secs(1800);
@@ -68,11 +67,7 @@ impl Lab {
     /// Starts one of the peers, with words of its own, on the server's core.
     pub fn start_peer(&self, name: &str, words: &[&str]) -> Result<Running> {
         on_core(self.cores.map(|cores| cores.server), || {
-            let server = Server::start(self.programs.command(name)?.args(words), START)?;
-            Ok(Running {
-                address: server.ipv4("tcp")?,
-                process: server.process,
-            })
+            Running::start(self.programs.command(name)?.args(words))
         })
         .with_context(|| format!("cannot start {name}"))
     }

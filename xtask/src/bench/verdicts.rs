@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::contender::Running;
 use super::fact::Fact;
@@ -25,54 +26,40 @@ pub fn measure(lab: &Lab) -> Result<Vec<Fact>> {
         .as_f64()
         .context("no round trip was timed")?;
     let slower = working(lab, WORK + Duration::from_nanos((p50 * SLOWER) as u64))?;
-    let mut answers: Vec<(&str, String, String)> = Vec::new();
+    // Of each run, what it says of a figure and a target.
+    let mut answers = Vec::new();
     for run in 1..=RUNS {
         eprintln!("bench: verdicts, run {run} of {RUNS}");
         let rounds = format!("--control --rounds 15 --duration 250ms --warmup 50ms --seed {run}");
-        let told = match lab.bench(&[&base, &slower], &rounds) {
-            Ok(told) => told,
+        match lab.bench(&[&base, &slower], &rounds) {
+            Ok(told) => answers.extend(told["figures"].as_array().context("no figures")?.clone()),
             // No answer is no right one.
-            Err(error) => {
-                eprintln!("bench: {error:#}");
-                continue;
-            }
-        };
-        for figure in told["figures"].as_array().context("no figures")? {
-            let [name, target, verdict] =
-                ["figure", "target", "verdict"].map(|key| figure[key].as_str().unwrap_or_default());
-            let name = ["p50", "rate"].into_iter().find(|known| *known == name);
-            answers.extend(name.map(|name| (name, target.to_owned(), verdict.to_owned())));
+            Err(error) => eprintln!("bench: {error:#}"),
         }
     }
-    let address = slower.address.to_string();
-    let questions = [
-        ("5 % slower", address.as_str(), "slower", 19),
+    let slower = slower.address.to_string();
+    let mut facts = Vec::new();
+    for (title, target, right, least) in [
+        ("5 % slower", &*slower, "slower", 19),
         ("the same", "control", "tie", 18),
-    ];
-    let facts = questions
-        .into_iter()
-        .flat_map(|(title, target, right, least)| {
-            let answers = &answers;
-            ["p50", "rate"].map(move |figure| {
-                let of = answers
-                    .iter()
-                    .filter(|(f, t, _)| *f == figure && t == target);
-                let said =
-                    |word: &str| of.clone().filter(|(_, _, verdict)| verdict == word).count();
-                let [faster, slower, tie, unknown] =
-                    ["faster", "slower", "tie", "unknown"].map(said);
-                Fact {
-                    title: format!("verdict of 15 rounds on a server that is {title}"),
-                    measure: figure,
-                    value: format!(
-                        "{slower} slower, {faster} faster, {tie} tie, {unknown} unknown"
-                    ),
-                    target: format!("{right} in {least} of {RUNS}"),
-                    pass: said(right) >= least,
-                }
-            })
-        });
-    Ok(facts.collect())
+    ] {
+        for figure in ["p50", "rate"] {
+            let of = |answer: &&Value| answer["figure"] == figure && answer["target"] == target;
+            let of: Vec<&Value> = answers.iter().filter(of).collect();
+            let said = |word: &str| of.iter().filter(|answer| answer["verdict"] == word).count();
+            let words = ["slower", "faster", "tie", "unknown"];
+            facts.push(Fact {
+                title: format!("verdict of 15 rounds on a server that is {title}"),
+                measure: figure,
+                value: words
+                    .map(|word| format!("{} {word}", said(word)))
+                    .join(", "),
+                target: format!("{right} in {least} of {RUNS}"),
+                pass: said(right) >= least,
+            });
+        }
+    }
+    Ok(facts)
 }
 
 /// A server that works so long for each echo.

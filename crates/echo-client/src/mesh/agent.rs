@@ -155,12 +155,7 @@ impl<'a> Agent<'a> {
 
     /// Watches the peers of `list`, and nobody else.
     pub fn watch(&mut self, list: &List, now: u64) {
-        let Agent {
-            paths,
-            agenda,
-            shared,
-            ..
-        } = self;
+        let (paths, agenda, shared) = (&mut self.paths, &mut self.agenda, &mut self.shared);
         let mut figures = shared.books.open();
         let mut wanted = BTreeMap::new();
         for peer in &list.peers {
@@ -201,12 +196,7 @@ impl<'a> Agent<'a> {
 
     /// Does what can be done now, by this `clock`. Returns when there is more.
     pub fn turn(&mut self, clock: impl Fn() -> u64) -> u64 {
-        let Agent {
-            paths,
-            agenda,
-            shared,
-            ..
-        } = self;
+        let (paths, agenda, shared) = (&mut self.paths, &mut self.agenda, &mut self.shared);
         let now = clock();
         let late = now.saturating_sub(self.until);
         shared.stood_still = late > STOOD_STILL_NS;

@@ -76,7 +76,9 @@ fn parse(text: &str) -> Result<Vec<Peer>, String> {
     let groups: Vec<Group> = serde_json::from_str(text).map_err(wrong)?;
     let mut peers = BTreeMap::new();
     for Group { targets, labels } in groups {
-        let (targets, labels) = (targets.unwrap_or_default(), labels.unwrap_or_default());
+        let (targets, mut labels) = (targets.unwrap_or_default(), labels.unwrap_or_default());
+        // An empty label is none, to Prometheus.
+        labels.retain(|_, text| !text.is_empty());
         let label = |name| labels.get(name).map(String::as_str);
         let zone: Arc<str> = label("zone").unwrap_or_default().into();
         // A name is that of one peer.
@@ -93,7 +95,9 @@ fn parse(text: &str) -> Result<Vec<Peer>, String> {
                     .ok()
                     .and_then(|found| found.into_iter().min()),
             };
-            if peers.insert(name.clone(), peer).is_some() {
+            // To Prometheus, what is there twice and the same is there once.
+            let other = peers.insert(name.clone(), peer.clone());
+            if other.is_some_and(|other| other != peer) {
                 return Err(format!("{name:?} is there twice; give each its own name"));
             }
         }
@@ -166,6 +170,16 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_is_listed_twice_is_one_and_an_empty_name_is_none() {
+        let peers = parse(
+            r#"[{"targets": ["192.0.2.1:7", "192.0.2.1:7"]}, {"targets": ["192.0.2.1:7"], "labels": {"name": ""}},
+                {"targets": ["192.0.2.2:7"], "labels": {"name": "", "zone": ""}}]"#,
+        );
+        let names = peers.unwrap().into_iter().map(|peer| peer.name.to_string());
+        assert_eq!(names.collect::<Vec<_>>(), ["192.0.2.1:7", "192.0.2.2:7"]);
+    }
+
+    #[test]
     fn a_list_that_is_wrong_says_where() {
         for (text, told) in [
             ("", "EOF"),
@@ -179,7 +193,10 @@ mod tests {
             ("[{\"targets\": [7]}]", "expected a string"),
             ("[{\"targets\": [\"192.0.2.1\"]}]", "the port is missing"),
             ("[{\"targets\": [\"unix:x\"]}]", "HOST:PORT alone"),
-            ("[{\"targets\": [\"h:1\", \"h:1\"]}]", "is there twice"),
+            (
+                "[{\"targets\": [\"192.0.2.1:1\"]}, {\"targets\": [\"192.0.2.1:1\"], \"labels\": {\"zone\": \"b\"}}]",
+                "is there twice",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(told), "{text}: {error}");
