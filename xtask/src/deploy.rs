@@ -15,6 +15,7 @@ const STEPS: &[Check] = &[
     ("blackbox", Script(include_str!("checks/blackbox.sh"))),
     ("image", Script(include_str!("checks/image.sh"))),
     ("packages", Script(include_str!("checks/packages.sh"))),
+    ("rpm", Script(include_str!("checks/rpm.sh"))),
 ];
 
 /// Tries all of it, with programs that are linked statically.
