@@ -114,6 +114,8 @@ impl Cli {
             Some(Command::Ping(ping)) => ping.connect.lang,
             Some(Command::Bench(bench)) => bench.connect.lang,
             Some(Command::Diagnose(diagnose)) => diagnose.connect.lang,
+            Some(Command::Compare(compare)) => compare.lang,
+            Some(Command::Merge(merge)) => merge.lang,
             Some(_) => Lang::Auto,
         }
     }

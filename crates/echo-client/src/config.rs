@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use echo_core::config::{Layers, Source, Table, parse, read_text, switch, variable};
 use echo_core::path::shown;
-use echo_core::{Failure, Whole};
+use echo_core::{Failure, FilePath};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -58,6 +57,11 @@ impl Below {
         };
         let file = path.map(read).transpose().map_err(Failure::usage)?;
         Ok(Below { file })
+    }
+
+    /// The file, if there is one.
+    pub fn path(&self) -> Option<FilePath> {
+        self.file.as_ref().map(|(path, _)| FilePath(path.clone()))
     }
 
     /// Folds all the layers of one table. The command line has `keys`.
@@ -162,12 +166,6 @@ pub fn switches(command: Command) -> Command {
         }
     });
     switched.mut_subcommands(switches)
-}
-
-/// Parses a whole number that is not negative.
-pub fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    let Whole(number) = Whole::<0>::from_str(text)?;
-    T::try_from(number).map_err(|_| "the number is too large for this machine".to_owned())
 }
 
 fn bad_variable(variable: &str, error: &clap::Error) -> anyhow::Error {

@@ -66,6 +66,12 @@ fn mode<M: Settings>(
     connect.phrases = Phrases::of(connect.lang.resolve(|name| std::env::var_os(name)));
     connect.check()?;
     connect.read_key()?;
+    connect.read = connect
+        .stamp_key
+        .iter()
+        .cloned()
+        .chain(below.path())
+        .collect();
     let interrupt = Interrupt::install(connect.deadline, Hangup::Stops)?;
     let outcome = run(connect, mode, &interrupt);
     interrupt.end();

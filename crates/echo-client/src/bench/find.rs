@@ -53,7 +53,7 @@ impl Conditions {
     /// How many samples its percentiles need; a loss is a share as well.
     fn samples(&self) -> f64 {
         let beyond = |metric| match metric {
-            Metric::Percentile(percent) => 1.0 - percent / 100.0,
+            Metric::Percentile(_, percent) => 1.0 - percent / 100.0,
             Metric::Loss | Metric::Late => 0.1,
             _ => 0.5,
         };
@@ -193,7 +193,7 @@ pub fn run(
 fn knee_of(steps: &[Step]) -> Option<f64> {
     let points = steps
         .iter()
-        .filter_map(|step| Some((step.rate_per_s, step.rtt_p50_ns? as f64)));
+        .filter_map(|step| Some((step.rate_per_s, step.part.rtt_p50_ns? as f64)));
     let points: Vec<(f64, f64)> = points.collect();
     knee(&points).map(|at| points[at].0)
 }

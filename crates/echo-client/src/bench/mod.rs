@@ -39,10 +39,9 @@ pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(),
         let known = known(&targets[0], &config);
         comparable((known.name(), &known), (base.name(), base)).map_err(Failure::usage)?;
     }
-    let [page, log, rows] = [&config.report, &config.hdr, &config.csv].map(Option::as_deref);
-    let files = Files::check(page, log, rows)?;
-    files.spare(config.baseline.as_slice())?;
-    files.spare(connect.stamp_key.as_slice())?;
+    let written = [&config.report, &config.hdr, &config.csv].map(Option::as_deref);
+    let read = connect.read.iter().chain(&config.baseline);
+    let files = Files::check(written, read)?;
     if let Some(moment) = config.start_at {
         wait(moment, interrupt)?;
     }
@@ -113,7 +112,7 @@ fn several(
         // Where nothing was sent, the error says it all.
         return report::print(report, config.json, report.counts.sent > 0);
     }
-    let comparison = Comparison::of(reports, pairing, config.seed);
+    let comparison = Comparison::of(reports, pairing, config.seed.0);
     let mut comparison = comparison.map_err(Failure::usage)?;
     comparison.judge(&config.fail_if.clone().unwrap_or_default());
     let form = if config.json { Form::Json } else { Form::Text };
@@ -178,16 +177,16 @@ fn plan(connect: &Connect, server: Option<u32>, config: &Bench) -> Plan {
     Plan {
         patience: Some(PATIENCE.max(connect.wait.0)),
         connect: connect.clone(),
-        parallel: config.parallel,
-        threads: config.threads,
-        depth: config.depth,
+        parallel: config.parallel.0 as usize,
+        threads: config.threads.0 as usize,
+        depth: config.depth.0 as usize,
         size: message_size(connect, config.size),
         pace: match config.rate {
             0.0 => Pace::Closed,
             per_s => Pace::Rate(per_s),
         },
         duration: config.span(),
-        count: (config.count > 0).then_some(config.count),
+        count: (config.count.0 > 0).then_some(config.count.0),
         warmup: config.warmup.0,
         verify: !config.no_verify,
         new_connection: config.new_connection,

@@ -6,7 +6,7 @@ use super::{Bench, known, measure};
 use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::measure::Watch;
-use crate::report::{Report, Round};
+use crate::report::{Part, Report};
 
 /// Measures every target in each round, and reports each with its rounds; how they ended is not
 /// decided yet. What ends one of them early ends all: no round of the others would have a partner.
@@ -28,7 +28,7 @@ pub fn run(
     {
         control.label = Some("control".to_owned());
     }
-    let rounds = schedule(targets.len(), config.rounds(), config.seed);
+    let rounds = schedule(targets.len(), config.rounds(), config.seed.0);
     'rounds: for (number, order) in (1..).zip(&rounds) {
         for &i in order {
             // The control is the first target once more.
@@ -78,7 +78,7 @@ fn add(whole: &mut Report, one: Report) {
     whole.took += one.took;
     let used = whole.server_cpu_ns.into_iter().chain(one.server_cpu_ns);
     whole.server_cpu_ns = used.reduce(|sum, more| sum + more);
-    whole.rounds.push(Round::of(&one));
+    whole.rounds.push(Part::of(&one));
     for note in one.notes {
         // The same note of another round has other figures.
         let gist = |note: &str| {

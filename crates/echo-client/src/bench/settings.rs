@@ -3,16 +3,16 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Error, Result, anyhow, ensure};
 use clap::Args;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, FilePath, Framing};
+use echo_core::{Endpoint, Failure, FilePath, Framing, Whole};
 use serde::{Deserialize, Serialize};
 
 use super::find::Conditions;
 use super::start::Moment;
 use crate::compare::SEED;
-use crate::config::{Settings, defaults, whole};
+use crate::config::{Settings, defaults};
 use crate::connection::Connect;
 use crate::engine::cpu::of_process;
 use crate::measure::{check, check_size};
@@ -28,8 +28,8 @@ pub struct Bench {
     #[arg(value_name = "TARGET", help_heading = "Comparison")]
     pub against: Vec<Endpoint>,
     /// Times that each target is measured [default: 15 for several targets, 1 for one]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>, help_heading = "Comparison")]
-    pub rounds: Option<usize>,
+    #[arg(long, value_name = "N", help_heading = "Comparison")]
+    pub rounds: Option<Rounds>,
     /// Measure the first target against itself, too: the noise of this machine
     #[arg(long, help_heading = "Comparison")]
     pub control: bool,
@@ -46,9 +46,8 @@ pub struct Bench {
     )]
     pub pid: Vec<u32>,
     /// What the order of the rounds is shuffled by
-    #[arg(long, value_name = "N", default_value = SEED, value_parser = whole::<u64>,
-          help_heading = "Comparison")]
-    pub seed: u64,
+    #[arg(long, value_name = "N", default_value = SEED, help_heading = "Comparison")]
+    pub seed: Whole,
     /// Look for the highest rate that keeps these: p99<5ms,loss=0
     #[arg(long, value_name = "CONDITIONS")]
     pub find: Option<Conditions>,
@@ -60,17 +59,17 @@ pub struct Bench {
     #[arg(short, long, value_name = "DURATION")]
     pub duration: Option<Timespan>,
     /// Stop after this many requests; 0 sets no limit
-    #[arg(short, long, value_name = "N", default_value = "0", value_parser = whole::<u64>)]
-    pub count: u64,
+    #[arg(short, long, value_name = "N", default_value = "0")]
+    pub count: Whole,
     /// Connections (sockets, for UDP)
-    #[arg(short = 'P', long, value_name = "N", default_value = "1", value_parser = whole::<usize>)]
-    pub parallel: usize,
+    #[arg(short = 'P', long, value_name = "N", default_value = "1")]
+    pub parallel: Parallel,
     /// The bytes of a message, without its framing; a STAMP packet has at least 100
     #[arg(short, long, value_name = "SIZE", default_value = "64")]
     pub size: Size,
     /// Requests in flight on each connection
-    #[arg(long, value_name = "N", default_value = "1", value_parser = whole::<usize>)]
-    pub depth: usize,
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub depth: Depth,
     /// Requests a second, on all connections together; 0: as many as replies allow
     #[arg(short, long, value_name = "N", default_value = "0", value_parser = rate,
           allow_negative_numbers = true)]
@@ -79,8 +78,8 @@ pub struct Bench {
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     pub warmup: Timespan,
     /// Threads that make the load
-    #[arg(long, value_name = "N", default_value = "1", value_parser = whole::<usize>)]
-    pub threads: usize,
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub threads: Whole<1>,
     /// Connect anew for each request, and time connecting too
     #[arg(long)]
     pub new_connection: bool,
@@ -128,12 +127,12 @@ impl Settings for Bench {
     const TABLE: &str = "bench";
 }
 
-/// The most requests that may be in flight on a connection: each costs memory.
-const MAX_DEPTH: usize = 1 << 16;
-/// The most connections: as many files as the system lets a process open.
-const MAX_PARALLEL: usize = 1 << 20;
-/// The most rounds: a week of a second each, with one to warm up, of two targets.
-const MAX_ROUNDS: usize = 100_000;
+/// Requests in flight on a connection: each costs memory.
+pub type Depth = Whole<1, 65_536>;
+/// Connections: as many as a system lets a process open files.
+pub type Parallel = Whole<1, 1_048_576>;
+/// Rounds: at most a week of a second each, with one to warm up, of two targets.
+pub type Rounds = Whole<1, 100_000>;
 /// The rates that have a meaning: from one request in a quarter of an hour to one a nanosecond,
 /// which is as fine as the clock. 0 sets none.
 const RATES: RangeInclusive<f64> = 1e-3..=1e9;
@@ -146,7 +145,7 @@ impl Bench {
     pub fn span(&self) -> Option<Duration> {
         match self.duration {
             Some(duration) => Some(duration.0),
-            None if self.count > 0 => None,
+            None if self.count.0 > 0 => None,
             None if self.rounds() > 1 || self.find.is_some() => Some(Duration::from_secs(1)),
             None => Some(Duration::from_secs(10)),
         }
@@ -154,8 +153,8 @@ impl Bench {
 
     /// How often to measure.
     pub fn rounds(&self) -> usize {
-        let is_compared = self.is_several();
-        self.rounds.unwrap_or(if is_compared { 15 } else { 1 })
+        let usual = if self.is_several() { 15 } else { 1 };
+        self.rounds.map_or(usual, |rounds| rounds.0 as usize)
     }
 
     /// Whether one run is all there is to do.
@@ -187,8 +186,7 @@ impl Bench {
                 )));
             }
             other.check()?;
-            self.check_size(&other)
-                .map_err(|why| Failure::usage(anyhow!(why)))?;
+            self.check_size(&other).map_err(Failure::usage)?;
             targets.push(other);
         }
         targets.extend(self.control.then(|| connect.clone()));
@@ -200,8 +198,8 @@ impl Bench {
         match self.rate {
             0.0 => Load::Closed {
                 in_flight: match self.new_connection {
-                    true => self.parallel as u64,
-                    false => self.parallel as u64 * self.depth as u64,
+                    true => self.parallel.0,
+                    false => self.parallel.0 * self.depth.0,
                 },
             },
             per_s => Load::Rate { per_s },
@@ -209,65 +207,65 @@ impl Bench {
     }
 
     /// Refuses what makes no sense together.
+    ///
+    /// # Errors
+    /// What does not, and what helps.
     pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
-        self.check_load()
-            .and_then(|()| self.check_comparison())
-            .and_then(|()| {
-                check(
-                    connect,
-                    self.json && self.jsonl,
-                    self.new_connection,
-                    self.fail_if.as_ref(),
-                    self.is_several() || self.baseline.is_some(),
-                )
-            })
-            .and_then(|()| self.check_size(connect))
-            .map_err(|fault| Failure::usage(anyhow!(fault)))
+        self.agrees(connect).map_err(Failure::usage)
     }
 
-    fn check_load(&self) -> Result<(), String> {
-        for (flag, number) in [
-            ("--parallel", self.parallel),
-            ("--depth", self.depth),
-            ("--threads", self.threads),
-        ] {
-            if number == 0 {
-                return Err(format!("{flag} 0 makes no load; give at least 1"));
-            }
+    fn agrees(&self, connect: &Connect) -> Result<()> {
+        let is_one_run = self.is_one_run();
+        let has_base = self.is_several() || self.baseline.is_some();
+        let targets = 1 + self.against.len();
+        ensure!(is_possible(self.rate), "--rate {}: {RATE_HINT}", self.rate);
+        ensure!(
+            self.span() != Some(Duration::ZERO),
+            "--duration 0s measures nothing; give a longer one"
+        );
+        ensure!(
+            self.pid.is_empty() || self.pid.len() == targets,
+            "--pid names {} processes of {targets} targets; name one for each, in their order",
+            self.pid.len()
+        );
+        if let Some(pid) = self.pid.iter().find(|pid| of_process(**pid).is_none()) {
+            return Err(anyhow!(
+                "--pid {pid}: no process of this machine has that number, or its CPU time is not \
+                 told; name that of the server, or leave it out"
+            ));
         }
-        for (flag, number, most, remedy) in [
-            (
-                "--depth",
-                self.depth,
-                MAX_DEPTH,
-                "add connections with --parallel",
-            ),
-            (
-                "--parallel",
-                self.parallel,
-                MAX_PARALLEL,
-                "use several machines, and merge",
-            ),
-            (
-                "--rounds",
-                self.rounds(),
-                MAX_ROUNDS,
-                "make each longer with --duration",
-            ),
-        ] {
-            if number > most {
-                return Err(format!(
-                    "{flag} {number}: at most {most} are possible; {remedy}"
-                ));
-            }
+        ensure!(
+            self.hdr.is_none() || self.find.is_some() || is_one_run,
+            "--hdr is the log of one run; leave out other targets, --rounds and --baseline"
+        );
+        ensure!(
+            !self.jsonl || is_one_run,
+            "--jsonl tells of one run; leave out other targets, --rounds, --baseline and --find"
+        );
+        ensure!(
+            !self.control || self.baseline.is_none(),
+            "--control is measured against the target, --baseline is what that is measured \
+             against; leave one of them out"
+        );
+        if let Some(find) = &self.find {
+            ensure!(
+                !has_base && self.rounds() == 1,
+                "--find looks at one target; leave out others, --rounds, --control and --baseline"
+            );
+            ensure!(
+                self.count.0 == 0,
+                "--find chooses how many requests to send; leave --count out"
+            );
+            ensure!(
+                self.fail_if.is_none(),
+                "--find has conditions of its own; leave --fail-if out"
+            );
+            find.check(self.rate).map_err(Error::msg)?;
         }
-        if !is_possible(self.rate) {
-            return Err(format!("--rate {}: {RATE_HINT}", self.rate));
-        }
-        match self.span().is_some_and(|span| span.is_zero()) {
-            true => Err("--duration 0s measures nothing; give a longer one".to_owned()),
-            false => Ok(()),
-        }
+        let both = self.json && self.jsonl;
+        let fail_if = self.fail_if.as_ref();
+        check(connect, both, self.new_connection, fail_if, has_base).map_err(Error::msg)?;
+        self.check_size(connect)
     }
 
     /// Whether more than one target is measured, or one against itself.
@@ -275,73 +273,18 @@ impl Bench {
         self.control || !self.against.is_empty()
     }
 
-    fn check_comparison(&self) -> Result<(), String> {
-        let several = self.is_several();
-        let (is_search, is_one_run) = (self.find.is_some(), self.is_one_run());
-        let targets = 1 + self.against.len();
-        if !self.pid.is_empty() && self.pid.len() != targets {
-            return Err(format!(
-                "--pid names {} processes of {targets} targets; name one for each, in their order",
-                self.pid.len()
-            ));
-        }
-        if let Some(pid) = self.pid.iter().find(|pid| of_process(**pid).is_none()) {
-            return Err(format!(
-                "--pid {pid}: no process of this machine has that number, or its CPU time is not \
-                 told; name that of the server, or leave it out"
-            ));
-        }
-        let clashes = [
-            (
-                self.rounds == Some(0),
-                "--rounds 0 measures nothing; give at least 1",
-            ),
-            (
-                self.hdr.is_some() && !is_search && !is_one_run,
-                "--hdr is the log of one run; leave out other targets, --rounds and --baseline",
-            ),
-            (
-                self.jsonl && !is_one_run,
-                "--jsonl tells of one run; leave out other targets, --rounds, --baseline and --find",
-            ),
-            (
-                self.control && self.baseline.is_some(),
-                "--control is measured against the target, --baseline is what that is measured \
-                 against; leave one of them out",
-            ),
-            (
-                is_search && (several || self.rounds() > 1 || self.baseline.is_some()),
-                "--find looks at one target; leave out others, --rounds, --control and --baseline",
-            ),
-            (
-                is_search && self.count > 0,
-                "--find chooses how many requests to send; leave --count out",
-            ),
-            (
-                is_search && self.fail_if.is_some(),
-                "--find has conditions of its own; leave --fail-if out",
-            ),
-        ];
-        if let Some((_, clash)) = clashes.iter().find(|(is_so, _)| *is_so) {
-            return Err((*clash).to_owned());
-        }
-        self.find
-            .as_ref()
-            .map_or(Ok(()), |find| find.check(self.rate))
-    }
-
-    fn check_size(&self, connect: &Connect) -> Result<(), String> {
-        if self.size.0 > MAX_SIZE.0 {
-            return Err(format!(
-                "--size {}: a message has {MAX_SIZE} at most; send more of them",
-                self.size
-            ));
-        }
-        if connect.is_udp() && connect.framing != Framing::Raw {
-            return Err("a datagram is a frame already; leave --framing out".into());
-        }
+    fn check_size(&self, connect: &Connect) -> Result<()> {
+        ensure!(
+            self.size <= MAX_SIZE,
+            "--size {}: a message has {MAX_SIZE} at most; send more of them",
+            self.size
+        );
+        ensure!(
+            !connect.is_udp() || connect.framing == Framing::Raw,
+            "a datagram is a frame already; leave --framing out"
+        );
         // Many are under way at once, and told apart by their headers.
-        check_size(connect, self.size, HEADER_LEN as u64)
+        check_size(connect, self.size, HEADER_LEN as u64).map_err(Error::msg)
     }
 }
 

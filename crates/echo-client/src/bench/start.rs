@@ -45,14 +45,13 @@ as_text!(Moment);
 /// Whole seconds since 1970, and perhaps a fraction.
 fn seconds(text: &str) -> Option<Timestamp> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let nanos = format!("{:0<9}", digits(fraction)?);
-    let nanos = nanos.get(..9)?.parse().ok()?;
-    Timestamp::new(digits(whole)?.parse().ok()?, nanos).ok()
-}
-
-/// A text of nothing but digits: numbers may have signs where none belongs.
-fn digits(text: &str) -> Option<&str> {
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+    // Numbers may have signs where none belongs.
+    let is_whole = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let nanos = format!("{fraction:0<9}");
+    let moment = Timestamp::new(whole.parse().ok()?, nanos.get(..9)?.parse().ok()?);
+    moment
+        .ok()
+        .filter(|_| is_whole(whole) && is_whole(fraction))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use echo_core::escape::printable;
 use echo_core::statistics::{self, Pairing, Ratio, Verdict};
 
-use crate::report::{Ending, Fault, Metric, Outcome, Report, Round, Thresholds};
+use crate::report::{Ending, Fault, Metric, Outcome, Part, Report, Thresholds};
 
 /// Targets side by side.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Comparison {
         for (name, other) in names[1..].iter().zip(others) {
             comparable((name, other), (&names[0], first))?;
         }
-        let rounds: Vec<Vec<Round>> = targets.iter().map(Report::as_rounds).collect();
+        let rounds: Vec<Vec<Part>> = targets.iter().map(|t| t.in_parts(&t.rounds)).collect();
         let figures = Metric::COMPARED.map(|metric| figures(metric, &rounds, pairing, seed));
         Ok(Comparison {
             names,
@@ -131,7 +131,7 @@ pub fn comparable((name, run): (&str, &Report), (base_name, base): (&str, &Repor
 /// One figure of every target; `None` where one of them does not have it.
 fn figures(
     metric: Metric,
-    rounds: &[Vec<Round>],
+    rounds: &[Vec<Part>],
     pairing: Pairing,
     seed: u64,
 ) -> Option<Vec<Figure>> {
@@ -140,7 +140,7 @@ fn figures(
         let mut of_all = rounds.iter().map(|rounds| rounds.get(i));
         of_all.all(|round| round.and_then(|round| metric.of_round(round)).is_some())
     };
-    let series = |rounds: &[Round]| -> Vec<f64> {
+    let series = |rounds: &[Part]| -> Vec<f64> {
         let rounds = rounds.iter().enumerate();
         let known = rounds.filter(|(i, _)| pairing == Pairing::Apart || is_whole(*i));
         known
@@ -148,7 +148,7 @@ fn figures(
             .collect()
     };
     let base = series(rounds.first()?);
-    let figure = |(target, of_target): (usize, &Vec<Round>)| {
+    let figure = |(target, of_target): (usize, &Vec<Part>)| {
         let rounds = series(of_target);
         let ratio = match target {
             0 => None,

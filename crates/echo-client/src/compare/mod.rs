@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use echo_core::Failure;
 use echo_core::statistics::Pairing;
+use echo_core::{Failure, Whole};
+use echo_explain::{Lang, Phrases};
 
-use crate::config::whole;
 use crate::output;
 use crate::report::{self, Files, Report, Saved, Thresholds, columns};
 
@@ -30,8 +30,8 @@ pub struct Compare {
     #[arg(long, value_name = "CONDITIONS")]
     pub fail_if: Option<Thresholds>,
     /// What the rounds are drawn by
-    #[arg(long, value_name = "N", default_value = SEED, value_parser = whole::<u64>)]
-    pub seed: u64,
+    #[arg(long, value_name = "N", default_value = SEED)]
+    pub seed: Whole,
     /// Print the comparison as one JSON document
     #[arg(long)]
     pub json: bool,
@@ -41,6 +41,9 @@ pub struct Compare {
     /// Write the comparison as a page for a browser, too
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Speak `en` or `es` to people; auto goes by the locale
+    #[arg(long, value_name = "LANG", default_value = "auto")]
+    pub lang: Lang,
 }
 
 /// In which form a comparison is printed.
@@ -59,8 +62,7 @@ pub enum Form {
 /// # Errors
 /// A document cannot be read, or cannot be compared (2); a condition is broken (1).
 pub fn run(config: Compare) -> Result<(), Failure> {
-    let files = Files::check(config.report.as_deref(), None, None)?;
-    files.spare(&config.files)?;
+    let files = Files::check([config.report.as_deref(), None, None], &config.files)?;
     let mut saved = Vec::new();
     for file in &config.files {
         saved.extend(Saved::load(file).map_err(Failure::usage)?);
@@ -82,13 +84,18 @@ pub fn run(config: Compare) -> Result<(), Failure> {
         false => Pairing::Apart,
     };
     let thresholds = config.fail_if.unwrap_or_default();
-    let mut targets: Vec<Report> = saved.into_iter().map(Saved::named).collect();
+    let phrases = Phrases::of(config.lang.resolve(|name| std::env::var_os(name)));
+    let named = |saved: Saved| Report {
+        phrases: phrases.clone(),
+        ..saved.named()
+    };
+    let mut targets: Vec<Report> = saved.into_iter().map(named).collect();
     for target in &mut targets[1..] {
         for threshold in thresholds.own() {
             target.decide(threshold, threshold.metric.of(target));
         }
     }
-    let mut comparison = Comparison::of(targets, pairing, config.seed).map_err(Failure::usage)?;
+    let mut comparison = Comparison::of(targets, pairing, config.seed.0).map_err(Failure::usage)?;
     comparison.judge(&thresholds);
     let form = match (config.json, config.csv) {
         (true, _) => Form::Json,

@@ -37,17 +37,14 @@ pub fn html(comparison: &Comparison) -> String {
     cards.extend(all);
     let page = Page {
         lang: Lang::En,
-        title: format!("compare {}", names.join(", ")),
         heading: names.join(" · "),
         about: comparison.title(),
-        outcome: &comparison.outcome,
+        result: comparison.outcome.result,
         reasons: comparison.outcome.told(&[]),
-        picture: String::new(),
-        tiles: Vec::new(),
         notes: &comparison.notes(),
         cards,
         document: comparison.json(),
-        footer: "",
+        ..Page::default()
     };
     page.html()
 }

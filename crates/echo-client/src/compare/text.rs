@@ -11,7 +11,7 @@ use crate::report::{Metric, Table, csv, significant, wrapped};
 impl Comparison {
     /// How many targets, and how they were measured.
     pub fn title(&self) -> String {
-        let rounds = || self.targets.iter().map(|target| target.as_rounds().len());
+        let rounds = || self.targets.iter().map(|target| target.rounds.len().max(1));
         let rounds = match (rounds().min().unwrap_or(0), rounds().max().unwrap_or(0)) {
             (1, 1) => "1 round".to_owned(),
             (fewest, most) if fewest == most => format!("{most} rounds"),
@@ -106,9 +106,7 @@ impl Comparison {
             })
         })
     }
-}
 
-impl Comparison {
     /// The comparison for a person, on a terminal of so many columns.
     pub fn text(&self, columns: usize) -> String {
         let mut lines = vec![format!("--- {} ---", self.title())];
@@ -119,11 +117,11 @@ impl Comparison {
             let held = target.verdicts.iter().filter(|verdict| !verdict.failed);
             lines.extend(held.map(|verdict| format!("{name}: {verdict}")));
         }
-        let ended = self.outcome.result.name();
-        let reasons = self.outcome.reasons.iter();
-        lines.extend(reasons.map(|reason| format!("{ended}: {}", reason.message)));
-        lines.extend(self.outcome.reasons.is_empty().then(|| ended.to_owned()));
-        let lines = lines.iter().map(|line| wrapped(line, columns) + "\n");
-        lines.collect()
+        lines.extend(self.outcome.lines(&[]));
+        // A saved run, which may be the first, speaks no language.
+        let phrases = self.targets.last().map(|target| &target.phrases);
+        let said = |line: &String| phrases.map_or(line.clone(), |phrases| phrases.say(line));
+        let said = lines.iter().map(said);
+        said.map(|line| wrapped(&line, columns) + "\n").collect()
     }
 }

@@ -39,6 +39,10 @@ pub struct Connect {
     #[arg(skip)]
     #[serde(skip)]
     pub key: Option<Key>,
+    /// What is read of this: that file, and the one that these settings are in.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub read: Vec<FilePath>,
     /// Which addresses of a name to try: any, ipv4 or ipv6
     #[arg(
         long,

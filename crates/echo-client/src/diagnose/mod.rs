@@ -155,7 +155,7 @@ fn take(
 /// Something is wrong with the path; this program cannot go on.
 pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Result<(), Failure> {
     settings.check(&connect)?;
-    let files = Files::check(settings.report.as_deref(), None, None)?;
+    let files = Files::check([settings.report.as_deref(), None, None], &connect.read)?;
     let lang = connect.lang.resolve(|name| std::env::var_os(name));
     let words = Words::of(lang, connect.phrases.clone());
     let mut path = Path::new(&connect, &settings, interrupt);

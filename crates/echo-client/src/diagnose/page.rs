@@ -49,17 +49,14 @@ pub fn html(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
     });
     let page = Page {
         lang: words.lang,
-        title: format!("diagnose {}", diagnosis.path.connect.target),
         heading: format!("diagnose {}", diagnosis.path.connect.target),
         about: text::cost(diagnosis, words),
-        outcome: &diagnosis.outcome,
+        result: diagnosis.outcome.result,
         reasons: vec![text::verdict(diagnosis, words)],
         picture: picture(diagnosis, words),
-        tiles: Vec::new(),
-        notes: &[],
         cards,
         document: diagnosis.json(),
-        footer: "",
+        ..Page::default()
     };
     page.html()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::recorder::{SECOND_NS, Slice};
-use crate::report::{Report, Second, hdr};
+use crate::report::{Report, Second, Span, hdr};
 
 /// All workers' books, as they come in.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Collector {
         let ns = |value: Option<Duration>| value.map(|value| value.as_nanos() as u64);
         let start = Duration::from_secs(start_s);
         let length = Duration::from_nanos(length);
-        let log = || hdr::lines(start, length, &books.rtt, books.service.as_ref());
+        let log = || hdr::lines(start, length, &books.rtt, books.of(Span::Service));
         self.seconds.push(Second {
             start_s,
             sent: books.counts.sent,
@@ -144,7 +144,7 @@ mod tests {
         recorder.reply(&answer(late, Class::Ok), 1, WARMUP + 6_000_000, 64);
         let (total, _) = collected(recorder, &slices);
         assert_eq!(total.rtt.max(), Some(Duration::from_millis(6)));
-        let service = total.service.unwrap();
+        let service = total.of(Span::Service).unwrap();
         assert_eq!(service.max(), Some(Duration::from_millis(1)));
         assert_eq!(total.counts.delayed, 1);
     }

@@ -42,7 +42,7 @@ pub use sink::{Event, Peer, Sink, SoFar, What};
 
 use crate::connection::{Address, Connection, ErrorKind, Fault, cause};
 use crate::interrupt::Interrupt;
-use crate::report::{Report, Whose};
+use crate::report::{Report, Span, Whose};
 use crate::thread::refused;
 use crate::wire::echo;
 use crate::wire::message::Message;
@@ -218,9 +218,9 @@ impl Run<'_> {
         report.add(&total);
         // Some may have been copies, or have come after their request was given up by all.
         report.counts.overflowed = total.counts.overflowed.min(total.counts.lost);
-        report.host = total.host.filter(|host| !host.is_empty());
         let has_departures = ended.iter().any(|one| one.has_departures);
-        report.timestamps = self.plan.connect.is_udp().then_some(match &report.host {
+        let is_udp = self.plan.connect.is_udp();
+        report.timestamps = is_udp.then_some(match report.of(Span::Host) {
             None => Whose::User,
             Some(_) if has_departures => Whose::Kernel,
             Some(_) => Whose::Receive,
@@ -246,7 +246,7 @@ impl Run<'_> {
         for one in ended {
             clocks.merge(std::mem::take(&mut one.found.clocks));
         }
-        clocks.conclude(stamped::own_error(), ways);
+        clocks.conclude(stamped::own_error(), ways, &mut report.others);
         ways.sent_dscp = self.plan.connect.dscp.unwrap_or(0);
         let known = ways.lost_there + ways.lost_back;
         ways.lost_unknown = report.counts.lost.saturating_sub(known);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use echo_core::stamp::ErrorEstimate;
 
-use crate::report::{OneWay, Span, Ways};
+use crate::report::{Latencies, OneWay, Span, Ways};
 
 /// Packets that are kept to look at; of more than twice as many, every second one goes.
 const KEPT: usize = 1 << 16;
@@ -74,7 +74,7 @@ impl Clocks {
     }
 
     /// Tells of the two ways what the clocks allow, where `own` is what this end's says of itself.
-    pub fn conclude(mut self, own: ErrorEstimate, ways: &mut Ways) {
+    pub fn conclude(mut self, own: ErrorEstimate, ways: &mut Ways, found: &mut Latencies) {
         self.passages.sort_unstable_by_key(|passage| passage.at);
         let drift = drift(&self.passages);
         let start = self.passages.first().map_or(0, |first| first.at);
@@ -116,7 +116,7 @@ impl Clocks {
                 (Span::Back, passage.back, shortest[1]),
             ] {
                 let ns = way.saturating_sub(shortest).max(0);
-                ways[span].record(Duration::from_nanos(ns as u64));
+                found.of(span).record(Duration::from_nanos(ns as u64));
             }
         }
     }
@@ -189,7 +189,7 @@ mod tests {
 
     /// A thousand packets, ten a second, over 10 ms each way and up to 2 ms more, and what `change`
     /// makes of each.
-    fn ways(is_right: bool, change: impl Fn(&mut Passage)) -> Ways {
+    fn ways(is_right: bool, change: impl Fn(&mut Passage)) -> (Ways, Latencies) {
         let mut clocks = Clocks::default();
         for n in 0..1000 {
             let mut passage = Passage {
@@ -200,18 +200,18 @@ mod tests {
             change(&mut passage);
             clocks.enter(passage, estimate(is_right));
         }
-        let mut ways = Ways::default();
-        clocks.conclude(estimate(true), &mut ways);
-        ways
+        let (mut ways, mut found) = <(Ways, Latencies)>::default();
+        clocks.conclude(estimate(true), &mut ways, &mut found);
+        (ways, found)
     }
 
-    fn ms(latency: &crate::report::Latency, quantile: f64) -> f64 {
-        latency.quantile(quantile).as_secs_f64() * 1e3
+    fn ms(found: &Latencies, span: Span, quantile: f64) -> f64 {
+        found.get(span).unwrap().quantile(quantile).as_secs_f64() * 1e3
     }
 
     #[test]
     fn an_offset_is_found_and_only_the_variation_is_known() {
-        let ways = ways(false, |passage| {
+        let (ways, found) = ways(false, |passage| {
             passage.there += 1700 * MS;
             passage.back -= 1700 * MS;
         });
@@ -225,19 +225,20 @@ mod tests {
         );
         assert_eq!(ways.one_way, OneWay::Variation);
         assert_eq!(ways.drift_ns_per_s, None);
-        for way in [&ways[Span::There], &ways[Span::Back]] {
-            assert!(ms(way, 0.5) < 1.2 && ms(way, 1.0) > 1.8 && ms(way, 1.0) < 2.01);
+        for way in [Span::There, Span::Back] {
+            let ms = |quantile| ms(&found, way, quantile);
+            assert!(ms(0.5) < 1.2 && ms(1.0) > 1.8 && ms(1.0) < 2.01);
         }
     }
 
     #[test]
     fn clocks_that_are_right_tell_how_long_each_way_is() {
-        let right = ways(true, |passage| passage.back += 30 * MS);
+        let (right, found) = ways(true, |passage| passage.back += 30 * MS);
         assert_eq!(right.one_way, OneWay::Delay);
-        assert!((10.9..11.1).contains(&ms(&right[Span::There], 0.5)));
-        assert!((40.9..41.1).contains(&ms(&right[Span::Back], 0.5)));
+        assert!((10.9..11.1).contains(&ms(&found, Span::There, 0.5)));
+        assert!((40.9..41.1).contains(&ms(&found, Span::Back, 0.5)));
         // One that claims to be right and cannot be is not believed.
-        let wrong = ways(true, |passage| {
+        let (wrong, _) = ways(true, |passage| {
             passage.there += 1700 * MS;
             passage.back -= 1700 * MS;
         });
@@ -247,41 +248,38 @@ mod tests {
     #[test]
     fn a_drift_is_no_variation_and_a_step_of_the_path_is_no_drift() {
         for per_million in [-200, -30, 50, 300] {
-            let ways = ways(false, |passage| {
+            let (ways, found) = ways(false, |passage| {
                 let gained = passage.at as i64 / 1_000_000 * per_million;
                 passage.there += gained;
                 passage.back -= gained;
             });
             let drift = ways.drift_ns_per_s.unwrap();
             assert!((drift / 1e3 - per_million as f64).abs() < 8.0, "{drift}");
-            assert!(
-                ms(&ways[Span::There], 0.99) < 3.0,
-                "{}",
-                ms(&ways[Span::There], 0.99)
-            );
+            let p99 = ms(&found, Span::There, 0.99);
+            assert!(p99 < 3.0, "{p99}");
         }
-        let moved = ways(false, |passage| {
+        let (moved, found) = ways(false, |passage| {
             if passage.at > 50_000 * MS as u64 {
                 passage.there += 15 * MS;
             }
         });
         assert_eq!(moved.drift_ns_per_s, None);
-        assert!((15.0..17.1).contains(&ms(&moved[Span::There], 0.99)));
-        assert!(ms(&moved[Span::Back], 0.99) < 2.1);
+        assert!((15.0..17.1).contains(&ms(&found, Span::There, 0.99)));
+        assert!(ms(&found, Span::Back, 0.99) < 2.1);
     }
 
     #[test]
     fn of_a_clock_that_is_set_meanwhile_nothing_is_told() {
-        let set = ways(true, |passage| {
+        let (set, found) = ways(true, |passage| {
             if passage.at > 50_000 * MS as u64 {
                 passage.there -= 5_000 * MS;
                 passage.back += 5_000 * MS;
             }
         });
         assert_eq!((set.one_way, set.offset_ns), (OneWay::Unknown, None));
-        assert!(set[Span::There].is_empty());
-        let mut none = Ways::default();
-        Clocks::default().conclude(estimate(true), &mut none);
+        assert!(found.get(Span::There).is_none());
+        let (mut none, mut found) = <(Ways, Latencies)>::default();
+        Clocks::default().conclude(estimate(true), &mut none, &mut found);
         assert_eq!(none.one_way, OneWay::Unknown);
     }
 

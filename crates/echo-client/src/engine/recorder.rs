@@ -13,7 +13,7 @@ use super::plan::{Pace, Plan};
 #[cfg(test)]
 use super::simulated::{Mutant, has};
 use crate::connection::ErrorKind;
-use crate::report::{Jitter, Latency, Report, Whose};
+use crate::report::{Jitter, Report, Span, Whose};
 
 /// A request left on time within this: the step of the system's coarsest timer.
 const ON_TIME_NS: u64 = 1_000_000;
@@ -42,16 +42,6 @@ impl Recording {
             paced: matches!(plan.pace, Pace::Rate(_)),
             connects: plan.new_connection,
             stamps: plan.stamps() != Whose::User,
-        }
-    }
-
-    /// Books in which nothing stands yet.
-    fn blank(self) -> Report {
-        Report {
-            service: self.paced.then(Latency::new),
-            connect: self.connects.then(Latency::new),
-            host: self.stamps.then(Latency::new),
-            ..Report::default()
         }
     }
 }
@@ -88,7 +78,7 @@ impl Recorder {
     pub fn new(recording: Recording, collector: Sender<Slice>) -> Self {
         Recorder {
             recording,
-            books: recording.blank(),
+            books: Report::default(),
             slice_end: recording.measure_from.saturating_add(SLICE_NS),
             last_reply: recording.measure_from,
             slowest: 0,
@@ -120,7 +110,7 @@ impl Recorder {
     fn hand_over(&mut self) {
         let start = self.slice_end.saturating_sub(SLICE_NS);
         let second = start.saturating_sub(self.recording.measure_from) / SECOND_NS;
-        let books = std::mem::replace(&mut self.books, self.recording.blank());
+        let books = std::mem::take(&mut self.books);
         // Nobody collects any more when the run has failed elsewhere.
         let _ = self.collector.send(Slice { second, books });
     }
@@ -133,8 +123,8 @@ impl Recorder {
     /// A connection was opened, which took so long.
     pub fn connected(&mut self, elapsed: Duration) {
         self.books.counts.connections += 1;
-        if let Some(connect) = &mut self.books.connect {
-            connect.record(elapsed);
+        if self.recording.connects {
+            self.books.others.of(Span::Connect).record(elapsed);
         }
     }
 
@@ -185,13 +175,14 @@ impl Recorder {
     #[inline]
     fn right(&mut self, request: Request, count: u64, at: u64) {
         let since_sent = at.saturating_sub(request.departed());
-        match &mut self.books.service {
-            Some(service) => {
+        match self.recording.paced {
+            true => {
                 let since_due = at.saturating_sub(request.due);
                 self.books.rtt.record_many(since_due, count);
+                let service = self.books.others.of(Span::Service);
                 service.record_many(since_sent, count);
             }
-            None => {
+            false => {
                 // Nothing was due before it could leave.
                 self.books.rtt.record_many(since_sent, count);
                 self.jitter.record(Duration::from_nanos(since_sent));
@@ -203,9 +194,8 @@ impl Recorder {
 
     /// The right reply to `request` was read `late` nanoseconds after the kernel had it.
     pub fn read_late(&mut self, request: Request, late: u64) {
-        if self.measures(request)
-            && let Some(host) = &mut self.books.host
-        {
+        if self.recording.stamps && self.measures(request) {
+            let host = self.books.others.of(Span::Host);
             host.record(Duration::from_nanos(u64::from(request.held) + late));
         }
     }

@@ -164,9 +164,13 @@ impl Codec for Stamped {
         }
         if let Some((passage, held)) = passage {
             let network = (at - passage.at).saturating_sub(held);
-            let ways = &mut context.found.ways;
-            ways[Span::Residence].record(Duration::from_nanos(held));
-            ways[Span::Network].record(Duration::from_nanos(network));
+            let latencies = &mut context.recorder.books.others;
+            latencies
+                .of(Span::Residence)
+                .record(Duration::from_nanos(held));
+            latencies
+                .of(Span::Network)
+                .record(Duration::from_nanos(network));
             context.found.clocks.enter(passage, answer.base.error);
         }
         context.found.ways.enter(&self.state(&answer, came));

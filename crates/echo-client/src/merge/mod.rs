@@ -9,10 +9,11 @@ use clap::Args;
 use echo_core::Failure;
 use echo_core::escape::printable;
 use echo_core::units::Timespan;
+use echo_explain::{Lang, Phrases};
 
 use crate::connection::ErrorKind;
 use crate::report::format::counted;
-use crate::report::{self, Ending, Fault, Files, Load, Machine, Report, Saved, Share, Thresholds};
+use crate::report::{self, Ending, Fault, Files, Load, Part, Report, Saved, Share, Thresholds};
 
 /// Adds up what several machines have measured at the same time
 #[derive(Debug, Args)]
@@ -35,6 +36,9 @@ pub struct Merge {
     /// Write a row for each second, for a spreadsheet, too
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// Speak `en` or `es` to people; auto goes by the locale
+    #[arg(long, value_name = "LANG", default_value = "auto")]
+    pub lang: Lang,
 }
 
 /// Reads all the documents, and tells the whole of them.
@@ -42,8 +46,8 @@ pub struct Merge {
 /// # Errors
 /// A document cannot be read or merged (2); fewer came than were expected, or the whole is bad (1).
 pub fn run(config: Merge) -> Result<(), Failure> {
-    let files = Files::check(config.report.as_deref(), None, config.csv.as_deref())?;
-    files.spare(&config.files)?;
+    let [page, rows] = [&config.report, &config.csv].map(Option::as_deref);
+    let files = Files::check([page, None, rows], &config.files)?;
     let alone = config.fail_if.as_ref().map_or(Ok(()), Thresholds::alone);
     alone.map_err(|why| Failure::usage(anyhow!(why)))?;
     let mut parts = Vec::new();
@@ -51,6 +55,7 @@ pub fn run(config: Merge) -> Result<(), Failure> {
         parts.extend(Saved::load(file).map_err(Failure::usage)?);
     }
     let mut whole = merged(&parts).map_err(Failure::usage)?;
+    whole.phrases = Phrases::of(config.lang.resolve(|name| std::env::var_os(name)));
     whole.conclude(config.fail_if.as_ref(), None);
     for part in &parts {
         inherit(&mut whole, &part.report);
@@ -94,14 +99,15 @@ pub fn merged(parts: &[Saved]) -> Result<Report> {
     let mut whole = first.report.without_figures();
     for part in parts {
         whole.add(&part.report);
-        whole.machines.extend(part.report.parts());
+        let report = &part.report;
+        whole.machines.extend(report.in_parts(&report.machines));
         for note in &part.report.notes {
             whole
                 .notes
                 .push(format!("{}: {note}", part.report.environment.hostname));
         }
     }
-    let ends = whole.machines.iter().map(Machine::end_unix_ns);
+    let ends = whole.machines.iter().map(Part::end_unix_ns);
     let end = ends.max().unwrap_or(0);
     whole.elapsed = Duration::from_nanos(end.saturating_sub(whole.started_unix_ns));
     whole.load = whole.load.map(|load| match load {

@@ -33,8 +33,8 @@ pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), 
         headline: (!config.json && !config.jsonl).then_some(headline),
         ..Style::default()
     };
-    let files = Files::check(config.report.as_deref(), config.hdr.as_deref(), None)?;
-    files.spare(connect.stamp_key.as_slice())?;
+    let [page, log] = [&config.report, &config.hdr].map(Option::as_deref);
+    let files = Files::check([page, log, None], &connect.read)?;
     let results = Results {
         fail_if: config.fail_if.clone(),
         json: config.json,
@@ -56,7 +56,7 @@ fn plan(connect: Connect, config: &Ping) -> Plan {
             interval => Pace::Interval(interval),
         },
         duration: (!duration.is_zero()).then_some(duration),
-        count: (config.count > 0).then_some(config.count),
+        count: (config.count.0 > 0).then_some(config.count.0),
         new_connection: config.new_connection,
         busy: config.busy,
         log: config.hdr.is_some(),

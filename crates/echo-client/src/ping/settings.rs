@@ -3,10 +3,10 @@
 use anyhow::anyhow;
 use clap::Args;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Failure, FilePath};
+use echo_core::{Failure, FilePath, Whole};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Settings, defaults, whole};
+use crate::config::{Settings, defaults};
 use crate::connection::Connect;
 use crate::measure::{MAX_DATAGRAM, check, check_size};
 use crate::report::Thresholds;
@@ -21,8 +21,8 @@ const MAX_SIZE: u64 = MAX_DATAGRAM;
 #[command(next_help_heading = "Ping")]
 pub struct Ping {
     /// How many requests to send; 0 goes on until interrupted
-    #[arg(short, long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
-    pub count: u64,
+    #[arg(short, long, value_name = "NUMBER", default_value = "0")]
+    pub count: Whole,
     /// Time from one request to the next; 0 sends each as soon as the last is settled
     #[arg(short, long, value_name = "DURATION", default_value = "1s")]
     pub interval: Timespan,
@@ -75,7 +75,7 @@ impl Settings for Ping {
 impl Ping {
     /// Whether a run ends by itself, so that who stops it earlier cuts it short.
     pub fn has_end(&self) -> bool {
-        self.count > 0 || !self.duration.0.is_zero()
+        self.count.0 > 0 || !self.duration.0.is_zero()
     }
 
     /// Refuses what cannot be sent.

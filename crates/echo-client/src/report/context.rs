@@ -114,7 +114,9 @@ pub fn configuration<S: Serialize + Default>(
     all.extend(table(settings));
     let mut plain = table(&Connect::default());
     plain.extend(table(&S::default()));
-    let flags = differing(&all, &plain).filter(|(key, _)| !WORDS.contains(key));
+    let is_plain = |key: &str, value: &Value| plain.get(key).unwrap_or(&Value::Null) == value;
+    let is_flag = |key: &str, value: &Value| !WORDS.contains(&key) && !is_plain(key, value);
+    let flags = all.iter().filter(|(key, value)| is_flag(key, value));
     command.extend(flags.map(flag));
     command.extend(WORDS.iter().filter_map(|key| all.get(*key)).flat_map(words));
     (all, command)
@@ -127,16 +129,6 @@ fn table(settings: &impl Serialize) -> Map<String, Value> {
     }
 }
 
-fn differing<'a>(
-    own: &'a Map<String, Value>,
-    plain: &'a Map<String, Value>,
-) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    let is_plain = |key, value: &Value| plain.get(key).unwrap_or(&Value::Null) == value;
-    own.iter()
-        .filter(move |(key, value)| !is_plain(key.as_str(), value))
-        .map(|(key, value)| (key.as_str(), value))
-}
-
 /// What is typed for a value: a word, or one for each of several.
 fn words(value: &Value) -> Vec<String> {
     match value {
@@ -146,7 +138,7 @@ fn words(value: &Value) -> Vec<String> {
     }
 }
 
-fn flag((key, value): (&str, &Value)) -> String {
+fn flag((key, value): (&String, &Value)) -> String {
     match value {
         Value::Bool(true) => format!("--{key}"),
         Value::Number(number) if number.is_f64() => {

@@ -1,12 +1,11 @@
 //! How latency grows with the rate: the steps of a search for the highest one that is kept.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::format::{self, Share};
-use super::{Report, Table};
+use super::{Part, Report, Table};
 
 /// What a search has found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,32 +27,23 @@ pub struct Curve {
 pub struct Step {
     /// Requests that were due in a second.
     pub rate_per_s: f64,
-    /// Right replies in a second.
-    pub echoes_per_s: Option<f64>,
-    /// Half of the round trips took at most this.
-    pub rtt_p50_ns: Option<u64>,
-    /// 99 of 100 took at most this.
-    pub rtt_p99_ns: Option<u64>,
-    /// The longest took this.
-    pub rtt_max_ns: Option<u64>,
     /// Requests without a reply of their own.
     pub loss_percent: f64,
     /// Whether the condition was kept.
     pub kept: bool,
+    /// What was measured.
+    #[serde(flatten)]
+    pub part: Part,
 }
 
 impl Step {
     /// What a run at a rate found out.
     pub fn of(rate_per_s: f64, report: &Report) -> Self {
-        let ns = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_nanos() as u64);
         Step {
             rate_per_s,
-            echoes_per_s: report.echoes_per_s().map(format::significant),
-            rtt_p50_ns: ns(report.rtt.percentile(0.5)),
-            rtt_p99_ns: ns(report.rtt.percentile(0.99)),
-            rtt_max_ns: ns(report.rtt.max()),
             loss_percent: format::significant(report.counts.loss() * 100.0),
             kept: report.outcome.exit_code == 0,
+            part: Part::of(report),
         }
     }
 }
@@ -77,9 +67,9 @@ impl Curve {
             }
             vec![
                 format::rate(step.rate_per_s),
-                time(step.rtt_p50_ns),
-                time(step.rtt_p99_ns),
-                time(step.rtt_max_ns),
+                time(step.part.rtt_p50_ns),
+                time(step.part.rtt_p99_ns),
+                time(step.part.rtt_max_ns),
                 Share(step.loss_percent / 100.0).to_string(),
                 mark,
             ]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::format::significant;
-use super::{Bar, Fault, Latency, PERCENTILES, Report, Ways};
+use super::{Bar, Fault, Latency, PERCENTILES, Report, Span};
 
 /// The version of the JSON document; it changes when a key's meaning does.
 pub const SCHEMA: u32 = 2;
@@ -51,13 +51,11 @@ pub fn from_value(document: &Value) -> Result<Report> {
         report.counts.balance(),
         "what it says was sent and received does not add up"
     );
-    let rtt = latency(document, "rtt")?;
-    report.rtt = rtt.context("it has no rtt_histogram")?;
-    report.service = latency(document, "service")?;
-    report.connect = latency(document, "connect")?;
-    report.host = latency(document, "host")?;
-    for (prefix, own) in report.ways.iter_mut().flat_map(Ways::distributions_mut) {
-        *own = latency(document, prefix)?.unwrap_or_default();
+    report.rtt = latency(document, Span::Rtt)?.context("it has no rtt_histogram")?;
+    for span in Span::ALL {
+        if let Some(latency) = latency(document, span)? {
+            *report.others.of(span) = latency;
+        }
     }
     Ok(report)
 }
@@ -159,8 +157,8 @@ impl Serialize for Figures<'_> {
     }
 }
 
-/// The distribution of a document whose keys have `prefix`, if it has one.
-fn latency(document: &Value, prefix: &str) -> Result<Option<Latency>> {
+/// The distribution that a document has of a span, if it has one.
+fn latency(document: &Value, prefix: Span) -> Result<Option<Latency>> {
     let get = |name: &str| &document[format!("{prefix}_{name}")];
     let Some(histogram) = get("histogram").as_str() else {
         let has_samples = !get("samples").is_null();

@@ -31,69 +31,58 @@ pub struct Files {
 /// A file as it was named, and where it really is.
 #[derive(Debug)]
 struct Named {
+    /// What it is for: the flag that names it, where one does.
+    what: &'static str,
     name: PathBuf,
     path: PathBuf,
+    /// What is there already.
+    there: Option<Metadata>,
 }
 
 impl Files {
-    /// Sees to it that all can be written, so that this is known before the run; nothing that is
-    /// there is touched.
+    /// Sees to it that the page, the log and the rows can be written, where they are wanted, so that
+    /// this is known before the run; nothing that is there is touched. All that it will `read` is
+    /// spared.
     ///
     /// # Errors
-    /// One cannot be written, or is named twice, or is where standard output goes.
+    /// One cannot be written, is named twice, or is what is read; or it is where standard output
+    /// goes, which what is read must not be either.
     pub fn check(
-        page: Option<&Path>,
-        log: Option<&Path>,
-        rows: Option<&Path>,
+        [page, log, rows]: [Option<&Path>; 3],
+        read: impl IntoIterator<Item = impl AsRef<Path>>,
     ) -> Result<Self, Failure> {
-        let [page, log, rows] = [page, log, rows].map(|path| path.map(Named::find));
-        let files = Files { page, log, rows };
-        for (i, (flag, one)) in files.all().enumerate() {
-            let mut others = files.all().skip(i + 1);
-            if let Some((other, _)) = others.find(|(_, other)| one.is_same(other)) {
-                return Err(twice(&format!("{flag} and {other}"), &one.name));
+        let find = |what, path: Option<&Path>| path.map(|path| Named::find(what, path));
+        let files = Files {
+            page: find("--report", page),
+            log: find("--hdr", log),
+            rows: find("--csv", rows),
+        };
+        let read = read.into_iter();
+        let read = read.map(|path| Named::find(READ, path.as_ref()));
+        let known: Vec<Named> = Named::stdout().into_iter().chain(read).collect();
+        let wanted = [&files.page, &files.log, &files.rows];
+        let wanted: Vec<&Named> = wanted.into_iter().flatten().collect();
+        let known: Vec<&Named> = known.iter().chain(wanted.iter().copied()).collect();
+        for (i, file) in known.iter().enumerate() {
+            let is_both_read = |one: &Named| (one.what, file.what) == (READ, READ);
+            let mut before = known[..i].iter();
+            if let Some(one) = before.find(|one| one.is_same(file) && !is_both_read(one)) {
+                let name = shown(if one.what == STDOUT {
+                    &file.name
+                } else {
+                    &one.name
+                });
+                let (one, other) = (one.what, file.what);
+                return Err(Failure::usage(anyhow!(
+                    "{one} and {other} are both {name}; give each a file of its own"
+                )));
             }
         }
-        let stdout = io::stdout().as_fd().try_clone_to_owned();
-        let stdout = stdout.and_then(|stdout| File::from(stdout).metadata());
-        for (_, file) in files.all() {
-            let there = fs::metadata(&file.path);
-            // A terminal and /dev/null take whatever comes, from anybody.
-            if let (Ok(there), Ok(stdout)) = (there, &stdout)
-                && !stdout.file_type().is_char_device()
-                && is_same(&there, stdout)
-            {
-                return Err(twice("standard output and a file", &file.name));
-            }
-            file.probe()
-                .map_err(|error| Failure::bad(anyhow!(file.unwritable(&error))))?;
+        for file in wanted {
+            let probed = file.probe();
+            probed.map_err(|error| Failure::bad(anyhow!(file.unwritable(&error))))?;
         }
         Ok(files)
-    }
-
-    /// Each that is wanted, and the flag that names it.
-    fn all(&self) -> impl Iterator<Item = (&'static str, &Named)> {
-        let all = [
-            ("--report", &self.page),
-            ("--hdr", &self.log),
-            ("--csv", &self.rows),
-        ];
-        all.into_iter()
-            .filter_map(|(flag, file)| Some((flag, file.as_ref()?)))
-    }
-
-    /// Sees to it that none of them takes the place of a file that is read.
-    ///
-    /// # Errors
-    /// One would.
-    pub fn spare(&self, read: &[impl AsRef<Path>]) -> Result<(), Failure> {
-        for read in read {
-            let read = Named::find(read.as_ref());
-            if let Some((flag, file)) = self.all().find(|(_, file)| file.is_same(&read)) {
-                return Err(twice(&format!("a file to read and {flag}"), &file.name));
-            }
-        }
-        Ok(())
     }
 
     /// Writes them. One that cannot be written is a failure of the run, and a part of its outcome.
@@ -121,20 +110,12 @@ impl Files {
     }
 }
 
-fn twice(what: &str, name: &Path) -> Failure {
-    let name = shown(name);
-    Failure::usage(anyhow!(
-        "{what} are both {name}; give each a file of its own"
-    ))
-}
-
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
+const READ: &str = "a file to read";
+const STDOUT: &str = "standard output";
 
 impl Named {
     /// Follows the links of a name, also to a file that is not there yet.
-    fn find(name: &Path) -> Self {
+    fn find(what: &'static str, name: &Path) -> Self {
         let mut path = name.to_owned();
         // What /dev/stdout and its like lead to has no name of its own.
         let is_special = fs::metadata(name).is_ok_and(|data| !data.is_file() && !data.is_dir());
@@ -148,44 +129,59 @@ impl Named {
             (Ok(directory), Some(file)) if !is_special => directory.join(file),
             _ => path,
         };
-        let name = name.to_owned();
-        Named { name, path }
-    }
-
-    fn is_same(&self, other: &Named) -> bool {
-        let there = [self, other].map(|file| fs::metadata(&file.path));
-        match there {
-            // A device can be written to twice; of a pipe somebody reads both, one by one.
-            [Ok(one), Ok(_)] if !one.is_file() => false,
-            [Ok(one), Ok(other)] => is_same(&one, &other),
-            _ => self.path == other.path,
+        Named {
+            what,
+            name: name.to_owned(),
+            there: fs::metadata(&path).ok(),
+            path,
         }
     }
 
-    /// Whether it is there and no regular file, but a device or a pipe: it is written as it is.
-    fn is_special(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|data| !data.is_file())
+    /// Where the result goes; `None` where that is a terminal, or /dev/null, which take whatever
+    /// comes, from anybody.
+    fn stdout() -> Option<Self> {
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
+        let there = stdout.metadata().ok();
+        Some(Named {
+            what: STDOUT,
+            name: PathBuf::new(),
+            path: PathBuf::new(),
+            there: Some(there.filter(|data| !data.file_type().is_char_device())?),
+        })
+    }
+
+    fn is_same(&self, other: &Named) -> bool {
+        match (&self.there, &other.there) {
+            // A device can be written to twice; of a pipe somebody reads both, one by one, unless
+            // one of them is the result.
+            (Some(one), Some(_)) if !one.is_file() && self.what != STDOUT => false,
+            (Some(one), Some(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+            (None, None) => self.path == other.path,
+            _ => false,
+        }
     }
 
     /// Fails as writing would.
     fn probe(&self) -> io::Result<()> {
-        match fs::metadata(&self.path) {
-            Ok(data) if data.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        match &self.there {
+            Some(data) if data.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             _ if self.name.as_os_str().as_bytes().ends_with(b"/") => {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
             // To open a pipe is to wait for its reader.
-            Ok(data) if data.file_type().is_fifo() => return Ok(()),
-            Ok(data) if !data.is_file() => {
+            Some(data) if data.file_type().is_fifo() => return Ok(()),
+            Some(data) if !data.is_file() => {
                 return File::options().write(true).open(&self.path).map(drop);
             }
             // That it may be replaced does not mean that it may be changed.
-            Ok(_) => File::options().append(true).open(&self.path).map(drop)?,
-            Err(_) if self.path.file_name().is_none() => {
+            Some(_) => File::options().append(true).open(&self.path).map(drop)?,
+            None if self.path.file_name().is_none() => {
                 return Err(io::ErrorKind::InvalidFilename.into());
             }
-            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return Err(error),
-            Err(_) => {}
+            None => match fs::metadata(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return Err(error),
+                _ => {}
+            },
         }
         let (draft, _) = self.draft()?;
         fs::remove_file(&draft)
@@ -209,11 +205,10 @@ impl Named {
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_special() {
-            return File::options()
-                .write(true)
-                .open(&self.path)?
-                .write_all(bytes);
+        // A device or a pipe is written as it is.
+        if fs::metadata(&self.path).is_ok_and(|data| !data.is_file()) {
+            let mut special = File::options().write(true).open(&self.path)?;
+            return special.write_all(bytes);
         }
         let (draft, mut file) = self.draft()?;
         let written = file.write_all(bytes).and_then(|()| {

@@ -20,19 +20,33 @@ pub fn short_time(ns: f64) -> String {
 
 /// Nanoseconds to so many digits.
 pub fn time_to(ns: f64, digits: i32) -> String {
-    let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs")];
-    // What rounds up to the next unit is shown in that.
-    let rounds_up = 1.0 - 0.5 * 10f64.powi(-digits);
-    let (scale, unit) = units
-        .into_iter()
-        .find(|(scale, _)| ns >= scale * rounds_up)
-        .unwrap_or((1.0, "ns"));
-    let text = to_digits(ns / scale, digits);
+    let (text, unit) = scaled(
+        ns,
+        &[(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")],
+        digits,
+    );
     let text = match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.'),
         false => &text,
     };
     format!("{text} {unit}")
+}
+
+/// Bytes a second to three digits.
+pub fn bytes_per_s(bytes: f64) -> String {
+    let units = [(1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s"), (1.0, "B/s")];
+    let (text, unit) = scaled(bytes, &units, 3);
+    format!("{text} {unit}")
+}
+
+/// A value in the largest of the units that it has one of, the last at least.
+fn scaled(value: f64, units: &[(f64, &'static str)], digits: i32) -> (String, &'static str) {
+    // What rounds up to the next unit is shown in that.
+    let rounds_up = 1.0 - 0.5 * 10f64.powi(-digits);
+    let mut larger = units.iter().copied();
+    let fits = |(scale, _): &(f64, _)| value >= scale * rounds_up;
+    let (scale, unit) = larger.find(fits).unwrap_or(units[units.len() - 1]);
+    (to_digits(value / scale, digits), unit)
 }
 
 /// A value of at least 1 with so many digits, where it has fewer before the point.
@@ -53,14 +67,6 @@ pub fn thousands(count: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Bytes a second to three digits.
-pub fn bytes_per_s(bytes: f64) -> String {
-    let units = [(1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")];
-    let unit = units.into_iter().find(|(scale, _)| bytes >= *scale);
-    let (scale, unit) = unit.unwrap_or((1.0, "B/s"));
-    format!("{} {unit}", to_digits(bytes / scale, 3))
 }
 
 /// How many there are, with the word for one or for several.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use echo_core::as_text;
 use echo_core::statistics::Better;
 
-use super::{Report, Round, Unit, Ways, format};
+use super::{Part, Report, Span, Unit, format};
 
 /// A figure of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,16 +20,14 @@ pub enum Metric {
     Max,
     /// The round trips' deviation.
     Mdev,
-    /// A percentile of the round trips, 0 to 100.
-    Percentile(f64),
+    /// A percentile of a distribution, 0 to 100.
+    Percentile(Span, f64),
     /// Requests without a reply of their own, in percent of those sent.
     Loss,
     /// Requests lost on the way there, in percent of those sent; a way that is unknown counts.
     LostThere,
     /// Replies lost on the way back, likewise.
     LostBack,
-    /// A percentile of a distribution that only STAMP tells, by its place among those.
-    Way(usize, f64),
     /// Right replies that came after their time was up, in percent of the requests sent.
     Late,
     /// Right replies a second.
@@ -64,8 +62,8 @@ const NAMES: [(&str, Metric); 13] = [
 impl Metric {
     /// Those that targets are compared by, in the order of a table: every round has them.
     pub const COMPARED: [Metric; 4] = [
-        Metric::Percentile(50.0),
-        Metric::Percentile(99.0),
+        Metric::Percentile(Span::Rtt, 50.0),
+        Metric::Percentile(Span::Rtt, 99.0),
         Metric::Rate,
         Metric::ServerCpu,
     ];
@@ -74,24 +72,20 @@ impl Metric {
     pub fn of(self, report: &Report) -> Option<f64> {
         let (rtt, counts) = (&report.rtt, &report.counts);
         let latency = |value: Option<Duration>| value.map(format::nanos);
-        let settled = counts.settled();
-        let share = |count: u64| (settled > 0).then(|| count as f64 / settled as f64 * 1e2);
+        let share = |count: u64| counts.share(count).map(|share| share * 1e2);
         match self {
             Metric::Min => latency(rtt.min()),
             Metric::Avg => latency(rtt.avg()),
             Metric::Max => latency(rtt.max()),
             Metric::Mdev => latency(rtt.mdev()),
             // Of few samples this is the maximum: the strictest reading there is.
-            Metric::Percentile(percent) => {
-                latency((!rtt.is_empty()).then(|| rtt.quantile(percent / 100.0)))
+            Metric::Percentile(span, percent) => {
+                let known = report.of(span).filter(|known| !known.is_empty())?;
+                Some(format::nanos(known.quantile(percent / 100.0)))
             }
             Metric::Loss => share(counts.lost_on_the_way()),
             Metric::LostThere => share(report.ways.as_ref()?.lost_there_at_most()),
             Metric::LostBack => share(report.ways.as_ref()?.lost_back_at_most()),
-            Metric::Way(place, percent) => {
-                let (_, way) = report.ways.as_ref()?.distributions().nth(place)?;
-                latency((!way.is_empty()).then(|| way.quantile(percent / 100.0)))
-            }
             Metric::Late => share(counts.late),
             Metric::Rate => report.echoes_per_s(),
             Metric::Errors => Some(report.errors_in_all() as f64),
@@ -102,10 +96,10 @@ impl Metric {
     }
 
     /// What a round has of it. Nothing at all is no figure: it has no ratio to anything.
-    pub fn of_round(self, round: &Round) -> Option<f64> {
+    pub fn of_round(self, round: &Part) -> Option<f64> {
         let figure = match self {
-            Metric::Percentile(50.0) => round.rtt_p50_ns.map(|ns| ns as f64),
-            Metric::Percentile(99.0) => round.rtt_p99_ns.map(|ns| ns as f64),
+            Metric::Percentile(Span::Rtt, 50.0) => round.rtt_p50_ns.map(|ns| ns as f64),
+            Metric::Percentile(Span::Rtt, 99.0) => round.rtt_p99_ns.map(|ns| ns as f64),
             Metric::Rate => round.echoes_per_s,
             Metric::ServerCpu => round.server_cpu_per_echo_ns,
             _ => None,
@@ -139,17 +133,19 @@ impl FromStr for Metric {
         if let Some(&(_, metric)) = NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(metric);
         }
-        let of_a_way = || {
-            let (name, percent) = text.split_once('-')?;
-            let place = Ways::NAMES.iter().position(|known| *known == name)?;
-            Some(Metric::Way(place, percentile(percent)?))
+        let (span, of_it) = match text.rsplit_once('-') {
+            Some((name, of_it)) => (name.parse().ok(), of_it),
+            None => (Some(Span::Rtt), text),
         };
-        let metric = percentile(text).map(Metric::Percentile).or_else(of_a_way);
-        metric.ok_or_else(|| {
+        let metric = span.zip(percentile(of_it));
+        metric.map(|(span, percent)| Metric::Percentile(span, percent)).ok_or_else(|| {
             let names = NAMES.map(|(name, _)| name).join(", ");
-            let ways = Ways::NAMES.map(|name| format!("{name}-p99")).join(", ");
+            let spans = Span::ALL.iter().filter(|span| **span != Span::Rtt);
+            let spans: Vec<_> = spans.map(|span| format!("{span}-p99")).collect();
             format!(
-                "{text:?} is no figure of a run; name p99 or one of {names}, and over STAMP {ways}"
+                "{text:?} is no figure of a run; name p99 or one of {names}, or of what a run may \
+                 tell beside {}",
+                spans.join(", ")
             )
         })
     }
@@ -165,8 +161,8 @@ impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, NAMES.iter().find(|(_, metric)| metric == self)) {
             (_, Some((name, _))) => f.write_str(name),
-            (Metric::Percentile(percent), _) => write!(f, "p{percent}"),
-            (Metric::Way(place, percent), _) => write!(f, "{}-p{percent}", Ways::NAMES[*place]),
+            (Metric::Percentile(Span::Rtt, percent), _) => write!(f, "p{percent}"),
+            (Metric::Percentile(span, percent), _) => write!(f, "{span}-p{percent}"),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! What a run found out, as data. Text, JSON and HTML only render it, so they cannot disagree.
 
 mod context;
+mod counts;
 pub(crate) mod csv;
 mod curve;
 pub(crate) mod document;
@@ -11,9 +12,10 @@ pub(crate) mod html;
 mod latency;
 mod metric;
 mod outcome;
+mod part;
 mod print;
-mod round;
 mod saved;
+mod span;
 mod sum;
 mod table;
 mod text;
@@ -32,6 +34,7 @@ pub use crate::connection::Fault;
 use crate::connection::{Connect, ErrorKind};
 
 pub use context::{Environment, Target};
+pub use counts::Counts;
 pub use curve::{Curve, Step};
 pub use document::{json, read};
 pub use files::Files;
@@ -40,16 +43,16 @@ pub use html::html;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES};
 pub use metric::Metric;
 pub use outcome::{Cut, Ending, Outcome};
+pub use part::Part;
 pub use print::{ended, print};
-pub use round::Round;
 pub use saved::Saved;
-pub use sum::Machine;
+pub use span::{Latencies, Span};
 pub use table::Table;
 pub(crate) use text::wrapped;
 pub use text::{COLUMNS, columns, text};
-pub use threshold::{Comparison, Threshold, Thresholds, Verdict};
+pub use threshold::{Threshold, Thresholds, Verdict};
 pub use unit::Unit;
-pub use ways::{Numbering, OneWay, Span, State, Ways};
+pub use ways::{Numbering, OneWay, State, Ways};
 
 /// What one run found out, in whatever mode. Its JSON document has these keys, and more that
 /// follow from them.
@@ -102,16 +105,9 @@ pub struct Report {
     /// counts with the time it had waited by the end.
     #[serde(skip)]
     pub rtt: Latency,
-    /// With a rate: from the moment the request was really sent.
+    /// Of the other spans, whatever is known.
     #[serde(skip)]
-    pub service: Option<Latency>,
-    /// Time to connect, where connections were timed.
-    #[serde(skip)]
-    pub connect: Option<Latency>,
-    /// How much longer each round trip was as this program saw it than as the kernel stamped it:
-    /// what this machine adds.
-    #[serde(skip)]
-    pub host: Option<Latency>,
+    pub others: Latencies,
     /// Whose time stamps round trips are measured by; of datagrams only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamps: Option<Whose>,
@@ -129,10 +125,10 @@ pub struct Report {
     pub seconds: Vec<Second>,
     /// Round by round, where it was measured in several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rounds: Vec<Round>,
+    pub rounds: Vec<Part>,
     /// The runs it is made of, where several machines made it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub machines: Vec<Machine>,
+    pub machines: Vec<Part>,
     /// The search for its rate, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curve: Option<Curve>,
@@ -190,105 +186,6 @@ pub enum Load {
         #[serde(rename = "rate_per_s")]
         per_s: f64,
     },
-}
-
-/// What was sent and what became of it. Bytes are of payload and its framing.
-///
-/// The books balance: `sent = unique + lost + under_way`, and
-/// `received = unique + duplicate + corrupt + truncated + foreign`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Requests sent.
-    pub sent: u64,
-    /// Replies of every kind.
-    pub received: u64,
-    /// Requests whose own, whole and right reply came, in time or late.
-    pub unique: u64,
-    /// Requests that never got one.
-    pub lost: u64,
-    /// Requests under way when the run was stopped, whose time was not up: they may yet be answered,
-    /// and are no loss.
-    #[serde(default)]
-    pub under_way: u64,
-    /// Datagrams that came, and that this side's own socket had no room for: of the lost ones,
-    /// those that the path has not lost.
-    pub overflowed: u64,
-    /// Of the unique ones: those that came after their time was up.
-    pub late: u64,
-    /// Of the unique ones: those that came after the reply to a later request.
-    pub reordered: u64,
-    /// Further replies to a request that had its own.
-    pub duplicate: u64,
-    /// Replies with wrong bytes.
-    pub corrupt: u64,
-    /// Replies of the wrong length.
-    pub truncated: u64,
-    /// Datagrams that answer none of our requests.
-    pub foreign: u64,
-    /// With a rate: requests that were due but left over a millisecond late.
-    pub delayed: u64,
-    /// Requests that were due but never left, or left over when the last connection was given up.
-    pub unsent: u64,
-    /// Connections (sockets, for UDP) that were opened.
-    pub connections: u64,
-    /// Bytes sent.
-    pub sent_bytes: u64,
-    /// Bytes received.
-    pub received_bytes: u64,
-}
-
-impl Counts {
-    /// The share of requests that got no reply of their own, 0 to 1, of those of which it is known.
-    pub fn loss(&self) -> f64 {
-        ratio(self.lost_on_the_way(), self.settled())
-    }
-
-    /// Requests of which it is known what they have become.
-    pub fn settled(&self) -> u64 {
-        self.sent.saturating_sub(self.under_way)
-    }
-
-    /// Requests that got no reply, and not because this side had no room for it.
-    pub fn lost_on_the_way(&self) -> u64 {
-        self.lost.saturating_sub(self.overflowed)
-    }
-
-    /// Whether the books balance.
-    pub fn balance(&self) -> bool {
-        let replies = [self.duplicate, self.corrupt, self.truncated, self.foreign];
-        self.sent == self.unique + self.lost + self.under_way
-            && self.received == self.unique + replies.iter().sum::<u64>()
-    }
-
-    /// Adds another's counts.
-    pub fn add(&mut self, other: &Counts) {
-        self.sent += other.sent;
-        self.received += other.received;
-        self.unique += other.unique;
-        self.lost += other.lost;
-        self.under_way += other.under_way;
-        self.overflowed += other.overflowed;
-        self.late += other.late;
-        self.reordered += other.reordered;
-        self.duplicate += other.duplicate;
-        self.corrupt += other.corrupt;
-        self.truncated += other.truncated;
-        self.foreign += other.foreign;
-        self.delayed += other.delayed;
-        self.unsent += other.unsent;
-        self.connections += other.connections;
-        self.sent_bytes += other.sent_bytes;
-        self.received_bytes += other.received_bytes;
-    }
-}
-
-/// `part / whole`, and 0 of nothing.
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
 }
 
 /// One second of a run.
@@ -353,17 +250,18 @@ impl Report {
         self.label.as_deref().unwrap_or(&self.target.name)
     }
 
-    /// Every distribution there is, with what it is called.
-    pub fn distributions(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
-        let first = [("connect", self.connect.as_ref()), ("rtt", Some(&self.rtt))];
-        let ways = self.ways.iter().flat_map(Ways::distributions);
-        let ways = ways.map(|(name, latency)| (name, Some(latency)));
-        let last = [
-            ("service", self.service.as_ref()),
-            ("host", self.host.as_ref()),
-        ];
-        let all = first.into_iter().chain(ways).chain(last);
-        all.filter_map(|(name, latency)| Some((name, latency?)))
+    /// The distribution of a span, if there is one.
+    pub fn of(&self, span: Span) -> Option<&Latency> {
+        match span {
+            Span::Rtt => Some(&self.rtt),
+            other => self.others.get(other),
+        }
+    }
+
+    /// Every distribution there is.
+    pub fn distributions(&self) -> impl Iterator<Item = (Span, &Latency)> {
+        let all = Span::ALL.into_iter();
+        all.filter_map(|span| Some((span, self.of(span)?)))
     }
 
     /// Right replies a second; `None` where there is no time in which all of them came.
@@ -392,32 +290,5 @@ impl Report {
     /// Errors of every kind.
     pub fn errors_in_all(&self) -> u64 {
         self.errors.values().sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counts(sent: u64, unique: u64) -> Counts {
-        Counts {
-            sent,
-            received: unique,
-            unique,
-            lost: sent - unique,
-            ..Counts::default()
-        }
-    }
-
-    #[test]
-    fn the_books_balance_only_when_every_reply_has_a_class() {
-        let mut books = counts(10, 9);
-        assert!(books.balance());
-        books.received += 1;
-        assert!(!books.balance());
-        books.duplicate += 1;
-        assert!(books.balance());
-        books.lost += 1;
-        assert!(!books.balance());
     }
 }

@@ -68,6 +68,14 @@ impl Outcome {
         self.reasons.push(fault.whole());
     }
 
+    /// Takes what came of a condition.
+    fn judge(&mut self, verdict: &Verdict) {
+        if verdict.failed {
+            let message = format!("--fail-if: {verdict}");
+            self.fail(Fault::new(ErrorKind::Threshold, message));
+        }
+    }
+
     /// It was stopped before its end, after `elapsed`. A deadline is for the whole of a run; whoever
     /// interrupts one has seen enough.
     pub fn cut(&mut self, why: Why, elapsed: Duration) {
@@ -103,6 +111,16 @@ impl Outcome {
         let others = self.reasons.iter().filter(is_other);
         let others = others.map(|reason| reason.message.clone());
         broken.map(Verdict::to_string).chain(others).collect()
+    }
+
+    /// How it ended as a person looks for it, in the last lines: what held, and why it did not pass.
+    pub fn lines(&self, verdicts: &[Verdict]) -> Vec<String> {
+        let held = verdicts.iter().filter(|verdict| !verdict.failed);
+        let mut lines: Vec<_> = held.map(Verdict::to_string).collect();
+        let (name, told) = (self.result.name(), self.told(verdicts));
+        lines.extend(told.is_empty().then(|| name.to_owned()));
+        lines.extend(told.iter().map(|line| format!("{name}: {line}")));
+        lines
     }
 
     /// What the program ends with, unless that is success.
@@ -154,10 +172,9 @@ impl Report {
                         outcome.fail(complaint);
                     }
                 }
-                for verdict in self.verdicts.iter().filter(|verdict| verdict.failed) {
-                    let message = format!("--fail-if: {verdict}");
-                    outcome.fail(Fault::new(ErrorKind::Threshold, message));
-                }
+                self.verdicts
+                    .iter()
+                    .for_each(|verdict| outcome.judge(verdict));
                 // Whatever is excused, a run that has seen nothing is no good one.
                 let is_blind = self.counts.sent > 0 && self.counts.received == 0;
                 if is_blind && outcome.reasons.is_empty() {
@@ -174,10 +191,7 @@ impl Report {
     /// Judges one condition more, about a figure that is not of this run alone.
     pub fn decide(&mut self, threshold: Threshold, measured: Option<f64>) {
         let verdict = threshold.decide(measured);
-        if verdict.failed {
-            let message = format!("--fail-if: {verdict}");
-            self.outcome.fail(Fault::new(ErrorKind::Threshold, message));
-        }
+        self.outcome.judge(&verdict);
         self.verdicts.push(verdict);
     }
 
@@ -208,8 +222,6 @@ impl Report {
 
     /// What is told where no threshold names a figure that is bad. `fault` is the first error.
     fn complaint(&self, metric: Metric, fault: Option<&Fault>) -> Fault {
-        let (counts, name) = (&self.counts, &self.target.name);
-        let (sent, unsent) = (counts.sent, counts.unsent);
         let is_told = |fault: &&Fault| match metric {
             Metric::Errors => true,
             Metric::Corrupt => fault.kind == ErrorKind::Mismatch,
@@ -218,31 +230,31 @@ impl Report {
         if let Some(fault) = fault.filter(is_told) {
             return fault.clone();
         }
-        let (kind, message) = match metric {
+        let (counts, name) = (&self.counts, &self.target.name);
+        let (sent, unsent, late) = (counts.sent, counts.unsent, counts.late);
+        match metric {
             Metric::Errors => {
                 let kind = *self.errors.keys().next().unwrap_or(&ErrorKind::Other);
-                let message = counted(self.errors_in_all(), "connection", "connections")
-                    + &format!(" to {name} failed");
-                let fault = Fault::new(kind, message);
-                return match kind {
+                let connections = counted(self.errors_in_all(), "connection", "connections");
+                let fault = Fault::new(kind, format!("{connections} to {name} failed"));
+                match kind {
                     ErrorKind::Refused => fault.remedied(),
                     _ => fault,
-                };
+                }
             }
-            Metric::Corrupt => (
-                ErrorKind::Mismatch,
-                counted(
-                    self.wrong(),
-                    &format!("reply of {name} was"),
-                    &format!("replies of {name} were"),
-                ) + " not what was sent",
-            ),
-            Metric::Late => (
+            Metric::Corrupt => {
+                let (one, several) = (
+                    format!("reply of {name} was"),
+                    format!("replies of {name} were"),
+                );
+                let message = counted(self.wrong(), &one, &several) + " not what was sent";
+                Fault::new(ErrorKind::Mismatch, message)
+            }
+            Metric::Late => Fault::new(
                 ErrorKind::Late,
                 format!(
-                    "{} of {sent} replies of {name} came after their time was up; allow more with \
-                     --timeout",
-                    counts.late
+                    "{late} of {sent} replies of {name} came after their time was up; allow more with \
+                     --timeout"
                 ),
             ),
             Metric::Unsent => {
@@ -254,22 +266,22 @@ impl Report {
                     _ => "connections had failed",
                 };
                 let due = sent + unsent;
-                let message =
-                    format!("{unsent} of {due} requests were due and never left, for {why}");
-                (ErrorKind::Unsent, message)
+                Fault::new(
+                    ErrorKind::Unsent,
+                    format!("{unsent} of {due} requests were due and never left, for {why}"),
+                )
             }
             _ => {
                 let lost = counts.lost_on_the_way();
                 let message =
                     format!("{lost} of {sent} requests to {name} had no right reply in time");
                 let fault = Fault::new(ErrorKind::Lost, message);
-                return match counts.unique {
+                match counts.unique {
                     0 => fault.advise(self.whether_it_is_there()),
                     _ => fault,
-                };
+                }
             }
-        };
-        Fault::new(kind, message)
+        }
     }
 
     fn nothing_came(&self) -> Fault {

@@ -3,38 +3,15 @@
 use std::collections::BTreeMap;
 
 use echo_core::escape::printable;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Generator, Latency, OneWay, Report, Round, Second};
+use super::{Generator, OneWay, Part, Report, Second};
 
 /// Runs that overlap by less have no rate in common.
 const TOGETHER: f64 = 0.9;
 /// From this share of a core on, a thread has no time left to be on time.
 const FULL: f64 = 0.95;
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// One of the runs that a merged report is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// What the machine is called.
-    pub hostname: String,
-    /// When it began to measure, by its own clock.
-    pub started_unix_ns: u64,
-    /// How long it measured.
-    pub elapsed_ns: u64,
-    /// Requests it sent.
-    pub sent: u64,
-    /// Right replies it got.
-    pub unique: u64,
-}
-
-impl Machine {
-    /// When it had measured.
-    pub fn end_unix_ns(&self) -> u64 {
-        self.started_unix_ns + self.elapsed_ns
-    }
-}
 
 impl Report {
     /// The same run before anything was measured.
@@ -85,7 +62,7 @@ impl Report {
                 return Some(format!("one has --{key} {own}, the other {other}"));
             }
         }
-        let merged = [self, other].map(|report| report.parts().len());
+        let merged = [self, other].map(|report| report.machines.len().max(1));
         (self.load != other.load).then(|| {
             format!(
                 "{} runs made the load of one, {} that of the other",
@@ -94,36 +71,12 @@ impl Report {
         })
     }
 
-    /// The runs that it is made of.
-    pub fn parts(&self) -> Vec<Machine> {
-        match self.machines.is_empty() {
-            false => self.machines.clone(),
-            true => vec![Machine {
-                hostname: self.environment.hostname.clone(),
-                started_unix_ns: self.started_unix_ns,
-                elapsed_ns: self.elapsed.as_nanos() as u64,
-                sent: self.counts.sent,
-                unique: self.counts.unique,
-            }],
-        }
-    }
-
-    /// Round by round; what was measured at once is one round.
-    pub fn as_rounds(&self) -> Vec<Round> {
-        match self.rounds.is_empty() {
-            false => self.rounds.clone(),
-            true => vec![Round::of(self)],
-        }
-    }
-
     /// Adds what `other` found out. Its seconds go where they belong after the start of this one,
     /// which is not later; nothing is said of the time that both took together.
     pub fn add(&mut self, other: &Report) {
         self.counts.add(&other.counts);
         self.rtt.merge(&other.rtt);
-        merge(&mut self.service, other.service.as_ref());
-        merge(&mut self.connect, other.connect.as_ref());
-        merge(&mut self.host, other.host.as_ref());
+        self.others.merge(&other.others);
         match (&mut self.ways, &other.ways) {
             (Some(own), Some(other)) => own.add(other),
             (own, other) => *own = own.take().or(other.clone()),
@@ -159,7 +112,7 @@ impl Report {
 
     /// The share of the whole time in which all the machines measured; 1 of a single one.
     pub fn together(&self) -> f64 {
-        let ends = self.machines.iter().map(Machine::end_unix_ns);
+        let ends = self.machines.iter().map(Part::end_unix_ns);
         let starts = self.machines.iter().map(|m| m.started_unix_ns);
         let (Some(first), Some(last)) = (starts.clone().min(), starts.max()) else {
             return 1.0;
@@ -189,14 +142,6 @@ impl Report {
     /// Whether counts and time belong together, so that one by the other is a rate.
     pub fn has_rate(&self) -> bool {
         !self.elapsed.is_zero() && self.together() >= TOGETHER
-    }
-}
-
-fn merge(own: &mut Option<Latency>, other: Option<&Latency>) {
-    match (own, other) {
-        (Some(own), Some(other)) => own.merge(other),
-        (own, Some(other)) => *own = Some(other.clone()),
-        (_, None) => {}
     }
 }
 

@@ -65,22 +65,7 @@ pub(crate) fn wrapped(line: &str, columns: usize) -> String {
 fn lines(report: &Report, columns: usize) -> Vec<String> {
     let (target, mode) = (report.target.told(), report.mode.name());
     let mut lines = vec![format!("--- {target} {mode} statistics ---")];
-    lines.extend(report.load.map(paced));
-    lines.extend(books(report));
-    lines.extend(report.ways.iter().flat_map(Ways::told));
-    lines.extend(report.load.and_then(|_| throughput(report)));
-    let both = report
-        .ways
-        .iter()
-        .filter(|ways| !ways[Span::There].is_empty());
-    lines.extend(both.map(|ways| format!("there and back: {}", ways.one_way)));
-    // What this machine adds is told beside whose stamps they are.
-    let shown = report.distributions().filter(|(name, _)| *name != "host");
-    lines.extend(shown.flat_map(|(name, latency)| figures(name, latency)));
-    let whose = report.timestamps;
-    lines.extend(whose.map(|whose| stamped(whose, report.host.as_ref())));
-    let jitter = report.jitter_ns.map(Duration::from_nanos);
-    lines.extend(jitter.map(|jitter| format!("jitter = {} ms", millis(&[jitter]))));
+    lines.extend(measured(report));
     if report.rtt.count() >= SHAPELY {
         let room = columns.saturating_sub(LABEL_COLUMNS).min(BAR_COLUMNS);
         lines.extend(bars(&report.rtt.bars(ROWS), room));
@@ -89,16 +74,32 @@ fn lines(report: &Report, columns: usize) -> Vec<String> {
     lines.extend(
         curve
             .iter()
-            .flat_map(|curve| curve.lines().map(str::to_owned)),
+            .flat_map(|curve| curve.lines())
+            .map(str::to_owned),
     );
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
-    // How it ended is where a person looks: in the last lines.
-    let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
-    lines.extend(held.map(ToString::to_string));
-    let name = report.outcome.result.name();
-    let told = report.outcome.told(&report.verdicts);
-    lines.extend(told.is_empty().then(|| name.to_owned()));
-    lines.extend(told.iter().map(|line| format!("{name}: {line}")));
+    lines.extend(report.outcome.lines(&report.verdicts));
+    lines
+}
+
+/// What was measured, in words.
+pub fn measured(report: &Report) -> Vec<String> {
+    let mut lines: Vec<_> = report.load.map(paced).into_iter().collect();
+    lines.extend(books(report));
+    lines.extend(report.ways.iter().flat_map(Ways::told));
+    lines.extend(report.load.and_then(|_| throughput(report)));
+    let is_known = report.of(Span::There).is_some();
+    let both = report.ways.iter().filter(|_| is_known);
+    lines.extend(both.map(|ways| format!("there and back: {}", ways.one_way)));
+    // What this machine adds is told beside whose stamps they are.
+    let shown = report
+        .distributions()
+        .filter(|(span, _)| *span != Span::Host);
+    lines.extend(shown.flat_map(|(span, latency)| figures(span, latency)));
+    let whose = report.timestamps;
+    lines.extend(whose.map(|whose| stamped(whose, report.of(Span::Host))));
+    let jitter = report.jitter_ns.map(Duration::from_nanos);
+    lines.extend(jitter.map(|jitter| format!("jitter = {} ms", millis(&[jitter]))));
     lines
 }
 
@@ -181,7 +182,7 @@ fn throughput(report: &Report) -> Option<String> {
 }
 
 /// The lines of one distribution; none when there are no samples.
-fn figures(name: &str, latency: &Latency) -> Vec<String> {
+fn figures(span: Span, latency: &Latency) -> Vec<String> {
     let spread = [latency.min(), latency.avg(), latency.max(), latency.mdev()];
     let known = PERCENTILES
         .iter()
@@ -194,7 +195,7 @@ fn figures(name: &str, latency: &Latency) -> Vec<String> {
     ]
     .into_iter()
     .filter(|(_, values)| !values.is_empty())
-    .map(|(names, values)| format!("{name} {names} = {} ms", millis(&values)))
+    .map(|(names, values)| format!("{span} {names} = {} ms", millis(&values)))
     .collect()
 }
 

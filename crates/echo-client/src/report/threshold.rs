@@ -1,10 +1,12 @@
 //! Thresholds that a run must keep: `p99>2ms,loss>0.1%`.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use echo_core::as_text;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{Metric, Report, Unit, significant};
 
@@ -12,14 +14,15 @@ use super::{Metric, Report, Unit, significant};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thresholds(pub Vec<Threshold>);
 
-/// One condition, such as `p99>2ms`.
+/// One condition, such as `p99>2ms`. A document has it whole, for it to be read again, and taken
+/// apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Keys", try_from = "Keys")]
+#[serde(into = "Value", try_from = "Value")]
 pub struct Threshold {
     /// What is compared.
     pub metric: Metric,
     /// How.
-    pub comparison: Comparison,
+    comparison: Comparison,
     /// With what.
     pub limit: f64,
     /// In what that is counted: as the metric is, unless it is about how much that has changed
@@ -28,16 +31,12 @@ pub struct Threshold {
 }
 
 /// How a figure is compared with its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// `>`
-    Above,
-    /// `>=`
-    AtLeast,
-    /// `<`
-    Below,
-    /// `<=`
-    AtMost,
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Comparison {
+    /// On which side of it the condition holds.
+    side: Ordering,
+    /// Whether it holds at the limit, too.
+    at_limit: bool,
 }
 
 /// One condition, applied to a run.
@@ -71,8 +70,10 @@ impl fmt::Display for Verdict {
 impl Thresholds {
     /// The first about what only STAMP tells.
     pub fn of_ways(&self) -> Option<&Threshold> {
-        use Metric::{LostBack, LostThere, Way};
-        let is_of_ways = |one: &&Threshold| matches!(one.metric, LostBack | LostThere | Way(..));
+        let is_of_ways = |one: &&Threshold| match one.metric {
+            Metric::Percentile(span, _) => span.is_of_ways(),
+            metric => matches!(metric, Metric::LostBack | Metric::LostThere),
+        };
         self.0.iter().find(is_of_ways)
     }
 
@@ -130,7 +131,10 @@ impl Threshold {
     pub const fn not_zero(metric: Metric) -> Self {
         Threshold {
             metric,
-            comparison: Comparison::Above,
+            comparison: Comparison {
+                side: Ordering::Greater,
+                at_limit: false,
+            },
             limit: 0.0,
             unit: metric.unit(),
         }
@@ -144,17 +148,16 @@ impl Threshold {
 
     /// What a run that keeps it fulfils.
     pub fn kept(self) -> impl fmt::Display {
-        let symbol = self.comparison.negated().symbol();
-        format!("{} {symbol} {}", self.metric, self.unit.typed(self.limit))
+        let (kept, limit) = (self.comparison.negated(), self.unit.typed(self.limit));
+        format!("{} {kept} {limit}", self.metric)
     }
 
     /// Applies it to a figure; `None` where that is not known.
     pub fn decide(self, measured: Option<f64>) -> Verdict {
-        let holds = |measured: f64| match self.comparison {
-            Comparison::Above => measured > self.limit,
-            Comparison::AtLeast => measured >= self.limit,
-            Comparison::Below => measured < self.limit,
-            Comparison::AtMost => measured <= self.limit,
+        let Comparison { side, at_limit } = self.comparison;
+        let holds = |measured: f64| match measured.partial_cmp(&self.limit) {
+            Some(Ordering::Equal) => at_limit,
+            order => order == Some(side),
         };
         Verdict {
             threshold: self,
@@ -169,32 +172,19 @@ impl Threshold {
 }
 
 impl Comparison {
-    /// Where one begins like another, the longer one is first.
-    const ALL: [Comparison; 4] = [
-        Comparison::AtLeast,
-        Comparison::AtMost,
-        Comparison::Above,
-        Comparison::Below,
-    ];
-
-    /// As it is typed.
-    pub const fn symbol(self) -> &'static str {
-        match self {
-            Comparison::Above => ">",
-            Comparison::AtLeast => ">=",
-            Comparison::Below => "<",
-            Comparison::AtMost => "<=",
+    /// What holds when this does not.
+    const fn negated(self) -> Self {
+        Comparison {
+            side: self.side.reverse(),
+            at_limit: !self.at_limit,
         }
     }
+}
 
-    /// What holds when this does not.
-    pub const fn negated(self) -> Self {
-        match self {
-            Comparison::Above => Comparison::AtMost,
-            Comparison::AtLeast => Comparison::Below,
-            Comparison::Below => Comparison::AtLeast,
-            Comparison::AtMost => Comparison::Above,
-        }
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = if self.side.is_lt() { "<" } else { ">" };
+        write!(f, "{side}{}", if self.at_limit { "=" } else { "" })
     }
 }
 
@@ -206,10 +196,17 @@ impl FromStr for Threshold {
             format!("{text:?} compares nothing; write FIGURE>LIMIT, for example p99>2ms")
         })?;
         let (metric, rest) = text.split_at(at);
-        let (comparison, limit) = Comparison::ALL
-            .into_iter()
-            .find_map(|comparison| Some((comparison, rest.strip_prefix(comparison.symbol())?)))
-            .expect("it starts with one of them");
+        let (side, limit) = rest.split_at(1);
+        let equal = limit.strip_prefix('=');
+        let comparison = Comparison {
+            side: if side == "<" {
+                Ordering::Less
+            } else {
+                Ordering::Greater
+            },
+            at_limit: equal.is_some(),
+        };
+        let limit = equal.unwrap_or(limit);
         let metric: Metric = metric.trim().parse()?;
         let limit = limit.trim();
         let is_change = limit.starts_with(['+', '-']) && limit.ends_with('%');
@@ -244,8 +241,8 @@ impl FromStr for Thresholds {
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (symbol, limit) = (self.comparison.symbol(), self.unit.typed(self.limit));
-        write!(f, "{}{symbol}{limit}", self.metric)
+        let limit = self.unit.typed(self.limit);
+        write!(f, "{}{}{limit}", self.metric, self.comparison)
     }
 }
 
@@ -258,30 +255,21 @@ impl fmt::Display for Thresholds {
 
 as_text!(Thresholds);
 
-/// A condition in a document: whole, for it to be read again, and taken apart.
-#[derive(Serialize, Deserialize)]
-struct Keys {
-    condition: String,
-    figure: Metric,
-    unit: String,
-    limit: f64,
-}
-
-impl From<Threshold> for Keys {
+impl From<Threshold> for Value {
     fn from(threshold: Threshold) -> Self {
-        Keys {
-            condition: threshold.to_string(),
-            figure: threshold.metric,
-            unit: threshold.unit.name().to_owned(),
-            limit: threshold.limit,
-        }
+        json!({
+            "condition": threshold.to_string(),
+            "figure": threshold.metric,
+            "unit": threshold.unit.name(),
+            "limit": threshold.limit,
+        })
     }
 }
 
-impl TryFrom<Keys> for Threshold {
+impl TryFrom<Value> for Threshold {
     type Error = String;
 
-    fn try_from(keys: Keys) -> Result<Self, Self::Error> {
-        keys.condition.parse()
+    fn try_from(keys: Value) -> Result<Self, Self::Error> {
+        keys["condition"].as_str().unwrap_or_default().parse()
     }
 }

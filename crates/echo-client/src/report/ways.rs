@@ -3,14 +3,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Latency;
-
-/// What is known of the two ways. Its JSON has these keys; the distributions are keys of the report.
+/// What is known of the two ways. Its JSON has these keys; their
+/// distributions are among those of the report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ways {
     /// Whose numbers replies have: only a reflector's own tell the ways of what was lost apart.
@@ -44,36 +42,6 @@ pub struct Ways {
     pub sent_dscp: u8,
     /// In which state packets came, and how many did so.
     pub states: Vec<State>,
-    /// The distributions, each in the place of its [`Span`].
-    #[serde(skip)]
-    latencies: [Latency; 4],
-}
-
-/// What a distribution is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
-    /// How long the reflector held requests, by its own clock.
-    Residence,
-    /// Round trips without that.
-    Network,
-    /// The way there: how long, or by how much longer than the shortest.
-    There,
-    /// The way back, likewise.
-    Back,
-}
-
-impl Index<Span> for Ways {
-    type Output = Latency;
-
-    fn index(&self, span: Span) -> &Latency {
-        &self.latencies[span as usize]
-    }
-}
-
-impl IndexMut<Span> for Ways {
-    fn index_mut(&mut self, span: Span) -> &mut Latency {
-        &mut self.latencies[span as usize]
-    }
 }
 
 /// Whose numbers replies have.
@@ -140,19 +108,6 @@ impl State {
 }
 
 impl Ways {
-    /// What the distributions are called, in the order of [`Span`].
-    pub const NAMES: [&str; 4] = ["residence", "network", "there", "back"];
-
-    /// The distributions, with their names.
-    pub fn distributions(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
-        Ways::NAMES.into_iter().zip(&self.latencies)
-    }
-
-    /// The same to be changed.
-    pub fn distributions_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Latency)> {
-        Ways::NAMES.into_iter().zip(&mut self.latencies)
-    }
-
     /// Requests that may have been lost on the way there, for all that is known.
     pub fn lost_there_at_most(&self) -> u64 {
         self.lost_there + self.lost_unknown
@@ -185,9 +140,6 @@ impl Ways {
         // Each run has its own clocks.
         (self.offset_ns, self.offset_error_ns, self.drift_ns_per_s) = (None, None, None);
         other.states.iter().for_each(|state| self.enter(state));
-        for (own, other) in self.latencies.iter_mut().zip(&other.latencies) {
-            own.merge(other);
-        }
     }
 
     /// Enters packets that came in a state.
@@ -226,10 +178,8 @@ impl Ways {
         lines.extend((!others.is_empty()).then(|| others.join(", ")));
         lines.extend(self.clock());
         lines.extend(self.classes());
-        let hops: Vec<_> = self.distinct(|state| Some(format!("{}", state.there_hops?)));
-        lines.extend(
-            (!hops.is_empty()).then(|| format!("routers on the way there: {}", shown(hops))),
-        );
+        let hops = shown(self.distinct(|state| Some(state.there_hops?.to_string())));
+        lines.extend(hops.map(|hops| format!("routers on the way there: {hops}")));
         let translated = self.distinct(|state| {
             let seen = state.seen_from.filter(|_| state.is_translated())?;
             Some(match state.sent_from {
@@ -237,7 +187,7 @@ impl Ways {
                 None => format!("an unknown address is seen as {seen}"),
             })
         });
-        lines.extend((!translated.is_empty()).then(|| format!("NAT: {}", shown(translated))));
+        lines.extend(shown(translated).map(|translated| format!("NAT: {translated}")));
         lines
     }
 
@@ -261,19 +211,18 @@ impl Ways {
         // Of a reflector that was not asked, nobody knows which mark its replies had.
         let asked = |state: &State| state.there_dscp.and(state.back_dscp);
         let back = self.distinct(|state| Some(mark(asked(state)?, state.back_ecn?)));
-        let differs = |marks: &[(String, u64)]| marks.iter().any(|(is, _)| *is != mark(sent, 0));
-        let mut lines = Vec::new();
-        for (way, marks) in [("there", there), ("back", back)] {
+        let sent_mark = mark(sent, 0);
+        let told = |(way, marks): (&str, Vec<(String, u64)>)| {
+            let differs = marks.iter().any(|(is, _)| *is != sent_mark);
+            let kept = if differs { "changed" } else { "kept" };
             // A packet without a mark that keeps it is no news.
-            if differs(&marks) || (sent > 0 && !marks.is_empty()) {
-                let kept = if differs(&marks) { "changed" } else { "kept" };
-                let (sent, shown) = (mark(sent, 0), shown(marks));
-                lines.push(format!(
-                    "mark {kept} on the way {way}: sent {sent}, came {shown}"
-                ));
-            }
-        }
-        lines
+            let shown = shown(marks).filter(|_| differs || sent > 0)?;
+            Some(format!(
+                "mark {kept} on the way {way}: sent {sent_mark}, came {shown}"
+            ))
+        };
+        let both = [("there", there), ("back", back)];
+        both.into_iter().filter_map(told).collect()
     }
 
     /// Each different thing that `of` says of packets, and how many it is said of.
@@ -300,15 +249,16 @@ fn mark(dscp: u8, ecn: u8) -> String {
     }
 }
 
-/// One thing, or several with how often each was.
-fn shown(found: Vec<(String, u64)>) -> String {
+/// One thing, or several with how often each was; `None` of none.
+fn shown(found: Vec<(String, u64)>) -> Option<String> {
     match &found[..] {
-        [(only, _)] => only.clone(),
+        [] => None,
+        [(only, _)] => Some(only.clone()),
         several => {
             let shown = several.iter().take(SHOWN);
             let mut shown: Vec<_> = shown.map(|(text, n)| format!("{text} ({n})")).collect();
             shown.extend((several.len() > SHOWN).then(|| "others".to_owned()));
-            shown.join(", ")
+            Some(shown.join(", "))
         }
     }
 }

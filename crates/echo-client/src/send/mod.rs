@@ -22,7 +22,7 @@ use crate::connection::{Connect, Connection, ErrorKind, Fault};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::{Narrator, Reader};
 use crate::output;
-use crate::report::{self, Mode, Report, Thresholds};
+use crate::report::{self, Files, Mode, Report, Thresholds};
 use show::Show;
 use source::Source;
 
@@ -135,6 +135,9 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
     }
     let alone = config.fail_if.as_ref().map_or(Ok(()), Thresholds::alone);
     alone.map_err(|why| Failure::usage(anyhow!(why)))?;
+    // Nothing is written but the result.
+    let read = Some(&config.file).filter(|file| !file.is_none());
+    Files::check([None; 3], connect.read.iter().chain(read))?;
     let source = Source::open(&config, &connect)?;
     let colour = connect
         .color

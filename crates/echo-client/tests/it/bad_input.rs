@@ -99,7 +99,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["ping", "-c", ""], &["--count", "from 0 to"]),
         (
             &["bench", "-P", "18446744073709551615"],
-            &["--parallel", "from 0 to"],
+            &["--parallel", "from 1 to"],
         ),
         (&["bench", "--fail-if="], &["--fail-if", "p99>2ms"]),
         (&["bench", "--fail-if", "p99>2"], &["write p99>2ms"]),

@@ -284,7 +284,7 @@ fn what_makes_no_sense_is_exit_2() {
     for (args, words) in [
         (&["--parallel", "0"][..], "--parallel"),
         (&["--depth", "0"], "--depth"),
-        (&["--depth", "70000"], "--parallel"),
+        (&["--depth", "70000"], "from 1 to 65536"),
         (&["--threads", "0"], "--threads"),
         (&["-d", "0"], "--duration"),
         (&["-s", "0"], "--size 0"),

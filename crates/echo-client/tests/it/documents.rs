@@ -206,6 +206,32 @@ fn an_output_that_cannot_be_is_refused_before_the_run() {
 }
 
 #[test]
+fn neither_settings_nor_a_message_become_an_output() {
+    let server = echo();
+    let files = Scratch::new("settings");
+    let settings = files.file("echo.toml", b"[connect]\nudp = false\n");
+    for (mode, flag) in [
+        ("ping", "--report"),
+        ("ping", "--hdr"),
+        ("bench", "--csv"),
+        ("diagnose", "--report"),
+    ] {
+        let args = [mode, &server.tcp, "--config", &settings, flag, &settings];
+        run(&args).failed(2, &["a file to read and --", "of its own"]);
+    }
+    let message = files.file("message", b"hello\n");
+    let appended = format!("exec >> {message}");
+    for args in [
+        &[&server.tcp, "--file", &message][..],
+        &["compare", &message, &message],
+    ] {
+        let ended = by_shell(&appended, args).end();
+        ended.failed(2, &["standard output and a file to read", &message]);
+    }
+    assert_eq!(fs::read(&message).unwrap(), b"hello\n");
+}
+
+#[test]
 fn a_change_is_no_condition_where_there_is_nothing_to_hold_a_run_against() {
     let server = echo();
     let files = Scratch::new("alone");

@@ -366,7 +366,7 @@ fn three_machines_begin_at_one_moment_and_are_merged() {
                 .map(|machine| machine[key].as_u64().unwrap())
                 .collect()
         };
-        assert_eq!(whole["unique"].as_u64(), Some(each("unique").iter().sum()));
+        assert_eq!(whole["unique"].as_u64(), Some(each("echoes").iter().sum()));
         assert_eq!(whole["rtt_samples"], whole["unique"]);
         let began = each("started_unix_ns");
         assert!(

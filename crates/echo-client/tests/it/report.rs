@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::common::{DEADLINE, Scratch, closed_port, echo, echo_on, faulty, run, start, udp};
 use echo_client::connection::ErrorKind;
 use echo_client::interrupt::Why;
-use echo_client::report::{self, Counts, Fault, Generator, Latency, Load, Mode, Report, Second};
+use echo_client::report::{self, Counts, Fault, Generator, Load, Mode, Report, Second, Span};
 use echo_core::address::End;
 use serde_json::Value;
 
@@ -319,7 +319,6 @@ fn sample() -> Report {
         load: Some(Load::Rate { per_s: 0.1 + 0.2 }),
         elapsed: Duration::from_nanos(2_500_000_001),
         jitter_ns: Some(7),
-        service: Some(Latency::new()),
         counts: Counts {
             sent: 1000,
             received: 999,
@@ -338,6 +337,7 @@ fn sample() -> Report {
         notes: vec!["a note".into()],
         ..Report::default()
     };
+    report.others.of(Span::Service);
     for ns in (0..999).map(|i| 12_345 + i * i * 977) {
         report.rtt.record(Duration::from_nanos(ns));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Axis, Card, Plot};
 use crate::report::format::{Share, nanos, rate, round, short_time, thousands, time};
-use crate::report::{Curve, Latency, Load, Report, Second, Span, Step, Table, Unit, Ways};
+use crate::report::{Curve, Latency, Load, Report, Second, Span, Step, Table, Unit};
 
 /// Bars of the histogram: on a phone each is still wide enough to be pointed at.
 const BARS: usize = 40;
@@ -22,7 +22,7 @@ const CURVES: [&str; 2] = ["curve", "curve second"];
 /// The curve of latency by percentile.
 pub fn percentiles(report: &Report) -> Card {
     let mut all = vec![(CURVES[0].to_owned(), "round trip", &report.rtt)];
-    if let Some(service) = &report.service {
+    if let Some(service) = report.of(Span::Service) {
         all[0].1 = "from when a request was due";
         all.push((CURVES[1].to_owned(), "from when it left", service));
     }
@@ -30,16 +30,15 @@ pub fn percentiles(report: &Report) -> Card {
 }
 
 /// The way there and the way back, where they are told apart.
-pub fn ways(ways: &Ways) -> Option<Card> {
+pub fn ways(report: &Report) -> Option<Card> {
     let [there, back] = CURVES.map(str::to_owned);
     let both = [
-        (there, "there", &ways[Span::There]),
-        (back, "back", &ways[Span::Back]),
+        (there, "there", report.of(Span::There)?),
+        (back, "back", report.of(Span::Back)?),
     ];
-    let told = ways.told();
-    (!ways[Span::There].is_empty()).then(|| Card {
+    let ways = report.ways.as_ref()?;
+    Some(Card {
         heading: format!("There and back: {}", ways.one_way),
-        text: told.join("; "),
         ..by_percentile(&both, &[])
     })
 }
@@ -104,7 +103,7 @@ pub fn by_rate(curve: &Curve) -> Card {
     let latencies = curve
         .steps
         .iter()
-        .flat_map(|s| [s.rtt_p50_ns, s.rtt_p99_ns]);
+        .flat_map(|s| [s.part.rtt_p50_ns, s.part.rtt_p99_ns]);
     let y = latency_axis(latencies.flatten().map(|ns| ns as f64), &[]);
     let x = Axis::log(lowest.min(highest), highest, rate);
     let mut plot = Plot::new("Latency by rate", x, y);
@@ -117,9 +116,9 @@ pub fn by_rate(curve: &Curve) -> Card {
     plot.curve(
         CURVES[0],
         "99th percentile",
-        &points(|step| step.rtt_p99_ns),
+        &points(|step| step.part.rtt_p99_ns),
     );
-    plot.curve(CURVES[1], "median", &points(|step| step.rtt_p50_ns));
+    plot.curve(CURVES[1], "median", &points(|step| step.part.rtt_p50_ns));
     Card {
         heading: "Latency by rate".into(),
         text: format!("{}: {}", curve.condition, curve.found()),

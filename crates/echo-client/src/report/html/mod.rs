@@ -11,24 +11,23 @@ use base64::engine::general_purpose::STANDARD;
 use echo_explain::{Lang, Phrases};
 
 use super::format::{self, Share, thousands, time};
-use super::{Load, Mode, Outcome, Report, Table, json};
+use super::text::measured;
+use super::{Ending, Load, Mode, Report, Table, json};
 pub(crate) use figures::by_percentile;
 pub(crate) use plot::{Axis, Plot};
 
 /// What a page shows, from top to bottom.
-#[derive(Template)]
+#[derive(Default, Template)]
 #[template(path = "page.html")]
 pub(crate) struct Page<'a> {
     /// In which language it is told.
     pub lang: Lang,
-    /// What the window is called.
-    pub title: String,
     /// What was done, to whom.
     pub heading: String,
     /// How, and when.
     pub about: String,
     /// How it ended.
-    pub outcome: &'a Outcome,
+    pub result: Ending,
     /// Why, in lines.
     pub reasons: Vec<String>,
     /// A picture of its own, as SVG.
@@ -41,8 +40,6 @@ pub(crate) struct Page<'a> {
     pub cards: Vec<Card>,
     /// The document that the page is made of.
     pub document: String,
-    /// What remains to be said.
-    pub footer: &'static str,
 }
 
 /// A part of a page: pictures with the table of their values, or a table alone.
@@ -102,43 +99,33 @@ pub fn html(report: &Report) -> String {
             figures::histogram(&report.rtt),
         ]);
     }
-    cards.extend(report.ways.as_ref().and_then(figures::ways));
+    cards.extend(figures::ways(report));
     cards.extend(report.curve.as_ref().map(figures::by_rate));
     if !report.seconds.is_empty() {
         cards.push(figures::over_time(report));
     }
-    cards.extend(has_sent.then(|| books(report)));
+    cards.extend(has_sent.then(|| Card {
+        heading: "In words".into(),
+        text: measured(report).join("\n"),
+        ..Card::default()
+    }));
     cards.push(made(report));
     let page = Page {
         lang: Lang::En,
-        title: format!("{mode} {name}"),
         heading: format!("{mode} {name}"),
         about: about(report),
-        outcome: &report.outcome,
+        result: report.outcome.result,
         reasons,
-        picture: String::new(),
         tiles: if has_sent { tiles(report) } else { Vec::new() },
         notes: &report.notes,
         cards,
         document: json(report),
-        footer: match report.load {
-            Some(Load::Closed { .. }) => {
-                " In a closed loop each request waits for a reply: a slow server is asked less \
-                 often, so its slow moments are under-represented."
-            }
-            _ => "",
-        },
+        ..Page::default()
     };
     page.html()
 }
 
 fn about(report: &Report) -> String {
-    let target = &report.target;
-    let transport = &target.transport;
-    let where_to = match target.address.as_str() {
-        address if address.is_empty() || address == target.name => transport.clone(),
-        address => format!("{address} over {transport}"),
-    };
     let how = match report.load {
         Some(Load::Closed { in_flight }) => format!("closed loop, {in_flight} in flight"),
         Some(Load::Rate { per_s }) => format!("{per_s} requests/s"),
@@ -148,7 +135,8 @@ fn about(report: &Report) -> String {
     let elapsed = report.elapsed.as_secs_f64();
     let begun = report.environment.started.replace('T', " ");
     let begun = begun.replace('Z', " UTC");
-    format!("{where_to}, {how}, {elapsed:.1} s, begun {begun}")
+    let target = report.target.told();
+    format!("{target}, {how}, {elapsed:.1} s, begun {begun}")
 }
 
 fn tiles(report: &Report) -> Vec<(&'static str, String, String)> {
@@ -176,58 +164,6 @@ fn tiles(report: &Report) -> Vec<(&'static str, String, String)> {
         None => (name, text, String::new()),
     };
     tiles.into_iter().map(parts).collect()
-}
-
-fn books(report: &Report) -> Card {
-    let counts = &report.counts;
-    let counted = [
-        ("sent", counts.sent),
-        ("received", counts.received),
-        ("right replies", counts.unique),
-        ("lost", counts.lost),
-        ("of these, dropped by this side's socket", counts.overflowed),
-        ("under way at the end", counts.under_way),
-        ("late", counts.late),
-        ("reordered", counts.reordered),
-        ("duplicate", counts.duplicate),
-        ("corrupt", counts.corrupt),
-        ("truncated", counts.truncated),
-        ("foreign", counts.foreign),
-        ("left over 1 ms late", counts.delayed),
-        ("due but never left", counts.unsent),
-        ("connections", counts.connections),
-        ("bytes sent", counts.sent_bytes),
-        ("bytes received", counts.received_bytes),
-    ];
-    let mut pairs: Vec<_> = counted
-        .map(|(name, count)| (name.to_owned(), thousands(count)))
-        .into();
-    let failed = report.errors.iter();
-    pairs.extend(failed.map(|(kind, n)| (format!("connections failed: {kind}"), thousands(*n))));
-    if let Some(generator) = &report.generator {
-        pairs.push(("client threads".into(), generator.threads.to_string()));
-        let cost = report.cpu_per_echo();
-        pairs.extend(cost.map(|cost| ("client CPU per echo".into(), time(cost))));
-        let busy = |share| format!("{} of a core", Share(share));
-        let busiest = generator.busiest_share.map(busy);
-        pairs.extend(busiest.map(|busy| ("busiest client thread".into(), busy)));
-    }
-    let cost = report.server_cpu_per_echo_ns().map(format::short_time);
-    pairs.extend(cost.map(|cost| ("server CPU per echo".into(), cost)));
-    if let Some(host) = &report.host {
-        for (name, value) in [
-            ("p50", host.percentile(0.5)),
-            ("p99", host.percentile(0.99)),
-        ] {
-            let name = format!("this machine adds to a round trip, {name}");
-            pairs.extend(value.map(|value| (name, time(value))));
-        }
-    }
-    Card {
-        heading: "Books".into(),
-        table: Table::pairs(pairs),
-        ..Card::default()
-    }
 }
 
 /// The machine, and the command to type again.
@@ -262,12 +198,14 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::connection::ErrorKind;
-    use crate::report::{Fault, Latency, Second};
+    use crate::report::{Fault, Latencies, Second, Span};
 
     fn report() -> Report {
+        let mut service = Latencies::default();
+        service.of(Span::Service);
         let mut report = Report {
             elapsed: Duration::from_millis(2500),
-            service: Some(Latency::new()),
+            others: service,
             fault: Some(Fault::new(ErrorKind::Reset, "<script>alert(1)</script>")),
             ..Report::default()
         };
