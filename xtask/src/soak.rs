@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
             "{unique} {what} came back exact and {lost} did not"
         ));
     }
-    let cpu = victim.cpu()?;
+    let cpu = proc::cpu(victim.id())?;
     victim.ends_well(settled_kib + DRIFT_KIB)?;
     let summary = format!(
         "{:.0} s: {held} connections held, {}; {drift_kib} KiB of drift, {:.0} s of CPU",

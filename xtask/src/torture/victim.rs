@@ -70,11 +70,6 @@ impl Victim {
         Ok(now.memory_kib.saturating_sub(self.base.memory_kib))
     }
 
-    /// Processor time it has used so far.
-    pub fn cpu(&self) -> Result<Duration> {
-        proc::cpu(self.id())
-    }
-
     /// Checks that nothing is left of what happened: descriptors and threads are what they were,
     /// memory is within `kib` of it, and a fresh client is served within a second.
     pub fn balances(&self, kib: u64) -> Result<()> {
