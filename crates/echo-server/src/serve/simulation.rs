@@ -145,6 +145,7 @@ impl<'a> Simulation<'a> {
             Step::Poll => self.poll(false),
             Step::Wait(ms) => self.wait(Duration::from_millis(ms)),
             Step::Drain => self.drain(),
+            Step::Revise => self.revise(),
             _ if count == 0 => {}
             Step::Send(peer, bytes) => {
                 let mut wire = open(peer).wire();
@@ -213,6 +214,16 @@ impl<'a> Simulation<'a> {
             (place, id)
         });
         self.others.push(Other { wire, place });
+    }
+
+    fn revise(&mut self) {
+        let mut faults = self.shared.faults();
+        let gone = faults.list().is_empty();
+        let new = gone.then(|| FAULTS[self.setup.fault].parse().unwrap());
+        faults.change(|_| true, new.into_iter().collect());
+        let plan = faults.plan();
+        drop(faults);
+        self.peers.set_faults(plan);
     }
 
     fn drain(&mut self) {

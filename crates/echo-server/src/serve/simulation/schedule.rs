@@ -26,6 +26,7 @@ pub(super) const FAULTS: [&str; 18] = [
     "half-close-after=300",
     "stall",
 ];
+const DROP: usize = 2;
 pub(super) const SLOW: usize = 5;
 pub(super) const MERGE: usize = 9;
 pub(super) const CHANGING: usize = 12;
@@ -71,6 +72,8 @@ pub(super) enum Step {
     Wait(u64),
     /// The server is asked to stop.
     Drain,
+    /// Whoever controls it has the faults go, or come again.
+    Revise,
 }
 
 fn choose<T: Copy>(dice: &mut Dice, among: &[T]) -> T {
@@ -126,6 +129,14 @@ pub(super) fn schedule(seed: u64) -> (Setup, Vec<Step>) {
             }
             _ => Step::Drain,
         });
+    }
+    // By chance of its own, for what seeds have shown before is to stay what they show.
+    let mut more = Dice::new(seed, 3, 0, 0);
+    if (DROP..CHANGING).contains(&setup.fault) {
+        for _ in 0..more.below(4) {
+            let at = 1 + more.below(steps.len() as u64) as usize;
+            steps.insert(at, Step::Revise);
+        }
     }
     (setup, steps)
 }
