@@ -156,10 +156,11 @@ pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
         || found(one).is_some_and(|one| found(other) == Some(one))
 }
 
-/// Whether `stream` writes to the regular file at `path`.
+/// Whether `stream` writes to the regular file at `path`, or to the pipe.
 pub(crate) fn is_open_at(path: &Path, stream: impl AsFd) -> bool {
     let open = fstat(stream).map(|found| (found.st_dev, found.st_ino));
-    let there = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+    let holds = |found: &fs::Metadata| found.is_file() || found.file_type().is_fifo();
+    let there = fs::metadata(path).ok().filter(holds);
     there.is_some_and(|there| open.is_ok_and(|open| open == identity(&there)))
 }
 

@@ -1,7 +1,7 @@
 //! `echo-server control`: a command given to a running server.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,8 +10,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use echo_core::path::shown;
 use echo_core::{Exit, Failure, cause};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use socket2::{Domain, SockAddr, Socket, Type};
+
+/// The longest answer, in bytes: that of `connections` has some 200 for each.
+const ANSWER_MAX: u64 = 256 << 20;
 
 /// How long an answer is waited for: far longer than one takes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,9 +42,16 @@ pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
     let socket = connect(path).map_err(|error| fail("connect to", &error))?;
     let answer = exchange(socket, command);
     let answer = answer.map_err(|error| fail("be answered by", &error))?;
-    let value: Value = serde_json::from_str(&answer).unwrap_or_default();
-    let refused = value.get("error").is_some();
-    Ok((answer, if refused { Exit::Bad } else { Exit::Success }))
+    // Written anew, so that nothing reaches a terminal but what JSON has.
+    let Ok(object) = serde_json::from_str::<Map<String, Value>>(&answer) else {
+        let other = io::Error::other("something else listens there");
+        return Err(fail("be answered by", &other));
+    };
+    let exit = match object.contains_key("error") {
+        true => Exit::Bad,
+        false => Exit::Success,
+    };
+    Ok((format!("{}\n", Value::Object(object)), exit))
 }
 
 /// A connection on which nothing is waited for without end, not even that it is taken in.
@@ -58,7 +68,7 @@ fn exchange(mut socket: Socket, command: &str) -> io::Result<String> {
     socket.write_all(format!("{}\n", command.replace('\n', " ")).as_bytes())?;
     socket.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
-    match BufReader::new(socket).read_line(&mut answer)? {
+    match BufReader::new(socket.take(ANSWER_MAX)).read_line(&mut answer)? {
         0 => Err(ErrorKind::UnexpectedEof.into()),
         _ => Ok(answer),
     }

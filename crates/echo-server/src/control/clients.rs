@@ -193,6 +193,10 @@ impl Client {
             let read = self.stream.read(&mut buffer)?;
             self.input.extend_from_slice(&buffer[..read]);
             self.ended = read == 0;
+            if self.ended && !self.input.is_empty() {
+                // The last line may have no end of its own.
+                self.input.push(b'\n');
+            }
         }
         Ok(true)
     }

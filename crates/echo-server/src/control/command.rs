@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::Control;
+use crate::fault::Fault;
 
 /// What can be asked, for whoever asks something else.
 const COMMANDS: &str = "fault list, fault add SPEC, fault remove N, fault clear, stats, connections, \
@@ -26,7 +27,8 @@ impl Control {
             ["fault", "add", _, ..] => {
                 let spec = line.trim_start().trim_start_matches("fault").trim_start();
                 let spec = spec.trim_start_matches("add").trim();
-                let (_, added) = self.change(|_| false, vec![spec.parse()?])?;
+                let faults: Result<Vec<Fault>, _> = spec.split(';').map(str::parse).collect();
+                let (_, added) = self.change(|_| false, faults?)?;
                 json!({ "added": added })
             }
             ["fault", "remove", number] => {

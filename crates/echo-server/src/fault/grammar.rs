@@ -90,8 +90,9 @@ fn parts(spec: &str) -> impl Iterator<Item = &str> {
 
 /// How the right word is written that is nearest to a wrong one.
 fn meant(wrong: &str) -> &'static str {
+    let wrong = wrong.to_lowercase();
     let other = OTHERS.iter().find(|(other, _)| *other == wrong);
-    let wrong = other.map_or(wrong, |(_, word)| word);
+    let wrong = other.map_or(&*wrong, |(_, word)| word);
     let places = PLACES
         .split(", ")
         .map(|form| (form.trim_end_matches('='), form));

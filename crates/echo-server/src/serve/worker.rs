@@ -26,6 +26,10 @@ use crate::socket::listener::Bound;
 /// Readiness events taken from the system at once.
 const EVENTS: usize = 1024;
 
+/// Turns in which those are accepted who have come before the end: with 256 in each, all that a listen
+/// queue holds.
+const LAST_TURNS: usize = 16;
+
 const WAKER: Token = Token(usize::MAX);
 /// Tokens from here on are UDP sockets.
 const UDP: usize = usize::MAX / 4 * 3;
@@ -337,6 +341,13 @@ impl Worker {
         let drain = Duration::from(self.shared.config.drain);
         let until = self.now + drain;
         self.drain_until = Some(until);
+        if let Some(acceptor) = &mut self.acceptor
+            && !self.shared.shutdown.is_immediate()
+        {
+            acceptor.look_again();
+            // Those who go on coming must not hold up the end.
+            (0..LAST_TURNS).for_each(|_| self.accept());
+        }
         if self.index == 0 {
             let connections = self.shared.limits.open();
             let why = self.shared.shutdown.why().unwrap_or(Stop::Asked);

@@ -80,24 +80,10 @@ pub(crate) fn bind_metrics(config: &Config, bound: &[Bound]) -> Result<Vec<Bound
     let places = Places(places.collect::<Result<_, Failure>>()?);
     let mut found = Vec::new();
     for place in &places.0 {
-        // As far as can be told: on another address of that port it may be another program.
-        let own = |address: &SocketAddr| {
-            let mut bound = bound.iter().chain(&found);
-            bound.any(|own| match own.address {
-                Address::Tcp(own) => own.port() == address.port(),
-                Address::Udp(_) | Address::Unix(_) => false,
-            })
-        };
-        match bind_inet(binder, place, &places) {
-            Ok(listeners) => found.extend(listeners),
-            Err(_) if place.addresses.iter().any(own) => {
-                return Err(Failure::usage(anyhow!(
-                    "--metrics {} is an address that is listened on already; give each its own",
-                    place.listen.endpoint
-                )));
-            }
-            Err(failure) => return Err(failure),
-        }
+        let own = bound.iter().chain(&found);
+        let listeners = bind_inet(binder, place, &places);
+        let listeners = listeners.map_err(|error| error.of(place, own))?;
+        found.extend(listeners);
     }
     Ok(found)
 }
@@ -137,7 +123,8 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
                 bound.push(open((Address::Unix(path.to_owned()), listener)));
             }
             Sockets::Own(Endpoint::Inet { .. }) => {
-                bound.extend(bind_inet(binder, place, &places)?);
+                let listeners = bind_inet(binder, place, &places);
+                bound.extend(listeners.map_err(|error| error.of(place, bound.iter()))?);
             }
         }
     }
@@ -151,6 +138,8 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
 /// Why one socket could not be bound.
 struct BindError {
     kind: io::ErrorKind,
+    transport: Transport,
+    port: u16,
     told: String,
 }
 
@@ -179,7 +168,31 @@ impl BindError {
             _ => remedied(error, &format!("choose another address with {option}")),
         };
         let told = format!("cannot listen on {transport} {}: {cause}", Zoned(address));
-        BindError { kind, told }
+        BindError {
+            kind,
+            transport,
+            port: address.port(),
+            told,
+        }
+    }
+
+    /// What to say of `place`, where `own` are sockets that this server has already. As far as can be told:
+    /// on another address of that port it may be another program.
+    fn of<'a>(self, place: &Place, mut own: impl Iterator<Item = &'a Bound>) -> Failure {
+        let is_own = |bound: &&Bound| {
+            let address = bound.address.socket();
+            let has_port = address.is_some_and(|own| own.port() == self.port);
+            has_port && bound.address.transport() == self.transport
+        };
+        match own.find(is_own) {
+            Some(own) if self.kind == io::ErrorKind::AddrInUse => Failure::usage(anyhow!(
+                "{} {} is an address that is listened on already, for {}; give each its own",
+                place.option,
+                place.listen.endpoint,
+                own.listen.endpoint
+            )),
+            _ => Failure::bad(anyhow!(self.told)),
+        }
     }
 }
 
@@ -187,7 +200,7 @@ fn is_without_zone(address: &SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 
-fn bind_inet(binder: Binder<'_>, place: &Place, places: &Places) -> Result<Vec<Bound>, Failure> {
+fn bind_inet(binder: Binder<'_>, place: &Place, places: &Places) -> Result<Vec<Bound>, BindError> {
     let is_chosen = place.addresses.iter().all(|address| address.port() == 0);
     let mut tries = 0;
     loop {
@@ -195,7 +208,7 @@ fn bind_inet(binder: Binder<'_>, place: &Place, places: &Places) -> Result<Vec<B
         match bind_addresses(binder, place, places) {
             // The port that the first socket was given is taken for a later one.
             Err(e) if is_chosen && e.kind == io::ErrorKind::AddrInUse && tries < PORT_TRIES => {}
-            outcome => return outcome.map_err(|error| Failure::bad(anyhow!(error.told))),
+            outcome => return outcome,
         }
     }
 }

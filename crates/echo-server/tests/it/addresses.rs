@@ -137,3 +137,29 @@ fn a_zone_is_part_of_an_address() {
         );
     });
 }
+
+#[test]
+fn an_address_that_is_given_twice_is_a_mistake_and_no_other_program_is_blamed() {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    for (one, other) in [
+        (format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")),
+        (format!("0.0.0.0:{port}"), format!("tcp://127.0.0.1:{port}")),
+        (
+            format!("127.0.0.1:{port}"),
+            format!("stamp://127.0.0.1:{port}"),
+        ),
+    ] {
+        let told = [
+            &*format!("--listen {other} is an address"),
+            &one,
+            "give each its own",
+        ];
+        fails(
+            program().args(["--listen", &one, "--listen", &other]),
+            2,
+            &told,
+        );
+    }
+}

@@ -504,3 +504,55 @@ fn a_line_that_is_too_long_is_no_command_however_it_arrives() {
         "{answer}"
     );
 }
+
+#[test]
+fn what_is_no_answer_of_a_server_is_told_so_and_never_printed() {
+    let (control, echo) = (TempPath::new("c.sock"), TempPath::new("e.sock"));
+    let control_at = format!("--control={}", control.endpoint());
+    let server = Server::listening(&["--listen", &echo.endpoint(), &control_at]);
+    // The path of a listener that echoes instead of that of `--control`.
+    let ask = |path: &TempPath, command: &str| {
+        let mut asked = program();
+        asked.args(["control", &path.endpoint(), command]);
+        asked
+    };
+    for command in ["stats", "{\"error\":5,\u{1b}[31m}", "fault add drop=20%"] {
+        let told = ["something else listens there", "--control"];
+        fails(&mut ask(&echo, command), 3, &told);
+    }
+    assert!(ask(&control, "stats").output().unwrap().status.success());
+    server.stop();
+}
+
+#[test]
+fn the_last_command_needs_no_end_of_line_and_may_add_several_faults() {
+    let far_end = Controlled::start(&[]);
+    let mut client = far_end.client();
+    client.write_all(b"fault add drop=20%;delay=1s").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let added = [
+        json!({ "number": 1, "spec": "drop,msg=20%" }),
+        json!({ "number": 2, "spec": "delay=1s" }),
+    ];
+    assert_eq!(answer["added"], json!(added));
+}
+
+#[test]
+fn whoever_waits_at_a_listener_when_the_server_stops_is_served() {
+    let far_end = Controlled::start(&[]);
+    far_end.ask("pause");
+    let mut waiting: Vec<TcpStream> = (0..20).map(|_| connect(far_end.server.tcp())).collect();
+    for stream in &mut waiting {
+        stream.write_all(b"in time").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    far_end.ask("stop");
+    for mut stream in waiting {
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).unwrap();
+        assert_eq!(back, b"in time");
+    }
+}

@@ -216,6 +216,8 @@ fn a_wrong_word_is_answered_with_the_nearest_right_one() {
         ("reset", "write reset-after=1k"),
         ("close", "write close-after=1k"),
         ("drpo", "write drop"),
+        ("DROP", "write drop"),
+        ("Latency=5ms", "write delay=50ms"),
         ("drop,con=3", "write conn=."),
         ("trikle=1/1s", "write trickle="),
     ] {
