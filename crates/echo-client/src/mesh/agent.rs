@@ -156,7 +156,6 @@ impl<'a> Agent<'a> {
     /// Watches the peers of `list`, and nobody else.
     pub fn watch(&mut self, list: &List, now: u64) {
         let (paths, agenda, shared) = (&mut self.paths, &mut self.agenda, &mut self.shared);
-        let mut figures = shared.books.open();
         let mut wanted = BTreeMap::new();
         for peer in &list.peers {
             for over in &shared.mesh.transport {
@@ -167,9 +166,10 @@ impl<'a> Agent<'a> {
             let over = path.flow.remote.transport();
             let peer = wanted.remove(&(path.peer.key(), over));
             match peer {
-                None => figures.remove(index),
+                None => shared.books.open().remove(index),
                 Some(peer) if peer.address != path.peer.address => {
                     path.hang_up(shared);
+                    shared.enter(path);
                     (path.peer, path.flow.remote) = (peer.clone(), remote(peer, over));
                 }
                 Some(_) => {}
@@ -188,7 +188,7 @@ impl<'a> Agent<'a> {
             }
             let place = paths.vacant_entry();
             let index = place.key();
-            figures.add(index, peer, over);
+            shared.books.open().add(index, peer, over);
             agenda.push(Reverse((due, index)));
             place.insert(Path::new(index, peer, over, due, shared.context.plan));
         }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::targets::Peer;
 use crate::connection::ErrorKind;
 use crate::engine::{Class, What};
+use crate::report::counted;
 
 /// So many losses in a row say that a peer is down: one lost datagram does not.
 const IN_A_ROW: u32 = 3;
@@ -206,10 +207,12 @@ impl Figures {
 /// A summary as a person reads it.
 pub fn told(summary: &Value) -> String {
     let keys = ["known", "up", "paths", "requests", "lost", "delayed"];
-    let [known, up, paths, requests, lost, delayed] = keys.map(|key| &summary[key]);
-    format!(
-        "{known} peers known; {up} of {paths} paths up; {requests} probes, {lost} lost, {delayed} delayed"
-    )
+    let figures = keys.map(|key| summary[key].as_u64().unwrap_or_default());
+    let [known, up, paths, requests, lost, delayed] = figures;
+    let known = counted(known, "peer", "peers");
+    let paths = counted(paths, "path", "paths");
+    let probes = counted(requests, "probe", "probes");
+    format!("{known} known; {up} of {paths} up; {probes}, {lost} lost, {delayed} delayed")
 }
 
 /// Round trips, counted by their length.
