@@ -32,8 +32,10 @@ impl Phrases {
             other,
         };
         let mut phrases: Vec<_> = file.into_iter().map(phrase).collect();
-        // What says most of a text is meant, where several fit.
-        let said = |phrase: &Phrase| phrase.english.iter().map(String::len).sum::<usize>();
+        // What says most of a text is meant, where several fit, and what divides it into parts says
+        // more than a word within one of them.
+        let weight = |part: &String| part.len() + 4 * part.matches([':', ';']).count();
+        let said = |phrase: &Phrase| phrase.english.iter().map(weight).sum::<usize>();
         phrases.sort_by_key(|phrase| std::cmp::Reverse(said(phrase)));
         Phrases(phrases)
     }
@@ -106,7 +108,10 @@ mod tests {
             "\"cannot connect to {}: {}; {}\" = \"sin conexión con {1}: {2}; {3}\"\n\
              \"connection refused\" = \"rechazada\"\n\
              'heard \"{}\"' = 'oído \"{1}\"'\n\
-             \"{} sent, {} received\" = \"{2} de {1}\"\n",
+             \"{} sent, {} received\" = \"{2} de {1}\"\n\
+             \"{}: {}\" = \"{1}: {2}\"\n\
+             \"{} of {}\" = \"{1} de {2}\"\n\
+             \"one of many\" = \"uno entre muchos\"\n",
         );
         let say = |text: &str| phrases.say(text);
         assert_eq!(
@@ -118,6 +123,7 @@ mod tests {
             say("heard \"connection refused\""),
             "oído \"connection refused\""
         );
+        assert_eq!(say("a: one of many"), "a: uno entre muchos");
         assert_eq!(say("no sentence"), "no sentence");
         assert_eq!(
             Phrases::of(Lang::En).say("connection refused"),

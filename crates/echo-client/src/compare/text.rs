@@ -109,19 +109,23 @@ impl Comparison {
 
     /// The comparison for a person, on a terminal of so many columns.
     pub fn text(&self, columns: usize) -> String {
-        let mut lines = vec![format!("--- {} ---", self.title())];
-        lines.extend(self.table().to_string().lines().map(str::to_owned));
+        // A saved run, which may be the first, speaks no language.
+        let phrases = self
+            .targets
+            .last()
+            .map_or_else(Default::default, |t| t.phrases.clone());
+        let mut lines = vec![phrases.say(&format!("--- {} ---", self.title()))];
         let notes = self.notes().into_iter();
-        lines.extend(notes.map(|note| format!("note: {note}")));
+        let mut ended: Vec<_> = notes.map(|note| format!("note: {note}")).collect();
         for (name, target) in self.names.iter().zip(&self.targets) {
             let held = target.verdicts.iter().filter(|verdict| !verdict.failed);
-            lines.extend(held.map(|verdict| format!("{name}: {verdict}")));
+            ended.extend(held.map(|verdict| format!("{name}: {verdict}")));
         }
-        lines.extend(self.outcome.lines(&[]));
-        // A saved run, which may be the first, speaks no language.
-        let phrases = self.targets.last().map(|target| &target.phrases);
-        let said = |line: &String| phrases.map_or(line.clone(), |phrases| phrases.say(line));
-        let said = lines.iter().map(said);
-        said.map(|line| wrapped(&line, columns) + "\n").collect()
+        ended.extend(self.outcome.lines(&[]));
+        let said = ended.iter().map(|line| phrases.say(line));
+        let table = self.table().said(&phrases).to_string();
+        lines.extend(table.lines().map(str::to_owned).chain(said));
+        let lines = lines.iter().map(|line| wrapped(line, columns) + "\n");
+        lines.collect()
     }
 }

@@ -1,7 +1,5 @@
 //! How latency grows with the rate: the steps of a search for the highest one that is kept.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::format::{self, Share};
@@ -51,27 +49,34 @@ impl Step {
 impl Curve {
     /// A row for each step, the knee and the rate that was found marked.
     pub fn table(&self) -> Table {
-        let heads = ["requests/s", "p50", "p99", "max", "loss", &self.condition];
+        let heads = [
+            "requests/s",
+            "p50",
+            "p99",
+            "max",
+            "loss",
+            &self.condition,
+            "",
+        ];
         let time = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::short_time(ns as f64));
         let row = |step: &Step| {
-            let mut mark = if step.kept { "kept" } else { "broken" }.to_owned();
-            for (rate, what) in [
-                (self.kept_per_s, "  <- the highest"),
-                (self.knee_per_s, "  <- the knee"),
-            ] {
-                mark += if rate == Some(step.rate_per_s) {
-                    what
-                } else {
-                    ""
-                };
-            }
+            let marks = [
+                (self.kept_per_s, "<- the highest"),
+                (self.knee_per_s, "<- the knee"),
+            ];
+            let marks = marks
+                .into_iter()
+                .filter(|(rate, _)| *rate == Some(step.rate_per_s));
+            let marks: Vec<_> = marks.map(|(_, mark)| mark).collect();
+            let word = if step.kept { "held" } else { "broken" };
             vec![
                 format::rate(step.rate_per_s),
                 time(step.part.rtt_p50_ns),
                 time(step.part.rtt_p99_ns),
                 time(step.part.rtt_max_ns),
                 Share(step.loss_percent / 100.0).to_string(),
-                mark,
+                word.to_owned(),
+                marks.join(" "),
             ]
         };
         Table {
@@ -94,26 +99,12 @@ impl Curve {
     }
 }
 
-impl fmt::Display for Curve {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.steps.is_empty() {
-            write!(f, "{}", self.table())?;
-        }
-        writeln!(f, "{}: {}", self.condition, self.found())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_search_cut_short_in_its_first_step_does_not_say_that_nothing_was_kept() {
-        let curve = Curve {
-            condition: "p99<5ms".to_owned(),
-            ..Curve::default()
-        };
-        let told = curve.to_string();
-        assert_eq!(told, "p99<5ms: no rate was tried to its end\n");
+        assert_eq!(Curve::default().found(), "no rate was tried to its end");
     }
 }

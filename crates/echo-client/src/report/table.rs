@@ -3,6 +3,7 @@
 use std::{fmt, iter};
 
 use echo_core::escape::printable;
+use echo_explain::Phrases;
 
 /// Texts in columns; the values of a picture, or a picture of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +30,16 @@ impl Table {
             heads: Vec::new(),
             rows: rows.collect(),
         }
+    }
+}
+
+impl Table {
+    /// The same, each cell in the language of `phrases`.
+    pub fn said(mut self, phrases: &Phrases) -> Self {
+        for cell in self.rows.iter_mut().flatten().chain(&mut self.heads) {
+            *cell = phrases.say(cell);
+        }
+        self
     }
 }
 

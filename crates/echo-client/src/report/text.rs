@@ -70,13 +70,12 @@ fn lines(report: &Report, columns: usize) -> Vec<String> {
         let room = columns.saturating_sub(LABEL_COLUMNS).min(BAR_COLUMNS);
         lines.extend(bars(&report.rtt.bars(ROWS), room));
     }
-    let curve = report.curve.as_ref().map(ToString::to_string);
-    lines.extend(
-        curve
-            .iter()
-            .flat_map(|curve| curve.lines())
-            .map(str::to_owned),
-    );
+    if let Some(curve) = &report.curve {
+        let table = curve.table().said(&report.phrases).to_string();
+        let table = table.lines().filter(|_| !curve.steps.is_empty());
+        lines.extend(table.map(str::to_owned));
+        lines.push(format!("{}: {}", curve.condition, curve.found()));
+    }
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     lines.extend(report.outcome.lines(&report.verdicts));
     lines

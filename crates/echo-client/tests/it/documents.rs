@@ -232,6 +232,37 @@ fn neither_settings_nor_a_message_become_an_output() {
 }
 
 #[test]
+fn what_is_compared_and_added_up_is_told_in_spanish() {
+    let server = echo();
+    let files = Scratch::new("spanish");
+    let [one, other] = ["one.json", "other.json"]
+        .map(|name| files.file(name, measured(&server.tcp).to_string().as_bytes()));
+    let rounds = ["--rounds=2", "-c5", "--warmup=0", "-q"];
+    for args in [
+        &["compare", &one, &other, "--fail-if", "p50>+9999999%"][..],
+        &["merge", &one, &other, "--expect", "3"],
+        &[&["bench", &server.tcp, &server.udp], &rounds[..]].concat(),
+    ] {
+        let ended = run(&[args, &["--lang=es"]].concat());
+        let said = format!("{}{}", ended.text(), ended.stderr);
+        for english in [
+            " the ", " of ", "ratio", "ounds", "FAILED", "passed", "expected", "unknown", "target",
+            "held", "note",
+        ] {
+            assert!(!said.contains(english), "{english}: {ended:?}");
+        }
+    }
+    let find = ["bench", "--lang=es", "--find=p99<1ms", "-c1"];
+    run(&find).failed(2, &["elige cuántas peticiones enviar"]);
+    let text = files.file("text", b"text");
+    let foreign = ["compare", "--lang=es", &one, &text];
+    run(&foreign).failed(
+        2,
+        &["no se puede leer el documento", "no es un documento JSON"],
+    );
+}
+
+#[test]
 fn a_change_is_no_condition_where_there_is_nothing_to_hold_a_run_against() {
     let server = echo();
     let files = Scratch::new("alone");
