@@ -26,8 +26,8 @@ impl OwnFile {
         })
     }
 
-    /// A new file beside `path` with `text` in it. What an earlier process left behind under the
-    /// first name stays, and another name is found.
+    /// A new file beside `path` with `text` in it; while it is open, others see that it is held. What an
+    /// earlier process left behind under the first name stays, and another name is found.
     pub(crate) fn draft(path: &Path, text: &str) -> io::Result<(Self, File)> {
         for number in 0.. {
             let draft = suffixed(path, &format!(".{}-{number}", std::process::id()));
@@ -36,6 +36,9 @@ impl OwnFile {
                 Err(error) => return Err(error),
                 Ok(mut file) => {
                     let own = OwnFile::at(&draft)?;
+                    // Some file systems have no locks: there it is as without.
+                    let _: rustix::io::Result<()> =
+                        flock(&file, FlockOperation::NonBlockingLockExclusive);
                     return file.write_all(text.as_bytes()).map(|()| (own, file));
                 }
             }
@@ -109,6 +112,12 @@ impl Lock {
 /// The file that is locked for the right to a path.
 pub(crate) fn lock_of(path: &Path) -> PathBuf {
     suffixed(path, ".lock")
+}
+
+/// Whether a process that lives holds the plain file at `path`: it was an [`OwnFile::draft`].
+pub(crate) fn is_held(path: &Path) -> bool {
+    let held = |file: File| flock(file, FlockOperation::NonBlockingLockShared);
+    File::open(path).is_ok_and(|file| held(file) == Err(rustix::io::Errno::WOULDBLOCK))
 }
 
 /// Opens a file to add to it, and says that it is new where it is, in the order in which both are to be

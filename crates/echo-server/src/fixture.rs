@@ -11,7 +11,7 @@ use echo_core::{Failure, remedied};
 
 use crate::config::Config;
 use crate::event::Stop;
-use crate::file::OwnFile;
+use crate::file::{OwnFile, is_held};
 use crate::shutdown::Shutdown;
 use crate::thread;
 
@@ -36,6 +36,7 @@ impl ReadyFile {
             Ok(found) if !found.is_file() => {
                 Err(io::Error::other("it is there, and no plain file"))
             }
+            Ok(_) if is_held(path) => Err(io::Error::other("it is that of a server that runs")),
             _ => Ok(()),
         };
         let draft = free.and_then(|()| OwnFile::draft(path, text));

@@ -132,11 +132,6 @@ impl Acceptor {
         self.ready = (0..self.doors.len()).collect();
     }
 
-    /// Looks at all once more, before the end: whoever waits has come in time, whatever held him up.
-    pub(crate) fn look_again(&mut self) {
-        self.pause(None, false);
-    }
-
     /// Takes note of what the system says of the listener `index`, or of a connection behind those.
     /// It may have been the last of that.
     pub(crate) fn note(&mut self, index: usize, over: bool) {

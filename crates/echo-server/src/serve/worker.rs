@@ -344,8 +344,9 @@ impl Worker {
         if let Some(acceptor) = &mut self.acceptor
             && !self.shared.shutdown.is_immediate()
         {
-            acceptor.look_again();
-            // Those who go on coming must not hold up the end.
+            // Whoever waits has come in time, whatever held him up; those who go on coming must not
+            // hold up the end.
+            acceptor.pause(None, false);
             (0..LAST_TURNS).for_each(|_| self.accept());
         }
         if self.index == 0 {

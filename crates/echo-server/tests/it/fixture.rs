@@ -5,7 +5,9 @@ use std::net::{Shutdown, UdpSocket};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::common::{Server, TempPath, connect, echo, eventually, exchange, program, read_to_end};
+use crate::common::{
+    Server, TempPath, connect, echo, eventually, exchange, fails, program, read_to_end,
+};
 use echo_server::event::{Kind, Level, Reason};
 use echo_server::{Config, Server as InProcess};
 use serde_json::Value;
@@ -55,6 +57,24 @@ fn the_ready_file_appears_whole_with_the_resolved_addresses() {
         1
     );
     server.stop();
+}
+
+#[test]
+fn a_second_server_takes_no_ready_file_of_one_that_lives_and_that_of_a_dead_one() {
+    let path = TempPath::new("ready");
+    let server = Server::start(&["--ready-file", path.text()]);
+    let text = std::fs::read_to_string(&*path).unwrap();
+    fails(
+        program().args(["--listen=127.0.0.1:0", "--ready-file", path.text()]),
+        2,
+        &[path.text(), "that of a server that runs", "--ready-file"],
+    );
+    assert_eq!(std::fs::read_to_string(&*path).unwrap(), text);
+    server.signal(rustix::process::Signal::KILL);
+    assert_eq!(server.end().code, None);
+    assert!(path.exists());
+    Server::start(&["--ready-file", path.text()]).stop();
+    assert_eq!(all_names(&path), [""; 0]);
 }
 
 #[test]
