@@ -138,16 +138,18 @@ impl FromStr for Metric {
             None => (Some(Span::Rtt), text),
         };
         let metric = span.zip(percentile(of_it));
-        metric.map(|(span, percent)| Metric::Percentile(span, percent)).ok_or_else(|| {
-            let names = NAMES.map(|(name, _)| name).join(", ");
-            let spans = Span::ALL.iter().filter(|span| **span != Span::Rtt);
-            let spans: Vec<_> = spans.map(|span| format!("{span}-p99")).collect();
-            format!(
-                "{text:?} is no figure of a run; name p99 or one of {names}, or of what a run may \
-                 tell beside {}",
-                spans.join(", ")
-            )
-        })
+        metric
+            .map(|(span, percent)| Metric::Percentile(span, percent))
+            .ok_or_else(|| {
+                let names = NAMES.map(|(name, _)| name).join(", ");
+                let spans = Span::ALL.iter().filter(|span| **span != Span::Rtt);
+                let spans: Vec<_> = spans.map(|span| format!("{span}-p99")).collect();
+                format!(
+                    "{text:?} is no figure of a run; name p99 or one of {names}; of what is timed \
+                 besides, {}",
+                    spans.join(", ")
+                )
+            })
     }
 }
 

@@ -23,17 +23,6 @@ impl Table {
         }
     }
 
-    /// Names and values, without heads.
-    pub fn pairs(pairs: Vec<(String, String)>) -> Self {
-        let rows = pairs.into_iter().map(|(name, value)| vec![name, value]);
-        Table {
-            heads: Vec::new(),
-            rows: rows.collect(),
-        }
-    }
-}
-
-impl Table {
     /// The same, each cell in the language of `phrases`.
     pub fn said(mut self, phrases: &Phrases) -> Self {
         for cell in self.rows.iter_mut().flatten().chain(&mut self.heads) {

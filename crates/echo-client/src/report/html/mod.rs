@@ -169,18 +169,21 @@ fn tiles(report: &Report) -> Vec<(&'static str, String, String)> {
 /// The machine, and the command to type again.
 pub(crate) fn made(report: &Report) -> Card {
     let environment = &report.environment;
-    let mut pairs = vec![
-        ("machine".to_owned(), environment.hostname.clone()),
-        ("kernel".to_owned(), environment.kernel.clone()),
-        ("cores".to_owned(), environment.cores.to_string()),
+    let mut rows = vec![
+        ["machine".to_owned(), environment.hostname.clone()],
+        ["kernel".to_owned(), environment.kernel.clone()],
+        ["cores".to_owned(), environment.cores.to_string()],
     ];
     let congestion = environment.congestion_control.clone();
-    pairs.extend(congestion.map(|name| ("congestion control".to_owned(), name)));
+    rows.extend(congestion.map(|name| ["congestion control".to_owned(), name]));
     let words: Vec<_> = report.command.iter().map(|word| quoted(word)).collect();
     Card {
         heading: "How it was measured".into(),
         command: words.join(" "),
-        table: Table::pairs(pairs),
+        table: Table {
+            heads: Vec::new(),
+            rows: rows.into_iter().map(Vec::from).collect(),
+        },
         ..Card::default()
     }
 }
