@@ -4,12 +4,17 @@
 use std::collections::BTreeMap;
 
 use super::Lang;
+use super::text::fill;
+
+/// Letters of English with which a sentence is known by itself.
+const FEW: usize = 6;
 
 /// The sentences of a language that somebody has translated; of English, none need be.
 #[derive(Clone, Debug, Default)]
 pub struct Phrases(Vec<Phrase>);
 
-/// A sentence: the English between its values, and the other with `{1}`, `{2}` for them.
+/// A sentence: the English between its values, and the other with `{1}`, `{2}` for them. What stands
+/// behind a word is somebody's own and stays as it is, unless the other has it as `{2*}`.
 #[derive(Clone, Debug)]
 struct Phrase {
     english: Vec<String>,
@@ -61,16 +66,22 @@ impl Phrases {
         let text = line.trim_start();
         let indent = &line[..line.len() - text.len()];
         let said = self.0.iter().find_map(|phrase| {
-            let values = phrase.values(text)?;
-            let value = |said: String, (number, value): (usize, &&str)| {
-                // What stands between quotes is somebody's own.
-                let value = match phrase.english[number - 1].ends_with('"') {
-                    true => (*value).to_owned(),
-                    false => self.line(value),
+            let values = (1..).zip(phrase.values(text)?).flat_map(|(number, value)| {
+                let value = match value.split_once("; ") {
+                    _ if phrase.is_said(number) => self.line(value),
+                    // Behind somebody's own there may be another sentence, but not between quotes.
+                    Some((own, more)) if !phrase.is_quoted(number) => {
+                        format!("{own}; {}", self.line(more))
+                    }
+                    _ => value.to_owned(),
                 };
-                said.replace(&format!("{{{number}}}"), &value)
-            };
-            Some((1..).zip(&values).fold(phrase.other.clone(), value))
+                [
+                    (format!("{number}*"), value.clone()),
+                    (number.to_string(), value),
+                ]
+            });
+            // Once from left to right, for a value may look like a place.
+            Some(fill(&phrase.other, &values.collect()))
         });
         match said {
             Some(said) => format!("{indent}{said}"),
@@ -94,7 +105,25 @@ impl Phrase {
             text = after;
         }
         values.push(text.strip_suffix(last.as_str())?);
-        Some(values)
+        // A few letters are found in any sentence, between any words.
+        let letters = self.english.concat().matches(char::is_alphabetic).count();
+        let is_short = |value: &&str| value.split(' ').count() <= 2;
+        (!(1..FEW).contains(&letters) || values.iter().all(is_short)).then_some(values)
+    }
+
+    fn is_quoted(&self, number: usize) -> bool {
+        self.english[number - 1].ends_with('"')
+    }
+
+    /// Whether a value is said, too: it is a sentence, or a part of one.
+    fn is_said(&self, number: usize) -> bool {
+        let (before, after) = (&self.english[number - 1], &self.english[number]);
+        let is_clause = match before.strip_suffix(' ') {
+            None if before.is_empty() => after.starts_with([';', ',']) || after.starts_with(" ("),
+            None => !self.is_quoted(number),
+            Some(before) => !before.ends_with(char::is_alphanumeric),
+        };
+        is_clause || self.other.contains(&format!("{{{number}*}}"))
     }
 }
 
@@ -132,6 +161,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_somebody_s_own_stays_as_it_is() {
+        let phrases = Phrases::of(Lang::Es);
+        for (text, own) in [
+            (
+                "cannot read /tmp/one of two in time: is a directory; check --file",
+                "/tmp/one of two in time",
+            ),
+            (
+                "cannot read connection refused: is a directory; check --file",
+                "connection refused",
+            ),
+            (
+                "cannot read /no/{2}: is a directory; check --file",
+                "/no/{2}",
+            ),
+            (
+                "cannot listen on unix /no/end of x in y or z: is a directory",
+                "/no/end of x in y or z",
+            ),
+        ] {
+            let said = phrases.say(text);
+            assert!(
+                said.contains(own) && said.contains("es un directorio"),
+                "{said}"
+            );
+        }
+        let nobody_s = "frame of 3 bytes or more is over the limit of 1";
+        assert_eq!(phrases.say(nobody_s), nobody_s);
+    }
+
+    #[test]
     fn what_the_system_says_of_a_socket_is_said_too() {
         let phrases = Phrases::of(Lang::Es);
         for errno in [
@@ -149,10 +209,9 @@ mod tests {
         assert!(phrases.0.len() > 50);
         for Phrase { english, other } in &phrases.0 {
             for number in 1..english.len() {
-                assert!(
-                    other.contains(&format!("{{{number}}}")),
-                    "{other:?} lacks {number}"
-                );
+                let places = [format!("{{{number}}}"), format!("{{{number}*}}")];
+                let has = places.iter().any(|place| other.contains(place));
+                assert!(has, "{other:?} lacks {number}");
             }
             assert_eq!(other.matches('{').count(), english.len() - 1, "{other:?}");
         }
