@@ -307,7 +307,7 @@ mod tests {
         ] {
             assert!(svg.contains(part), "{part}: {svg}");
         }
-        assert_eq!(svg.matches("class=\"label").count(), 5);
+        assert_eq!(svg.matches("class=\"label").count(), 6);
         assert_eq!(svg.matches("class=\"wait").count(), 1);
     }
 

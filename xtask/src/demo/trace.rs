@@ -177,7 +177,9 @@ impl Trace {
     fn between(&self, from: usize, to: usize) -> Vec<Arrow> {
         let (sender, receiver) = (&self.sockets[from], &self.sockets[to]);
         let (here, there) = (sender.local.as_ref(), receiver.local.as_ref());
-        if sender.kind != receiver.kind || here.is_none() {
+        // One that waits for others has the same address as their connections, and sends nothing.
+        let is_apart = sender.kind == SocketKind::Stream && sender.peer.as_ref() != there;
+        if sender.kind != receiver.kind || here.is_none() || is_apart {
             return Vec::new();
         }
         let (mut writes, mut written) = (Vec::new(), 0);
@@ -298,23 +300,31 @@ pub mod sample {
         let closed = Seen {
             step: Step {
                 listed: Some("tcp 0 0 127.0.0.1:53412 127.0.0.1:5346 TIME_WAIT".into()),
-                ..seen(20, Client, 3, Call::Close).step
+                ..seen(22, Client, 3, Call::Close).step
             },
-            ..seen(20, Client, 3, Call::Close)
+            ..seen(22, Client, 3, Call::Close)
+        };
+        let bind = Call::Bind {
+            asked: end(SERVER),
+            local: end(SERVER),
         };
         Trace::new(vec![
             seen(0, Server, 3, stream()),
+            seen(1, Server, 3, bind),
+            seen(23, Server, 3, Call::Close),
             seen(10, Client, 3, stream()),
             seen(11, Client, 3, connect),
             seen(13, Client, 3, send(19)),
             seen(16, Client, 3, receive(4)),
             seen(17, Client, 3, Call::Shutdown { both: false }),
+            seen(21, Client, 3, receive(0)),
             closed,
             seen(12, Server, 3, accept),
             seen(14, Server, 7, receive(16)),
             seen(15, Server, 7, send(16)),
             seen(18, Server, 7, receive(3)),
             seen(19, Server, 7, receive(0)),
+            seen(20, Server, 7, Call::Close),
         ])
     }
 }
@@ -330,11 +340,12 @@ mod tests {
         assert_eq!(
             trace.arrows,
             [
-                arrow(2, 3, Cargo::Handshake),
-                arrow(4, 5, Cargo::Bytes(16)),
-                arrow(4, 9, Cargo::Bytes(3)),
-                arrow(6, 7, Cargo::Bytes(4)),
-                arrow(8, 10, Cargo::End),
+                arrow(3, 4, Cargo::Handshake),
+                arrow(5, 6, Cargo::Bytes(16)),
+                arrow(5, 10, Cargo::Bytes(3)),
+                arrow(7, 8, Cargo::Bytes(4)),
+                arrow(9, 11, Cargo::End),
+                arrow(12, 13, Cargo::End),
             ]
         );
         assert_eq!(trace.sockets.len(), 3);
