@@ -49,6 +49,8 @@ pub(crate) struct Attempt<'a> {
     elapsed: Duration,
     /// When something was last asked or heard.
     heard: Instant,
+    /// Sockets that were connected to themselves: open, so that their ports are not chosen again.
+    selves: Vec<Watched>,
     stage: Stage<'a>,
 }
 
@@ -74,6 +76,7 @@ impl<'a> Attempt<'a> {
             began,
             elapsed: Duration::ZERO,
             heard: began,
+            selves: Vec::new(),
             stage: Stage::Connecting(begin(config, address)?),
         })
     }
@@ -124,7 +127,9 @@ impl<'a> Attempt<'a> {
                 }
                 let socket = pending.end(connected.map(|_| ()))?;
                 self.elapsed = self.began.elapsed();
-                let socket = other_than_itself(self.config, &self.address, socket)?;
+                if ends(socket.socket()).is_some_and(|[us, them]| us == them) {
+                    return self.begin_anew(socket).map(|()| None);
+                }
                 match self.ask {
                     Ask::Nothing => Ok(Some(self.taken(socket))),
                     _ => self.ask(socket).map(|()| None),
@@ -136,6 +141,24 @@ impl<'a> Attempt<'a> {
                 Ok(None)
             }
         }
+    }
+
+    /// Tries another port than that of `socket`, which is connected to itself. Where nobody listens on a
+    /// port from which the system chooses ports for clients, it may choose that one: what is sent then
+    /// comes back, from nobody (RFC 9293, section 3.5, a simultaneous open with itself).
+    fn begin_anew(&mut self, socket: Watched) -> io::Result<()> {
+        if let Some(LocalAddress(local)) = self.config.bind
+            && local.port() != 0
+        {
+            let cause = "it is the target itself, which would only hear itself";
+            return Err(not_ours(local, cause));
+        }
+        self.selves.push(socket);
+        if self.selves.len() >= CHOICES {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        self.stage = Stage::Connecting(begin(self.config, &self.address)?);
+        Ok(())
     }
 
     /// Gives it up because it took too long: `limit`, if connecting did.
@@ -239,8 +262,12 @@ fn question(config: &Connect) -> Vec<u8> {
 
 /// A socket to an address that needs no waiting: one for datagrams.
 pub(super) fn open(config: &Connect, address: &Address) -> io::Result<Connection> {
-    let connection = Attempt::begin(config, address, Ask::Nothing)?.go_on(true)?;
-    connection.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    let mut attempt = Attempt::begin(config, address, Ask::Nothing)?;
+    loop {
+        if let Some(connection) = attempt.go_on(true)? {
+            return Ok(connection);
+        }
+    }
 }
 
 /// Begins to connect to one address.
@@ -280,32 +307,4 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
 fn not_ours(local: SocketAddr, cause: impl std::fmt::Display) -> io::Error {
     let text = format!("local address {}: {cause}", LocalAddress(local));
     io::Error::new(io::ErrorKind::AddrInUse, text)
-}
-
-/// `socket`, or one that is not connected to itself. Where nobody listens on a port from which the
-/// system chooses ports for clients, it may choose that one: what is sent then comes back, from
-/// nobody (RFC 9293, section 3.5, a simultaneous open with itself).
-fn other_than_itself(config: &Connect, address: &Address, socket: Watched) -> io::Result<Watched> {
-    // Kept open, so that their port is not chosen again.
-    let mut selves = Vec::new();
-    let mut socket = socket;
-    for _ in 0..CHOICES {
-        if ends(socket.socket()).is_none_or(|[us, them]| us != them) {
-            return Ok(socket);
-        }
-        if let Some(LocalAddress(local)) = config.bind
-            && local.port() != 0
-        {
-            let cause = "it is the target itself, which would only hear itself";
-            return Err(not_ours(local, cause));
-        }
-        let mut pending = begin(config, address)?;
-        // Nobody listens there, as is known by now: this machine refuses at once.
-        let outcome = match pending.is_connected(true)? {
-            true => Ok(()),
-            false => Err(io::ErrorKind::ConnectionRefused.into()),
-        };
-        selves.push(mem::replace(&mut socket, pending.end(outcome)?));
-    }
-    Err(io::ErrorKind::ConnectionRefused.into())
 }

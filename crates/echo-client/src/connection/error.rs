@@ -167,7 +167,7 @@ fn is_broadcast(address: &SocketAddr) -> bool {
 }
 
 /// A socket of the family of `address`.
-fn datagrams(address: &SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn datagrams(address: &SocketAddr) -> io::Result<UdpSocket> {
     match address {
         SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),

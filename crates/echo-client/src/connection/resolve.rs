@@ -1,9 +1,10 @@
 //! From the target as it was written to addresses, anew for each connection.
 
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use echo_core::{Address, Endpoint, Zoned};
 
+use super::error::datagrams;
 use super::within::within;
 use super::{Connect, ErrorKind, Family, Fault, cause};
 use crate::interrupt::{Interrupt, Why};
@@ -11,15 +12,11 @@ use crate::interrupt::{Interrupt, Why};
 /// Whether `remote` is an address of this machine: it is if what is sent there is sent from there.
 /// Nothing is sent to find out.
 pub fn is_this_machine(remote: SocketAddr) -> bool {
-    let any = match remote {
-        SocketAddr::V4(_) => "0.0.0.0:0",
-        SocketAddr::V6(_) => "[::]:0",
-    };
-    let socket = UdpSocket::bind(any).and_then(|socket| {
+    let local = datagrams(&remote).and_then(|socket| {
         socket.connect(remote)?;
         socket.local_addr()
     });
-    socket.is_ok_and(|local| local.ip() == remote.ip())
+    local.is_ok_and(|local| local.ip() == remote.ip())
 }
 
 /// All addresses of the target, of the wanted family, in the system's order.

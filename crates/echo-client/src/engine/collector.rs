@@ -69,22 +69,25 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::super::ledger::{Class, Entry, Request};
-    use super::super::recorder::{Recorder, Recording};
+    use super::super::plan::{Pace, Plan};
+    use super::super::recorder::Recorder;
     use super::*;
+    use crate::connection::Connect;
     use std::sync::mpsc::{Receiver, channel};
 
     const WARMUP: u64 = SECOND_NS / 2;
-    const RECORDING: Recording = Recording {
-        measure_from: WARMUP,
-        paced: true,
-        connects: false,
-        stamps: false,
-    };
 
-    fn recorder(paced: bool) -> (Recorder, Receiver<Slice>) {
+    fn recorder(is_paced: bool) -> (Recorder, Receiver<Slice>) {
         let (sender, receiver) = channel();
-        let recording = Recording { paced, ..RECORDING };
-        (Recorder::new(recording, sender), receiver)
+        let plan = Plan {
+            warmup: Duration::from_nanos(WARMUP),
+            pace: match is_paced {
+                true => Pace::Rate(1000.0),
+                false => Pace::Closed,
+            },
+            ..Plan::new(Connect::default())
+        };
+        (Recorder::new(&plan, sender), receiver)
     }
 
     fn request(due: u64) -> Request {

@@ -66,8 +66,6 @@ pub fn dial(
 /// Opens connections anew for one worker.
 #[derive(Debug)]
 pub struct Dialer {
-    connect: Connect,
-    interrupt: Interrupt,
     waker: Arc<Waker>,
     sender: Sender<Dialed>,
     results: Receiver<Dialed>,
@@ -78,34 +76,38 @@ pub type Dialed = (usize, Result<Connection, Fault>);
 
 impl Dialer {
     /// One that wakes a worker when it has a result.
-    pub fn new(connect: Connect, interrupt: Interrupt, waker: Arc<Waker>) -> Self {
+    pub fn new(waker: Arc<Waker>) -> Self {
         let (sender, results) = mpsc::channel();
         Dialer {
-            connect,
-            interrupt,
             waker,
             sender,
             results,
         }
     }
 
-    /// Begins to connect flow `index`, rather not to an address that has been `silent`.
-    pub fn begin(&self, index: usize, silent: Option<Address>) {
+    /// Begins to connect flow `index` as `connect` says, rather not to an address that has been `silent`.
+    pub fn begin(
+        &self,
+        index: usize,
+        connect: &Connect,
+        silent: Option<Address>,
+        interrupt: &Interrupt,
+    ) {
         #[cfg(test)]
         if super::simulated::dial(index, &self.sender) {
             return;
         }
-        let (connect, interrupt) = (self.connect.clone(), self.interrupt.clone());
+        let (config, interrupt) = (connect.clone(), interrupt.clone());
         let (sender, waker) = (self.sender.clone(), self.waker.clone());
         let started = start("dial", move || {
-            let result = reconnect(&connect, silent.as_ref(), &interrupt);
+            let result = reconnect(&config, silent.as_ref(), &interrupt);
             // A worker that has ended needs neither.
             let _ = sender.send((index, result));
             let _ = waker.wake();
         });
         if let Err(refused) = started {
             let fault = Fault::new(ErrorKind::Exhausted, refused.to_string());
-            let fault = fault.of(format_args!("cannot connect to {}", self.connect.target));
+            let fault = fault.of(format_args!("cannot connect to {}", connect.target));
             let _ = self.sender.send((index, Err(fault)));
         }
     }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::clock::Clock;
 use super::ledger::{Class, Entry, Ledger};
 use super::offset::Clocks;
 use super::plan::Plan;
-use super::recorder::Recorder;
+use super::recorder::{Recorder, Slice};
 use super::sink::{Sink, What};
 use super::socket::Socket;
 use super::{BUFFER_LEN, nanos};
@@ -319,7 +320,7 @@ pub struct Context<'a> {
 #[derive(Debug, Default)]
 pub struct Found {
     /// The first reply that was wrong.
-    pub mismatch: Option<String>,
+    pub mismatch: Option<Fault>,
     /// Why a connection was given up for good: the first one.
     pub fault: Option<Fault>,
     /// The last thing that went wrong with a request, or a connection.
@@ -341,10 +342,10 @@ pub struct Told {
 
 impl<'a> Context<'a> {
     /// What a worker has before it begins.
-    pub fn new(clock: Clock, recorder: Recorder, sink: &'a dyn Sink, plan: &'a Plan) -> Self {
+    pub fn new(clock: Clock, collector: Sender<Slice>, sink: &'a dyn Sink, plan: &'a Plan) -> Self {
         Context {
             clock,
-            recorder,
+            recorder: Recorder::new(plan, collector),
             sink,
             tells_each: sink.wants_each(),
             buffer: vec![0; BUFFER_LEN].into(),
@@ -397,7 +398,8 @@ impl<'a> Context<'a> {
 
     /// Remembers the first wrong reply.
     pub fn mismatch(&mut self, text: impl fmt::Display) {
-        self.found.mismatch.get_or_insert_with(|| text.to_string());
+        let wrong = || Fault::new(ErrorKind::Mismatch, text.to_string());
+        self.found.mismatch.get_or_insert_with(wrong);
     }
 
     /// Tells that request `seq`, or a connection, has failed.

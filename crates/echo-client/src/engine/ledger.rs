@@ -97,7 +97,7 @@ impl Entry {
 }
 
 /// The requests of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ledger {
     /// A request is given up so many nanoseconds after it left.
     pub timeout: u64,
@@ -143,17 +143,10 @@ impl Ledger {
     pub fn new(timeout: u64) -> Self {
         Ledger {
             timeout,
-            slots: VecDeque::new(),
             remembered: REMEMBERED,
             oldest: 1,
             frontier: 1,
-            awaited: 0,
-            highest: 0,
-            answered: 0,
-            misses: 0,
-            missed: 0,
-            silent_since: None,
-            expired: 0,
+            ..Ledger::default()
         }
     }
 

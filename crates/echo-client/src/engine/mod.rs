@@ -38,7 +38,7 @@ use echo_core::units::unix_ns;
 
 pub use ledger::Class;
 pub use plan::{Pace, Plan};
-pub use sink::{Event, Peer, Sink, SoFar, What};
+pub use sink::{Event, Peer, Sink, What};
 
 use crate::connection::{Address, Connection, ErrorKind, Fault, cause};
 use crate::interrupt::Interrupt;
@@ -50,9 +50,9 @@ use crate::wire::stamp::Packets;
 use clock::Clock;
 use collector::Collector;
 use datagrams::{Datagrams, Echo};
-use flow::Transport;
+use flow::{Found, Transport};
 use offset::Clocks;
-use recorder::{Recording, Slice};
+use recorder::Slice;
 use stamped::Stamped;
 use stream::Stream;
 use worker::{Ended, Worker};
@@ -81,7 +81,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
         plan,
         address,
         clock: Clock::start(),
-        recording: Recording::of(plan),
+        measure_from: nanos(plan.warmup),
         threads: plan.threads.min(plan.parallel),
         sink,
         interrupt,
@@ -119,7 +119,8 @@ struct Run<'a> {
     plan: &'a Plan,
     address: Address,
     clock: Clock,
-    recording: Recording,
+    /// When warm-up ends.
+    measure_from: u64,
     threads: usize,
     sink: &'a dyn Sink,
     interrupt: &'a Interrupt,
@@ -176,7 +177,7 @@ impl Run<'_> {
     fn collect(&self, slices: &Receiver<Slice>, collector: &mut Collector) -> Option<Duration> {
         let mut idle = None;
         loop {
-            let warmup = self.recording.measure_from.checked_sub(self.clock.now());
+            let warmup = self.measure_from.checked_sub(self.clock.now());
             let warmup = warmup
                 .map(Duration::from_nanos)
                 .filter(|left| !left.is_zero());
@@ -191,12 +192,10 @@ impl Run<'_> {
             if self.sink.is_closed() {
                 self.stop.store(true, Ordering::Relaxed);
             }
-            let measured = self.clock.now().checked_sub(self.recording.measure_from);
-            let so_far = SoFar {
-                measured: measured.map(Duration::from_nanos),
-                total: &collector.total,
-            };
-            self.sink.so_far(so_far, self.interrupt.take_question());
+            let measured = self.clock.now().checked_sub(self.measure_from);
+            let measured = measured.map(Duration::from_nanos);
+            let is_asked = self.interrupt.take_question();
+            self.sink.so_far(measured, &collector.total, is_asked);
         }
     }
 
@@ -207,12 +206,12 @@ impl Run<'_> {
     fn conclude(&self, report: &mut Report, mut ended: Vec<Ended>, collector: Collector) {
         let latest = |of: fn(&Ended) -> u64| {
             let latest = ended.iter().map(of).max().unwrap_or(0);
-            Duration::from_nanos(latest.saturating_sub(self.recording.measure_from))
+            Duration::from_nanos(latest.saturating_sub(self.measure_from))
         };
         report.took = latest(|one| one.until);
-        let replied = latest(|one| one.last_reply);
+        let meant = latest(|one| one.meant);
         let counts = &collector.total.counts;
-        report.elapsed = self.plan.window(counts, report.took, replied);
+        report.elapsed = self.plan.window(counts, report.took, meant);
         let longest = self.plan.duration.unwrap_or(Duration::MAX);
         let (total, seconds) = collector.finish(report.elapsed.min(longest));
         report.add(&total);
@@ -234,7 +233,7 @@ impl Run<'_> {
             Some(_) => report.seconds = seconds,
             None => report.generator = None,
         }
-        report.fault = self.fault(report, ended);
+        report.fault = self.fault(report, &ended);
     }
 
     /// Adds what follows from all that a reflector told of both ways.
@@ -253,20 +252,14 @@ impl Run<'_> {
     }
 
     /// What made the run's answer bad, beyond what the counts say.
-    fn fault(&self, report: &Report, ended: Vec<Ended>) -> Option<Fault> {
-        let (mut wrong, mut fatal, mut last) = (None, None, None);
-        for one in ended.into_iter().map(|one| one.found) {
-            wrong = wrong.or(one.mismatch);
-            fatal = fatal.or(one.fault);
-            last = last.or(one.last_error);
-        }
-        let wrong = wrong.map(|text| Fault::new(ErrorKind::Mismatch, text));
+    fn fault(&self, report: &Report, ended: &[Ended]) -> Option<Fault> {
+        let first =
+            |of: fn(&Found) -> &Option<Fault>| ended.iter().find_map(|one| of(&one.found).clone());
+        let grave = first(|found| &found.mismatch).or_else(|| first(|found| &found.fault));
         // Of a target that never answered, the reason is worth more than the count.
-        let last = last.filter(|_| report.counts.received == 0);
-        let found = wrong
-            .or(fatal)
-            .or(last)
-            .map(|fault| fault.of(&self.address));
+        let is_silent = report.counts.received == 0;
+        let last = || first(|found| &found.last_error).filter(|_| is_silent);
+        let found = grave.or_else(last).map(|fault| fault.of(&self.address));
         match (found, report.load) {
             (Some(fault), _) if fault.kind == ErrorKind::Timeout && report.counts.unique == 0 => {
                 Some(fault.advise(report.whether_it_is_there()))

@@ -28,31 +28,20 @@ pub struct Passage {
 }
 
 /// All of them, or as many as are needed to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Clocks {
     passages: Vec<Passage>,
-    /// Of so many, one is kept.
-    stride: usize,
+    /// How often every second one has gone.
+    thinned: u32,
     seen: usize,
     /// What the reflector last said of its clock.
     theirs: Option<ErrorEstimate>,
 }
 
-impl Default for Clocks {
-    fn default() -> Self {
-        Clocks {
-            passages: Vec::new(),
-            stride: 1,
-            seen: 0,
-            theirs: None,
-        }
-    }
-}
-
 impl Clocks {
     /// Enters a packet, and what the reflector said of its clock.
     pub fn enter(&mut self, passage: Passage, theirs: ErrorEstimate) {
-        if self.seen.is_multiple_of(self.stride) {
+        if self.seen.is_multiple_of(1 << self.thinned) {
             self.passages.push(passage);
         }
         self.seen += 1;
@@ -62,7 +51,7 @@ impl Clocks {
                 at += 1;
                 at % 2 == 1
             });
-            self.stride *= 2;
+            self.thinned += 1;
         }
         self.theirs = Some(theirs);
     }
@@ -292,6 +281,6 @@ mod tests {
         }
         assert!((KEPT..2 * KEPT).contains(&clocks.passages.len()));
         let steps = clocks.passages.windows(2).map(|two| two[1].at - two[0].at);
-        assert!(steps.max() <= Some(2 * clocks.stride as u64));
+        assert!(steps.max() <= Some(2 << clocks.thinned));
     }
 }

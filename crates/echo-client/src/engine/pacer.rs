@@ -188,6 +188,15 @@ impl Pacer {
         }
     }
 
+    /// Until when sending without a rate is meant, though all has been sent: to the end of the last
+    /// interval, or until the last reply, which came at `last_reply`.
+    pub fn meant(&self, last_reply: u64) -> u64 {
+        match self.pace {
+            Pace::Interval { next, .. } => next,
+            _ => last_reply,
+        }
+    }
+
     /// Ends sending at `now`. Returns the measured requests that were due by then and not taken; where
     /// nobody `is_left` to send them, of a number without a rate all the rest.
     pub fn stop(&mut self, now: u64, is_left: bool) -> Unsent {
@@ -390,5 +399,6 @@ mod tests {
         assert_eq!(pacer.next_due(), Some(SECOND / 5 * 2));
         assert_eq!(all(&mut pacer, SECOND, SECOND), [SECOND, SECOND]);
         assert_eq!(pacer.next_due(), Some(SECOND / 5 * 6));
+        assert_eq!(pacer.meant(0), SECOND / 5 * 6);
     }
 }

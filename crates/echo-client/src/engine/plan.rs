@@ -113,24 +113,22 @@ impl Plan {
         }
     }
 
-    /// For how long sending was meant of which `counts` tell, in the `measured` time: the interval of each
+    /// For how long sending was meant of which `counts` tell, in the `measured` time. The interval of each
     /// request that was due counts to its end, or a single one would have no rate, two the rate of one,
-    /// and a time that is no whole number of intervals a rate above the one asked for. A closed loop
-    /// whose number is out meant it until the last reply, which came `replied` after warm-up.
-    pub(super) fn window(
-        &self,
-        counts: &Counts,
-        measured: Duration,
-        replied: Duration,
-    ) -> Duration {
-        let intervals =
-            |due: u64, interval: f64| Duration::from_nanos((interval * due as f64) as u64);
-        measured.max(match self.pace {
-            Pace::Closed if self.duration.is_some_and(|duration| measured >= duration) => measured,
-            Pace::Closed => replied,
-            Pace::Rate(per_s) => intervals(counts.sent + counts.unsent, 1e9 / per_s),
-            Pace::Interval(step) => intervals(counts.sent, step.as_nanos() as f64),
-        })
+    /// and a time that is no whole number of intervals a rate above the one asked for; without a rate a
+    /// pacer says until when it was `meant`, after warm-up.
+    pub(super) fn window(&self, counts: &Counts, measured: Duration, meant: Duration) -> Duration {
+        // Where time ended it, it ended no sooner.
+        let timed = self.duration.filter(|duration| measured >= *duration);
+        let least = timed.unwrap_or_default();
+        match self.pace {
+            Pace::Closed => timed.unwrap_or(measured.max(meant)),
+            Pace::Interval(_) => meant.max(least),
+            Pace::Rate(per_s) => {
+                let due = (counts.sent + counts.unsent) as f64;
+                Duration::from_nanos((due * 1e9 / per_s) as u64).max(least)
+            }
+        }
     }
 }
 
@@ -157,34 +155,40 @@ mod tests {
 
     #[test]
     fn no_window_makes_a_rate_above_the_one_asked_for() {
-        let second = Pace::Interval(Duration::from_secs(1));
-        for (pace, measured_ms, due, window_ms) in [
-            (Pace::Rate(1.0), 2500, 3, 3000),
-            (Pace::Rate(0.5), 2500, 2, 4000),
-            (Pace::Rate(0.5), 4000, 2, 4000),
-            (Pace::Rate(2.0), 600, 2, 1000),
-            (Pace::Rate(1.0), 100, 1, 1000),
-            (Pace::Rate(1.0), 2000, 2, 2000),
-            (Pace::Rate(10.0), 4000, 40, 4000),
-            // By number, and until it was interrupted: what was due by then included.
-            (Pace::Rate(10.0), 410, 5, 500),
-            (Pace::Rate(10.0), 250, 3, 300),
-            (second, 2500, 3, 3000),
-            (second, 1, 1, 1000),
-            // Those that a pause has left out are not made up for.
-            (second, 9000, 3, 9000),
+        for (per_s, duration_ms, measured_ms, due, window_ms) in [
+            (1.0, Some(2500), 2500, 3, 3000),
+            (0.5, Some(2500), 2500, 2, 4000),
+            (0.5, Some(4000), 4000, 2, 4000),
+            (2.0, Some(600), 600, 2, 1000),
+            (1.0, Some(100), 100, 1, 1000),
+            // The first was due some time after warm-up.
+            (1.0, Some(1600), 1600, 1, 1600),
+            (10.0, Some(4000), 4000, 40, 4000),
+            // By number, however late the last one left; and until it was interrupted.
+            (10.0, None, 410, 5, 500),
+            (10.0, None, 2000, 5, 500),
+            (10.0, Some(4000), 250, 3, 300),
         ] {
-            let window = plan(pace, None).window(&sent(due), MS * measured_ms, MS * 60_000);
-            assert_eq!(window, MS * window_ms, "{pace:?} for {measured_ms} ms");
+            let plan = plan(Pace::Rate(per_s), duration_ms);
+            let window = plan.window(&sent(due), MS * measured_ms, MS * 60_000);
+            assert_eq!(window, MS * window_ms, "{per_s}/s for {measured_ms} ms");
         }
     }
 
     #[test]
-    fn a_closed_loop_that_time_does_not_end_lasts_until_the_last_reply() {
-        let window =
-            |duration, measured| plan(Pace::Closed, duration).window(&sent(1), measured, MS * 3);
-        assert_eq!(window(Some(2), MS * 2), MS * 2);
-        assert_eq!(window(Some(9), MS), MS * 3);
-        assert_eq!(window(None, MS), MS * 3);
+    fn without_a_rate_the_pacer_says_until_when_sending_was_meant() {
+        let second = Pace::Interval(Duration::from_secs(1));
+        for (pace, duration_ms, measured_ms, meant_ms, window_ms) in [
+            (second, Some(2500), 2500, 3000, 3000),
+            (second, Some(4000), 4000, 3000, 4000),
+            (second, None, 1, 1000, 1000),
+            (Pace::Closed, Some(2), 2, 3, 2),
+            (Pace::Closed, Some(9), 1, 3, 3),
+            (Pace::Closed, None, 3, 0, 3),
+        ] {
+            let plan = plan(pace, duration_ms);
+            let window = plan.window(&sent(1), MS * measured_ms, MS * meant_ms);
+            assert_eq!(window, MS * window_ms, "{pace:?} for {measured_ms} ms");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A worker owns its slice, so that recording takes no lock; a finished slice is handed over
 //! whole. Slices are merged, never averaged.
 
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::ledger::{Class, Entry, Request};
@@ -18,33 +18,9 @@ use crate::report::{Jitter, Report, Span, Whose};
 /// A request left on time within this: the step of the system's coarsest timer.
 const ON_TIME_NS: u64 = 1_000_000;
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
-/// A slice of the books: five a second look live to those who watch the progress.
-const SLICE_NS: u64 = SECOND_NS / 5;
-
-/// How a worker records.
-#[derive(Clone, Copy, Debug)]
-pub struct Recording {
-    /// Requests due before this moment warm up; they are not recorded.
-    pub measure_from: u64,
-    /// Whether there is a rate, so that service time differs from latency.
-    pub paced: bool,
-    /// Whether connecting is timed.
-    pub connects: bool,
-    /// Whether the kernel's time stamps are wanted.
-    pub stamps: bool,
-}
-
-impl Recording {
-    /// What is wanted of a run.
-    pub fn of(plan: &Plan) -> Self {
-        Recording {
-            measure_from: nanos(plan.warmup),
-            paced: matches!(plan.pace, Pace::Rate(_)),
-            connects: plan.new_connection,
-            stamps: plan.stamps() != Whose::User,
-        }
-    }
-}
+/// A slice of the books: five a second look live to those who watch the progress. Nobody watches a
+/// simulation, and what is not optimised takes long to merge.
+const SLICE_NS: u64 = if cfg!(test) { SECOND_NS } else { SECOND_NS / 5 };
 
 /// What one worker saw in one slice of time: requests by when they left, replies by when they came.
 #[derive(Debug)]
@@ -58,7 +34,13 @@ pub struct Slice {
 /// One worker's books.
 #[derive(Debug)]
 pub struct Recorder {
-    recording: Recording,
+    /// Requests due before this moment warm up; they are not recorded.
+    measure_from: u64,
+    /// Whether there is a rate, so that service time differs from latency.
+    is_paced: bool,
+    times_connecting: bool,
+    /// Whether the kernel's time stamps are wanted.
+    has_stamps: bool,
     /// Those of the current slice.
     pub books: Report,
     /// When that ends.
@@ -74,29 +56,22 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Books whose finished slices go to `collector`.
-    pub fn new(recording: Recording, collector: Sender<Slice>) -> Self {
+    /// Books of what `plan` wants to know, whose finished slices go to `collector`.
+    pub fn new(plan: &Plan, collector: Sender<Slice>) -> Self {
+        let measure_from = nanos(plan.warmup);
         Recorder {
-            recording,
+            measure_from,
+            is_paced: matches!(plan.pace, Pace::Rate(_)),
+            times_connecting: plan.new_connection,
+            has_stamps: plan.stamps() != Whose::User,
             books: Report::default(),
-            slice_end: recording.measure_from.saturating_add(SLICE_NS),
-            last_reply: recording.measure_from,
+            slice_end: measure_from.saturating_add(SLICE_NS),
+            last_reply: measure_from,
             slowest: 0,
             has_departures: false,
             jitter: Jitter::default(),
             collector,
         }
-    }
-
-    /// Books in which nothing is recorded, for those who have their own.
-    pub fn none() -> Self {
-        let recording = Recording {
-            measure_from: u64::MAX,
-            paced: false,
-            connects: false,
-            stamps: false,
-        };
-        Recorder::new(recording, mpsc::channel().0)
     }
 
     /// Hands over the slices that have ended by `now`.
@@ -109,7 +84,7 @@ impl Recorder {
 
     fn hand_over(&mut self) {
         let start = self.slice_end.saturating_sub(SLICE_NS);
-        let second = start.saturating_sub(self.recording.measure_from) / SECOND_NS;
+        let second = start.saturating_sub(self.measure_from) / SECOND_NS;
         let books = std::mem::take(&mut self.books);
         // Nobody collects any more when the run has failed elsewhere.
         let _ = self.collector.send(Slice { second, books });
@@ -123,7 +98,7 @@ impl Recorder {
     /// A connection was opened, which took so long.
     pub fn connected(&mut self, elapsed: Duration) {
         self.books.counts.connections += 1;
-        if self.recording.connects {
+        if self.times_connecting {
             self.books.others.of(Span::Connect).record(elapsed);
         }
     }
@@ -145,7 +120,7 @@ impl Recorder {
     pub fn reply(&mut self, entry: &Entry, count: u64, at: u64, bytes: usize) {
         // Whose request is known is measured with that; anything else, when it comes.
         let measured = match (entry.class, entry.answers) {
-            (Class::Duplicate, _) | (_, None) => at >= self.recording.measure_from,
+            (Class::Duplicate, _) | (_, None) => at >= self.measure_from,
             (_, Some((_, request))) => self.measures(request),
         };
         if !measured {
@@ -175,7 +150,7 @@ impl Recorder {
     #[inline]
     fn right(&mut self, request: Request, count: u64, at: u64) {
         let since_sent = at.saturating_sub(request.departed());
-        match self.recording.paced {
+        match self.is_paced {
             true => {
                 let since_due = at.saturating_sub(request.due);
                 self.books.rtt.record_many(since_due, count);
@@ -194,7 +169,7 @@ impl Recorder {
 
     /// The right reply to `request` was read `late` nanoseconds after the kernel had it.
     pub fn read_late(&mut self, request: Request, late: u64) {
-        if self.recording.stamps && self.measures(request) {
+        if self.has_stamps && self.measures(request) {
             let host = self.books.others.of(Span::Host);
             host.record(Duration::from_nanos(u64::from(request.held) + late));
         }
@@ -240,6 +215,6 @@ impl Recorder {
 
     /// Whether a request is measured.
     pub fn measures(&self, request: Request) -> bool {
-        request.due >= self.recording.measure_from
+        request.due >= self.measure_from
     }
 }

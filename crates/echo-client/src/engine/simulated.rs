@@ -84,11 +84,12 @@ fn with<T>(f: impl FnOnce(&mut FarEnd) -> T) -> Option<T> {
 /// Sleeps for `limit` at most, in simulated time. `lone` says of the only flow, whose readiness is
 /// a state and no edge, whether it has more to write.
 pub fn sleep(limit: Duration, lone: Option<bool>, ready: &mut Vec<Ready>) {
-    if lone.is_some() {
-        ready.clear();
-    }
+    let left = lone.map(|_| std::mem::take(ready));
     let limit = limit.as_nanos() as u64;
     with(|far| far.sleep(limit, lone, ready));
+    if let Some(left) = left.filter(|_| ready.is_empty()) {
+        *ready = left;
+    }
 }
 
 /// Opens a connection for flow `index`, if that is simulated.

@@ -17,7 +17,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use super::recorder::Recording;
 use super::simulated::{FarEnd, Mutant, Seen, Step, bring_back, connection, play};
 use super::*;
 use crate::connection::Connect;
@@ -60,8 +59,6 @@ impl Sink for Told {
     fn wants_each(&self) -> bool {
         self.each
     }
-
-    fn so_far(&self, _: SoFar<'_>, _: bool) {}
 }
 
 fn span(ms: u64) -> Duration {
@@ -150,7 +147,7 @@ fn play_out(
         plan,
         address: address.clone(),
         clock: Clock::start(),
-        recording: Recording::of(plan),
+        measure_from: nanos(plan.warmup),
         threads: 1,
         sink: told,
         interrupt,

@@ -24,8 +24,9 @@ pub trait Sink: Sync {
         false
     }
 
-    /// How it is going: some ten times a second, and when somebody has asked.
-    fn so_far(&self, so_far: SoFar<'_>, is_asked: bool);
+    /// What the books say so far, some ten times a second, and when somebody has asked. The time
+    /// is that since warm-up; `None` before its end.
+    fn so_far(&self, _measured: Option<Duration>, _books: &Report, _is_asked: bool) {}
 }
 
 /// Something that happened. Serialized it is a line of `--jsonl`.
@@ -97,13 +98,4 @@ pub enum What {
         /// Why, in words.
         detail: String,
     },
-}
-
-/// How a run is going.
-#[derive(Clone, Copy, Debug)]
-pub struct SoFar<'a> {
-    /// Time since warm-up; `None` before its end.
-    pub measured: Option<Duration>,
-    /// The books so far.
-    pub total: &'a Report,
 }

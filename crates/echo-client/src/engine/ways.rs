@@ -18,7 +18,7 @@ const BATCH: usize = 1024;
 const RESTART: u64 = 64;
 
 /// The way of each packet of one session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Session {
     /// The number of the oldest request that is not settled.
     base: u64,
@@ -30,8 +30,8 @@ pub struct Session {
     next: u64,
     /// The first request that is measured.
     measured: u64,
-    /// Whether nothing is settled yet.
-    is_first: bool,
+    /// Whether anything is settled yet.
+    has_begun: bool,
     /// The highest request that was answered, and the reflector's highest number.
     newest: Option<(u64, u64)>,
     /// Since the reflector's numbers were last at their highest: the first newer request that has a
@@ -53,29 +53,6 @@ pub struct Session {
     gone: (u64, u64),
     spare: (u64, u64),
     found: Ways,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Session {
-            base: 0,
-            replies: VecDeque::new(),
-            copies: BTreeSet::new(),
-            next: 0,
-            measured: 0,
-            is_first: true,
-            newest: None,
-            fallen: (None, 0),
-            anew: (0, 0),
-            gap: None,
-            has_own: false,
-            has_copied: false,
-            reach: 0,
-            gone: (0, 0),
-            spare: (0, 0),
-            found: Ways::default(),
-        }
-    }
 }
 
 impl Session {
@@ -257,7 +234,8 @@ impl Session {
         self.next = theirs;
         let before = self.base + end as u64;
         // Its session may be older than ours: then the first of its numbers says nothing.
-        let is_older = mem::take(&mut self.is_first) && seen == 0 && missing > unanswered;
+        let is_first = !mem::replace(&mut self.has_begun, true);
+        let is_older = is_first && seen == 0 && missing > unanswered;
         if is_older || self.base + (start as u64) < self.measured {
             return;
         }

@@ -15,7 +15,7 @@ use super::flow::{Context, Flow, State};
 use super::ledger::Request;
 use super::pacer::Pacer;
 use super::pause::Pauses;
-use super::recorder::{Recorder, Slice};
+use super::recorder::Slice;
 use super::wait::{self, Ready, Wait};
 use super::{nanos, transport};
 use crate::connection::ancillary::Drops;
@@ -62,8 +62,7 @@ impl<'a> Worker<'a> {
         collector: Sender<Slice>,
     ) -> io::Result<Self> {
         let (plan, wait) = (run.plan, Wait::new()?);
-        let recorder = Recorder::new(run.recording, collector);
-        let context = Context::new(run.clock, recorder, run.sink, plan);
+        let context = Context::new(run.clock, collector, run.sink, plan);
         let timeout = nanos(plan.connect.timeout.0);
         let flow =
             |c: &Connection| Flow::new(c.remote.clone(), transport(plan, &c.remote), timeout);
@@ -74,7 +73,7 @@ impl<'a> Worker<'a> {
         let mut worker = Worker {
             run,
             flows: connections.iter().map(flow).collect(),
-            dialer: Dialer::new(plan.connect.clone(), run.interrupt.clone(), wait.waker()),
+            dialer: Dialer::new(wait.waker()),
             wait,
             idle: (0..connections.len()).collect(),
             ready: Vec::new(),
@@ -145,7 +144,7 @@ impl<'a> Worker<'a> {
         // own would look like a collapse.
         let sending = now.min(self.pacer.end().saturating_sub(1));
         self.context.recorder.advance(sending);
-        let measure_from = self.run.recording.measure_from;
+        let measure_from = self.run.measure_from;
         if now >= measure_from && self.began.is_none() {
             self.began = Some((now, Cpu::of_thread()));
             let drops = Drops::default();
@@ -256,17 +255,16 @@ impl<'a> Worker<'a> {
                 super::simulated::sleep(limit, lone, &mut ready);
             }
             [flow] if let State::Open(socket) = &flow.state => {
-                ready.clear();
-                ready.extend(wait::lone(socket, flow.transport.is_blocked(), limit)?);
+                // What was left is told again, unless it was not of the system's telling.
+                if let Some(told) = wait::lone(socket, flow.transport.is_blocked(), limit)? {
+                    ready.clear();
+                    ready.push(told);
+                }
             }
             _ => self.wait.sleep(limit, due.is_some(), &mut ready)?,
         }
-        self.pauses.slept(
-            now,
-            until,
-            self.context.clock.now(),
-            self.run.recording.measure_from,
-        );
+        self.pauses
+            .slept(now, until, self.context.clock.now(), self.run.measure_from);
         for ready in ready.drain(..) {
             self.handle(ready);
         }
@@ -321,7 +319,8 @@ impl<'a> Worker<'a> {
             State::Closed(_) if self.pacer.is_due(now) => {
                 flow.state = State::Opening;
                 let silent = flow.has_failed().then(|| flow.remote.clone());
-                return self.dialer.begin(index, silent);
+                let (connect, interrupt) = (&self.run.plan.connect, self.run.interrupt);
+                return self.dialer.begin(index, connect, silent, interrupt);
             }
             State::Closed(_) => return self.idle(index),
             State::Open(_) => {}

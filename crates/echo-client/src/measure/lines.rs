@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use echo_core::units::unix_ns;
 use echo_core::{Clock, Failure};
 
 use super::Watch;
-use crate::engine::{Class, Event, Peer, Sink, SoFar, What};
+use crate::engine::{Class, Event, Peer, Sink, What};
 use crate::output;
 use crate::report::{Report, document};
 use crate::thread;
@@ -140,8 +141,8 @@ impl Sink for Lines {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    fn so_far(&self, so_far: SoFar<'_>, is_asked: bool) {
-        self.watch.so_far(so_far, is_asked);
+    fn so_far(&self, measured: Option<Duration>, books: &Report, is_asked: bool) {
+        self.watch.so_far(measured, books, is_asked);
     }
 }
 

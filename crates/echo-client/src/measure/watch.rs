@@ -1,12 +1,13 @@
 //! How a run goes, for the person who waits for it: a line that overwrites itself, and an answer to
 //! whoever asks.
 
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::engine::{Sink, SoFar};
+use crate::engine::Sink;
 use crate::output;
 use crate::progress::Progress;
+use crate::report::Report;
 
 /// Shows how a run goes.
 #[derive(Debug)]
@@ -44,11 +45,12 @@ impl Watch {
 }
 
 impl Sink for Watch {
-    fn so_far(&self, so_far: SoFar<'_>, is_asked: bool) {
+    fn so_far(&self, measured: Option<Duration>, books: &Report, is_asked: bool) {
         let State { what, progress } = &mut *self.state();
+        let so_far = told(measured, books);
         if is_asked {
             progress.clear();
-            let counts = so_far.total.counts;
+            let counts = books.counts;
             output::note(format_args!(
                 "{what}{} sent, {} received, {} lost; {so_far}",
                 counts.sent, counts.received, counts.lost
@@ -59,21 +61,18 @@ impl Sink for Watch {
     }
 }
 
-/// What the line says: the time measured, the rate, the latency and the errors so far.
-impl fmt::Display for SoFar<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(measured) = self.measured else {
-            return f.write_str("warming up");
-        };
-        let echoes = self.total.counts.unique;
-        let rate = echoes as f64 / measured.as_secs_f64().max(1e-3);
-        write!(f, "{:.1} s  {rate:.0} echoes/s", measured.as_secs_f64())?;
-        if let Some(p99) = self.total.rtt.percentile(0.99) {
-            write!(f, "  p99 {:.3} ms", p99.as_secs_f64() * 1e3)?;
-        }
-        match self.total.errors_in_all() {
-            0 => Ok(()),
-            errors => write!(f, "  {errors} errors"),
-        }
+/// The time measured, the rate, the latency and the errors so far.
+fn told(measured: Option<Duration>, books: &Report) -> String {
+    let Some(seconds) = measured.map(|measured| measured.as_secs_f64()) else {
+        return "warming up".to_owned();
+    };
+    let rate = books.counts.unique as f64 / seconds.max(1e-3);
+    let mut told = format!("{seconds:.1} s  {rate:.0} echoes/s");
+    if let Some(p99) = books.rtt.percentile(0.99) {
+        told += &format!("  p99 {:.3} ms", p99.as_secs_f64() * 1e3);
+    }
+    match books.errors_in_all() {
+        0 => told,
+        errors => told + &format!("  {errors} errors"),
     }
 }

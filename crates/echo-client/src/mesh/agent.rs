@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use echo_core::Transport;
@@ -20,9 +20,8 @@ use crate::connection::{Address, Ask, Attempt, ErrorKind};
 use crate::engine::clock::Clock;
 use crate::engine::flow::{Context, Flow, State, broken};
 use crate::engine::ledger::Request;
-use crate::engine::recorder::Recorder;
 use crate::engine::wait::{Ready, Wait};
-use crate::engine::{self, Plan, Sink, SoFar, What, nanos, transport};
+use crate::engine::{self, Plan, Sink, What, nanos, transport};
 use crate::interrupt::Interrupt;
 use crate::measure::Lines;
 use crate::output::note;
@@ -98,8 +97,6 @@ impl Sink for Sender<What> {
     fn wants_each(&self) -> bool {
         true
     }
-
-    fn so_far(&self, _: SoFar<'_>, _: bool) {}
 }
 
 impl<'a> Agent<'a> {
@@ -110,7 +107,7 @@ impl<'a> Agent<'a> {
         wait: Wait,
         lines: Option<&'a Lines>,
     ) -> Self {
-        let context = Context::new(Clock::start(), Recorder::none(), sink, plan);
+        let context = Context::new(Clock::start(), mpsc::channel().0, sink, plan);
         Agent {
             paths: Slab::new(),
             agenda: BinaryHeap::new(),

@@ -82,6 +82,8 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     output::line(ready).map_err(output::failure)?;
     let plan = Plan {
         size: SIZE,
+        // The agent has books of its own.
+        warmup: std::time::Duration::MAX,
         ..Plan::new(Connect {
             timeout: mesh.timeout,
             // The system is to stamp datagrams as they come.

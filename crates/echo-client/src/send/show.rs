@@ -1,6 +1,5 @@
 //! Shows what comes back: as it is, or as a line of text in which nothing acts on a terminal.
 
-use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -22,17 +21,10 @@ const SHOWN: usize = 1024;
 const SLOW: Duration = Duration::from_millis(500);
 
 /// Bytes, the time they took, and what that makes a second.
-struct Speed {
-    received: u64,
-    elapsed: Duration,
-}
-
-impl fmt::Display for Speed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mb, seconds) = (self.received as f64 / 1e6, self.elapsed.as_secs_f64());
-        let rate = mb / seconds.max(1e-9);
-        write!(f, "{mb:.1} MB in {seconds:.1} s, {rate:.1} MB/s each way")
-    }
+fn speed(received: u64, elapsed: Duration) -> String {
+    let (mb, seconds) = (received as f64 / 1e6, elapsed.as_secs_f64());
+    let rate = mb / seconds.max(1e-9);
+    format!("{mb:.1} MB in {seconds:.1} s, {rate:.1} MB/s each way")
 }
 
 /// Where the echo goes, payload only.
@@ -102,7 +94,7 @@ impl Show {
     pub fn progress(&mut self, received: u64) {
         let elapsed = self.start.elapsed();
         if let (Some(total), true) = (self.total, elapsed >= SLOW) {
-            let speed = Speed { received, elapsed };
+            let speed = speed(received, elapsed);
             let share = received as f64 / total.max(1) as f64 * 100.0;
             self.progress.show(format_args!("{share:.0}%  {speed}"));
         }
@@ -112,7 +104,7 @@ impl Show {
     pub fn sum_up(&mut self, received: u64, elapsed: Duration) {
         self.is_slow |= self.progress.clear();
         if self.is_slow {
-            output::note(Speed { received, elapsed });
+            output::note(speed(received, elapsed));
         }
     }
 

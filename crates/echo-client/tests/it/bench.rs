@@ -179,7 +179,13 @@ fn a_server_that_restarts_is_found_again() {
             std::thread::yield_now();
         }
     };
-    for options in [&["-r", "500"][..], &["-P", "3"], &["-P", "2", "-u"]] {
+    for options in [
+        &["-r", "500"][..],
+        &["-P", "3"],
+        &["-P", "2", "-u"],
+        &["-u"],
+        &["-r", "500", "-u"],
+    ] {
         let first = echo_on("127.0.0.1:0");
         let address = first.addresses()[0].socket().unwrap().to_string();
         let args = [

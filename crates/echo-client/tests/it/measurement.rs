@@ -106,6 +106,28 @@ fn rates_are_per_the_time_in_which_sending_was_meant() {
 }
 
 #[test]
+fn what_ends_a_run_ends_its_log_and_its_time() {
+    let (server, scratch) = (echo(), Scratch::new("ends"));
+    let log = scratch.file("log", b"");
+    // A second request is due at the end of the first second; its interval would end after the run.
+    bench(0, &[&server.tcp, "-r", "1", "-d", "1500ms", "--hdr", &log]);
+    let text = std::fs::read(&log).unwrap();
+    let last = IntervalLogIterator::new(&text).filter_map(|entry| match entry {
+        Ok(LogEntry::Interval(interval)) => Some(interval.duration()),
+        _ => None,
+    });
+    assert_eq!(last.last(), Some(Duration::from_millis(500)));
+    let mut client = start(&["ping", &server.tcp, "-c", "9", "-i", "1h"]);
+    client.line();
+    client.line();
+    client.interrupt();
+    let ended = client.end();
+    let told = ended.text().split("interrupted after ").nth(1);
+    let seconds: f64 = told.unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(seconds < 60.0, "{ended:?}");
+}
+
+#[test]
 fn every_reply_is_judged_late_by_its_own_time() {
     let slow = faulty(&["delay=80ms"]);
     for args in [&["-c", "10"][..], &["-c", "10", "--depth", "4"]] {

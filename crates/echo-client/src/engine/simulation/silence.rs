@@ -106,6 +106,20 @@ fn a_loss_where_replies_are_quick_is_waited_for_no_longer_than_its_time() {
 }
 
 #[test]
+fn what_is_refused_keeps_nobody_waiting() {
+    for pace in [Pace::Closed, Pace::Rate(100.0), Pace::Interval(span(10))] {
+        let plan = Plan {
+            depth: 1,
+            ..plan(true, 5_000, pace, 20)
+        };
+        let (report, far) = played(&plan, vec![Step::Refuse; 20]);
+        // After three in a row the socket is opened anew, and each time a little later.
+        assert_eq!(fates(&report)[..4], [20, 0, 20, 0], "{pace:?}");
+        assert!(far.now < 2_000 * MS, "{pace:?}: it took {} ns", far.now);
+    }
+}
+
+#[test]
 fn a_connection_for_each_request_is_made_at_once() {
     for pace in [Pace::Closed, Pace::Rate(500.0), Pace::Interval(span(2))] {
         let plan = Plan {

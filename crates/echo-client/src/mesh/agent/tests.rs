@@ -109,10 +109,13 @@ fn world() -> (Mesh, Plan, Books) {
         jsonl: false,
         plan: false,
     };
-    let plan = Plan::new(Connect {
-        timeout: second,
-        ..Connect::default()
-    });
+    let plan = Plan {
+        warmup: Duration::MAX,
+        ..Plan::new(Connect {
+            timeout: second,
+            ..Connect::default()
+        })
+    };
     let books = Books::new(&mesh.transport);
     (mesh, plan, books)
 }
