@@ -19,6 +19,10 @@ use crate::thread::start;
 /// seconds, and no listener's backlog (128 by tradition) overflows.
 const AT_ONCE: usize = 32;
 
+/// What a thread that connects has for a stack: of as many as work at once, the default would be the
+/// most of what this program asks the system for.
+const STACK: usize = 512 << 10;
+
 /// Opens `count` connections, all to the same address: the first that takes one.
 ///
 /// # Errors
@@ -49,7 +53,7 @@ pub fn dial(
         }
     };
     thread::scope(|scope| {
-        let dial = || thread::Builder::new().name("dial".into());
+        let dial = || thread::Builder::new().name("dial".into()).stack_size(STACK);
         // Where the system refuses a thread, fewer do the work.
         let others: Vec<_> = (1..AT_ONCE.min(count))
             .map_while(|_| dial().spawn_scoped(scope, work).ok())

@@ -5,8 +5,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use crate::output;
 use crate::report::{Report, document};
 use crate::thread;
 
-/// Events that wait to be written: some seconds of a thousand a second, at 200 bytes each.
+/// Events that may wait to be written: some seconds of a thousand a second, at 200 bytes each. Only
+/// those that do wait take memory.
 const QUEUE: usize = 1 << 14;
 
 /// Where the lines go, and in which form.
@@ -56,7 +57,9 @@ pub struct Style {
 pub struct Lines {
     form: Form,
     clock: Clock,
-    sender: SyncSender<Event>,
+    sender: Sender<Event>,
+    /// Events that wait.
+    waiting: Arc<AtomicUsize>,
     writer: JoinHandle<Result<(), Failure>>,
     /// Events there was no room for.
     missed: AtomicU64,
@@ -71,14 +74,18 @@ impl Lines {
     /// # Errors
     /// The system refuses a thread.
     pub fn start(style: Style) -> Result<Self, Failure> {
-        let (sender, events) = sync_channel(QUEUE);
+        let (sender, events) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
         let is_closed = Arc::new(AtomicBool::new(false));
-        let (form, closed) = (style.form, is_closed.clone());
+        let (form, closed, left) = (style.form, is_closed.clone(), waiting.clone());
         let watch = Watch::new(style.progress);
         let work = move || {
             let peer = String::new();
             let mut writer = Writer { style, peer };
-            let mut events = in_order(events.iter());
+            let events = events.iter().inspect(|_| {
+                left.fetch_sub(1, Ordering::Relaxed);
+            });
+            let mut events = in_order(events);
             let outcome = events.try_for_each(|event| writer.write(&event));
             closed.store(outcome.is_err(), Ordering::Relaxed);
             outcome.map_err(output::failure)
@@ -88,6 +95,7 @@ impl Lines {
             form,
             clock: Clock::new(),
             sender,
+            waiting,
             writer,
             missed: AtomicU64::new(0),
             is_closed,
@@ -102,7 +110,10 @@ impl Lines {
             peer,
             time_unix_ns: unix_ns(self.clock.now()),
         };
-        if self.sender.try_send(event).is_err() {
+        // Before it is there to be taken: nothing leaves that has not come.
+        let has_room = self.waiting.fetch_add(1, Ordering::Relaxed) < QUEUE;
+        if !has_room || self.sender.send(event).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
