@@ -4,12 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
-use socket2::Socket;
+use rustix::event::PollFlags;
+use socket2::{Socket, Type};
 
 use super::answer::Answer;
-use super::path::Path;
-use crate::connection::{TICK, ancillary, packets, wait};
+use super::path::{Path, ready};
+use crate::connection::{TICK, ancillary, packets};
 
 /// Bytes of a packet that opens a connection or answers one, with all usual options.
 const SYN: u64 = 60;
@@ -37,11 +37,10 @@ impl Call {
 
     /// Begins to connect.
     fn begin(&self, path: &Path<'_>) -> io::Result<Socket> {
-        let socket = path.stream(self.remote)?;
-        let is_ipv4 = self.remote.is_ipv4();
-        ancillary::note_all(&socket, is_ipv4)?;
+        let socket = path.socket(Type::STREAM, self.remote, 0)?;
+        socket.set_tcp_nodelay(true)?;
         if let Some(ttl) = self.ttl {
-            packets::set_ttl(&socket, is_ipv4, ttl)?;
+            packets::set_ttl(&socket, self.remote.is_ipv4(), ttl)?;
         }
         if let Some(segment) = self.segment {
             socket.set_tcp_mss(segment)?;
@@ -49,6 +48,17 @@ impl Call {
         match socket.connect(&self.remote.into()) {
             Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => Err(error),
             _ => Ok(socket),
+        }
+    }
+
+    /// What it came to, once its socket says that it knows.
+    fn answer(&self, socket: &Socket, elapsed: Duration) -> Answer {
+        match socket.take_error() {
+            Ok(None) => Answer::Came(elapsed),
+            Ok(Some(error)) | Err(error) => match ancillary::notice(socket, &mut [0; 64]) {
+                Ok(notice) => Answer::told(&notice, self.remote.ip()),
+                Err(_) => Answer::failed(error.kind()),
+            },
         }
     }
 }
@@ -63,48 +73,33 @@ pub fn dial(
 ) -> Vec<(Answer, Option<Socket>)> {
     let start = Instant::now();
     let begin = |call: &Call| match call.begin(path) {
-        Ok(socket) => (Answer::Silence, Some(socket)),
-        Err(error) => (Answer::failed(error.kind()), None),
+        Ok(socket) => (None, Some(socket)),
+        Err(error) => (Some(Answer::failed(error.kind())), None),
     };
-    let mut results: Vec<_> = calls.iter().map(begin).collect();
+    let mut results: Vec<(Option<Answer>, _)> = calls.iter().map(begin).collect();
     path.sent_bytes += SYN * calls.len() as u64;
-    while path.interrupt.why().is_none() {
+    loop {
         let left = patience.saturating_sub(start.elapsed());
-        let made = results.iter().filter(|(answer, _)| answer.time().is_some());
-        let is_open = |n: &usize| results[*n].0 == Answer::Silence && results[*n].1.is_some();
+        let made = results
+            .iter()
+            .filter_map(|(answer, _)| answer.as_ref()?.time());
+        let is_open = |at: &usize| results[*at].0.is_none();
         let open: Vec<_> = (0..calls.len()).filter(is_open).collect();
-        if made.count() >= enough || open.is_empty() || left.is_zero() {
+        let is_enough = made.count() >= enough || open.is_empty();
+        if is_enough || left.is_zero() || path.interrupt.why().is_some() {
             break;
         }
-        let sockets = open.iter().filter_map(|n| results[*n].1.as_ref());
-        let polled = sockets.map(|socket| PollFd::new(socket, PollFlags::OUT));
-        let mut polled: Vec<_> = polled.collect();
-        wait(&mut polled, left.min(TICK));
-        let is_ready = polled.iter().map(|polled| !polled.revents().is_empty());
-        let is_ready: Vec<_> = is_ready.collect();
-        for (number, _) in open.iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
-            let (answer, socket) = &mut results[*number];
-            *answer = ended(socket, calls[*number].remote, start.elapsed());
+        let sockets = open.iter().filter_map(|at| results[*at].1.as_ref());
+        for at in ready(sockets, PollFlags::OUT, left.min(TICK)) {
+            let (answer, socket) = &mut results[open[at]];
+            let told = |socket: &Socket| calls[open[at]].answer(socket, start.elapsed());
+            *answer = socket.as_ref().map(told);
             path.received_bytes += SYN;
         }
     }
-    results
-}
-
-/// What a connection came to whose socket says that it knows. The socket is dropped unless it is
-/// connected.
-fn ended(socket: &mut Option<Socket>, remote: SocketAddr, elapsed: Duration) -> Answer {
-    let Some(tried) = socket.take() else {
-        return Answer::Silence;
+    let end = |(answer, socket): (Option<Answer>, Option<Socket>)| {
+        let answer = answer.unwrap_or(Answer::Silence);
+        (answer, socket.filter(|_| answer.time().is_some()))
     };
-    match tried.take_error() {
-        Ok(None) => {
-            *socket = Some(tried);
-            Answer::Came(elapsed)
-        }
-        Ok(Some(error)) | Err(error) => match ancillary::notice(&tried, &mut [0; 64]) {
-            Ok(notice) => Answer::told(&notice, remote.ip()),
-            Err(_) => Answer::failed(error.kind()),
-        },
-    }
+    results.into_iter().map(end).collect()
 }

@@ -7,14 +7,10 @@ use echo_core::named;
 use echo_explain::Values;
 use serde::{Deserialize, Serialize};
 
-/// What may be said of a path, in a word. The texts of `echo-explain` say what each means and what
-/// to do next.
+/// What may be said of a path, in a word. docs/DIAGNOSE.md says what each is, and the texts of
+/// `echo-explain` what it means and what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(
-    missing_docs,
-    reason = "docs/DIAGNOSE.md and the texts say what each is"
-)]
 pub enum Verdict {
     // Names and addresses.
     DnsNxdomain,
@@ -95,36 +91,34 @@ pub enum Kind {
     Fact,
 }
 
-named!(Kind);
-
 /// One thing that is known of the path, and why. The texts of `echo-explain` say it, with its values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// In a word.
     pub verdict: Verdict,
     /// Whether it matters.
     pub kind: Kind,
-    /// Which text tells what was sent, what came of it, and the test: mostly that of the verdict's name.
-    pub evidence: String,
+    /// Which text tells what was sent, what came of it, and the test; `None`: that of the verdict.
+    #[serde(skip)]
+    pub evidence: Option<&'static str>,
     /// How often chance alone would have the test say so, once the number of questions that were
     /// asked is counted in; `None` of what needs no chance: an answer that says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,
-    /// The address of the hop or the end where it happens, if that is known.
-    pub place: Option<String>,
-    /// What the texts name: a size, a rate, a time.
+    /// What the texts name: a size, a rate, a time, and `where` it happens.
     pub values: Values,
 }
 
-/// A finding of a verdict, and values by the names that its texts have for them; a name alone is that of
-/// a variable: `finding!(Verdict::Loss; n: probes.len(), lost)`.
+/// A finding of a verdict, with the p of its test where there is one, and values by the names that its
+/// texts have for them; a name alone is that of a variable: `finding!(Verdict::Loss, p; n, lost: 3)`.
 macro_rules! finding {
     (@ $name:ident) => { $name };
     (@ $name:ident $value:expr) => { $value };
-    ($verdict:expr; $($name:ident $(: $value:expr)?),*) => {
+    ($verdict:expr $(, $p:expr)?; $($name:ident $(: $value:expr)?),*) => {
         $crate::diagnose::finding::Finding::of(
             $verdict,
             &[$((stringify!($name), &finding!(@ $name $($value)?))),*],
-        )
+        )$(.p($p))?
     };
 }
 
@@ -141,22 +135,25 @@ impl Verdict {
             _ => Kind::Problem,
         }
     }
+
+    fn explains(self, symptom: Verdict) -> bool {
+        let mut rows = EXPLAINS.iter().filter(|(cause, _)| *cause == self);
+        rows.any(|(_, symptoms)| symptoms.contains(&symptom))
+    }
 }
 
 impl Finding {
     /// A finding, and what its texts name `{name}`.
     pub fn of(verdict: Verdict, values: &[(&str, &dyn Display)]) -> Self {
-        let values = values
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.to_string()));
-        Finding {
+        let finding = Finding {
             verdict,
             kind: verdict.kind(),
-            evidence: verdict.to_string(),
+            evidence: None,
             p: None,
-            place: None,
-            values: values.collect(),
-        }
+            values: Values::new(),
+        };
+        let values = values.iter();
+        values.fold(finding, |finding, (name, value)| finding.with(name, value))
     }
 
     /// Whether something is wrong.
@@ -164,18 +161,18 @@ impl Finding {
         self.kind == Kind::Problem
     }
 
-    /// The same, as harmless.
-    pub fn fact(self) -> Self {
-        Finding {
-            kind: Kind::Fact,
-            ..self
+    /// The same, as a fact if it is harmless here.
+    pub fn fact_if(mut self, is_harmless: bool) -> Self {
+        if is_harmless {
+            self.kind = Kind::Fact;
         }
+        self
     }
 
     /// The same, on evidence of another name.
-    pub fn by(self, evidence: &str) -> Self {
+    pub fn by(self, evidence: &'static str) -> Self {
         Finding {
-            evidence: evidence.to_owned(),
+            evidence: Some(evidence),
             ..self
         }
     }
@@ -191,57 +188,40 @@ impl Finding {
         self
     }
 
-    /// The same, where it happens: the address of a hop, or of an end. The texts name it `{where}`.
+    /// The same, where it happens: the address of a hop, or of an end.
     pub fn at(self, place: impl Display) -> Self {
-        let place = Some(place.to_string());
-        let finding = self.with("where", place.as_deref().unwrap_or_default());
-        Finding { place, ..finding }
+        self.with("where", place)
+    }
+
+    /// Where it happens, if that is known.
+    pub fn place(&self) -> Option<&String> {
+        self.values.get("where")
     }
 }
 
 /// What each cause explains. Whatever stands on the right is not told where the left is found.
-const EXPLAINS: &[(Verdict, &[Verdict])] = &[
-    (Verdict::LossUp, LOSSES),
-    (Verdict::LossDown, LOSSES),
-    (Verdict::LossBursty, &[Verdict::Healed]),
-    (
-        Verdict::Outage,
-        &[Verdict::Jitter, Verdict::Step, Verdict::Healed],
-    ),
-    // Whoever stops has what comes meanwhile wait, and its buffers overflow.
-    (Verdict::ServerStall, STALLED),
-    (Verdict::NetworkStall, STALLED),
-    (
-        Verdict::NotEcho,
-        &[Verdict::TcpNoEcho, Verdict::Corruption, Verdict::UdpRefused],
-    ),
-    (
-        Verdict::MtuBlackhole,
-        &[Verdict::Mtu, Verdict::TcpStalls, Verdict::LossBySize],
-    ),
-    (Verdict::Unreachable, SILENCE),
-    (Verdict::Prohibited, SILENCE),
-    (Verdict::Loop, SILENCE),
-    (Verdict::Dead, SILENCE),
-    (
-        Verdict::TcpProxy,
-        &[
-            Verdict::TcpNoEcho,
-            Verdict::TcpFiltered,
-            Verdict::ServerSlow,
-        ],
-    ),
-];
-
-const LOSSES: &[Verdict] = &[Verdict::Loss];
-const STALLED: &[Verdict] = &[
-    Verdict::Jitter,
-    Verdict::ServerSlow,
-    Verdict::Step,
-    Verdict::LossBursty,
-    Verdict::Outage,
-];
-const SILENCE: &[Verdict] = &[Verdict::TcpFiltered, Verdict::UdpFiltered, Verdict::Flow];
+const EXPLAINS: &[(Verdict, &[Verdict])] = {
+    use Verdict::*;
+    &[
+        (LossUp, &[Loss]),
+        (LossDown, &[Loss]),
+        (LossBursty, &[Healed]),
+        (Outage, &[Jitter, Step, Healed]),
+        // Whoever stops has what comes meanwhile wait, and its buffers overflow.
+        (ServerStall, &[Jitter, ServerSlow, Step, LossBursty, Outage]),
+        (
+            NetworkStall,
+            &[Jitter, ServerSlow, Step, LossBursty, Outage],
+        ),
+        (NotEcho, &[TcpNoEcho, Corruption, UdpRefused]),
+        (MtuBlackhole, &[Mtu, TcpStalls, LossBySize]),
+        (Unreachable, &[TcpFiltered, UdpFiltered, Flow]),
+        (Prohibited, &[TcpFiltered, UdpFiltered, Flow]),
+        (Loop, &[TcpFiltered, UdpFiltered, Flow]),
+        (Dead, &[TcpFiltered, UdpFiltered, Flow]),
+        (TcpProxy, &[TcpNoEcho, TcpFiltered, ServerSlow]),
+    ]
+};
 
 /// What is known of a path so far: what one finding explains is not told beside it.
 #[derive(Clone, Debug, Default)]
@@ -251,21 +231,16 @@ impl Findings {
     /// Adds a finding, unless one that is known explains it or says the same; those that it
     /// explains go.
     pub fn add(&mut self, finding: Finding) {
-        let is_same = |known: &Finding| {
-            (known.verdict, &known.place) == (finding.verdict, &finding.place)
-                && known.values.get("what") == finding.values.get("what")
+        let is_told = |known: &Finding| {
+            let what =
+                [known, &finding].map(|one| (one.verdict, one.place(), one.values.get("what")));
+            what[0] == what[1] || known.verdict.explains(finding.verdict)
         };
-        let is_explained = |known: &Finding| explains(known.verdict, finding.verdict);
-        if self
-            .0
-            .iter()
-            .any(|known| is_same(known) || is_explained(known))
-        {
-            return;
+        if !self.0.iter().any(is_told) {
+            self.0
+                .retain(|known| !finding.verdict.explains(known.verdict));
+            self.0.push(finding);
         }
-        self.0
-            .retain(|known| !explains(finding.verdict, known.verdict));
-        self.0.push(finding);
     }
 
     /// Adds each of these, as [`Findings::add`] does.
@@ -273,9 +248,14 @@ impl Findings {
         found.into_iter().for_each(|finding| self.add(finding));
     }
 
-    /// How many say that something is wrong.
-    pub fn problems(&self) -> usize {
-        self.0.iter().filter(|finding| finding.is_problem()).count()
+    /// What there is.
+    pub fn all(&self) -> &[Finding] {
+        &self.0
+    }
+
+    /// Those that say that something is wrong.
+    pub fn problems(&self) -> impl Iterator<Item = &Finding> {
+        self.0.iter().filter(|finding| finding.is_problem())
     }
 
     /// Whether there is such a verdict.
@@ -288,16 +268,10 @@ impl Findings {
         !self.has(Verdict::NotEcho) && !self.has(Verdict::TcpNoEcho)
     }
 
-    /// What there is, the gravest first, and otherwise in the order in which it was found.
-    pub fn sorted(mut self) -> Vec<Finding> {
+    /// Puts the gravest first, and leaves the rest in the order in which it was found.
+    pub fn sort(&mut self) {
         self.0.sort_by_key(|finding| finding.kind);
-        self.0
     }
-}
-
-fn explains(cause: Verdict, symptom: Verdict) -> bool {
-    let mut rows = EXPLAINS.iter().filter(|(known, _)| *known == cause);
-    rows.any(|(_, symptoms)| symptoms.contains(&symptom))
 }
 
 #[cfg(test)]
@@ -328,11 +302,7 @@ mod tests {
                 findings.add(Finding::of(found[at], &[]));
                 findings.add(Finding::of(found[at], &[]));
             }
-            let left: Vec<_> = findings
-                .sorted()
-                .iter()
-                .map(|found| found.verdict)
-                .collect();
+            let left: Vec<_> = findings.all().iter().map(|found| found.verdict).collect();
             assert_eq!(left.len(), 2, "{left:?}");
             assert!(!left.contains(&Verdict::TcpStalls), "{left:?}");
         }

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::answer::Answer;
+use super::answer::{Answer, came};
 use super::dial::{Call, dial};
-use super::finding::{Finding, Findings, Verdict, finding};
+use super::finding::{Finding, Verdict, finding};
 use super::path::{Hop, Path};
 use super::sender::{self, Plan};
 use super::train::{Cell, Probe};
@@ -39,7 +40,22 @@ pub(super) struct Distance {
 }
 
 /// Walks the path, and holds the two transports beside each other.
-pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
+pub fn hops(path: &mut Path<'_>) -> Result<String> {
+    let distance = measure(path)?;
+    if let Some(verdict) = distance.proxy() {
+        let again = measure(path)?;
+        if again.proxy() == Some(verdict) {
+            if again.udp.is_none() && path.findings.has(Verdict::TcpNoEcho) {
+                path.findings.add(dead(&path.hops).by("dead-behind-proxy"));
+            }
+            path.findings.add(again.finding(verdict, &path.hops));
+        }
+    }
+    let (hops, udp, tcp) = (list(&path.hops), far(distance.udp), far(distance.tcp));
+    Ok(format!("{hops}; UDP is answered {udp}, TCP {tcp}"))
+}
+
+fn measure(path: &mut Path<'_>) -> Result<Distance> {
     let remote = path.remote()?;
     let mut distance = walk(path, remote)?;
     if distance.udp.is_none() && path.udp_port.is_some() {
@@ -48,38 +64,22 @@ pub fn hops(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     }
     if path.has_tcp {
         distance.tcp = tcp(path, remote, distance);
-        if let Some(verdict) = distance.proxy() {
-            let sure = walk(path, remote)?;
-            let again = Distance {
-                tcp: tcp(path, remote, sure),
-                ..sure
-            };
-            if again.proxy() == Some(verdict) {
-                if again.udp.is_none() && findings.has(Verdict::TcpNoEcho) {
-                    findings.add(dead(&path.hops).by("dead-behind-proxy"));
-                }
-                findings.add(again.finding(verdict, &path.hops));
-            }
-        }
     }
-    let (hops, udp, tcp) = (list(&path.hops), far(distance.udp), far(distance.tcp));
-    Ok(format!("{hops}; UDP is answered {udp}, TCP {tcp}"))
+    Ok(distance)
 }
 
 /// Sends datagrams to `remote` that may pass 1, 2, 3, ... routers, until they get there or nobody
-/// answers any more. Notes who does, and returns what is known of how far UDP goes.
-///
-/// # Errors
-/// They cannot be sent.
+/// answers any more. Notes who does, and returns what is known of how far UDP goes, unless they cannot
+/// be sent.
 pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> io::Result<Distance> {
     path.hops.clear();
     let mut distance = Distance::default();
-    for first in (1..=FARTHEST).step_by(BATCH.into()) {
+    // By turns, so that one burst of losses does not hide a hop.
+    'walk: for first in (1..=FARTHEST).step_by(BATCH.into()) {
         let cell = |ttl| Cell {
             ttl: Some(ttl),
             ..Cell::of(SMALL)
         };
-        // By turns, so that one burst of losses does not hide a hop.
         let cells: Vec<_> = (first..first + BATCH).map(cell).collect();
         let (port, count) = (path.udp_port.unwrap_or(0), cells.len() * EACH);
         let plan = Plan {
@@ -88,29 +88,25 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> io::Result<Distan
         };
         let train = sender::send(path, &plan)?;
         for ttl in first..first + BATCH {
-            let is_here = |probe: &&Probe| probe.cell.ttl == Some(ttl);
-            let mut probes = train.probes.iter().filter(is_here);
-            let mut answers = probes.clone().map(Probe::answer);
-            if answers.clone().any(|answer| answer.time().is_some()) {
-                distance.udp = Some(ttl);
-                return Ok(distance);
-            }
+            let answers = train.answers(|cell| cell.ttl == Some(ttl));
+            distance.udp = (came(&answers) > 0).then_some(ttl);
             // A machine says seldom that nobody listens: it may lie nearer than that.
-            if answers.any(|answer| answer == Answer::Refused) {
-                path.hops.truncate(distance.passed.into());
-                return Ok(distance);
+            if distance.udp.is_some() || answers.contains(&Answer::Refused) {
+                break 'walk;
             }
             let router = |probe: &Probe| match probe.said? {
-                (Answer::UsedUp(address), at) => Some((address, at.saturating_sub(probe.sent))),
+                (Answer::UsedUp(address), at) if probe.cell.ttl == Some(ttl) => {
+                    Some((address, at.saturating_sub(probe.sent)))
+                }
                 _ => None,
             };
-            let hop = probes.find_map(router);
+            let (address, rtt_ns) = train.probes.iter().find_map(router).unzip();
             path.hops.push(Hop {
                 ttl,
-                address: hop.map(|(address, _)| address),
-                rtt_ns: hop.map(|(_, rtt)| rtt),
+                address,
+                rtt_ns,
             });
-            if hop.is_some() {
+            if address.is_some() {
                 distance.passed = ttl;
             }
         }
@@ -118,31 +114,29 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> io::Result<Distan
             break;
         }
     }
-    path.hops.truncate(distance.passed.into());
+    // Where the end is reached, whoever is silent lies before it.
+    if distance.udp.is_none() {
+        path.hops.truncate(distance.passed.into());
+    }
     Ok(distance)
 }
 
-/// The fewest hops with which a connection is made. More than UDP takes are tried only if so many
-/// do not do.
+/// The fewest hops with which a connection is made. More than UDP is known to take are tried only if
+/// so many do not do.
 fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> Option<u8> {
     let near = distance.udp.unwrap_or(distance.passed);
-    let mut connects = |ttls: std::ops::RangeInclusive<u8>| {
-        // Each twice: some ports may never get through.
-        let ttls: Vec<u8> = ttls.flat_map(|ttl| [ttl, ttl]).collect();
-        let call = |ttl: &u8| Call {
-            ttl: Some(*ttl),
+    let mut connects = |ttls: RangeInclusive<u8>| {
+        let call = |ttl| Call {
+            ttl: Some(ttl),
             ..Call::to(remote)
         };
-        let calls: Vec<_> = ttls.iter().map(call).collect();
-        let results = dial(path, &calls, calls.len(), CONNECT);
-        let made = ttls.iter().zip(results);
+        // Each twice: some ports may never get through.
+        let calls: Vec<Call> = ttls.flat_map(|ttl| [call(ttl); 2]).collect();
+        let made = calls.iter().zip(dial(path, &calls, calls.len(), CONNECT));
         let made = made.filter(|(_, (answer, _))| answer.time().is_some());
-        made.map(|(ttl, _)| *ttl).min()
+        made.filter_map(|(call, _)| call.ttl).min()
     };
-    connects(1..=near).or_else(|| match distance.udp {
-        Some(_) => connects(near + 1..=near.saturating_add(BATCH)),
-        None => None,
-    })
+    connects(1..=near).or_else(|| connects(near + 1..=near.saturating_add(BATCH)))
 }
 
 /// Nobody answers behind the last hop that does.
@@ -166,11 +160,10 @@ impl Distance {
 
     fn finding(self, verdict: Verdict, hops: &[Hop]) -> Finding {
         let nearer = self.tcp.into_iter().chain(self.udp).min().unwrap_or(1);
-        let hop = hops
-            .iter()
-            .find(|hop| hop.ttl == nearer)
-            .and_then(|hop| hop.address);
-        let place = hop.map_or_else(|| format!("hop {nearer}"), |address| address.to_string());
+        let hop = hops.iter().find(|hop| hop.ttl == nearer);
+        let place = hop
+            .and_then(|hop| hop.address)
+            .map_or_else(|| format!("hop {nearer}"), |address| address.to_string());
         let udp = match self.udp {
             Some(udp) => format!("datagrams come back {}", far(Some(udp))),
             None => format!("datagrams have passed a router {}", far(Some(self.passed))),
@@ -188,10 +181,7 @@ fn far(hops: Option<u8>) -> String {
 }
 
 fn list(hops: &[Hop]) -> String {
-    let name = |hop: &Hop| {
-        hop.address
-            .map_or_else(|| "*".to_owned(), |address| address.to_string())
-    };
+    let name = |hop: &Hop| hop.address.map_or("*".to_owned(), |at| at.to_string());
     match hops {
         [] => "no hop answers".to_owned(),
         hops => hops.iter().map(name).collect::<Vec<_>>().join(", "),

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::finding::Findings;
-use super::path::Path;
+use super::path::{Path, To};
 use super::sender::{self, Plan};
-use super::train::{Cell, Train};
+use super::train::{Cell, lost};
 use super::trains::{SMALL, largest};
-use super::verdict::{TURNS, Turn, is_limited};
+use super::verdict::{HEADER, TURNS, Turn, is_limited};
 
 /// Rates below the highest, in bits a second with headers, and how long each is tried.
 const RUNGS: [u64; 3] = [2_000_000, 5_000_000, 10_000_000];
@@ -26,12 +25,10 @@ const PAUSE: Duration = Duration::from_millis(1200);
 const PACKETS: u64 = 2_000;
 const PACKETS_TIME: Duration = Duration::from_millis(250);
 /// A bucket fills while replies are waited for.
-pub const PATIENCE: Duration = Duration::from_millis(100);
-/// IP and UDP add so much to a payload.
-const HEADER: usize = 28;
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Slow ones of a turn, and the time from one to the next.
-pub const SLOW: usize = 10;
-pub const SLOW_INTERVAL: Duration = Duration::from_millis(15);
+const SLOW: usize = 10;
+const SLOW_INTERVAL: Duration = Duration::from_millis(15);
 
 /// A turn that is to be taken.
 #[derive(Clone, Copy, Debug)]
@@ -42,62 +39,61 @@ pub struct Rung {
     pub per_s: u64,
     /// How long they are sent.
     pub time: Duration,
-    /// How long nothing is sent before.
-    pub pause: Duration,
 }
 
 impl Rung {
-    /// The fast ones: how many, and the time from one to the next.
-    pub fn fast(&self) -> (usize, Duration) {
-        let count = self.time.as_secs_f64() * self.per_s as f64;
-        (
-            count.ceil() as usize,
-            Duration::from_secs(1) / self.per_s as u32,
-        )
+    /// The slow ones, and the fast ones.
+    pub fn plans(&self, to: To) -> [Plan; 2] {
+        let plan = |count, interval| Plan {
+            patience: PATIENCE,
+            ..Plan::of(to, vec![Cell::of(self.size)], count, interval)
+        };
+        let count = (self.time.as_secs_f64() * self.per_s as f64).ceil() as usize;
+        let interval = Duration::from_secs(1) / self.per_s as u32;
+        [plan(SLOW, SLOW_INTERVAL), plan(count, interval)]
     }
 }
 
 /// Climbs until a rate shows an effect, and then tries that rate again.
-pub fn ladder(path: &mut Path<'_>, _: &mut Findings) -> Result<String> {
+pub fn ladder(path: &mut Path<'_>) -> Result<String> {
     let (size, most) = (largest(path), path.settings.max_rate);
     let mut turns = Vec::new();
-    let climbed = climb(size, most.0, &mut turns, |rung| take(path, rung));
+    let climbed = climb(size, most.0, &mut turns, |rung, pause| {
+        take(path, rung, pause)
+    });
     // Those before one for which there is no room have told something.
     path.trains.ladder = turns;
     climbed?;
-    let fast = path.trains.ladder.iter().map(|turn| &turn.fast);
-    let sent: usize = fast.clone().map(|train| train.probes.len()).sum();
-    let lost: usize = fast.map(Train::lost).sum();
-    let came = sent - lost;
-    Ok(format!("{came} of {sent} came back at up to {most}"))
+    let (lost, sent) = lost(path.trains.ladder.iter().flat_map(|turn| &turn.fast.probes));
+    Ok(format!(
+        "{} of {sent} came back at up to {most}",
+        sent - lost
+    ))
 }
 
-/// Has turns taken, with datagrams of `size` and at `most` bits a second, as long as they tell more.
+/// Has turns taken, with datagrams of `size` and at `most` bits a second, as long as they tell more;
+/// some after a pause.
 pub fn climb(
     size: usize,
     most: u64,
     turns: &mut Vec<Turn>,
-    mut take: impl FnMut(Rung) -> Result<Turn>,
+    mut take: impl FnMut(Rung, Duration) -> Result<Turn>,
 ) -> Result<()> {
     let bits = |size: usize| ((size + HEADER) * 8) as u64;
     let rung = |size: usize, rate: u64, time| Rung {
         size,
         per_s: (rate / bits(size)).max(1),
         time,
-        pause: Duration::ZERO,
     };
     let longest = Duration::from_secs_f64(BUCKET as f64 * 8.0 / most as f64).min(LONGEST);
     let rungs = RUNGS.into_iter().filter(|rate| *rate < most);
     let rungs = rungs.map(|rate| rung(size, rate, SHORT));
     let packets = rung(SMALL, most.min(PACKETS * bits(SMALL)), PACKETS_TIME);
     for rung in rungs.chain([rung(size, most, longest), packets]) {
-        let mut turn = take(rung)?;
+        let mut turn = take(rung, Duration::ZERO)?;
         if suffers(&turn) {
             // For what was sent before, perhaps.
-            turn = take(Rung {
-                pause: PAUSE,
-                ..rung
-            })?;
+            turn = take(rung, PAUSE)?;
         }
         let is_limit = is_limited(&turn);
         turns.push(turn);
@@ -119,65 +115,38 @@ fn suffers(turn: &Turn) -> bool {
 fn confirm(
     rung: Rung,
     turns: &mut Vec<Turn>,
-    take: &mut impl FnMut(Rung) -> Result<Turn>,
+    take: &mut impl FnMut(Rung, Duration) -> Result<Turn>,
 ) -> Result<bool> {
-    let at_once = Rung {
-        time: AGAIN.min(rung.time),
+    let small = Rung {
+        size: SMALL,
         ..rung
     };
+    let time = AGAIN.min(rung.time);
     for _ in 1..TURNS {
-        let turn = take(at_once)?;
+        let turn = take(Rung { time, ..rung }, Duration::ZERO)?;
         if suffers(&turn) || !is_limited(&turn) {
-            return repeat(rung, turns, take);
+            for _ in 0..TURNS {
+                turns.push(take(small, PAUSE)?);
+                if !turns.last().is_some_and(is_limited) {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
         }
         turns.push(turn);
     }
     // Whether packets are counted or bits shows with small ones, as many of them.
-    let small = Rung {
-        size: SMALL,
-        ..at_once
-    };
-    turns.push(take(small)?);
+    turns.push(take(Rung { time, ..small }, Duration::ZERO)?);
     Ok(true)
 }
 
-/// The same with small ones, after pauses in which any limit forgets.
-fn repeat(
-    rung: Rung,
-    turns: &mut Vec<Turn>,
-    take: &mut impl FnMut(Rung) -> Result<Turn>,
-) -> Result<bool> {
-    let patient = Rung {
-        size: SMALL,
-        pause: PAUSE,
-        ..rung
-    };
-    for _ in 0..TURNS {
-        let turn = take(patient)?;
-        let is_limit = is_limited(&turn);
-        turns.push(turn);
-        if !is_limit {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn take(path: &mut Path<'_>, rung: Rung) -> Result<Turn> {
+/// Takes a turn, after a pause.
+fn take(path: &mut Path<'_>, rung: Rung, pause: Duration) -> Result<Turn> {
     // Who is interrupted sends nothing.
-    path.interrupt.wait(rung.pause);
-    let (count, interval) = rung.fast();
+    path.interrupt.wait(pause);
+    let [slow, fast] = rung.plans(path.peer()?);
     Ok(Turn {
-        size: rung.size,
-        slow: send(path, rung.size, SLOW, SLOW_INTERVAL)?,
-        fast: send(path, rung.size, count, interval)?,
+        slow: sender::send(path, &slow)?,
+        fast: sender::send(path, &fast)?,
     })
-}
-
-fn send(path: &mut Path<'_>, size: usize, count: usize, interval: Duration) -> Result<Train> {
-    let plan = Plan {
-        patience: PATIENCE,
-        ..Plan::of(path.peer()?, vec![Cell::of(size)], count, interval)
-    };
-    Ok(sender::send(path, &plan)?)
 }

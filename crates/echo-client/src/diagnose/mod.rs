@@ -1,14 +1,14 @@
 //! `diagnose`: what is wrong with the path to a target, in the words of a colleague.
 //!
 //! Steps probe in turn and add findings, which rest on a test each; text, document and page only
-//! render the `Diagnosis` that comes of it.
+//! render what the `Path` has come to.
 
 mod answer;
 mod bulk;
 mod chance;
-mod diagnosis;
 mod dial;
-pub mod finding;
+mod document;
+mod finding;
 mod hops;
 mod idle;
 mod ladder;
@@ -16,7 +16,7 @@ mod load;
 mod names;
 mod options;
 mod page;
-pub mod path;
+mod path;
 mod payload;
 mod peer;
 mod reach;
@@ -26,9 +26,9 @@ mod sizes;
 mod stopped;
 mod talk;
 mod text;
-pub mod train;
+mod train;
 mod trains;
-pub mod verdict;
+mod verdict;
 mod words;
 
 use std::io;
@@ -41,112 +41,101 @@ use crate::connection::Connect;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::{self, Files};
-use diagnosis::{Diagnosis, Done};
-use finding::{Findings, Verdict, finding};
-use path::{LITTLE, Path};
+use finding::{Verdict, finding};
+use path::{Done, LITTLE, Path};
 pub use settings::Diagnose;
+use stopped::Fate;
 use words::Words;
 
 /// Probes, adds what it finds, and tells in a line what it did, in English. What it cannot do, or need
 /// not, is an error: then the step is left out.
-type Probe = fn(&mut Path<'_>, &mut Findings) -> anyhow::Result<String>;
+type Probe = fn(&mut Path<'_>) -> anyhow::Result<String>;
 
-/// What a step needs, or it is left out.
-#[derive(Clone, Copy)]
-enum Need {
-    /// Some time of the minute that all take but the one that waits on purpose.
-    Time,
-    /// An address.
-    Address,
-    /// Anything that answers.
-    Answer,
-    /// Datagrams that come back.
-    Udp,
-    /// Connections.
-    Tcp,
-    /// Connections that echo.
-    Echo,
-    /// That a load is allowed.
-    Load,
-    /// That it is asked for.
-    Idle,
-}
+/// What a step needs, and why it is left out if that is not there.
+type Need = (fn(&Path<'_>) -> bool, &'static str);
 
-use Need::{Address, Answer, Echo, Idle, Load, Tcp, Time, Udp};
+/// Some time of the minute that all take but the one that waits on purpose.
+const TIME: Need = (|path| !path.time_left().is_zero(), "there is no time left");
+const ADDRESS: Need = (|path| !path.addresses.is_empty(), "no address is known");
+const ANSWER: Need = (|path| path.is_answered(), "nothing answers");
+const UDP: Need = (|path| path.udp_port.is_some(), "no datagram comes back");
+const TCP: Need = (|path| path.has_tcp, "TCP does not connect");
+const ECHO: Need = (|path| path.findings.allow_echo(), "no echo comes back");
+const LOAD: Need = (|path| !path.settings.gentle, "--gentle");
+const IDLE: Need = (
+    |path| !path.settings.idle.0.is_zero(),
+    "not asked for (--idle)",
+);
 
 /// The steps, in order.
 const STEPS: &[(&str, &[Need], Probe)] = &[
-    ("names", &[Time], names::names),
-    ("reach", &[Time, Address], reach::reach),
-    ("echo", &[Time, Tcp], peer::echo),
-    ("steady", &[Time, Udp], trains::steady),
-    ("mixed", &[Time, Udp], trains::mixed),
-    ("ladder", &[Time, Load, Udp], ladder::ladder),
-    ("sizes", &[Time, Udp], sizes::sizes),
-    ("bulk", &[Time, Tcp, Echo], bulk::bulk),
-    ("load", &[Time, Load, Udp, Tcp, Echo], load::load),
-    ("hops", &[Time, Answer], hops::hops),
-    ("stamp", &[Time, Answer], trains::stamp),
-    ("again", &[Time, Udp], trains::again),
-    ("idle", &[Idle, Answer], idle::idle),
+    ("names", &[TIME], names::names),
+    ("reach", &[TIME, ADDRESS], reach::reach),
+    ("echo", &[TIME, TCP], peer::echo),
+    ("steady", &[TIME, UDP], trains::steady),
+    ("mixed", &[TIME, UDP], trains::mixed),
+    ("ladder", &[TIME, LOAD, UDP], ladder::ladder),
+    ("sizes", &[TIME, UDP], sizes::sizes),
+    ("bulk", &[TIME, TCP, ECHO], bulk::bulk),
+    ("load", &[TIME, LOAD, UDP, TCP, ECHO], load::load),
+    ("hops", &[TIME, ANSWER], hops::hops),
+    ("stamp", &[TIME, ANSWER], trains::stamp),
+    ("again", &[TIME, UDP], trains::again),
+    ("idle", &[IDLE, ANSWER], idle::idle),
 ];
 
 /// What a step says whose packets the budget has no room for.
 const SPENT: &str = "the budget is spent";
 
-impl Need {
-    /// Why the step is left out, if this is not there.
-    fn missing(self, path: &Path<'_>, findings: &Findings) -> Option<&'static str> {
-        let (is_met, why) = match self {
-            Need::Time => (!path.time_left().is_zero(), "there is no time left"),
-            Need::Address => (!path.addresses.is_empty(), "no address is known"),
-            Need::Answer => (path.is_answered(), "nothing answers"),
-            Need::Udp => (path.udp_port.is_some(), "no datagram comes back"),
-            Need::Tcp => (path.has_tcp, "TCP does not connect"),
-            Need::Echo => (findings.allow_echo(), "no echo comes back"),
-            Need::Load => (!path.settings.gentle, "--gentle"),
-            Need::Idle => (!path.settings.idle.0.is_zero(), "not asked for (--idle)"),
-        };
-        (!is_met).then_some(why)
-    }
-}
-
 /// Takes a step, if it has all that it needs.
-fn take(
-    (name, needs, probe): (&'static str, &[Need], Probe),
-    path: &mut Path<'_>,
-    findings: &mut Findings,
-) -> Done {
-    let start = path.start.elapsed();
-    let (before, was_answered) = (findings.clone(), path.is_answered());
-    let missing = needs
-        .iter()
-        .find_map(|need| need.missing(path, findings))
-        .or_else(|| (path.bytes_left() < LITTLE).then_some(SPENT));
+fn take((name, needs, probe): (&'static str, &[Need], Probe), path: &mut Path<'_>) -> Done {
+    let (start, before) = (path.start.elapsed(), path.findings.clone());
+    let was_answered = path.is_answered();
+    let mut missing = needs.iter().filter(|(is_met, _)| !is_met(path));
+    let missing = missing.next().map(|(_, why)| *why);
+    let missing = missing.or((path.bytes_left() < LITTLE).then_some(SPENT));
     let mut told = match missing {
         Some(why) => Err(anyhow!(why)),
-        None => probe(path, findings),
+        None => probe(path),
     };
     if path.interrupt.why().is_some() {
         // What was not waited for is no silence.
-        *findings = before;
+        path.findings = before;
         told = Err(anyhow!("it was cut short"));
-    } else if was_answered
-        && missing.is_none()
-        && let Some(stopped) = stopped::check(path, (&before, findings), start)
-    {
+    } else if was_answered && missing.is_none() {
+        let has_found = path.findings.problems().count() > before.problems().count();
         // What the step says of somebody who is not there is not so.
-        *findings = before;
-        findings.add(stopped);
-    } else if let Err(error) = &told
+        match stopped::check(path, (&before, has_found), start) {
+            Fate::Gone(stopped) => {
+                path.findings = before;
+                path.findings.add(stopped);
+            }
+            Fate::Back if told.is_err() || has_found => {
+                path.findings = before;
+                told = probe(path);
+            }
+            Fate::Here | Fate::Back => {}
+        }
+    }
+    if let Err(error) = &told
         && let Some(refused) = error.downcast_ref::<io::Error>()
         && refused.kind() != io::ErrorKind::QuotaExceeded
+        && !path.findings.has(Verdict::Stopped)
     {
         // What this machine refuses was not left out on purpose.
         let why = cause(refused);
-        findings.add(finding!(Verdict::Unjudged; what: name, why));
+        path.findings
+            .add(finding!(Verdict::Unjudged; what: name, why));
     }
-    Done::new(name, &told, path.start.elapsed() - start)
+    Done {
+        name,
+        left_out: told.is_err(),
+        told: told.unwrap_or_else(|why| match why.downcast_ref() {
+            Some(refused) => cause(refused),
+            None => format!("{why:#}"),
+        }),
+        elapsed: path.start.elapsed() - start,
+    }
 }
 
 /// Diagnoses, and tells what came of it.
@@ -160,11 +149,9 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
     let words = Words::of(lang, connect.phrases.clone());
     let mut path = Path::new(&connect, &settings, interrupt);
     path.check().map_err(|error| {
-        let text = "give a device and an address that this machine has (ip address)";
-        Failure::new(
-            Exit::Unreachable,
-            anyhow!("cannot send as asked: {}; {text}", cause(&error)),
-        )
+        let remedy = "give a device and an address that this machine has (ip address)";
+        let text = anyhow!("cannot send as asked: {}; {remedy}", cause(&error));
+        Failure::new(Exit::Unreachable, text)
     })?;
     let tell = |line: String| match settings.json {
         true => Ok(()),
@@ -174,32 +161,30 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
         let longest = Timespan(idle::longest(path.settings));
         tell(words.phrase(&format!("with --idle this takes up to {longest}")))?;
     }
-    let mut findings = Findings::default();
-    let mut done = Vec::new();
     for step in STEPS {
         if interrupt.why().is_some() {
             break;
         }
-        let step = take(*step, &mut path, &mut findings);
+        let step = take(*step, &mut path);
         tell(text::step(&step, &words))?;
-        done.push(step);
+        path.steps.push(step);
     }
-    findings.extend(verdict::judge(&path.trains));
-    let mut diagnosis = Diagnosis::of(&path, findings.sorted(), done, interrupt.why());
+    path.findings.extend(verdict::judge(&path.trains));
+    path.findings.sort();
+    path.elapsed = path.start.elapsed();
+    let mut outcome = document::outcome(&path);
     if settings.report.is_some() {
-        let page = page::html(&diagnosis, &words);
-        files.write_all(&[], &page, &mut diagnosis.outcome);
+        let page = page::html(&path, &outcome, &words);
+        files.write_all(&[], &page, &mut outcome);
     }
     let text = match settings.json {
-        true => diagnosis.json(),
-        false => text::summary(&diagnosis, &words),
+        true => document::json(&path, &outcome),
+        false => text::summary(&path, &words),
     };
     let told = output::line(text).map_err(output::failure);
     // The document is English, and whoever reads the screen need not be.
-    let problems = diagnosis.findings.iter().filter(|found| found.is_problem());
-    let reasons = diagnosis.outcome.reasons.iter_mut();
-    for (reason, problem) in reasons.zip(problems) {
+    for (reason, problem) in outcome.reasons.iter_mut().zip(path.findings.problems()) {
         reason.message = words.title(problem);
     }
-    report::ended(&diagnosis.outcome, told, !settings.json)
+    report::ended(&outcome, told, !settings.json)
 }

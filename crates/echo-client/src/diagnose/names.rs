@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use echo_core::units::Timespan;
 use echo_core::{Endpoint, Zoned};
 
-use super::finding::{Finding, Findings, Verdict, finding};
+use super::finding::{Finding, Verdict, finding};
 use super::path::{Path, family};
 use crate::connection::{Connect, Unknown, look_up_family};
 use crate::interrupt::Interrupt;
@@ -28,7 +28,7 @@ struct Asked {
 }
 
 /// Looks up the target's addresses.
-pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
+pub fn names(path: &mut Path<'_>) -> Result<String> {
     let Endpoint::Inet { host, port, .. } = &path.connect.target else {
         bail!("a Unix socket has no name");
     };
@@ -36,21 +36,15 @@ pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
         path.addresses = vec![meant(address)];
         bail!("{host} is an address");
     }
-    // In the order of RFC 6724, section 2.1: IPv6 first.
-    let families = [false, true].into_iter();
-    let wanted: Vec<_> = families
-        .filter(|family| path.connect.wants_family(*family))
-        .collect();
-    let ask = |is_ipv4| ask(path.connect, path.interrupt, host, *port, is_ipv4);
+    let (connect, interrupt) = (path.connect, path.interrupt);
     let asked: Vec<Asked> = thread::scope(|scope| {
-        let threads: Vec<_> = wanted
-            .iter()
-            .map(|family| scope.spawn(|| ask(*family)))
-            .collect();
-        threads
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .collect()
+        // In the order of RFC 6724, section 2.1: IPv6 first.
+        let families = [false, true].into_iter();
+        let wanted = families.filter(|is_ipv4| connect.wants_family(*is_ipv4));
+        let ask = |is_ipv4| scope.spawn(move || ask(connect, interrupt, host, *port, is_ipv4));
+        let threads: Vec<_> = wanted.map(ask).collect();
+        let asked = threads.into_iter().filter_map(|thread| thread.join().ok());
+        asked.collect()
     });
     let found = asked.iter().flat_map(|asked| asked.found.iter().flatten());
     for address in found.map(|address| meant(*address)) {
@@ -58,23 +52,19 @@ pub fn names(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
             path.addresses.push(address);
         }
     }
-    findings.extend(judge(host, &asked));
+    path.findings.extend(judge(host, &asked));
     Ok(format!("{host}: {}", list(&asked)))
 }
 
 /// Where packets to an address go, and who speaks of them: to IPv4 within IPv6 they are IPv4, and to
 /// no address in particular they stay on this machine.
-fn meant(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip().to_canonical() {
+fn meant(mut address: SocketAddr) -> SocketAddr {
+    address.set_ip(match address.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
-    };
-    match ip == address.ip() {
-        // With its zone.
-        true => address,
-        false => SocketAddr::new(ip, address.port()),
-    }
+    });
+    address
 }
 
 /// Asks, and once more where that was slow: a name that nobody has asked for in a while is slow once.
@@ -82,25 +72,22 @@ fn ask(connect: &Connect, interrupt: &Interrupt, host: &str, port: u16, is_ipv4:
     let once = || {
         let start = Instant::now();
         let found = look_up_family(connect, host, port, is_ipv4, interrupt);
-        Asked {
-            is_ipv4,
-            found,
-            took: start.elapsed(),
-        }
+        (found, start.elapsed())
     };
-    let first = once();
-    match first.took < SLOW || matches!(first.found, Err(Unknown::Silence)) {
-        true => first,
-        false => Asked {
-            took: first.took.min(once().took),
-            ..first
-        },
+    let (found, mut took) = once();
+    if took >= SLOW && found != Err(Unknown::Silence) {
+        took = took.min(once().1);
+    }
+    Asked {
+        is_ipv4,
+        found,
+        took,
     }
 }
 
 /// What the answers say of the name.
 fn judge(host: &str, asked: &[Asked]) -> Option<Finding> {
-    let is_silent = |asked: &Asked| matches!(asked.found, Err(Unknown::Silence));
+    let is_silent = |asked: &Asked| asked.found == Err(Unknown::Silence);
     let slowest = asked.iter().max_by_key(|asked| asked.took)?;
     let verdict = match asked.iter().all(|asked| asked.found.is_err()) {
         true if asked.iter().any(is_silent) => Verdict::DnsDead,

@@ -26,10 +26,7 @@ const OFFERED: [(u8, &str, &str); 3] = [
     (4, "window scaling", "tcp_window_scaling"),
 ];
 
-/// How many segments were sent on a connection and are not acknowledged.
-///
-/// # Errors
-/// The system does not tell.
+/// How many segments were sent on a connection and are not acknowledged, if the system tells.
 pub fn unacknowledged(socket: &Socket) -> io::Result<u32> {
     Ok(getsockopt(socket, Info)?[UNACKED])
 }
@@ -37,39 +34,33 @@ pub fn unacknowledged(socket: &Socket) -> io::Result<u32> {
 /// What the two ends have agreed on.
 #[derive(Debug)]
 pub struct Options {
-    /// The options in use, as bits.
+    /// The options in use, as bits, and those that this machine offers.
     used: u8,
-    /// The same, of those that this machine offers.
     offered: u8,
-    /// The largest segment, and the packet that it would fill, in bytes.
+    /// The largest segment, the packet that it fills, and the largest that fits the link, in bytes.
     segment: u32,
     packet: u32,
-    /// The largest packet that fits the link.
     mtu: u32,
 }
 
 impl Options {
-    /// What the system tells of a connection.
-    ///
-    /// # Errors
-    /// It does not.
+    /// What the system tells of a connection, if it does.
     pub fn of(socket: &Socket, remote: SocketAddr) -> io::Result<Self> {
         let used = getsockopt(socket, Info)?[OPTIONS].to_ne_bytes()[1];
         let is_on = |(_, _, name): &&(u8, &str, &str)| {
             let setting = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
             setting.is_ok_and(|value| value.trim() != "0")
         };
-        let offered = OFFERED.iter().filter(is_on).map(|(bit, ..)| bit).sum();
         // The system gives what is left for data beside a time stamp.
-        let data = socket.tcp_mss()?;
-        let segment = data + if used & OFFERED[0].0 > 0 { 12 } else { 0 };
+        let stamp = if used & OFFERED[0].0 > 0 { 12 } else { 0 };
+        let segment = socket.tcp_mss()? + stamp;
         let (headers, mtu) = match remote {
             SocketAddr::V4(_) => (40, ip_mtu(socket)?),
             SocketAddr::V6(_) => (60, ipv6_mtu(socket)?),
         };
         Ok(Options {
             used,
-            offered,
+            offered: OFFERED.iter().filter(is_on).map(|(bit, ..)| bit).sum(),
             segment,
             packet: segment + headers,
             mtu,
@@ -78,17 +69,16 @@ impl Options {
 
     /// What is worth telling of them.
     pub fn judge(&self) -> Vec<Finding> {
+        let Options { segment, mtu, .. } = self;
         let mut found = Vec::new();
         if self.packet < self.mtu {
-            found.push(finding!(Verdict::Mss; mss: self.segment, mtu: self.mtu));
+            found.push(finding!(Verdict::Mss; mss: segment, mtu));
         }
-        let missing = OFFERED
-            .iter()
-            .filter(|(bit, ..)| self.offered & !self.used & bit > 0);
-        let missing: Vec<_> = missing.map(|(_, name, _)| *name).collect();
+        let is_missing = |bit| self.offered & !self.used & bit > 0;
+        let missing = OFFERED.iter().filter(|(bit, ..)| is_missing(bit));
+        let missing: Vec<&str> = missing.map(|(_, name, _)| *name).collect();
         if !missing.is_empty() {
-            let options = missing.join("; ");
-            found.push(finding!(Verdict::TcpOptions; options));
+            found.push(finding!(Verdict::TcpOptions; options: missing.join("; ")));
         }
         found
     }

@@ -3,11 +3,11 @@
 use askama::Template;
 use echo_core::Zoned;
 
-use super::diagnosis::Diagnosis;
-use super::finding::Finding;
-use super::text;
+use super::path::Path;
 use super::verdict::shown;
 use super::words::Words;
+use super::{document, text};
+use crate::report::Outcome;
 use crate::report::html::{Card, Page};
 
 /// The path: this end, whoever answers on the way, the server.
@@ -21,6 +21,7 @@ struct Picture {
 }
 
 /// Somebody on the path, and what was found there.
+#[derive(Default)]
 struct Stop {
     name: String,
     address: String,
@@ -29,76 +30,66 @@ struct Stop {
 }
 
 /// The page.
-pub fn html(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
-    let card = |finding: &Finding| Card {
-        heading: words.title(finding),
-        text: [
-            words.evidence(finding),
-            words.say(finding, "means"),
-            words.say(finding, "next"),
-        ]
-        .join("\n\n"),
+pub fn html(path: &Path<'_>, outcome: &Outcome, words: &Words) -> String {
+    let card = |heading: String, text: String, command: String| Card {
+        heading,
+        text,
+        command,
         ..Card::default()
     };
-    let mut cards: Vec<Card> = diagnosis.findings.iter().map(card).collect();
-    let steps = diagnosis.steps.iter().map(|step| text::step(step, words));
-    cards.push(Card {
-        heading: words.phrase("What was done"),
-        command: steps.collect::<Vec<_>>().join("\n"),
-        ..Card::default()
+    let found = path.findings.all().iter().map(|finding| {
+        let text = words.paragraphs(finding).join("\n\n");
+        card(words.title(finding), text, String::new())
     });
+    let steps = path.steps.iter().map(|step| text::step(step, words));
+    let steps = steps.collect::<Vec<_>>().join("\n");
+    let done = card(words.phrase("What was done"), String::new(), steps);
     let page = Page {
         lang: words.lang,
-        heading: format!("diagnose {}", diagnosis.path.connect.target),
-        about: text::cost(diagnosis, words),
-        result: diagnosis.outcome.result,
-        reasons: vec![text::verdict(diagnosis, words)],
-        picture: picture(diagnosis, words),
-        cards,
-        document: diagnosis.json(),
+        heading: format!("diagnose {}", path.connect.target),
+        about: text::cost(path, words),
+        result: outcome.result,
+        reasons: vec![text::verdict(path, words)],
+        picture: picture(path, words),
+        cards: found.chain([done]).collect(),
+        document: document::json(path, outcome),
         ..Page::default()
     };
     page.html()
 }
 
-fn picture(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
-    let server = diagnosis.path.remote.map(|remote| Zoned(remote).ip());
+fn picture(path: &Path<'_>, words: &Words) -> String {
+    let stop = |name: String, address: String| Stop {
+        name,
+        address,
+        ..Stop::default()
+    };
+    let server = path.remote.map(|remote| Zoned(remote).ip());
     let server = server.unwrap_or_default();
-    let mut stops = vec![("this machine".to_owned(), String::new())];
-    for hop in &diagnosis.path.hops {
-        let address = hop
-            .address
-            .map_or("?".to_owned(), |address| address.to_string());
-        let rtt = hop
-            .rtt_ns
-            .map_or(String::new(), |rtt| format!(" {}", shown(rtt)));
+    let mut stops = vec![stop("this machine".to_owned(), String::new())];
+    for hop in &path.hops {
+        let address = hop.address.map(|address| address.to_string());
+        let address = address.unwrap_or_else(|| "?".to_owned());
+        let rtt = hop.rtt_ns.map(|rtt| format!(" {}", shown(rtt)));
         if address != server {
-            stops.push((format!("{}{rtt}", hop.ttl), address));
+            let name = format!("{}{}", hop.ttl, rtt.unwrap_or_default());
+            stops.push(stop(name, address));
         }
     }
-    stops.push(("target".to_owned(), server));
-    let place = |finding: &Finding| {
-        let place = finding.place.as_deref();
-        let is_there = |(name, address): &(String, String)| {
-            [name.as_str(), address]
-                .into_iter()
-                .any(|one| Some(one) == place)
+    stops.push(stop("target".to_owned(), server));
+    for finding in path.findings.all() {
+        let is_there = |stop: &Stop| {
+            [&stop.name, &stop.address]
+                .map(Some)
+                .contains(&finding.place())
         };
-        stops.iter().position(is_there).unwrap_or(stops.len() - 1)
-    };
-    let stop = |(at, (name, address)): (usize, &(String, String))| {
-        let found = diagnosis
-            .findings
-            .iter()
-            .filter(|finding| place(finding) == at);
-        Stop {
-            name: words.phrase(name),
-            address: address.clone(),
-            is_bad: found.clone().any(Finding::is_problem),
-            told: found.map(|finding| finding.verdict.to_string()).collect(),
-        }
-    };
-    let stops: Vec<Stop> = stops.iter().enumerate().map(stop).collect();
+        let at = stops.iter().position(is_there).unwrap_or(stops.len() - 1);
+        stops[at].is_bad |= finding.is_problem();
+        stops[at].told.push(finding.verdict.to_string());
+    }
+    for stop in &mut stops {
+        stop.name = words.phrase(&stop.name);
+    }
     let picture = Picture {
         description: words.phrase("the path, from this machine to the target"),
         lines: stops.iter().map(|stop| stop.told.len()).max().unwrap_or(0),

@@ -7,19 +7,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use echo_core::framing::Framing;
 use echo_core::{Endpoint, Transport};
+use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
+use super::finding::Findings;
 use super::settings::Diagnose;
 use super::train::Silence;
 use super::verdict::Trains;
-use crate::connection::{Connect, ancillary, packets};
+use crate::connection::{Connect, ancillary, packets, wait};
 use crate::interrupt::Interrupt;
 
 /// However slow the path is, nobody waits longer for what is wrong with it.
 pub const LONGEST: Duration = Duration::from_secs(60);
 /// Bytes: steps without a train send less than this.
 pub const LITTLE: u64 = 8_000;
+
+/// Where datagrams go, and the local port that they come from; 0 lets the system choose.
+pub type To = (SocketAddr, u16);
 
 /// A path to one target, while it is probed.
 pub struct Path<'a> {
@@ -31,9 +36,8 @@ pub struct Path<'a> {
     pub interrupt: &'a Interrupt,
     /// When the first probe began.
     pub start: Instant,
-    /// Bytes that were sent so far, with the headers of IP and UDP or TCP.
+    /// Bytes that were sent and that came back so far, with the headers of IP and UDP or TCP.
     pub sent_bytes: u64,
-    /// Bytes that came back, counted alike.
     pub received_bytes: u64,
     /// All addresses of the target, as they were resolved; `names` fills them in.
     pub addresses: Vec<SocketAddr>,
@@ -53,8 +57,12 @@ pub struct Path<'a> {
     pub hops: Vec<Hop>,
     /// Since when no datagram to `remote` is answered; `None`: the last one was.
     pub silence: Option<Silence>,
-    /// The trains that were sent.
+    /// The trains that were sent, what was found and what was done, in order.
     pub trains: Trains,
+    pub findings: Findings,
+    pub steps: Vec<Done>,
+    /// How long all took, once it is over.
+    pub elapsed: Duration,
 }
 
 /// What people call a family of addresses.
@@ -74,6 +82,20 @@ pub struct Hop {
     pub address: Option<IpAddr>,
     /// How long that took, in nanoseconds.
     pub rtt_ns: Option<u64>,
+}
+
+/// One step, and what came of it.
+#[derive(Debug, Serialize)]
+pub struct Done {
+    /// What it is called.
+    pub name: &'static str,
+    /// What was seen, or why nothing was, in English.
+    pub told: String,
+    /// Whether it was left out.
+    pub left_out: bool,
+    /// How long it took.
+    #[serde(rename = "elapsed_ns", with = "crate::report::document::nanos")]
+    pub elapsed: Duration,
 }
 
 impl<'a> Path<'a> {
@@ -96,18 +118,18 @@ impl<'a> Path<'a> {
             hops: Vec::new(),
             silence: None,
             trains: Trains::default(),
+            findings: Findings::default(),
+            steps: Vec::new(),
+            elapsed: Duration::ZERO,
         }
     }
 
-    /// Tries whether this machine sends as the options say: what it refuses is no fault of the path.
-    ///
-    /// # Errors
-    /// It has no such device or address, or does not allow it.
+    /// Tries whether this machine sends as the options say: what it refuses, as it has no such device or
+    /// address or does not allow it, is no fault of the path.
     pub fn check(&self) -> io::Result<()> {
         let any = (Ipv4Addr::UNSPECIFIED, 0).into();
         let local: SocketAddr = self.connect.bind.map_or(any, |bind| bind.0);
-        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, None)?;
-        self.settle(&socket, local, 0)
+        self.socket(Type::DGRAM, local, 0).map(drop)
     }
 
     /// Whether the target is asked over this transport: both, unless one was named.
@@ -121,31 +143,15 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// The target's port.
-    pub fn port(&self) -> u16 {
-        match &self.connect.target {
-            Endpoint::Inet { port, .. } => *port,
-            Endpoint::Unix(_) => 0,
-        }
-    }
-
-    /// Where probes go.
-    ///
-    /// # Errors
-    /// Nothing answers.
+    /// Where probes go; an error where nothing answers.
     pub fn remote(&self) -> Result<SocketAddr> {
         self.remote.context("nothing answers")
     }
 
-    /// Where datagrams go and from which port, so that they come back.
-    ///
-    /// # Errors
-    /// None does.
-    pub fn peer(&self) -> Result<(SocketAddr, u16)> {
-        Ok((
-            self.remote()?,
-            self.udp_port.context("no datagram comes back")?,
-        ))
+    /// Where datagrams go and from which port, so that they come back; an error where none does.
+    pub fn peer(&self) -> Result<To> {
+        let port = self.udp_port.context("no datagram comes back")?;
+        Ok((self.remote()?, port))
     }
 
     /// Whether anything answers, as far as is known.
@@ -169,35 +175,22 @@ impl<'a> Path<'a> {
         least + self.rtt.unwrap_or_default() * 3 / 2
     }
 
-    /// A UDP socket that is connected to `remote`, from `port` or one that the system chooses. It
-    /// does not block, and tells all that [`ancillary`] can.
-    ///
-    /// # Errors
-    /// What the system does not allow.
+    /// A UDP socket that is connected to `remote`, from `port` or one that the system chooses.
     pub fn datagrams(&self, remote: SocketAddr, port: u16) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(remote), Type::DGRAM, None)?;
-        self.settle(&socket, remote, port)?;
+        let socket = self.socket(Type::DGRAM, remote, port)?;
         // What comes while this program does not run must not be lost for it.
         let _: io::Result<()> = socket.set_recv_buffer_size(1 << 20);
         socket.connect(&remote.into())?;
-        ancillary::note_all(&socket, remote.is_ipv4())?;
         Ok(socket)
     }
 
-    /// A TCP socket that may be connected to `remote`. It does not block.
-    ///
-    /// # Errors
-    /// What the system does not allow.
-    pub fn stream(&self, remote: SocketAddr) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(remote), Type::STREAM, None)?;
-        self.settle(&socket, remote, 0)?;
-        socket.set_tcp_nodelay(true)?;
-        Ok(socket)
-    }
-
-    fn settle(&self, socket: &Socket, remote: SocketAddr, port: u16) -> io::Result<()> {
+    /// A socket that may be connected to `remote`, from `port` or one that the system chooses. It does
+    /// not block, and tells all that [`ancillary`] can. What the system does not allow is an error.
+    pub fn socket(&self, kind: Type, remote: SocketAddr, port: u16) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(remote), kind, None)?;
         socket.set_nonblocking(true)?;
-        packets::mark(socket, remote.is_ipv4(), self.connect)?;
+        ancillary::note_all(&socket, remote.is_ipv4())?;
+        packets::mark(&socket, remote.is_ipv4(), self.connect)?;
         let any: SocketAddr = match remote {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
@@ -211,6 +204,19 @@ impl<'a> Path<'a> {
             socket.set_reuse_address(true)?;
             socket.bind(&local.into())?;
         }
-        Ok(())
+        Ok(socket)
     }
+}
+
+/// Which of these sockets have something of this kind to tell, within `limit`.
+pub fn ready<'a>(
+    sockets: impl IntoIterator<Item = &'a Socket>,
+    kind: PollFlags,
+    limit: Duration,
+) -> Vec<usize> {
+    let polled = sockets.into_iter().map(|socket| PollFd::new(socket, kind));
+    let mut polled: Vec<_> = polled.collect();
+    wait(&mut polled, limit);
+    let is_ready = |at: &usize| !polled[*at].revents().is_empty();
+    (0..polled.len()).filter(is_ready).collect()
 }

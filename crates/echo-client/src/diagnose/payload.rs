@@ -22,19 +22,8 @@ pub const FIRST: u32 = 1_000_000;
 pub enum Payload {
     /// Numbered bytes that any echo server returns; this session's token.
     Echo(u64),
-    /// STAMP requests, of this session.
-    Stamp(u16),
-}
-
-/// Whose reply a datagram is.
-#[derive(Default)]
-pub struct Found {
-    /// The number of the probe.
-    pub number: usize,
-    /// Where its first wrong byte is.
-    pub wrong: Option<usize>,
-    /// What the reflector says.
-    pub reflected: Option<Reflected>,
+    /// STAMP requests.
+    Stamp,
 }
 
 impl Payload {
@@ -42,13 +31,13 @@ impl Payload {
     pub fn fill(self, number: usize, cell: Cell, now: SystemTime, out: &mut [u8]) {
         match self {
             Payload::Echo(token) => echo::encode(token, number as u64, out),
-            Payload::Stamp(ssid) => {
+            Payload::Stamp => {
                 let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
                 let request = Request {
                     seq: FIRST + number as u32,
                     sent: Stamp::new(since_epoch, Format::Ntp),
                     error: ErrorEstimate(1),
-                    ssid,
+                    ssid: 1,
                 };
                 Packets::new(None, cell.size, cell.tos >> 2).encode(&request, out);
             }
@@ -59,38 +48,47 @@ impl Payload {
     pub fn number(self, head: &[u8]) -> Option<usize> {
         match self {
             Payload::Echo(token) => usize::try_from(echo::number_of(token, head)?).ok(),
-            Payload::Stamp(_) => None,
+            Payload::Stamp => None,
         }
     }
 
-    /// Whose reply `datagram` is, which came to the socket of `flow`; `None` of what is none of ours.
-    pub fn find(self, datagram: &[u8], flow: usize, probes: &[Probe]) -> Option<Found> {
+    /// Whose reply `datagram` is, which came to the socket of `flow`, once it is noted what it says;
+    /// `None` of what is none of ours.
+    pub fn reply<'a>(
+        self,
+        datagram: &[u8],
+        flow: usize,
+        probes: &'a mut [Probe],
+    ) -> Option<&'a mut Probe> {
         match self {
-            Payload::Echo(token) => find_echo(token, datagram, flow, probes),
-            Payload::Stamp(_) => {
+            Payload::Echo(token) => {
+                let (number, wrong) = match echo::decode(token, datagram.len(), datagram) {
+                    Reply::Whole(number) => (usize::try_from(number).ok()?, None),
+                    _ => most_like(token, datagram, flow, probes)?,
+                };
+                let probe = probes.get_mut(number)?;
+                probe.wrong = probe.wrong.or(wrong);
+                (wrong.is_some() || probe.cell.size == datagram.len()).then_some(probe)
+            }
+            Payload::Stamp => {
                 let answer = Packets::new(None, 0, 0).decode(datagram)?;
-                let number = answer.base.request.seq.checked_sub(FIRST)? as usize;
-                (number < probes.len()).then(|| Found {
-                    number,
-                    wrong: None,
-                    reflected: Some(reflected(&answer)),
-                })
+                let number = answer.base.request.seq.checked_sub(FIRST)?;
+                let probe = probes.get_mut(number as usize)?;
+                probe.reflected.get_or_insert(reflected(&answer));
+                Some(probe)
             }
         }
     }
 }
 
 /// Damage may hit the very bytes that say which it is: then it is the one that it is most like, of
-/// those that the socket has sent and that have no reply yet.
-fn find_echo(token: u64, datagram: &[u8], flow: usize, probes: &[Probe]) -> Option<Found> {
-    if let Reply::Whole(number) = echo::decode(token, datagram.len(), datagram) {
-        let number = usize::try_from(number).ok()?;
-        let is_ours = probes.get(number)?.cell.size == datagram.len();
-        return is_ours.then(|| Found {
-            number,
-            ..Found::default()
-        });
-    }
+/// those that the socket has sent and that have no reply yet. Its number, and where it is wrong.
+fn most_like(
+    token: u64,
+    datagram: &[u8],
+    flow: usize,
+    probes: &[Probe],
+) -> Option<(usize, Option<usize>)> {
     let likely = probes.iter().enumerate().filter(|(_, probe)| {
         probe.is_lost() && probe.cell.flow == flow && probe.cell.size >= datagram.len()
     });
@@ -98,17 +96,18 @@ fn find_echo(token: u64, datagram: &[u8], flow: usize, probes: &[Probe]) -> Opti
     let alike = likely.map(|(number, probe)| {
         request.resize(probe.cell.size, 0);
         echo::encode(token, number as u64, &mut request);
-        let pairs = || request.iter().zip(datagram);
-        let right = pairs().filter(|(one, other)| one == other).count();
-        let wrong = pairs().position(|(one, other)| one != other);
+        let is_right = || {
+            request
+                .iter()
+                .zip(datagram)
+                .map(|(one, other)| one == other)
+        };
+        let right = is_right().filter(|is_right| *is_right).count();
+        let wrong = is_right().position(|is_right| !is_right);
         (right, number, wrong.unwrap_or(datagram.len()))
     });
-    let (right, number, wrong) = alike.max_by_key(|(right, _, _)| *right)?;
-    (right * 4 >= datagram.len() * 3 && right > 0).then(|| Found {
-        number,
-        wrong: Some(wrong),
-        ..Found::default()
-    })
+    let (right, number, wrong) = alike.max_by_key(|(right, ..)| *right)?;
+    (right * 4 >= datagram.len() * 3 && right > 0).then_some((number, Some(wrong)))
 }
 
 fn reflected(answer: &Answer) -> Reflected {

@@ -6,55 +6,59 @@ use std::time::Duration;
 use anyhow::Result;
 use echo_core::framing::Framing;
 
-use super::finding::{Finding, Findings, Verdict, finding};
+use super::finding::{Finding, Verdict, finding};
 use super::options::Options;
 use super::path::Path;
-use super::talk::{Heard, Talk};
+use super::talk::{Heard, MESSAGE, Talk};
 use crate::connection::is_this_machine;
 use crate::report::format;
 
-/// Bytes of a message, and how many are sent, each once the one before is back.
-const MESSAGE: usize = 64;
+/// Messages that are sent, each once the one before is back.
 const MESSAGES: usize = 10;
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// A server that is slow takes longer than this for its answer, and longer than the network.
 const SLOW: Duration = Duration::from_millis(5);
 
-/// What came of the messages.
+/// What came of some messages.
 #[derive(Debug)]
 struct Echoes {
-    /// How long the quickest handshake took.
+    /// How long the quickest handshake took, and the quickest message.
     handshake: Duration,
-    /// What came of each message, up to the first that was not as it should be.
-    heard: Vec<Heard>,
+    quickest: Duration,
+    /// How many were sent, up to the first that was not as it should be, and what came of the last.
+    n: usize,
+    last: Heard,
 }
 
 /// Sends a few messages over one connection, as the server takes them.
-pub fn echo(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
+pub fn echo(path: &mut Path<'_>) -> Result<String> {
     let remote = path.remote()?;
     let (mut echoes, mut talk) = Echoes::ask(path)?;
     // A server that waits for the end of a line, or takes the first bytes for a length.
     for framing in [Framing::Lines, Framing::Length] {
         let asked = path.framing;
         if asked == Framing::Raw && echoes.verdict() == Some(Verdict::TcpNoEcho) {
+            // Some servers take one connection after another.
+            drop(talk);
             path.framing = framing;
-            let (others, other) = Echoes::ask(path)?;
-            match others.verdict() {
-                None => {
-                    findings.add(finding!(Verdict::Framing; framing));
-                    (echoes, talk) = (others, other);
-                }
+            let others;
+            (others, talk) = Echoes::ask(path)?;
+            let verdict = others.verdict();
+            match verdict {
+                None => path.findings.add(finding!(Verdict::Framing; framing)),
                 Some(_) => path.framing = asked,
+            }
+            // Whoever answers something else then says more than silence.
+            if verdict != Some(Verdict::TcpNoEcho) {
+                echoes = others;
             }
         }
     }
-    findings.extend(echoes.judge());
+    path.findings.extend(echoes.judge());
     // A connection within this machine has segments as large as its buffers.
     if !is_this_machine(remote)
         && let Ok(options) = Options::of(&talk.socket, remote)
     {
-        findings.extend(options.judge());
+        path.findings.extend(options.judge());
     }
     Ok(echoes.told())
 }
@@ -62,20 +66,28 @@ pub fn echo(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
 impl Echoes {
     /// Sends messages over a new connection, as long as they come back.
     fn ask(path: &mut Path<'_>) -> Result<(Self, Talk)> {
-        let (handshake, mut talk) = Talk::open(path, MESSAGE, None)?;
-        let mut heard = Vec::new();
-        while heard.len() < MESSAGES && heard.last().is_none_or(is_good) {
-            heard.push(talk.echo(path, 1, path.patience(PATIENCE)));
+        let mut talk = Talk::open(path, None)?;
+        let last = talk.echo(path, 1);
+        let mut echoes = Echoes {
+            handshake: talk.handshake,
+            quickest: last.elapsed,
+            n: 1,
+            last,
+        };
+        while echoes.n < MESSAGES && echoes.last.is_good() {
+            echoes.last = talk.echo(path, 1);
+            echoes.quickest = echoes.quickest.min(echoes.last.elapsed);
+            echoes.n += 1;
         }
-        Ok((Echoes { handshake, heard }, talk))
+        Ok((echoes, talk))
     }
 
     /// What is wrong with what came back, if anything is.
     fn verdict(&self) -> Option<Verdict> {
-        let last = self.heard.last().filter(|last| !is_good(last))?;
-        Some(match last.wrong {
+        let Heard { wrong, back, .. } = self.last;
+        (!self.last.is_good()).then_some(match wrong {
             // An echo with a few wrong bytes shares most with what was sent, and by chance one in 256.
-            Some((_, right)) if right * 2 > last.back => Verdict::Corruption,
+            Some((_, right)) if right * 2 > back => Verdict::Corruption,
             Some(_) => Verdict::NotEcho,
             None => Verdict::TcpNoEcho,
         })
@@ -83,95 +95,68 @@ impl Echoes {
 
     /// What they say of the peer.
     fn judge(&self) -> Option<Finding> {
-        let Some(verdict) = self.verdict() else {
-            return self.slow();
-        };
-        let last = self.heard.last()?;
-        Some(
-            finding!(verdict;
-                number: self.heard.len(), size: MESSAGE, came: last.told(),
-                offset: last.wrong.unwrap_or_default().0
-            )
-            .by("echo"),
-        )
-    }
-
-    /// Whether the program takes its time while its system answers at once.
-    fn slow(&self) -> Option<Finding> {
-        let (network, time) = (self.handshake, self.quickest()?);
+        let (n, network, time) = (self.n, self.handshake, self.quickest);
+        if let Some(verdict) = self.verdict() {
+            let offset = self.last.wrong.unwrap_or_default().0;
+            let came = self.last.told();
+            let finding = finding!(verdict; number: n, size: MESSAGE, came, offset);
+            return Some(finding.by("echo"));
+        }
+        // The program takes its time while its system answers at once.
         let is_slow = time > network * 2 && time > network + SLOW;
-        is_slow.then(|| {
-            finding!(Verdict::ServerSlow;
-                n: self.heard.len(), network: format::time(network), time: format::time(time)
-            )
-        })
-    }
-
-    fn quickest(&self) -> Option<Duration> {
-        self.heard.iter().map(|heard| heard.elapsed).min()
+        let (network, time) = (format::time(network), format::time(time));
+        is_slow.then(|| finding!(Verdict::ServerSlow; n, network, time))
     }
 
     fn told(&self) -> String {
-        match (self.heard.last(), self.quickest()) {
-            (Some(last), Some(time)) if is_good(last) => format!(
-                "{} messages came back whole, the quickest in {}; connecting took {}",
-                self.heard.len(),
-                format::time(time),
-                format::time(self.handshake)
+        let (n, [time, network]) = (self.n, [self.quickest, self.handshake].map(format::time));
+        match self.last.is_good() {
+            true => format!(
+                "{n} messages came back whole, the quickest in {time}; connecting took {network}"
             ),
-            (last, _) => last.map(Heard::told).unwrap_or_default(),
+            false => self.last.told(),
         }
     }
-}
-
-fn is_good(heard: &Heard) -> bool {
-    heard.is_good(MESSAGE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn heard(back: u64, wrong: Option<(u64, u64)>, ms: u64) -> Heard {
-        Heard {
+    fn verdict(
+        handshake_ms: u64,
+        back: u64,
+        wrong: Option<(u64, u64)>,
+        ms: u64,
+    ) -> Option<Verdict> {
+        let [handshake, quickest] = [handshake_ms, ms].map(Duration::from_millis);
+        let last = Heard {
             back,
             wrong,
-            elapsed: Duration::from_millis(ms),
             ..Heard::default()
-        }
-    }
-
-    fn verdict(handshake_ms: u64, heard: Vec<Heard>) -> Option<Verdict> {
-        let handshake = Duration::from_millis(handshake_ms);
-        Echoes { handshake, heard }
-            .judge()
-            .map(|finding| finding.verdict)
+        };
+        let echoes = Echoes {
+            handshake,
+            quickest,
+            n: 1,
+            last,
+        };
+        echoes.judge().map(|finding| finding.verdict)
     }
 
     #[test]
     fn what_comes_back_tells_an_echo_from_other_servers() {
-        assert_eq!(verdict(1, vec![heard(64, None, 1)]), None);
-        assert_eq!(
-            verdict(1, vec![heard(64, Some((20, 63)), 1)]),
-            Some(Verdict::Corruption)
-        );
-        assert_eq!(
-            verdict(1, vec![heard(50, Some((0, 1)), 1)]),
-            Some(Verdict::NotEcho)
-        );
-        assert_eq!(
-            verdict(1, vec![heard(0, None, 2000)]),
-            Some(Verdict::TcpNoEcho)
-        );
+        assert_eq!(verdict(1, 64, None, 1), None);
+        let corruption = Some(Verdict::Corruption);
+        assert_eq!(verdict(1, 64, Some((20, 63)), 1), corruption);
+        assert_eq!(verdict(1, 50, Some((0, 1)), 1), Some(Verdict::NotEcho));
+        assert_eq!(verdict(1, 0, None, 2000), Some(Verdict::TcpNoEcho));
     }
 
     #[test]
-    fn a_server_is_slow_only_if_its_quickest_answer_is() {
-        let quick_once = vec![heard(64, None, 50), heard(64, None, 1)];
-        assert_eq!(verdict(1, quick_once), None);
-        let slow = vec![heard(64, None, 50), heard(64, None, 51)];
-        assert_eq!(verdict(1, slow.clone()), Some(Verdict::ServerSlow));
-        assert_eq!(verdict(49, slow), None);
-        assert_eq!(verdict(1, vec![heard(64, None, 3)]), None);
+    fn a_server_is_slow_only_beside_a_network_that_is_not() {
+        assert_eq!(verdict(1, 64, None, 50), Some(Verdict::ServerSlow));
+        assert_eq!(verdict(49, 64, None, 50), None);
+        assert_eq!(verdict(1, 64, None, 3), None);
     }
 }

@@ -10,19 +10,19 @@ use echo_core::{Transport, Zoned};
 
 use super::answer::{Answer, came};
 use super::dial::{Call, dial};
-use super::finding::{Finding, Findings, Verdict, finding};
+use super::finding::{Finding, Verdict, finding};
 use super::hops::{dead, walk};
 use super::path::{Hop, Path, family};
 use super::sender::{self, Plan};
-use super::train::{Cell, Probe};
+use super::train::{Cell, Train};
 use super::trains::SMALL;
 use crate::connection::is_this_machine;
 
 /// A name may have any number of addresses.
 const ADDRESSES: usize = 6;
-/// Source ports of datagrams, and datagrams from each.
+/// Source ports of datagrams, and datagrams from all of them.
 const PORTS: usize = 6;
-const EACH: usize = 2;
+const DATAGRAMS: usize = 2 * PORTS;
 /// A link that is down may be up again after this.
 const MOMENT: Duration = Duration::from_secs(1);
 /// Connections that are tried.
@@ -36,20 +36,27 @@ const CONNECT: Duration = Duration::from_millis(2500);
 #[derive(Debug)]
 pub(super) struct Seen {
     remote: SocketAddr,
-    /// What datagrams came to, those of each port together; empty: none was wanted.
+    /// What datagrams came to; empty: none was wanted.
     pub(super) udp: Vec<Answer>,
-    /// The local ports that they left from.
-    ports: Vec<u16>,
+    /// The local port from which most of them came back, if any did.
+    port: Option<u16>,
     /// What connections came to; empty: none was wanted.
     pub(super) tcp: Vec<Answer>,
 }
 
 /// Asks every address, and chooses the one that all further probes go to.
-pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
-    let addresses: Vec<_> = path.addresses.iter().copied().take(ADDRESSES).collect();
-    let mut seen: Vec<_> = addresses.into_iter().map(Seen::nothing).collect();
+pub fn reach(path: &mut Path<'_>) -> Result<String> {
+    let addresses = path.addresses.iter().take(ADDRESSES);
+    let mut seen: Vec<Seen> = addresses.map(|remote| Seen::nothing(*remote)).collect();
     if path.wants(Transport::Udp) {
-        ask(path, &mut seen);
+        seen.iter_mut().for_each(|seen| drop(seen.ask(path)));
+        let is_silent = |seen: &Seen| seen.udp.iter().all(|answer| *answer == Answer::Silence);
+        if seen.iter().all(is_silent) {
+            // Where the link is down for a moment, all are lost with one. Whoever says something says
+            // it seldom, and need not say it again.
+            path.interrupt.wait(MOMENT);
+            seen.iter_mut().for_each(|seen| drop(seen.ask(path)));
+        }
     }
     if path.wants(Transport::Tcp) {
         call(path, &mut seen);
@@ -58,13 +65,13 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     if let Some(best) = best.filter(|best| best.rank() > 0) {
         path.remote = Some(best.remote);
         path.has_tcp = came(&best.tcp) > 0;
-        path.udp_port = best.good_port();
+        path.udp_port = best.port;
         path.rtt = best.answers().filter_map(|answer| answer.time()).min();
     } else if let Some(first) = seen.first() {
         // What cannot be sent is no answer either.
         let _: io::Result<_> = walk(path, first.remote);
     }
-    findings.extend(judge(&seen, &path.hops));
+    path.findings.extend(judge(&seen, &path.hops));
     let mut told = told(&seen);
     if path.remote.is_some_and(is_this_machine) {
         told += "; that is this machine, and no network lies between";
@@ -72,47 +79,13 @@ pub fn reach(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
     Ok(told)
 }
 
-/// Sends datagrams to each address, and once more where none of them says anything.
-pub(super) fn ask(path: &mut Path<'_>, seen: &mut [Seen]) {
-    seen.iter_mut().for_each(|seen| ask_once(path, seen));
-    let is_silent = |seen: &Seen| seen.udp.iter().all(|answer| *answer == Answer::Silence);
-    if seen.iter().all(is_silent) {
-        // Where the link is down for a moment, all are lost with one. Whoever says something says it
-        // seldom, and need not say it again.
-        path.interrupt.wait(MOMENT);
-        seen.iter_mut().for_each(|seen| ask_once(path, seen));
-    }
-}
-
-fn ask_once(path: &mut Path<'_>, seen: &mut Seen) {
-    let cell = |flow| Cell {
-        flow,
-        ..Cell::of(SMALL)
-    };
-    let cells = (0..PORTS).map(cell).collect();
-    let plan = Plan::of((seen.remote, 0), cells, PORTS * EACH, INTERVAL);
-    match sender::send(path, &plan) {
-        Ok(train) => {
-            let by_port = (0..PORTS).flat_map(|flow| {
-                let probes = train.probes.iter();
-                probes.filter(move |probe| probe.cell.flow == flow)
-            });
-            seen.udp = by_port.map(Probe::answer).collect();
-            seen.ports = train.locals.iter().map(SocketAddr::port).collect();
-        }
-        Err(error) => seen.udp = vec![Answer::failed(error.kind()); PORTS * EACH],
-    }
-}
-
 /// Connects to each address.
 pub(super) fn call(path: &mut Path<'_>, seen: &mut [Seen]) {
-    let calls: Vec<_> = seen
-        .iter()
-        .flat_map(|seen| [Call::to(seen.remote); CALLS])
-        .collect();
+    let calls = seen.iter().flat_map(|seen| [Call::to(seen.remote); CALLS]);
+    let calls: Vec<Call> = calls.collect();
     let results = dial(path, &calls, calls.len(), CONNECT);
-    for (number, (answer, _)) in results.into_iter().enumerate() {
-        seen[number / CALLS].tcp.push(answer);
+    for (seen, results) in seen.iter_mut().zip(results.chunks(CALLS)) {
+        seen.tcp = results.iter().map(|(answer, _)| *answer).collect();
     }
 }
 
@@ -121,8 +94,25 @@ impl Seen {
         Seen {
             remote,
             udp: Vec::new(),
-            ports: Vec::new(),
+            port: None,
             tcp: Vec::new(),
+        }
+    }
+
+    /// Sends datagrams, and returns what became of them, if they could be sent.
+    pub(super) fn ask(&mut self, path: &mut Path<'_>) -> Option<Train> {
+        let cells = (0..PORTS).map(|flow| Cell::of(SMALL).over(flow)).collect();
+        let plan = Plan::of((self.remote, 0), cells, DATAGRAMS, INTERVAL);
+        match sender::send(path, &plan) {
+            Ok(train) => {
+                self.udp = train.answers(|_| true);
+                self.port = good_port(&train);
+                Some(train)
+            }
+            Err(error) => {
+                self.udp = vec![Answer::failed(error.kind()); DATAGRAMS];
+                None
+            }
         }
     }
 
@@ -135,16 +125,59 @@ impl Seen {
         usize::from(came(&self.udp) > 0) + usize::from(came(&self.tcp) > 0)
     }
 
-    /// A port from which most datagrams came back.
-    fn good_port(&self) -> Option<u16> {
-        let ports = self.udp.chunks(EACH).map(came).zip(&self.ports);
-        let (came, port) = ports.max_by_key(|(came, _)| *came)?;
-        (came > 0).then_some(*port)
-    }
-
     pub(super) fn ip(&self) -> String {
         Zoned(self.remote).ip()
     }
+
+    /// A finding that tells what was sent to it.
+    pub(super) fn filled(&self, finding: Finding) -> Finding {
+        let finding = finding.with("datagrams", self.udp.len());
+        let finding = finding.with("connections", self.tcp.len());
+        finding.with("ports", PORTS).with("ip", self.ip())
+    }
+
+    /// What answers to some of what was sent say, if none of them is as it should be.
+    fn judge(
+        &self,
+        what: &str,
+        answers: &[Answer],
+        [refused, filtered]: [Verdict; 2],
+    ) -> Option<Finding> {
+        if answers.is_empty() || came(answers) > 0 {
+            return None;
+        }
+        // Whoever says something knows more than silence.
+        let said = answers.iter().filter(|answer| **answer != Answer::Silence);
+        let answer = *said.clone().next().unwrap_or(&Answer::Silence);
+        let verdict = match answer {
+            Answer::Refused => refused,
+            Answer::Barred(_) => Verdict::Prohibited,
+            Answer::Unreachable(_) => Verdict::Unreachable,
+            Answer::UsedUp(_) => Verdict::Loop,
+            _ => filtered,
+        };
+        let place = match (answer, answer.who()) {
+            (_, Some(who)) => who.to_string(),
+            (Answer::Barred(_) | Answer::Unreachable(_), None) => "this machine".to_owned(),
+            _ => self.ip(),
+        };
+        let came = match said.count() {
+            0 => "no answer at all".to_owned(),
+            said => format!("{said} such answers, and nothing else"),
+        };
+        let finding = finding!(verdict; n: answers.len(), what, ip: self.ip(), came);
+        Some(finding.by("reached").at(place))
+    }
+}
+
+/// The local port from which most datagrams came back.
+fn good_port(train: &Train) -> Option<u16> {
+    let ports = train.locals.iter().enumerate().map(|(flow, local)| {
+        let answers = train.answers(|cell| cell.flow == flow);
+        (came(&answers), local.port())
+    });
+    let (came, port) = ports.max_by_key(|(came, _)| *came)?;
+    (came > 0).then_some(port)
 }
 
 /// What the answers of all addresses come to. `hops` are those on the way to the first of them,
@@ -166,8 +199,23 @@ fn judge(seen: &[Seen], hops: &[Hop]) -> Vec<Finding> {
                 false => finding,
             });
         } else {
-            found.extend(one.judge(Verdict::UdpRefused, Verdict::UdpFiltered, &one.udp));
-            found.extend(one.judge(Verdict::TcpRefused, Verdict::TcpFiltered, &one.tcp));
+            use Verdict::{TcpFiltered, TcpRefused, UdpFiltered, UdpRefused};
+            let all = one.answers().collect::<Vec<_>>();
+            let [udp, tcp, both] = [
+                ("datagrams", &one.udp, [UdpRefused, UdpFiltered]),
+                ("connections", &one.tcp, [TcpRefused, TcpFiltered]),
+                ("datagrams and connections", &all, [TcpRefused, TcpFiltered]),
+            ]
+            .map(|(what, answers, verdicts)| one.judge(what, answers, verdicts));
+            // What somebody says of both is told once; of a loop, each of its routers may say it.
+            let is_one = udp.as_ref().zip(tcp.as_ref()).is_some_and(|(udp, tcp)| {
+                let is_place = udp.place() == tcp.place() || udp.verdict == Verdict::Loop;
+                udp.verdict == tcp.verdict && is_place
+            });
+            match is_one {
+                true => found.extend(both),
+                false => found.extend(udp.into_iter().chain(tcp)),
+            }
         }
     }
     found
@@ -176,66 +224,14 @@ fn judge(seen: &[Seen], hops: &[Hop]) -> Vec<Finding> {
 fn dead_family(seen: &Seen) -> Finding {
     let is_ipv4 = seen.remote.is_ipv4();
     let who = seen.answers().find_map(|answer| answer.who());
-    let finding = seen
-        .filled(finding!(Verdict::FamilyDead;
-            family: family(is_ipv4), other: family(!is_ipv4),
-            list: told(std::slice::from_ref(seen))
-        ))
-        .at(who.map_or_else(|| seen.ip(), |who| who.to_string()));
+    let finding = finding!(Verdict::FamilyDead;
+        family: family(is_ipv4), other: family(!is_ipv4), list: told(std::slice::from_ref(seen))
+    );
+    let place = who.map_or_else(|| seen.ip(), |who| who.to_string());
+    let finding = seen.filled(finding).at(place);
     // A machine without that family at all never tries: nothing is wrong with the path.
     let is_local = |answer| answer == Answer::Unreachable(None);
-    match seen.answers().all(is_local) {
-        true => finding.fact(),
-        false => finding,
-    }
-}
-
-impl Seen {
-    /// A finding that tells what was sent to it.
-    pub(super) fn filled(&self, finding: Finding) -> Finding {
-        let finding = finding.with("datagrams", self.udp.len());
-        let finding = finding.with("connections", self.tcp.len());
-        finding.with("ports", PORTS).with("ip", self.ip())
-    }
-
-    /// What one transport's answers say, if none of them is as it should be.
-    fn judge(&self, refused: Verdict, filtered: Verdict, answers: &[Answer]) -> Option<Finding> {
-        if answers.is_empty() || came(answers) > 0 {
-            return None;
-        }
-        // Whoever says something knows more than silence.
-        let said = answers.iter().filter(|answer| **answer != Answer::Silence);
-        let answer = said.clone().next();
-        let verdict = match answer {
-            Some(Answer::Refused) => refused,
-            Some(Answer::Barred(_)) => Verdict::Prohibited,
-            Some(Answer::Unreachable(_)) => Verdict::Unreachable,
-            Some(Answer::UsedUp(_)) => Verdict::Loop,
-            _ => filtered,
-        };
-        let place = match answer {
-            Some(Answer::Barred(None) | Answer::Unreachable(None)) => "this machine".to_owned(),
-            _ => {
-                let who = answer.and_then(Answer::who);
-                who.map_or_else(|| self.ip(), |who| who.to_string())
-            }
-        };
-        let what = match refused {
-            Verdict::UdpRefused => "datagrams",
-            _ => "connections",
-        };
-        let came = match said.count() {
-            0 => "no answer at all".to_owned(),
-            said => format!("{said} such answers, and nothing else"),
-        };
-        Some(
-            finding!(verdict;
-                n: answers.len(), what, ip: self.ip(), came
-            )
-            .by("reached")
-            .at(place),
-        )
-    }
+    finding.fact_if(seen.answers().all(is_local))
 }
 
 /// What came, address by address.
@@ -256,6 +252,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::super::finding::Kind;
+    use super::super::train::Probe;
     use super::*;
 
     const MS: Answer = Answer::Came(Duration::from_millis(1));
@@ -263,7 +260,7 @@ mod tests {
 
     fn seen(remote: &str, udp: Answer, tcp: Answer) -> Seen {
         Seen {
-            udp: vec![udp; PORTS * EACH],
+            udp: vec![udp; DATAGRAMS],
             tcp: vec![tcp; CALLS],
             ..Seen::nothing(remote.parse().unwrap())
         }
@@ -277,7 +274,7 @@ mod tests {
         };
         let found = judge(seen, &[hop]).into_iter();
         found
-            .map(|finding| (finding.verdict, finding.place))
+            .map(|finding| (finding.verdict, finding.place().cloned()))
             .collect()
     }
 
@@ -327,6 +324,19 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_says_of_both_transports_is_told_once() {
+        let other = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)));
+        let barred = Answer::Barred(Some(HOP));
+        let both = [seen("203.0.113.9:7", barred, barred)];
+        let told = judge(&both, &[]);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].values["what"], "datagrams and connections");
+        assert_eq!(told[0].values["n"], (DATAGRAMS + CALLS).to_string());
+        let apart = [seen("203.0.113.9:7", barred, Answer::Barred(other))];
+        assert_eq!(verdicts(&apart).len(), 2);
+    }
+
+    #[test]
     fn silence_of_everything_is_a_dead_path_behind_the_last_hop_that_answers() {
         let silent = [seen("203.0.113.9:7", Answer::Silence, Answer::Silence)];
         assert_eq!(verdicts(&silent), [(Verdict::Dead, Some(HOP.to_string()))]);
@@ -359,10 +369,26 @@ mod tests {
 
     #[test]
     fn the_port_that_answers_most_is_kept() {
-        let mut one = seen("203.0.113.9:7", Answer::Silence, MS);
-        one.ports = (40_000..40_006).collect();
-        assert_eq!(one.good_port(), None);
-        (one.udp[1], one.udp[8], one.udp[9]) = (MS, MS, MS);
-        assert_eq!(one.good_port(), Some(40_004));
+        let port = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut train = Train {
+            locals: (40_000..40_006).map(port).collect(),
+            ..Train::default()
+        };
+        for number in 0..DATAGRAMS {
+            let flow = number / 2;
+            let cell = Cell {
+                flow,
+                ..Cell::of(SMALL)
+            };
+            train.probes.push(Probe {
+                cell,
+                ..Probe::default()
+            });
+        }
+        assert_eq!(good_port(&train), None);
+        for answered in [1, 8, 9] {
+            train.probes[answered].came = Some(1);
+        }
+        assert_eq!(good_port(&train), Some(40_004));
     }
 }

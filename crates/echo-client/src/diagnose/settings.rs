@@ -31,7 +31,7 @@ pub struct Diagnose {
     #[arg(long)]
     pub gentle: bool,
     /// See, too, what becomes of connections and bindings that are left alone for up to this long; that
-    /// takes twice as long as this, and 20 seconds, beside the minute that all else may take
+    /// takes as long as this, and 20 seconds, beside the minute that all else may take
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub idle: Timespan,
     /// Print the diagnosis as one JSON document, and nothing else
@@ -89,24 +89,23 @@ impl Settings for Diagnose {
 impl Diagnose {
     /// Refuses what there is no path to.
     pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
-        match &connect.target {
-            Endpoint::Unix(_) => Err(Failure::usage(anyhow!(
-                "{}: a Unix socket has no path to diagnose: there is no name, no address, no hop and \
-                 no datagram; ping and send tell whether somebody there echoes, and bench how fast",
-                connect.target
-            ))),
-            Endpoint::Inet { .. } if connect.is_stamp() => Err(Failure::usage(anyhow!(
-                "{}: a STAMP reflector alone is no echo; name the echo server, and the reflector beside \
-                 it on port {} is asked as well",
-                connect.target,
+        let target = &connect.target;
+        Err(Failure::usage(match target {
+            Endpoint::Unix(_) => anyhow!(
+                "{target}: a Unix socket has no path to diagnose: there is no name, no address, no hop \
+                 and no datagram; ping and send tell whether somebody there echoes, and bench how fast"
+            ),
+            Endpoint::Inet { .. } if connect.is_stamp() => anyhow!(
+                "{target}: a STAMP reflector alone is no echo; name the echo server, and the reflector \
+                 beside it on port {} is asked as well",
                 stamp::PORT
-            ))),
-            Endpoint::Inet { .. } if self.budget.0 < LEAST => Err(Failure::usage(anyhow!(
+            ),
+            Endpoint::Inet { .. } if self.budget.0 < LEAST => anyhow!(
                 "--budget {}: too little to find anything; allow {} at least",
                 self.budget,
                 Size(LEAST)
-            ))),
-            Endpoint::Inet { .. } => Ok(()),
-        }
+            ),
+            Endpoint::Inet { .. } => return Ok(()),
+        }))
     }
 }

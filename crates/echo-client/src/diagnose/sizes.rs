@@ -1,17 +1,17 @@
 //! The step `sizes`: the largest packet that passes whole, who says so where it is less than usual,
 //! and whether pieces of larger ones pass.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use super::answer::{Answer, came};
 use super::chance::fisher;
-use super::finding::{Finding, Findings, Kind, Verdict, finding};
-use super::path::Path;
+use super::finding::{Finding, Verdict, finding};
+use super::path::{Path, To};
 use super::sender::{self, Plan, headers};
-use super::train::{Cell, Probe};
+use super::train::Cell;
 use crate::connection::packets::Fragments;
 
 /// The usual packet: what an Ethernet frame carries, in bytes.
@@ -22,16 +22,12 @@ const SMALL: usize = 100;
 const MORE: usize = 200;
 /// Packets of a size that are sent at first, each beside a small one, and as many more before
 /// silence is believed: where every other large one is lost, ten in a row are one time in 1,000.
-const FEW: usize = 3;
-const MORE_OF_THEM: usize = 7;
+const MANY: [usize; 2] = [3, 7];
 /// The time from one packet to the next. Even large ones then stay below the limits of rate that
 /// other steps look for.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// How long a reply may take on a short path.
 const PATIENCE: Duration = Duration::from_millis(300);
-
-/// Where packets go, and the local port that they come from.
-type To = (SocketAddr, u16);
 
 /// What became of packets of one size, and of the small ones between them.
 #[derive(Debug, Default)]
@@ -40,68 +36,54 @@ struct Tried {
     small: Vec<Answer>,
 }
 
-/// What became of large packets.
-#[derive(Debug, PartialEq, Eq)]
-enum Fits {
-    /// Some came.
-    Yes,
-    /// Somebody said that no more than this fits; `None`: this machine.
-    Told(Option<IpAddr>, usize),
-    /// None came, and the small ones did.
-    Silence,
-    /// So few of any size come that nothing can be said.
-    Unclear,
-}
-
 /// Looks for the largest packet that passes, and sends some in pieces.
-pub fn sizes(path: &mut Path<'_>, findings: &mut Findings) -> Result<String> {
+pub fn sizes(path: &mut Path<'_>) -> Result<String> {
     let to = path.peer()?;
     let (mtu, found) = largest(path, to)?;
-    // Of IPv6, only this machine cuts packets, and pieces that fill its link then vanish as well.
-    let is_problem = |found: &Finding| found.kind == Kind::Problem;
-    let is_hidden = to.0.is_ipv6() && found.as_ref().is_some_and(is_problem);
-    findings.extend(found);
-    let mtu = mtu.context("too few packets of any size come back")?;
     path.mtu = u32::try_from(mtu).ok();
+    // Of IPv6, only this machine cuts packets, and pieces that fill its link then vanish as well.
+    let is_hidden = to.0.is_ipv6() && found.as_ref().is_some_and(Finding::is_problem);
+    path.findings.extend(found);
+    let whole = format!("packets of {mtu} bytes come back whole");
     if is_hidden {
-        return Ok(format!("packets of {mtu} bytes come back whole"));
+        return Ok(whole);
     }
-    let tried = Tried::surely(path, to, mtu + MORE, Fragments::Allowed)?;
-    if tried.fits() == Fits::Silence {
-        findings.add(tried.finding(Verdict::FragmentsDropped, mtu + MORE));
+    let size = mtu + MORE;
+    let tried = Tried::of(path, to, (size, Fragments::Allowed), &MANY)?;
+    if tried.is_silent() {
+        path.findings
+            .add(tried.finding(Verdict::FragmentsDropped, size));
     }
-    let pieces = match came(&tried.large) {
-        0 => "no larger ones in pieces",
-        _ => "larger ones in pieces",
-    };
-    Ok(format!(
-        "packets of {mtu} bytes come back whole, and {pieces}"
-    ))
+    Ok(match came(&tried.large) {
+        0 => format!("{whole}, and no larger ones in pieces"),
+        _ => format!("{whole}, and larger ones in pieces"),
+    })
 }
 
-/// The size of the largest packet that passes, where that can be told, and what there is to tell of it.
-fn largest(path: &mut Path<'_>, to: To) -> Result<(Option<usize>, Option<Finding>)> {
-    let mut size = USUAL;
-    let mut teller = None;
+/// The size of the largest packet that passes, and what there is to tell of it.
+fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
+    let (mut size, mut teller) = (USUAL, None);
     // Each narrower link says so only to what has passed the one before it.
     while size > SMALL {
-        let tried = Tried::surely(path, to, size, Fragments::Probed)?;
-        match tried.fits() {
-            Fits::Yes => return Ok((Some(size), teller.map(|who| told(who, size, to)))),
-            Fits::Told(who, mtu) if mtu < size => {
+        let tried = Tried::of(path, to, (size, Fragments::Probed), &MANY)?;
+        match tried.told() {
+            _ if came(&tried.large) > 0 => break,
+            Some((who, mtu)) if mtu < size => {
                 // A small link of this machine is no news to it.
                 teller = who.or(teller);
                 size = mtu;
             }
-            Fits::Unclear => return Ok((None, None)),
+            None if !tried.is_silent() => bail!("too few packets of any size come back"),
             _ => {
                 let mtu = search(path, to, size)?;
                 let finding = tried.finding(Verdict::MtuBlackhole, size);
-                return Ok((Some(mtu), Some(finding.with("mtu", mtu))));
+                return Ok((mtu, Some(finding.with("mtu", mtu))));
             }
         }
     }
-    Ok((Some(size), None))
+    let payload = size.saturating_sub(headers(to.0) as usize);
+    let told = |who| finding!(Verdict::Mtu; usual: USUAL, mtu: size, payload).at(who);
+    Ok((size, teller.map(told)))
 }
 
 /// Between a small packet, which passes, and one of `size`, which does not.
@@ -109,7 +91,7 @@ fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
     let (mut passes, mut fails) = (SMALL, size);
     while fails - passes > 1 {
         let middle = passes.midpoint(fails);
-        let tried = Tried::of(path, to, middle, Fragments::Probed, FEW)?;
+        let tried = Tried::of(path, to, (middle, Fragments::Probed), &MANY[..1])?;
         match came(&tried.large) {
             0 => fails = middle,
             _ => passes = middle,
@@ -118,60 +100,44 @@ fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
     Ok(passes)
 }
 
-fn told(who: IpAddr, mtu: usize, (remote, _): To) -> Finding {
-    let payload = mtu - headers(remote) as usize;
-    finding!(Verdict::Mtu; usual: USUAL, mtu, payload).at(who)
-}
-
 impl Tried {
-    /// Sends a few of `size`, and more of them before silence is believed.
-    fn surely(path: &mut Path<'_>, to: To, size: usize, fragments: Fragments) -> Result<Self> {
-        let mut tried = Tried::of(path, to, size, fragments, FEW)?;
-        if tried.large.iter().all(|answer| *answer == Answer::Silence) {
-            let more = Tried::of(path, to, size, fragments, MORE_OF_THEM)?;
-            tried.large.extend(more.large);
-            tried.small.extend(more.small);
+    /// Sends so many of `size`, and a small one beside each; more of them before silence is believed.
+    fn of(
+        path: &mut Path<'_>,
+        to: To,
+        (size, fragments): (usize, Fragments),
+        counts: &[usize],
+    ) -> Result<Self> {
+        let [small, large] = [SMALL, size].map(|size| Cell::of(size - headers(to.0) as usize));
+        let mut tried = Tried::default();
+        for count in counts {
+            if tried.large.iter().any(|answer| *answer != Answer::Silence) {
+                break;
+            }
+            let plan = Plan {
+                fragments: Some(fragments),
+                patience: PATIENCE,
+                ..Plan::of(to, vec![small, large], count * 2, INTERVAL)
+            };
+            let train = sender::send(path, &plan)?;
+            tried.small.extend(train.answers(|cell| cell == small));
+            tried.large.extend(train.answers(|cell| cell == large));
         }
         Ok(tried)
     }
 
-    /// Sends `count` of `size`, and a small one beside each.
-    fn of(
-        path: &mut Path<'_>,
-        to: To,
-        size: usize,
-        fragments: Fragments,
-        count: usize,
-    ) -> Result<Self> {
-        let cells = [SMALL, size].map(|size| Cell::of(size - headers(to.0) as usize));
-        let plan = Plan {
-            fragments: Some(fragments),
-            patience: PATIENCE,
-            ..Plan::of(to, cells.to_vec(), count * cells.len(), INTERVAL)
-        };
-        let train = sender::send(path, &plan)?;
-        let is_small = |probe: &&Probe| probe.cell == cells[0];
-        let (small, large): (Vec<_>, Vec<_>) = train.probes.iter().partition(is_small);
-        let answers = |probes: Vec<&Probe>| probes.into_iter().map(Probe::answer).collect();
-        Ok(Tried {
-            large: answers(large),
-            small: answers(small),
+    /// Who says that no more than how many bytes fit; `None` within: this machine.
+    fn told(&self) -> Option<(Option<IpAddr>, usize)> {
+        self.large.iter().find_map(|answer| match answer {
+            Answer::TooLarge(who, mtu) => Some((*who, *mtu as usize)),
+            _ => None,
         })
     }
 
-    fn fits(&self) -> Fits {
-        let told = self.large.iter().find_map(|answer| match answer {
-            Answer::TooLarge(who, mtu) => Some((*who, *mtu as usize)),
-            _ => None,
-        });
-        match (came(&self.large), told) {
-            (1.., _) => Fits::Yes,
-            (0, Some((who, mtu))) => Fits::Told(who, mtu),
-            // What the budget has left unsent is no silence.
-            (0, None) if self.large.is_empty() || self.small.is_empty() => Fits::Unclear,
-            (0, None) if came(&self.small) * 4 >= self.small.len() * 3 => Fits::Silence,
-            (0, None) => Fits::Unclear,
-        }
+    /// Whether none of the large ones came and nobody said why, while the small ones did.
+    fn is_silent(&self) -> bool {
+        let small = came(&self.small) * 4 >= self.small.len() * 3;
+        came(&self.large) == 0 && self.told().is_none() && small
     }
 
     /// None of the large ones came, of `size` bytes.
@@ -179,7 +145,7 @@ impl Tried {
         let (large, small) = (self.large.len(), self.small.len());
         let came = came(&self.small);
         let p = fisher((large, large), (small - came, small));
-        finding!(verdict; n: large, size, small: SMALL, came).p(p)
+        finding!(verdict, p; n: large, size, small: SMALL, came)
     }
 }
 
@@ -189,25 +155,20 @@ mod tests {
 
     const CAME: Answer = Answer::Came(PATIENCE);
 
-    fn fits(large: &[Answer], small: &[Answer]) -> Fits {
+    fn tried(large: &[Answer], small: &[Answer]) -> Tried {
         let (large, small) = (large.to_vec(), small.to_vec());
-        Tried { large, small }.fits()
-    }
-
-    #[test]
-    fn one_large_packet_that_comes_is_enough_whatever_anybody_says() {
-        let told = Answer::TooLarge(None, 1400);
-        assert_eq!(fits(&[Answer::Silence, told, CAME], &[CAME; 3]), Fits::Yes);
+        Tried { large, small }
     }
 
     #[test]
     fn what_does_not_fit_is_told_by_somebody_or_by_silence_beside_small_ones_that_come() {
         let hop = "192.0.2.1".parse().ok();
-        let told = [Answer::Silence, Answer::TooLarge(hop, 1400)];
-        assert_eq!(fits(&told, &[CAME; 2]), Fits::Told(hop, 1400));
+        let told = tried(&[Answer::Silence, Answer::TooLarge(hop, 1400)], &[CAME; 2]);
+        assert_eq!((told.told(), told.is_silent()), (Some((hop, 1400)), false));
         let mut small = [CAME; 10];
-        assert_eq!(fits(&[Answer::Silence; 10], &small), Fits::Silence);
+        assert!(tried(&[Answer::Silence; 10], &small).is_silent());
+        assert!(!tried(&[Answer::Silence, CAME], &small).is_silent());
         small[..3].fill(Answer::Silence);
-        assert_eq!(fits(&[Answer::Silence; 10], &small), Fits::Unclear);
+        assert!(!tried(&[Answer::Silence; 10], &small).is_silent());
     }
 }

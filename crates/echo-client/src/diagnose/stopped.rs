@@ -1,71 +1,81 @@
 //! Whether the target still answers after a step: one that goes away in the middle is no path that
-//! loses.
+//! loses, and one that is away for a while is told of by that.
 
 use std::slice;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use echo_core::units::unix_ns;
 
 use super::answer::{Answer, came};
 use super::finding::{Finding, Findings, Verdict, finding};
 use super::path::{LITTLE, Path};
-use super::reach::{Seen, ask, call, told};
+use super::reach::{Seen, call, told};
 use super::talk::Talk;
 use crate::report::format;
 
 /// So many datagrams in a row that are not answered are a reason to ask.
 const MANY: usize = 12;
-/// Bytes of a message, and how long it may take to come back.
-const MESSAGE: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the answer of somebody who does not give one is waited for, and how often it is asked for
+/// meanwhile: a link is up again by then, or a server, if it is to be at all.
+const WHILE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What has become of the target.
+pub enum Fate {
+    /// It answers.
+    Here,
+    /// It did not for a while, and does again.
+    Back,
+    /// It does not answer any more.
+    Gone(Finding),
+}
 
 /// Asks anew after a step that began at `start`, as the path counts: where datagrams have not been
 /// answered for a while, or the step has found something wrong. Where nobody answers any more, what was
 /// sent since then is not asked about, and no more is sent.
-pub fn check(
-    path: &mut Path<'_>,
-    (before, after): (&Findings, &Findings),
-    start: Duration,
-) -> Option<Finding> {
-    let remote = path.remote?;
-    let silence = path.silence.filter(|silence| silence.lost >= MANY);
+pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start: Duration) -> Fate {
     // Where no datagram ever comes back, that says nothing.
-    let silence = silence.filter(|_| path.udp_port.is_some());
-    let is_suspect = silence.is_some() || after.problems() > before.problems();
+    let has_udp = path.udp_port.is_some();
+    let silence = path.silence.filter(|(_, lost)| has_udp && *lost >= MANY);
+    let is_suspect = silence.is_some() || has_found;
     // With a part of the questions unsent, silence would be no answer.
-    if !is_suspect || !path.is_answered() || path.bytes_left() < LITTLE {
-        return None;
-    }
+    let (true, true, Some(remote)) = (is_suspect, path.bytes_left() >= LITTLE, path.remote) else {
+        return Fate::Here;
+    };
+    let (begun, mut asked) = (Instant::now(), Vec::new());
+    let may_wait = WHILE.min(path.time_left());
     let mut seen = Seen::nothing(remote);
-    if path.udp_port.is_some() {
-        ask(path, slice::from_mut(&mut seen));
-        if came(&seen.udp) > 0 {
-            return None;
+    let (mut list, mut is_mute) = (String::new(), true);
+    for round in 0.. {
+        if has_udp {
+            asked.extend(seen.ask(path));
+        } else {
+            (list, is_mute) = connect(path, &mut seen, before);
+        }
+        match (came(&seen.udp) > 0 || !is_mute, round) {
+            (true, 0) => return Fate::Here,
+            (true, _) => {
+                path.trains.asked.append(&mut asked);
+                return Fate::Back;
+            }
+            (false, _) => {}
+        }
+        let is_over = begun.elapsed() >= may_wait || path.bytes_left() < LITTLE;
+        if is_over || path.interrupt.wait(PAUSE) {
+            break;
         }
     }
-    let has_echo = path.has_tcp && before.allow_echo();
-    if path.has_tcp {
-        call(path, slice::from_mut(&mut seen));
+    if has_udp {
+        (list, is_mute) = match path.has_tcp {
+            true => connect(path, &mut seen, before),
+            false => (told(slice::from_ref(&seen)), true),
+        };
     }
-    let mut list = told(slice::from_ref(&seen));
-    let mut is_mute = came(&seen.tcp) == 0;
-    // The system of a program that stands still takes connections in its name.
-    if has_echo && let Ok((_, mut talk)) = Talk::open(path, MESSAGE, None) {
-        let patience = path.patience(PATIENCE);
-        let heard = talk.echo(path, 1, patience);
-        // Whoever sends anything is there; and a connection that never had an echo may never have one.
-        is_mute = heard.back == 0 && (path.udp_port.is_some() || after.allow_echo());
-        list += &format!("; {}", heard.told());
-    }
-    let what = match (path.udp_port.is_some(), path.has_tcp && is_mute) {
+    let what = match (has_udp, path.has_tcp && is_mute) {
         (true, true) => "datagrams and connections",
         (true, false) => "datagrams",
-        (false, true) => "connections",
-        (false, false) => return None,
+        (false, _) => "connections",
     };
-    if path.interrupt.why().is_some() {
-        return None;
-    }
     let mut said = seen.answers().filter(|answer| answer.time().is_none());
     let why = match said.find(|answer| *answer != Answer::Silence) {
         None => "nobody says why",
@@ -75,16 +85,26 @@ pub fn check(
     path.udp_port = None;
     path.has_tcp &= !is_mute;
     let now = unix_ns(SystemTime::now());
-    let since = silence.map_or(now, |silence| silence.since);
+    let (since, lost) = silence.unwrap_or((now, 0));
     path.trains.cut(since);
-    let time = match silence {
-        Some(_) => path
-            .start
-            .elapsed()
-            .saturating_sub(Duration::from_nanos(now.saturating_sub(since))),
-        None => start,
-    };
-    let lost = silence.map_or(0, |silence| silence.lost);
+    let silent = Duration::from_nanos(now.saturating_sub(since));
+    let time = silence.map_or(start, |_| path.start.elapsed().saturating_sub(silent));
     let finding = finding!(Verdict::Stopped; what, lost, list, why, time: format::time(time));
-    Some(seen.filled(finding).at(seen.ip()))
+    Fate::Gone(seen.filled(finding).at(seen.ip()))
+}
+
+/// Tries connections: what came of them in words, and whether nobody is there.
+fn connect(path: &mut Path<'_>, seen: &mut Seen, before: &Findings) -> (String, bool) {
+    call(path, slice::from_mut(seen));
+    let (mut list, mut is_mute) = (told(slice::from_ref(seen)), came(&seen.tcp) == 0);
+    // The system of a program that stands still takes connections in its name.
+    if before.allow_echo()
+        && let Ok(mut talk) = Talk::open(path, None)
+    {
+        let heard = talk.echo(path, 1);
+        // Whoever sends anything is there; and a connection that never had an echo may never have one.
+        is_mute = heard.back == 0 && (path.udp_port.is_some() || path.findings.allow_echo());
+        list += &format!("; {}", heard.told());
+    }
+    (list, is_mute)
 }

@@ -4,31 +4,40 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::PollFlags;
 use socket2::Socket;
 
 use super::dial::{Call, dial};
-use super::path::Path;
-use crate::connection::{TICK, wait};
+use super::path::{LONGEST, Path, ready};
+use crate::connection::TICK;
+use crate::interrupt::Interrupt;
 use crate::wire::echo;
 use crate::wire::message::Message;
 
-/// Bytes of a message: one packet takes it.
-pub const MESSAGE: usize = 512;
+/// Bytes of a message: any packet takes it.
+pub const MESSAGE: usize = 64;
 /// The most that is sent at once, and the least that is waited for where the pace says so, in bytes.
 const PIECE: usize = 16 << 10;
 const LEAST: usize = 4 << 10;
-/// How long making a connection may take.
+/// How long making a connection may take, and how long nothing may come over one. A few losses cost
+/// less, as TCP waits 0.2, 0.4 and 0.8 s before it sends again.
 const CONNECT: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A connection, and where its two streams are.
 #[derive(Debug)]
 pub struct Talk {
-    /// The connection.
+    /// The connection, and how long it took to make.
     pub socket: Socket,
+    pub handshake: Duration,
     message: Message,
     sent: u64,
     back: u64,
+    /// Bits a second that are sent, at most.
+    pub rate: u64,
+    /// How long nothing may come.
+    patience: Duration,
+    interrupt: Interrupt,
 }
 
 /// What came of sending some bytes.
@@ -46,23 +55,10 @@ pub struct Heard {
     pub elapsed: Duration,
 }
 
-/// How bytes are sent.
-pub struct Pace<'a> {
-    /// Bits a second, at most.
-    pub rate: u64,
-    /// How long nothing may come.
-    pub patience: Duration,
-    /// Whether it is time to stop.
-    pub is_over: &'a dyn Fn() -> bool,
-}
-
 impl Talk {
-    /// The quickest of a few new connections, and how long it took to make. Messages on it have
-    /// `len` bytes of payload, and segments `segment` bytes at most.
-    ///
-    /// # Errors
-    /// None was made.
-    pub fn open(path: &mut Path<'_>, len: usize, segment: Option<u32>) -> Result<(Duration, Self)> {
+    /// The quickest of a few new connections, if any was made. Segments on it have `segment` bytes at
+    /// most.
+    pub fn open(path: &mut Path<'_>, segment: Option<u32>) -> Result<Self> {
         let call = Call {
             segment,
             ..Call::to(path.remote()?)
@@ -71,61 +67,55 @@ impl Talk {
         let made = dial(path, &[call; 4], 2, path.patience(CONNECT)).into_iter();
         let made = made.filter_map(|(answer, socket)| Some((answer.time()?, socket?)));
         let quickest = made.min_by_key(|(time, _)| *time);
-        let (time, socket) = quickest.context("no connection was made")?;
-        let talk = Talk {
+        let (handshake, socket) = quickest.context("no connection was made")?;
+        Ok(Talk {
             socket,
-            message: Message::new(echo::token(), len, path.framing),
+            handshake,
+            message: Message::new(echo::token(), MESSAGE, path.framing),
             sent: 0,
             back: 0,
-        };
-        Ok((time, talk))
+            rate: path.settings.max_rate.0,
+            patience: path.patience(PATIENCE),
+            interrupt: path.interrupt.clone(),
+        })
     }
 
     /// Sends `messages` whole ones and reads them back meanwhile, until all are there, nothing
-    /// comes for `patience`, or somebody asks to stop.
-    pub fn echo(&mut self, path: &mut Path<'_>, messages: u64, patience: Duration) -> Heard {
-        let interrupt = path.interrupt;
-        let pace = Pace {
-            rate: path.settings.max_rate.0,
-            patience,
-            is_over: &|| interrupt.why().is_some(),
-        };
-        let heard = self.carry(messages * self.message.wire_len() as u64, &pace);
+    /// comes for too long, or somebody asks to stop.
+    pub fn echo(&mut self, path: &mut Path<'_>, messages: u64) -> Heard {
+        let bytes = messages * self.message.wire_len() as u64;
+        let heard = self.carry(bytes, LONGEST);
         heard.count(path);
         heard
     }
 
-    /// The same of so many bytes, at some pace.
-    pub fn carry(&mut self, bytes: u64, pace: &Pace<'_>) -> Heard {
+    /// The same of so many bytes, within `limit`, and uncounted.
+    pub fn carry(&mut self, bytes: u64, limit: Duration) -> Heard {
         let start = Instant::now();
         let (before, first, end) = (self.back, self.sent, self.sent + bytes);
         let (mut heard, mut right, mut moved) = (Heard::default(), 0, start);
         let (mut buffer, mut expected) = (vec![0; PIECE], vec![0; PIECE]);
-        let bytes_per_s = pace.rate as f64 / 8.0;
+        let bytes_per_s = self.rate as f64 / 8.0;
         // What comes before a byte is sent is read too.
         while heard.ended.is_none()
             && self.back < end
-            && !(pace.is_over)()
-            && moved.elapsed() < pace.patience
+            && moved.elapsed() < self.patience
+            && start.elapsed() < limit
+            && self.interrupt.why().is_none()
         {
             // So many bytes may have left by now.
             let due = first + (start.elapsed().as_secs_f64() * bytes_per_s) as u64 + LEAST as u64;
             let room = (end.min(due).saturating_sub(self.sent) as usize).min(PIECE);
-            let (flags, limit) = match room {
-                0 => (
-                    PollFlags::IN,
-                    Duration::from_secs_f64(LEAST as f64 / bytes_per_s),
-                ),
-                _ => (PollFlags::IN | PollFlags::OUT, TICK),
+            let (kind, limit) = match room {
+                0 => (PollFlags::IN, LEAST as f64 / bytes_per_s),
+                _ => (PollFlags::IN | PollFlags::OUT, f64::MAX),
             };
-            let limit = limit.min(TICK).min(pace.patience);
-            wait(&mut [PollFd::new(&self.socket, flags)], limit);
+            let limit = TICK.min(self.patience).as_secs_f64().min(limit);
+            ready([&self.socket], kind, Duration::from_secs_f64(limit));
             let piece = &mut buffer[..room];
             self.fill(self.sent, piece);
-            let written = match piece.is_empty() {
-                true => Ok(0),
-                false => (&self.socket).write(piece),
-            };
+            // Nothing, where none is due.
+            let written = (&self.socket).write(piece);
             self.sent += *written.as_ref().unwrap_or(&0) as u64;
             match ((&self.socket).read(&mut buffer), written) {
                 (Ok(0), _) => heard.ended = Some(None),
@@ -160,9 +150,9 @@ impl Talk {
 }
 
 impl Heard {
-    /// Whether so many bytes came back, and each was right.
-    pub fn is_good(&self, len: usize) -> bool {
-        self.back >= len as u64 && self.wrong.is_none() && self.ended.is_none()
+    /// Whether a whole message came back, and each byte was right.
+    pub fn is_good(&self) -> bool {
+        self.back >= MESSAGE as u64 && self.wrong.is_none() && self.ended.is_none()
     }
 
     /// Counts what it took.

@@ -1,30 +1,29 @@
 //! A diagnosis as text: a line a step, and a summary of one screen.
 
-use std::fmt::Write;
-
 use echo_explain::wrap;
 
-use super::diagnosis::{Diagnosis, Done};
 use super::finding::Kind;
+use super::path::{Done, Path};
 use super::words::Words;
 
 /// Columns that fit any terminal.
-const WIDTH: usize = 96;
+const WIDTH: usize = 80;
 
-/// A step, in a line.
+/// A step: its name, and what came of it beside that.
 pub fn step(step: &Done, words: &Words) -> String {
     let told = words.phrase(&step.told);
-    match step.left_out {
-        true => format!("{:<8} {}: {told}", step.name, words.phrase("left out")),
-        false => format!("{:<8} {told}", step.name),
-    }
+    let told = match step.left_out {
+        true => format!("{}: {told}", words.phrase("left out")),
+        false => told,
+    };
+    let lines = wrap(&told, WIDTH - 9).join("\n         ");
+    format!("{:<8} {lines}", step.name)
 }
 
 /// How it ended, in a line.
-pub fn verdict(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
-    let target = &diagnosis.path.connect.target;
-    let found = diagnosis.findings.iter();
-    let told = match found.filter(|found| found.is_problem()).count() {
+pub fn verdict(path: &Path<'_>, words: &Words) -> String {
+    let target = &path.connect.target;
+    let told = match path.findings.problems().count() {
         0 => format!("{target}: nothing wrong was found"),
         1 => format!("{target}: one thing is wrong"),
         problems => format!("{target}: {problems} things are wrong"),
@@ -33,39 +32,34 @@ pub fn verdict(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
 }
 
 /// What it took, in a line.
-pub fn cost(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
+pub fn cost(path: &Path<'_>, words: &Words) -> String {
     words.phrase(&format!(
         "{} kB sent, {} kB came back, in {:.1} s",
-        diagnosis.path.sent_bytes.div_ceil(1000),
-        diagnosis.path.received_bytes.div_ceil(1000),
-        diagnosis.elapsed.as_secs_f64()
+        path.sent_bytes.div_ceil(1000),
+        path.received_bytes.div_ceil(1000),
+        path.elapsed.as_secs_f64()
     ))
 }
 
 /// What is wrong, where, why that is believed, what it means, and what to do next.
-pub fn summary(diagnosis: &Diagnosis<'_>, words: &Words) -> String {
-    let mut text = format!("\n{}\n", verdict(diagnosis, words));
-    if diagnosis.outcome.by.is_some() {
-        text += &format!(
-            "{}\n",
-            words.phrase("cut short: this is what is known so far")
-        );
+pub fn summary(path: &Path<'_>, words: &Words) -> String {
+    let mut text = format!("\n{}\n", verdict(path, words));
+    if path.interrupt.why().is_some() {
+        text += &words.phrase("cut short: this is what is known so far");
+        text.push('\n');
     }
-    for finding in &diagnosis.findings {
+    for finding in path.findings.all() {
         let mark = match finding.kind {
             Kind::Problem => '!',
             Kind::Unknown => '?',
             Kind::Fact => '-',
         };
-        let title = words.title(finding);
-        let [means, next] = ["means", "next"].map(|part| words.say(finding, part));
-        // Writing to a text cannot fail.
-        let _ = writeln!(text, "\n{mark} {title}");
-        for part in [words.evidence(finding), means, format!("-> {next}")] {
-            for line in wrap(&part, WIDTH - 4) {
-                let _ = writeln!(text, "    {line}");
-            }
+        let [evidence, means, next] = words.paragraphs(finding);
+        let title = wrap(&words.title(finding), WIDTH - 2).join("\n  ");
+        text += &format!("\n{mark} {title}\n");
+        for part in [evidence, means, format!("-> {next}")] {
+            text += &format!("    {}\n", wrap(&part, WIDTH - 4).join("\n    "));
         }
     }
-    format!("{text}\n{}\n", cost(diagnosis, words))
+    format!("{text}\n{}\n", cost(path, words))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::answer::Answer;
+use super::chance::Count;
 
 /// A scheduler with other things to do takes up to a tenth of that.
 const STALL: Duration = Duration::from_millis(30);
@@ -29,37 +30,45 @@ impl Cell {
             ..Cell::default()
         }
     }
+
+    /// The same of another socket.
+    pub fn over(self, flow: usize) -> Self {
+        Cell { flow, ..self }
+    }
+
+    /// The same with a mark.
+    pub fn marked(self, tos: u8) -> Self {
+        Cell { tos, ..self }
+    }
 }
 
-/// One datagram, and what became of it.
+/// One datagram, and what became of it. Times are in nanoseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Probe {
     /// What it was like.
     pub cell: Cell,
-    /// When it was sent, in nanoseconds since 1970.
+    /// When it was sent.
     pub sent: u64,
-    /// When its first reply came, by the system's stamp, in nanoseconds since 1970.
+    /// When its first reply came, by the system's stamp.
     pub came: Option<u64>,
-    /// How many replies came before that one in the whole train.
-    pub order: u32,
     /// How many replies came.
     pub copies: u32,
     /// Where the first wrong byte of its reply is; the length of a reply that is cut short.
     pub wrong: Option<usize>,
     /// What a STAMP reflector says of it.
     pub reflected: Option<Reflected>,
-    /// What was said of it instead of a reply, and when, in nanoseconds since 1970.
+    /// What was said of it instead of a reply, and when.
     pub said: Option<(Answer, u64)>,
 }
 
-/// What a STAMP reflector says of a packet.
+/// What a STAMP reflector says of a packet. Times are by its clock, in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reflected {
     /// How many packets of the session the reflector received before this one.
     pub seq: u32,
-    /// When the packet arrived, by the reflector's clock, in nanoseconds since 1970.
+    /// When the packet arrived.
     pub received: u64,
-    /// When the reply was sent, by the reflector's clock, in nanoseconds since 1970.
+    /// When the reply was sent.
     pub sent: u64,
     /// The mark that the packet arrived with, where the reflector tells.
     pub tos: Option<u8>,
@@ -82,14 +91,8 @@ pub struct Train {
     pub locals: Vec<SocketAddr>,
 }
 
-/// Datagrams in a row that nobody has answered, up to the last that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Silence {
-    /// When the first of them was sent, in nanoseconds since 1970.
-    pub since: u64,
-    /// How many they are.
-    pub lost: usize,
-}
+/// Since when nothing is answered, in nanoseconds since 1970, and how many datagrams are not.
+pub type Silence = (u64, usize);
 
 impl Probe {
     /// Whether no reply came.
@@ -115,7 +118,13 @@ impl Probe {
 impl Train {
     /// How many have no reply.
     pub fn lost(&self) -> usize {
-        self.probes.iter().filter(|probe| probe.is_lost()).count()
+        lost(&self.probes).0
+    }
+
+    /// What those that are meant came to.
+    pub fn answers(&self, is_meant: impl Fn(Cell) -> bool) -> Vec<Answer> {
+        let meant = self.probes.iter().filter(|probe| is_meant(probe.cell));
+        meant.map(Probe::answer).collect()
     }
 
     /// The silence at its end, which may have begun `before` it.
@@ -124,18 +133,9 @@ impl Train {
             Answer::Came(_) => None,
             // Of this packet, and of others like it only.
             Answer::UsedUp(_) | Answer::TooLarge(..) => silence,
-            _ => Some(Silence {
-                since: silence.map_or(probe.sent, |silence| silence.since),
-                lost: silence.map_or(1, |silence| silence.lost + 1),
-            }),
+            _ => Some(silence.map_or((probe.sent, 1), |(since, lost)| (since, lost + 1))),
         };
         self.probes.iter().fold(before, longer)
-    }
-
-    /// The round trip that a `share` of those that came back took at most, in nanoseconds.
-    pub fn percentile(&self, share: f64) -> Option<u64> {
-        let mut trips: Vec<u64> = self.probes.iter().filter_map(Probe::rtt).collect();
-        percentile(&mut trips, share)
     }
 
     /// Whether this machine itself disturbed it: what was late here looks like a late network.
@@ -144,9 +144,33 @@ impl Train {
     }
 }
 
-/// The value that a `share` of them do not exceed; they are left sorted. `None` of none.
-pub fn percentile(values: &mut [u64], share: f64) -> Option<u64> {
-    values.sort_unstable();
-    let last = values.len().checked_sub(1)?;
-    Some(values[(last as f64 * share).round() as usize])
+/// How many of them have no reply.
+pub fn lost<'a>(probes: impl IntoIterator<Item = &'a Probe>) -> Count {
+    let probes = probes.into_iter();
+    probes.fold((0, 0), |(lost, all), probe| {
+        (lost + usize::from(probe.is_lost()), all + 1)
+    })
+}
+
+/// The round trips of those that came back.
+pub fn trips<'a>(probes: impl IntoIterator<Item = &'a Probe>) -> Sorted {
+    Sorted::of(probes.into_iter().filter_map(Probe::rtt))
+}
+
+/// Values, the least first: nanoseconds mostly.
+pub struct Sorted(pub Vec<u64>);
+
+impl Sorted {
+    /// These values.
+    pub fn of(values: impl IntoIterator<Item = u64>) -> Self {
+        let mut values = Vec::from_iter(values);
+        values.sort_unstable();
+        Sorted(values)
+    }
+
+    /// The value that a `share` of them do not exceed; `None` of none.
+    pub fn at(&self, share: f64) -> Option<u64> {
+        let last = self.0.len().checked_sub(1)?;
+        Some(self.0[(last as f64 * share).round() as usize])
+    }
 }

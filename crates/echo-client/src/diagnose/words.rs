@@ -30,9 +30,10 @@ impl Words {
     /// One part of what is said of a finding: `title`, `means`, `next`, or of its evidence `sent`,
     /// `came` and `test`.
     pub fn say(&self, finding: &Finding, part: &str) -> String {
+        let verdict = finding.verdict.to_string();
         let section = match part {
-            "sent" | "came" | "test" => &finding.evidence,
-            _ => &finding.verdict.to_string(),
+            "sent" | "came" | "test" => finding.evidence.unwrap_or(&verdict),
+            _ => &verdict,
         };
         let values = finding.values.iter();
         let said = values.map(|(name, value)| (name.clone(), self.phrase(value)));
@@ -45,14 +46,15 @@ impl Words {
         format!("{}: {}", finding.verdict, self.say(finding, "title"))
     }
 
-    /// What was sent, what came of it, and the test.
-    pub fn evidence(&self, finding: &Finding) -> String {
-        let [sent, came, test] = ["sent", "came", "test"].map(|part| self.say(finding, part));
+    /// What was sent, what came of it and the test; what that means; what to do next.
+    pub fn paragraphs(&self, finding: &Finding) -> [String; 3] {
+        let [sent, came, test, means, next] =
+            ["sent", "came", "test", "means", "next"].map(|part| self.say(finding, part));
         let p = match finding.p {
             None => String::new(),
             Some(p) if p < 1e-99 => ", p < 1e-99".to_owned(),
             Some(p) => format!(", p = {p:.0e}"),
         };
-        format!("{sent}: {came} ({test}{p})")
+        [format!("{sent}: {came} ({test}{p})"), means, next]
     }
 }

@@ -1,10 +1,11 @@
 //! What `diagnose` prints, and what it refuses; what it finds is tested in laboratories.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use echo_core::framing::Framing;
 use echo_server::{Config, Server};
@@ -27,9 +28,13 @@ fn document(ended: &Ended) -> Value {
     document
 }
 
-fn problems(document: &Value) -> usize {
+/// What is wrong, verdict by verdict.
+fn problems(document: &Value) -> Vec<&str> {
     let found = document["findings"].as_array().expect("findings").iter();
-    found.filter(|finding| finding["kind"] == "problem").count()
+    let problems = found.filter(|finding| finding["kind"] == "problem");
+    problems
+        .filter_map(|finding| finding["verdict"].as_str())
+        .collect()
 }
 
 #[test]
@@ -38,7 +43,7 @@ fn the_document_of_a_good_path_and_of_a_bad_one_are_as_the_schema_says() {
     let good = document(&run(
         &[&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat()
     ));
-    assert_eq!(problems(&good), 0, "{good:#}");
+    assert_eq!(problems(&good), [""; 0], "{good:#}");
     let sent = good["sent_bytes"].as_u64().expect("a number");
     assert!((1..=150_000).contains(&sent), "{sent}");
     let closed = closed_port().to_string();
@@ -71,10 +76,10 @@ fn a_page_shows_the_path_and_what_was_found_there() {
 fn who_is_interrupted_tells_what_is_known_so_far() {
     let server = echo();
     let client = start(&["diagnose", &server.tcp, "--json"]);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while server.handle.stats().datagrams < 100 {
         assert!(begun.elapsed() < DEADLINE);
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     client.interrupt();
     let cut = document(&client.end());
@@ -93,7 +98,7 @@ fn whenever_it_is_cut_short_no_silence_is_made_up() {
     let server = echo();
     for limit in ["1ms", "20ms", "100ms", "150ms", "700ms", "1500ms"] {
         let cut = document(&run(&["diagnose", &server.tcp, "--json", "-w", limit]));
-        assert_eq!(problems(&cut), 0, "{limit}: {cut:#}");
+        assert_eq!(problems(&cut), [""; 0], "{limit}: {cut:#}");
         assert_eq!(cut["outcome"]["result"], "cut short", "{limit}: {cut:#}");
     }
 }
@@ -189,7 +194,21 @@ fn a_server_that_waits_for_the_end_of_a_line_is_asked_in_lines() {
     let words = [&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat();
     let told = document(&run(&words));
     assert!(verdicts(&told).contains(&"framing"), "{told:#}");
-    assert_eq!(problems(&told), 0, "{told:#}");
+    assert_eq!(problems(&told), [""; 0], "{told:#}");
+}
+
+#[test]
+fn who_waits_for_a_line_and_answers_something_else_is_no_echo_server() {
+    let http = tcp(|_, stream| {
+        let mut line = Vec::new();
+        let mut request = BufReader::new(&stream);
+        let _: std::io::Result<usize> = request.read_until(b'\n', &mut line);
+        let mut answer = &stream;
+        let _: std::io::Result<()> = answer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let words = [&["diagnose", http.as_str(), "--json"], &BRIEF[..]].concat();
+    let told = document(&run(&words));
+    assert_eq!(problems(&told), ["not-echo"], "{told:#}");
 }
 
 #[test]
@@ -222,7 +241,7 @@ fn how_long_a_silence_may_take_is_said_before_it_begins() {
     let first = ended.text().lines().next();
     assert_eq!(
         first,
-        Some("with --idle this takes up to 1m22s"),
+        Some("with --idle this takes up to 1m21s"),
         "{ended:?}"
     );
 }
@@ -257,6 +276,8 @@ enum Fate {
     Freezes(usize),
     /// After so many datagrams its sockets are closed.
     Dies(usize),
+    /// After so many datagrams nothing reaches it for so long, and then all does.
+    Away(usize, Duration),
 }
 
 /// Starts an echo over both transports that goes on until its fate meets it.
@@ -270,6 +291,7 @@ fn mortal(fate: Fate) -> String {
     let address = listener.local_addr().expect("an address");
     let is_over = Arc::new(AtomicBool::new(false));
     let dies = matches!(fate, Fate::Dies(_));
+    let mut back = None;
     let is_met = Arc::clone(&is_over);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -286,6 +308,15 @@ fn mortal(fate: Fate) -> String {
         while let Ok((len, from)) = socket.recv_from(&mut buffer) {
             match fate {
                 Fate::Small(most) if len > most => continue,
+                Fate::Away(last, time) if answered == last => {
+                    let back = *back.get_or_insert_with(|| Instant::now() + time);
+                    let is_away = Instant::now() < back;
+                    is_over.store(is_away, Ordering::SeqCst);
+                    if is_away {
+                        continue;
+                    }
+                    answered += 1;
+                }
                 Fate::Freezes(last) | Fate::Dies(last) if answered == last => {
                     is_over.store(true, Ordering::SeqCst);
                     if dies {
@@ -331,19 +362,41 @@ fn of_sizes_nothing_is_said_where_packets_of_no_size_come_back() {
 #[test]
 fn who_goes_away_in_the_middle_has_stopped_and_is_no_path_that_loses() {
     // Within the first train, before it and within the second.
-    for (fate, why) in [
+    let fates = [
         (Fate::Freezes(300), "nobody says why"),
         (Fate::Dies(300), "nobody listens there any more"),
         (Fate::Dies(12), "nobody listens there any more"),
         (Fate::Freezes(700), "nobody says why"),
-    ] {
+    ];
+    let meet = |(fate, why): (Fate, &str)| {
         let target = mortal(fate);
         let words = ["diagnose", &target, "--json", "--gentle"];
         let told = document(&run(&words));
-        assert_eq!(verdicts(&told), ["stopped"], "{fate:?}: {told:#}");
+        assert_eq!(problems(&told), ["stopped"], "{fate:?}: {told:#}");
         let found = &told["findings"][0];
         let came = found["came"].as_str().expect("what came");
         assert!(came.contains(why), "{fate:?}: {found:#}");
         assert!(!told.to_string().contains("os error"), "{told:#}");
-    }
+    };
+    thread::scope(|scope| {
+        for fate in fates {
+            scope.spawn(move || meet(fate));
+        }
+    });
+}
+
+#[test]
+fn who_comes_back_after_a_while_has_not_stopped_and_what_was_asked_meanwhile_is_asked_again() {
+    let target = mortal(Fate::Away(300, Duration::from_secs(5)));
+    let words = [&["diagnose", &target, "--json"], &BRIEF[..]].concat();
+    let told = document(&run(&words));
+    assert_eq!(problems(&told), ["outage"], "{told:#}");
+    let title = told["findings"][0]["title"].as_str().expect("a title");
+    // It is known to have lasted from the first that was lost to the last.
+    let seconds = ["for 3", "for 4", "for 5"].map(|seconds| title.contains(seconds));
+    assert!(seconds.contains(&true), "{title}");
+    let steps = told["steps"].as_array().expect("steps").iter();
+    let taken = steps.filter(|step| step["left_out"] == false);
+    let taken: Vec<_> = taken.map(|step| &step["name"]).collect();
+    assert_eq!(taken, ["reach", "echo", "steady", "sizes", "hops", "again"]);
 }

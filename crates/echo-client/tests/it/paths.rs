@@ -168,6 +168,26 @@ fn datagrams_that_come_twice_are_told() {
     );
 }
 
+/// What comes from this machine is lost for so long, once the router has forwarded so many datagrams.
+fn away(lab: &Lab, count: usize, time: &str) {
+    let set = format!("type iface_index ; flags dynamic,timeout ; timeout {time} ;");
+    lab.router("nft add table inet lab");
+    lab.router(&format!("nft add set inet lab away {{ {set} }}"));
+    lab.forward("iif @away drop");
+    let met = format!("meta l4proto udp iif rc numgen inc mod 100000 == {count}");
+    lab.forward(&format!("{met} add @away {{ iif }} drop"));
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_path_that_is_down_for_seconds_is_told_as_an_outage() {
+    let test = "a_path_that_is_down_for_seconds_is_told_as_an_outage";
+    diagnosed(test, SIX, &["outage"], |lab| {
+        away(lab, 300, "5s");
+        serve(lab, EVERYWHERE, &[])
+    });
+}
+
 /// A fault that may come together with others: its verdict, and what breaks the path so.
 type Fault = (&'static str, fn(&Lab));
 

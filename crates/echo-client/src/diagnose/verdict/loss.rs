@@ -1,9 +1,11 @@
 //! Datagrams that do not come back, and what they have in common.
 
-use super::super::chance::{binomial, fisher, runs};
+use std::collections::HashSet;
+
+use super::super::chance::{Count, binomial, fisher, runs, significant};
 use super::super::finding::{Finding, Verdict, finding};
-use super::super::train::{Probe, Train};
-use super::{Calm, beyond, lost, percent, shown, significant};
+use super::super::train::{Probe, Train, lost};
+use super::{Calm, percent, shown};
 
 /// On a path without a fault at most one datagram in so many is lost.
 pub const HEALTHY: f64 = 1e-4;
@@ -13,7 +15,6 @@ const OUTAGE: u64 = 250_000_000;
 const FEW: usize = 8;
 
 /// Times at which nothing passed.
-#[derive(Default)]
 pub struct Outage {
     /// The verdict, where there is one.
     pub finding: Option<Finding>,
@@ -30,201 +31,165 @@ impl Outage {
     }
 }
 
-/// Runs of losses, each from its first to after its last.
-fn groups(probes: &[&Probe]) -> Vec<(usize, usize)> {
-    let mut groups: Vec<(usize, usize)> = Vec::new();
-    for at in (0..probes.len()).filter(|at| probes[*at].is_lost()) {
-        match groups.last_mut() {
-            Some((_, end)) if *end == at => *end = at + 1,
-            _ => groups.push((at, at + 1)),
-        }
-    }
-    groups
+/// Runs of losses.
+fn groups<'a>(probes: &'a [&'a Probe]) -> impl Iterator<Item = &'a [&'a Probe]> {
+    let groups = probes.chunk_by(|one, other| one.is_lost() == other.is_lost());
+    groups.filter(|group| group[0].is_lost())
 }
 
 /// Finds times at which everything was lost, whatever was sent, where nearly all that is lost is lost
-/// then.
-pub fn outage<'a>(trains: impl Iterator<Item = &'a Train>) -> Outage {
+/// then. Some trains have `asked` whether one still went on.
+pub fn outage<'a>(trains: impl Iterator<Item = &'a Train>, asked: &'a [Train]) -> Outage {
+    let trains = trains.chain(asked);
     let mut all: Vec<&Probe> = trains.flat_map(|train| &train.probes).collect();
     all.sort_by_key(|probe| probe.sent);
+    let asked = asked.iter().flat_map(|train| &train.probes);
+    let asked: HashSet<u64> = asked.map(|probe| probe.sent).collect();
+    // Between two trains nobody has looked.
+    let is_seen = |one: &&Probe, other: &&Probe| {
+        other.sent - one.sent < OUTAGE / 2 || asked.contains(&other.sent)
+    };
     let mut spans = Vec::new();
     let (mut inside, mut longest, mut most) = (0, 0, 0);
-    for (from, to) in groups(&all) {
-        let group = &all[from..to];
-        // Between two trains nobody has looked.
-        for part in group.chunk_by(|one, other| other.sent - one.sent < OUTAGE / 2) {
+    for part in groups(&all).flat_map(|group| group.chunk_by(is_seen)) {
+        if part.len() >= FEW {
             let (start, end) = (part[0].sent, part[part.len() - 1].sent);
-            if part.len() >= FEW {
-                inside += part.len();
-                spans.push((start, end));
-                longest = longest.max(end - start);
-                most = most.max(part.len());
-            }
+            spans.push((start, end));
+            inside += part.len();
+            longest = longest.max(end - start);
+            most = most.max(part.len());
         }
     }
-    let passed = all.len() - lost(&all);
-    let outside = lost(&all) - inside;
-    // A path on which losses come in bursts has long ones too; then they are but the longest.
-    if longest < OUTAGE || inside < outside * 4 || passed < inside {
-        return Outage::default();
-    }
+    let (lost, n) = lost(all.iter().copied());
+    let (passed, outside) = (n - lost, lost - inside);
     let share = inside as f64 / (inside + passed) as f64;
-    let p = significant(share.powi(most as i32), all.len());
-    let finding = p.map(|p| {
-        finding!(Verdict::Outage;
-            n: all.len(), inside, outside, time: shown(longest)
-        )
-        .p(p)
+    let p = significant(share.powi(most as i32), n);
+    // A path on which losses come in bursts has long ones too; then they are but the longest.
+    let is_one = longest >= OUTAGE && inside >= outside * 4 && passed >= inside;
+    let finding = p.filter(|_| is_one).map(|p| {
+        let time = shown(longest);
+        finding!(Verdict::Outage, p; n, inside, outside, time)
     });
-    match finding {
-        None => Outage::default(),
-        finding => Outage { finding, spans },
+    if finding.is_none() {
+        spans.clear();
     }
+    Outage { finding, spans }
 }
 
 /// What losses have in common, each explained by the first thing that does.
 pub fn losses(calm: &Calm<'_>, outage: &Outage) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut mixed: Vec<&Probe> = calm.mixed.iter().flat_map(|train| &train.probes).collect();
-    mixed.retain(|probe| !outage.holds(probe.sent));
+    let outside = |probe: &&Probe| !outage.holds(probe.sent);
+    let mixed = calm.mixed.iter().flat_map(|train| &train.probes);
+    let mut mixed: Vec<&Probe> = mixed.filter(outside).collect();
+    let mut slow: Vec<&Probe> = calm.slow.probes.iter().filter(outside).collect();
     if let Some((finding, dead)) = flow(&mixed) {
         findings.push(finding);
         mixed.retain(|probe| !dead.contains(&probe.cell.flow));
     }
-    let firsts = firsts(&mixed);
-    let is_first = |at: usize, _: &Probe| firsts[at];
-    findings.extend(apart(Verdict::LossFirst, &mut mixed, is_first, 0.5));
-    let mut slow: Vec<&Probe> = calm.slow.probes.iter().collect();
+    let mut known = HashSet::new();
+    let firsts = mixed.iter().filter(|probe| known.insert(probe.cell.flow));
+    let firsts: Vec<u64> = firsts.map(|probe| probe.sent).collect();
+    let is_first = |probe: &Probe| firsts.contains(&probe.sent);
+    findings.extend(apart(Verdict::LossFirst, &mut mixed, 0.5, is_first));
     let large = mixed.iter().map(|probe| probe.cell.size).max().unwrap_or(0);
-    let is_large = |_: usize, probe: &Probe| probe.cell.size == large;
-    if let Some(finding) = apart(Verdict::LossBySize, &mut mixed, is_large, 0.0) {
+    let is_large = |probe: &Probe| probe.cell.size == large;
+    if let Some(finding) = apart(Verdict::LossBySize, &mut mixed, 0.0, is_large) {
         findings.push(finding.with("size", large));
         slow.retain(|probe| probe.cell.size < large);
     }
     let mark = mixed.iter().map(|probe| probe.cell.tos).max().unwrap_or(0);
-    let is_marked = |_: usize, probe: &Probe| probe.cell.tos == mark;
-    let by_mark = apart(Verdict::LossByMark, &mut mixed, is_marked, 0.0);
+    let is_marked = |probe: &Probe| probe.cell.tos == mark;
+    let by_mark = apart(Verdict::LossByMark, &mut mixed, 0.0, is_marked);
     findings.extend(by_mark.map(|finding| finding.with("mark", class(mark))));
-    let small = [calm.steady, calm.again].into_iter().flatten();
-    let small: Vec<&Train> = small.collect();
-    let mut all: Vec<&Probe> = small.iter().flat_map(|train| &train.probes).collect();
-    all.retain(|probe| !outage.holds(probe.sent));
-    if let Some(finding) = periodic(&all, &small) {
-        findings.push(finding);
-        return findings;
+    let small: Vec<&Train> = [calm.steady, calm.again].into_iter().flatten().collect();
+    let small_probes = small.iter().flat_map(|train| &train.probes);
+    let mut all: Vec<&Probe> = small_probes.filter(outside).collect();
+    match periodic(&all, &small) {
+        Some(finding) => findings.push(finding),
+        None => {
+            all.extend(mixed);
+            all.extend(slow);
+            findings.extend(at_random(&all));
+        }
     }
-    all.extend(mixed);
-    all.extend(slow.into_iter().filter(|probe| !outage.holds(probe.sent)));
-    findings.extend(at_random(&all));
     findings
 }
 
 fn at_random(all: &[&Probe]) -> Option<Finding> {
-    let lost = lost(all);
-    let at_random = beyond(Verdict::Loss, lost, all.len(), HEALTHY)?.with("came", all.len() - lost);
-    let groups = groups(all).len();
-    let bursts = significant(runs(groups, lost, all.len()), 1);
-    let bursty = |p| Finding {
-        verdict: Verdict::LossBursty,
-        ..at_random.clone().by("loss-bursty").p(p)
-    };
-    let bursty = bursts.map(|p| bursty(p).with("length", lost.div_ceil(groups)));
-    Some(bursty.unwrap_or(at_random))
+    let count @ (lost, n) = lost(all.iter().copied());
+    let p = significant(binomial(count, HEALTHY), 1)?;
+    let (came, percent, groups) = (n - lost, percent(count), groups(all).count());
+    Some(match significant(runs(groups, count), 1) {
+        None => finding!(Verdict::Loss, p; n, came, percent),
+        Some(p) => {
+            let length = lost.div_ceil(groups);
+            finding!(Verdict::LossBursty, p; n, came, percent, length)
+        }
+    })
 }
 
 /// Losses that come at a beat: most gaps between them are the same.
 fn periodic(all: &[&Probe], trains: &[&Train]) -> Option<Finding> {
     let mut gaps = Vec::new();
-    for train in trains {
-        let probes: Vec<&Probe> = train.probes.iter().collect();
-        let starts: Vec<usize> = groups(&probes).iter().map(|(from, _)| *from).collect();
+    for Train { probes, .. } in trains {
+        let is_lost = |at: usize| probes[at].is_lost();
+        let is_start = |at: &usize| is_lost(*at) && (*at == 0 || !is_lost(at - 1));
+        let starts: Vec<usize> = (0..probes.len()).filter(is_start).collect();
         gaps.extend(starts.windows(2).map(|pair| pair[1] - pair[0]));
     }
-    let lost = lost(all);
-    let near = |gap: usize| {
-        gaps.iter()
-            .filter(move |one| one.abs_diff(gap) <= 1)
-            .count()
-    };
+    let near = |gap: usize| gaps.iter().filter(|one| one.abs_diff(gap) <= 1).count();
     let beat = gaps.iter().copied().max_by_key(|gap| near(*gap))?;
+    let (alike, n) = (near(beat), all.len());
     // How likely a gap at random is to be as long, one more or one less.
-    let share = (gaps.len() + 1) as f64 / all.len() as f64;
+    let share = (gaps.len() + 1) as f64 / n as f64;
     let at = |gap: usize| share * (1.0 - share).powi(gap as i32 - 1);
     let chance: f64 = (beat.saturating_sub(1).max(1)..=beat + 1).map(at).sum();
-    let p = significant(
-        binomial(near(beat), gaps.len(), chance.min(0.999)),
-        gaps.len(),
-    )?;
+    let p = binomial((alike, gaps.len()), chance.min(0.999));
+    let p = significant(p, gaps.len())?;
     // Where most gaps are something else, there is no beat.
-    if near(beat) * 3 < gaps.len() * 2 || beat < 4 {
+    if alike * 3 < gaps.len() * 2 || beat < 4 {
         return None;
     }
     let interval = trains.first()?.interval;
     let time = shown(interval.as_nanos() as u64 * beat as u64);
-    Some(
-        finding!(Verdict::LossPeriodic;
-            n: all.len(), per_s: (1.0 / interval.as_secs_f64()).round(), lost, alike: near(beat),
-            gaps: gaps.len(), period: format!("{beat} ({time})")
-        )
-        .p(p),
-    )
+    let (lost, _) = lost(all.iter().copied());
+    Some(finding!(Verdict::LossPeriodic, p;
+        n, per_s: (1.0 / interval.as_secs_f64()).round(), lost, alike, gaps: gaps.len(),
+        period: format!("{beat} ({time})")
+    ))
 }
 
 /// The flows that lose what others do not.
 fn flow(mixed: &[&Probe]) -> Option<(Finding, Vec<usize>)> {
     let flows = mixed.iter().map(|probe| probe.cell.flow + 1).max()?;
-    let mut counts = vec![(0, 0); flows];
-    for probe in mixed {
-        let (lost, sent) = &mut counts[probe.cell.flow];
-        *lost += usize::from(probe.is_lost());
-        *sent += 1;
-    }
-    let all = lost(mixed);
-    let shares = counts
-        .iter()
-        .map(|(lost, sent)| *lost as f64 / f64::from(*sent as u32).max(1.0));
-    let worst = shares.clone().fold(0.0, f64::max);
-    let dead = shares
-        .enumerate()
-        .filter(|(_, share)| *share > 0.0 && *share >= worst / 2.0);
-    let dead: Vec<usize> = dead.map(|(flow, _)| flow).collect();
+    let of_flow = |flow| {
+        mixed
+            .iter()
+            .copied()
+            .filter(move |probe| probe.cell.flow == flow)
+    };
+    let counts: Vec<Count> = (0..flows).map(|flow| lost(of_flow(flow))).collect();
+    let share = |(lost, sent): Count| lost as f64 / sent.max(1) as f64;
+    let by_share = |one: &Count, other: &Count| share(*one).total_cmp(&share(*other));
+    let worst = counts.iter().copied().max_by(by_share)?;
+    let is_dead = |count: Count| count.0 > 0 && share(count) >= share(worst) / 2.0;
+    let dead: Vec<usize> = (0..flows).filter(|flow| is_dead(counts[*flow])).collect();
     // The worst of them against all the others together. Chance does not lose all of several ports:
     // where it happens, they are no others to compare with.
-    let (hits, n) = *counts
-        .iter()
-        .max_by_key(|(lost, sent)| lost * 1000 / sent.max(&1))?;
     let others = counts.iter().filter(|(lost, sent)| lost < sent);
-    let (other_hits, others) =
-        others.fold((0, 0), |(all, of), (lost, sent)| (all + lost, of + sent));
-    let rest = match hits < n {
-        true => (other_hits - hits, others - n),
-        false => (other_hits, others),
-    };
-    let p = significant(fisher((hits, n), rest), flows)?;
-    if worst < 0.5 || dead.len() * 2 > flows {
+    let mut rest = others.fold((0, 0), |(all, of), (lost, sent)| (all + lost, of + sent));
+    if worst.0 < worst.1 {
+        rest = (rest.0 - worst.0, rest.1 - worst.1);
+    }
+    let p = significant(fisher(worst, rest), flows)?;
+    if share(worst) < 0.5 || dead.len() * 2 > flows {
         return None;
     }
+    let (all, n) = lost(mixed.iter().copied());
     let lost: usize = dead.iter().map(|flow| counts[*flow].0).sum();
-    Some((
-        finding!(Verdict::Flow;
-            n: mixed.len(), lost, others: all - lost, dead: dead.len(), flows
-        )
-        .p(p),
-        dead,
-    ))
-}
-
-/// Which are the first of their flow.
-fn firsts(mixed: &[&Probe]) -> Vec<bool> {
-    let mut known = Vec::new();
-    let is_first = |probe: &&Probe| {
-        let is_first = !known.contains(&probe.cell.flow);
-        if is_first {
-            known.push(probe.cell.flow);
-        }
-        is_first
-    };
-    mixed.iter().map(is_first).collect()
+    let finding = finding!(Verdict::Flow, p; n, lost, others: all - lost, dead: dead.len(), flows);
+    Some((finding, dead))
 }
 
 /// Whether those that are meant are lost more often than the rest, and more than a share of them.
@@ -232,26 +197,21 @@ fn firsts(mixed: &[&Probe]) -> Vec<bool> {
 fn apart(
     verdict: Verdict,
     mixed: &mut Vec<&Probe>,
-    is_meant: impl Fn(usize, &Probe) -> bool,
     share: f64,
+    is_meant: impl Fn(&Probe) -> bool,
 ) -> Option<Finding> {
-    let probes = mixed.iter().enumerate();
-    let (meant, rest): (Vec<_>, Vec<_>) = probes.partition(|(at, probe)| is_meant(*at, probe));
-    let [meant, rest] = [meant, rest].map(|part| part.into_iter().map(|(_, probe)| *probe));
-    let [meant, rest]: [Vec<&Probe>; 2] = [meant.collect(), rest.collect()];
-    let [(hits, n), (others, m)] = [&meant, &rest].map(|part| (lost(part), part.len()));
-    let p = significant(fisher((hits, n), (others, m)), 1)?;
-    let (often, seldom) = (hits as f64 / n as f64, others as f64 / m as f64);
-    if often <= seldom.max(share) {
-        return None;
-    }
-    *mixed = rest;
-    Some(
-        finding!(verdict;
-            n, m, hits, others, share: percent(hits, n), rest: percent(others, m)
+    let (meant, rest): (Vec<&Probe>, Vec<&Probe>) =
+        mixed.iter().copied().partition(|probe| is_meant(probe));
+    let (meant, others) = (lost(meant), lost(rest.iter().copied()));
+    let p = significant(fisher(meant, others), 1)?;
+    let [often, seldom] = [meant, others].map(|(lost, n)| lost as f64 / n as f64);
+    (often > seldom.max(share)).then(|| {
+        *mixed = rest;
+        finding!(verdict, p;
+            n: meant.1, m: others.1, hits: meant.0, others: others.0, share: percent(meant),
+            rest: percent(others)
         )
-        .p(p),
-    )
+    })
 }
 
 /// A class of service as it is called.

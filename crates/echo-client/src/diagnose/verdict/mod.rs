@@ -2,7 +2,7 @@
 //!
 //! What one verdict explains is taken out before the next is looked for: a limit of rate before losses
 //! at random, a dead flow before losses by size. Each question that is asked costs certainty, and is
-//! counted (`among`).
+//! counted (`significant`).
 
 mod delay;
 mod loss;
@@ -14,14 +14,13 @@ mod simulated;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
-use super::chance::{LEVEL, among, binomial};
+use super::chance::{Count, binomial, significant};
 use super::finding::{Finding, Verdict, finding};
-use super::train::{Probe, Train};
+use super::train::Train;
+use crate::report::format::{Share, short_time};
 
 pub use delay::load;
-pub use rate::{TURNS, is_limited};
+pub use rate::{HEADER, TURNS, is_limited};
 
 /// All the trains of a diagnosis; of those that were not sent, nothing is said.
 #[derive(Clone, Debug, Default)]
@@ -36,74 +35,80 @@ pub struct Trains {
     pub stamp: Option<Train>,
     /// The steady train once more, at the end.
     pub again: Option<Train>,
+    /// What asked whether anybody was there, while nobody answered.
+    pub asked: Vec<Train>,
 }
 
 impl Trains {
     /// Leaves out what was sent from `end` on, in nanoseconds since 1970: nobody was there to answer.
     pub fn cut(&mut self, end: u64) {
-        let single = [
+        for kept in [
             &mut self.steady,
             &mut self.mixed,
             &mut self.stamp,
             &mut self.again,
-        ];
-        for kept in single {
-            if let Some(train) = kept {
+        ] {
+            kept.take_if(|train| {
                 train.probes.retain(|probe| probe.sent < end);
-            }
-            *kept = kept.take().filter(|train| !train.probes.is_empty());
+                train.probes.is_empty()
+            });
         }
         // Half a turn has nothing to be held against.
         let is_before = |train: &Train| train.probes.iter().all(|probe| probe.sent < end);
         self.ladder
             .retain(|turn| is_before(&turn.slow) && is_before(&turn.fast));
+        self.asked.retain(is_before);
     }
 }
 
 /// A fast train and a slow one of datagrams of one size, right after one another.
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
-    /// Bytes of payload.
-    pub size: usize,
     /// The slow one, which came first.
     pub slow: Train,
     /// The fast one.
     pub fast: Train,
 }
 
+impl Turn {
+    /// Bytes of payload of each.
+    fn size(&self) -> usize {
+        self.fast.probes.first().map_or(0, |probe| probe.cell.size)
+    }
+
+    /// When the last was sent, in nanoseconds since 1970.
+    fn end(&self) -> u64 {
+        self.fast.probes.last().map_or(0, |probe| probe.sent)
+    }
+}
+
 /// What the trains say.
 pub fn judge(trains: &Trains) -> Vec<Finding> {
-    let mut findings = Vec::new();
     let limit = rate::limit(&trains.ladder);
     // What was sent near the limit, or above it, is lost or late for that alone.
     let is_innocent = |train: &&Train| limit.iter().all(|limit| !limit.explains(train));
-    let ladder = trains
+    let single = [&trains.steady, &trains.mixed, &trains.stamp, &trains.again];
+    let turns = trains
         .ladder
         .iter()
         .flat_map(|turn| [&turn.slow, &turn.fast]);
-    let single = [&trains.steady, &trains.mixed, &trains.stamp, &trains.again];
-    let all = single
-        .into_iter()
-        .flatten()
-        .chain(ladder)
-        .filter(is_innocent);
-    let outage = loss::outage(all);
-    findings.extend(outage.finding.clone());
-    findings.extend(limit.iter().map(|limit| limit.finding.clone()));
+    let all = single.into_iter().flatten().chain(turns);
+    let outage = loss::outage(all.filter(is_innocent), &trains.asked);
     let calm = Calm {
         steady: trains.steady.as_ref().filter(is_innocent),
         mixed: trains.mixed.as_ref().filter(is_innocent),
         slow: slow(&trains.ladder),
         again: trains.again.as_ref().filter(is_innocent),
     };
-    findings.extend(order::corruption(trains));
-    findings.extend(order::duplication(trains));
-    findings.extend(order::reordering(trains));
-    findings.extend(loss::losses(&calm, &outage));
+    let stamp = trains.stamp.as_ref().filter(is_innocent);
+    let reflected = stamp.map(|train| reflected::reflected(train, &outage));
+    let losses = loss::losses(&calm, &outage);
+    let mut findings: Vec<Finding> = outage.finding.into_iter().collect();
+    findings.extend(limit.map(|limit| limit.finding));
+    findings.extend(order::changes(trains));
+    findings.extend(losses);
     findings.extend(delay::delays(&calm));
-    if let Some(train) = trains.stamp.as_ref().filter(is_innocent) {
-        findings.extend(reflected::reflected(train, &outage));
-    }
+    findings.extend(reflected.into_iter().flatten());
     findings
 }
 
@@ -119,54 +124,33 @@ struct Calm<'a> {
 impl Calm<'_> {
     /// Those that there are.
     fn all(&self) -> impl Iterator<Item = &Train> {
-        let trains = [self.steady, self.mixed, Some(&self.slow)];
-        let trains = trains.into_iter().chain([self.again]).flatten();
+        let trains = [self.steady, self.mixed, Some(&self.slow), self.again];
+        let trains = trains.into_iter().flatten();
         trains.filter(|train| !train.probes.is_empty())
     }
 }
 
 fn slow(ladder: &[Turn]) -> Train {
-    let slow = ladder.iter().map(|turn| &turn.slow);
-    let intervals = slow.clone().map(|train| train.interval);
-    Train {
-        interval: intervals.max().unwrap_or_default(),
-        stalled: slow
-            .clone()
-            .map(|train| train.stalled)
-            .max()
-            .unwrap_or_default(),
-        probes: slow.flat_map(|train| train.probes.clone()).collect(),
-        ..Train::default()
+    let mut all = Train::default();
+    for Turn { slow, .. } in ladder {
+        all.stalled = all.stalled.max(slow.stalled);
+        all.probes.extend_from_slice(&slow.probes);
     }
+    all
 }
 
-/// The p of a finding, where it is one.
-fn significant(p: f64, places: usize) -> Option<f64> {
-    let p = among(p, places);
-    (p < LEVEL).then_some(p)
+/// A finding, where so many are more than a path without a fault has, which has a `share`.
+fn beyond(verdict: Verdict, (count, n): Count, share: f64) -> Option<Finding> {
+    let p = significant(binomial((count, n), share), 1)?;
+    Some(finding!(verdict, p; n, count, percent: percent((count, n))))
 }
 
-/// A finding, where `count` of `n` are more than a path without a fault has, which has a `share`.
-fn beyond(verdict: Verdict, count: usize, n: usize, share: f64) -> Option<Finding> {
-    let p = significant(binomial(count, n, share), 1)?;
-    let found = finding!(verdict; n, count, percent: percent(count, n));
-    Some(found.p(p))
-}
-
-fn lost(probes: &[&Probe]) -> usize {
-    probes.iter().filter(|probe| probe.is_lost()).count()
-}
-
-/// A share of the whole, to two digits.
-fn percent(part: usize, whole: usize) -> String {
-    let share = part as f64 * 100.0 / whole.max(1) as f64;
-    match share {
-        share if share < 10.0 => format!("{share:.1} %"),
-        share => format!("{share:.0} %"),
-    }
+/// A share of the whole.
+fn percent((part, whole): Count) -> Share {
+    Share(part as f64 / whole.max(1) as f64)
 }
 
 /// Nanoseconds as people read them.
 pub fn shown(ns: u64) -> String {
-    crate::report::format::time(Duration::from_nanos(ns))
+    short_time(ns as f64)
 }

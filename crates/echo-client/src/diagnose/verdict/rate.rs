@@ -1,205 +1,167 @@
 //! Limits of rate: what is sent fast fares worse than what is sent slowly right before it, turn after
 //! turn, so that what changes with time is not taken for it.
 
-use super::super::chance::fisher;
+use super::super::chance::{fisher, significant};
 use super::super::finding::{Finding, Verdict, finding};
-use super::super::train::{Probe, Train, percentile};
-use super::{Turn, percent, significant};
+use super::super::train::{Train, lost, trips};
+use super::{Turn, percent};
 
 /// Turns that must agree.
 pub const TURNS: usize = 4;
 /// A queue that is worth the name makes the last wait so much longer than a slow one.
 const QUEUED: u64 = 5_000_000;
-/// IP and UDP add so much to a payload.
-const HEADER: usize = 28;
+/// IP and UDP add so much to a payload, in bytes.
+pub const HEADER: usize = 28;
 
 /// A limit, and what it explains.
 pub struct Limit {
     /// The verdict.
     pub finding: Finding,
-    /// Bytes a second, headers included; where packets are counted, their number.
+    /// How much it lets through in a second, of what it counts.
     rate: f64,
-    counts_packets: bool,
+    counts: Counts,
 }
+
+/// How much of what it counts a train has in a second.
+type Counts = fn(&Train) -> f64;
 
 impl Limit {
     /// Whether a train was so fast that the limit may have hit it.
     pub fn explains(&self, train: &Train) -> bool {
-        let per_s = 1.0 / train.interval.as_secs_f64().max(1e-9);
-        let sizes = train.probes.iter().map(|probe| probe.cell.size + HEADER);
-        let size = sizes.sum::<usize>() as f64 / train.probes.len().max(1) as f64;
-        let rate = if self.counts_packets {
-            per_s
-        } else {
-            per_s * size
-        };
         // A limit has no memory for what is well below it.
-        rate > self.rate * 0.7
+        (self.counts)(train) > self.rate * 0.7
     }
 }
 
-/// How one fast train fared.
-#[derive(Clone, Copy)]
+/// How a limit shows in a fast train.
+#[derive(PartialEq)]
 enum Effect {
-    None,
     /// Some of it was lost, without delay.
     Dropped,
     /// It had to wait.
     Queued,
 }
 
-fn effect(turn: &Turn) -> Effect {
-    let (sent, lost) = (turn.fast.probes.len(), turn.fast.lost());
-    let (slow, slow_lost) = (turn.slow.probes.len(), turn.slow.lost());
+fn effect(turn: &Turn) -> Option<Effect> {
+    let [(slow_lost, slow), (lost, sent)] =
+        [&turn.slow, &turn.fast].map(|train| lost(&train.probes));
     let is_lossy = lost * 10 > sent && lost * slow > slow_lost * sent * 2;
-    if is_queued(turn) && (is_lossy || throughput(&turn.fast) < offered(&turn.fast) * 0.7) {
-        return Effect::Queued;
-    }
-    if is_lossy {
-        Effect::Dropped
-    } else {
-        Effect::None
+    let is_slowed = || throughput(&turn.fast) < bytes_per_s(&turn.fast) * 0.7;
+    match is_queued(turn) && (is_lossy || is_slowed()) {
+        true => Some(Effect::Queued),
+        false => is_lossy.then_some(Effect::Dropped),
     }
 }
 
 /// Whether the last of a fast train waited for those before them.
 fn is_queued(turn: &Turn) -> bool {
-    let trips = |probes: &[Probe]| -> Vec<u64> { probes.iter().filter_map(Probe::rtt).collect() };
-    let half = turn.fast.probes.len() / 2;
-    let (mut first, mut last) = (
-        trips(&turn.fast.probes[..half]),
-        trips(&turn.fast.probes[half..]),
-    );
-    let usual = turn.slow.percentile(0.5);
-    let (Some(usual), Some(first), Some(last)) = (
-        usual,
-        percentile(&mut first, 0.5),
-        percentile(&mut last, 0.25),
-    ) else {
-        return false;
-    };
-    last > usual + QUEUED && last * 5 > first * 4
+    let (first, last) = turn.fast.probes.split_at(turn.fast.probes.len() / 2);
+    let usual = trips(&turn.slow.probes).at(0.5);
+    match (usual, trips(first).at(0.5), trips(last).at(0.25)) {
+        (Some(usual), Some(first), Some(last)) => last > usual + QUEUED && last * 5 > first * 4,
+        _ => false,
+    }
 }
 
-/// Bytes a second that were sent, and that came back, headers included.
-fn offered(train: &Train) -> f64 {
-    let bytes: usize = train
-        .probes
-        .iter()
-        .map(|probe| probe.cell.size + HEADER)
-        .sum();
-    bytes as f64 / (train.interval.as_secs_f64() * train.probes.len() as f64).max(1e-9)
+fn packets_per_s(train: &Train) -> f64 {
+    1.0 / train.interval.as_secs_f64().max(1e-9)
 }
 
+/// Bytes a second that were sent, headers included.
+fn bytes_per_s(train: &Train) -> f64 {
+    let sizes = train.probes.iter().map(|probe| probe.cell.size + HEADER);
+    let size = sizes.sum::<usize>() as f64 / train.probes.len().max(1) as f64;
+    size * packets_per_s(train)
+}
+
+/// Bytes a second that came back, headers included.
 fn throughput(train: &Train) -> f64 {
-    let mut came: Vec<u64> = train.probes.iter().filter_map(|probe| probe.came).collect();
-    came.sort_unstable();
-    let (Some(first), Some(last)) = (came.first(), came.last()) else {
+    let came = train.probes.iter().filter_map(|probe| probe.came);
+    let (Some(first), Some(last)) = (came.clone().min(), came.clone().max()) else {
         return 0.0;
     };
-    let size = train.probes[0].cell.size + HEADER;
-    let span = (last - first).max(1) as f64 / 1e9;
-    (came.len() - 1) as f64 * size as f64 / span
+    let seconds = (last - first).max(1) as f64 / 1e9;
+    ((came.count() - 1) * (train.probes[0].cell.size + HEADER)) as f64 / seconds
 }
 
 /// Whether a turn shows a limit, so that its rate is worth more turns.
 pub fn is_limited(turn: &Turn) -> bool {
-    !matches!(effect(turn), Effect::None)
+    effect(turn).is_some()
 }
 
 /// The limit that the turns show, if they do.
 pub fn limit(ladder: &[Turn]) -> Option<Limit> {
-    let alike = |first: &Turn| -> Vec<&Turn> {
-        let is_alike =
-            |turn: &&Turn| (turn.size, turn.fast.interval) == (first.size, first.fast.interval);
-        ladder.iter().filter(is_alike).collect()
+    let alike = |first: &Turn| {
+        let kind = |turn: &Turn| (turn.size(), turn.fast.interval);
+        let turns = ladder.iter().filter(|turn| kind(turn) == kind(first));
+        turns.collect::<Vec<&Turn>>()
     };
-    let count = |turns: &[&Turn], is: fn(Effect) -> bool| {
-        turns.iter().filter(|turn| is(effect(turn))).count()
-    };
-    let is_limit = |effect| !matches!(effect, Effect::None);
+    let limited = |turns: &[&Turn]| turns.iter().filter(|turn| is_limited(turn)).count();
     let mut kinds = ladder.iter().map(alike);
-    let turns = kinds.find(|turns| count(turns, is_limit) >= TURNS)?;
-    let (first, limited) = (turns[0], count(&turns, is_limit));
-    let queued = count(&turns, |effect| matches!(effect, Effect::Queued));
-    let below = ladder
-        .iter()
-        .filter(|turn| !is_limited(turn))
-        .flat_map(|turn| &turn.fast.probes);
-    let slow = ladder
-        .iter()
-        .flat_map(|turn| &turn.slow.probes)
-        .chain(below);
-    let slow: Vec<&Probe> = slow.collect();
-    let fast: Vec<&Probe> = turns.iter().flat_map(|turn| &turn.fast.probes).collect();
-    let (lost, slow_lost) = (super::lost(&fast), super::lost(&slow));
-    let p = fisher((lost, fast.len()), (slow_lost, slow.len()));
-    let offered = offered(&first.fast);
-    let rates = turns.iter().map(|turn| throughput(&turn.fast));
-    let rate = rates.sum::<f64>() / turns.len() as f64;
+    let turns = kinds.find(|turns| limited(turns) >= TURNS)?;
+    let is_queue = |turn: &&&Turn| effect(turn) == Some(Effect::Queued);
+    let (agree, queued) = (limited(&turns), turns.iter().filter(is_queue).count());
+    let below = ladder.iter().filter(|turn| !is_limited(turn));
+    let below = below.flat_map(|turn| &turn.fast.probes);
+    let slow = ladder.iter().flat_map(|turn| &turn.slow.probes);
+    let slow = lost(slow.chain(below));
+    let fast = lost(turns.iter().flat_map(|turn| &turn.fast.probes));
+    let (size, offered) = (turns[0].size(), bits(bytes_per_s(&turns[0].fast)));
     let found = |verdict| {
         finding!(verdict;
-            n: fast.len(), m: slow.len(), size: first.size, offered: bits(offered),
-            turns: turns.len(), agree: limited, queued, lost, slow_lost,
-            percent: percent(lost, fast.len())
+            n: fast.1, m: slow.1, size, offered, turns: turns.len(), agree, queued, lost: fast.0,
+            slow_lost: slow.0, percent: percent(fast)
         )
     };
-    if queued * 2 > limited {
+    if queued * 2 > agree {
         // Four turns that all show a queue, of which none needs to.
+        let rates = turns.iter().map(|turn| throughput(&turn.fast));
+        let rate = rates.sum::<f64>() / turns.len() as f64;
         let finding = found(Verdict::Bottleneck).with("rate", bits(rate));
-        let finding = match lost {
-            0 => finding.fact(),
-            _ => finding,
-        };
         return Some(Limit {
-            finding,
+            finding: finding.fact_if(fast.0 == 0),
             rate,
-            counts_packets: false,
+            counts: bytes_per_s,
         });
     }
-    let p = significant(p, 1)?;
-    // A limit of bits lets as many small ones through, if they are so much less.
+    let p = significant(fisher(fast, slow), 1)?;
     let per_s = sustained(&turns);
-    let end = |turn: &Turn| turn.fast.probes.last().map_or(0, |probe| probe.sent);
+    // A limit of bits lets as many small ones through, if they are so much less.
+    let last = turns.last().map_or(0, |turn| turn.end());
     let is_worn = |turn: &Turn| {
-        let seconds =
-            end(turn).saturating_sub(turns.last().map_or(0, |last| end(last))) as f64 / 1e9;
-        let (sent, lost) = (turn.fast.probes.len() as f64, turn.fast.lost() as f64);
-        let fits = per_s * seconds > sent * (turn.size + HEADER) as f64 * 1.3;
-        fits && lost * 5.0 > sent
+        let seconds = turn.end().saturating_sub(last) as f64 / 1e9;
+        let (lost, sent) = lost(&turn.fast.probes);
+        let fits = per_s * seconds > sent as f64 * (turn.size() + HEADER) as f64 * 1.3;
+        fits && lost * 5 > sent
     };
-    let mut small = ladder.iter().filter(|turn| turn.size < first.size);
-    let counts_packets = ladder.iter().any(|turn| turn.size > first.size) || small.any(is_worn);
-    let (rate, shown, unit) = match counts_packets {
+    let mut small = ladder.iter().filter(|turn| turn.size() < size);
+    let counts_packets = ladder.iter().any(|turn| turn.size() > size) || small.any(is_worn);
+    let (counts, rate, shown, unit): (Counts, _, _, _) = match counts_packets {
         true => {
-            let rate = per_s / (first.size + HEADER) as f64;
-            (rate, format!("{rate:.0} packets a second"), "packets")
+            let rate = per_s / (size + HEADER) as f64;
+            let shown = format!("{rate:.0} packets a second");
+            (packets_per_s, rate, shown, "packets")
         }
-        false => (per_s, bits(per_s), "bits"),
+        false => (bytes_per_s, per_s, bits(per_s), "bits"),
     };
-    let finding = found(Verdict::Policer).p(p);
-    let finding = finding
-        .with("rate", format!("about {shown}"))
-        .with("unit", unit);
+    let finding = found(Verdict::Policer).p(p).with("unit", unit);
     Some(Limit {
-        finding,
+        finding: finding.with("rate", format!("about {shown}")),
         rate,
-        counts_packets,
+        counts,
     })
 }
 
 /// Bytes a second that a policer lets through for long: what passed from the end of one fast train,
 /// when its bucket is empty, to the end of the last.
 fn sustained(turns: &[&Turn]) -> f64 {
-    let [first, rest @ ..] = turns else {
+    let [first, .., last] = turns else {
         return 0.0;
     };
-    let end = |turn: &Turn| turn.fast.probes.last().map_or(0, |probe| probe.sent);
-    let (from, to) = (end(first), rest.last().map_or(0, |turn| end(turn)));
-    let trains = rest.iter().flat_map(|turn| [&turn.slow, &turn.fast]);
-    let passed: usize = trains.map(|train| train.probes.len() - train.lost()).sum();
-    let seconds = to.saturating_sub(from) as f64 / 1e9;
-    (passed * (first.size + HEADER)) as f64 / seconds.max(1e-9)
+    let trains = turns[1..].iter().flat_map(|turn| [&turn.slow, &turn.fast]);
+    let (lost, sent) = lost(trains.flat_map(|train| &train.probes));
+    let seconds = last.end().saturating_sub(first.end()) as f64 / 1e9;
+    ((sent - lost) * (first.size() + HEADER)) as f64 / seconds.max(1e-9)
 }
 
 /// Bytes a second as bits a second.

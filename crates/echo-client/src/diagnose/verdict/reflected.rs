@@ -1,10 +1,13 @@
 //! What only the far end can tell: a STAMP reflector numbers and stamps what it receives.
 
+use std::net::SocketAddr;
+
 use echo_core::units::ns;
 
+use super::super::chance::{binomial, significant};
 use super::super::finding::{Finding, Verdict, finding};
 use super::super::payload::FIRST;
-use super::super::train::{Probe, Reflected, Train, percentile};
+use super::super::train::{Probe, Reflected, Sorted, Train};
 use super::loss::{HEALTHY, Outage, class};
 use super::{beyond, shown};
 
@@ -17,155 +20,139 @@ const HEALTHY_STOPS: f64 = 1.0 / 6000.0;
 /// Clocks that follow a source differ by less, however bad the path to it.
 const CLOCKS: i64 = 50_000_000;
 
+/// A packet that the reflector has returned: its number, and what is known of it.
+struct Known<'a> {
+    number: usize,
+    probe: &'a Probe,
+    reflected: Reflected,
+    /// How long the reflector kept it, and how long it was on its way, in nanoseconds.
+    held: u64,
+    trip: u64,
+}
+
 /// What a train of STAMP packets says.
 pub fn reflected(train: &Train, outage: &Outage) -> Vec<Finding> {
     let known = train.probes.iter().enumerate();
-    let known = known.filter_map(|(number, probe)| Some((number, probe, probe.reflected?)));
-    let known: Vec<(usize, &Probe, Reflected)> = known.collect();
-    let mut findings = directions(train, &known, outage);
-    findings.extend(stall(train, &known));
-    findings.extend(dscp(&known));
-    findings.extend(ecn(&known));
-    findings.extend(nat(train, &known));
-    findings.extend(clock(&known));
-    findings
+    let known = known.filter_map(|(number, probe)| {
+        let reflected = probe.reflected?;
+        let held = reflected.sent.saturating_sub(reflected.received);
+        let trip = probe.rtt()?.saturating_sub(held);
+        Some(Known {
+            number,
+            probe,
+            reflected,
+            held,
+            trip,
+        })
+    });
+    let known: Vec<Known<'_>> = known.collect();
+    let ecn = |bits| ["Not-ECT", "ECT(1)", "ECT(0)", "CE"][usize::from(bits)].to_owned();
+    let [up, down] = directions(train, &known, outage);
+    let found = [
+        up,
+        down,
+        stall(train, &known),
+        rewritten(Verdict::Dscp, &known, !3, |sent, seen| sent != seen, class),
+        rewritten(Verdict::Ecn, &known, 3, |_, seen| seen == 0, ecn),
+        nat(train, &known),
+        clock(&known),
+    ];
+    found.into_iter().flatten().collect()
 }
 
-type Known<'a> = (usize, &'a Probe, Reflected);
-
 /// On which way packets are lost, where the reflector counts.
-fn directions(train: &Train, known: &[Known<'_>], outage: &Outage) -> Vec<Finding> {
+fn directions(train: &Train, known: &[Known<'_>], outage: &Outage) -> [Option<Finding>; 2] {
     // One that keeps no count returns our number.
-    let is_stateless = |(number, _, reflected): &Known<'_>| reflected.seq == *number as u32 + FIRST;
-    if known.iter().all(is_stateless) {
-        return Vec::new();
+    let is_ours = |one: &Known<'_>| one.reflected.seq == one.number as u32 + FIRST;
+    if known.iter().all(is_ours) {
+        return [None, None];
     }
     let (mut there, mut back) = (0, 0);
-    let mut last = None;
-    for (number, probe, reflected) in known {
-        let (from, seq) = last.map_or((0, 0), |(number, seq): (usize, u32)| (number + 1, seq + 1));
-        last = Some((*number, reflected.seq));
-        let is_out = train.probes[from..*number]
-            .iter()
-            .any(|probe| outage.holds(probe.sent));
-        if is_out || *number < from || probe.copies > 1 {
+    let (mut from, mut seq) = (0, 0);
+    for one in known {
+        let (first, expected) = (from, seq);
+        (from, seq) = (one.number + 1, one.reflected.seq.saturating_add(1));
+        let mut unanswered = train.probes[first..one.number].iter();
+        if unanswered.any(|probe| outage.holds(probe.sent)) || one.probe.copies > 1 {
             continue;
         }
         // Of those that were sent since the last reply the reflector received so many, and the rest
         // never came there.
-        let returned = reflected.seq.saturating_sub(seq) as usize;
-        let missing = number - from;
-        back += returned.min(missing);
-        there += missing - returned.min(missing);
+        let missing = one.number - first;
+        let returned = (one.reflected.seq.saturating_sub(expected) as usize).min(missing);
+        back += returned;
+        there += missing - returned;
     }
     let all = train.probes.len();
-    let up = beyond(Verdict::LossUp, there, all, HEALTHY);
-    let down = beyond(Verdict::LossDown, back, all, HEALTHY);
-    [up, down].into_iter().flatten().collect()
+    let lost = [(Verdict::LossUp, there), (Verdict::LossDown, back)];
+    lost.map(|(verdict, lost)| beyond(verdict, (lost, all), HEALTHY))
 }
 
 /// Whether somebody stopped for a while, and who.
 fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
     // A machine that is late itself shares it with who is late for the same reason.
     let limit = STALL.max(ns(train.stalled) * 3);
-    let there = |reflected: &Reflected| reflected.sent.saturating_sub(reflected.received);
-    let rest =
-        |probe: &Probe, reflected: &Reflected| Some(probe.rtt()?.saturating_sub(there(reflected)));
-    let trips = known
-        .iter()
-        .filter_map(|(_, probe, reflected)| rest(probe, reflected));
-    let mut trips: Vec<u64> = trips.collect();
-    let base = percentile(&mut trips, 0.1)?;
-    let is_long = |held: &(&Probe, u64)| held.1 > limit;
-    let times = known
-        .iter()
-        .map(|(_, probe, reflected)| (*probe, there(reflected)));
-    let by_server: Vec<_> = times.filter(is_long).collect();
-    let rests = known.iter().filter_map(|(_, probe, reflected)| {
-        Some((*probe, rest(probe, reflected)?.saturating_sub(base)))
-    });
-    let by_network: Vec<_> = rests.filter(is_long).collect();
+    let base = Sorted::of(known.iter().map(|one| one.trip)).at(0.1)?;
+    let late = |time: fn(&Known<'_>, u64) -> u64| {
+        let times = known.iter().map(|one| (one.probe.sent, time(one, base)));
+        times.filter(|(_, time)| *time > limit).collect::<Vec<_>>()
+    };
+    let by_server = late(|one, _| one.held);
+    let by_network = late(|one, base| one.trip.saturating_sub(base));
     let (verdict, late) = match by_server.len() >= by_network.len() {
         true => (Verdict::ServerStall, by_server),
         false => (Verdict::NetworkStall, by_network),
     };
     // What waits together waits for one stop.
-    let bunches = late
-        .chunk_by(|one, other| other.0.sent.saturating_sub(one.0.sent) < MOMENT)
-        .count();
-    let (first, last) = (known.first()?.1.sent, known.last()?.1.sent);
+    let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
+    let count = bunches.count();
+    let (first, last) = (known.first()?.probe.sent, known.last()?.probe.sent);
     let moments = last.saturating_sub(first).div_ceil(MOMENT) as usize;
-    let finding = beyond(verdict, bunches, moments, HEALTHY_STOPS)?;
+    let p = significant(binomial((count, moments), HEALTHY_STOPS), 1)?;
     let longest = late.iter().map(|(_, time)| *time).max()?;
-    let finding = finding.with("n", known.len()).with("late", late.len());
-    Some(
-        finding
-            .with("limit", shown(limit))
-            .with("time", shown(longest)),
-    )
+    Some(finding!(verdict, p;
+        n: known.len(), count, late: late.len(), limit: shown(limit), time: shown(longest)
+    ))
 }
 
-/// What a router has made of marks: whether most of those that `matter` have `changed`.
+/// What a router has made of the bits of `mask`: whether most marks that have any there are bad by
+/// what was sent and seen of them.
 fn rewritten(
     verdict: Verdict,
     known: &[Known<'_>],
-    matters: fn(u8) -> bool,
-    changed: fn(u8, u8) -> bool,
+    mask: u8,
+    is_bad: fn(u8, u8) -> bool,
     name: fn(u8) -> String,
 ) -> Option<Finding> {
-    let marks = known.iter().map(|(_, probe, _)| probe.cell.tos);
-    let pairs = marks
-        .zip(known)
-        .filter_map(|(tos, (_, _, reflected))| Some((tos, reflected.tos?)));
-    let pairs: Vec<(u8, u8)> = pairs.filter(|(sent, _)| matters(*sent)).collect();
-    let bad = pairs.iter().filter(|(sent, seen)| changed(*sent, *seen));
-    let count = bad.clone().count();
+    let sent = known.iter().map(|one| one.probe.cell.tos & mask);
+    let seen = known.iter().map(|one| Some(one.reflected.tos? & mask));
+    let pairs = sent
+        .zip(seen)
+        .filter_map(|(sent, seen)| Some((sent, seen?)));
+    let pairs: Vec<(u8, u8)> = pairs.filter(|(sent, _)| *sent > 0).collect();
+    let bad = pairs.iter().filter(|(sent, seen)| is_bad(*sent, *seen));
+    let (n, count) = (pairs.len(), bad.clone().count());
     let (mark, seen) = *bad.clone().next()?;
-    (count * 2 > pairs.len()).then(|| {
-        finding!(verdict;
-            n: pairs.len(), count, mark: name(mark), seen: name(seen)
-        )
-    })
-}
-
-fn dscp(known: &[Known<'_>]) -> Option<Finding> {
-    let changed = |sent, seen| sent >> 2 != seen >> 2;
-    rewritten(Verdict::Dscp, known, |tos| tos >> 2 != 0, changed, class)
-}
-
-fn ecn(known: &[Known<'_>]) -> Option<Finding> {
-    let name = |tos| ["Not-ECT", "ECT(1)", "ECT(0)", "CE"][usize::from(tos & 3)].to_owned();
-    let erased = |_, seen| seen & 3 == 0;
-    rewritten(Verdict::Ecn, known, |tos| tos & 3 != 0, erased, name)
+    let (mark, seen) = (name(mark), name(seen));
+    (count * 2 > n).then(|| finding!(verdict; n, count, mark, seen))
 }
 
 /// The address and port that the reflector saw against ours.
 fn nat(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
     let local = *train.locals.first()?;
-    let seen = known
-        .iter()
-        .find_map(|(_, _, reflected)| reflected.source)?;
-    let ip = seen.ip().to_canonical();
-    ((ip, seen.port()) != (local.ip().to_canonical(), local.port())).then(|| {
-        let seen = format!("{ip}:{}", seen.port());
-        finding!(Verdict::Nat; local, seen)
-    })
+    let seen = known.iter().find_map(|one| one.reflected.source)?;
+    let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+    let (local, seen) = (plain(local), plain(seen));
+    (local != seen).then(|| finding!(Verdict::Nat; local, seen))
 }
 
 /// How far the two clocks are apart: half the difference of the two ways, as in NTP.
 fn clock(known: &[Known<'_>]) -> Option<Finding> {
-    let offset = |(_, probe, reflected): &Known<'_>| {
-        let there = reflected.received as i64 - probe.sent as i64;
-        let back = reflected.sent as i64 - probe.came? as i64;
-        Some((there / 2 + back / 2, probe.rtt()?))
-    };
     // The fastest round trip leaves least room for ways of different length.
-    let (offset, trip) = known
-        .iter()
-        .filter_map(offset)
-        .min_by_key(|(_, trip)| *trip)?;
-    (offset.abs() > CLOCKS + trip as i64 / 2).then(|| {
-        let offset = shown(offset.unsigned_abs());
-        finding!(Verdict::Clock; offset)
-    })
+    let one = known.iter().min_by_key(|one| one.probe.rtt())?;
+    let there = one.reflected.received as i64 - one.probe.sent as i64;
+    let back = one.reflected.sent as i64 - one.probe.came? as i64;
+    let (offset, trip) = (there / 2 + back / 2, one.probe.rtt()?);
+    let shown = shown(offset.unsigned_abs());
+    (offset.abs() > CLOCKS + trip as i64 / 2).then(|| finding!(Verdict::Clock; offset: shown))
 }

@@ -1,15 +1,16 @@
 //! A path that is only computed: what becomes of each datagram follows from numbers drawn at random.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use echo_core::statistics::Dice;
 
-use super::super::ladder::{self, Rung, SLOW, SLOW_INTERVAL, climb};
+use super::super::ladder::{Rung, climb};
+use super::super::path::To;
 use super::super::payload::Payload;
-use super::super::sender::{Plan, order};
+use super::super::sender::Plan;
 use super::super::train::{Cell, Probe, Reflected, Train};
-use super::super::trains::{FLOWS, LARGE, MIXED, MIXED_INTERVAL, SMALL, STAMP, STAMP_INTERVAL};
-use super::super::trains::{STEADY, STEADY_INTERVAL, mixed_cells, stamp_cells};
+use super::super::trains::{FLOWS, LARGE, mixed_plan, stamp_plan, steady_plan};
 use super::{Trains, Turn};
 
 pub const MS: u64 = 1_000_000;
@@ -59,15 +60,11 @@ pub struct Model {
     pub cleared: u8,
 }
 
-/// A plan of echoes that waits as long as any.
-fn patient() -> Plan {
-    Plan::of(
-        (([192, 0, 2, 1], 7).into(), 0),
-        Vec::new(),
-        0,
-        Duration::ZERO,
-    )
-}
+/// Nobody is there.
+const NOWHERE: To = (
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 7)),
+    0,
+);
 
 /// A path that is under way.
 pub struct Simulated {
@@ -102,38 +99,30 @@ impl Simulated {
             stall: (start, 0),
             known: [false; FLOWS],
         };
-        let small = [Cell::of(SMALL)];
-        let steady = path.train(&small, STEADY, STEADY_INTERVAL, &patient());
+        let steady = path.train(&steady_plan(NOWHERE));
         path.known = [false; FLOWS];
-        let mixed = path.train(&mixed_cells(LARGE), MIXED, MIXED_INTERVAL, &patient());
+        let mixed = path.train(&mixed_plan(NOWHERE, LARGE));
         let mut ladder = Vec::new();
-        climb(LARGE, 20_000_000, &mut ladder, |rung| Ok(path.turn(rung))).unwrap();
-        let mut stamp = patient();
-        stamp.payload = Payload::Stamp(1);
-        let stamp = path.train(&stamp_cells(LARGE), STAMP, STAMP_INTERVAL, &stamp);
-        let again = path.train(&small, STEADY, STEADY_INTERVAL, &patient());
+        climb(LARGE, 20_000_000, &mut ladder, |rung, pause| {
+            Ok(path.turn(rung, pause))
+        })
+        .unwrap();
+        let stamp = path.train(&stamp_plan(NOWHERE, LARGE));
+        let again = path.train(&steady_plan(NOWHERE));
         Trains {
             steady: Some(steady),
             mixed: Some(mixed),
             ladder,
             stamp: Some(stamp),
             again: Some(again),
+            asked: Vec::new(),
         }
     }
 
-    fn turn(&mut self, rung: Rung) -> Turn {
-        self.now += rung.pause.as_nanos() as u64;
-        let cells = [Cell::of(rung.size)];
-        let (count, interval) = rung.fast();
-        let hasty = Plan {
-            patience: ladder::PATIENCE,
-            ..patient()
-        };
-        Turn {
-            size: rung.size,
-            slow: self.train(&cells, SLOW, SLOW_INTERVAL, &hasty),
-            fast: self.train(&cells, count, interval, &hasty),
-        }
+    fn turn(&mut self, rung: Rung, pause: Duration) -> Turn {
+        self.now += pause.as_nanos() as u64;
+        let [slow, fast] = rung.plans(NOWHERE).map(|plan| self.train(&plan));
+        Turn { slow, fast }
     }
 
     fn of_thousand(&mut self, share: u32) -> bool {
@@ -144,21 +133,15 @@ impl Simulated {
         self.dice.below(most as usize + 1) as u64
     }
 
-    fn train(&mut self, cells: &[Cell], count: usize, interval: Duration, how: &Plan) -> Train {
-        let plan = Plan {
-            cells: cells.to_vec(),
-            count,
-            interval,
-            seed: self.dice.below(1 << 30) as u64,
-            ..how.clone()
-        };
+    fn train(&mut self, plan: &Plan) -> Train {
+        let interval = plan.interval;
         let mut train = Train {
             interval,
             ..Train::default()
         };
-        let is_stamp = matches!(plan.payload, Payload::Stamp(_));
+        let is_stamp = matches!(plan.payload, Payload::Stamp);
         let mut received = 0;
-        for cell in order(&plan) {
+        for cell in plan.order() {
             let mut probe = Probe {
                 cell,
                 sent: self.now,
@@ -179,19 +162,12 @@ impl Simulated {
             train.probes.push(probe);
             self.now += interval.as_nanos() as u64;
         }
-        let mut order: Vec<usize> = (0..count)
-            .filter(|at| !train.probes[*at].is_lost())
-            .collect();
-        order.sort_by_key(|at| train.probes[*at].came);
-        for (place, at) in order.iter().enumerate() {
-            train.probes[*at].order = place as u32;
-        }
         // What is awaited passes time.
         let last = train.probes.iter().filter_map(|probe| probe.came).max();
         self.now = self.now.max(last.unwrap_or_default());
-        self.now += match order.len() == count {
-            true => 30 * MS,
-            false => plan.patience.as_nanos() as u64 + self.model.rtt * 3 / 2,
+        self.now += match train.lost() {
+            0 => 30 * MS,
+            _ => plan.patience.as_nanos() as u64 + self.model.rtt * 3 / 2,
         };
         train
     }
