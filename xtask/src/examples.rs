@@ -230,11 +230,15 @@ mod tests {
     #[test]
     fn what_is_translated_is_what_the_programs_say() {
         let said = said();
-        for sentence in Phrases::of(Lang::Es).english() {
-            for part in sentence.split("{}").filter(|part| part.len() > 3) {
-                assert!(said.contains(part), "nobody says {part:?} of {sentence:?}");
-            }
-        }
+        let is_said = |sentence: &String| {
+            // What a label is for stands elsewhere than the label.
+            let parts = sentence.split("{}").map(|part| part.trim_end_matches(": "));
+            let mut parts = parts.filter(|part| part.len() > 3);
+            parts.all(|part| said.contains(part))
+        };
+        let phrases = Phrases::of(Lang::Es);
+        let unsaid: Vec<_> = phrases.english().filter(|one| !is_said(one)).collect();
+        assert!(unsaid.is_empty(), "nobody says {unsaid:?}");
     }
 
     #[test]

@@ -105,10 +105,17 @@ impl Phrase {
             text = after;
         }
         values.push(text.strip_suffix(last.as_str())?);
-        // A few letters are found in any sentence, between any words.
+        // What has words and a colon in front of it is said by itself.
+        if first.is_empty() && values[0].contains(": ") {
+            return None;
+        }
+        // A few letters are found in any sentence, between any words, and in paths; but not with a
+        // colon in front.
         let letters = self.english.concat().matches(char::is_alphabetic).count();
-        let is_short = |value: &&str| value.split(' ').count() <= 2;
-        (!(1..FEW).contains(&letters) || values.iter().all(is_short)).then_some(values)
+        let is_known = !(1..FEW).contains(&letters) || first.ends_with(": ");
+        let is_short =
+            |value: &&str| value.split(' ').count() <= 2 && !value.starts_with(['/', '.']);
+        (is_known || values.iter().all(is_short)).then_some(values)
     }
 
     fn is_quoted(&self, number: usize) -> bool {
@@ -176,6 +183,7 @@ mod tests {
                 "cannot read /no/{2}: is a directory; check --file",
                 "/no/{2}",
             ),
+            ("/tmp/one of two: is a directory", "/tmp/one of two"),
             (
                 "cannot listen on unix /no/end of x in y or z: is a directory",
                 "/no/end of x in y or z",
