@@ -195,7 +195,7 @@ pub struct FarEnd {
     /// The last moment of which a step says what happens.
     pub calm: u64,
     /// Parts of replies that were there when a connection ended at this moment.
-    pub cut_at_end: (u64, u64),
+    pub cut_at_end: (u64, Seen),
     /// Who answers packets of STAMP, in the place of any step.
     pub reflector: Option<Reflector>,
     /// When the client's socket had no room for a datagram.
@@ -326,7 +326,7 @@ impl FarEnd {
             refused: 0,
             blocked: false,
             calm: 0,
-            cut_at_end: (0, 0),
+            cut_at_end: (0, Seen::default()),
             reflector: None,
             drops: Vec::new(),
             lines: Vec::new(),

@@ -231,17 +231,21 @@ impl Check<'_> {
         };
         let seen = &self.far.seen;
         // What a run ends in the midst of is merely lost.
-        let cut = match self.far.cut_at_end {
-            (at, count) if at == self.far.now => count,
-            _ => 0,
+        let none = Seen::default();
+        let cut = match &self.far.cut_at_end {
+            (at, cut) if *at == self.far.now => cut,
+            _ => &none,
         };
-        let truncated = seen.truncated - cut..=seen.truncated;
+        let is_within = |counted, seen, cut| (seen - cut..=seen).contains(&counted);
         let is_same = counted
             == Seen {
+                corrupt: counted.corrupt,
                 truncated: counted.truncated,
                 ..*seen
             };
-        match is_same && truncated.contains(&counted.truncated) {
+        let is_cut = is_within(counted.corrupt, seen.corrupt, cut.corrupt)
+            && is_within(counted.truncated, seen.truncated, cut.truncated);
+        match is_same && is_cut {
             true => Ok(()),
             false => Err(format!("each reply is in its class: {counted:?}, {seen:?}")),
         }

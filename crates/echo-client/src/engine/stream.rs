@@ -182,16 +182,18 @@ impl Transport for Stream {
         Ok(true)
     }
 
-    /// A reply that had begun is cut short.
+    /// A reply that had begun is cut short, which makes wrong bytes of it no better.
     fn end(&mut self, ledger: &mut Ledger, context: &mut Context<'_>) {
         (self.unwritten, self.written) = (0, 0);
-        self.wrong = None;
         let (bytes, whole) = (std::mem::take(&mut self.received), self.wire_len);
-        if bytes > 0 {
-            ledger.misses += 1;
-            let detail = format!("{bytes} of {whole} bytes came back");
-            let at = context.clock.now();
-            context.enter(Entry::stray(Class::Truncated), 1, at, bytes, Some(detail));
-        }
+        let short = || format!("{bytes} of {whole} bytes came back");
+        let (class, detail) = match self.wrong.take() {
+            Some(detail) => (Class::Corrupt, detail),
+            None if bytes > 0 => (Class::Truncated, short()),
+            None => return,
+        };
+        ledger.misses += 1;
+        let at = context.clock.now();
+        context.enter(Entry::stray(class), 1, at, bytes, Some(detail));
     }
 }

@@ -211,13 +211,14 @@ impl Report {
     /// Replies that were not what was sent, or connections that ended for one.
     pub(super) fn wrong(&self) -> u64 {
         let counts = &self.counts;
-        // From anybody a datagram may come; what is on a stream comes from the server.
-        let foreign = match self.target.is_udp() {
-            true => 0,
+        // From anybody a datagram may come, and it comes as it was sent; what is on a stream comes
+        // from the server, and is short where the connection ended, which is an error of its own.
+        let others = match self.target.is_udp() {
+            true => counts.truncated,
             false => counts.foreign,
         };
         let out_of_step = self.errors.get(&ErrorKind::Mismatch).copied();
-        (counts.corrupt + counts.truncated + foreign).max(out_of_step.unwrap_or(0))
+        (counts.corrupt + others).max(out_of_step.unwrap_or(0))
     }
 
     /// What is told where no threshold names a figure that is bad. `fault` is the first error.

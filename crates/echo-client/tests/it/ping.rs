@@ -260,6 +260,24 @@ fn a_stream_that_answers_short_or_more_is_noticed() {
         [("lost", 2), ("truncated", 2)],
         "{document:#}"
     );
+    // Every byte that came was right: it is the end of a connection that is wrong, and no bytes.
+    let kinds = document["outcome"]["reasons"].as_array().unwrap().iter();
+    let kinds: Vec<_> = kinds.map(|reason| reason["kind"].clone()).collect();
+    assert_eq!(kinds, ["closed"], "{document:#}");
+    let allowed = ["--fail-if", "errors>5,loss>60%"];
+    let half = faulty(&["close-after=100"]);
+    let (document, code) = ping(&[&[&half.tcp, "-c", "4", "-i", "0"], &allowed[..]].concat());
+    assert_eq!(code, Some(0), "{document:#}");
+    let wrong = tcp(|_, stream| {
+        read(&stream, 56);
+        (&stream).write_all(&[0; 20]).unwrap();
+    });
+    let (document, _) = ping(&[&wrong, "-c", "1"]);
+    assert_eq!(
+        flaws(&document),
+        [("lost", 1), ("corrupt", 1)],
+        "{document:#}"
+    );
     let more = tcp(|_, stream| {
         let bytes = read(&stream, 56);
         (&stream)

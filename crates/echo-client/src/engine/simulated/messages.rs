@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use echo_core::splitmix::mix;
 
-use super::{FarEnd, Kind, MS, Parcel, SOON, Step, US};
+use super::{FarEnd, Kind, MS, Parcel, SOON, Seen, Step, US};
 
 impl FarEnd {
     /// How much the system takes; of datagrams, all or nothing.
@@ -280,11 +280,16 @@ impl FarEnd {
         let wire = &mut self.lines[index];
         wire.open = false;
         if !self.udp && !wire.read.is_multiple_of(self.wire_len) {
-            self.seen.truncated += 1;
             if self.cut_at_end.0 != self.now {
-                self.cut_at_end = (self.now, 0);
+                self.cut_at_end = (self.now, Seen::default());
             }
-            self.cut_at_end.1 += 1;
+            let is_wrong = std::mem::take(&mut wire.wrong);
+            for seen in [&mut self.seen, &mut self.cut_at_end.1] {
+                match is_wrong {
+                    true => seen.corrupt += 1,
+                    false => seen.truncated += 1,
+                }
+            }
         }
     }
 }
