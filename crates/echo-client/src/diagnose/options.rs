@@ -67,6 +67,11 @@ impl Options {
         })
     }
 
+    /// The packet that a whole segment fills, in bytes.
+    pub fn packet(&self) -> usize {
+        self.packet as usize
+    }
+
     /// What is worth telling of them.
     pub fn judge(&self) -> Vec<Finding> {
         let Options { segment, mtu, .. } = self;

@@ -9,8 +9,10 @@ use anyhow::{Result, bail};
 use super::answer::{Answer, came};
 use super::chance::fisher;
 use super::finding::{Finding, Verdict, finding};
+use super::options::Options;
 use super::path::{Path, To};
 use super::sender::{self, Plan, headers};
+use super::talk::{MESSAGE, Talk};
 use super::train::Cell;
 use crate::connection::packets::Fragments;
 
@@ -26,6 +28,8 @@ const MANY: [usize; 2] = [3, 7];
 /// The time from one packet to the next. Even large ones then stay below the limits of rate that
 /// other steps look for.
 const INTERVAL: Duration = Duration::from_millis(10);
+/// Messages of a transfer that fills whole segments: 64 KiB.
+const SEGMENTS: u64 = 65_536 / MESSAGE as u64;
 /// How long a reply may take on a short path.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -41,6 +45,12 @@ pub fn sizes(path: &mut Path<'_>) -> Result<String> {
     let to = path.peer()?;
     let (mtu, found) = largest(path, to)?;
     path.mtu = u32::try_from(mtu).ok();
+    if found.as_ref().is_some_and(Finding::is_problem) && do_segments_pass(path, mtu) {
+        // A rule that looks at datagrams, which the mixed train tells.
+        return Ok(format!(
+            "datagrams of up to {mtu} bytes come back, and larger packets of TCP"
+        ));
+    }
     // Of IPv6, only this machine cuts packets, and pieces that fill its link then vanish as well.
     let is_hidden = to.0.is_ipv6() && found.as_ref().is_some_and(Finding::is_problem);
     path.findings.extend(found);
@@ -73,7 +83,10 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
                 teller = who.or(teller);
                 size = mtu;
             }
-            None if !tried.is_silent() => bail!("too few packets of any size come back"),
+            None if !tried.is_silent() => match tried.has_small() {
+                true => bail!("packets of {size} bytes are turned back, and not as too large"),
+                false => bail!("too few packets of any size come back"),
+            },
             _ => {
                 let mtu = search(path, to, size)?;
                 let finding = tried.finding(Verdict::MtuBlackhole, size);
@@ -98,6 +111,16 @@ fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
         }
     }
     Ok(passes)
+}
+
+/// Whether TCP carries packets of more than `size` bytes there and back: no link is too narrow then.
+fn do_segments_pass(path: &mut Path<'_>, size: usize) -> bool {
+    let (Ok(remote), Ok(mut talk)) = (path.remote(), Talk::open(path, None)) else {
+        return false;
+    };
+    let is_whole = talk.echo(path, SEGMENTS).back >= SEGMENTS * MESSAGE as u64;
+    let options = Options::of(&talk.socket, remote);
+    is_whole && options.is_ok_and(|options| options.packet() > size)
 }
 
 impl Tried {
@@ -134,10 +157,14 @@ impl Tried {
         })
     }
 
-    /// Whether none of the large ones came and nobody said why, while the small ones did.
+    /// Whether nobody said a word of the large ones, while the small ones came.
     fn is_silent(&self) -> bool {
-        let small = came(&self.small) * 4 >= self.small.len() * 3;
-        came(&self.large) == 0 && self.told().is_none() && small
+        let mut large = self.large.iter();
+        large.all(|answer| *answer == Answer::Silence) && self.has_small()
+    }
+
+    fn has_small(&self) -> bool {
+        came(&self.small) * 4 >= self.small.len() * 3
     }
 
     /// None of the large ones came, of `size` bytes.
@@ -168,6 +195,7 @@ mod tests {
         let mut small = [CAME; 10];
         assert!(tried(&[Answer::Silence; 10], &small).is_silent());
         assert!(!tried(&[Answer::Silence, CAME], &small).is_silent());
+        assert!(!tried(&[Answer::Barred(None); 3], &small).is_silent());
         small[..3].fill(Answer::Silence);
         assert!(!tried(&[Answer::Silence; 10], &small).is_silent());
     }

@@ -128,6 +128,18 @@ fn losses_of_large_packets_are_told() {
 
 #[test]
 #[ignore = "cargo xtask ci diagnose"]
+fn datagrams_that_are_dropped_for_their_size_are_no_black_hole() {
+    let rule = rule("iif rc meta l4proto udp udp length > 700 drop");
+    diagnosed(
+        "datagrams_that_are_dropped_for_their_size_are_no_black_hole",
+        FOUR,
+        &["loss-by-size"],
+        rule,
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
 fn one_dead_way_of_eight_is_told() {
     let rule = rule(
         "iif rc meta l4proto { tcp , udp } jhash ip saddr . ip daddr . th sport . th dport mod 8 seed 0x1d == 0 drop",
