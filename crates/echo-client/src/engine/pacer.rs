@@ -155,9 +155,7 @@ impl Pacer {
         match self.pace {
             _ if self.budget == 0 => None,
             Pace::Closed => None,
-            // 2^53 ns are 104 days: until then a sum of products stays exact to the nanosecond,
-            // where a sum of steps would drift.
-            Pace::Rate { first, step, next } => Some((first + step * next as f64) as u64),
+            Pace::Rate { first, step, next } => Some(due(first, step, next)),
             Pace::Interval { next, .. } => Some(next),
         }
     }
@@ -179,7 +177,7 @@ impl Pacer {
             return now;
         }
         let by_count = match self.pace {
-            Pace::Rate { first, step, .. } => (first + step * self.last() as f64) as u64,
+            Pace::Rate { first, step, .. } => due(first, step, self.last()),
             _ => u64::MAX,
         };
         match by_count.min(self.end) {
@@ -227,10 +225,20 @@ impl Pacer {
     /// How many requests are due before `moment`, from the first on.
     fn count_before(&self, moment: u64) -> u64 {
         match self.pace {
-            Pace::Rate { first, step, .. } => ((moment as f64 - first) / step).ceil() as u64,
+            // What is due half a nanosecond before it is due at the moment.
+            Pace::Rate { first, step, .. } => {
+                ((moment as f64 - first - step.min(1.0) / 2.0) / step).ceil() as u64
+            }
             _ => 0,
         }
     }
+}
+
+/// When request `number` of a rate is due. 2^53 ns are 104 days: until then a sum of products stays exact
+/// to the nanosecond, where a sum of steps would drift; and what is due as a second ends is due then, and
+/// not just before.
+fn due(first: f64, step: f64, number: u64) -> u64 {
+    (first + step * number as f64).round() as u64
 }
 
 #[cfg(test)]
@@ -308,6 +316,20 @@ mod tests {
         assert!(pacer.is_due(SECOND + 1) && pacer.is_finished(SECOND + 1));
         assert_eq!(pacer.take(2 * SECOND), Some(SECOND));
         assert_eq!(pacer.take(2 * SECOND), None);
+    }
+
+    #[test]
+    fn a_rate_makes_so_many_requests_a_second_and_no_more() {
+        for per_s in [7, 9, 11, 13, 29, 101, 997, 7919] {
+            for (from, end) in [(0, SECOND), (SECOND, 3 * SECOND), (7 * SECOND, 8 * SECOND)] {
+                let mut pacer = rate(per_s as f64, 0, 1, (from, Some(end), None));
+                let taken = all(&mut pacer, SECOND / 100, end).into_iter();
+                let measured = taken.filter(|due| *due >= from).count() as u64;
+                assert_eq!(measured, per_s * (end - from) / SECOND, "{per_s}/s");
+                let mut idle = rate(per_s as f64, 0, 1, (from, Some(end), None));
+                assert_eq!(idle.stop(end, true).count, measured, "{per_s}/s");
+            }
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Plan {
             Pace::Interval(_) => meant.max(least),
             Pace::Rate(per_s) => {
                 let due = (counts.sent + counts.unsent) as f64;
-                Duration::from_nanos((due * 1e9 / per_s) as u64).max(least)
+                Duration::from_nanos((due * 1e9 / per_s).ceil() as u64).max(least)
             }
         }
     }
@@ -172,6 +172,18 @@ mod tests {
             let plan = plan(Pace::Rate(per_s), duration_ms);
             let window = plan.window(&sent(due), MS * measured_ms, MS * 60_000);
             assert_eq!(window, MS * window_ms, "{per_s}/s for {measured_ms} ms");
+        }
+        for (per_s, due) in [
+            (7.0, 11),
+            (0.3, 1),
+            (0.7, 3),
+            (1.1, 5),
+            (29.0, 30),
+            (997.0, 7),
+        ] {
+            let window = plan(Pace::Rate(per_s), None).window(&sent(due), MS, MS);
+            let told = due as f64 / window.as_secs_f64();
+            assert!(told <= per_s, "{told} of {per_s}");
         }
     }
 

@@ -272,7 +272,7 @@ impl Check<'_> {
         let from = self.setup.warmup_ms * MS;
         let due = |until: u64| {
             let step = 1e9 / per_s;
-            let before = |moment: u64| (moment as f64 / step).ceil() as u64;
+            let before = |moment: u64| ((moment as f64 - 0.5) / step).ceil() as u64;
             before(until).saturating_sub(before(from)).min(count)
         };
         let asked = self.setup.interrupt_ms.map_or(u64::MAX, |ms| ms * MS);
@@ -293,7 +293,7 @@ impl Check<'_> {
         let mut expected = Latency::new();
         for (k, &(sent, reply)) in far.messages.iter().enumerate() {
             let due = match self.setup.pace {
-                Pace::Rate(per_s) => (1e9 / per_s * k as f64) as u64,
+                Pace::Rate(per_s) => (1e9 / per_s * k as f64).round() as u64,
                 _ => sent,
             };
             if let Some(at) = reply {
