@@ -6,12 +6,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use echo_core::Failure;
 use echo_core::path::shown;
+use echo_core::{Failure, Patient};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::{Fault, Outcome, Report, csv, hdr, html};
@@ -207,8 +208,10 @@ impl Named {
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         // A device or a pipe is written as it is.
         if fs::metadata(&self.path).is_ok_and(|data| !data.is_file()) {
-            let mut special = File::options().write(true).open(&self.path)?;
-            return special.write_all(bytes);
+            // Nobody may read a pipe, and opening it would wait for somebody.
+            let mut how = File::options();
+            how.write(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
+            return Patient(how.open(&self.path)?).write_all(bytes);
         }
         let (draft, mut file) = self.draft()?;
         let written = file.write_all(bytes).and_then(|()| {
@@ -234,7 +237,11 @@ impl Named {
             io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
             io::ErrorKind::InvalidFilename => "give it a name".to_owned(),
             _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-                "a socket is no file".to_owned()
+                let is_pipe = |data: &Metadata| data.file_type().is_fifo();
+                match self.there.as_ref().is_some_and(is_pipe) {
+                    true => "nobody reads it: start its reader first".to_owned(),
+                    false => "a socket is no file".to_owned(),
+                }
             }
             _ => "check its permissions".to_owned(),
         };

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use serde_json::{Value, json};
 
-use crate::common::{Scratch, command, echo, echo_on, run};
+use crate::common::{Scratch, command, echo, echo_on, network, run};
 use crate::signals::by_shell;
 use echo_core::address::End;
 
@@ -194,6 +194,13 @@ fn an_output_that_cannot_be_is_refused_before_the_run() {
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let socket = socket.display().to_string();
     run(&["ping", &target, "--report", &socket]).failed(1, &["a socket is no file"]);
+    let pipe = files.0.join("pipe").display().to_string();
+    network::run(&format!("mkfifo {pipe}"));
+    for flag in ["--report", "--hdr"] {
+        let ended = run(&["ping", "-c1", "--json", &target, flag, &pipe]);
+        assert!(ended.text().contains("rtt_p50_ns"), "{ended:?}");
+        ended.failed(1, &[&pipe, "nobody reads it"]);
+    }
     let key = files.file("key", b"0123456789abcdef");
     for mode in ["ping", "bench"] {
         let spared = [mode, &target, "--stamp-key", &key, "--hdr", &key];
