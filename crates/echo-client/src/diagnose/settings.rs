@@ -15,6 +15,8 @@ use crate::connection::Connect;
 
 /// The least that some steps can do something with.
 const LEAST: u64 = 100_000;
+/// At less, trains of hundreds of packets would outlast the minute that all may take.
+const SLOWEST: Bitrate = Bitrate(100_000);
 
 /// What the probes may take, and how what they find is told.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
@@ -104,6 +106,10 @@ impl Diagnose {
                 "--budget {}: too little to find anything; allow {} at least",
                 self.budget,
                 Size(LEAST)
+            ),
+            Endpoint::Inet { .. } if self.max_rate.0 < SLOWEST.0 => anyhow!(
+                "--max-rate {}: too slow to find anything in a minute; allow {SLOWEST} at least",
+                self.max_rate
             ),
             Endpoint::Inet { .. } => return Ok(()),
         }))

@@ -155,6 +155,7 @@ fn what_has_no_path_or_no_echo_is_refused() {
     refused("stamp://127.0.0.1", &[], "alone is no echo");
     refused("127.0.0.1:862", &["--stamp"], "alone is no echo");
     refused("127.0.0.1:1", &["--budget", "1k"], "100");
+    refused("127.0.0.1:1", &["--max-rate", "20"], "100kbit");
 }
 
 #[test]
