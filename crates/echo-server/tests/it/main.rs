@@ -6,6 +6,7 @@ mod common;
 mod complete;
 
 mod addresses;
+mod commanders;
 mod control;
 mod explain;
 mod faults;
