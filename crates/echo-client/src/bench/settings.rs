@@ -1,5 +1,6 @@
 //! The options of `bench`.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -178,15 +179,16 @@ impl Bench {
                 target: target.clone(),
                 ..connect.clone()
             };
-            let is_same =
-                |known: &Connect| known.target == other.target && known.is_udp() == other.is_udp();
-            if targets.iter().any(is_same) {
+            if targets.iter().any(|known| place(known) == place(&other)) {
                 return Err(Failure::usage(anyhow!(
                     "{target} is given twice; to measure a target against itself, add --control"
                 )));
             }
             other.check()?;
-            self.check_size(&other).map_err(Failure::usage)?;
+            check(&other, false, self.new_connection, None, true)
+                .map_err(Error::msg)
+                .and_then(|()| self.check_size(&other))
+                .map_err(Failure::usage)?;
             targets.push(other);
         }
         targets.extend(self.control.then(|| connect.clone()));
@@ -286,6 +288,19 @@ impl Bench {
         // Many are under way at once, and told apart by their headers.
         check_size(connect, self.size, HEADER_LEN as u64).map_err(Error::msg)
     }
+}
+
+/// Where a target is and how it is talked to, however that is spelled.
+fn place(connect: &Connect) -> (bool, bool, Endpoint) {
+    let target = match &connect.target {
+        Endpoint::Inet { host, port, .. } => {
+            let address = host.parse::<IpAddr>().map(|address| address.to_string());
+            let host = address.unwrap_or_else(|_| host.to_ascii_lowercase());
+            Endpoint::inet(None, host, *port)
+        }
+        path => path.clone(),
+    };
+    (connect.is_udp(), connect.is_stamp(), target)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -236,6 +236,15 @@ fn what_cannot_be_compared_is_refused() {
 
     let twice = ["bench", &echo.tcp, &echo.tcp];
     run(&twice).failed(2, &["twice", "--control"]);
+    for (one, other) in [
+        ("127.0.0.1:7", "tcp://127.0.0.1:7"),
+        ("localhost:7", "LOCALHOST:7"),
+        ("udp://[::1]:7", "udp://[0:0::1]:7"),
+    ] {
+        run(&["bench", one, other]).failed(2, &["twice", "--control"]);
+    }
+    let both = ["bench", &echo.tcp, &echo.udp, "--new-connection"];
+    run(&both).failed(2, &["--new-connection", "UDP"]);
     run(&["bench", &echo.tcp, "--fail-if", "p99>+10%"]).failed(2, &["+10%", "--baseline"]);
     for several in [
         ["--rounds", "2"],
