@@ -85,10 +85,12 @@ impl Counts {
         self.lost.saturating_sub(self.overflowed)
     }
 
-    /// Whether the books balance.
+    /// Whether the books balance, and none of a kind are more than that kind.
     pub fn balance(&self) -> bool {
         let replies = [self.duplicate, self.corrupt, self.truncated, self.foreign];
-        self.sent == self.unique + self.lost + self.under_way
+        self.late <= self.unique
+            && self.delayed <= self.sent
+            && self.sent == self.unique + self.lost + self.under_way
             && self.received == self.unique + replies.iter().sum::<u64>()
     }
 }

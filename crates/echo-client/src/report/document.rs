@@ -82,11 +82,15 @@ fn check(key: &str, value: &Value) -> Result<()> {
         Value::Array(items) => items.iter().try_for_each(|item| check(key, item)),
         Value::Number(number) => {
             let most = if key.ends_with("_ns") { MOST_NS } else { MOST };
-            let is_possible = number.as_u64().is_none_or(|number| number <= most);
-            ensure!(
-                is_possible,
-                "its {key} is {number}, which is more than can be"
-            );
+            let is_square = key.ends_with("_squares_ns2");
+            let squares = 0.0..=(MOST as f64) * (MOST_NS as f64).powi(2);
+            let is_possible = match is_square {
+                true => number
+                    .as_f64()
+                    .is_some_and(|number| squares.contains(&number)),
+                false => number.as_u64().is_none_or(|number| number <= most),
+            };
+            ensure!(is_possible, "its {key} is {number}, which cannot be");
             Ok(())
         }
         _ => Ok(()),
