@@ -16,6 +16,9 @@ const BATCH: usize = 1024;
 /// A reflector whose numbers fall back by more than this has begun a session anew: nothing on a path
 /// is overtaken by so many. So it has where it gives a number for the second time.
 const RESTART: u64 = 64;
+/// No path makes more copies of each request than so many that are lost again: what numbers leave out
+/// beyond that, nobody has sent.
+const COPIES: u64 = 8;
 
 /// The way of each packet of one session.
 #[derive(Debug, Default)]
@@ -172,8 +175,11 @@ impl Session {
         self.newest?;
         self.found.reordered_back += mem::take(&mut self.fallen).1;
         self.settle(u64::MAX);
+        let sent = self.base + self.replies.len() as u64;
+        let is_count = self.found.copies_lost_back <= COPIES * sent;
         let numbering = match (self.has_own, self.has_copied) {
-            (true, _) => Numbering::Stateful,
+            (true, _) if is_count => Numbering::Stateful,
+            (true, _) => Numbering::Unknown,
             (false, true) => Numbering::Stateless,
             (false, false) => Numbering::Unknown,
         };

@@ -210,6 +210,30 @@ fn a_session_that_is_older_or_begins_anew_makes_no_losses_up() {
 }
 
 #[test]
+fn numbers_that_count_nothing_tell_of_no_way() {
+    type Theirs = fn(u64) -> u32;
+    let theirs: [Theirs; 4] = [
+        |request| mix(request) as u32,
+        |request| u32::MAX - request as u32,
+        |request| 1000 - request as u32,
+        |request| (request * request * 1000) as u32,
+    ];
+    for theirs in theirs {
+        let mut session = Session::default();
+        for request in 0..40 {
+            session.number(request, true);
+            session.reply(request, theirs(request), true);
+        }
+        let ways = session.end().unwrap();
+        let unknown = Ways {
+            numbering: Numbering::Unknown,
+            ..Ways::default()
+        };
+        assert_eq!(ways, unknown);
+    }
+}
+
+#[test]
 fn a_reflector_may_begin_anew_behind_what_has_been_settled() {
     let mut session = Session::default();
     let mut reply = |request: u64, theirs: u32, is_first: bool| {
