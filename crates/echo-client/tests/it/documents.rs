@@ -8,8 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::{Value, json};
 
+use crate::common::bench::bench;
 use crate::common::{Scratch, command, echo, echo_on, network, run};
 use crate::signals::by_shell;
 use echo_core::address::End;
@@ -329,4 +331,45 @@ fn who_closes_standard_output_is_not_told_that_all_is_well() {
         assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{args:?}");
     }
     assert!(fs::read_to_string(&page).is_ok_and(|page| page.trim_end().ends_with("</html>")));
+}
+
+#[test]
+fn the_log_holds_the_latencies_of_the_report() {
+    let (server, scratch) = (echo(), Scratch::new("bench-hdr"));
+    let log = scratch.file("latency.hlog", b"");
+    let rate = ["-d", "1200ms", "-r", "3000", "--fail-if", "unsent>3600"];
+    let args = [&[server.tcp.as_str(), "--hdr", &log], &rate[..]].concat();
+    let report = bench(0, &args);
+    let text = std::fs::read(&log).unwrap();
+    let mut total = [(); 2].map(|()| hdrhistogram::Histogram::<u64>::new(3).unwrap());
+    let (mut intervals, mut lengths) = (0, Vec::new());
+    for entry in IntervalLogIterator::new(&text) {
+        if let LogEntry::Interval(interval) = entry.expect("a valid log") {
+            intervals += 1;
+            lengths.push(interval.duration().as_millis());
+            let bytes = STANDARD
+                .decode(interval.encoded_histogram())
+                .expect("base 64");
+            let part: hdrhistogram::Histogram<u64> =
+                hdrhistogram::serialization::Deserializer::new()
+                    .deserialize(&mut &bytes[..])
+                    .expect("a valid histogram");
+            total[usize::from(interval.tag().is_some())]
+                .add(part)
+                .unwrap();
+        }
+    }
+    assert_eq!(
+        intervals, 4,
+        "two seconds, each with latency and service time"
+    );
+    assert_eq!(lengths, [1000, 1000, 200, 200]);
+    for (histogram, prefix) in total.iter().zip(["rtt", "service"]) {
+        let figure = |name: &str| report[format!("{prefix}_{name}")].as_u64().unwrap();
+        assert_eq!(histogram.len(), figure("samples"));
+        assert!(histogram.equivalent(histogram.max(), figure("max_ns")));
+        assert!(histogram.equivalent(histogram.min(), figure("min_ns")));
+        let p99 = histogram.value_at_quantile(0.99);
+        assert!(histogram.equivalent(p99, figure("p99_ns")), "{report}");
+    }
 }

@@ -21,6 +21,7 @@ mod measurement;
 mod merge;
 mod mesh;
 mod outcome;
+mod pairs;
 mod paths;
 mod ping;
 mod ping_lines;

@@ -397,63 +397,6 @@ fn warm_up_is_not_measured() {
 }
 
 #[test]
-fn the_log_holds_the_latencies_of_the_report() {
-    let (server, scratch) = (echo(), Scratch::new("bench-hdr"));
-    let log = scratch.file("latency.hlog", b"");
-    let rate = ["-d", "1200ms", "-r", "3000", "--fail-if", "unsent>3600"];
-    let args = [&[server.tcp.as_str(), "--hdr", &log], &rate[..]].concat();
-    let report = bench(0, &args);
-    let text = std::fs::read(&log).unwrap();
-    let mut total = [(); 2].map(|()| hdrhistogram::Histogram::<u64>::new(3).unwrap());
-    let (mut intervals, mut lengths) = (0, Vec::new());
-    for entry in IntervalLogIterator::new(&text) {
-        if let LogEntry::Interval(interval) = entry.expect("a valid log") {
-            intervals += 1;
-            lengths.push(interval.duration().as_millis());
-            let bytes = base64(interval.encoded_histogram());
-            let part: hdrhistogram::Histogram<u64> =
-                hdrhistogram::serialization::Deserializer::new()
-                    .deserialize(&mut &bytes[..])
-                    .expect("a valid histogram");
-            total[usize::from(interval.tag().is_some())]
-                .add(part)
-                .unwrap();
-        }
-    }
-    assert_eq!(
-        intervals, 4,
-        "two seconds, each with latency and service time"
-    );
-    assert_eq!(lengths, [1000, 1000, 200, 200]);
-    for (histogram, prefix) in total.iter().zip(["rtt", "service"]) {
-        let figure = |name: &str| report[format!("{prefix}_{name}")].as_u64().unwrap();
-        assert_eq!(histogram.len(), figure("samples"));
-        assert!(histogram.equivalent(histogram.max(), figure("max_ns")));
-        assert!(histogram.equivalent(histogram.min(), figure("min_ns")));
-        let p99 = histogram.value_at_quantile(0.99);
-        assert!(histogram.equivalent(p99, figure("p99_ns")), "{report}");
-    }
-}
-
-/// RFC 4648, so that the log is read by other code than has written it.
-fn base64(text: &str) -> Vec<u8> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = text.bytes().filter(|&b| b != b'=');
-    let (mut bits, mut held, mut out) = (0u32, 0, Vec::new());
-    for digit in digits {
-        let value = ALPHABET.iter().position(|&b| b == digit).expect("base 64");
-        bits = bits << 6 | value as u32;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    out
-}
-
-#[test]
 fn an_interrupt_ends_the_run_with_its_summary() {
     let (first, seen) = mpsc::channel();
     let server = tcp(move |_, stream| {

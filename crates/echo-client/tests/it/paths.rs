@@ -14,7 +14,7 @@ use crate::common::network::names;
 use crate::common::{command, run};
 
 /// What a test keeps while the path is diagnosed: servers mostly.
-type Kept = Box<dyn Any>;
+pub type Kept = Box<dyn Any>;
 
 #[test]
 fn a_laboratory_carries_packets_of_both_families_and_breaks_what_it_is_told_to() {
@@ -39,7 +39,7 @@ const EVERYWHERE: &str = "[::]:5346";
 /// Diagnoses `target` in a new laboratory in which `fault` has broken something. What is `wanted` is
 /// found, and the exit code says whether there is a problem; where nothing is wanted, there is none.
 #[track_caller]
-fn diagnosed(test: &str, target: &str, wanted: &[&str], fault: impl FnOnce(&Lab) -> Kept) {
+pub fn diagnosed(test: &str, target: &str, wanted: &[&str], fault: impl FnOnce(&Lab) -> Kept) {
     Lab::open(test, |lab| {
         let _kept = fault(lab);
         let words = ["diagnose", "--json", "--deadline", "90s"];
@@ -74,9 +74,9 @@ fn diagnosed(test: &str, target: &str, wanted: &[&str], fault: impl FnOnce(&Lab)
 const FOUR: &str = "203.0.113.2:5346";
 const SIX: &str = "[2001:db8:2::2]:5346";
 /// A name of both.
-const BOTH: &str = "echo.test:5346";
+pub const BOTH: &str = "echo.test:5346";
 
-fn both() {
+pub fn both() {
     let [four, six] = SERVER;
     names(&format!("{four} echo.test\n{six} echo.test\n"));
 }
@@ -99,7 +99,7 @@ fn serve(lab: &Lab, listen: &str, faults: &[&str]) -> Kept {
 }
 
 /// A server, and a STAMP reflector beside it; what the router forwards meets this rule.
-fn reflected(rule: &'static str) -> impl FnOnce(&Lab) -> Kept {
+pub fn reflected(rule: &'static str) -> impl FnOnce(&Lab) -> Kept {
     move |lab| {
         lab.forward(rule);
         let reflector = lab.serve("stamp://[::]", Config::default());
@@ -198,52 +198,6 @@ fn a_path_that_is_down_for_seconds_is_told_as_an_outage() {
         away(lab, 300, "5s");
         serve(lab, EVERYWHERE, &[])
     });
-}
-
-/// A fault that may come together with others: its verdict, and what breaks the path so.
-type Fault = (&'static str, fn(&Lab));
-
-const NARROW: Fault = ("mtu", |lab| {
-    lab.router("ip route change 203.0.113.0/24 dev rs mtu 1400");
-});
-const LOSSY: Fault = ("loss-up", |lab| {
-    lab.forward("iif rc meta l4proto udp numgen random mod 1000 < 50 drop");
-});
-const LIMITED: Fault = ("policer", |lab| {
-    lab.forward("iif rc meta l4proto udp limit rate over 200 kbytes/second burst 20 kbytes drop");
-});
-const UNMARKED: Fault = ("dscp", |lab| lab.forward("iif rc ip dscp set cs0"));
-const HALF_DEAD: Fault = ("family-dead", |lab| lab.forward("meta nfproto ipv6 drop"));
-
-/// Two faults at once, of which neither hides the other.
-macro_rules! pairs {
-    ($($test:ident: $one:ident $other:ident)*) => {$(
-        #[test]
-        #[ignore = "cargo xtask ci diagnose"]
-        fn $test() {
-            let [one, other] = [$one, $other];
-            let test = stringify!($test);
-            diagnosed(test, BOTH, &[one.0, other.0], |lab| {
-                both();
-                one.1(lab);
-                other.1(lab);
-                reflected("accept")(lab)
-            });
-        }
-    )*};
-}
-
-pairs! {
-    a_narrow_link_and_losses_are_both_told: NARROW LOSSY
-    a_narrow_link_and_a_limit_are_both_told: NARROW LIMITED
-    a_narrow_link_and_an_erased_mark_are_both_told: NARROW UNMARKED
-    a_narrow_link_and_a_dead_family_are_both_told: NARROW HALF_DEAD
-    losses_and_a_limit_are_both_told: LOSSY LIMITED
-    losses_and_an_erased_mark_are_both_told: LOSSY UNMARKED
-    losses_and_a_dead_family_are_both_told: LOSSY HALF_DEAD
-    a_limit_and_an_erased_mark_are_both_told: LIMITED UNMARKED
-    a_limit_and_a_dead_family_are_both_told: LIMITED HALF_DEAD
-    an_erased_mark_and_a_dead_family_are_both_told: UNMARKED HALF_DEAD
 }
 
 #[test]

@@ -301,6 +301,17 @@ mod tests {
     use super::*;
     use crate::event::{PeerAddress, Reason, Stop};
 
+    fn end(id: u64) -> Kind {
+        Kind::Closed {
+            id,
+            peer: PeerAddress::Unix,
+            reason: Reason::Finished,
+            received: 0,
+            sent: 0,
+            lasted: Duration::ZERO,
+        }
+    }
+
     #[test]
     fn a_reader_that_stands_still_loses_events_and_learns_how_many() {
         let (events, reader) = Events::channel(Level::Connections);
@@ -319,14 +330,6 @@ mod tests {
     #[test]
     fn ends_are_told_however_late_they_are_read_and_behind_what_is_missing() {
         let (events, reader) = Events::channel(Level::Connections);
-        let end = |id| Kind::Closed {
-            id,
-            peer: PeerAddress::Unix,
-            reason: Reason::Finished,
-            received: 0,
-            sent: 0,
-            lasted: Duration::ZERO,
-        };
         for id in 0..QUEUE as u64 + 3 {
             events.tell(|| Kind::PeerFinished { id });
         }
@@ -351,14 +354,6 @@ mod tests {
     #[test]
     fn ends_that_nobody_reads_have_their_bound_and_the_end_of_all_has_none() {
         let (events, reader) = Events::channel(Level::Connections);
-        let end = |id| Kind::Closed {
-            id,
-            peer: PeerAddress::Unix,
-            reason: Reason::Finished,
-            received: 0,
-            sent: 0,
-            lasted: Duration::ZERO,
-        };
         for id in 0..3 * QUEUE as u64 {
             events.tell(|| end(id));
         }

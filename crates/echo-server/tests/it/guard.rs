@@ -90,7 +90,7 @@ import socket, struct, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 for pair in zip(sys.argv[1::2], sys.argv[2::2]):
     (source, sport), (target, dport) = (end.split(':') for end in pair)
-    payload = b'forged'
+    payload = bytes(44)  # a packet of STAMP, too
     udp = struct.pack('!HHHH', int(sport), int(dport), 8 + len(payload), 0) + payload
     ip = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
                      socket.inet_aton(source), socket.inet_aton(target))
@@ -365,4 +365,30 @@ fn ten_thousand_random_datagrams_come_back() {
     assert!(start.elapsed() < Duration::from_secs(1));
     account.balances(4 << 10);
     server.stop();
+}
+
+#[test]
+fn two_reflectors_that_are_set_on_each_other_stop_at_once() {
+    in_own_network(
+        "two_reflectors_that_are_set_on_each_other_stop_at_once",
+        || {
+            if !has("python3") {
+                return;
+            }
+            let listen = "--listen=stamp://127.0.0.1:0";
+            let args = [listen, "--workers=1", "--udp-allow-any"];
+            let (one, other) = (Server::listening(&args), Server::listening(&args));
+            let [from, to] = [&one, &other].map(|server| server.nth("stamp", 0));
+            forge(from, to);
+            // The forged one is answered, that answer too, and then it is known.
+            other.says("loop of replies");
+            for server in [one, other] {
+                let ended = server.stop();
+                assert!(
+                    ended.stderr.matches("loop of replies").count() <= 1,
+                    "{ended:?}"
+                );
+            }
+        },
+    );
 }

@@ -3,12 +3,9 @@
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{
-    Account, LIMIT, Server, TempPath, fails, has, has_ipv6, in_own_network, program,
-};
+use crate::common::{Account, LIMIT, Server, TempPath, fails, has_ipv6, program};
 use echo_core::splitmix;
 use echo_core::stamp::tlv::{self, ClassOfService, FollowUp, HEADER_LEN, Location};
 use echo_core::stamp::{ErrorEstimate, Format, Key, Mode, Reply, Request, Stamp};
@@ -372,48 +369,6 @@ fn faults_and_names_apply_as_to_all_datagrams() {
     assert_eq!(numbers, [(0, 0), (2, 2), (3, 3), (3, 3), (4, 4)]);
     server.stop();
 }
-
-#[test]
-fn two_reflectors_that_are_set_on_each_other_stop_at_once() {
-    in_own_network(
-        "two_reflectors_that_are_set_on_each_other_stop_at_once",
-        || {
-            if !has("python3") {
-                return;
-            }
-            let args = [ON_LOOPBACK, "--workers=1", "--udp-allow-any"];
-            let (one, other) = (Server::listening(&args), Server::listening(&args));
-            let [from, to] = [&one, &other].map(|server| server.nth("stamp", 0));
-            let mut forge = Command::new("python3");
-            forge.args([
-                "-c",
-                FORGE,
-                &from.port().to_string(),
-                &to.port().to_string(),
-            ]);
-            crate::common::succeeds(&mut forge);
-            // The forged one is answered, that answer too, and then it is known.
-            other.says("loop of replies");
-            for server in [one, other] {
-                let ended = server.stop();
-                assert!(
-                    ended.stderr.matches("loop of replies").count() <= 1,
-                    "{ended:?}"
-                );
-            }
-        },
-    );
-}
-
-/// Sends 44 zeros over loopback, from a port that is another program's.
-const FORGE: &str = r#"
-import socket, struct, sys
-source, destination = map(int, sys.argv[1:])
-s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-udp = struct.pack('!HHHH', source, destination, 52, 0) + bytes(44)
-ip = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, *[bytes((127, 0, 0, 1))] * 2)
-s.sendto(ip + udp, ('127.0.0.1', 0))
-"#;
 
 #[test]
 fn what_makes_no_sense_is_refused_with_a_remedy() {
