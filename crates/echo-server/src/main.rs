@@ -106,11 +106,13 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
         shutdown.request_for(Stop::Failed);
         shutdown.request_immediate();
     };
-    let running = server.start(&shutdown)?;
-    let (printed, outcome) = channel();
+    let ((go, ready), (printed, outcome)) = (channel(), channel());
     let stops = shutdown.clone();
     // Whoever does not read them must not keep the server from hearing that it should stop.
     let print_lines = move || {
+        if ready.recv().is_err() {
+            return;
+        }
         let outcome = print(&lines);
         if outcome.is_err() {
             fail(&stops);
@@ -118,10 +120,13 @@ fn serve(config: Config, events: Events) -> Result<(), Failure> {
         // The end may have come before.
         let _ = printed.send(outcome);
     };
+    thread::start("ready", print_lines)?;
+    let running = server.start(&shutdown)?;
     let published = ready_file.publish().and_then(|()| running.notify());
-    let published = published.and_then(|()| thread::start("ready", print_lines).map(drop));
-    if published.is_err() {
-        fail(&shutdown);
+    match published {
+        // It has not ended before it was told.
+        Ok(()) => drop(go.send(())),
+        Err(_) => fail(&shutdown),
     }
     shutdown.wait();
     drop(ready_file);

@@ -31,7 +31,7 @@ macro_rules! reasons {
             }
 
             /// Its place in [`CODES`](Self::CODES).
-            pub fn index(&self) -> usize {
+            pub(crate) fn index(&self) -> usize {
                 let is_it = [$(matches!(self, Self::$reason { .. })),+];
                 is_it.iter().position(|is_it| *is_it).unwrap_or(0)
             }

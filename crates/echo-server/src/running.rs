@@ -189,7 +189,8 @@ impl Handle {
 
     /// What happens, from [`Config::log_level`](crate::Config::log_level) up; nothing after
     /// [`Server::bind_with`](crate::Server::bind_with). An event
-    /// that nobody has read waits; past 4,096 of them, more are lost and counted.
+    /// that nobody has read waits; past 4,096 of them (of ends of
+    /// connections, twice as many), more are lost and counted.
     pub fn events(&self) -> &EventReader {
         &self.events
     }

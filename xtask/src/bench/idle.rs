@@ -81,7 +81,8 @@ fn balance(lab: &Lab) -> Result<Fact> {
     let before = watched(id)?;
     let held = hold(server.ipv4("tcp")?, 8)?;
     let now = watched(id)?.into_iter();
-    let more = now.map(|(epoll, now)| now - before.get(&epoll).copied().unwrap_or(0));
+    let earlier = |epoll| before.get(&epoll).copied().unwrap_or(0);
+    let more = now.map(|(epoll, now)| now.saturating_sub(earlier(epoll)));
     let mut shares: Vec<usize> = more.filter(|more| *more > 0).collect();
     shares.sort_unstable();
     drop(held);

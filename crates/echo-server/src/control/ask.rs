@@ -42,7 +42,7 @@ pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
     let socket = connect(path).map_err(|error| fail("connect to", &error))?;
     let answer = exchange(socket, command);
     let answer = answer.map_err(|error| fail("be answered by", &error))?;
-    // Written anew, so that nothing reaches a terminal but what JSON has.
+    // Written anew, so that nothing reaches a terminal but what JSON has, and of that no control.
     let Ok(object) = serde_json::from_str::<Map<String, Value>>(&answer) else {
         let other = io::Error::other("something else listens there");
         return Err(fail("be answered by", &other));
@@ -51,7 +51,16 @@ pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
         true => Exit::Bad,
         false => Exit::Success,
     };
-    Ok((format!("{}\n", Value::Object(object)), exit))
+    let printable = |c: char| match c.is_control() {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    let text: String = Value::Object(object)
+        .to_string()
+        .chars()
+        .map(printable)
+        .collect();
+    Ok((text + "\n", exit))
 }
 
 /// A connection on which nothing is waited for without end, not even that it is taken in.

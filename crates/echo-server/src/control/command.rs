@@ -7,8 +7,8 @@ use super::Control;
 use crate::fault::Fault;
 
 /// What can be asked, for whoever asks something else.
-const COMMANDS: &str = "fault list, fault add SPEC, fault remove N, fault clear, stats, connections, \
-                        close N|all [reset], pause [LISTENER], resume [LISTENER], stop";
+const COMMANDS: &str = "fault list, fault add SPEC[;SPEC], fault remove N, fault clear, stats, \
+                        connections, close N|all [reset], pause [LISTENER], resume [LISTENER], stop";
 
 impl Control {
     /// Does what a line asks for. The answer is an object, with `error` where it cannot be done.

@@ -48,7 +48,7 @@ named!(Format);
 /// wait behind them: nothing else tells what those say.
 const QUEUE: usize = 4096;
 
-/// The most bytes of an event, so that a reader that stands still costs some half a megabyte, and
+/// The most bytes of an event, so that a reader that stands still costs some 1.2 MB, and
 /// telling of a connection no more than a few lines of the processor's cache.
 const _: () = assert!(size_of::<Event>() <= 144);
 
@@ -178,9 +178,12 @@ impl Events {
     fn put(&self, event: Event) {
         let Some(queue) = &self.queue else { return };
         let (told, time) = (&self.told, event.time);
-        // Nobody is left to read what cannot be sent.
         match told.takes(&event.kind) {
-            true => drop(queue.send(event)),
+            // Where nobody is left to read it, nothing waits, and nothing is lost to anybody.
+            true if queue.send(event).is_err() => {
+                told.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+            true => {}
             false if told.lose() => drop(queue.send(Event {
                 time,
                 kind: MISSING,

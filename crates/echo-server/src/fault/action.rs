@@ -120,10 +120,16 @@ macro_rules! words {
         }),+];
 
         impl Action {
-            /// The place of its word among [`WORDS`].
-            pub(super) fn index(&self) -> usize {
-                let is_it = [$(false $(|| matches!(self, $action))?),+];
-                is_it.iter().position(|is_it| *is_it).unwrap_or(0)
+            /// The word that it is written with.
+            pub(super) fn word(&self) -> &'static Word {
+                match self {
+                    $($($action => &Word {
+                        name: $name,
+                        sockets: $sockets,
+                        per_message: $per_message,
+                        form: $form,
+                    },)?)+
+                }
             }
         }
     };
@@ -152,9 +158,9 @@ words! {
 }
 
 impl Action {
-    /// The word that it is written with.
-    pub(super) fn word(&self) -> &'static Word {
-        &WORDS[self.index()]
+    /// The place of its word among [`WORDS`].
+    pub(super) fn index(&self) -> Option<usize> {
+        WORDS.iter().position(|word| word.name == self.name())
     }
 
     /// The name it is written with.

@@ -6,7 +6,7 @@ use echo_core::Zoned;
 use echo_explain::{Explain, Lang, Step, Story};
 
 use super::{Render, json};
-use crate::event::{DropReason, Event, Kind, PeerAddress};
+use crate::event::{DropReason, Event, Kind, PeerAddress, Refusal};
 
 /// Each call, and what stands beside it.
 pub(super) struct Explained {
@@ -59,11 +59,12 @@ fn beside(story: &Story, event: &Event) -> String {
         Kind::Draining { .. } => story.aside("stopping", &[]),
         Kind::Refused { peer, reason, .. } => {
             let (peer, why) = (name(story, peer), reason.to_string());
-            match why.strip_suffix(" reached") {
-                Some(setting) => {
+            match reason {
+                Refusal::Connections(_) | Refusal::PerIp(_) | Refusal::Memory(_) => {
+                    let setting = why.trim_end_matches(" reached");
                     story.aside("one-too-many", &[("peer", &peer), ("setting", &setting)])
                 }
-                None => story.aside("no-header", &[("peer", &peer), ("reason", &why)]),
+                _ => story.aside("no-header", &[("peer", &peer), ("reason", &why)]),
             }
         }
         Kind::DatagramsDropped { reason, sum } => {

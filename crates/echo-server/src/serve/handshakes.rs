@@ -75,6 +75,8 @@ impl Handshakes {
             armed: None,
         });
         self.timers.arm(key, &mut handshake.armed, now + PATIENCE);
+        // Who has waited in the queue has often said it already.
+        self.ready.push(key);
     }
 
     /// Takes note that something has come on one, and whether that was all.

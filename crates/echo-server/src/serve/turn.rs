@@ -16,8 +16,7 @@ const CALLS: usize = 32;
 /// reads, too: about half a millisecond of the machine's time, copied or spliced.
 const BYTES: usize = 2 << 20;
 
-/// Messages about which faults decide in one turn, each in half a microsecond or so: as long as the bytes
-/// may take.
+/// Messages about which faults decide in one turn: a buffer of empty ones has sixty times as many.
 const MESSAGES: usize = 1024;
 
 /// What a worker lends to a peer for one turn.

@@ -139,7 +139,7 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
 struct BindError {
     kind: io::ErrorKind,
     transport: Transport,
-    port: u16,
+    address: SocketAddr,
     told: String,
 }
 
@@ -171,18 +171,22 @@ impl BindError {
         BindError {
             kind,
             transport,
-            port: address.port(),
+            address,
             told,
         }
     }
 
-    /// What to say of `place`, where `own` are sockets that this server has already. As far as can be told:
-    /// on another address of that port it may be another program.
+    /// What to say of `place`, where `own` are sockets that this server has already: on another address of
+    /// that port it is another program.
     fn of<'a>(self, place: &Place, mut own: impl Iterator<Item = &'a Bound>) -> Failure {
         let is_own = |bound: &&Bound| {
+            let is_there = |own: SocketAddr| {
+                let [one, other] = [own, self.address].map(|address| address.ip());
+                let is_all = one.is_unspecified() || other.is_unspecified();
+                own.port() == self.address.port() && (one == other || is_all)
+            };
             let address = bound.address.socket();
-            let has_port = address.is_some_and(|own| own.port() == self.port);
-            has_port && bound.address.transport() == self.transport
+            bound.address.transport() == self.transport && address.is_some_and(is_there)
         };
         match own.find(is_own) {
             Some(own) if self.kind == io::ErrorKind::AddrInUse => Failure::usage(anyhow!(

@@ -162,4 +162,11 @@ fn an_address_that_is_given_twice_is_a_mistake_and_no_other_program_is_blamed() 
             &told,
         );
     }
+    // On another address of that port it is another program.
+    let foreign = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let other = foreign.local_addr().unwrap();
+    let one = format!("tcp://127.0.0.1:{}", other.port());
+    let mut command = program();
+    command.args(["--listen", &one, "--listen", &format!("tcp://{other}")]);
+    fails(&mut command, 1, &["the port is in use", "ss -lnp"]);
 }

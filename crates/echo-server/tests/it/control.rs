@@ -322,17 +322,22 @@ fn a_test_in_rust_breaks_and_heals_its_far_end() {
 
 #[test]
 fn whoever_waits_at_a_listener_when_the_server_stops_is_served() {
-    let far_end = Controlled::start(&[]);
-    far_end.ask("pause");
-    let mut waiting: Vec<TcpStream> = (0..20).map(|_| connect(far_end.server.tcp())).collect();
-    for stream in &mut waiting {
-        stream.write_all(b"in time").unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-    }
-    far_end.ask("stop");
-    for mut stream in waiting {
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).unwrap();
-        assert_eq!(back, b"in time");
+    for (args, header) in [
+        (&[][..], &b""[..]),
+        (&["--proxy-protocol"], b"PROXY UNKNOWN\r\n"),
+    ] {
+        let far_end = Controlled::start(args);
+        far_end.ask("pause");
+        let mut waiting: Vec<TcpStream> = (0..20).map(|_| connect(far_end.server.tcp())).collect();
+        for stream in &mut waiting {
+            stream.write_all(&[header, b"in time"].concat()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        far_end.ask("stop");
+        for mut stream in waiting {
+            let mut back = Vec::new();
+            stream.read_to_end(&mut back).unwrap();
+            assert_eq!(back, b"in time", "{args:?}");
+        }
     }
 }
