@@ -98,24 +98,25 @@ fn take((name, needs, probe): (&'static str, &[Need], Probe), path: &mut Path<'_
         Some(why) => Err(anyhow!(why)),
         None => probe(path),
     };
-    if path.interrupt.why().is_some() {
-        // What was not waited for is no silence.
-        path.findings = before;
-        told = Err(anyhow!("it was cut short"));
-    } else if was_answered && missing.is_none() {
+    if was_answered && missing.is_none() && path.interrupt.why().is_none() {
         let has_found = path.findings.problems().count() > before.problems().count();
         // What the step says of somebody who is not there is not so.
         match stopped::check(path, (&before, has_found), start) {
             Fate::Gone(stopped) => {
-                path.findings = before;
+                path.findings = before.clone();
                 path.findings.add(stopped);
             }
             Fate::Back if told.is_err() || has_found => {
-                path.findings = before;
+                path.findings = before.clone();
                 told = probe(path);
             }
             Fate::Here | Fate::Back => {}
         }
+    }
+    if path.interrupt.why().is_some() {
+        // What was not waited for is no silence, in the step or when it was asked about.
+        path.findings = before;
+        told = Err(anyhow!("it was cut short"));
     }
     if let Err(error) = &told
         && let Some(refused) = error.downcast_ref::<io::Error>()
@@ -179,7 +180,7 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
     }
     let text = match settings.json {
         true => document::json(&path, &outcome),
-        false => text::summary(&path, &words),
+        false => text::summary(&path, &words, outcome.by.is_some()),
     };
     let told = output::line(text).map_err(output::failure);
     // The document is English, and whoever reads the screen need not be.

@@ -32,16 +32,20 @@ struct Echoes {
 /// Sends a few messages over one connection, as the server takes them.
 pub fn echo(path: &mut Path<'_>) -> Result<String> {
     let remote = path.remote()?;
-    let (mut echoes, mut talk) = Echoes::ask(path)?;
+    let (mut echoes, talk) = Echoes::ask(path)?;
+    let mut talk = Some(talk);
     // A server that waits for the end of a line, or takes the first bytes for a length.
     for framing in [Framing::Lines, Framing::Length] {
         let asked = path.framing;
         if asked == Framing::Raw && echoes.verdict() == Some(Verdict::TcpNoEcho) {
             // Some servers take one connection after another.
-            drop(talk);
+            drop(talk.take());
             path.framing = framing;
-            let others;
-            (others, talk) = Echoes::ask(path)?;
+            let Ok((others, again)) = Echoes::ask(path) else {
+                path.framing = asked;
+                break;
+            };
+            talk = Some(again);
             let verdict = others.verdict();
             match verdict {
                 None => path.findings.add(finding!(Verdict::Framing; framing)),
@@ -56,6 +60,7 @@ pub fn echo(path: &mut Path<'_>) -> Result<String> {
     path.findings.extend(echoes.judge());
     // A connection within this machine has segments as large as its buffers.
     if !is_this_machine(remote)
+        && let Some(talk) = talk
         && let Ok(options) = Options::of(&talk.socket, remote)
     {
         path.findings.extend(options.judge());

@@ -15,7 +15,7 @@ use crate::connection::Connect;
 
 /// The least that some steps can do something with.
 const LEAST: u64 = 100_000;
-/// At less, trains of hundreds of packets would outlast the minute that all may take.
+/// At less, one train of hundreds of packets would take longer than the minute in which steps begin.
 const SLOWEST: Bitrate = Bitrate(100_000);
 
 /// What the probes may take, and how what they find is told.
@@ -108,7 +108,7 @@ impl Diagnose {
                 Size(LEAST)
             ),
             Endpoint::Inet { .. } if self.max_rate.0 < SLOWEST.0 => anyhow!(
-                "--max-rate {}: too slow to find anything in a minute; allow {SLOWEST} at least",
+                "--max-rate {}: too slow for trains of hundreds of packets; allow {SLOWEST} at least",
                 self.max_rate
             ),
             Endpoint::Inet { .. } => return Ok(()),

@@ -14,6 +14,7 @@ use super::path::{Path, To};
 use super::sender::{self, Plan, headers};
 use super::talk::{MESSAGE, Talk};
 use super::train::Cell;
+use super::verdict::percent;
 use crate::connection::packets::Fragments;
 
 /// The usual packet: what an Ethernet frame carries, in bytes.
@@ -45,15 +46,15 @@ pub fn sizes(path: &mut Path<'_>) -> Result<String> {
     let to = path.peer()?;
     let (mtu, found) = largest(path, to)?;
     path.mtu = u32::try_from(mtu).ok();
-    if found.as_ref().is_some_and(Finding::is_problem) && do_segments_pass(path, mtu) {
-        // A rule that looks at datagrams, which the mixed train tells.
+    let found_what = found.as_ref().map(|finding| finding.verdict);
+    path.findings.extend(found);
+    if found_what == Some(Verdict::LossBySize) {
         return Ok(format!(
             "datagrams of up to {mtu} bytes come back, and larger packets of TCP"
         ));
     }
     // Of IPv6, only this machine cuts packets, and pieces that fill its link then vanish as well.
-    let is_hidden = to.0.is_ipv6() && found.as_ref().is_some_and(Finding::is_problem);
-    path.findings.extend(found);
+    let is_hidden = to.0.is_ipv6() && found_what == Some(Verdict::MtuBlackhole);
     let whole = format!("packets of {mtu} bytes come back whole");
     if is_hidden {
         return Ok(whole);
@@ -89,8 +90,12 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
             },
             _ => {
                 let mtu = search(path, to, size)?;
-                let finding = tried.finding(Verdict::MtuBlackhole, size);
-                return Ok((mtu, Some(finding.with("mtu", mtu))));
+                let finding = match do_segments_pass(path, mtu) {
+                    // No link is too narrow: a rule looks at datagrams.
+                    true => tried.by_size(size - headers(to.0) as usize),
+                    false => tried.finding(Verdict::MtuBlackhole, size).with("mtu", mtu),
+                };
+                return Ok((mtu, Some(finding)));
             }
         }
     }
@@ -113,8 +118,11 @@ fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
     Ok(passes)
 }
 
-/// Whether TCP carries packets of more than `size` bytes there and back: no link is too narrow then.
+/// Whether TCP carries packets of more than `size` bytes there and back.
 fn do_segments_pass(path: &mut Path<'_>, size: usize) -> bool {
+    if !path.has_tcp || !path.findings.allow_echo() {
+        return false;
+    }
     let (Ok(remote), Ok(mut talk)) = (path.remote(), Talk::open(path, None)) else {
         return false;
     };
@@ -165,6 +173,15 @@ impl Tried {
 
     fn has_small(&self) -> bool {
         came(&self.small) * 4 >= self.small.len() * 3
+    }
+
+    /// None of the large datagrams came, of `size` bytes.
+    fn by_size(&self, size: usize) -> Finding {
+        let (n, m) = (self.large.len(), self.small.len());
+        let others = m - came(&self.small);
+        let p = fisher((n, n), (others, m));
+        let [share, rest] = [(n, n), (others, m)].map(percent);
+        finding!(Verdict::LossBySize, p; n, m, hits: n, others, size, share, rest)
     }
 
     /// None of the large ones came, of `size` bytes.

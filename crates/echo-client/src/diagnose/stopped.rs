@@ -8,6 +8,7 @@ use echo_core::units::unix_ns;
 
 use super::answer::{Answer, came};
 use super::finding::{Finding, Findings, Verdict, finding};
+use super::idle;
 use super::path::{LITTLE, Path};
 use super::reach::{Seen, call, told};
 use super::talk::Talk;
@@ -43,7 +44,8 @@ pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start:
         return Fate::Here;
     };
     let (begun, mut asked) = (Instant::now(), Vec::new());
-    let may_wait = WHILE.min(path.time_left());
+    let left = idle::longest(path.settings).saturating_sub(path.start.elapsed());
+    let may_wait = WHILE.min(left);
     let mut seen = Seen::nothing(remote);
     let (mut list, mut is_mute) = (String::new(), true);
     for round in 0.. {
@@ -70,6 +72,9 @@ pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start:
             true => connect(path, &mut seen, before),
             false => (told(slice::from_ref(&seen)), true),
         };
+    }
+    if path.interrupt.why().is_some() {
+        return Fate::Here;
     }
     let what = match (has_udp, path.has_tcp && is_mute) {
         (true, true) => "datagrams and connections",

@@ -42,9 +42,9 @@ pub fn cost(path: &Path<'_>, words: &Words) -> String {
 }
 
 /// What is wrong, where, why that is believed, what it means, and what to do next.
-pub fn summary(path: &Path<'_>, words: &Words) -> String {
+pub fn summary(path: &Path<'_>, words: &Words, is_cut: bool) -> String {
     let mut text = format!("\n{}\n", verdict(path, words));
-    if path.interrupt.why().is_some() {
+    if is_cut {
         text += &words.phrase("cut short: this is what is known so far");
         text.push('\n');
     }

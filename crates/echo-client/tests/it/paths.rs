@@ -129,13 +129,17 @@ fn losses_of_large_packets_are_told() {
 #[test]
 #[ignore = "cargo xtask ci diagnose"]
 fn datagrams_that_are_dropped_for_their_size_are_no_black_hole() {
+    let test = "datagrams_that_are_dropped_for_their_size_are_no_black_hole";
     let rule = rule("iif rc meta l4proto udp udp length > 700 drop");
-    diagnosed(
-        "datagrams_that_are_dropped_for_their_size_are_no_black_hole",
-        FOUR,
-        &["loss-by-size"],
-        rule,
-    );
+    diagnosed(test, FOUR, &["loss-by-size"], rule);
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn so_are_those_that_only_whole_packets_are_large_enough_for() {
+    let test = "so_are_those_that_only_whole_packets_are_large_enough_for";
+    let rule = rule("iif rc meta l4proto udp udp length > 1300 drop");
+    diagnosed(test, FOUR, &["loss-by-size"], rule);
 }
 
 #[test]

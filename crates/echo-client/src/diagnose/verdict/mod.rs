@@ -146,7 +146,7 @@ fn beyond(verdict: Verdict, (count, n): Count, share: f64) -> Option<Finding> {
 }
 
 /// A share of the whole.
-fn percent((part, whole): Count) -> Share {
+pub fn percent((part, whole): Count) -> Share {
     Share(part as f64 / whole.max(1) as f64)
 }
 
