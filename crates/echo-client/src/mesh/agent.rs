@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use echo_core::Transport;
 use slab::Slab;
 
-use super::books::{Books, told};
+use super::books::Books;
 use super::discovery::List;
 use super::ring::hash;
 use super::settings::Mesh;
@@ -26,6 +26,7 @@ use crate::interrupt::Interrupt;
 use crate::measure::Lines;
 use crate::output::note;
 use crate::report::Fault;
+use crate::thread::start;
 
 /// Whoever wakes so much later than it asked to has stood still: stopped, suspended, or without a CPU
 /// for longer than a scheduler takes. What was under way then says nothing of its path.
@@ -136,7 +137,9 @@ impl<'a> Agent<'a> {
                 self.watch(&list, clock.now());
                 if list.is_asked {
                     let summary = self.shared.books.open().summary();
-                    note(format_args!("echo-client: {}", told(&summary)));
+                    // Whoever does not read it holds up no probe.
+                    let answer = move || note(format_args!("echo-client: {summary}"));
+                    let _: Result<_, _> = start("answer", answer);
                 }
             }
             let until = self.turn(|| clock.now());
@@ -202,6 +205,14 @@ impl<'a> Agent<'a> {
             // It may have gone since.
             if let Some(path) = paths.get_mut(ready.index) {
                 path.handle(ready, now, shared);
+                shared.enter(path);
+            }
+        }
+        if late > nanos(shared.mesh.timeout.0) {
+            // Connections may be gone by now, which the paths are not to blame for.
+            for (_, path) in paths.iter_mut() {
+                path.expire(now, shared);
+                path.hang_up(shared);
                 shared.enter(path);
             }
         }
@@ -285,10 +296,6 @@ impl<'a> Path<'a> {
             self.probe(clock(), shared);
             self.due = self.due.saturating_add(interval);
             return;
-        }
-        if late > nanos(shared.mesh.timeout.0) {
-            // Its connection may be gone by now, which the path is not to blame for.
-            self.hang_up(shared);
         }
         let missed = late / interval + 1;
         shared.books.open().delayed += missed;

@@ -2,11 +2,12 @@
 //! buckets of each would be the most of what a monitor stores.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use echo_core::Transport;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::targets::Peer;
 use crate::connection::ErrorKind;
@@ -191,28 +192,50 @@ impl Figures {
     }
 
     /// How it is going, with those who are watched now.
-    pub fn summary(&self) -> Value {
+    pub fn summary(&self) -> Summary {
         let paths = self.paths.values();
-        json!({
-            "known": self.known,
-            "paths": paths.len(),
-            "up": paths.clone().filter(|path| path.is_up()).count(),
-            "requests": paths.clone().map(|path| path.requests).sum::<u64>(),
-            "lost": paths.map(|path| path.lost).sum::<u64>(),
-            "delayed": self.delayed,
-        })
+        Summary {
+            known: self.known,
+            paths: paths.len(),
+            up: paths.clone().filter(|path| path.is_up()).count(),
+            requests: paths.clone().map(|path| path.requests).sum(),
+            lost: paths.map(|path| path.lost).sum(),
+            delayed: self.delayed,
+        }
     }
 }
 
-/// A summary as a person reads it.
-pub fn told(summary: &Value) -> String {
-    let keys = ["known", "up", "paths", "requests", "lost", "delayed"];
-    let figures = keys.map(|key| summary[key].as_u64().unwrap_or_default());
-    let [known, up, paths, requests, lost, delayed] = figures;
-    let known = counted(known, "peer", "peers");
-    let paths = counted(paths, "path", "paths");
-    let probes = counted(requests, "probe", "probes");
-    format!("{known} known; {up} of {paths} up; {probes}, {lost} lost, {delayed} delayed")
+/// How it is going, all paths together.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Summary {
+    /// Peers that the lists name.
+    pub known: usize,
+    /// Paths to those that are watched.
+    pub paths: usize,
+    /// Those of them that answer.
+    pub up: usize,
+    /// Probes that were sent.
+    pub requests: u64,
+    /// Probes that had no reply in time.
+    pub lost: u64,
+    /// Probes that were due while this machine stood still.
+    pub delayed: u64,
+}
+
+/// As a person reads it.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary {
+            up, lost, delayed, ..
+        } = self;
+        let known = counted(self.known as u64, "peer", "peers");
+        let paths = counted(self.paths as u64, "path", "paths");
+        let probes = counted(self.requests, "probe", "probes");
+        write!(
+            f,
+            "{known} known; {up} of {paths} up; {probes}, {lost} lost, {delayed} delayed"
+        )
+    }
 }
 
 /// Round trips, counted by their length.

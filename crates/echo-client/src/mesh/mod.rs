@@ -27,7 +27,7 @@ use crate::interrupt::{Hangup, Interrupt};
 use crate::measure::{Form, Lines, Style};
 use crate::{output, thread};
 use agent::Agent;
-use books::{Books, told};
+use books::Books;
 use discovery::{Lists, keep_looking};
 use ring::Ring;
 
@@ -108,7 +108,7 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     let summary = books.open().summary();
     let last = match mesh.jsonl {
         true => json!({"event": "summary", "figures": summary}).to_string(),
-        false => told(&summary),
+        false => summary.to_string(),
     };
     output::line(last).map_err(output::failure)
 }
