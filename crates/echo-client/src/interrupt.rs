@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use echo_core::units::Timespan;
-use echo_core::{Exit, Failure, Wish, Wishes, cause, is_ignored};
+use echo_core::{Exit, Failure, Wish, Wishes, cause, is_ignored, since_boot};
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use crate::clock::since_boot;
 use crate::output;
 use crate::thread::start;
 

@@ -4,7 +4,6 @@
 
 pub mod bench;
 pub mod cli;
-pub(crate) mod clock;
 pub mod compare;
 pub mod config;
 pub mod connection;

@@ -8,7 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::units::{ns, unix_ns};
+
+/// The time since the machine was started, also while it slept.
+pub fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
+}
 
 /// A clock; its clones, in whichever thread, show the same time.
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ mod zone;
 
 pub use address::Address;
 pub use cause::{cause, remedied, remedy};
-pub use clock::Clock;
+pub use clock::{Clock, since_boot};
 pub use color::Color;
 pub use endpoint::{Endpoint, Transport};
 pub use exit::{Exit, Failure};

@@ -12,8 +12,7 @@ use crate::text::Text;
 /// When the process began, in seconds since 1970: looked up once, for the clocks that it follows from
 /// are read one after the other, and a beginning that moves would look like a restart.
 pub(crate) fn began() -> Option<f64> {
-    let up = Duration::try_from(clock_gettime(ClockId::Boottime)).ok()?;
-    let age = up.as_secs_f64() - stat(19)? / clock_ticks_per_second() as f64;
+    let age = echo_core::since_boot().as_secs_f64() - stat(19)? / clock_ticks_per_second() as f64;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     Some(now.as_secs_f64() - age)
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::clock::since_boot;
+use echo_core::since_boot;
 
 /// The two clocks are read within this of each other, or read again: in between, this thread may have
 /// lost its core.

@@ -108,7 +108,7 @@ impl<'a> Worker<'a> {
             self.sleep(now)?;
         }
         let now = self.context.clock.now();
-        self.context.recorder.books.generator = Some(self.cost(now));
+        let cost = self.cost(now);
         // What a worker that has lost its connections was to send is unsent too.
         let is_stopped = self.is_stopped();
         let is_left = is_stopped || self.pacer.is_finished(now);
@@ -120,7 +120,7 @@ impl<'a> Worker<'a> {
             .recorder
             .unsent(self.pacer.stop(until, is_left));
         self.drain(now)?;
-        Ok(self.close(until))
+        Ok(self.close(until, cost))
     }
 
     fn is_stopped(&self) -> bool {

@@ -89,6 +89,8 @@ impl Counts {
     pub fn balance(&self) -> bool {
         let replies = [self.duplicate, self.corrupt, self.truncated, self.foreign];
         self.late <= self.unique
+            && self.reordered <= self.unique
+            && self.overflowed <= self.lost
             && self.delayed <= self.sent
             && self.sent == self.unique + self.lost + self.under_way
             && self.received == self.unique + replies.iter().sum::<u64>()

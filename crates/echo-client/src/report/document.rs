@@ -52,7 +52,7 @@ pub fn from_value(document: &Value) -> Result<Report> {
         "what it says was sent and received does not add up"
     );
     report.rtt = latency(document, Span::Rtt)?.context("it has no rtt_histogram")?;
-    for span in Span::ALL {
+    for span in Span::ALL.into_iter().filter(|span| *span != Span::Rtt) {
         if let Some(latency) = latency(document, span)? {
             *report.others.of(span) = latency;
         }

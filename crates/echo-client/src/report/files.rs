@@ -154,8 +154,12 @@ impl Named {
     fn is_same(&self, other: &Named) -> bool {
         match (&self.there, &other.there) {
             // A device can be written to twice; of a pipe somebody reads both, one by one, unless
-            // one of them is the result.
-            (Some(one), Some(_)) if !one.is_file() && self.what != STDOUT => false,
+            // one of them is the result; and what is read from one is not lost by writing to it.
+            (Some(one), Some(_))
+                if !one.is_file() && (self.what != STDOUT || other.what == READ) =>
+            {
+                false
+            }
             (Some(one), Some(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
             (None, None) => self.path == other.path,
             _ => false,

@@ -107,11 +107,16 @@ impl Worker<'_> {
             cpu_ns: nanos(cpu.ran),
             busiest_share: share(cpu.ran),
             starved_share: cpu.waited.and_then(share),
-            paused_ns: nanos(self.pauses.total),
+            paused_ns: 0,
         }
     }
 
-    pub(super) fn close(mut self, until: u64) -> Ended {
+    /// Sums up; of what making the load has `cost`, pauses count to the end.
+    pub(super) fn close(mut self, until: u64, cost: Generator) -> Ended {
+        self.context.recorder.books.generator = Some(Generator {
+            paused_ns: nanos(self.pauses.total),
+            ..cost
+        });
         self.context.is_cut = self.is_stopped();
         for flow in &mut self.flows {
             flow.read_out(LAST_TURNS, &mut self.context);
