@@ -107,7 +107,9 @@ impl FromStr for Endpoint {
         }
         let (transport, address) = match text.split_once("://") {
             Some(("stamp", "")) => return Err("the host is missing; write stamp://HOST".into()),
-            None if text.starts_with("stamp:") => return Err("write stamp://HOST".into()),
+            None if let Some((scheme @ ("tcp" | "udp" | "stamp"), _)) = text.split_once(':') => {
+                return Err(format!("write {scheme}://HOST:PORT"));
+            }
             None => (None, text),
             Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
             Some(("udp", rest)) => (Some(Transport::Udp), rest),

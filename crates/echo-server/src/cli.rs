@@ -1,6 +1,7 @@
 //! The command line, and the layers below it.
 
 use std::ffi::OsString;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
@@ -88,13 +89,27 @@ impl Cli {
     /// As it is typed.
     ///
     /// # Errors
-    /// clap's, without its tip to have a wrong flag be a value, which nobody means.
+    /// clap's, without its tip to have a wrong flag be a value, which nobody means, and with one for a host
+    /// whose port stands behind it.
     pub fn typed() -> Result<Self, clap::Error> {
         Cli::try_parse().map_err(|mut error| {
             let is_stale = matches!(error.get(ContextKind::Suggested), Some(ContextValue::StyledStrs(tips))
                 if tips.iter().any(|tip| tip.to_string().contains("as a value")));
             if is_stale {
                 error.remove(ContextKind::Suggested);
+            }
+            if let Some(ContextValue::String(host)) = error.get(ContextKind::InvalidValue) {
+                let typed: Vec<_> = std::env::args().collect();
+                let is_it = |words: &&[String]| words[0] == *host && words[1].parse::<u16>().is_ok();
+                if let Some([_, port]) = typed.windows(2).find(is_it) {
+                    let host = match host.parse::<Ipv6Addr>() {
+                        Ok(address) => format!("[{address}]"),
+                        Err(_) => host.clone(),
+                    };
+                    let tip = format!("host and port are one word: {host}:{port}");
+                    let tips = ContextValue::StyledStrs(vec![tip.into()]);
+                    error.insert(ContextKind::Suggested, tips);
+                }
             }
             error
         })

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +29,9 @@ const MAX_BUFFER: u64 = 16 << 20;
 
 /// The longest spin: no machine takes nearly as long to wake.
 const MAX_SPIN: Timespan = Timespan(Duration::from_millis(10));
+
+/// What a connection costs that holds nothing: it itself, in a list that doubles, and its deadline.
+pub(crate) const CONNECTION: Size = Size(1 << 10);
 
 /// Linux counts the seconds in 15 bits.
 const MAX_KEEPALIVE: Timespan = Timespan::from_secs(32_767);
@@ -64,6 +68,18 @@ impl Config {
             self.keepalive
         );
         ensure!(
+            self.max_memory == Size(0) || self.max_memory >= CONNECTION,
+            "--max-memory {} is less than one connection costs; give {CONNECTION} at least, or 0 for \
+             what the system leaves",
+            self.max_memory
+        );
+        let own = self.listen.iter().filter_map(|listen| listen.max_frame);
+        let mut max_frames = own.chain(self.max_frame.iter().map(|one| one.value));
+        ensure!(
+            max_frames.all(|max| max > Size(0)),
+            "--max-frame 0 lets no frame through; give 1 at least"
+        );
+        ensure!(
             (self.explain, self.log) != (Explain::Text, Format::Json),
             "--explain tells calls in words, in place of the events that --log json writes; give \
              --explain=json for calls as JSON lines, or leave one of the two out"
@@ -75,8 +91,10 @@ impl Config {
                 "--metrics {endpoint} is no address for HTTP; give one as HOST:PORT"
             );
         }
+        let control = self.control.to_string();
+        let is_address = matches!(control.parse(), Ok(Endpoint::Inet { .. }));
         let is_owned = |path: &Path| {
-            !self.control.to_string().contains("://") && !path.to_string_lossy().starts_with('@')
+            !is_address && !control.contains("://") && !path.to_string_lossy().starts_with('@')
         };
         ensure!(
             self.control_path().is_none_or(is_owned),
@@ -249,11 +267,16 @@ impl Config {
             if let Some((other, _)) = same {
                 return twice(other, flag, path);
             }
-            if is_open_at(path, io::stdout()) {
-                return twice(flag, "standard output", path);
-            }
-            if is_open_at(path, io::stderr()) {
-                return twice(flag, "standard error", path);
+            let own: [(&str, &dyn AsFd); 3] = [
+                ("standard input", &io::stdin()),
+                ("standard output", &io::stdout()),
+                ("standard error", &io::stderr()),
+            ];
+            // Settings may be read from there.
+            let own = own.iter().skip(usize::from(flag == "--config"));
+            let mut own = own.filter(|(_, stream)| is_open_at(path, stream.as_fd()));
+            if let Some((stream, _)) = own.next() {
+                return twice(flag, stream, path);
             }
         }
         Ok(())

@@ -1,13 +1,21 @@
 //! Files that a server makes. It takes and removes nothing that is another's.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use echo_core::path::shown;
 use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use rustix::process::geteuid;
+
+/// The number of `/dev/tty`, which stands for the terminal of whoever opens it.
+const CONTROLLING_TERMINAL: u64 = 5 << 8;
+
+/// The most names on the way to a file, those of the links' targets among them.
+const MOST_NAMES: usize = 4096;
 
 /// A file that this process has made, removed with this unless another has taken its place. It must
 /// be open until then, or its number could be another's.
@@ -87,7 +95,12 @@ impl Lock {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).mode(0o600);
             options.custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK));
-            let file = options.open(&path)?;
+            let file = options
+                .open(&path)
+                .map_err(|error| match path.is_symlink() {
+                    true => io::ErrorKind::AlreadyExists.into(),
+                    false => error,
+                })?;
             let found = file.metadata()?;
             if !found.is_file() || found.len() > 0 {
                 return Err(io::ErrorKind::AlreadyExists.into());
@@ -121,9 +134,14 @@ pub(crate) fn is_held(path: &Path) -> bool {
 }
 
 /// Opens a file to add to it, and says that it is new where it is, in the order in which both are to be
-/// dropped. Where others may have put a link,
-/// none is followed. Nothing is waited for: a pipe must have its reader.
+/// dropped. No link is followed that others may have put there. Nothing is waited for: a pipe must have
+/// its reader.
 pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
+    if let Some(link) = foreign_link(path) {
+        let link = shown(&link);
+        let why = format!("{link} is a link, in a directory to which others may write");
+        return Err(io::Error::other(why));
+    }
     let mut options = OpenOptions::new();
     if let Ok(file) = options.append(true).create_new(true).open(path) {
         return Ok((Some(OwnFile::at(path)?), file));
@@ -131,10 +149,6 @@ pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
     options.create_new(false).create(true);
     let mut how = OFlags::NONBLOCK;
     if !is_trusted(path) {
-        if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
-            let why = "it is a link, in a directory to which others may write";
-            return Err(io::Error::other(why));
-        }
         how |= OFlags::NOFOLLOW;
     }
     let opened = options.custom_flags(flags(how)).open(path);
@@ -147,6 +161,25 @@ pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
             _ => error,
         }
     })
+}
+
+/// The first link on the way to `path` that others may have put there.
+fn foreign_link(path: &Path) -> Option<PathBuf> {
+    let names = |path: &Path| -> Vec<OsString> {
+        let names = path.components().rev();
+        names.map(|name| name.as_os_str().to_owned()).collect()
+    };
+    let (mut way, mut rest) = (PathBuf::new(), names(path));
+    for _ in 0..MOST_NAMES {
+        let next = way.join(rest.pop()?);
+        match fs::read_link(&next) {
+            Ok(_) if !is_trusted(&next) => return Some(next),
+            Ok(target) => rest.extend(names(&target)),
+            Err(_) => way = next,
+        }
+    }
+    // Links that go round, which the system does not follow.
+    None
 }
 
 /// Whether only this user and the administrator can put files beside `path`.
@@ -165,12 +198,17 @@ pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
         || found(one).is_some_and(|one| found(other) == Some(one))
 }
 
-/// Whether `stream` writes to the regular file at `path`, or to the pipe.
-pub(crate) fn is_open_at(path: &Path, stream: impl AsFd) -> bool {
+/// Whether `stream` is the file, the pipe or the terminal at `path`: what another device is given goes
+/// nowhere that matters.
+pub(crate) fn is_open_at(path: &Path, stream: BorrowedFd<'_>) -> bool {
     let open = fstat(stream).map(|found| (found.st_dev, found.st_ino));
-    let holds = |found: &fs::Metadata| found.is_file() || found.file_type().is_fifo();
-    let there = fs::metadata(path).ok().filter(holds);
-    there.is_some_and(|there| open.is_ok_and(|open| open == identity(&there)))
+    fs::metadata(path).is_ok_and(|there| {
+        let is_it = open.is_ok_and(|open| open == identity(&there));
+        match there.file_type().is_char_device() {
+            true => stream.is_terminal() && (is_it || there.rdev() == CONTROLLING_TERMINAL),
+            false => is_it,
+        }
+    })
 }
 
 /// The directory of `path`.

@@ -112,6 +112,11 @@ impl Listen {
         }
     }
 
+    /// Whether its sockets were handed over.
+    pub(crate) fn is_inherited(&self) -> bool {
+        matches!(self.endpoint, Sockets::Inherited(_))
+    }
+
     /// Whether connections can come to it, and not datagrams alone.
     pub(crate) fn has_streams(&self) -> bool {
         self.transports() != [Transport::Udp]
@@ -145,7 +150,7 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match named(text) {
+        Ok(match named(text)? {
             Some((name, endpoint)) => Listen {
                 name: Some(name),
                 ..endpoint.parse::<Sockets>()?.into()
@@ -161,7 +166,7 @@ impl TryFrom<OsString> for Listen {
 
     fn try_from(typed: OsString) -> Result<Self, Self::Error> {
         let lossy = typed.to_string_lossy();
-        let Some((name, _)) = named(&lossy) else {
+        let Some((name, _)) = named(&lossy)? else {
             return Ok(Sockets::try_from(typed)?.into());
         };
         let endpoint = typed.as_bytes()[name.as_str().len() + 1..].to_vec();
@@ -172,9 +177,12 @@ impl TryFrom<OsString> for Listen {
     }
 }
 
-fn named(text: &str) -> Option<(Name, &str)> {
-    let (name, endpoint) = text.split_once('=')?;
-    Some((name.parse().ok()?, endpoint))
+/// A name and what it is given to, where what is before the `=` is neither a path nor an address.
+fn named(text: &str) -> Result<Option<(Name, &str)>, String> {
+    match text.split_once('=') {
+        Some((name, endpoint)) if !name.contains(':') => Ok(Some((name.parse()?, endpoint))),
+        _ => Ok(None),
+    }
 }
 
 impl fmt::Display for Listen {

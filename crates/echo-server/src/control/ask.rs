@@ -74,11 +74,16 @@ fn connect(path: &Path) -> io::Result<Socket> {
 
 /// The answer, a line.
 fn exchange(mut socket: Socket, command: &str) -> io::Result<String> {
-    socket.write_all(format!("{}\n", command.replace('\n', " ")).as_bytes())?;
-    socket.shutdown(Shutdown::Write)?;
+    let line = format!("{}\n", command.replace('\n', " "));
+    let sent = socket.write_all(line.as_bytes());
+    let sent = sent.and_then(|()| socket.shutdown(Shutdown::Write));
     let mut answer = String::new();
-    match BufReader::new(socket.take(ANSWER_MAX)).read_line(&mut answer)? {
-        0 => Err(ErrorKind::UnexpectedEof.into()),
-        _ => Ok(answer),
+    // Whoever is turned away is told why, whether its command was read or not.
+    match BufReader::new(socket.take(ANSWER_MAX)).read_line(&mut answer) {
+        Ok(1..) => Ok(answer),
+        read => Err(sent
+            .and(read)
+            .err()
+            .unwrap_or(ErrorKind::UnexpectedEof.into())),
     }
 }

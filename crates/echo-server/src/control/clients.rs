@@ -11,6 +11,7 @@ use anyhow::anyhow;
 use echo_core::{Failure, remedied};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use serde_json::{Value, json};
 use socket2::Socket;
 
 use super::Control;
@@ -104,17 +105,23 @@ fn serve(listener: Listener, woken: &UnixStream, goes_on: &Weak<UnixStream>, con
     }
 }
 
-/// Takes some of those who wait; of too many, turns the last away.
+/// Takes some of those who wait; of too many, turns the last away with the reason.
 fn accept(listener: &Listener, clients: &mut Vec<Client>) {
     for _ in 0..TURN {
         match listener.accept(&Events::off()) {
-            Ok((Stream::Socket(stream, _), _)) if clients.len() < CLIENTS => clients.push(Client {
+            Ok((Stream::Socket(mut stream, _), _)) if clients.len() == CLIENTS => {
+                let why = format!("{CLIENTS} are connected at once, and no more; one has to leave");
+                // Whoever takes nothing, though it has just come, is not waited for.
+                let _: io::Result<usize> = stream.write(&answer(&json!({ "error": why })));
+            }
+            Ok((Stream::Socket(stream, _), _)) => clients.push(Client {
                 stream,
                 input: Vec::new(),
                 output: Vec::new(),
                 ended: false,
                 has_more: false,
             }),
+            #[cfg(test)]
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(_) => return sleep(PAUSE),
@@ -181,9 +188,9 @@ impl Client {
             && end <= LINE_MAX
         {
             let line: Vec<u8> = self.input.drain(..=end).collect();
-            self.tell(&control.command(&String::from_utf8_lossy(&line)));
+            self.output = answer(&control.command(&String::from_utf8_lossy(&line)));
         } else if self.input.len() > LINE_MAX {
-            self.tell(&serde_json::json!({ "error": "the line is too long" }));
+            self.output = answer(&json!({ "error": "the line is too long" }));
             self.input = Vec::new();
             self.ended = true;
         } else if self.ended {
@@ -200,8 +207,9 @@ impl Client {
         }
         Ok(true)
     }
+}
 
-    fn tell(&mut self, answer: &serde_json::Value) {
-        self.output = format!("{answer}\n").into_bytes();
-    }
+/// An answer as it is sent.
+fn answer(object: &Value) -> Vec<u8> {
+    format!("{object}\n").into_bytes()
 }

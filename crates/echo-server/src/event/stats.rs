@@ -26,7 +26,8 @@ impl Counter {
 }
 
 /// Declares each figure once: what it counts, for monitors too, its name here, its key in JSON, and its
-/// name among metrics. Those by reason are in the order of the codes of that.
+/// name among metrics. Those by reason are in the order of the codes of that; those in all are no
+/// worker's, and follow from what all of them are.
 macro_rules! figures {
     (
         $(#[doc = $help:literal] $name:ident, $key:literal, $metric:literal;)+
@@ -34,6 +35,11 @@ macro_rules! figures {
         $(
             #[doc = $of_help:literal]
             $of_name:ident: $reason:ident, $of_key:literal as $written:literal, $of_metric:literal;
+        )+
+        in all, of $totals:ident and $stats:ident:
+        $(
+            #[doc = $all_help:literal]
+            $all_name:ident, $all_key:literal, $all_metric:literal = $all:expr;
         )+
     ) => {
         /// Totals since the server was bound.
@@ -46,21 +52,13 @@ macro_rules! figures {
             /// When these were its totals.
             #[serde(skip)]
             pub until: SystemTime,
-            /// Connections open now.
-            #[serde(rename = "open_connections")]
-            pub open: u64,
             $(#[doc = $help] #[serde(rename = $key)] pub $name: u64,)+
             $(
                 #[doc = $of_help]
                 #[serde(rename = $of_key, serialize_with = $written)]
                 pub $of_name: [u64; $reason::CODES.len()],
             )+
-            /// Faults applied, each of which was asked for.
-            #[serde(rename = "faults_applied")]
-            pub faults: u64,
-            /// Events that came faster than they were read.
-            #[serde(rename = "events_lost")]
-            pub missed: u64,
+            $(#[doc = $all_help] #[serde(rename = $all_key)] pub $all_name: u64,)+
         }
 
         /// One worker's counters. Aligned so that two workers never write to one cache line.
@@ -77,17 +75,15 @@ macro_rules! figures {
             /// What they come to now.
             pub(crate) fn stats(&self) -> Stats {
                 let sum = |of: &dyn Fn(&Counters) -> u64| self.counters.iter().map(|all| of(all)).sum();
-                let mut stats = Stats {
+                let ($totals, mut $stats) = (self, Stats {
                     since: self.since,
                     until: self.clock.now(),
-                    open: 0,
                     $($name: sum(&|all| all.$name.get()),)+
                     $($of_name: std::array::from_fn(|reason| sum(&|all| all.$of_name[reason].get())),)+
-                    faults: self.told.faults.load(Ordering::Relaxed),
-                    missed: self.told.missed.load(Ordering::Relaxed),
-                };
-                stats.open = stats.accepted.saturating_sub(stats.closed.iter().sum());
-                stats
+                    $($all_name: 0,)+
+                });
+                $($stats.$all_name = $all;)+
+                $stats
             }
         }
 
@@ -97,6 +93,7 @@ macro_rules! figures {
             pub(crate) fn families(&self, mut add: impl FnMut(&str, &str, &[&'static str], &[u64])) {
                 $(add($metric, $help, &[""], &[self.$name]);)+
                 $(add($of_metric, $of_help, &$reason::CODES, &self.$of_name);)+
+                $(add($all_metric, $all_help, &[""], &[self.$all_name]);)+
             }
         }
     };
@@ -122,6 +119,13 @@ figures! {
     refused: Refusal, "refused_connections" as "in_all", "connections_refused_total";
     /// Datagrams that got no reply, by reason
     dropped: DropReason, "datagrams_dropped" as "dropped", "datagrams_dropped_total";
+    in all, of totals and stats:
+    /// Connections open now
+    open, "open_connections", "connections" = stats.accepted.saturating_sub(stats.closed.iter().sum());
+    /// Faults applied, each of which was asked for
+    faults, "faults_applied", "faults_total" = totals.told.faults.load(Ordering::Relaxed);
+    /// Events that came faster than they were read
+    missed, "events_lost", "log_events_dropped_total" = totals.told.missed.load(Ordering::Relaxed);
 }
 
 fn since<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {

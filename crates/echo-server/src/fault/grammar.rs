@@ -1,7 +1,10 @@
 //! How a fault is written: what happens and where, separated by commas, in any order.
 
 use std::fmt;
+use std::num::ParseIntError;
 use std::str::FromStr;
+
+use echo_core::units::Timespan;
 
 use super::action::{WORDS, Word};
 use super::text::{Bad, Text};
@@ -21,9 +24,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("reset", "reset-after"),
     ("close", "close-after"),
 ];
-
-/// The most connections that a system can be asked to let wait.
-const MAX_BACKLOG: u64 = 65_535;
 
 /// Why a text is no fault: where it stops being one, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +164,13 @@ impl<'a> Draft<'a> {
 
     fn act(&mut self, name: Text<'a>, value: Option<Text<'a>>) -> Result<(), Bad> {
         let Some(word) = WORDS.iter().find(|word| word.name == name.text) else {
+            let is_word = |value: &Text<'_>| WORDS.iter().any(|word| word.name == value.text);
+            if let Some(value) = value.filter(is_word) {
+                let (value, word) = (name.text, value.text);
+                return Err(name.bad(format_args!(
+                    "what happens goes first; write {word}={value}"
+                )));
+            }
             let names: Vec<&str> = WORDS.iter().map(|word| word.name).collect();
             return Err(name.bad(format_args!(
                 "no such word; write {}. What happens is one of {}; where is one of {PLACES}. \
@@ -278,7 +285,9 @@ fn with_value(word: &Word, value: Text<'_>) -> Result<Action, Bad> {
         cause: format!("{what} is missing; write {}", word.form),
     };
     Ok(match word.name {
-        "no-accept" => Action::NoAccept(value.size(0, MAX_BACKLOG)? as u16),
+        "no-accept" => Action::NoAccept(value.value(|_: ParseIntError| {
+            "write how many connections may wait, from 0 to 65535".to_owned()
+        })?),
         "corrupt" => Action::Corrupt(Corruption::Bytes(value.size(1, u64::MAX)?)),
         "banner" => Action::Banner(value.unescaped()?),
         "truncate" => Action::Truncate(value.size(0, u64::MAX)?),
@@ -315,28 +324,27 @@ fn delay(value: Text<'_>) -> Result<Delay, Bad> {
 
 fn after(value: Text<'_>) -> Result<After, Bad> {
     if let Some(messages) = value.before("msg") {
-        return Ok(After::Messages(messages.value(
-            |_: std::num::ParseIntError| "write a number of messages such as 3msg".to_owned(),
-        )?));
+        return Ok(After::Messages(messages.value(|_: ParseIntError| {
+            "write a number of messages such as 3msg".to_owned()
+        })?));
     }
     if let Ok(bytes) = value.size(0, u64::MAX) {
         return Ok(After::Bytes(bytes));
     }
-    let bad = match value.time() {
-        Ok(time)
-            if !value
-                .text
-                .ends_with(|c: char| c.is_ascii_digit() || c == '.') =>
-        {
-            return Ok(After::Time(time));
+    let form = "write bytes such as 1k, messages such as 3msg, or a time such as 200ms";
+    let is_time =
+        value.text.parse::<Timespan>().is_ok() && value.text.ends_with(char::is_alphabetic);
+    match value.time() {
+        outcome if is_time => outcome.map(After::Time),
+        _ if value.text.starts_with('-') => {
+            Err(value.bad(format_args!("it cannot be negative; {form}")))
         }
-        Ok(_) => value.bad(""),
-        Err(bad) => bad,
-    };
-    Err(Bad {
-        at: bad.at,
-        cause: "write bytes such as 1k, messages such as 3msg, or a time such as 200ms".to_owned(),
-    })
+        Ok(_) => Err(value.bad(form)),
+        Err(bad) => Err(Bad {
+            cause: form.to_owned(),
+            ..bad
+        }),
+    }
 }
 
 fn peer(value: Text<'_>) -> Result<PeerFilter, Bad> {

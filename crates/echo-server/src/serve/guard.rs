@@ -12,13 +12,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use echo_core::endpoint::DEFAULT_PORT;
-use echo_explain::Opening;
 use socket2::{Domain, Protocol, Type};
 
 use crate::config::Config;
 use crate::event::{DropReason, Events, unmapped};
 use crate::serve::limits::network;
-use crate::socket::open;
+use crate::socket::{datagram, open};
 
 /// Services live below this port (RFC 6335's system ports).
 const FIRST_USER_PORT: u16 = 1024;
@@ -193,15 +192,15 @@ impl Guard {
         }
         let mut address = source;
         address.set_port(0);
-        match self.probe(address) {
-            Ok(_) => Ok(true),
+        let (domain, kind) = (Domain::for_address(address), Type::DGRAM);
+        let probe = open(&self.events, domain, kind, Some(Protocol::UDP));
+        match probe.and_then(|probe| probe.bind(&address.into())) {
+            Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
             Err(error) => Err(DropReason::Failed(error.kind())),
         }
     }
 
-    /// Only the system knows which address is its network's broadcast address: it refuses to
-    /// connect to it. No packet is sent.
     fn is_subnet_broadcast(&mut self, ip: IpAddr) -> Result<bool, DropReason> {
         if ip.is_ipv6() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
             return Ok(false);
@@ -209,29 +208,14 @@ impl Guard {
         if let Some(&known) = self.destinations.get(&ip) {
             return Ok(known);
         }
-        let connect = || {
-            let probe = self.probe((Ipv4Addr::UNSPECIFIED, 0).into())?;
-            probe.connect(&SocketAddr::new(ip, NFS_PORT).into())
-        };
-        let broadcast = match connect() {
-            Ok(()) => false,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
-            // No answer, such as for want of descriptors: it is asked again.
-            Err(error) => return Err(DropReason::Failed(error.kind())),
-        };
+        // Where there is no answer, such as for want of descriptors, it is asked again.
+        let broadcast = datagram::is_broadcast(&self.events, ip)
+            .map_err(|error| DropReason::Failed(error.kind()))?;
         if self.destinations.len() >= MAX_DESTINATIONS {
             self.destinations.clear();
         }
         self.destinations.insert(ip, broadcast);
         Ok(broadcast)
-    }
-
-    /// A socket bound to `address`, closed again when dropped.
-    fn probe(&self, address: SocketAddr) -> io::Result<Opening<'_, Events>> {
-        let (domain, kind) = (Domain::for_address(address), Type::DGRAM);
-        let opening = open(&self.events, domain, kind, Some(Protocol::UDP))?;
-        opening.bind(&address.into())?;
-        Ok(opening)
     }
 }
 

@@ -11,7 +11,7 @@ use echo_metrics::FILES;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::io::Errno;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::event::{PeerAddress, Refusal, Stop};
 use crate::shutdown::Shutdown;
 use crate::socket::pipe::MAX_PIPES;
@@ -24,8 +24,7 @@ const SPARE: usize = 4;
 /// Clients of the control socket at once. One more is turned away.
 pub(crate) const CLIENTS: usize = 32;
 
-/// What a connection costs that holds nothing: it itself, in a list that doubles, and its deadline.
-const CONNECTION: usize = 1 << 10;
+const CONNECTION: usize = config::CONNECTION.0 as usize;
 
 /// Threads that start beside the workers: of signals, the log, the record, the metrics, commands
 /// and the notifications.

@@ -110,9 +110,9 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
         match &place.listen.endpoint {
             Sockets::Inherited(name) => {
                 let taken = inherited.take(name.as_deref(), &asked, config);
-                let taken = taken.map_err(|cause| {
+                let taken = taken.map_err(|Failure { exit, error }| {
                     let endpoint = &place.listen.endpoint;
-                    Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}"))
+                    Failure::new(exit, anyhow!("cannot listen on {endpoint}: {error}"))
                 })?;
                 bound.extend(taken.into_iter().map(open));
             }
@@ -132,7 +132,32 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
     if !left.is_empty() {
         binder.events.tell(|| Kind::Unused { names: left });
     }
-    Ok(())
+    as_found(config, bound).check()
+}
+
+/// The configuration, with the kind of those sockets that were handed over and are all of one.
+fn as_found(config: &Config, bound: &[Bound]) -> Config {
+    let mut found = config.clone();
+    for listen in &mut found.listen {
+        let is_own = |one: &&Bound| *one.listen == *listen && one.listen.is_inherited();
+        let own: Vec<&Address> = bound
+            .iter()
+            .filter(is_own)
+            .map(|one| &one.address)
+            .collect();
+        if let [first, rest @ ..] = &own[..]
+            && rest.iter().all(|one| one.transport() == first.transport())
+        {
+            listen.endpoint = Sockets::Own(match first {
+                Address::Unix(path) => Endpoint::Unix(path.clone()),
+                Address::Tcp(address) | Address::Udp(address) => {
+                    let host = address.ip().to_string();
+                    Endpoint::inet(Some(first.transport()), host, address.port())
+                }
+            });
+        }
+    }
+    found
 }
 
 /// Why one socket could not be bound.

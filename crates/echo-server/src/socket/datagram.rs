@@ -1,7 +1,7 @@
 //! A UDP socket: datagrams received and sent in batches.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use echo_core::address::End;
@@ -10,10 +10,16 @@ use echo_core::stamp::{Mode, class_wanted};
 use echo_explain::{Audience, Begun, Call, netstat};
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::io::Errno;
 use rustix::net::sockopt;
+use socket2::{Domain, Protocol, Type};
 
 use crate::event::{Datagrams, Events, Kind, Origin, unmapped};
+use crate::socket::open;
 use crate::socket::stamped::{self, Seen};
+
+/// Of all services the one that never answers (RFC 863).
+const DISCARD: u16 = 9;
 
 /// The largest datagram, or train of datagrams, that the system hands over at once.
 const BUFFER_LEN: usize = 1 << 16;
@@ -30,6 +36,19 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// The most entries that one call receives.
 pub(crate) const BATCH: usize = BATCH_SIZE;
+
+/// Whether an IPv4 address is a broadcast address. Only the system knows those of its networks: it
+/// refuses to connect to them. No packet is sent.
+///
+/// # Errors
+/// The system's, where it has no answer.
+pub(crate) fn is_broadcast(events: &Events, ip: IpAddr) -> io::Result<bool> {
+    let probe = open(events, Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    match probe.connect(&SocketAddr::new(ip, DISCARD).into()) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::ACCESS) => Ok(true),
+        outcome => outcome.map(|()| false),
+    }
+}
 
 /// Memory for one batch of datagrams, shared by the sockets of a worker. The pages of a buffer
 /// that never held a large datagram are never touched.

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use anyhow::{anyhow, ensure};
 use echo_core::address::End;
 use echo_core::escape::printable;
-use echo_core::{Transport, cause};
+use echo_core::{Failure, Transport, cause};
 use echo_explain::end;
 use listenfd::ListenFd;
 use socket2::{Protocol, SockRef, Socket};
@@ -21,8 +21,8 @@ const MOST: usize = 1024;
 
 /// The sockets of this process that nobody has taken.
 pub(crate) struct Inherited {
-    /// The name of each; `None` once it is taken.
-    names: Vec<Option<String>>,
+    /// The name of each, and whether it is left.
+    names: Vec<(String, bool)>,
     /// As the library has them, once one is wanted: it changes the environment.
     sockets: Option<ListenFd>,
 }
@@ -37,7 +37,7 @@ impl Inherited {
         let names = variable("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':').filter(|name| !name.is_empty());
         // What systemd calls those that have no name.
-        let mut next = || Some(names.next().unwrap_or("unknown").to_owned());
+        let mut next = || (names.next().unwrap_or("unknown").to_owned(), true);
         Inherited {
             names: (0..count.unwrap_or(0)).map(|_| next()).collect(),
             sockets: None,
@@ -46,43 +46,54 @@ impl Inherited {
 
     /// The names of those that are left.
     pub(crate) fn left(&self) -> Vec<String> {
-        self.names.iter().flatten().cloned().collect()
+        let left = self.names.iter().filter(|(_, is_left)| *is_left);
+        left.map(|(name, _)| name.clone()).collect()
     }
 
     /// Takes those of a name or, without one, all but those that are `asked` for by name.
     ///
     /// # Errors
-    /// That there is none, or that one is nothing to listen on.
+    /// A [`Failure`] when there is none, or one is nothing to listen on; of usage, when another listener
+    /// has taken it.
     pub(crate) fn take(
         &mut self,
         name: Option<&str>,
         asked: &[&str],
         config: &Config,
-    ) -> anyhow::Result<Vec<(Address, Listener)>> {
+    ) -> Result<Vec<(Address, Listener)>, Failure> {
         let is_meant = |own: &str| name.map_or(!asked.contains(&own), |name| own == name);
-        let meant: Vec<usize> = (0..self.names.len())
-            .filter(|index| self.names[*index].as_deref().is_some_and(is_meant))
-            .collect();
-        let left = printable(&self.left().join(", "));
-        match (name, left.is_empty()) {
-            _ if !meant.is_empty() => {}
-            (Some(name), false) => {
-                return Err(anyhow!(
-                    "no socket of that name was handed over, but {left}; write FileDescriptorName={name} \
-                     into the socket unit, or ask for one of these"
-                ));
-            }
-            _ => {
-                return Err(anyhow!(
-                    "no socket was handed over; start it through a socket unit (or by \
-                     systemd-socket-activate), or choose an address with --listen"
-                ));
-            }
+        let all = self.names.iter().enumerate();
+        let meant = all.filter(|(_, (own, _))| is_meant(own));
+        let (left, taken): (Vec<_>, Vec<_>) = meant.partition(|(_, (_, is_left))| *is_left);
+        let left: Vec<usize> = left.into_iter().map(|(index, _)| index).collect();
+        let names = self.names.iter().map(|(name, _)| &**name);
+        let names = printable(&names.collect::<Vec<_>>().join(", "));
+        match name {
+            _ if !left.is_empty() => self.open(&left, config).map_err(Failure::bad),
+            Some(name) if taken.is_empty() && !names.is_empty() => Err(Failure::bad(anyhow!(
+                "no socket of that name was handed over, but {names}; write FileDescriptorName={name} \
+                 into the socket unit, or ask for one of these"
+            ))),
+            _ if names.is_empty() => Err(Failure::bad(anyhow!(
+                "no socket was handed over; start it through a socket unit (or by \
+                 systemd-socket-activate), or choose an address with --listen"
+            ))),
+            _ => Err(Failure::usage(anyhow!(
+                "another --listen takes what was handed over ({names}); leave this one out"
+            ))),
         }
+    }
+
+    /// Takes those at these places.
+    fn open(
+        &mut self,
+        places: &[usize],
+        config: &Config,
+    ) -> anyhow::Result<Vec<(Address, Listener)>> {
         let sockets = self.sockets.get_or_insert_with(ListenFd::from_env);
         let mut found = Vec::new();
-        for index in meant {
-            self.names[index] = None;
+        for &index in places {
+            self.names[index].1 = false;
             let number = 3 + index;
             ensure!(
                 is_inherited(number),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use echo_core::{Endpoint, Failure, Transport, Zoned, cause};
 
-use crate::event::unmapped;
+use crate::event::{Events, unmapped};
+use crate::socket::datagram;
 use crate::{Listen, Sockets};
 
 /// A listener, and the addresses that its host has; a path has none, nor has what was handed over.
@@ -32,9 +33,15 @@ impl Place {
         let endpoint = &listen.endpoint;
         let (addresses, literal) = match endpoint {
             Sockets::Own(Endpoint::Inet { host, port, .. }) => {
-                let addresses = resolve(host, *port).map_err(|cause| {
-                    Failure::bad(anyhow!("cannot listen on {endpoint}: {cause}"))
-                })?;
+                let cannot = |cause| anyhow!("cannot listen on {endpoint}: {cause}");
+                let addresses = resolve(host, *port);
+                let addresses = addresses.map_err(|cause| Failure::bad(cannot(cause)))?;
+                if addresses.iter().any(|address| is_for_many(address.ip())) {
+                    let cause = "a multicast or broadcast address is nobody's own, and is never \
+                                 answered from; give an address of this machine, or 0.0.0.0 or [::] \
+                                 for all it has";
+                    return Err(Failure::usage(cannot(cause.to_owned())));
+                }
                 (
                     addresses,
                     host.contains(':') || host.parse::<IpAddr>().is_ok(),
@@ -80,6 +87,12 @@ impl Places {
             all || *other == address
         })
     }
+}
+
+/// Whether what is sent to an address goes to several machines.
+fn is_for_many(ip: IpAddr) -> bool {
+    let is_broadcast = || datagram::is_broadcast(&Events::off(), ip).is_ok_and(|is_it| is_it);
+    ip.is_multicast() || ip.is_ipv4() && !ip.is_unspecified() && is_broadcast()
 }
 
 /// A host's addresses, each once.

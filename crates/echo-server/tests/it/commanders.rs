@@ -68,6 +68,22 @@ fn no_client_of_the_control_socket_holds_up_another_or_the_server() {
 }
 
 #[test]
+fn whoever_finds_all_places_of_the_control_socket_taken_is_told_so() {
+    let far_end = Controlled::start(&[]);
+    let taken: Vec<_> = (0..32).map(|_| far_end.client()).collect();
+    let args = ["control", &far_end.path.endpoint(), "stats"];
+    let mut command = assert_cmd::Command::from_std(program());
+    let ended = command.args(args).timeout(LIMIT).assert().code(1);
+    ended.stdout(predicates::str::contains("32 are connected at once"));
+    drop(taken);
+    eventually("there is room again", || {
+        let mut command = program();
+        command.args(args).output().unwrap().status.success()
+    });
+    far_end.server.stop();
+}
+
+#[test]
 fn waiting_that_fails_for_a_while_ends_no_commands() {
     let far_end = Controlled::start(&[]);
     let (process, own) = (

@@ -21,7 +21,7 @@ fn a_record_goes_through_no_link_that_others_may_have_put() {
     crate::common::fails(
         program().args(arguments),
         2,
-        &["cannot record to", "it is a link"],
+        &["cannot record to", "is a link"],
     );
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
     set_mode(0o755);
@@ -33,6 +33,70 @@ fn a_record_goes_through_no_link_that_others_may_have_put() {
             .unwrap()
             .starts_with("mine{")
     );
+}
+
+#[test]
+fn a_record_goes_through_no_directory_that_others_may_have_linked() {
+    let path = TempPath::new("real/record");
+    let real = path.parent().unwrap();
+    let dir = real.parent().unwrap();
+    std::fs::create_dir(real).unwrap();
+    let (link, way) = (dir.join("d"), dir.join("way"));
+    std::os::unix::fs::symlink("real", &link).unwrap();
+    std::os::unix::fs::symlink("d/record", &way).unwrap();
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(dir, mode).unwrap();
+    };
+    set_mode(0o1777);
+    let through = link.join("record");
+    for record in [&through, &way] {
+        let mut command = program();
+        command
+            .args(["--listen=127.0.0.1:0", "--record"])
+            .arg(record);
+        crate::common::fails(&mut command, 2, &["cannot record to", "is a link"]);
+    }
+    assert!(!path.exists());
+    set_mode(0o755);
+    for record in [&through, &way] {
+        let mut command = program();
+        command
+            .args(["--listen=127.0.0.1:0", "--record"])
+            .arg(record);
+        Server::run(&mut command).stop();
+    }
+    assert!(path.exists());
+}
+
+#[test]
+fn a_record_is_none_of_the_standard_streams() {
+    for name in ["/dev/stdout", "/proc/self/fd/2", "/dev/fd/1"] {
+        let mut command = program();
+        command.args(["--listen=127.0.0.1:0", "--record", name]);
+        crate::common::fails(&mut command, 2, &["--record and standard", "name one file"]);
+    }
+    // A terminal of its own, which goes by three names.
+    if !crate::common::has("script") {
+        return;
+    }
+    for name in ["/dev/stderr", "/dev/tty"] {
+        let server = format!(
+            "{} --listen=127.0.0.1:0 --record {name}",
+            env!("CARGO_BIN_EXE_echo-server")
+        );
+        let told = std::process::Command::new("script")
+            .args(["-qec", &server, "/dev/null"])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert_eq!(told.status.code(), Some(2), "{said}");
+        assert!(said.contains("--record and standard"), "{said}");
+    }
+    let mut command = program();
+    command.args(["--listen=127.0.0.1:0", "--record=/dev/null"]);
+    Server::run(command.stdin(std::process::Stdio::null())).stop();
 }
 
 #[test]

@@ -116,6 +116,14 @@ fn a_file_beside_a_socket_that_is_no_lock_stays() {
         &[path.text(), ".lock", "choose another path"],
     );
     assert_eq!(std::fs::read_to_string(&lock).unwrap(), "keep");
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
+    fails(
+        program().args(["--listen", &path.endpoint()]),
+        1,
+        &[path.text(), ".lock, is no lock", "choose another path"],
+    );
+    std::fs::remove_file(&lock).unwrap();
     // One that was left behind is as good as none.
     std::fs::write(&lock, "").unwrap();
     Server::listening(&["--listen", &path.endpoint()]).stop();
@@ -471,6 +479,54 @@ fn what_no_listener_could_do_is_a_usage_error() {
         ),
     ] {
         fails(program().args(args.split(' ')), 2, &[told]);
+    }
+}
+
+#[test]
+fn an_address_that_is_nobodys_own_is_a_usage_error() {
+    for (args, told) in [
+        ("--listen=224.0.0.1:0", "cannot listen on 224.0.0.1:0"),
+        ("--listen=udp://239.1.2.3:0", "multicast"),
+        ("--listen=tcp://255.255.255.255:0", "broadcast"),
+        ("--listen=udp://127.255.255.255:0", "broadcast"),
+        ("--listen=[::ffff:224.0.0.1]:0", "multicast"),
+        ("--listen=[ff02::1%lo]:0", "multicast"),
+        ("--listen=stamp://224.0.0.1:0", "multicast"),
+        (
+            "--listen=127.0.0.1:0 --metrics=224.0.0.1:0",
+            "cannot listen on 224.0.0.1:0",
+        ),
+    ] {
+        let remedy = "give an address of this machine";
+        fails(program().args(args.split(' ')), 2, &[told, remedy]);
+    }
+}
+
+#[test]
+fn a_limit_under_which_nothing_could_come_is_a_usage_error() {
+    for (args, told) in [
+        ("--max-memory=1023", "give 1KiB at least"),
+        ("--max-frame=0", "lets no frame through"),
+        ("--control=127.0.0.1:7", "--control 127.0.0.1:7"),
+    ] {
+        refused(args).stderr(contains(told));
+    }
+}
+
+#[test]
+fn a_host_and_its_port_are_one_word() {
+    for (args, told) in [
+        ("localhost 7401", "one word: localhost:7401"),
+        ("127.0.0.1 7401", "one word: 127.0.0.1:7401"),
+        ("::1 7401", "one word: [::1]:7401"),
+        ("--listen localhost 7401", "one word: localhost:7401"),
+        ("--listen tcp:localhost:1", "write tcp://HOST:PORT"),
+        ("--listen a+b=127.0.0.1:0", "write a name of letters"),
+    ] {
+        let mut command = assert_cmd::Command::from_std(program());
+        let told = contains(told);
+        let ended = command.args(args.split(' ')).timeout(LIMIT).assert();
+        ended.code(2).stderr(told);
     }
 }
 

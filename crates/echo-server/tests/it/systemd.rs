@@ -112,6 +112,48 @@ fn a_socket_that_is_not_there_fails_the_start() {
     }
 }
 
+/// A datagram socket, bound.
+const UDP: &str = "(u := socket.socket(type=socket.SOCK_DGRAM), u.bind(('127.0.0.1', 0)))[0]";
+
+#[test]
+fn a_socket_that_another_listener_takes_is_a_usage_error() {
+    for (listen, names) in [
+        ("--listen=systemd --listen=systemd", "web"),
+        ("--listen=systemd:web --listen=systemd:web", "web"),
+        ("--listen=systemd:web --listen=systemd:web", "web:spare"),
+        ("--listen=a=systemd:web --listen=b=systemd", "web"),
+        ("--listen=systemd --listen=systemd:web", "web"),
+    ] {
+        let sockets = vec![TCP; names.split(':').count()].join(",");
+        let Some(mut command) = with(&format!("[{sockets}]"), names) else {
+            return;
+        };
+        let told = ["another --listen takes what was handed over", "leave this"];
+        fails(command.args(listen.split(' ')), 2, &told);
+    }
+}
+
+#[test]
+fn what_no_socket_that_is_handed_over_could_do_is_a_usage_error() {
+    for (socket, option, told) in [
+        (UDP, "--once", "--max-total (or --once) is for connections"),
+        (UDP, "--proxy-protocol", "is for connections"),
+        (UDP, "--framing=lines", "is for connections"),
+        (TCP, "--fault=reorder", "can happen on udp alone"),
+        (UDP, "--fault=stall", "can happen on tcp and unix alone"),
+    ] {
+        let Some(mut command) = with(&format!("[{socket}]"), "web") else {
+            return;
+        };
+        let args = ["--listen=systemd", option];
+        fails(command.args(args), 2, &[told]);
+    }
+    let Some(mut command) = with(&format!("[{TCP}, {UDP}]"), "web") else {
+        return;
+    };
+    Server::run(command.args(["--listen=systemd", "--fault=stall", "--max-total=9"])).stop();
+}
+
 #[test]
 fn a_descriptor_of_another_kind_fails_the_start() {
     for sockets in [

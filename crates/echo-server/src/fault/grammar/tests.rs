@@ -227,6 +227,33 @@ fn a_wrong_word_is_answered_with_the_nearest_right_one() {
 }
 
 #[test]
+fn a_value_that_cannot_be_is_answered_with_those_that_can() {
+    for (wrong, told) in [
+        (
+            "no-accept=-1",
+            "how many connections may wait, from 0 to 65535",
+        ),
+        ("no-accept=65536", "how many connections may wait"),
+        ("close-after=2d", "write a day at most"),
+        (
+            "close-after=-1",
+            "it cannot be negative; write bytes such as 1k",
+        ),
+        (
+            "close-after=-2s",
+            "it cannot be negative; write bytes such as 1k",
+        ),
+        ("close-after=soon", "write bytes such as 1k"),
+        ("close-after=", "write bytes such as 1k"),
+        ("close-after=99999999999999999999", "write bytes such as 1k"),
+        ("5%=drop", "write drop=5%"),
+    ] {
+        let error = wrong.parse::<Fault>().unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
 fn the_table_of_the_manual_is_in_the_order_of_the_words_and_so_is_the_help() {
     for text in [
         include_str!("../../../../../docs/FAULTS.md").to_owned(),
