@@ -121,9 +121,14 @@ fn confirm(
         size: SMALL,
         ..rung
     };
-    let time = AGAIN.min(rung.time);
     for _ in 1..TURNS {
-        let turn = take(Rung { time, ..rung }, Duration::ZERO)?;
+        let turn = take(
+            Rung {
+                time: AGAIN,
+                ..rung
+            },
+            Duration::ZERO,
+        )?;
         if suffers(&turn) || !is_limited(&turn) {
             for _ in 0..TURNS {
                 turns.push(take(small, PAUSE)?);
@@ -136,7 +141,13 @@ fn confirm(
         turns.push(turn);
     }
     // Whether packets are counted or bits shows with small ones, as many of them.
-    turns.push(take(Rung { time, ..small }, Duration::ZERO)?);
+    turns.push(take(
+        Rung {
+            time: AGAIN,
+            ..small
+        },
+        Duration::ZERO,
+    )?);
     Ok(true)
 }
 

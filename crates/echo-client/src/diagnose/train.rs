@@ -121,6 +121,17 @@ impl Train {
         lost(&self.probes).0
     }
 
+    /// How many a second this machine has sent; a train of one has no rate.
+    pub fn per_s(&self) -> f64 {
+        match self.probes.as_slice() {
+            [first, .., last] => {
+                let seconds = last.sent.saturating_sub(first.sent).max(1) as f64 / 1e9;
+                (self.probes.len() - 1) as f64 / seconds
+            }
+            _ => 0.0,
+        }
+    }
+
     /// What those that are meant came to.
     pub fn answers(&self, is_meant: impl Fn(Cell) -> bool) -> Vec<Answer> {
         let meant = self.probes.iter().filter(|probe| is_meant(probe.cell));

@@ -10,6 +10,8 @@ use super::{Turn, percent};
 pub const TURNS: usize = 4;
 /// A queue that is worth the name makes the last wait so much longer than a slow one.
 const QUEUED: u64 = 5_000_000;
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 /// IP and UDP add so much to a payload, in bytes.
 pub const HEADER: usize = 28;
 
@@ -63,15 +65,11 @@ fn is_queued(turn: &Turn) -> bool {
     }
 }
 
-fn packets_per_s(train: &Train) -> f64 {
-    1.0 / train.interval.as_secs_f64().max(1e-9)
-}
-
 /// Bytes a second that were sent, headers included.
 fn bytes_per_s(train: &Train) -> f64 {
     let sizes = train.probes.iter().map(|probe| probe.cell.size + HEADER);
     let size = sizes.sum::<usize>() as f64 / train.probes.len().max(1) as f64;
-    size * packets_per_s(train)
+    size * train.per_s()
 }
 
 /// Bytes a second that came back, headers included.
@@ -126,13 +124,15 @@ pub fn limit(ladder: &[Turn]) -> Option<Limit> {
     }
     let p = significant(fisher(fast, slow), 1)?;
     let per_s = sustained(&turns);
-    // A limit of bits lets as many small ones through, if they are so much less.
+    // A limit of bits lets as many small ones through, if they are so much less; one of packets drops
+    // as many of them as of the large ones.
     let last = turns.last().map_or(0, |turn| turn.end());
+    let large = lost(turns[1..].iter().flat_map(|turn| &turn.fast.probes));
     let is_worn = |turn: &Turn| {
         let seconds = turn.end().saturating_sub(last) as f64 / 1e9;
         let (lost, sent) = lost(&turn.fast.probes);
         let fits = per_s * seconds > sent as f64 * (turn.size() + HEADER) as f64 * 1.3;
-        fits && lost * 5 > sent
+        fits && lost * large.1 * 3 > large.0 * sent * 2
     };
     let mut small = ladder.iter().filter(|turn| turn.size() < size);
     let counts_packets = ladder.iter().any(|turn| turn.size() > size) || small.any(is_worn);
@@ -140,7 +140,7 @@ pub fn limit(ladder: &[Turn]) -> Option<Limit> {
         true => {
             let rate = per_s / (size + HEADER) as f64;
             let shown = format!("{rate:.0} packets a second");
-            (packets_per_s, rate, shown, "packets")
+            (Train::per_s, rate, shown, "packets")
         }
         false => (bytes_per_s, per_s, bits(per_s), "bits"),
     };
@@ -152,16 +152,38 @@ pub fn limit(ladder: &[Turn]) -> Option<Limit> {
     })
 }
 
-/// Bytes a second that a policer lets through for long: what passed from the end of one fast train,
-/// when its bucket is empty, to the end of the last.
+/// Bytes a second that a policer lets through for long. A bucket is as empty when one is lost as when
+/// another is, so that all that passed in between is what flowed into it; the first quarter of a
+/// train's losses may be of chance. Who counts what passed in the last second lets nothing through in
+/// between, and so much in a second.
 fn sustained(turns: &[&Turn]) -> f64 {
-    let [first, .., last] = turns else {
-        return 0.0;
+    let flow = |turn: &&Turn| {
+        let fast = &turn.fast;
+        let of_lost = |at: &usize| fast.probes[*at].is_lost();
+        let all: Vec<usize> = (0..fast.probes.len()).filter(of_lost).collect();
+        let (from, to) = (*all.get(all.len() / 4)?, *all.last()?);
+        let (lost, sent) = lost(&fast.probes[from..to]);
+        (sent > 0).then(|| (sent - lost) as f64 / sent as f64 * fast.per_s())
     };
-    let trains = turns[1..].iter().flat_map(|turn| [&turn.slow, &turn.fast]);
-    let (lost, sent) = lost(trains.flat_map(|train| &train.probes));
-    let seconds = last.end().saturating_sub(first.end()) as f64 / 1e9;
-    ((sent - lost) * (first.size() + HEADER)) as f64 / seconds.max(1e-9)
+    let mut flows: Vec<f64> = turns.iter().filter_map(flow).collect();
+    flows.sort_by(f64::total_cmp);
+    let flow = flows.get(flows.len().saturating_sub(1) / 2);
+    let flow = flow.copied().unwrap_or_default();
+    let trains = turns.iter().flat_map(|turn| [&turn.slow, &turn.fast]);
+    let probes = trains.flat_map(|train| &train.probes);
+    let came = probes.filter(|probe| !probe.is_lost());
+    let came: Vec<u64> = came.map(|probe| probe.sent).collect();
+    // From one train's end, when little is left of what was saved up, to the end of the last.
+    let (first, last) = (turns[0].end(), turns[turns.len() - 1].end());
+    let later = came.len() - came.partition_point(|sent| *sent <= first);
+    let average = later as f64 / (last.saturating_sub(first).max(1) as f64 / 1e9);
+    let in_second = |at: usize| came[at..].partition_point(|sent| *sent < came[at] + SECOND);
+    let most = (0..came.len()).map(in_second).max().unwrap_or(0);
+    let per_s = match flow < average / 2.0 {
+        true => most as f64,
+        false => flow.max(average),
+    };
+    per_s * (turns[0].size() + HEADER) as f64
 }
 
 /// Bytes a second as bits a second.

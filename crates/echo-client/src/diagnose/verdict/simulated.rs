@@ -49,6 +49,8 @@ pub struct Model {
     pub step: Option<(u64, u64)>,
     /// Bytes a second, and how many may be saved up.
     pub policer: Option<(f64, f64)>,
+    /// It counts packets instead, as if each had one byte.
+    pub counts_packets: bool,
     /// Packets in any second.
     pub window: Option<usize>,
     /// Bytes a second, and how many may wait.
@@ -176,6 +178,11 @@ impl Simulated {
     fn there(&mut self, cell: Cell) -> Option<u64> {
         self.number += 1;
         let bytes = (cell.size + 28) as f64;
+        let taken = if self.model.counts_packets {
+            1.0
+        } else {
+            bytes
+        };
         let Model {
             beat,
             outage,
@@ -209,10 +216,10 @@ impl Simulated {
         if let Some((rate, bucket)) = policer {
             let saved = self.tokens.0 + rate * (self.now - self.tokens.1) as f64 / 1e9;
             self.tokens = (saved.min(bucket), self.now);
-            if self.tokens.0 < bytes {
+            if self.tokens.0 < taken {
                 return None;
             }
-            self.tokens.0 -= bytes;
+            self.tokens.0 -= taken;
         }
         if let Some(window) = window {
             let now = self.now;

@@ -195,6 +195,56 @@ fn limits_are_told_apart() {
     });
 }
 
+/// The rate of the limit that a path is said to have, in what it counts.
+fn limit(model: Model, seed: u64) -> Option<f64> {
+    let found = judge(&Simulated::trains(model, seed));
+    let limit = found
+        .iter()
+        .find(|found| found.verdict == Verdict::Policer)?;
+    let told = limit.values["rate"].strip_prefix("about ")?;
+    let (number, unit) = told.split_once(' ')?;
+    let scale = match unit {
+        "packets a second" => 1.0,
+        "kbit/s" => 125.0,
+        _ => 125_000.0,
+    };
+    Some(number.parse::<f64>().ok()? * scale)
+}
+
+#[test]
+fn a_limit_is_told_with_the_rate_that_it_lets_through() {
+    let (mut dice, mut missed) = (Dice(3), Vec::new());
+    for seed in 0..40 {
+        let counts_packets = seed % 2 == 0;
+        let rate = match counts_packets {
+            true => between(&mut dice, 150, 1000),
+            false => between(&mut dice, 100_000, 500_000),
+        } as f64;
+        // From a tenth of a second to a third: what is saved up between two trains, or more.
+        let policer = Some((rate, rate / between(&mut dice, 3, 10) as f64));
+        let loss = (between(&mut dice, 0, 30) as u32, 0);
+        let model = Model {
+            policer,
+            counts_packets,
+            loss,
+            rtt: MS,
+            ..Model::default()
+        };
+        let told = limit(model.clone(), seed).unwrap_or_default();
+        let range = rate * 0.85..rate * 1.15;
+        missed.extend((!range.contains(&told)).then_some((told, model)));
+    }
+    assert!(missed.len() <= 2, "{missed:?}");
+    for window in [70, 200, 350] {
+        let model = Model {
+            window: Some(window),
+            rtt: MS,
+            ..Model::default()
+        };
+        assert_eq!(limit(model, 1), Some(window as f64));
+    }
+}
+
 #[test]
 fn marks_that_are_cleared_are_told() {
     named(Verdict::Dscp, |_, model| model.cleared = !3);
