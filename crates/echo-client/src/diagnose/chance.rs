@@ -54,16 +54,24 @@ pub fn binomial((k, n): Count, share: f64) -> f64 {
     (k..=n).map(|x| probability(x).exp()).sum::<f64>().min(1.0)
 }
 
-/// The runs test (Wald and Wolfowitz), exact and of one side: how often `hits` of `n` in a row, of
-/// which there are some, fall into at most `runs` groups without a gap.
-pub fn runs(runs: usize, (hits, n): Count) -> f64 {
-    let all = ln_choose(n, hits);
-    let probability =
-        |groups: usize| ln_choose(hits - 1, groups - 1) + ln_choose(n - hits + 1, groups) - all;
-    (1..=runs.min(hits))
-        .map(|groups| probability(groups).exp())
-        .sum::<f64>()
-        .min(1.0)
+/// The runs test (Wald and Wolfowitz), exact and of one side: how often the hits of some rows, so many
+/// of so many each, fall into at most `runs` groups without a gap, counted row by row.
+pub fn runs(runs: usize, rows: impl IntoIterator<Item = Count>) -> f64 {
+    // How often there are so many groups in the rows so far.
+    let mut so_far = vec![1.0];
+    for (hits, n) in rows.into_iter().filter(|(hits, _)| *hits > 0) {
+        let all = ln_choose(n, hits);
+        let mut next = vec![0.0; (so_far.len() + hits).min(runs + 1)];
+        for groups in 1..=hits {
+            let ways = ln_choose(hits - 1, groups - 1) + ln_choose(n - hits + 1, groups);
+            let share = (ways - all).exp();
+            for (sum, before) in next.iter_mut().skip(groups).zip(&so_far) {
+                *sum += before * share;
+            }
+        }
+        so_far = next;
+    }
+    so_far.iter().sum::<f64>().min(1.0)
 }
 
 /// The rank-sum test (Mann and Whitney), by the normal distribution that it tends to: how often all
@@ -117,8 +125,10 @@ mod tests {
         near(binomial((5, 600), 0.01), 0.716_2);
         near(binomial((0, 10), 0.5), 1.0);
         // By hand: 2 of 4 in one run: 3 ways of 6.
-        near(runs(1, (2, 4)), 0.5);
-        near(runs(2, (2, 4)), 1.0);
+        near(runs(1, [(2, 4)]), 0.5);
+        near(runs(2, [(2, 4)]), 1.0);
+        near(runs(2, [(2, 4), (0, 9), (2, 4)]), 0.25);
+        near(runs(3, [(2, 4), (2, 4)]), 0.75);
         near(upper_normal(1.96), 0.024_998);
         near(upper_normal(8.0), 6.221e-16);
     }

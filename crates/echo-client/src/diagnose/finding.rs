@@ -60,6 +60,7 @@ pub enum Verdict {
     FragmentsDropped,
     TcpStalls,
     Bufferbloat,
+    Stall,
     // What only the far end can tell.
     ServerStall,
     NetworkStall,
@@ -205,14 +206,11 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = {
     &[
         (LossUp, &[Loss]),
         (LossDown, &[Loss]),
-        (LossBursty, &[Healed]),
         (Outage, &[Jitter, Step, Healed]),
         // Whoever stops has what comes meanwhile wait, and its buffers overflow.
-        (ServerStall, &[Jitter, ServerSlow, Step, LossBursty, Outage]),
-        (
-            NetworkStall,
-            &[Jitter, ServerSlow, Step, LossBursty, Outage],
-        ),
+        (Stall, &[LossBursty, Outage]),
+        (ServerStall, STOPPED),
+        (NetworkStall, STOPPED),
         (NotEcho, &[TcpNoEcho, Corruption, UdpRefused]),
         (MtuBlackhole, &[Mtu, TcpStalls, LossBySize]),
         (Unreachable, &[TcpFiltered, UdpFiltered, Flow]),
@@ -221,6 +219,12 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = {
         (Dead, &[TcpFiltered, UdpFiltered, Flow]),
         (TcpProxy, &[TcpNoEcho, TcpFiltered, ServerSlow]),
     ]
+};
+
+/// What whoever stops makes of the path, of whom only the far end can tell who it is.
+const STOPPED: &[Verdict] = {
+    use Verdict::*;
+    &[Stall, Jitter, ServerSlow, Step, LossBursty, Outage]
 };
 
 /// What is known of a path so far: what one finding explains is not told beside it.

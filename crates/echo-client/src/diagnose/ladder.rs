@@ -8,7 +8,7 @@ use super::path::{Path, To};
 use super::sender::{self, Plan};
 use super::train::{Cell, lost};
 use super::trains::{SMALL, largest};
-use super::verdict::{HEADER, TURNS, Turn, is_limited};
+use super::verdict::{HEADER, TURNS, Turn, highest, is_limited};
 
 /// Rates below the highest, in bits a second with headers, and how long each is tried.
 const RUNGS: [u64; 3] = [2_000_000, 5_000_000, 10_000_000];
@@ -64,11 +64,10 @@ pub fn ladder(path: &mut Path<'_>) -> Result<String> {
     // Those before one for which there is no room have told something.
     path.trains.ladder = turns;
     climbed?;
-    let (lost, sent) = lost(path.trains.ladder.iter().flat_map(|turn| &turn.fast.probes));
-    Ok(format!(
-        "{} of {sent} came back at up to {most}",
-        sent - lost
-    ))
+    let ladder = &path.trains.ladder;
+    let (lost, sent) = lost(ladder.iter().flat_map(|turn| &turn.fast.probes));
+    let (came, reached) = (sent - lost, highest(ladder));
+    Ok(format!("{came} of {sent} came back at up to {reached}"))
 }
 
 /// Has turns taken, with datagrams of `size` and at `most` bits a second, as long as they tell more;
@@ -151,13 +150,20 @@ fn confirm(
     Ok(true)
 }
 
-/// Takes a turn, after a pause.
+/// Takes a turn, after a pause; once more where this machine was too slow for it.
 fn take(path: &mut Path<'_>, rung: Rung, pause: Duration) -> Result<Turn> {
-    // Who is interrupted sends nothing.
-    path.interrupt.wait(pause);
     let [slow, fast] = rung.plans(path.peer()?);
-    Ok(Turn {
-        slow: sender::send(path, &slow)?,
-        fast: sender::send(path, &fast)?,
-    })
+    let mut is_last = false;
+    loop {
+        // Who is interrupted sends nothing.
+        path.interrupt.wait(pause);
+        let turn = Turn {
+            slow: sender::send(path, &slow)?,
+            fast: sender::send(path, &fast)?,
+        };
+        if is_last || turn.is_reached() || path.bytes_left() < fast.bytes() * 3 {
+            return Ok(turn);
+        }
+        is_last = true;
+    }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::chance::Count;
 
+/// A tenth of a second: what waits at the same time waits for the same.
+pub const MOMENT: u64 = 100_000_000;
 /// A scheduler with other things to do takes up to a tenth of that.
 const STALL: Duration = Duration::from_millis(30);
 
@@ -129,6 +131,14 @@ impl Train {
                 (self.probes.len() - 1) as f64 / seconds
             }
             _ => 0.0,
+        }
+    }
+
+    /// How many tenths of a second it was sent in.
+    pub fn moments(&self) -> usize {
+        match self.probes.as_slice() {
+            [first, .., last] => last.sent.saturating_sub(first.sent).div_ceil(MOMENT) as usize,
+            few => few.len(),
         }
     }
 

@@ -4,14 +4,19 @@ use echo_core::units::ns;
 
 use super::super::chance::{binomial, fisher, rank_sum, significant};
 use super::super::finding::{Finding, Verdict, finding};
-use super::super::train::{Probe, Sorted, Train, lost, trips};
+use super::super::train::{MOMENT, Probe, Sorted, Train, lost, trips};
+use super::super::trains::SMALL;
+use super::loss::groups;
 use super::order::overtaken;
 use super::{Calm, percent, shown};
 
 /// What nobody notices: an idle network and two busy machines take that much.
 const UNNOTICED: u64 = 10_000_000;
-/// What waits at the same time waits for the same.
-const MOMENT: u64 = 100_000_000;
+/// A program that answers later than this was not running, and the share of moments in which a machine
+/// without a fault stops for longer: one in ten minutes. Any system with other things to do has
+/// stopped once.
+pub const STALL: u64 = 100_000_000;
+const HEALTHY_STOPS: f64 = 1.0 / 6000.0;
 /// A call is disturbed by more.
 const DISTURBING: u64 = 100_000_000;
 /// Datagrams of which the middle counts where the way may have changed, and how many such there are
@@ -28,7 +33,14 @@ pub fn delays(calm: &Calm<'_>) -> Vec<Finding> {
         None => jitter(calm, &flows.unwrap_or_default()),
         Some(_) => None,
     };
-    let found = [step, jitter, slow, healed(calm), unjudged(calm)];
+    let found = [
+        step,
+        jitter,
+        stall(calm),
+        slow,
+        healed(calm),
+        unjudged(calm),
+    ];
     found.into_iter().flatten().collect()
 }
 
@@ -104,41 +116,95 @@ fn flow_slow(mixed: &Train) -> Option<(Finding, Vec<usize>)> {
     (slow.len() * 4 <= flows * 3).then_some((finding, slow))
 }
 
-/// A moment from which on every round trip is longer, or shorter, than any before it was.
+/// A moment from which on, and for all of the last train, every round trip is longer, or shorter, than
+/// any before it was.
 fn step(calm: &Calm<'_>) -> Option<Finding> {
     let calm: Vec<&Train> = calm.all().filter(|train| !train.is_disturbed()).collect();
     let late = calm.iter().map(|train| ns(train.stalled)).max()?;
-    let probes = calm.iter().flat_map(|train| &train.probes);
-    let timed = probes.filter_map(|probe| Some((probe.sent, probe.rtt()?)));
-    let mut timed: Vec<(u64, u64)> = timed.collect();
+    // Large ones take longer on any narrow link.
+    let timed = |train: &&Train| {
+        let small = train.probes.iter().filter(|probe| probe.cell.size == SMALL);
+        let timed = small.filter_map(|probe| Some((probe.sent, probe.rtt()?)));
+        timed.collect::<Vec<(u64, u64)>>()
+    };
+    let trains: Vec<_> = calm.iter().map(timed).collect();
+    let last = trains.iter().filter_map(|train| train.first()).max()?.0;
+    let mut timed = trains.concat();
     timed.sort_unstable();
-    let trips: Vec<u64> = timed.into_iter().map(|(_, trip)| trip).collect();
+    let few: Vec<_> = timed.chunks(FEW).filter(|few| !is_held(few)).collect();
     let sorted = |part: &[u64]| Sorted::of(part.iter().copied());
     let middle = |part: &[u64]| sorted(part).at(0.5).unwrap_or_default();
+    let trips = |few: &[&[(u64, u64)]]| few.concat().iter().map(|one| one.1).collect::<Vec<_>>();
     // What waits once in a while does not move the middle of a few.
-    let middles: Vec<u64> = trips.chunks(FEW).map(middle).collect();
+    let middles: Vec<u64> = few.iter().map(|few| middle(&trips(&[few]))).collect();
     let gap = |at: usize| {
         let (before, after) = (sorted(&middles[..at]), sorted(&middles[at..]));
         let low = before.at(0.1)?.checked_sub(after.at(0.9)?);
         let high = after.at(0.1)?.checked_sub(before.at(0.9)?);
         low.or(high)
     };
-    let splits = FEWEST..middles.len().saturating_sub(FEWEST - 1);
+    let splits = FEWEST..few.len().saturating_sub(FEWEST - 1);
+    let splits = splits.filter(|at| few[*at][0].0 <= last);
     let (gap, at) = splits.clone().filter_map(|at| Some((gap(at)?, at))).max()?;
-    let (before, after) = trips.split_at(at * FEW);
-    let p = rank_sum(before, after).min(rank_sum(after, before)) * 2.0;
+    let [before, after] = [&few[..at], &few[at..]].map(trips);
+    let p = rank_sum(&before, &after).min(rank_sum(&after, &before)) * 2.0;
     let p = significant(p, splits.count())?;
-    let (first, before, after) = (before.len(), middle(before), middle(after));
+    let (n, first) = (before.len() + after.len(), before.len());
+    let (before, after) = (middle(&before), middle(&after));
     // A machine with more to do than before makes every way longer.
     let least = (UNNOTICED / 4).max(before.min(after) / 10).max(late / 2);
     let (before, after) = (shown(before), shown(after));
-    (gap > least).then(|| finding!(Verdict::Step, p; n: trips.len(), first, before, after))
+    (gap > least).then(|| finding!(Verdict::Step, p; n, first, before, after))
+}
+
+/// Whether some, of which it is known when they were sent and how long they took, have come nearly at
+/// once: then they have waited for somebody who had stopped.
+fn is_held(some: &[(u64, u64)]) -> bool {
+    let span = |at: fn(&(u64, u64)) -> u64| {
+        let all = some.iter().map(at);
+        all.clone().max().unwrap_or_default() - all.min().unwrap_or_default()
+    };
+    span(|(sent, trip)| sent + trip) * 2 < span(|(sent, _)| *sent)
+}
+
+/// Stops, after which all that has waited comes at once: nobody here can tell who stops.
+fn stall(calm: &Calm<'_>) -> Option<Finding> {
+    let (mut late, mut moments, mut n) = (Vec::new(), 0, 0);
+    for train in calm.all().filter(|train| !train.is_disturbed()) {
+        let base = trips(&train.probes).at(0.1).unwrap_or_default();
+        let timed = train.probes.iter();
+        let timed = timed.filter_map(|probe| Some((probe.sent, probe.rtt()?.checked_sub(base)?)));
+        late.extend(timed.filter(|(_, trip)| *trip > STALL));
+        moments += train.moments();
+        n += train.probes.len();
+    }
+    let (p, count) = stops(&late, moments, is_held)?;
+    let time = shown(late.iter().map(|(_, time)| *time).max()?);
+    let limit = shown(STALL);
+    Some(finding!(Verdict::Stall, p; n, count, late: late.len(), limit, time))
+}
+
+/// How many bunches there are of what was late, which was sent at some times and late by so much, if
+/// chance makes fewer in so many moments. Only those are counted that `is_one` takes for one.
+pub fn stops(
+    late: &[(u64, u64)],
+    moments: usize,
+    is_one: impl Fn(&[(u64, u64)]) -> bool,
+) -> Option<(f64, usize)> {
+    // What waits together waits for one stop.
+    let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
+    let count = bunches.filter(|bunch| is_one(bunch)).count();
+    let p = binomial((count, moments.max(count)), HEALTHY_STOPS);
+    Some((significant(p, 1)?, count))
 }
 
 /// Losses at the beginning that are gone at the end.
 fn healed(calm: &Calm<'_>) -> Option<Finding> {
-    let [before, after] = [calm.steady?, calm.again?].map(|train| lost(&train.probes));
-    let p = significant(fisher(before, after), 1)?;
+    let trains = [calm.steady?, calm.again?];
+    let [before, after] = trains.map(|train| lost(&train.probes));
+    // What is lost together is lost to one thing.
+    let [one, other] = trains.map(|train| groups(&train.probes.iter().collect::<Vec<_>>()).count());
+    let p = significant(fisher((one, before.1), (other, after.1)), 1)?;
     (before.0 * after.1 > after.0 * before.1).then(|| {
         finding!(Verdict::Healed, p;
             n: before.1, m: after.1, lost: before.0, later: after.0,

@@ -13,6 +13,8 @@ pub const HEALTHY: f64 = 1e-4;
 const OUTAGE: u64 = 250_000_000;
 /// So many in a row belong to it, however short it was.
 const FEW: usize = 8;
+/// Bursts are looked for among so many that were sent one after another.
+const TOGETHER: usize = 100;
 
 /// Times at which nothing passed.
 pub struct Outage {
@@ -32,7 +34,7 @@ impl Outage {
 }
 
 /// Runs of losses.
-fn groups<'a>(probes: &'a [&'a Probe]) -> impl Iterator<Item = &'a [&'a Probe]> {
+pub fn groups<'a>(probes: &'a [&'a Probe]) -> impl Iterator<Item = &'a [&'a Probe]> {
     let groups = probes.chunk_by(|one, other| one.is_lost() == other.is_lost());
     groups.filter(|group| group[0].is_lost())
 }
@@ -103,27 +105,27 @@ pub fn losses(calm: &Calm<'_>, outage: &Outage) -> Vec<Finding> {
     let by_mark = apart(Verdict::LossByMark, &mut mixed, 0.0, is_marked);
     findings.extend(by_mark.map(|finding| finding.with("mark", class(mark))));
     let small: Vec<&Train> = [calm.steady, calm.again].into_iter().flatten().collect();
-    let small_probes = small.iter().flat_map(|train| &train.probes);
-    let mut all: Vec<&Probe> = small_probes.filter(outside).collect();
-    match periodic(&all, &small) {
-        Some(finding) => findings.push(finding),
-        None => {
-            all.extend(mixed);
-            all.extend(slow);
-            findings.extend(at_random(&all));
-        }
-    }
+    let trains = small.iter();
+    let trains = trains.map(|train| train.probes.iter().filter(outside).collect());
+    let mut trains: Vec<Vec<&Probe>> = trains.collect();
+    let finding = periodic(&trains.concat(), &small);
+    trains.extend([mixed, slow]);
+    findings.extend(finding.or_else(|| at_random(&trains)));
     findings
 }
 
-fn at_random(all: &[&Probe]) -> Option<Finding> {
-    let count @ (lost, n) = lost(all.iter().copied());
+fn at_random(trains: &[Vec<&Probe>]) -> Option<Finding> {
+    let count @ (lost_of_all, n) = lost(trains.iter().flatten().copied());
     let p = significant(binomial(count, HEALTHY), 1)?;
-    let (came, percent, groups) = (n - lost, percent(count), groups(all).count());
-    Some(match significant(runs(groups, count), 1) {
+    // What changes in the course of a diagnosis is no burst: it is asked about moments.
+    let moments = trains.iter().flat_map(|train| train.chunks(TOGETHER));
+    let groups = moments.clone().map(|moment| groups(moment).count()).sum();
+    let lost_of = moments.map(|moment| lost(moment.iter().copied()));
+    let (came, percent) = (n - lost_of_all, percent(count));
+    Some(match significant(runs(groups, lost_of), 1) {
         None => finding!(Verdict::Loss, p; n, came, percent),
         Some(p) => {
-            let length = lost.div_ceil(groups);
+            let length = lost_of_all.div_ceil(groups);
             finding!(Verdict::LossBursty, p; n, came, percent, length)
         }
     })

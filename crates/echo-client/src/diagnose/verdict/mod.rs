@@ -20,7 +20,7 @@ use super::train::Train;
 use crate::report::format::{Share, short_time};
 
 pub use delay::load;
-pub use rate::{HEADER, TURNS, is_limited};
+pub use rate::{HEADER, TURNS, highest, is_limited};
 
 /// All the trains of a diagnosis; of those that were not sent, nothing is said.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +76,11 @@ impl Turn {
         self.fast.probes.first().map_or(0, |probe| probe.cell.size)
     }
 
+    /// Whether this machine has sent the fast ones nearly as fast as was meant.
+    pub fn is_reached(&self) -> bool {
+        self.fast.per_s() * self.fast.interval.as_secs_f64() > 0.7
+    }
+
     /// When the last was sent, in nanoseconds since 1970.
     fn end(&self) -> u64 {
         self.fast.probes.last().map_or(0, |probe| probe.sent)
@@ -97,14 +102,23 @@ pub fn judge(trains: &Trains) -> Vec<Finding> {
     let calm = Calm {
         steady: trains.steady.as_ref().filter(is_innocent),
         mixed: trains.mixed.as_ref().filter(is_innocent),
-        slow: slow(&trains.ladder),
+        slow: slow(
+            trains
+                .ladder
+                .iter()
+                .map(|turn| &turn.slow)
+                .filter(is_innocent),
+        ),
         again: trains.again.as_ref().filter(is_innocent),
     };
     let stamp = trains.stamp.as_ref().filter(is_innocent);
     let reflected = stamp.map(|train| reflected::reflected(train, &outage));
     let losses = loss::losses(&calm, &outage);
     let mut findings: Vec<Finding> = outage.finding.into_iter().collect();
-    findings.extend(limit.map(|limit| limit.finding));
+    findings.extend(match limit {
+        Some(limit) => Some(limit.finding),
+        None => rate::unreached(&trains.ladder),
+    });
     findings.extend(order::changes(trains));
     findings.extend(losses);
     findings.extend(delay::delays(&calm));
@@ -130,10 +144,11 @@ impl Calm<'_> {
     }
 }
 
-fn slow(ladder: &[Turn]) -> Train {
+fn slow<'a>(trains: impl Iterator<Item = &'a Train>) -> Train {
     let mut all = Train::default();
-    for Turn { slow, .. } in ladder {
+    for slow in trains {
         all.stalled = all.stalled.max(slow.stalled);
+        all.overflowed += slow.overflowed;
         all.probes.extend_from_slice(&slow.probes);
     }
     all

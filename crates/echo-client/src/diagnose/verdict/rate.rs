@@ -186,6 +186,26 @@ fn sustained(turns: &[&Turn]) -> f64 {
     per_s * (turns[0].size() + HEADER) as f64
 }
 
+/// The highest rate at which this machine has sent, headers included.
+pub fn highest(ladder: &[Turn]) -> String {
+    let rates = ladder.iter().map(|turn| bytes_per_s(&turn.fast));
+    bits(rates.fold(0.0, f64::max))
+}
+
+/// A rate that was meant and that this machine has never reached: nothing is known of limits below it.
+pub fn unreached(ladder: &[Turn]) -> Option<Finding> {
+    let kind = |turn: &Turn| (turn.size(), turn.fast.interval);
+    let is_reached = |of: &Turn| {
+        let mut alike = ladder.iter().filter(|turn| kind(turn) == kind(of));
+        alike.any(Turn::is_reached)
+    };
+    let turn = ladder.iter().find(|turn| !is_reached(turn))?;
+    let train = &turn.fast;
+    let meant = bytes_per_s(train) / train.per_s() / train.interval.as_secs_f64();
+    let why = format!("this machine sent no faster than {}", highest(ladder));
+    Some(finding!(Verdict::Unjudged; what: format!("limits of rate up to {}", bits(meant)), why))
+}
+
 /// Bytes a second as bits a second.
 fn bits(bytes_per_s: f64) -> String {
     let bits = bytes_per_s * 8.0;

@@ -4,19 +4,13 @@ use std::net::SocketAddr;
 
 use echo_core::units::ns;
 
-use super::super::chance::{binomial, significant};
 use super::super::finding::{Finding, Verdict, finding};
 use super::super::payload::FIRST;
 use super::super::train::{Probe, Reflected, Sorted, Train};
+use super::delay::{STALL, stops};
 use super::loss::{HEALTHY, Outage, class};
 use super::{beyond, shown};
 
-/// A program that answers later than this was not running.
-const STALL: u64 = 100_000_000;
-/// A tenth of a second, and the share of them in which a machine without a fault stops for longer than
-/// that: one in ten minutes. Any system with other things to do has stopped once.
-const MOMENT: u64 = 100_000_000;
-const HEALTHY_STOPS: f64 = 1.0 / 6000.0;
 /// Clocks that follow a source differ by less, however bad the path to it.
 const CLOCKS: i64 = 50_000_000;
 
@@ -103,12 +97,7 @@ fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
         true => (Verdict::ServerStall, by_server),
         false => (Verdict::NetworkStall, by_network),
     };
-    // What waits together waits for one stop.
-    let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
-    let count = bunches.count();
-    let (first, last) = (known.first()?.probe.sent, known.last()?.probe.sent);
-    let moments = last.saturating_sub(first).div_ceil(MOMENT) as usize;
-    let p = significant(binomial((count, moments), HEALTHY_STOPS), 1)?;
+    let (p, count) = stops(&late, train.moments(), |_| true)?;
     let longest = late.iter().map(|(_, time)| *time).max()?;
     Some(finding!(verdict, p;
         n: known.len(), count, late: late.len(), limit: shown(limit), time: shown(longest)

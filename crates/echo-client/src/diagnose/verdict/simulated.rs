@@ -14,6 +14,8 @@ use super::super::trains::{FLOWS, LARGE, mixed_plan, stamp_plan, steady_plan};
 use super::{Trains, Turn};
 
 pub const MS: u64 = 1_000_000;
+/// When all begins.
+const START: u64 = 1_000_000_000 * MS;
 
 /// What the path does to datagrams; nothing, by default.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +27,10 @@ pub struct Model {
     pub stalls: (u64, u64),
     /// How many of a thousand are lost there, and back.
     pub loss: (u32, u32),
+    /// From when on nothing is lost any more.
+    pub healed: Option<u64>,
+    /// How long this machine itself takes to send one.
+    pub slow_sender: u64,
     /// Of a thousand: how many begin a burst, and how many end one.
     pub bursts: (u32, u32),
     /// Every which one is lost.
@@ -86,7 +92,7 @@ pub struct Simulated {
 impl Simulated {
     /// All trains of a diagnosis of this path.
     pub fn trains(model: Model, seed: u64) -> Trains {
-        let start = 1_000_000_000 * MS;
+        let start = START;
         let tokens = model.policer.map_or(0.0, |(_, bucket)| bucket);
         let mut path = Simulated {
             model,
@@ -162,7 +168,7 @@ impl Simulated {
             }
             probe.reflected = probe.reflected.filter(|_| is_stamp);
             train.probes.push(probe);
-            self.now += interval.as_nanos() as u64;
+            self.now += self.model.slow_sender.max(interval.as_nanos() as u64);
         }
         // What is awaited passes time.
         let last = train.probes.iter().filter_map(|probe| probe.came).max();
@@ -196,6 +202,8 @@ impl Simulated {
             span.is_some_and(|(every, time)| now % every < time)
         };
         let is_first = !std::mem::replace(&mut self.known[cell.flow], true);
+        let healed = self.model.healed.unwrap_or(u64::MAX - START);
+        let is_healed = self.now > START + healed;
         let end = if self.is_burst {
             self.model.bursts.1
         } else {
@@ -207,7 +215,7 @@ impl Simulated {
             || beat.is_some_and(|beat| self.number.is_multiple_of(beat))
             || dead.is_some_and(|of| cell.flow % of == 1)
             || (self.model.first && is_first)
-            || self.of_thousand(self.model.loss.0)
+            || (!is_healed && self.of_thousand(self.model.loss.0))
             || (cell.size > 1000 && self.of_thousand(self.model.large))
             || (cell.tos > 3 && self.of_thousand(self.model.marked))
         {
@@ -258,11 +266,7 @@ impl Simulated {
             at += if probe.cell.flow % of == 1 { time } else { 0 };
         }
         if let Some((after, time)) = self.model.step {
-            at += if self.now > 1_000_000_000 * MS + after {
-                time
-            } else {
-                0
-            };
+            at += if self.now > START + after { time } else { 0 };
         }
         if let Some((every, time)) = self.model.network {
             at += time.saturating_sub(self.now % every);

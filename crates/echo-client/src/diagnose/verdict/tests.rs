@@ -155,6 +155,23 @@ fn delays_are_told_apart() {
 }
 
 #[test]
+fn who_stops_now_and_then_has_not_gone_another_way() {
+    let (mut dice, mut missed) = (Dice(5), 0);
+    for seed in 0..20 {
+        let mut model = harmless(&mut dice);
+        let every = between(&mut dice, 1000, 2000);
+        model.server = Some((every * MS, between(&mut dice, 300, 500) * MS));
+        let mut trains = Simulated::trains(model.clone(), seed);
+        trains.stamp = None;
+        let told = judge(&trains);
+        let is_told = |verdict| told.iter().any(|found| found.verdict == verdict);
+        assert!(!is_told(Verdict::Step), "{model:?}: {told:?}");
+        missed += usize::from(!is_told(Verdict::Stall));
+    }
+    assert!(missed <= 1, "{missed}");
+}
+
+#[test]
 fn a_stop_is_told_of_if_it_comes_twice_and_is_longer_than_this_machine_was_late() {
     let is_told = |every: u64, late: u64| {
         let server = Some((every * MS, 250 * MS));
@@ -193,6 +210,42 @@ fn limits_are_told_apart() {
         let rate = between(dice, 250_000, 1_500_000) as f64;
         model.shaper = Some((rate, between(dice, 20_000, 1_000_000) as f64));
     });
+}
+
+#[test]
+fn losses_at_random_that_end_are_no_bursts_and_are_told_to_be_gone() {
+    let mut dice = Dice(4);
+    for seed in 0..20 {
+        let mut model = harmless(&mut dice);
+        model.loss.0 = between(&mut dice, 50, 300) as u32;
+        // Within the first train, the second or the ladder.
+        model.healed = Some(between(&mut dice, 800, 6000) * MS);
+        let told = verdicts(model.clone(), seed);
+        let is_told = |verdict| told.iter().any(|(named, _)| *named == verdict);
+        assert!(!is_told(Verdict::LossBursty), "{model:?}: {told:?}");
+        assert!(is_told(Verdict::Loss), "{model:?}: {told:?}");
+        assert!(is_told(Verdict::Healed), "{model:?}: {told:?}");
+    }
+}
+
+#[test]
+fn a_rate_that_this_machine_has_not_reached_is_not_judged() {
+    let told = |slow_sender: u64| {
+        let model = Model {
+            slow_sender,
+            rtt: MS,
+            policer: Some((1e6, 1e5)),
+            ..Model::default()
+        };
+        let found = judge(&Simulated::trains(model, 1));
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| (found.verdict, found.kind))
+            .collect();
+        found
+    };
+    assert_eq!(told(0), [(Verdict::Policer, Kind::Problem)]);
+    assert_eq!(told(2 * MS), [(Verdict::Unjudged, Kind::Unknown)]);
 }
 
 /// The rate of the limit that a path is said to have, in what it counts.
