@@ -6,7 +6,6 @@
 mod audience;
 mod lang;
 pub mod netstat;
-mod opening;
 #[cfg(feature = "words")]
 mod phrases;
 #[cfg(feature = "words")]
@@ -16,6 +15,7 @@ mod telling;
 #[cfg(feature = "words")]
 mod text;
 mod trouble;
+mod watched;
 mod witness;
 
 use std::net::SocketAddr;
@@ -26,7 +26,6 @@ use serde::{Deserialize, Serialize};
 
 pub use audience::{Audience, Begun};
 pub use lang::Lang;
-pub use opening::{Opening, end};
 #[cfg(feature = "words")]
 pub use phrases::Phrases;
 #[cfg(feature = "words")]
@@ -36,6 +35,7 @@ pub use telling::Telling;
 #[cfg(feature = "words")]
 pub use text::{Texts, Values, wrap};
 pub use trouble::Trouble;
+pub use watched::{Watched, end};
 pub use witness::Witness;
 
 /// Whether and how calls are explained.

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use echo_core::Address;
 use echo_core::units::Timespan;
-use echo_explain::Opening;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::error::{advised, lacks_zone};
-use super::opening::Pending;
+use super::pending::Pending;
 use super::{
     Connect, Connection, LocalAddress, Watched, cause, ends, packets, whether_it_is_there,
 };
@@ -51,11 +50,11 @@ pub(crate) struct Attempt<'a> {
     heard: Instant,
     /// Sockets that were connected to themselves: open, so that their ports are not chosen again.
     selves: Vec<Watched>,
-    stage: Stage<'a>,
+    stage: Stage,
 }
 
-enum Stage<'a> {
-    Connecting(Pending<'a>),
+enum Stage {
+    Connecting(Pending),
     /// What was asked, so far as it has not come back.
     Asked(Watched, Vec<u8>),
     Over,
@@ -271,25 +270,25 @@ pub(super) fn open(config: &Connect, address: &Address) -> io::Result<Connection
 }
 
 /// Begins to connect to one address.
-fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> {
+fn begin(config: &Connect, address: &Address) -> io::Result<Pending> {
     let (remote, kind, protocol) = match address {
         Address::Tcp(remote) => (remote, Type::STREAM, Protocol::TCP),
         Address::Udp(remote) => (remote, Type::DGRAM, Protocol::UDP),
         Address::Unix(path) => {
-            let opening = Opening::new(&config.narrator, Domain::UNIX, Type::STREAM, None)?;
-            return Pending::new(opening, &config.narrator, SockAddr::unix(path)?);
+            let socket = Watched::new(&config.narrator, Domain::UNIX, Type::STREAM, None)?;
+            return Pending::new(socket, &config.narrator, SockAddr::unix(path)?);
         }
     };
     let domain = Domain::for_address(*remote);
-    let opening = Opening::new(&config.narrator, domain, kind, Some(protocol))?;
-    packets::mark(opening.socket(), remote.is_ipv4(), config)?;
+    let socket = Watched::new(&config.narrator, domain, kind, Some(protocol))?;
+    packets::mark(socket.socket(), remote.is_ipv4(), config)?;
     let is_stream = kind == Type::STREAM;
     if let Some(LocalAddress(local)) = config.bind {
         // A fixed port is free again at once, whatever the last connection's TIME_WAIT.
-        opening
+        socket
             .socket()
             .set_reuse_address(is_stream && local.port() != 0)?;
-        opening
+        socket
             .bind(&local.into())
             .map_err(|error| match error.kind() {
                 // Where the port was left to the system, none is left: connecting says that so.
@@ -299,9 +298,9 @@ fn begin<'a>(config: &'a Connect, address: &Address) -> io::Result<Pending<'a>> 
             })?;
     }
     if is_stream {
-        opening.socket().set_tcp_nodelay(true)?;
+        socket.socket().set_tcp_nodelay(true)?;
     }
-    Pending::new(opening, &config.narrator, (*remote).into())
+    Pending::new(socket, &config.narrator, (*remote).into())
 }
 
 fn not_ours(local: SocketAddr, cause: impl std::fmt::Display) -> io::Error {

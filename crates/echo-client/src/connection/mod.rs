@@ -4,12 +4,11 @@ pub mod ancillary;
 mod attempt;
 mod error;
 mod fault;
-mod opening;
 pub mod packets;
+mod pending;
 mod race;
 mod resolve;
 mod settings;
-mod watched;
 mod within;
 
 use std::net::SocketAddr;
@@ -22,15 +21,18 @@ pub use fault::{ErrorKind, Fault, whether_it_is_there};
 use rustix::event::{PollFd, Timespec, poll};
 pub use settings::{Connect, Family, LocalAddress, Timestamps};
 use socket2::Socket;
-pub use watched::Watched;
 pub use within::TICK;
 
 use crate::interrupt::{Interrupt, Why};
+use crate::narrator::Narrator;
 use crate::output;
 pub(crate) use attempt::{Ask, Attempt};
 use race::{go_on, race};
 use resolve::resolve;
 pub use resolve::{Unknown, is_this_machine, look_up_family};
+
+/// A socket, each call on which is told to whom `--explain` tells it.
+pub type Watched = echo_explain::Watched<Narrator>;
 
 /// A socket and what it is connected to.
 #[derive(Debug)]

@@ -18,9 +18,8 @@ use crate::report::{Jitter, Report, Span, Whose};
 /// A request left on time within this: the step of the system's coarsest timer.
 const ON_TIME_NS: u64 = 1_000_000;
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
-/// A slice of the books: five a second look live to those who watch the progress. Nobody watches a
-/// simulation, and what is not optimised takes long to merge.
-const SLICE_NS: u64 = if cfg!(test) { SECOND_NS } else { SECOND_NS / 5 };
+/// A slice of the books: five a second look live to those who watch the progress.
+const SLICE_NS: u64 = SECOND_NS / 5;
 
 /// What one worker saw in one slice of time: requests by when they left, replies by when they came.
 #[derive(Debug)]

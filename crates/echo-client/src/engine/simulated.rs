@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use echo_core::splitmix::{GAMMA, mix};
 use echo_core::stamp::ErrorEstimate;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Type};
 
 use super::dial::Dialed;
 use super::wait::Ready;
@@ -101,10 +101,7 @@ pub fn dial(index: usize, sender: &Sender<Dialed>) -> bool {
 pub fn connection(remote: &Address) -> Connection {
     Connection {
         // Nothing passes through it.
-        socket: Watched::new(
-            Socket::new(Domain::UNIX, Type::STREAM, None).unwrap(),
-            &Narrator::default(),
-        ),
+        socket: Watched::new(&Narrator::default(), Domain::UNIX, Type::STREAM, None).unwrap(),
         remote: remote.clone(),
         elapsed: Duration::from_nanos(US),
     }

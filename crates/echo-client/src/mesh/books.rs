@@ -29,18 +29,20 @@ impl Books {
     /// Books in which nothing is. Whatever can be counted over these transports has a line from the
     /// start, so that `rate()` sees the first one.
     pub fn new(transports: &[Transport]) -> Self {
-        let turned = Some(Instant::now());
-        let mut figures = Figures {
-            turned,
-            ..Figures::default()
-        };
-        for over in transports {
-            figures
-                .replies
-                .extend(CLASSES.map(|class| ((*over, class), 0)));
-            figures.errors.extend(KINDS.map(|kind| ((*over, kind), 0)));
-        }
-        Books(Arc::new(Mutex::new(figures)))
+        let replies = |over: &Transport| CLASSES.map(|class| ((*over, class), 0));
+        let errors = |over: &Transport| KINDS.map(|kind| ((*over, kind), 0));
+        Books(Arc::new(Mutex::new(Figures {
+            paths: BTreeMap::new(),
+            rtt: BTreeMap::new(),
+            replies: transports.iter().flat_map(replies).collect(),
+            errors: transports.iter().flat_map(errors).collect(),
+            delayed: 0,
+            known: 0,
+            failures: 0,
+            success: None,
+            turned: Instant::now(),
+            is_closed: false,
+        })))
     }
 
     /// The figures as they are now: not for long, for others wait.
@@ -50,7 +52,7 @@ impl Books {
 }
 
 /// What is in the books.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Figures {
     /// Each path's, by its number.
     pub paths: BTreeMap<usize, Account>,
@@ -69,7 +71,7 @@ pub struct Figures {
     /// When all lists could be had last.
     pub success: Option<SystemTime>,
     /// When the agent took its last turn.
-    pub turned: Option<Instant>,
+    pub turned: Instant,
     /// Whether nobody is to ask any more.
     pub is_closed: bool,
 }

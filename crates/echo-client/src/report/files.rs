@@ -36,8 +36,8 @@ struct Named {
     what: &'static str,
     name: PathBuf,
     path: PathBuf,
-    /// What is there already.
-    there: Option<Metadata>,
+    /// What is there already, or why nothing is known of it.
+    there: io::Result<Metadata>,
 }
 
 impl Files {
@@ -133,7 +133,7 @@ impl Named {
         Named {
             what,
             name: name.to_owned(),
-            there: fs::metadata(&path).ok(),
+            there: fs::metadata(&path),
             path,
         }
     }
@@ -147,7 +147,7 @@ impl Named {
             what: STDOUT,
             name: PathBuf::new(),
             path: PathBuf::new(),
-            there: Some(there.filter(|data| !data.file_type().is_char_device())?),
+            there: Ok(there.filter(|data| !data.file_type().is_char_device())?),
         })
     }
 
@@ -155,38 +155,35 @@ impl Named {
         match (&self.there, &other.there) {
             // A device can be written to twice; of a pipe somebody reads both, one by one, unless
             // one of them is the result; and what is read from one is not lost by writing to it.
-            (Some(one), Some(_))
-                if !one.is_file() && (self.what != STDOUT || other.what == READ) =>
-            {
+            (Ok(one), Ok(_)) if !one.is_file() && (self.what != STDOUT || other.what == READ) => {
                 false
             }
-            (Some(one), Some(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-            (None, None) => self.path == other.path,
+            (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+            (Err(_), Err(_)) => self.path == other.path,
             _ => false,
         }
     }
 
     /// Fails as writing would.
     fn probe(&self) -> io::Result<()> {
+        let name = self.name.as_os_str().as_bytes();
         match &self.there {
-            Some(data) if data.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            _ if self.name.as_os_str().as_bytes().ends_with(b"/") => {
-                return Err(io::ErrorKind::IsADirectory.into());
-            }
+            _ if name.ends_with(b"/") => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(data) if data.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             // To open a pipe is to wait for its reader.
-            Some(data) if data.file_type().is_fifo() => return Ok(()),
-            Some(data) if !data.is_file() => {
+            Ok(data) if data.file_type().is_fifo() => return Ok(()),
+            Ok(data) if !data.is_file() => {
                 return File::options().write(true).open(&self.path).map(drop);
             }
             // That it may be replaced does not mean that it may be changed.
-            Some(_) => File::options().append(true).open(&self.path).map(drop)?,
-            None if self.path.file_name().is_none() => {
+            Ok(_) => File::options().append(true).open(&self.path).map(drop)?,
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+                return Err(Errno::NAMETOOLONG.into());
+            }
+            Err(_) if self.path.file_name().is_none() => {
                 return Err(io::ErrorKind::InvalidFilename.into());
             }
-            None => match fs::metadata(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return Err(error),
-                _ => {}
-            },
+            Err(_) => {}
         }
         let (draft, _) = self.draft()?;
         fs::remove_file(&draft)
@@ -242,7 +239,7 @@ impl Named {
             io::ErrorKind::InvalidFilename => "give it a name".to_owned(),
             _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
                 let is_pipe = |data: &Metadata| data.file_type().is_fifo();
-                match self.there.as_ref().is_some_and(is_pipe) {
+                match self.there.as_ref().is_ok_and(is_pipe) {
                     true => "nobody reads it: start its reader first".to_owned(),
                     false => "a socket is no file".to_owned(),
                 }

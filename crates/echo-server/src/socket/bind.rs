@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_core::{Endpoint, Failure, Transport, Zoned, remedied};
-use echo_explain::{Audience, Opening};
+use echo_explain::{Audience, Watched};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Config;
@@ -317,7 +317,7 @@ fn bind_socket(
 
 fn bound(
     listen: &Arc<Listen>,
-    opening: Opening<'_, Events>,
+    opening: Watched<Events>,
     address: fn(SocketAddr) -> Address,
     reception: Reception,
 ) -> io::Result<Bound> {
@@ -325,7 +325,7 @@ fn bound(
     let listener = Listener {
         file: None,
         transport: address.transport(),
-        socket: opening.ready(),
+        socket: opening.into_inner(),
     };
     Ok(Bound {
         listen: listen.clone(),
@@ -353,7 +353,10 @@ pub(crate) fn refuse(listener: &mut Listener, config: &Config, events: &Events) 
     listener.socket.shutdown(Shutdown::Read)?;
     opening.bind(&address.into())?;
     opening.socket().set_reuse_address(false)?;
-    events.close(std::mem::replace(&mut listener.socket, opening.ready()));
+    events.close(std::mem::replace(
+        &mut listener.socket,
+        opening.into_inner(),
+    ));
     Ok(())
 }
 
@@ -363,7 +366,7 @@ fn open_inet(
     protocol: Protocol,
     address: SocketAddr,
     only_v6: bool,
-) -> io::Result<Opening<'_, Events>> {
+) -> io::Result<Watched<Events>> {
     let opening = open(events, Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         opening.socket().set_only_v6(only_v6)?;

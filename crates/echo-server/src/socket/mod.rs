@@ -14,7 +14,7 @@ pub(crate) mod unix;
 
 use std::io;
 
-use echo_explain::Opening;
+use echo_explain::Watched;
 use socket2::{Domain, Protocol, Type};
 
 use crate::event::Events;
@@ -25,8 +25,8 @@ pub(crate) fn open(
     domain: Domain,
     kind: Type,
     protocol: Option<Protocol>,
-) -> io::Result<Opening<'_, Events>> {
-    let opening = Opening::new(events, domain, kind, protocol)?;
+) -> io::Result<Watched<Events>> {
+    let opening = Watched::new(events, domain, kind, protocol)?;
     opening.socket().set_nonblocking(true)?;
     Ok(opening)
 }

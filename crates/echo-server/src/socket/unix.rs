@@ -66,7 +66,7 @@ pub(crate) fn bind(
     Ok(Listener {
         file,
         transport: Transport::Unix,
-        socket: opening.ready(),
+        socket: opening.into_inner(),
     })
 }
 

@@ -1,9 +1,9 @@
 //! A socket on its way to being connected, each call told where it is made.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use echo_explain::{Audience, Begun, Call, Opening, end};
+use echo_explain::{Audience, Begun};
 use rustix::io::Errno;
 use socket2::SockAddr;
 
@@ -11,26 +11,20 @@ use super::Watched;
 use crate::narrator::Narrator;
 
 /// A socket that is being connected. It does not block.
-pub(super) struct Pending<'a> {
-    opening: Opening<'a, Narrator>,
-    narrator: &'a Narrator,
+pub(super) struct Pending {
+    socket: Watched,
     begun: Begun,
     peer: SockAddr,
     is_connected: bool,
 }
 
-impl<'a> Pending<'a> {
+impl Pending {
     /// Begins to connect it.
-    pub(super) fn new(
-        opening: Opening<'a, Narrator>,
-        narrator: &'a Narrator,
-        peer: SockAddr,
-    ) -> io::Result<Self> {
-        opening.socket().set_nonblocking(true)?;
+    pub(super) fn new(socket: Watched, narrator: &Narrator, peer: SockAddr) -> io::Result<Self> {
+        socket.socket().set_nonblocking(true)?;
         let mut pending = Pending {
             begun: narrator.begin(),
-            narrator,
-            opening,
+            socket,
             peer,
             is_connected: false,
         };
@@ -48,7 +42,7 @@ impl<'a> Pending<'a> {
             true => Errno::AGAIN,
             false => Errno::INPROGRESS,
         };
-        match self.opening.socket().connect(&self.peer) {
+        match self.socket.socket().connect(&self.peer) {
             Err(error) if error.raw_os_error() == Some(under_way.raw_os_error()) => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
@@ -63,7 +57,7 @@ impl<'a> Pending<'a> {
         if self.peer.is_unix() && !self.is_connected {
             self.connect()?;
         } else if is_ready && !self.is_connected {
-            match self.opening.socket().take_error()? {
+            match self.socket.socket().take_error()? {
                 Some(error) => return Err(error),
                 None => self.is_connected = true,
             }
@@ -73,20 +67,13 @@ impl<'a> Pending<'a> {
 
     /// Tells what came of it, and returns the socket; unless it is connected, it is closed.
     pub(super) fn end(self, outcome: io::Result<()>) -> io::Result<Watched> {
-        let opening = &self.opening;
-        let number = opening.socket().as_raw_fd();
-        self.narrator
-            .ended(self.begun, number, &outcome, |()| Call::Connect {
-                local: opening.local(),
-                peer: end(&self.peer),
-            });
-        outcome?;
-        Ok(Watched::new(self.opening.ready(), self.narrator))
+        self.socket.connected(self.begun, &self.peer, &outcome);
+        outcome.map(|()| self.socket)
     }
 }
 
-impl AsFd for Pending<'_> {
+impl AsFd for Pending {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.opening.socket().as_fd()
+        self.socket.socket().as_fd()
     }
 }
