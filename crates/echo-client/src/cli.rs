@@ -1,11 +1,9 @@
 //! The command line as it is typed, and the file in which the same can be written.
 
 use std::ffi::OsString;
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::{Shell, generate};
 use echo_core::Endpoint;
@@ -18,6 +16,7 @@ use crate::compare::Compare;
 use crate::config::{Keys, Settings, switches, typed};
 use crate::connection::Connect;
 use crate::diagnose::Diagnose;
+use crate::hint::hinted;
 use crate::merge::Merge;
 use crate::mesh::Mesh;
 use crate::ping::Ping;
@@ -127,8 +126,17 @@ impl Cli {
 /// What clap says of it, with a hint where a subcommand was given too late to be one; help and the
 /// version too.
 pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap::Error> {
-    let words: Vec<OsString> = words.collect();
+    let mut words: Vec<OsString> = words.collect();
     let mut command = brief(switches(Cli::command()));
+    if let [_, one, other] = &mut words[..] {
+        let is_mode = |word: &OsString| command.find_subcommand(word).is_some();
+        if ["help", "-h", "--help"].iter().any(|help| one == help) && is_mode(other) {
+            std::mem::swap(one, other);
+        }
+        if is_mode(one) && other == "help" {
+            *other = "--help".into();
+        }
+    }
     if words.iter().any(|word| word == "--stamp") {
         let parser = OsStringValueParser::new().try_map(stamp_target);
         let target = |command: clap::Command| {
@@ -141,7 +149,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap:
     }
     let matches = command
         .try_get_matches_from_mut(&words)
-        .map_err(|error| hinted(error, &words))?;
+        .map_err(|error| hinted(error, &words, Cli::command()))?;
     let keys = match matches.subcommand() {
         Some((name, matches)) => typed(matches, command.find_subcommand(name).unwrap_or(&command)),
         None => typed(&matches, &command),
@@ -194,81 +202,6 @@ fn brief(command: clap::Command) -> clap::Command {
         argument.hide_short_help(!is_first)
     });
     command.mut_subcommands(brief)
-}
-
-/// The same error, with the hint that helps: where a word is in the wrong place, how to write it.
-fn hinted(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
-    let command = Cli::command();
-    // A subcommand that came too late is taken for the target, and the word after it for a subcommand.
-    let is_mode = |word: &&str| command.find_subcommand(word).is_some();
-    let typed = typed.iter().skip(1).filter_map(|word| word.to_str());
-    let typed: Vec<&str> = typed.collect();
-    if let (Some(late), Some(_)) = (
-        typed.iter().copied().find(is_mode),
-        error.get(ContextKind::InvalidSubcommand),
-    ) {
-        let late = ContextValue::String(late.to_owned());
-        error.insert(ContextKind::InvalidSubcommand, late);
-    }
-    let words: Vec<_> = [
-        ContextKind::InvalidValue,
-        ContextKind::InvalidArg,
-        ContextKind::InvalidSubcommand,
-    ]
-    .into_iter()
-    .filter_map(|kind| match error.get(kind) {
-        Some(ContextValue::String(word)) => Some(word.clone()),
-        _ => None,
-    })
-    .collect();
-    let hint = words.iter().find_map(|word| {
-        if let Some(late) = command.find_subcommand(word) {
-            return Some(format!("the subcommand goes first: echo-client {late} ..."));
-        }
-        if word.parse::<u64>().is_ok() && error.kind() != ErrorKind::ValueValidation {
-            let at = typed.iter().position(|typed| typed == word);
-            let before = at.and_then(|at| typed.get(at.checked_sub(1)?));
-            let is_host = |host: &&&str| host.parse::<Endpoint>().is_err();
-            let host = before.filter(is_host).unwrap_or(&"HOST");
-            let host = match host.parse::<Ipv6Addr>() {
-                Ok(address) => format!("[{address}]"),
-                Err(_) => (*host).to_owned(),
-            };
-            return Some(match word.parse::<u16>() {
-                Ok(port) => format!("host and port are one word: {host}:{port}"),
-                Err(_) => format!("host and port are one word, {host}:5346, and 65535 is the last"),
-            });
-        }
-        let takes = |mode: &&clap::Command| mode.get_arguments().any(|flag| is(flag, word));
-        let mut modes = typed
-            .iter()
-            .filter_map(|word| command.find_subcommand(word));
-        if modes.any(|mode| takes(&mode)) {
-            return None;
-        }
-        let mode = command.get_subcommands().find(takes)?;
-        Some(format!(
-            "it is a flag of {mode}: echo-client {mode} {word} ..."
-        ))
-    });
-    // Nobody who mistypes a flag means to send it.
-    let stale = matches!(error.get(ContextKind::Suggested), Some(ContextValue::StyledStrs(tips))
-        if tips.iter().any(|tip| tip.to_string().contains("as a value")));
-    if stale {
-        error.remove(ContextKind::Suggested);
-    }
-    if let Some(hint) = hint {
-        let hints = ContextValue::StyledStrs(vec![hint.into()]);
-        error.insert(ContextKind::Suggested, hints);
-    }
-    error
-}
-
-/// Whether this is how a flag is typed.
-fn is(flag: &clap::Arg, word: &str) -> bool {
-    let long = flag.get_long().map(|long| format!("--{long}"));
-    let short = flag.get_short().map(|short| format!("-{short}"));
-    [long, short].iter().flatten().any(|name| name == word)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod diagnose;
 pub mod engine;
+mod hint;
 pub mod interrupt;
 pub mod measure;
 pub mod merge;

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -105,21 +106,32 @@ impl FromStr for Endpoint {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(FilePath::from_text(path));
         }
-        let (transport, address) = match text.split_once("://") {
-            Some(("stamp", "")) => return Err("the host is missing; write stamp://HOST".into()),
-            None if let Some((scheme @ ("tcp" | "udp" | "stamp"), _)) = text.split_once(':') => {
-                return Err(format!("write {scheme}://HOST:PORT"));
+        let text = text.trim();
+        let (scheme, address) = text.split_once("://").unwrap_or(("", text));
+        let scheme = scheme.to_ascii_lowercase();
+        let transport = match &*scheme {
+            "" => None,
+            "tcp" => Some(Transport::Tcp),
+            "udp" => Some(Transport::Udp),
+            "stamp" if address.is_empty() => {
+                return Err("the host is missing; write stamp://HOST".into());
             }
-            None => (None, text),
-            Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
-            Some(("udp", rest)) => (Some(Transport::Udp), rest),
-            Some(("stamp", rest)) => (Some(Transport::Stamp), rest),
-            Some((scheme, _)) => {
+            "stamp" => Some(Transport::Stamp),
+            _ => {
+                let place = address.split('/').next().unwrap_or_default();
+                let place = host_and_port(place, Some(DEFAULT_PORT));
+                let place = place.map(|(host, port)| Endpoint::inet(None, host, port).to_string());
+                let place = place.unwrap_or("HOST:PORT".to_owned());
                 return Err(format!(
-                    "{:?} is not a transport; write tcp://HOST:PORT, udp://HOST:PORT, stamp://HOST or unix:PATH",
-                    scheme
+                    "{scheme:?} is not a transport; write tcp://{place} or udp://{place}, \
+                     stamp://HOST or unix:PATH"
                 ));
             }
+        };
+        // As in a URL, whose path is nothing.
+        let address = match transport {
+            Some(_) => address.strip_suffix('/').unwrap_or(address),
+            None => unscoped(address)?,
         };
         let default = (transport == Some(Transport::Stamp)).then_some(stamp::PORT);
         let (host, port) = host_and_port(address, default)?;
@@ -155,6 +167,24 @@ fn unix(path: FilePath) -> Result<Endpoint, String> {
     Ok(Endpoint::Unix(of_socket(path)))
 }
 
+/// The same, unless it only looks like a host and a port.
+fn unscoped(address: &str) -> Result<&str, String> {
+    if address.starts_with(['/', '.']) {
+        return Err(format!("it is a path; write unix:{}", printable(address)));
+    }
+    const NAMES: [&str; 3] = ["tcp", "udp", "stamp"];
+    let first = address.split_once(':');
+    let last = address.rsplit_once('/').map(|(place, name)| (name, place));
+    match first
+        .into_iter()
+        .chain(last)
+        .find(|(name, _)| NAMES.contains(name))
+    {
+        Some((name, place)) => Err(format!("write {name}://{}", printable(place))),
+        None => Ok(address),
+    }
+}
+
 fn host_and_port(address: &str, default: Option<u16>) -> Result<(&str, u16), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
@@ -167,9 +197,17 @@ fn host_and_port(address: &str, default: Option<u16>) -> Result<(&str, u16), Str
             (host, after.strip_prefix(':'))
         }
         None => match address.rsplit_once(':') {
-            Some((host, _)) if host.contains(':') => {
-                let form = "write [ADDRESS]:PORT, for example [::1]:5346";
-                return Err(format!("an IPv6 address goes in brackets; {form}"));
+            Some((host, port)) if host.contains(':') => {
+                let is_whole = |host: &str| host.split('%').next().map(Ipv6Addr::from_str);
+                let (host, port) = match is_whole(host) {
+                    Some(Ok(_)) => (host, port),
+                    _ => (address, "5346"),
+                };
+                return Err(format!(
+                    "an IPv6 address goes in brackets; write [{}]:{}",
+                    printable(host),
+                    printable(port)
+                ));
             }
             // A port alone is one of this machine, for this machine alone.
             Some(("", port)) => (DEFAULT_HOST, Some(port)),

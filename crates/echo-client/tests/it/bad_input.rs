@@ -125,6 +125,85 @@ fn what_cannot_be_meant_is_a_usage_error() {
 }
 
 #[test]
+fn what_other_programs_take_is_answered_with_how_it_is_written_here() {
+    let of_sending = "flag of sending, which has no subcommand: echo-client --explain";
+    for (args, tip) in [
+        (
+            &["bench", "localhost", "7100"][..],
+            "one word: localhost:7100",
+        ),
+        (&["bench", "-P", "2", "::1", "7100"], "one word: [::1]:7100"),
+        (&["bench", "127.0.0.1", "7100"], "one word: 127.0.0.1:7100"),
+        (
+            &["localhost:7100", "hello"],
+            "echo-client HOST:PORT -m hello",
+        ),
+        (&["ping", "a:1", "hello"], "echo-client HOST:PORT -m hello"),
+        (&["ping", "a:1", "b:1"], "one target is asked"),
+        (&["-i", "0.2", "localhost:7100"], "one target is asked"),
+        (&["mesh", "a:1"], "--targets dns:a:1"),
+        (&["ping", "-n", "3", "a:1"], "--count N"),
+        (&["bench", "-n3", "a:1"], "--count N"),
+        (&["ping", "-p", "7", "a"], "without a flag: HOST:PORT"),
+        (&["bench", "--port=7", "a"], "without a flag: HOST:PORT"),
+        (&["--host", "a:1"], "without a flag: HOST:PORT"),
+        (&["ping", "-t", "a:1"], "--ttl"),
+        (&["--tcp", "a:1"], "no --udp"),
+        (&["ping", "-udp", "a:1"], "two dashes: --udp"),
+        (&["-udp", "a:1"], "two dashes: --udp"),
+        (&["ping", "--explain", "a:1"], of_sending),
+        (&["diagnose", "--count=", "a:1"], "flag of ping"),
+    ] {
+        let ended = run(args);
+        ended.failed(2, &["  tip: ", tip]);
+        assert_eq!(ended.stderr.matches("  tip: ").count(), 1, "{ended:?}");
+        for alike in ["--deadline", "--report", "--dscp", "--config"] {
+            assert!(!ended.stderr.contains(alike), "{ended:?}");
+        }
+    }
+    let ended = run(&["bench", "-c", "x", "7"]);
+    assert!(!ended.stderr.contains("one word"), "{ended:?}");
+}
+
+#[test]
+fn a_target_is_taken_as_it_is_meant_or_answered_with_its_spelling() {
+    let echo = echo();
+    let (tcp, port) = (&echo.tcp, echo.tcp.rsplit_once(':').unwrap().1);
+    for target in [
+        &format!(" {tcp} ") as &str,
+        &format!("tcp://{tcp}/"),
+        &format!("TCP://{tcp}"),
+        &format!(":{port}\n"),
+    ] {
+        let ended = run(&[target]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    for (target, spelling) in [
+        ("", "HOST:PORT"),
+        (" ", "HOST:PORT"),
+        (
+            "http://a.name:80/x",
+            "write tcp://a.name:80 or udp://a.name:80",
+        ),
+        ("https://a.name/", "write tcp://a.name:5346 or"),
+        ("tcp://a.name/", "such as a.name:5346"),
+        ("tcp:a.name:7", "write tcp://a.name:7"),
+        ("a.name:7/udp", "write udp://a.name:7"),
+        ("a.name:65536", "from 0 to 65535"),
+        ("a.name:echo", "not a number"),
+        ("::1", "write [::1]:5346"),
+        ("::1:17391", "write [::1]:17391"),
+        ("fe80::1%eth0", "write [fe80::1%eth0]:5346"),
+        ("/run/e.sock", "write unix:/run/e.sock"),
+        ("./e.sock", "write unix:./e.sock"),
+    ] {
+        for mode in [&[][..], &["ping"], &["bench"], &["diagnose"]] {
+            run(&[mode, &[target]].concat()).failed(2, &[spelling]);
+        }
+    }
+}
+
+#[test]
 fn nobody_is_told_to_send_a_flag_that_does_not_exist() {
     for args in [&["-t"][..], &["ping", "-t"], &["bench", "--tcp"]] {
         let ended = run(args);
@@ -416,7 +495,11 @@ fn help_is_short_or_whole_as_it_is_asked_for() {
         assert!(short.lines().count() <= 48, "{short}");
     }
     assert_eq!(help(&["help"]), help(&["--help"]));
-    assert_eq!(help(&["help", "ping"]), help(&["ping", "--help"]));
+    let of_ping = help(&["ping", "--help"]);
+    for asked in [["help", "ping"], ["--help", "ping"], ["ping", "help"]] {
+        assert_eq!(help(&asked), of_ping);
+    }
+    assert_eq!(help(&["-h", "ping"]), help(&["ping", "-h"]));
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! What helps whoever typed what is no command line: the same error, with a tip.
+
+use std::ffi::OsString;
+use std::net::Ipv6Addr;
+
+use clap::Command;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use echo_core::Endpoint;
+
+/// What other programs take, and how it is written here.
+const MEANT: [(&[&str], &str); 4] = [
+    (
+        &["-p", "--port", "--host"],
+        "host and port are one word, without a flag: HOST:PORT",
+    ),
+    (
+        &["-n", "--number", "--requests"],
+        "how many is --count N, which ping and bench take",
+    ),
+    (
+        &["-t"],
+        "the time to live is --ttl; ping goes on until Ctrl-C where there is no --count",
+    ),
+    (&["--tcp"], "TCP is spoken where there is no --udp"),
+];
+
+/// The same error of parsing what was `typed`, with the tip that helps.
+pub fn hinted(mut error: clap::Error, typed: &[OsString], mut command: Command) -> clap::Error {
+    command.build();
+    let typed = typed.iter().skip(1).filter_map(|word| word.to_str());
+    let typed: Vec<&str> = typed.collect();
+    let mode = typed
+        .iter()
+        .find_map(|word| command.find_subcommand(word).map(clap::Command::get_name));
+    // A subcommand that came too late is taken for the target, and the word after it for a subcommand.
+    if let (Some(late), Some(_)) = (mode, error.get(ContextKind::InvalidSubcommand)) {
+        let late = ContextValue::String(late.to_owned());
+        error.insert(ContextKind::InvalidSubcommand, late);
+    }
+    let words = [
+        ContextKind::InvalidValue,
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+    ];
+    let words = words.into_iter().filter_map(|kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.clone()),
+        _ => None,
+    });
+    let words: Vec<String> = words.collect();
+    let context = Context {
+        command: &command,
+        typed: &typed,
+        mode,
+        is_value: error.kind() == ErrorKind::ValueValidation,
+        is_target: words.iter().any(|word| word.starts_with("[TARGET]")),
+    };
+    let hint = words.iter().find_map(|word| context.hint(word));
+    // Nobody who mistypes a flag means to send it.
+    let stale = matches!(error.get(ContextKind::Suggested), Some(ContextValue::StyledStrs(tips))
+        if tips.iter().any(|tip| tip.to_string().contains("as a value")));
+    if stale {
+        error.remove(ContextKind::Suggested);
+    }
+    if let Some(hint) = hint {
+        let hints = ContextValue::StyledStrs(vec![hint.into()]);
+        error.insert(ContextKind::Suggested, hints);
+        // What looks alike is not what was meant, nor is its usage.
+        if error.remove(ContextKind::SuggestedArg).is_some() {
+            let own = mode.and_then(|mode| command.find_subcommand(mode));
+            let usage = own.unwrap_or(&command).clone().render_usage();
+            error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+        }
+    }
+    error
+}
+
+/// Where a word stands that is wrong.
+struct Context<'a> {
+    command: &'a Command,
+    typed: &'a [&'a str],
+    /// The first word that is a subcommand.
+    mode: Option<&'a str>,
+    /// Whether a value is what is wrong, and not that it is there.
+    is_value: bool,
+    /// Whether it is that of a target.
+    is_target: bool,
+}
+
+impl Context<'_> {
+    fn hint(&self, word: &str) -> Option<String> {
+        let command = self.command;
+        if let Some(late) = command.find_subcommand(word) {
+            return Some(format!("the subcommand goes first: echo-client {late} ..."));
+        }
+        if let Some(hint) = self.joined(word) {
+            return Some(hint);
+        }
+        let own = self.mode.and_then(|mode| command.find_subcommand(mode));
+        let takes = |mode: &Command, word: &str| mode.get_arguments().any(|flag| is(flag, word));
+        let own_takes = |word: &str| takes(own.unwrap_or(command), word);
+        let double = |typed: &&str| {
+            let is_single = typed.starts_with('-') && !typed.starts_with("--") && typed.len() > 2;
+            let double = format!("-{typed}");
+            (is_single && own_takes(&double)).then_some(double)
+        };
+        if let Some(double) = self.typed.iter().find_map(double) {
+            return Some(format!("it has two dashes: {double}"));
+        }
+        if self.is_value || own_takes(word) {
+            return None;
+        }
+        if let Some((_, meant)) = MEANT.iter().find(|(words, _)| words.contains(&word)) {
+            return Some((*meant).to_owned());
+        }
+        if let Some(mode) = command.get_subcommands().find(|mode| takes(mode, word)) {
+            return Some(format!(
+                "it is a flag of {mode}: echo-client {mode} {word} ..."
+            ));
+        }
+        if takes(command, word) {
+            return Some(format!(
+                "it is a flag of sending, which has no subcommand: echo-client {word} ..."
+            ));
+        }
+        let has_place = own.is_none_or(|own| own.get_positionals().next().is_some());
+        match word.parse::<Endpoint>() {
+            _ if word.starts_with(['-', '[', '<']) => None,
+            Ok(_) if has_place => Some("one target is asked; bench takes several".to_owned()),
+            Ok(_) => Some(format!("peers are listed: --targets dns:{word}")),
+            Err(_) => Some(format!("to send a text: echo-client HOST:PORT -m {word}")),
+        }
+    }
+
+    /// What to write where a host and a port came apart, of which `word` is one.
+    fn joined(&self, word: &str) -> Option<String> {
+        let is_port = |word: &&str| word.parse::<u64>().is_ok();
+        let is_host = |word: &&str| !word.starts_with('-') && word.parse::<Endpoint>().is_err();
+        let at = self.typed.iter().position(|typed| *typed == word)?;
+        let port = match is_port(&word) {
+            _ if self.is_value && !self.is_target => return None,
+            true => at,
+            false => at + 1,
+        };
+        let port_word = self.typed.get(port).filter(|word| is_port(word))?;
+        let host = port.checked_sub(1).and_then(|at| self.typed.get(at));
+        let host = host.filter(|host| is_host(host));
+        if port != at && host.is_none() {
+            return None;
+        }
+        let host = *host.unwrap_or(&"HOST");
+        let host = match host.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => host.to_owned(),
+        };
+        Some(match port_word.parse::<u16>() {
+            Ok(port) => format!("host and port are one word: {host}:{port}"),
+            Err(_) => format!("host and port are one word, {host}:5346, and 65535 is the last"),
+        })
+    }
+}
+
+/// Whether this is how a flag is typed.
+fn is(flag: &clap::Arg, word: &str) -> bool {
+    let long = flag.get_long().map(|long| format!("--{long}"));
+    let short = flag.get_short().map(|short| format!("-{short}"));
+    [long, short].iter().flatten().any(|name| name == word)
+}
