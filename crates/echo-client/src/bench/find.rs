@@ -135,7 +135,9 @@ pub fn run(
         let why = interrupt.why();
         let thresholds = Some(&conditions.broken).filter(|_| why.is_none());
         report.conclude(thresholds, why);
-        if let Some(why) = why.filter(|_| report.counts.received > 0) {
+        let is_only_cut = |reason: &Fault| reason.kind == ErrorKind::Interrupted;
+        let was_warming_up = !steps.is_empty() && report.outcome.reasons.iter().all(is_only_cut);
+        if let Some(why) = why.filter(|_| report.counts.received > 0 || was_warming_up) {
             report.outcome = Outcome::default();
             report.outcome.cut(why, begun.elapsed());
         }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use echo_core::escape::printable;
 use echo_core::statistics::{self, Pairing, Ratio, Verdict};
 
-use crate::report::{Ending, Fault, Metric, Outcome, Part, Report, Thresholds};
+use crate::report::{Ending, Fault, Metric, Outcome, Part, Report, Thresholds, too_few};
 
 /// Targets side by side.
 #[derive(Clone, Debug)]
@@ -93,9 +93,19 @@ impl Comparison {
     /// What a reader should know, with whom it is about.
     pub fn notes(&self) -> Vec<String> {
         let targets = self.names.iter().zip(&self.targets);
-        targets
-            .flat_map(|(name, target)| target.notes.iter().map(move |n| format!("{name}: {n}")))
-            .collect()
+        let of_targets = targets
+            .flat_map(|(name, target)| target.notes.iter().map(move |n| format!("{name}: {n}")));
+        let missing = Metric::COMPARED
+            .into_iter()
+            .filter_map(|metric| match metric {
+                Metric::Percentile(_, percent) if !self.has(metric) => Some(too_few(percent)),
+                _ => None,
+            });
+        missing.chain(of_targets).collect()
+    }
+
+    fn has(&self, metric: Metric) -> bool {
+        self.figures.iter().any(|figure| figure.metric == metric)
     }
 
     /// How all of it ended: as the target did that ended worst.

@@ -50,7 +50,7 @@ pub use span::{Latencies, Span};
 pub use table::Table;
 pub(crate) use text::wrapped;
 pub use text::{COLUMNS, columns, text};
-pub use threshold::{Threshold, Thresholds, Verdict};
+pub use threshold::{Threshold, Thresholds, Verdict, too_few};
 pub use unit::Unit;
 pub use ways::{Numbering, OneWay, State, Ways};
 

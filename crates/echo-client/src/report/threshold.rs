@@ -57,7 +57,7 @@ impl fmt::Display for Verdict {
         let Threshold { unit, limit, .. } = self.threshold;
         let shown = |value| unit.shown(value, 3);
         let measured = match self.measured {
-            None => "nothing was measured".to_owned(),
+            None => self.threshold.unknown(),
             // What looks like the limit and is on the other side of it is shown to the last digit.
             Some(value) if shown(value) == shown(limit) => unit.typed(value),
             Some(value) => shown(value),
@@ -166,9 +166,25 @@ impl Threshold {
         }
     }
 
+    /// Why its figure may not be known.
+    fn unknown(self) -> String {
+        match self.metric {
+            Metric::ServerCpu => "not known: name the server's process with --pid".to_owned(),
+            Metric::Percentile(_, percent) if self.is_change() => too_few(percent),
+            Metric::Rate if self.is_change() => "not known of all".to_owned(),
+            _ => "nothing was measured".to_owned(),
+        }
+    }
+
     fn is_change(&self) -> bool {
         self.unit == Unit::Change
     }
+}
+
+/// Why rounds may have no such percentile.
+pub fn too_few(percent: f64) -> String {
+    let least = (100.0 / (100.0 - percent)).ceil();
+    format!("a round has fewer than {least} samples: no p{percent}; make --duration longer")
 }
 
 impl Comparison {

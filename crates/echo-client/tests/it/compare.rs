@@ -441,3 +441,57 @@ fn a_search_that_is_stopped_says_so_and_not_that_it_failed() {
     assert!(last.is_some_and(is_cut), "{ended:?}");
     assert!(!ended.text().contains("broken"), "{ended:?}");
 }
+
+#[test]
+fn a_search_that_is_stopped_in_a_warm_up_tells_the_rates_that_were_tried() {
+    let server = echo();
+    let args = ["bench", &server.tcp, "--find", "max<1h", "--rate", "1000"];
+    let client = start(&[&args[..], &["-d", "100ms", "--warmup", "2s"]].concat());
+    let begun = std::time::Instant::now();
+    // Each step connects anew.
+    while server.handle.stats().accepted < 2 {
+        assert!(begun.elapsed() < DEADLINE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    client.interrupt();
+    let ended = client.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let text = ended.text();
+    assert!(
+        text.contains("\n1,000 ") && !text.contains("FAILED"),
+        "{text}"
+    );
+    assert!(text.contains("CUT SHORT: interrupted after "), "{text}");
+}
+
+#[test]
+fn rounds_too_short_for_a_percentile_say_so() {
+    // Twenty requests a round: enough for a median, and not for more.
+    let (server, files) = (echo(), Scratch::new("short"));
+    let short = [
+        "bench",
+        &server.tcp,
+        "-c",
+        "20",
+        "--warmup",
+        "0",
+        "--rounds",
+        "2",
+    ];
+    let saved = run(&[&short[..], &["--json"]].concat());
+    let base = files.file("base.json", saved.text().as_bytes());
+    let why = "a round has fewer than 100 samples: no p99; make --duration longer";
+    let gate = ["--fail-if", "p99>+100%"];
+    for told in [
+        run(&[&short[..], &["--baseline", &base], &gate].concat()),
+        run(&[&["compare", &base, &base][..], &gate].concat()),
+        run(&[&short[..], &["--control"], &gate].concat()),
+    ] {
+        told.failed(1, &["broken: p99 <= +100%", why]);
+        let words: Vec<_> = told.text().split_whitespace().collect();
+        assert!(
+            words.join(" ").contains(&format!("note: {why}")),
+            "{told:?}"
+        );
+    }
+}
