@@ -11,7 +11,7 @@ const SAME: Duration = Duration::from_millis(500);
 pub enum Wish {
     /// The first wish: the program stops in good order.
     First,
-    /// The first wish, once more: nothing is new.
+    /// The last wish, once more: nothing is new.
     Same,
     /// Another one: the program ends at once.
     Second,
@@ -25,12 +25,11 @@ impl Wishes {
     /// Takes a signal, by its number, that arrived `now`.
     pub fn hear(&mut self, signal: i32, now: Instant) -> Wish {
         match self.0 {
-            None => {
+            Some((last, at)) if last == signal && now < at + SAME => Wish::Same,
+            before => {
                 self.0 = Some((signal, now));
-                Wish::First
+                before.map_or(Wish::First, |_| Wish::Second)
             }
-            Some((first, at)) if first == signal && now < at + SAME => Wish::Same,
-            Some(_) => Wish::Second,
         }
     }
 }
@@ -65,5 +64,23 @@ mod tests {
             let again = wishes.hear(signal, start + Duration::from_millis(after_ms));
             assert_eq!(again, wish, "{signal} after {after_ms} ms");
         }
+        // The second may reach the process twice, too.
+        let mut wishes = Wishes::default();
+        let told = [
+            (0, INT),
+            (2000, TERM),
+            (2010, TERM),
+            (2499, TERM),
+            (2510, TERM),
+        ];
+        let told = told.map(|(ms, signal)| wishes.hear(signal, start + Duration::from_millis(ms)));
+        let second = [
+            Wish::First,
+            Wish::Second,
+            Wish::Same,
+            Wish::Same,
+            Wish::Second,
+        ];
+        assert_eq!(told, second);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::path::shown;
-use echo_core::{Failure, remedied};
+use echo_core::{Failure, Patient, remedied};
 
 use crate::config::Config;
 use crate::event::Stop;
@@ -84,7 +84,7 @@ pub fn stop_by_itself(config: &Config, shutdown: &Shutdown) -> Result<(), Failur
         let shutdown = shutdown.clone();
         thread::start("stdin", move || {
             // An input that cannot be read has ended, too.
-            let _: io::Result<u64> = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            let _: io::Result<u64> = io::copy(&mut Patient(io::stdin().lock()), &mut io::sink());
             shutdown.request_for(Stop::StdinClosed);
         })?;
     }

@@ -11,6 +11,8 @@ reasons! {
     Stop:
     /// The program that holds it asked; see [`Shutdown`] and [`Handle`](crate::Handle).
     Asked => "asked", "asked to";
+    /// Whoever controls it asked, which may not be the one who talks to it.
+    Command => "asked", "a command asked for it";
     /// SIGINT, SIGTERM or SIGQUIT.
     Signal => "signal", "a signal asked for it";
     /// Standard input ended, under `--exit-on-stdin-eof`.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use anyhow::{Result, anyhow};
 
-use crate::event::{ConnectionId, Kind, Stats};
+use crate::event::{ConnectionId, Kind, Stats, Stop};
 use crate::fault::{Fault, Numbered};
 use crate::name::Name;
 use crate::serve::inbox::Order;
@@ -162,12 +162,12 @@ impl Control {
         Ok(())
     }
 
-    /// Asks the server to stop, as [`Handle::stop`](crate::Handle::stop) does.
+    /// Asks the server to stop, as a signal does: connections that still talk go on until they are done.
     ///
     /// # Errors
     /// The server has ended.
     pub fn stop(&self) -> Result<()> {
-        self.server()?.shutdown.request();
+        self.server()?.shutdown.request_for(Stop::Command);
         Ok(())
     }
 }

@@ -284,8 +284,9 @@ impl Door {
             Reception::Waiting if !refuses && backlog.is_some() => return Ok(()),
             Reception::Open if !refuses => return Ok(()),
             _ if refuses => {
-                bind::refuse(&mut self.listener, &shared.config, &shared.events)?;
-                self.listener.register(registry, self.token)?;
+                if bind::refuse(&mut self.listener, &shared.config, &shared.events)? {
+                    self.listener.register(registry, self.token)?;
+                }
                 self.reception = Reception::Refusing;
                 next.tell(&shared.events, None, &Action::Refuse, Done::Plainly);
             }

@@ -215,6 +215,7 @@ impl Peers {
     pub(crate) fn take_turns(&mut self) {
         for turn in std::mem::take(&mut self.again) {
             if self.waits(turn) {
+                self.slab[turn.0].queued = false;
                 self.advance(turn.0);
             }
         }
@@ -222,7 +223,6 @@ impl Peers {
 
     fn advance(&mut self, key: usize) {
         let peer = &mut self.slab[key];
-        peer.queued = false;
         let mut turn = Turn {
             now: self.now,
             clock: self.clock,
@@ -236,8 +236,7 @@ impl Peers {
         match catch_unwind(advance).unwrap_or(Err(Reason::Defect)) {
             Ok(next) => {
                 if next == Next::Turn {
-                    peer.queued = true;
-                    self.again.push((key, peer.id));
+                    self.queue(key);
                 }
                 self.arm(key);
                 self.weigh(key);
@@ -303,11 +302,15 @@ impl Peers {
         }
     }
 
-    /// Ends what is over, and sends what is due.
+    /// Ends what is over, and sends what is due: once for each peer, which may have something due again.
     pub(crate) fn expire(&mut self) {
-        while let Some(key) = self.timers.expired(self.now) {
-            self.slab[key].armed = None;
-            self.wake(key);
+        let due = std::iter::from_fn(|| self.timers.expired(self.now));
+        for key in due.collect::<Vec<_>>() {
+            // One that held most may have been ended for another.
+            if let Some(peer) = self.slab.get_mut(key) {
+                peer.armed = None;
+                self.wake(key);
+            }
         }
     }
 

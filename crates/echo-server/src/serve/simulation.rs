@@ -231,6 +231,9 @@ impl<'a> Simulation<'a> {
             let until = self.now + Duration::from_millis(self.setup.drain_ms);
             self.drain_until = Some(until);
             self.acceptor = None;
+            if self.setup.asked {
+                self.shared.shutdown.request();
+            }
             self.peers.drain(until);
         }
     }
@@ -409,8 +412,11 @@ impl<'a> Simulation<'a> {
         if held != 0 || load != 0 || self.peers.next().is_some() {
             return Err(format!("nothing is held at the end: {held}, {load}"));
         }
-        match why == Some(Stop::Served) {
-            asked if asked != served => Err("served is all that was to be served".to_owned()),
+        match why {
+            Some(Stop::Asked) => Ok(()),
+            why if (why == Some(Stop::Served)) != served => {
+                Err("served is all that was to be served".to_owned())
+            }
             _ => Ok(()),
         }
     }

@@ -341,8 +341,13 @@ fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
     address.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// Has a listener listen no more, and the system refuse whoever connects. Its port stays its own.
-pub(crate) fn refuse(listener: &mut Listener, config: &Config, events: &Events) -> io::Result<()> {
+/// Has a listener listen no more, and the system refuse whoever connects. Its port stays its own. Returns
+/// whether it has another socket then.
+pub(crate) fn refuse(
+    listener: &mut Listener,
+    config: &Config,
+    events: &Events,
+) -> io::Result<bool> {
     let address = local_address(&listener.socket)?;
     let only_v6 = address.is_ipv6() && listener.socket.only_v6()?;
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
@@ -351,13 +356,15 @@ pub(crate) fn refuse(listener: &mut Listener, config: &Config, events: &Events) 
     // One that was told its port by the system would lose it as soon as it listens no more; but
     // while it is open nobody else can take it who does not ask for just that.
     listener.socket.shutdown(Shutdown::Read)?;
-    opening.bind(&address.into())?;
-    opening.socket().set_reuse_address(false)?;
-    events.close(std::mem::replace(
-        &mut listener.socket,
-        opening.into_inner(),
-    ));
-    Ok(())
+    let is_another = opening.bind(&address.into()).is_ok();
+    // Where a port cannot be asked for again, because it is below 1024 or was never to be shared, the one
+    // that was handed over for it has it still.
+    if is_another {
+        let refusing = opening.into_inner();
+        events.close(std::mem::replace(&mut listener.socket, refusing));
+    }
+    listener.socket.set_reuse_address(false)?;
+    Ok(is_another)
 }
 
 fn open_inet(

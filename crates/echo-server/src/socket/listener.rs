@@ -106,6 +106,8 @@ fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
 /// The options of a connection, set once on the listener: accepted sockets inherit them.
 pub(super) fn set_options(config: &Config, socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    // What it accepts must not keep it from listening again.
+    socket.set_reuse_address(true)?;
     // Urgent data is part of what the peer sent, and comes back in its place.
     socket.set_out_of_band_inline(true)?;
     // Before it listens: the scale of the window, which is agreed upon first, follows from it.

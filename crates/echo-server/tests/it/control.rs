@@ -273,7 +273,14 @@ fn connections_are_listed_and_closed() {
     for at in [1, 3, 4] {
         assert!((&streams[at]).read(&mut [0]).is_err(), "{at}");
     }
+    let mut talker = connect(far_end.server.tcp());
+    echo(&mut talker, b"before");
     assert_eq!(far_end.ask("stop"), json!({ "stopping": true }));
+    eventually("nobody is let in any more", || {
+        TcpStream::connect(far_end.server.tcp()).is_err()
+    });
+    echo(&mut talker, b"whoever talks goes on, as after a signal");
+    drop(talker);
     let ended = far_end.server.end();
     assert_eq!(ended.code, Some(0));
     assert!(ended.stderr.contains("\"reason\":\"asked\""), "{ended:?}");

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -302,18 +304,22 @@ fn a_ready_file_takes_the_place_of_nothing_but_a_plain_file() {
 #[test]
 fn it_ends_when_standard_input_does() {
     let mut command = program();
-    command.args(["--listen=127.0.0.1:0", "--exit-on-stdin-eof"]);
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["--listen=tcp://127.0.0.1:0", "--exit-on-stdin-eof"]);
+    // As whoever starts it may leave one: with nothing to read, a read fails.
+    let (mut stdin, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let piped = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped());
     let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while line != "ready\n" {
-        line.clear();
-        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "never ready");
+    // It keeps that end, too.
+    drop(command);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let listening = lines.next().unwrap().unwrap();
+    let address = listening.rsplit(' ').next().unwrap().parse().unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    for _ in 0..5 {
+        stdin.write_all(b"not the end\n").unwrap();
+        echo(connect(address), b"hello");
     }
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"not the end\n").unwrap();
-    assert_eq!(child.try_wait().unwrap(), None);
     drop(stdin);
     let mut status = None;
     eventually("it ends", || {

@@ -237,8 +237,12 @@ fn the_second_signal_ends_it_at_once_and_leaves_nothing_behind() {
     server.signal(Signal::TERM);
     refuses(&server);
     let start = Instant::now();
+    // It reaches the process, and its group.
     server.signal(Signal::INT);
-    assert_eq!(server.end().code, Some(130));
+    server.signal(Signal::INT);
+    let ended = server.end();
+    assert_eq!(ended.code, Some(130));
+    assert!(ended.stderr.contains("a second signal"), "{ended:?}");
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(!path.exists());
 }

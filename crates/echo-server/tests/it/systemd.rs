@@ -154,6 +154,38 @@ fn what_no_socket_that_is_handed_over_could_do_is_a_usage_error() {
     Server::run(command.args(["--listen=systemd", "--fault=stall", "--max-total=9"])).stop();
 }
 
+/// What asks for just its port, as one below 1,024 or without this option cannot be asked for again.
+const BY_NUMBER: &str = "(p := socket.create_server(('127.0.0.1', 0)), a := p.getsockname(), p.close(), \
+                         s := socket.socket(), s.bind(a), s.listen())[3]";
+
+#[test]
+fn a_socket_that_is_handed_over_refuses_and_accepts_again() {
+    for socket in [BY_NUMBER, TCP] {
+        let path = TempPath::new("control.sock");
+        let Some(mut command) = with(&format!("[{socket}]"), "web") else {
+            return;
+        };
+        let control = format!("--control={}", path.endpoint());
+        let server = Server::run(command.args(["--listen=systemd", &control]));
+        let ask = |words: [&str; 2]| {
+            let mut control = program();
+            control.args(["control", &path.endpoint()]).args(words);
+            assert!(control.status().unwrap().success(), "{words:?}");
+        };
+        let before = connect(server.tcp());
+        echo(&before, b"hello");
+        for _ in 0..2 {
+            ask(["fault", "add refuse"]);
+            let refused = TcpStream::connect(server.tcp()).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+            ask(["fault", "clear"]);
+            echo(connect(server.tcp()), b"hello");
+            echo(&before, b"hello");
+        }
+        server.stop();
+    }
+}
+
 #[test]
 fn a_descriptor_of_another_kind_fails_the_start() {
     for sockets in [

@@ -45,6 +45,8 @@ pub(super) struct Setup {
     pub(super) idle_ms: u64,
     pub(super) write_ms: u64,
     pub(super) drain_ms: u64,
+    /// Whoever holds the server has it stop, and knows that nobody is going to say more.
+    pub(super) asked: bool,
     pub(super) fault: usize,
     pub(super) max_connections: usize,
     pub(super) total: usize,
@@ -95,6 +97,7 @@ pub(super) fn schedule(seed: u64) -> (Setup, Vec<Step>) {
         idle_ms: choose(&mut dice, &[0, 0, 50, 1_000]),
         write_ms: choose(&mut dice, &[0, 60_000, 60_000, 1_000]),
         drain_ms: choose(&mut dice, &[10, 2_000, 20_000, 20_000]),
+        asked: Dice::new(seed, 4, 0, 0).below(2) == 0,
         fault: dice.below(FAULTS.len() as u64) as usize,
         max_connections: choose(&mut dice, &[1, 2, 100, 100]),
         total: choose(&mut dice, &[0, 0, 1, 3]),
