@@ -12,13 +12,18 @@ use std::mem;
 use crate::report::{Numbering, Ways};
 
 /// Requests that are looked at together, so that each is looked at about once.
-const BATCH: usize = 1024;
-/// A reflector whose numbers fall back by more than this has begun a session anew: nothing on a path
-/// is overtaken by so many. So it has where it gives a number for the second time.
-const RESTART: u64 = 64;
-/// No path makes more copies of each request than so many that are lost again: what numbers leave out
-/// beyond that, nobody has sent.
-const COPIES: u64 = 8;
+const BATCH: u64 = 1024;
+/// So many that cannot be settled are in no order: at 16 bytes each, 1 MiB.
+const MOST: u64 = 1 << 16;
+/// A reflector whose numbers fall back by so much has begun a session anew: nothing on a path is
+/// overtaken by so many. So it has where it gives a number for the second time.
+const RESTART: u64 = u64::BITS as u64;
+/// Numbers beyond those of the requests are those of copies and of requests that were overtaken, and
+/// their replies were lost. A path that makes such shows one in so many; what is left out beyond that
+/// was given to somebody else.
+const SEEN: u64 = 8;
+/// And so many may be left out before one is seen.
+const UNSEEN: u64 = 2;
 
 /// The way of each packet of one session.
 #[derive(Debug, Default)]
@@ -37,6 +42,16 @@ pub struct Session {
     has_begun: bool,
     /// The highest request that was answered, and the reflector's highest number.
     newest: Option<(u64, u64)>,
+    /// Which numbers have come: bit 0 is the highest one, bit 1 that before it.
+    come: u64,
+    /// How often the reflector has begun anew.
+    restarts: u64,
+    /// Whether its numbers have turned out to count nothing, so that none of them is kept.
+    is_void: bool,
+    /// The request from which on it is worth the trouble to settle what was sent before.
+    due: u64,
+    /// Numbers that were given to more than the requests of their stretch.
+    spares: u64,
     /// Since the reflector's numbers were last at their highest: the first newer request that has a
     /// lower one, and how many replies came after later ones.
     fallen: (Option<u64>, u64),
@@ -90,6 +105,9 @@ impl Session {
     /// Takes a reply to `request` that has the reflector's number `theirs`; it is the first one to it
     /// or another.
     pub fn reply(&mut self, request: u64, theirs: u32, is_first: bool) {
+        if self.is_void {
+            return;
+        }
         let (anew, settled) = self.anew;
         if request < anew {
             // It has a number of before. Where it was missed, it was for want of its reply.
@@ -108,14 +126,17 @@ impl Session {
         // 32 bits of it are on the wire, too.
         let ahead = theirs.wrapping_sub(highest as u32) as i32;
         let theirs = highest.saturating_add_signed(ahead.into());
-        if is_first && request > newest && theirs < highest {
-            let is_again = || self.copies.contains(&theirs) || self.replies.contains(&Some(theirs));
-            self.fallen.0.get_or_insert(request);
-            if highest - theirs > RESTART || is_again() {
+        if is_first && request > newest && theirs <= highest {
+            let fallen = highest - theirs;
+            if fallen > 0 {
+                self.fallen.0.get_or_insert(request);
+            }
+            if fallen >= RESTART || self.come >> fallen & 1 == 1 {
                 return self.restart(request, theirs);
             }
         }
-        self.newest = Some((newest.max(request), highest.max(theirs)));
+        self.newest = Some((newest.max(request), highest));
+        self.note(theirs);
         if is_first {
             match theirs < highest {
                 true => self.fallen.1 += 1,
@@ -135,6 +156,19 @@ impl Session {
             true => self.found.duplicated_there += 1,
             false => self.found.duplicated_back += 1,
         }
+        self.is_void |= self.copies.len() as u64 > MOST;
+    }
+
+    /// Notes that the reflector has given this number.
+    fn note(&mut self, theirs: u64) {
+        let Some((_, highest)) = &mut self.newest else {
+            return;
+        };
+        let ahead = theirs.saturating_sub(*highest);
+        *highest += ahead;
+        let shift = |bits: u64, by| u32::try_from(by).ok().and_then(|by| bits.checked_shl(by));
+        self.come = shift(self.come, ahead).unwrap_or(0);
+        self.come |= shift(1, *highest - theirs).unwrap_or(0);
     }
 
     fn slot(&mut self, request: u64) -> Option<&mut Option<u64>> {
@@ -145,6 +179,9 @@ impl Session {
     /// Its numbers began again, as shows with this reply: what was under way then has come to nobody
     /// knows what.
     fn restart(&mut self, request: u64, theirs: u64) {
+        self.restarts += 1;
+        // No session begins anew time and again.
+        self.is_void = self.restarts > 1 + request / BATCH;
         if let Some(slot) = self.slot(request) {
             *slot = Some(theirs);
         }
@@ -156,34 +193,43 @@ impl Session {
         self.copies.clear();
         self.anew = (anew, self.base);
         (self.base, self.replies) = (anew, since);
-        let numbers = || self.replies.iter().flatten().copied();
-        let highest = numbers().max().unwrap_or(theirs);
-        self.next = numbers().min().unwrap_or(theirs);
-        self.newest = Some((request, highest));
+        let numbers: Vec<u64> = self.replies.iter().flatten().copied().collect();
+        self.next = numbers.iter().copied().min().unwrap_or(theirs);
+        (self.newest, self.come) = (Some((request, theirs)), 0);
+        numbers.into_iter().for_each(|theirs| self.note(theirs));
     }
 
     /// Settles what was sent before request `oldest`, to which no first reply can come any more, if that
     /// is worth the trouble.
     pub fn forget(&mut self, oldest: u64) {
-        if oldest.saturating_sub(self.base) >= BATCH as u64 {
-            self.settle(oldest);
+        if oldest < self.due.max(self.base + BATCH) {
+            return;
         }
+        self.settle(oldest);
+        self.is_void |= oldest - self.base > MOST;
+        if self.is_void {
+            let gone = self.replies.len().min((oldest - self.base) as usize);
+            self.replies.drain(..gone);
+            self.base += gone as u64;
+        }
+        // What could not be settled is looked at again when there is as much of it once more.
+        self.due = oldest + (oldest - self.base);
     }
 
     /// Settles all, and says what has become of the session, if there was one.
     pub fn end(&mut self) -> Option<Ways> {
-        self.newest?;
-        self.found.reordered_back += mem::take(&mut self.fallen).1;
-        self.settle(u64::MAX);
-        let sent = self.base + self.replies.len() as u64;
-        let is_count = self.found.copies_lost_back <= COPIES * sent;
-        let numbering = match (self.has_own, self.has_copied) {
+        let mut session = mem::take(self);
+        session.newest?;
+        session.found.reordered_back += session.fallen.1;
+        session.settle(u64::MAX);
+        let found = session.found;
+        let seen = found.duplicated_there + found.reordered_there;
+        let is_count = !session.is_void && session.spares <= UNSEEN + SEEN * seen;
+        let numbering = match (session.has_own, session.has_copied) {
             (true, _) if is_count => Numbering::Stateful,
-            (true, _) => Numbering::Unknown,
             (false, true) => Numbering::Stateless,
-            (false, false) => Numbering::Unknown,
+            _ => Numbering::Unknown,
         };
-        let found = mem::take(self).found;
         let mut ways = match numbering {
             Numbering::Stateful => found,
             // Numbers that are ours say nothing of the way.
@@ -257,6 +303,7 @@ impl Session {
             }
         }
         let both = unanswered.min(missing);
+        self.spares += missing - both;
         self.found.lost_back += both;
         self.found.lost_there += unanswered - both;
         self.found.copies_lost_back += missing - both;

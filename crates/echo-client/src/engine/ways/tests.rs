@@ -212,7 +212,16 @@ fn a_session_that_is_older_or_begins_anew_makes_no_losses_up() {
 #[test]
 fn numbers_that_count_nothing_tell_of_no_way() {
     type Theirs = fn(u64) -> u32;
-    let theirs: [Theirs; 4] = [
+    let theirs: [Theirs; 11] = [
+        // It does not count, or not each.
+        |_| 0,
+        |_| 7,
+        |request| request as u32 / 2,
+        |request| request as u32 % 4,
+        // It counts others' requests, too.
+        |request| 2 * request as u32,
+        |request| (3 * request + request % 2) as u32,
+        |request| (request + request / 4) as u32,
         |request| mix(request) as u32,
         |request| u32::MAX - request as u32,
         |request| 1000 - request as u32,
@@ -300,6 +309,51 @@ fn what_is_not_measured_is_not_counted() {
         if request != 20 && request != 70 {
             let theirs = request - u64::from(request > 20) - u64::from(request > 70);
             session.reply(request, theirs as u32, true);
+        }
+    }
+    assert_eq!(session.end().unwrap().lost_there, 1);
+}
+
+#[test]
+fn numbers_in_no_order_take_little_room_and_time() {
+    type Theirs = fn(u64) -> u32;
+    let theirs: [Theirs; 4] = [
+        |_| 7,
+        // Each two are swapped, for ever.
+        |request| request as u32 ^ 1,
+        |request| request as u32 / 2,
+        |request| u32::MAX - request as u32,
+    ];
+    for (at, theirs) in theirs.into_iter().enumerate() {
+        let mut session = Session::default();
+        for request in 0..300_000 {
+            session.number(request, true);
+            session.reply(request, theirs(request), true);
+            session.forget(request);
+            assert!(session.replies.len() as u64 <= 2 * MOST + BATCH, "{at}");
+        }
+        assert_eq!(session.end().unwrap().numbering, Numbering::Unknown, "{at}");
+    }
+    let mut session = Session::default();
+    session.number(0, true);
+    for copy in 0..100_000 {
+        session.reply(0, copy, copy == 0);
+    }
+    assert!(session.copies.len() as u64 <= MOST + 1);
+}
+
+#[test]
+fn a_session_without_an_answer_leaves_nothing_to_the_next() {
+    let mut session = Session::default();
+    for request in 0..300 {
+        session.number(request, false);
+    }
+    assert_eq!(session.end(), None);
+    for request in 0..100 {
+        session.number(request, true);
+        assert_eq!(session.request(100 + request as u32), None);
+        if request != 50 {
+            session.reply(request, (request - u64::from(request > 50)) as u32, true);
         }
     }
     assert_eq!(session.end().unwrap().lost_there, 1);
