@@ -254,7 +254,7 @@ fn a_malformed_endpoint_is_a_usage_error() {
         ("127.0.0.1:http", "0 to 65535"),
         ("127.0.0.1:65536", "0 to 65535"),
         ("::1:80", "write [::1]:80"),
-        ("sctp://127.0.0.1:1", "tcp://HOST:PORT"),
+        ("sctp://127.0.0.1:1", "write tcp://127.0.0.1:1"),
         ("unix:", "unix:PATH"),
         ("", "HOST:PORT"),
     ] {
