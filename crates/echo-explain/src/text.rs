@@ -72,7 +72,8 @@ impl Texts {
         fill(self.0.get(key).map_or(key, String::as_str), values)
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    /// Whether there is a text of that key.
+    pub fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }
 

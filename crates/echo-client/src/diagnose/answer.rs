@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::connection::ErrorKind;
 use crate::connection::ancillary::{Notice, Origin};
 
 /// What one datagram or one attempt to connect came to.
@@ -43,14 +44,22 @@ impl Answer {
         }
     }
 
-    /// What the system says by such an error, where it names nobody.
-    pub fn failed(kind: io::ErrorKind) -> Self {
-        match kind {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Answer::Refused,
-            io::ErrorKind::PermissionDenied => Answer::Barred(None),
-            io::ErrorKind::TimedOut => Answer::Silence,
+    /// What the system says by such an error of a socket to `target`, where it names nobody.
+    ///
+    /// # Errors
+    /// The same: this machine lacks what it takes to ask, files or ports, and that is no answer.
+    pub fn failed(error: io::Error, target: IpAddr) -> io::Result<Self> {
+        use io::ErrorKind as Io;
+        // Of a family that it does not have, it has no address either.
+        let is_other_family = target.is_ipv6() && error.raw_os_error().is_some();
+        Ok(match error.kind() {
+            Io::ConnectionRefused | Io::ConnectionReset => Answer::Refused,
+            Io::PermissionDenied => Answer::Barred(None),
+            Io::TimedOut => Answer::Silence,
+            Io::AddrNotAvailable if is_other_family => Answer::Unreachable(None),
+            _ if ErrorKind::of(&error) == ErrorKind::Exhausted => return Err(error),
             _ => Answer::Unreachable(None),
-        }
+        })
     }
 
     /// What a notice says of packets to `target` (RFC 792, 1812 and 4443).
@@ -58,7 +67,10 @@ impl Answer {
         let Origin::Icmp { from, kind, code } = notice.origin else {
             return match notice.mtu {
                 Some(mtu) => Answer::TooLarge(None, mtu),
-                None => Answer::failed(io::Error::from_raw_os_error(notice.errno).kind()),
+                None => {
+                    let error = io::Error::from_raw_os_error(notice.errno);
+                    Answer::failed(error, target).unwrap_or(Answer::Unreachable(None))
+                }
             };
         };
         if let Some(mtu) = notice.mtu {
@@ -110,6 +122,24 @@ mod tests {
             let from = hop.parse().ok();
             assert_eq!(told(hop, kind, code, None), Answer::Barred(from));
         }
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_no_answer_of_anybody() {
+        use rustix::io::Errno;
+        let failed =
+            |error: Errno, target: &str| Answer::failed(error.into(), target.parse().unwrap()).ok();
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+        ] {
+            assert_eq!(failed(errno, "192.0.2.9"), None, "{errno}");
+        }
+        let no_way = Some(Answer::Unreachable(None));
+        assert_eq!(failed(Errno::NETUNREACH, "192.0.2.9"), no_way);
+        assert_eq!(failed(Errno::ADDRNOTAVAIL, "2001:db8::9"), no_way);
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub fn bulk(path: &mut Path<'_>) -> Result<String> {
         let unacknowledged = unacknowledged(&talk.socket).unwrap_or(0);
         done.push((heard, unacknowledged));
         // The first has to be whole, and of the others both are needed or none.
-        if is_whole(&done[0]) || (done.len() == 2 && !is_whole(&done[1])) {
+        let is_second = done.len() == 2;
+        if is_whole(&done[0]) || done.iter().any(is_cut) || (is_second && !is_whole(&done[1])) {
             break;
         }
     }
@@ -47,6 +48,11 @@ fn is_whole((heard, _): &Transfer) -> bool {
     heard.back >= BYTES
 }
 
+/// Whether there was no time for the rest, which says nothing against what was transferred.
+fn is_cut(done: &Transfer) -> bool {
+    !is_whole(done) && done.0.ended.is_none() && !done.0.hung
+}
+
 /// What transfers say: one that is whole; or one that is not, one with small segments and, where that
 /// is whole, another with large ones.
 fn judge(done: &[Transfer]) -> Option<Finding> {
@@ -56,7 +62,14 @@ fn judge(done: &[Transfer]) -> Option<Finding> {
         let finding = finding!(Verdict::Corruption; kib, came: heard.told(), offset);
         return Some(finding.by("bulk"));
     }
+    if let Some((cut, _)) = done.iter().find(|done| is_cut(done)) {
+        let why = format!("{} in {}", cut.told(), format::time(cut.elapsed));
+        return Some(finding!(Verdict::Unjudged; what: "bulk", why));
+    }
     let (verdict, evidence) = match done {
+        [(first, _), (small, _)] if small.ended.or(first.ended).is_some() => {
+            (Verdict::TcpStalls, "transfers-ended")
+        }
         [_, small] if !is_whole(small) => (Verdict::TcpStalls, "tcp-stalls"),
         [_, _, large] if !is_whole(large) => (Verdict::MtuBlackhole, "large-segments"),
         // It was a moment's trouble, if any.
@@ -83,6 +96,7 @@ mod tests {
         let heard = Heard {
             back,
             wrong,
+            hung: back < BYTES,
             ..Heard::default()
         };
         (heard, 3)
@@ -102,6 +116,17 @@ mod tests {
         let stalled = [hung.clone(), hung];
         assert_eq!(verdict(&stalled), Some(Verdict::TcpStalls));
         assert_eq!(judge(&stalled).unwrap().values["bytes"], "5000");
+    }
+
+    #[test]
+    fn a_transfer_that_is_reset_or_slow_has_not_hung() {
+        let mut reset = transfer(100_000, None);
+        (reset.0.hung, reset.0.ended) = (false, Some(Some(std::io::ErrorKind::ConnectionReset)));
+        let found = judge(&[reset.clone(), reset]).unwrap();
+        assert_eq!(found.evidence, Some("transfers-ended"));
+        let mut slow = transfer(100_000, None);
+        slow.0.hung = false;
+        assert_eq!(verdict(&[slow]), Some(Verdict::Unjudged));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustix::event::PollFlags;
 use socket2::{Socket, Type};
 
 use super::answer::Answer;
-use super::path::{Path, ready};
+use super::path::{Path, is_itself, ready};
 use crate::connection::{TICK, ancillary, packets};
 
 /// Bytes of a packet that opens a connection or answers one, with all usual options.
@@ -54,10 +54,13 @@ impl Call {
     /// What it came to, once its socket says that it knows.
     fn answer(&self, socket: &Socket, elapsed: Duration) -> Answer {
         match socket.take_error() {
+            Ok(None) if is_itself(socket, self.remote) => Answer::Refused,
             Ok(None) => Answer::Came(elapsed),
             Ok(Some(error)) | Err(error) => match ancillary::notice(socket, &mut [0; 64]) {
                 Ok(notice) => Answer::told(&notice, self.remote.ip()),
-                Err(_) => Answer::failed(error.kind()),
+                Err(_) => {
+                    Answer::failed(error, self.remote.ip()).unwrap_or(Answer::Unreachable(None))
+                }
             },
         }
     }
@@ -65,18 +68,22 @@ impl Call {
 
 /// Connects to all of them and waits for what becomes of each for as long as `patience`, or until
 /// there are `enough` connections. Returns what each came to, and the connections that were made.
+///
+/// # Errors
+/// This machine lacks what it takes to try.
 pub fn dial(
     path: &mut Path<'_>,
     calls: &[Call],
     enough: usize,
     patience: Duration,
-) -> Vec<(Answer, Option<Socket>)> {
+) -> io::Result<Vec<(Answer, Option<Socket>)>> {
     let start = Instant::now();
     let begin = |call: &Call| match call.begin(path) {
-        Ok(socket) => (None, Some(socket)),
-        Err(error) => (Some(Answer::failed(error.kind())), None),
+        Ok(socket) => Ok((None, Some(socket))),
+        Err(error) => Ok((Some(Answer::failed(error, call.remote.ip())?), None)),
     };
-    let mut results: Vec<(Option<Answer>, _)> = calls.iter().map(begin).collect();
+    let results: io::Result<Vec<(Option<Answer>, _)>> = calls.iter().map(begin).collect();
+    let mut results = results?;
     path.sent_bytes += SYN * calls.len() as u64;
     loop {
         let left = patience.saturating_sub(start.elapsed());
@@ -101,5 +108,5 @@ pub fn dial(
         let answer = answer.unwrap_or(Answer::Silence);
         (answer, socket.filter(|_| answer.time().is_some()))
     };
-    results.into_iter().map(end).collect()
+    Ok(results.into_iter().map(end).collect())
 }

@@ -99,7 +99,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Whether it matters.
     pub kind: Kind,
-    /// Which text tells what was sent, what came of it, and the test; `None`: that of the verdict.
+    /// Whose texts tell of it, as far as there are any; what they do not tell, that of the verdict does.
     #[serde(skip)]
     pub evidence: Option<&'static str>,
     /// How often chance alone would have the test say so, once the number of questions that were
@@ -135,11 +135,6 @@ impl Verdict {
             Verdict::Unjudged => Kind::Unknown,
             _ => Kind::Problem,
         }
-    }
-
-    fn explains(self, symptom: Verdict) -> bool {
-        let mut rows = EXPLAINS.iter().filter(|(cause, _)| *cause == self);
-        rows.any(|(_, symptoms)| symptoms.contains(&symptom))
     }
 }
 
@@ -194,6 +189,18 @@ impl Finding {
         self.with("where", place)
     }
 
+    /// Whether it is why something else was found, of the same address and transport.
+    fn explains(&self, symptom: &Finding) -> bool {
+        let mut rows = EXPLAINS.iter().filter(|(cause, _)| *cause == self.verdict);
+        let is_same = |name| match (self.values.get(name), symptom.values.get(name)) {
+            (Some(one), Some(other)) => one.split(" and ").any(|one| one == other),
+            _ => true,
+        };
+        rows.any(|(_, symptoms)| symptoms.contains(&symptom.verdict))
+            && is_same("ip")
+            && is_same("what")
+    }
+
     /// Where it happens, if that is known.
     pub fn place(&self) -> Option<&String> {
         self.values.get("where")
@@ -213,10 +220,10 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = {
         (NetworkStall, STOPPED),
         (NotEcho, &[TcpNoEcho, Corruption, UdpRefused]),
         (MtuBlackhole, &[Mtu, TcpStalls, LossBySize]),
-        (Unreachable, &[TcpFiltered, UdpFiltered, Flow]),
-        (Prohibited, &[TcpFiltered, UdpFiltered, Flow]),
-        (Loop, &[TcpFiltered, UdpFiltered, Flow]),
-        (Dead, &[TcpFiltered, UdpFiltered, Flow]),
+        (Unreachable, &[TcpFiltered, UdpFiltered]),
+        (Prohibited, &[TcpFiltered, UdpFiltered]),
+        (Loop, &[TcpFiltered, UdpFiltered]),
+        (Dead, &[TcpFiltered, UdpFiltered]),
         (TcpProxy, &[TcpNoEcho, TcpFiltered, ServerSlow]),
     ]
 };
@@ -238,11 +245,10 @@ impl Findings {
         let is_told = |known: &Finding| {
             let what =
                 [known, &finding].map(|one| (one.verdict, one.place(), one.values.get("what")));
-            what[0] == what[1] || known.verdict.explains(finding.verdict)
+            what[0] == what[1] || known.explains(&finding)
         };
         if !self.0.iter().any(is_told) {
-            self.0
-                .retain(|known| !finding.verdict.explains(known.verdict));
+            self.0.retain(|known| !finding.explains(known));
             self.0.push(finding);
         }
     }
@@ -295,6 +301,22 @@ mod tests {
                 assert!(!text.starts_with(&verdict.to_string()), "{verdict}: {text}");
             }
         }
+    }
+
+    #[test]
+    fn a_cause_hides_nothing_of_another_address_or_transport() {
+        let left = |found: [Finding; 2]| {
+            let mut findings = Findings::default();
+            findings.extend(found);
+            findings.all().len()
+        };
+        let barred = |what| finding!(Verdict::Prohibited; what, ip: "192.0.2.1");
+        let silent = |ip| finding!(Verdict::UdpFiltered; what: "datagrams", ip);
+        let both = "datagrams and connections";
+        assert_eq!(left([barred(both), silent("192.0.2.1")]), 1);
+        assert_eq!(left([barred(both), silent("192.0.2.2")]), 2);
+        assert_eq!(left([barred("connections"), silent("192.0.2.1")]), 2);
+        assert_eq!(left([barred(both), Finding::of(Verdict::Flow, &[])]), 2);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn measure(path: &mut Path<'_>) -> Result<Distance> {
         distance = walk(path, remote)?;
     }
     if path.has_tcp {
-        distance.tcp = tcp(path, remote, distance);
+        distance.tcp = tcp(path, remote, distance)?;
     }
     Ok(distance)
 }
@@ -123,7 +123,7 @@ pub(super) fn walk(path: &mut Path<'_>, remote: SocketAddr) -> io::Result<Distan
 
 /// The fewest hops with which a connection is made. More than UDP is known to take are tried only if
 /// so many do not do.
-fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> Option<u8> {
+fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> io::Result<Option<u8>> {
     let near = distance.udp.unwrap_or(distance.passed);
     let mut connects = |ttls: RangeInclusive<u8>| {
         let call = |ttl| Call {
@@ -132,11 +132,14 @@ fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> Option<u8
         };
         // Each twice: some ports may never get through.
         let calls: Vec<Call> = ttls.flat_map(|ttl| [call(ttl); 2]).collect();
-        let made = calls.iter().zip(dial(path, &calls, calls.len(), CONNECT));
+        let made = calls.iter().zip(dial(path, &calls, calls.len(), CONNECT)?);
         let made = made.filter(|(_, (answer, _))| answer.time().is_some());
-        made.filter_map(|(call, _)| call.ttl).min()
+        io::Result::Ok(made.filter_map(|(call, _)| call.ttl).min())
     };
-    connects(1..=near).or_else(|| connects(near + 1..=near.saturating_add(BATCH)))
+    match connects(1..=near)? {
+        None => connects(near + 1..=near.saturating_add(BATCH)),
+        found => Ok(found),
+    }
 }
 
 /// Nobody answers behind the last hop that does.

@@ -105,12 +105,18 @@ impl Alone {
     fn dead(self, path: &mut Path<'_>) -> Result<Option<Finding>> {
         match self {
             Alone::Tcp(mut talk) => {
+                let is_ended = talk.is_ended();
                 let heard = talk.echo(path, 1);
                 if heard.back > 0 {
                     return Ok(None);
                 }
                 connection(path)?;
-                Ok(Some(finding!(Verdict::IdleKilled; came: heard.told())))
+                let finding = finding!(Verdict::IdleKilled; came: heard.told());
+                // Whoever says so before anything is sent does as it means to.
+                Ok(Some(match is_ended {
+                    true => finding.by("idle-ended").fact_if(true),
+                    false => finding,
+                }))
             }
             Alone::Udp(port, before) => match ask(path, port)? {
                 Some((_, after)) => Ok((after != before).then(|| {

@@ -49,7 +49,7 @@ impl Rung {
             ..Plan::of(to, vec![Cell::of(self.size)], count, interval)
         };
         let count = (self.time.as_secs_f64() * self.per_s as f64).ceil() as usize;
-        let interval = Duration::from_secs(1) / self.per_s as u32;
+        let interval = Duration::from_secs_f64(1.0 / self.per_s as f64);
         [plan(SLOW, SLOW_INTERVAL), plan(count, interval)]
     }
 }
@@ -120,14 +120,15 @@ fn confirm(
         size: SMALL,
         ..rung
     };
+    // Half of what the highest rate is tried with, at most.
+    let bytes_per_s = rung.per_s * (rung.size + HEADER) as u64;
+    let half = Duration::from_secs_f64(BUCKET as f64 / 2.0 / bytes_per_s as f64);
+    let brief = |rung: Rung| Rung {
+        time: AGAIN.min(half),
+        ..rung
+    };
     for _ in 1..TURNS {
-        let turn = take(
-            Rung {
-                time: AGAIN,
-                ..rung
-            },
-            Duration::ZERO,
-        )?;
+        let turn = take(brief(rung), Duration::ZERO)?;
         if suffers(&turn) || !is_limited(&turn) {
             for _ in 0..TURNS {
                 turns.push(take(small, PAUSE)?);
@@ -140,13 +141,7 @@ fn confirm(
         turns.push(turn);
     }
     // Whether packets are counted or bits shows with small ones, as many of them.
-    turns.push(take(
-        Rung {
-            time: AGAIN,
-            ..small
-        },
-        Duration::ZERO,
-    )?);
+    turns.push(take(brief(small), Duration::ZERO)?);
     Ok(true)
 }
 

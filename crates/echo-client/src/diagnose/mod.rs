@@ -37,7 +37,7 @@ use anyhow::anyhow;
 use echo_core::units::Timespan;
 use echo_core::{Exit, Failure, cause};
 
-use crate::connection::Connect;
+use crate::connection::{self, Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::{self, Files};
@@ -55,7 +55,10 @@ type Probe = fn(&mut Path<'_>) -> anyhow::Result<String>;
 type Need = (fn(&Path<'_>) -> bool, &'static str);
 
 /// Some time of the minute that all take but the one that waits on purpose.
-const TIME: Need = (|path| !path.time_left().is_zero(), "there is no time left");
+const TIME: Need = (
+    |path| path.start.elapsed() < path::LONGEST,
+    "there is no time left",
+);
 const ADDRESS: Need = (|path| !path.addresses.is_empty(), "no address is known");
 const ANSWER: Need = (|path| path.is_answered(), "nothing answers");
 const UDP: Need = (|path| path.udp_port.is_some(), "no datagram comes back");
@@ -74,8 +77,8 @@ const STEPS: &[(&str, &[Need], Probe)] = &[
     ("echo", &[TIME, TCP], peer::echo),
     ("steady", &[TIME, UDP], trains::steady),
     ("mixed", &[TIME, UDP], trains::mixed),
-    ("ladder", &[TIME, LOAD, UDP], ladder::ladder),
     ("sizes", &[TIME, UDP], sizes::sizes),
+    ("ladder", &[TIME, LOAD, UDP], ladder::ladder),
     ("bulk", &[TIME, TCP, ECHO], bulk::bulk),
     ("load", &[TIME, LOAD, UDP, TCP, ECHO], load::load),
     ("hops", &[TIME, ANSWER], hops::hops),
@@ -91,14 +94,16 @@ const SPENT: &str = "the budget is spent";
 fn take((name, needs, probe): (&'static str, &[Need], Probe), path: &mut Path<'_>) -> Done {
     let (start, before) = (path.start.elapsed(), path.findings.clone());
     let was_answered = path.is_answered();
-    let mut missing = needs.iter().filter(|(is_met, _)| !is_met(path));
-    let missing = missing.next().map(|(_, why)| *why);
-    let missing = missing.or((path.bytes_left() < LITTLE).then_some(SPENT));
-    let mut told = match missing {
-        Some(why) => Err(anyhow!(why)),
-        None => probe(path),
+    let attempt = |path: &mut Path<'_>| {
+        let mut missing = needs.iter().filter(|(is_met, _)| !is_met(path));
+        let missing = missing.next().map(|(_, why)| *why);
+        match missing.or((path.bytes_left() < LITTLE).then_some(SPENT)) {
+            Some(why) => (Err(anyhow!(why)), true),
+            None => (probe(path), false),
+        }
     };
-    if was_answered && missing.is_none() && path.interrupt.why().is_none() {
+    let (mut told, is_missing) = attempt(path);
+    if was_answered && !is_missing && path.interrupt.why().is_none() {
         let has_found = path.findings.problems().count() > before.problems().count();
         // What the step says of somebody who is not there is not so.
         match stopped::check(path, (&before, has_found), start) {
@@ -106,11 +111,14 @@ fn take((name, needs, probe): (&'static str, &[Need], Probe), path: &mut Path<'_
                 path.findings = before.clone();
                 path.findings.add(stopped);
             }
-            Fate::Back if told.is_err() || has_found => {
-                path.findings = before.clone();
-                told = probe(path);
+            Fate::Back(outage) => {
+                if told.is_err() || has_found {
+                    path.findings = before.clone();
+                    told = attempt(path).0;
+                }
+                path.findings.extend(outage);
             }
-            Fate::Here | Fate::Back => {}
+            Fate::Here => {}
         }
     }
     if path.interrupt.why().is_some() {
@@ -124,7 +132,11 @@ fn take((name, needs, probe): (&'static str, &[Need], Probe), path: &mut Path<'_
         && !path.findings.has(Verdict::Stopped)
     {
         // What this machine refuses was not left out on purpose.
-        let why = cause(refused);
+        let remedy = echo_core::remedy(refused).or(ErrorKind::of(refused).remedy());
+        let why = match remedy {
+            Some(remedy) => format!("{}; {remedy}", cause(refused)),
+            None => cause(refused),
+        };
         path.findings
             .add(finding!(Verdict::Unjudged; what: name, why));
     }
@@ -148,6 +160,10 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
     let files = Files::check([settings.report.as_deref(), None, None], &connect.read)?;
     let lang = connect.lang.resolve(|name| std::env::var_os(name));
     let words = Words::of(lang, connect.phrases.clone());
+    if !connect.wait.0.is_zero() {
+        // Who does not come is diagnosed all the same.
+        let _: Result<_, _> = connection::connect(&connect, interrupt);
+    }
     let mut path = Path::new(&connect, &settings, interrupt);
     path.check().map_err(|error| {
         let remedy = "give a device and an address that this machine has (ip address)";

@@ -1,6 +1,6 @@
 //! The path that is diagnosed: where it leads, what is known of it, and what probes may still take.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
 use super::finding::Findings;
+use super::idle;
 use super::settings::Diagnose;
 use super::train::Silence;
 use super::verdict::Trains;
@@ -165,9 +166,9 @@ impl<'a> Path<'a> {
         self.settings.budget.0.saturating_sub(spent)
     }
 
-    /// How long probes may still take.
+    /// How long probes may still take, with the silence that was asked for.
     pub fn time_left(&self) -> Duration {
-        LONGEST.saturating_sub(self.start.elapsed())
+        idle::longest(self.settings).saturating_sub(self.start.elapsed())
     }
 
     /// How long to wait for a reply: `least`, and one round trip and a half where they are known.
@@ -180,8 +181,19 @@ impl<'a> Path<'a> {
         let socket = self.socket(Type::DGRAM, remote, port)?;
         // What comes while this program does not run must not be lost for it.
         let _: io::Result<()> = socket.set_recv_buffer_size(1 << 20);
-        socket.connect(&remote.into())?;
-        Ok(socket)
+        socket
+            .connect(&remote.into())
+            .map_err(|error| match error.kind() {
+                // Of datagrams this is how the system says it.
+                ErrorKind::WouldBlock => {
+                    io::Error::new(ErrorKind::AddrNotAvailable, "no local port is free")
+                }
+                _ => error,
+            })?;
+        match is_itself(&socket, remote) {
+            true => Err(ErrorKind::ConnectionRefused.into()),
+            false => Ok(socket),
+        }
     }
 
     /// A socket that may be connected to `remote`, from `port` or one that the system chooses. It does
@@ -206,6 +218,13 @@ impl<'a> Path<'a> {
         }
         Ok(socket)
     }
+}
+
+/// Whether a socket has been given the very port that it sends to: then nobody else listens there, and
+/// what comes back comes from nobody.
+pub fn is_itself(socket: &Socket, remote: SocketAddr) -> bool {
+    let local = socket.local_addr();
+    local.is_ok_and(|local| local.as_socket() == Some(remote))
 }
 
 /// Which of these sockets have something of this kind to tell, within `limit`.

@@ -6,7 +6,7 @@ use echo_core::stamp::tlv::Location;
 use echo_core::stamp::{ErrorEstimate, Format, Request, Stamp};
 use echo_core::units::ns;
 
-use super::train::{Cell, Probe, Reflected};
+use super::train::{Cell, Damage, Probe, Reflected};
 use crate::wire::echo::{self, Reply};
 use crate::wire::stamp::{Answer, Packets};
 
@@ -88,7 +88,7 @@ fn most_like(
     datagram: &[u8],
     flow: usize,
     probes: &[Probe],
-) -> Option<(usize, Option<usize>)> {
+) -> Option<(usize, Option<Damage>)> {
     let likely = probes.iter().enumerate().filter(|(_, probe)| {
         probe.is_lost() && probe.cell.flow == flow && probe.cell.size >= datagram.len()
     });
@@ -104,7 +104,11 @@ fn most_like(
         };
         let right = is_right().filter(|is_right| *is_right).count();
         let wrong = is_right().position(|is_right| !is_right);
-        (right, number, wrong.unwrap_or(datagram.len()))
+        (
+            right,
+            number,
+            wrong.map_or(Damage::Cut(datagram.len()), Damage::Byte),
+        )
     });
     let (right, number, wrong) = alike.max_by_key(|(right, ..)| *right)?;
     (right * 4 >= datagram.len() * 3 && right > 0).then_some((number, Some(wrong)))

@@ -49,17 +49,21 @@ pub fn reach(path: &mut Path<'_>) -> Result<String> {
     let addresses = path.addresses.iter().take(ADDRESSES);
     let mut seen: Vec<Seen> = addresses.map(|remote| Seen::nothing(*remote)).collect();
     if path.wants(Transport::Udp) {
-        seen.iter_mut().for_each(|seen| drop(seen.ask(path)));
+        for seen in &mut seen {
+            seen.ask(path)?;
+        }
         let is_silent = |seen: &Seen| seen.udp.iter().all(|answer| *answer == Answer::Silence);
         if seen.iter().all(is_silent) {
             // Where the link is down for a moment, all are lost with one. Whoever says something says
             // it seldom, and need not say it again.
             path.interrupt.wait(MOMENT);
-            seen.iter_mut().for_each(|seen| drop(seen.ask(path)));
+            for seen in &mut seen {
+                seen.ask(path)?;
+            }
         }
     }
     if path.wants(Transport::Tcp) {
-        call(path, &mut seen);
+        call(path, &mut seen)?;
     }
     let best = seen.iter().max_by_key(|seen| seen.rank());
     if let Some(best) = best.filter(|best| best.rank() > 0) {
@@ -79,14 +83,15 @@ pub fn reach(path: &mut Path<'_>) -> Result<String> {
     Ok(told)
 }
 
-/// Connects to each address.
-pub(super) fn call(path: &mut Path<'_>, seen: &mut [Seen]) {
+/// Connects to each address, unless this machine lacks what it takes.
+pub(super) fn call(path: &mut Path<'_>, seen: &mut [Seen]) -> io::Result<()> {
     let calls = seen.iter().flat_map(|seen| [Call::to(seen.remote); CALLS]);
     let calls: Vec<Call> = calls.collect();
-    let results = dial(path, &calls, calls.len(), CONNECT);
+    let results = dial(path, &calls, calls.len(), CONNECT)?;
     for (seen, results) in seen.iter_mut().zip(results.chunks(CALLS)) {
         seen.tcp = results.iter().map(|(answer, _)| *answer).collect();
     }
+    Ok(())
 }
 
 impl Seen {
@@ -99,19 +104,20 @@ impl Seen {
         }
     }
 
-    /// Sends datagrams, and returns what became of them, if they could be sent.
-    pub(super) fn ask(&mut self, path: &mut Path<'_>) -> Option<Train> {
+    /// Sends datagrams, and returns what became of them, if they could be sent; an error where this
+    /// machine lacks what it takes.
+    pub(super) fn ask(&mut self, path: &mut Path<'_>) -> io::Result<Option<Train>> {
         let cells = (0..PORTS).map(|flow| Cell::of(SMALL).over(flow)).collect();
         let plan = Plan::of((self.remote, 0), cells, DATAGRAMS, INTERVAL);
         match sender::send(path, &plan) {
             Ok(train) => {
                 self.udp = train.answers(|_| true);
                 self.port = good_port(&train);
-                Some(train)
+                Ok(Some(train))
             }
             Err(error) => {
-                self.udp = vec![Answer::failed(error.kind()); DATAGRAMS];
-                None
+                self.udp = vec![Answer::failed(error, self.remote.ip())?; DATAGRAMS];
+                Ok(None)
             }
         }
     }

@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use super::SPENT;
 use super::answer::Answer;
-use super::path::{Path, To, ready};
+use super::path::{LONGEST, Path, To, ready};
 use super::payload::Payload;
 use super::train::{Cell, Probe, Train, trips};
 use crate::connection::TICK;
@@ -93,6 +93,8 @@ pub const fn headers(remote: SocketAddr) -> u64 {
 
 /// Behind by so much, it is no use to catch up: what follows would be sent in a burst.
 const BEHIND: Duration = Duration::from_millis(10);
+/// So many datagrams are taken before it is looked at the time.
+const PART: usize = 256;
 /// Where all have come back, one more may still come twice.
 const COPIES: Duration = Duration::from_millis(30);
 
@@ -106,7 +108,8 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
         return Err(io::Error::new(ErrorKind::QuotaExceeded, SPENT));
     }
     let mut sender = Sender::open(path, plan)?;
-    let mut due = Instant::now();
+    let begun = Instant::now();
+    let mut due = begun;
     for cell in plan.order() {
         if path.interrupt.why().is_some() {
             break;
@@ -127,6 +130,7 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
     sender.last = Instant::now();
     while !sender.is_complete()
         && sender.last.elapsed() < patience
+        && begun.elapsed() < LONGEST
         && path.interrupt.why().is_none()
     {
         sender.receive_until(Instant::now() + TICK);
@@ -152,7 +156,7 @@ struct Sender<'a> {
     plan: &'a Plan,
     sockets: Vec<Socket>,
     train: Train,
-    /// When the last reply came, or the last datagram was sent.
+    /// When the last that was awaited came, or the last datagram was sent.
     last: Instant,
     out: Vec<u8>,
     buffer: Vec<u8>,
@@ -212,7 +216,7 @@ impl<'a> Sender<'a> {
         if let Err(error) = sent {
             // What the system knows beyond the error itself: which size fits.
             self.receive(cell.flow);
-            self.say(number, Answer::failed(error.kind()));
+            self.say(number, Answer::failed(error, self.plan.remote.ip())?);
         }
         Ok(())
     }
@@ -230,9 +234,9 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Takes all that one socket has.
+    /// Takes what one socket has, of a flood but a part.
     fn receive(&mut self, flow: usize) {
-        loop {
+        for _ in 0..PART {
             let socket = &self.sockets[flow];
             match ancillary::receive(socket, &mut self.buffer) {
                 Ok(arrival) => {
@@ -242,9 +246,12 @@ impl<'a> Sender<'a> {
                         continue;
                     };
                     let at = arrival.stamp.unwrap_or_else(SystemTime::now);
-                    probe.came.get_or_insert(unix_ns(at));
+                    if probe.came.is_none() {
+                        // Copies may come for ever.
+                        self.last = Instant::now();
+                        probe.came = Some(unix_ns(at));
+                    }
                     probe.copies += 1;
-                    self.last = Instant::now();
                 }
                 // Errors are told apart from replies, and may come first.
                 Err(_) => match ancillary::notice(socket, &mut self.buffer) {

@@ -111,6 +111,9 @@ impl Diagnose {
                 "--max-rate {}: too slow for trains of hundreds of packets; allow {SLOWEST} at least",
                 self.max_rate
             ),
+            Endpoint::Inet { .. } if connect.bind.is_some_and(|bind| bind.0.port() > 0) => anyhow!(
+                "--bind: a diagnosis is sent from many ports; give an address without a port"
+            ),
             Endpoint::Inet { .. } => return Ok(()),
         }))
     }

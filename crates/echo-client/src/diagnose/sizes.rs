@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::answer::{Answer, came};
-use super::chance::fisher;
+use super::chance::{Count, fisher, significant};
 use super::finding::{Finding, Verdict, finding};
 use super::options::Options;
 use super::path::{Path, To};
@@ -24,8 +24,8 @@ const SMALL: usize = 100;
 /// What a datagram has more than fits one packet, so that it travels in two.
 const MORE: usize = 200;
 /// Packets of a size that are sent at first, each beside a small one, and as many more before
-/// silence is believed: where every other large one is lost, ten in a row are one time in 1,000.
-const MANY: [usize; 2] = [3, 7];
+/// silence is believed; more of them where small ones are lost as well.
+const MANY: [usize; 3] = [3, 7, 20];
 /// The time from one packet to the next. Even large ones then stay below the limits of rate that
 /// other steps look for.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -62,8 +62,8 @@ pub fn sizes(path: &mut Path<'_>) -> Result<String> {
     let size = mtu + MORE;
     let tried = Tried::of(path, to, (size, Fragments::Allowed), &MANY)?;
     if tried.is_silent() {
-        path.findings
-            .add(tried.finding(Verdict::FragmentsDropped, size));
+        let finding = tried.finding(Verdict::FragmentsDropped, size);
+        path.findings.extend(finding);
     }
     Ok(match came(&tried.large) {
         0 => format!("{whole}, and no larger ones in pieces"),
@@ -93,9 +93,12 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
                 let finding = match do_segments_pass(path, mtu) {
                     // No link is too narrow: a rule looks at datagrams.
                     true => tried.by_size(size - headers(to.0) as usize),
-                    false => tried.finding(Verdict::MtuBlackhole, size).with("mtu", mtu),
+                    false => {
+                        let finding = tried.finding(Verdict::MtuBlackhole, size);
+                        finding.map(|finding| finding.with("mtu", mtu))
+                    }
                 };
-                return Ok((mtu, Some(finding)));
+                return Ok((mtu, finding));
             }
         }
     }
@@ -120,7 +123,8 @@ fn search(path: &mut Path<'_>, to: To, size: usize) -> Result<usize> {
 
 /// Whether TCP carries packets of more than `size` bytes there and back.
 fn do_segments_pass(path: &mut Path<'_>, size: usize) -> bool {
-    if !path.has_tcp || !path.findings.allow_echo() {
+    let has_room = path.bytes_left() > 2 * SEGMENTS * MESSAGE as u64;
+    if !path.has_tcp || !path.findings.allow_echo() || !has_room {
         return false;
     }
     let (Ok(remote), Ok(mut talk)) = (path.remote(), Talk::open(path, None)) else {
@@ -142,7 +146,7 @@ impl Tried {
         let [small, large] = [SMALL, size].map(|size| Cell::of(size - headers(to.0) as usize));
         let mut tried = Tried::default();
         for count in counts {
-            if tried.large.iter().any(|answer| *answer != Answer::Silence) {
+            if tried.large.iter().any(|answer| *answer != Answer::Silence) || tried.p().is_some() {
                 break;
             }
             let plan = Plan {
@@ -168,28 +172,35 @@ impl Tried {
     /// Whether nobody said a word of the large ones, while the small ones came.
     fn is_silent(&self) -> bool {
         let mut large = self.large.iter();
-        large.all(|answer| *answer == Answer::Silence) && self.has_small()
+        large.all(|answer| *answer == Answer::Silence) && self.p().is_some()
     }
 
     fn has_small(&self) -> bool {
         came(&self.small) * 4 >= self.small.len() * 3
     }
 
-    /// None of the large datagrams came, of `size` bytes.
-    fn by_size(&self, size: usize) -> Finding {
-        let (n, m) = (self.large.len(), self.small.len());
-        let others = m - came(&self.small);
-        let p = fisher((n, n), (others, m));
-        let [share, rest] = [(n, n), (others, m)].map(percent);
-        finding!(Verdict::LossBySize, p; n, m, hits: n, others, size, share, rest)
+    /// How many of the large ones, and of the small ones, did not come.
+    fn lost(&self) -> [Count; 2] {
+        [&self.large, &self.small].map(|all| (all.len() - came(all), all.len()))
     }
 
-    /// None of the large ones came, of `size` bytes.
-    fn finding(&self, verdict: Verdict, size: usize) -> Finding {
-        let (large, small) = (self.large.len(), self.small.len());
-        let came = came(&self.small);
-        let p = fisher((large, large), (small - came, small));
-        finding!(verdict, p; n: large, size, small: SMALL, came)
+    /// The p of large ones faring worse than small ones, where chance alone does not do that.
+    fn p(&self) -> Option<f64> {
+        let [large, small] = self.lost();
+        significant(fisher(large, small), 1)
+    }
+
+    /// The large datagrams did not come, of `size` bytes.
+    fn by_size(&self, size: usize) -> Option<Finding> {
+        let lost @ [(hits, n), (others, m)] = self.lost();
+        let [share, rest] = lost.map(percent);
+        Some(finding!(Verdict::LossBySize, self.p()?; n, m, hits, others, size, share, rest))
+    }
+
+    /// The large ones did not come, of `size` bytes.
+    fn finding(&self, verdict: Verdict, size: usize) -> Option<Finding> {
+        let (n, came) = (self.large.len(), came(&self.small));
+        Some(finding!(verdict, self.p()?; n, size, small: SMALL, came))
     }
 }
 
@@ -213,7 +224,8 @@ mod tests {
         assert!(tried(&[Answer::Silence; 10], &small).is_silent());
         assert!(!tried(&[Answer::Silence, CAME], &small).is_silent());
         assert!(!tried(&[Answer::Barred(None); 3], &small).is_silent());
-        small[..3].fill(Answer::Silence);
+        // Ten of ten, and one of ten besides: chance does that too often.
+        small[..1].fill(Answer::Silence);
         assert!(!tried(&[Answer::Silence; 10], &small).is_silent());
     }
 }

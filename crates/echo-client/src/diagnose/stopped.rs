@@ -8,7 +8,6 @@ use echo_core::units::unix_ns;
 
 use super::answer::{Answer, came};
 use super::finding::{Finding, Findings, Verdict, finding};
-use super::idle;
 use super::path::{LITTLE, Path};
 use super::reach::{Seen, call, told};
 use super::talk::Talk;
@@ -25,8 +24,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub enum Fate {
     /// It answers.
     Here,
-    /// It did not for a while, and does again.
-    Back,
+    /// It did not for a while, and does again: an outage, where no train tells of that.
+    Back(Option<Finding>),
     /// It does not answer any more.
     Gone(Finding),
 }
@@ -44,13 +43,16 @@ pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start:
         return Fate::Here;
     };
     let (begun, mut asked) = (Instant::now(), Vec::new());
-    let left = idle::longest(path.settings).saturating_sub(path.start.elapsed());
-    let may_wait = WHILE.min(left);
+    let may_wait = WHILE.min(path.time_left());
     let mut seen = Seen::nothing(remote);
     let (mut list, mut is_mute) = (String::new(), true);
     for round in 0.. {
         if has_udp {
-            asked.extend(seen.ask(path));
+            match seen.ask(path) {
+                Ok(train) => asked.extend(train),
+                // This machine cannot ask.
+                Err(_) => return Fate::Here,
+            }
         } else {
             (list, is_mute) = connect(path, &mut seen, before);
         }
@@ -58,7 +60,9 @@ pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start:
             (true, 0) => return Fate::Here,
             (true, _) => {
                 path.trains.asked.append(&mut asked);
-                return Fate::Back;
+                let time = format::time(begun.elapsed());
+                let outage = || finding!(Verdict::Outage; time).by("connections-lost");
+                return Fate::Back((!has_udp).then(outage));
             }
             (false, _) => {}
         }
@@ -100,7 +104,10 @@ pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start:
 
 /// Tries connections: what came of them in words, and whether nobody is there.
 fn connect(path: &mut Path<'_>, seen: &mut Seen, before: &Findings) -> (String, bool) {
-    call(path, slice::from_mut(seen));
+    if call(path, slice::from_mut(seen)).is_err() {
+        // This machine cannot ask.
+        return (String::new(), false);
+    }
     let (mut list, mut is_mute) = (told(slice::from_ref(seen)), came(&seen.tcp) == 0);
     // The system of a program that stands still takes connections in its name.
     if before.allow_echo()

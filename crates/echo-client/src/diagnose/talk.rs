@@ -1,6 +1,7 @@
 //! A stream of bytes that are sent to an echo server and compared as they come back.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -8,7 +9,7 @@ use rustix::event::PollFlags;
 use socket2::Socket;
 
 use super::dial::{Call, dial};
-use super::path::{LONGEST, Path, ready};
+use super::path::{Path, ready};
 use crate::connection::TICK;
 use crate::interrupt::Interrupt;
 use crate::wire::echo;
@@ -51,6 +52,8 @@ pub struct Heard {
     pub wrong: Option<(u64, u64)>,
     /// How the connection ended, if it has: `None` within is an end in order.
     pub ended: Option<Option<ErrorKind>>,
+    /// Whether nothing came for too long.
+    pub hung: bool,
     /// When the last of them came, from the beginning on.
     pub elapsed: Duration,
 }
@@ -64,7 +67,7 @@ impl Talk {
             ..Call::to(path.remote()?)
         };
         // Several, since some ports may never get through.
-        let made = dial(path, &[call; 4], 2, path.patience(CONNECT)).into_iter();
+        let made = dial(path, &[call; 4], 2, path.patience(CONNECT))?.into_iter();
         let made = made.filter_map(|(answer, socket)| Some((answer.time()?, socket?)));
         let quickest = made.min_by_key(|(time, _)| *time);
         let (handshake, socket) = quickest.context("no connection was made")?;
@@ -84,7 +87,7 @@ impl Talk {
     /// comes for too long, or somebody asks to stop.
     pub fn echo(&mut self, path: &mut Path<'_>, messages: u64) -> Heard {
         let bytes = messages * self.message.wire_len() as u64;
-        let heard = self.carry(bytes, LONGEST);
+        let heard = self.carry(bytes, path.time_left().max(self.patience));
         heard.count(path);
         heard
     }
@@ -137,8 +140,15 @@ impl Talk {
         }
         (heard.sent, heard.back) = (self.sent - first, self.back - before);
         heard.wrong = heard.wrong.map(|(at, _)| (at, right));
+        heard.hung = moved.elapsed() >= self.patience;
         heard.elapsed = moved - start;
         heard
+    }
+
+    /// Whether the other end, or somebody in its name, has ended the connection meanwhile.
+    pub fn is_ended(&self) -> bool {
+        let mut next = [MaybeUninit::uninit()];
+        !matches!(self.socket.peek(&mut next), Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// The bytes of the stream from `offset` on.

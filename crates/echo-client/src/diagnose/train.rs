@@ -55,12 +55,21 @@ pub struct Probe {
     pub came: Option<u64>,
     /// How many replies came.
     pub copies: u32,
-    /// Where the first wrong byte of its reply is; the length of a reply that is cut short.
-    pub wrong: Option<usize>,
+    /// What is wrong with its reply.
+    pub wrong: Option<Damage>,
     /// What a STAMP reflector says of it.
     pub reflected: Option<Reflected>,
     /// What was said of it instead of a reply, and when.
     pub said: Option<(Answer, u64)>,
+}
+
+/// What is wrong with a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Where the first wrong byte is.
+    Byte(usize),
+    /// So many bytes have come, which are right, and the rest has not.
+    Cut(usize),
 }
 
 /// What a STAMP reflector says of a packet. Times are by its clock, in nanoseconds since 1970.

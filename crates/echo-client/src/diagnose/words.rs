@@ -31,14 +31,14 @@ impl Words {
     /// `came` and `test`.
     pub fn say(&self, finding: &Finding, part: &str) -> String {
         let verdict = finding.verdict.to_string();
-        let section = match part {
-            "sent" | "came" | "test" => finding.evidence.unwrap_or(&verdict),
-            _ => &verdict,
-        };
+        let key = |section: &str| format!("{section}.{part}");
+        // Evidence of a kind of its own may have a meaning of its own.
+        let special = finding.evidence.map(key);
+        let special = special.filter(|key| self.texts.has(key));
         let values = finding.values.iter();
         let said = values.map(|(name, value)| (name.clone(), self.phrase(value)));
-        self.texts
-            .filled(&format!("{section}.{part}"), &said.collect())
+        let key = special.unwrap_or_else(|| key(&verdict));
+        self.texts.filled(&key, &said.collect())
     }
 
     /// What was found, in a word and in a line.

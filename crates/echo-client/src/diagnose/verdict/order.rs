@@ -1,7 +1,7 @@
 //! Datagrams that come back otherwise than they were sent: changed, twice, or out of turn.
 
 use super::super::finding::{Finding, Verdict, finding};
-use super::super::train::{Probe, Train, lost};
+use super::super::train::{Damage, Probe, Train, lost};
 use super::{Trains, beyond};
 
 /// On a path without a fault at most one datagram in so many is overtaken or comes twice.
@@ -27,9 +27,18 @@ pub fn changes(trains: &Trains) -> impl Iterator<Item = Finding> {
 /// Bytes that are not what was sent: no chance makes a wrong byte with a right checksum.
 fn corruption<'a>(trains: impl Iterator<Item = &'a Train>) -> Option<Finding> {
     let all: Vec<&Probe> = trains.flat_map(|train| &train.probes).collect();
-    let wrong = all.iter().filter_map(|probe| probe.wrong);
-    let (n, wrong, offset) = (all.len(), wrong.clone().count(), wrong.min()?);
-    Some(finding!(Verdict::Corruption; n, wrong, offset))
+    let damage = all.iter().filter_map(|probe| probe.wrong);
+    let (mut wrong, mut cut) = (Vec::new(), Vec::new());
+    damage.for_each(|damage| match damage {
+        Damage::Byte(offset) => wrong.push(offset),
+        Damage::Cut(size) => cut.push(size),
+    });
+    let n = all.len();
+    if let Some(offset) = wrong.iter().min() {
+        return Some(finding!(Verdict::Corruption; n, wrong: wrong.len(), offset));
+    }
+    let size = cut.iter().max()?;
+    Some(finding!(Verdict::Corruption; n, cut: cut.len(), size).by("cut-short"))
 }
 
 /// Datagrams that come more than once.

@@ -9,7 +9,7 @@ use super::super::ladder::{Rung, climb};
 use super::super::path::To;
 use super::super::payload::Payload;
 use super::super::sender::Plan;
-use super::super::train::{Cell, Probe, Reflected, Train};
+use super::super::train::{Cell, Damage, Probe, Reflected, Train};
 use super::super::trains::{FLOWS, LARGE, mixed_plan, stamp_plan, steady_plan};
 use super::{Trains, Turn};
 
@@ -292,7 +292,9 @@ impl Simulated {
         }
         probe.came = Some(at);
         probe.copies = 1 + u32::from(self.of_thousand(self.model.twice));
-        probe.wrong = self.of_thousand(self.model.changed).then_some(28);
+        probe.wrong = self
+            .of_thousand(self.model.changed)
+            .then_some(Damage::Byte(28));
         probe.reflected = Some(reflected);
     }
 }

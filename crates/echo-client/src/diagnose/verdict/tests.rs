@@ -6,6 +6,7 @@ use echo_core::statistics::Dice;
 use echo_explain::{Lang, Phrases};
 
 use super::super::finding::{Findings, Kind, Verdict};
+use super::super::train::Damage;
 use super::super::words::Words;
 use super::judge;
 use super::simulated::{MS, Model, Simulated};
@@ -131,6 +132,18 @@ fn what_comes_changed_or_out_of_turn_is_told() {
     named(Verdict::Reordering, |dice, model| {
         model.held = (between(dice, 20, 200) as u32, between(dice, 5, 30) * MS);
     });
+}
+
+#[test]
+fn what_is_cut_short_is_not_changed() {
+    let mut trains = Simulated::trains(Model::default(), 1);
+    for probe in &mut trains.mixed.as_mut().unwrap().probes {
+        probe.wrong = (probe.cell.size > 500).then_some(Damage::Cut(500));
+    }
+    let found = judge(&trains);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let title = Words::of(Lang::En, Phrases::default()).title(&found[0]);
+    assert_eq!(title, "corruption: datagrams come back cut to 500 bytes");
 }
 
 #[test]
