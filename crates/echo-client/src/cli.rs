@@ -105,27 +105,13 @@ pub fn completions(shell: Shell) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-impl Cli {
-    /// The language that is asked for, before files are looked at.
-    pub fn lang(&self) -> Lang {
-        match &self.command {
-            None => self.send.connect.lang,
-            Some(Command::Ping(ping)) => ping.connect.lang,
-            Some(Command::Bench(bench)) => bench.connect.lang,
-            Some(Command::Diagnose(diagnose)) => diagnose.connect.lang,
-            Some(Command::Compare(compare)) => compare.lang,
-            Some(Command::Merge(merge)) => merge.lang,
-            Some(_) => Lang::Auto,
-        }
-    }
-}
-
-/// Parses a command line. Returns what it says, and the keys that were typed.
+/// Parses a command line. Returns what it says, the keys that were typed, and the language that was
+/// asked for, before files are looked at.
 ///
 /// # Errors
 /// What clap says of it, with a hint where a subcommand was given too late to be one; help and the
 /// version too.
-pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap::Error> {
+pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys, Lang), clap::Error> {
     let mut words: Vec<OsString> = words.collect();
     let mut command = brief(switches(Cli::command()));
     if let [_, one, other] = &mut words[..] {
@@ -150,11 +136,17 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys), clap:
     let matches = command
         .try_get_matches_from_mut(&words)
         .map_err(|error| hinted(error, &words, Cli::command()))?;
-    let keys = match matches.subcommand() {
-        Some((name, matches)) => typed(matches, command.find_subcommand(name).unwrap_or(&command)),
-        None => typed(&matches, &command),
+    let (own, of) = match matches.subcommand() {
+        Some((name, own)) => (own, command.find_subcommand(name).unwrap_or(&command)),
+        None => (&matches, &command),
     };
-    Ok((Cli::from_arg_matches(&matches)?, keys))
+    let keys = typed(own, of);
+    let lang = own.try_get_one("lang").ok().flatten().copied();
+    Ok((
+        Cli::from_arg_matches(&matches)?,
+        keys,
+        lang.unwrap_or_default(),
+    ))
 }
 
 /// A target where `--stamp` says what is spoken: there is a port that STAMP has.
@@ -167,38 +159,14 @@ fn stamp_target(typed: OsString) -> Result<Endpoint, String> {
 }
 
 /// What `-h` shows of the options, since most people want no other; `--help` shows all.
-const FIRST: &[&str] = &[
-    "udp",
-    "timeout",
-    "wait",
-    "verbose",
-    "message",
-    "file",
-    "interactive",
-    "explain",
-    "step",
-    "lang",
-    "json",
-    "count",
-    "interval",
-    "size",
-    "duration",
-    "parallel",
-    "rate",
-    "fail_if",
-    "report",
-    "targets",
-    "peers",
-    "transport",
-    "metrics",
-    "plan",
-    "gentle",
-    "idle",
-];
+const FIRST: &str = "udp timeout wait verbose message file interactive explain step lang json count \
+                     interval size duration parallel rate fail_if report targets peers transport \
+                     metrics plan gentle idle";
 
 fn brief(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|argument| {
-        let is_first = argument.is_positional() || FIRST.contains(&argument.get_id().as_str());
+        let is_named = FIRST.split(' ').any(|first| argument.get_id() == first);
+        let is_first = argument.is_positional() || is_named;
         argument.hide_short_help(!is_first)
     });
     command.mut_subcommands(brief)

@@ -29,12 +29,10 @@ pub fn hinted(mut error: clap::Error, typed: &[OsString], mut command: Command) 
     command.build();
     let typed = typed.iter().skip(1).filter_map(|word| word.to_str());
     let typed: Vec<&str> = typed.collect();
-    let mode = typed
-        .iter()
-        .find_map(|word| command.find_subcommand(word).map(clap::Command::get_name));
+    let late = typed.iter().find_map(|word| command.find_subcommand(word));
     // A subcommand that came too late is taken for the target, and the word after it for a subcommand.
-    if let (Some(late), Some(_)) = (mode, error.get(ContextKind::InvalidSubcommand)) {
-        let late = ContextValue::String(late.to_owned());
+    if let (Some(late), Some(_)) = (late, error.get(ContextKind::InvalidSubcommand)) {
+        let late = ContextValue::String(late.get_name().to_owned());
         error.insert(ContextKind::InvalidSubcommand, late);
     }
     let words = [
@@ -49,8 +47,8 @@ pub fn hinted(mut error: clap::Error, typed: &[OsString], mut command: Command) 
     let words: Vec<String> = words.collect();
     let context = Context {
         command: &command,
+        own: late.unwrap_or(&command),
         typed: &typed,
-        mode,
         is_value: error.kind() == ErrorKind::ValueValidation,
         is_target: words.iter().any(|word| word.starts_with("[TARGET]")),
     };
@@ -66,9 +64,8 @@ pub fn hinted(mut error: clap::Error, typed: &[OsString], mut command: Command) 
         error.insert(ContextKind::Suggested, hints);
         // What looks alike is not what was meant, nor is its usage.
         if error.remove(ContextKind::SuggestedArg).is_some() {
-            let own = mode.and_then(|mode| command.find_subcommand(mode));
-            let usage = own.unwrap_or(&command).clone().render_usage();
-            error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+            let usage = ContextValue::StyledStr(context.own.clone().render_usage());
+            error.insert(ContextKind::Usage, usage);
         }
     }
     error
@@ -77,9 +74,9 @@ pub fn hinted(mut error: clap::Error, typed: &[OsString], mut command: Command) 
 /// Where a word stands that is wrong.
 struct Context<'a> {
     command: &'a Command,
+    /// The subcommand, or what has none.
+    own: &'a Command,
     typed: &'a [&'a str],
-    /// The first word that is a subcommand.
-    mode: Option<&'a str>,
     /// Whether a value is what is wrong, and not that it is there.
     is_value: bool,
     /// Whether it is that of a target.
@@ -92,18 +89,19 @@ impl Context<'_> {
         if let Some(late) = command.find_subcommand(word) {
             return Some(format!("the subcommand goes first: echo-client {late} ..."));
         }
-        if let Some(hint) = self.joined(word) {
+        if let Some(hint) = self
+            .joined(word)
+            .filter(|_| self.is_target || !self.is_value)
+        {
             return Some(hint);
         }
-        let own = self.mode.and_then(|mode| command.find_subcommand(mode));
-        let takes = |mode: &Command, word: &str| mode.get_arguments().any(|flag| is(flag, word));
-        let own_takes = |word: &str| takes(own.unwrap_or(command), word);
-        let double = |typed: &&str| {
-            let is_single = typed.starts_with('-') && !typed.starts_with("--") && typed.len() > 2;
-            let double = format!("-{typed}");
-            (is_single && own_takes(&double)).then_some(double)
+        let own_takes = |word: &str| takes(self.own, word);
+        let doubled = |typed: &&str| match typed.strip_prefix('-') {
+            Some(rest) if rest.len() > 1 => Some(format!("--{rest}")),
+            _ => None,
         };
-        if let Some(double) = self.typed.iter().find_map(double) {
+        let mut doubled = self.typed.iter().filter_map(doubled);
+        if let Some(double) = doubled.find(|double| own_takes(double)) {
             return Some(format!("it has two dashes: {double}"));
         }
         if self.is_value || own_takes(word) {
@@ -122,7 +120,7 @@ impl Context<'_> {
                 "it is a flag of sending, which has no subcommand: echo-client {word} ..."
             ));
         }
-        let has_place = own.is_none_or(|own| own.get_positionals().next().is_some());
+        let has_place = self.own.get_positionals().next().is_some();
         match word.parse::<Endpoint>() {
             _ if word.starts_with(['-', '[', '<']) => None,
             Ok(_) if has_place => Some("one target is asked; bench takes several".to_owned()),
@@ -136,11 +134,7 @@ impl Context<'_> {
         let is_port = |word: &&str| word.parse::<u64>().is_ok();
         let is_host = |word: &&str| !word.starts_with('-') && word.parse::<Endpoint>().is_err();
         let at = self.typed.iter().position(|typed| *typed == word)?;
-        let port = match is_port(&word) {
-            _ if self.is_value && !self.is_target => return None,
-            true => at,
-            false => at + 1,
-        };
+        let port = if is_port(&word) { at } else { at + 1 };
         let port_word = self.typed.get(port).filter(|word| is_port(word))?;
         let host = port.checked_sub(1).and_then(|at| self.typed.get(at));
         let host = host.filter(|host| is_host(host));
@@ -159,9 +153,11 @@ impl Context<'_> {
     }
 }
 
-/// Whether this is how a flag is typed.
-fn is(flag: &clap::Arg, word: &str) -> bool {
-    let long = flag.get_long().map(|long| format!("--{long}"));
-    let short = flag.get_short().map(|short| format!("-{short}"));
-    [long, short].iter().flatten().any(|name| name == word)
+/// Whether a subcommand has a flag that is typed like this.
+fn takes(command: &Command, word: &str) -> bool {
+    command.get_arguments().any(|flag| {
+        let long = flag.get_long().map(|long| format!("--{long}"));
+        let short = flag.get_short().map(|short| format!("-{short}"));
+        [long, short].iter().flatten().any(|name| name == word)
+    })
 }

@@ -12,8 +12,8 @@ fn main() -> ExitCode {
     output::survive_limits();
     let mut lang = Lang::Auto;
     let outcome = match cli::parse(std::env::args_os()) {
-        Ok((cli, keys)) => {
-            lang = cli.lang();
+        Ok((cli, keys, asked)) => {
+            lang = asked;
             echo_client::run(cli, &keys)
         }
         // Help and version are results.

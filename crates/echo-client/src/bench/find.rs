@@ -141,24 +141,22 @@ pub fn run(
             report.outcome = Outcome::default();
             report.outcome.cut(why, begun.elapsed());
         }
-        let outcome = report.outcome.clone();
-        let kept = outcome.exit_code == 0 && why.is_none();
+        let kept = report.outcome.exit_code == 0 && why.is_none();
         if !kept {
-            let why = outcome.reasons.iter().map(|reason| reason.message.as_str());
-            limit = why
-                .collect::<Vec<_>>()
-                .join("; ")
-                .replace("--fail-if: ", "");
+            let reasons = report.outcome.reasons.iter();
+            let reasons: Vec<_> = reasons.map(|reason| reason.message.as_str()).collect();
+            limit = reasons.join("; ").replace("--fail-if: ", "");
+            // Whoever spins has no time left at any rate.
+            if why.is_none() && report.is_generator_full() && !config.busy {
+                limit = format!("the generator is the limit, not the server: {limit}");
+            }
         }
-        if why.is_some() || report.counts.received == 0 {
-            cut = Some(outcome);
+        // A rate at which nothing comes back any more is too high, unless nothing ever came.
+        if why.is_some() || (report.counts.received == 0 && search.kept.is_none()) {
+            cut = Some(report.outcome.clone());
         } else {
             steps.push(Step::of(rate, &report));
             search.learn(rate, kept);
-            if !kept && report.is_generator_full() {
-                limit = format!("the generator is the limit, not the server: {limit}");
-                break;
-            }
         }
         if kept || best.is_none() {
             best = Some(report);

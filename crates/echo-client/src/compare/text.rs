@@ -66,18 +66,8 @@ impl Comparison {
 
     /// A row for each figure of each target, for a spreadsheet.
     pub fn csv(&self) -> String {
-        let columns = [
-            "figure",
-            "unit",
-            "target",
-            "value",
-            "ratio",
-            "ratio_low",
-            "ratio_high",
-            "rounds",
-            "verdict",
-        ];
-        csv::rows(&columns, self.rows())
+        let columns = "figure,unit,target,value,ratio,ratio_low,ratio_high,rounds,verdict";
+        csv::rows(columns, self.rows())
     }
 
     fn rows(&self) -> impl Iterator<Item = Value> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use echo_core::units::unix_ns;
 use echo_core::{Clock, Failure};
+use echo_explain::Phrases;
 
 use super::Watch;
 use crate::engine::{Class, Event, Peer, Sink, What};
@@ -50,6 +51,8 @@ pub struct Style {
     pub headline: Option<String>,
     /// A line on standard error that overwrites itself.
     pub progress: bool,
+    /// What people are told it in.
+    pub phrases: Phrases,
 }
 
 /// Tells what happens.
@@ -185,7 +188,7 @@ impl Writer {
         match (&event.what, self.style.form) {
             (What::Connected(ends), _) => {
                 if self.style.verbose {
-                    output::note(format_args!("connected {ends}"));
+                    output::note(self.style.phrases.say(&format!("connected {ends}")));
                 }
                 Ok(())
             }
@@ -202,6 +205,7 @@ impl Writer {
             (_, Form::Nothing) => Ok(()),
             (what, Form::Text) => {
                 let (text, is_well) = self.text(what);
+                let text = self.style.phrases.say(&text);
                 let mut line = String::new();
                 if self.style.time_of_day {
                     let micros = event.time_unix_ns / 1_000;
@@ -250,8 +254,11 @@ impl Writer {
                 (text, is_well)
             }
             What::Error { seq, detail, .. } => {
-                let seq = seq.map_or(String::new(), |seq| format!("seq={seq} "));
-                (format!("from {peer}: {seq}{detail}"), false)
+                let text = match seq {
+                    Some(seq) => format!("from {peer}: seq={seq} {detail}"),
+                    None => format!("from {peer}: {detail}"),
+                };
+                (text, false)
             }
             What::Start { .. } | What::Connected(_) => (String::new(), true),
         }

@@ -109,6 +109,7 @@ pub fn run(
     let color = plan.connect.color;
     style.color = color.enabled(io::stdout().is_terminal(), |name| std::env::var_os(name));
     style.verbose = plan.connect.verbose;
+    style.phrases = plan.connect.phrases.clone();
     let (form, has_headline) = (style.form, style.headline.is_some());
     let lines = Lines::start(style)?;
     let mut report = engine::run(plan, known, &lines, interrupt);

@@ -1,6 +1,6 @@
 //! Which of several targets is faster: measured in turn, or from saved documents.
 
-use crate::common::{DEADLINE, Ended, Scratch, echo, faulty, network, run, start};
+use crate::common::{DEADLINE, Ended, Scratch, echo, faulty, network, run, start, udp};
 use serde_json::Value;
 
 /// Short rounds: what is tested is what is said of them, not how well they measure. They end by
@@ -462,6 +462,47 @@ fn a_search_that_is_stopped_in_a_warm_up_tells_the_rates_that_were_tried() {
         "{text}"
     );
     assert!(text.contains("CUT SHORT: interrupted after "), "{text}");
+}
+
+#[test]
+fn a_search_goes_down_from_a_rate_that_is_too_much_for_whoever_spins() {
+    let slow = faulty(&["delay=2ms"]);
+    let args = ["bench", &slow.tcp, "--find", "p50<1s", "--rate", "3200"];
+    let more = ["-d", "100ms", "--warmup", "0", "--busy", "--json"];
+    let ended = run(&[&args[..], &more].concat());
+    let told: Value = serde_json::from_str(ended.text()).expect("a document");
+    // Where the machine is busy, it keeps no rate at all.
+    let curve = &told["curve"];
+    assert!(curve["steps"].as_array().unwrap().len() > 3, "{curve}");
+    assert!(!curve["limit"].to_string().contains("generator"), "{curve}");
+}
+
+#[test]
+fn a_rate_at_which_nothing_comes_back_any_more_is_one_that_is_not_kept() {
+    let mut runs: Vec<Vec<u8>> = Vec::new();
+    // What comes of the third rate is dropped, as a policer does.
+    let server = udp(move |_, datagram, answer| {
+        let Some(token) = datagram.get(8..16).filter(|_| datagram.len() == 64) else {
+            return answer(datagram);
+        };
+        if !runs.iter().any(|known| known == token) {
+            runs.push(token.to_owned());
+        }
+        if runs.get(2).is_none_or(|third| third != token) {
+            answer(datagram);
+        }
+    });
+    let kept = "loss<50%,late<50%,unsent<100000,p50<1s";
+    let args = [
+        "bench", &server, "--find", kept, "--rate", "100", "-W", "1s",
+    ];
+    let more = ["-d", "100ms", "--warmup", "0", "--json"];
+    let told = document(&run(&[&args[..], &more].concat()), 0);
+    let curve = &told["curve"];
+    assert!(curve["kept_per_s"].as_f64().unwrap() >= 200.0, "{curve}");
+    let steps = curve["steps"].as_array().unwrap();
+    let is_dropped = |step: &&Value| step["rate_per_s"] == 400.0 && step["kept"] == false;
+    assert!(steps.iter().any(|step| is_dropped(&step)), "{curve}");
 }
 
 #[test]

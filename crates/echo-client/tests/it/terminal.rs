@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
 
-use crate::common::{DEADLINE, Running, command, echo, run_with};
+use crate::common::{DEADLINE, Running, Scratch, command, echo, run_with, udp};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// A client on a terminal, and what has been on its screen.
@@ -202,7 +202,67 @@ fn people_are_told_in_their_language_and_programs_in_one() {
         "the echo is no sentence of ours"
     );
     let told = said(&["ping", "-c", "20", "-i", "1ms", &echo.tcp]);
-    for words in ["20 enviados, 20 recibidos, 0% de pérdida", "█"] {
+    for words in [
+        " bytes de 127.0.0.1:",
+        "tiempo=",
+        "20 recibidos, 0% de pérdida",
+        "█",
+    ] {
+        assert!(told.contains(words), "{told}");
+    }
+    let silent = udp(|_, _, _| ());
+    let scratch = Scratch::new("es");
+    let file = scratch.file("plain", b"");
+    for (args, words) in [
+        (
+            &["ping", "-c", "1", "-W", "50ms", &silent][..],
+            ": seq=1 sin respuesta en 50ms",
+        ),
+        (
+            &["ping", "-c", "1", "-W", "50ms", &silent],
+            "¿hay allí un servidor de eco,",
+        ),
+        (
+            &["--interface", "nope", &echo.tcp],
+            "--interface nope: no existe tal dispositivo; nombra",
+        ),
+        (&[&format!("unix:{file}")], ": no es un socket; da la ruta"),
+        (
+            &["--stamp-key", &file, &echo.tcp],
+            "--stamp-key solo firma paquetes de STAMP;",
+        ),
+        (
+            &["bench", &echo.tcp, "--pid", "999999999"],
+            "ningún proceso de esta máquina",
+        ),
+        (
+            &["bench", &echo.tcp, "--start-at", "1"],
+            "ya pasó; da a cada máquina tiempo",
+        ),
+        (
+            &["bench", &echo.tcp, "--find", "p99<1h", "-r", "0.1"],
+            "un paso tardaría",
+        ),
+        (
+            &["diagnose", "unix:e"],
+            "un socket Unix no tiene camino que diagnosticar",
+        ),
+        (
+            &[
+                "bench",
+                &silent,
+                "-d",
+                "1ms",
+                "--warmup=0",
+                "-W",
+                "9ms",
+                "--report",
+                "/no/x",
+            ],
+            "crea el directorio /no",
+        ),
+    ] {
+        let told = said(args);
         assert!(told.contains(words), "{told}");
     }
     assert!(said(&["--json", &closed]).contains("connection refused;"));
