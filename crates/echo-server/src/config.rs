@@ -151,11 +151,14 @@ impl Config {
             .try_for_each(|fault| self.check_fault(fault))
     }
 
-    /// Refuses a fault that cannot happen on any listener that it is for.
+    /// Refuses a fault that cannot happen on any listener that it is for, or with such values at all.
     ///
     /// # Errors
-    /// The names that there are, or the kinds of socket on which it can.
+    /// What is wrong with it as it is written, the names that there are, or the kinds of socket on
+    /// which it can.
     pub(crate) fn check_fault(&self, fault: &Fault) -> anyhow::Result<()> {
+        // A program can put any value into one; what is right is known where one is read.
+        let _: Fault = fault.to_string().parse()?;
         let Place { on, transport, .. } = &fault.place;
         on.iter()
             .try_for_each(|name| self.check_name("on=", name))?;

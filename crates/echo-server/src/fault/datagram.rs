@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use quinn_udp::RecvMeta;
 
+use super::hold::Hold;
 use super::pace::time_for;
 use super::plan::{Plan, Script};
 use super::{Action, Delay, Subject};
@@ -32,39 +33,50 @@ const OVERTAKEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Turns what was received into what is to be sent, and when.
 pub(crate) struct DatagramFaults {
+    sources: Sources,
+    queue: Queue,
+}
+
+/// Whom the faults concern.
+struct Sources {
     /// `None` where only what was held back is left to be sent.
     plan: Option<Arc<Plan>>,
     /// The name of the socket's listener.
     listener: Option<Name>,
-    sources: LruCache<SocketAddr, Source>,
+    known: LruCache<SocketAddr, Source>,
     /// Sources so far.
     numbered: u64,
-    queue: Queue,
 }
 
 /// A reply to be sent, or several: `bytes` in datagrams of the length `meta.stride`.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// Where the request came from, and where it was sent to.
+    /// Where the request came from, where it was sent to, and its length.
     pub(crate) meta: RecvMeta,
     pub(crate) bytes: Vec<u8>,
     /// Whether the datagram is answered by another one, too, of which this is a copy.
     pub(crate) extra: bool,
-    /// The message it answers, and when that came.
+    hold: Hold,
+    overtaken: Option<Overtaken>,
+    /// Its turn at a given rate, once nothing else holds it, with that fault's number.
+    turn: Option<(u64, Instant)>,
+}
+
+/// Why a reply leaves behind the next one.
+#[derive(Debug)]
+struct Overtaken {
+    fault: u64,
+    /// The message it answers, as that fault counts.
     message: u64,
-    received: Instant,
-    /// By how much it is delayed.
-    delay: Duration,
-    /// The message it answers, as the fault counts by which it waits to be overtaken.
-    waiting: Option<u64>,
+    /// What holds the next one; `None` while that is waited for.
+    by: Option<Hold>,
 }
 
 /// Where datagrams come from: what a connection is on TCP.
 struct Source {
     script: Script,
-    rate: Option<u64>,
-    /// The rate has just changed: what it held back leaves.
-    freed: bool,
+    /// With its fault's number.
+    rate: Option<(u64, u64)>,
     messages: u64,
     /// When the last reply would have arrived, at the given rate.
     arrived: Option<Instant>,
@@ -88,10 +100,12 @@ struct Queue {
 impl DatagramFaults {
     pub(crate) fn new(plan: Arc<Plan>, listener: Option<Name>) -> Box<Self> {
         Box::new(DatagramFaults {
-            plan: Some(plan),
-            listener,
-            sources: LruCache::new(SOURCES),
-            numbered: 0,
+            sources: Sources {
+                plan: Some(plan),
+                listener,
+                known: LruCache::new(SOURCES),
+                numbered: 0,
+            },
             queue: Queue::default(),
         })
     }
@@ -104,62 +118,54 @@ impl DatagramFaults {
         now: Instant,
         events: &Events,
     ) -> bool {
-        self.make_known(meta.addr);
-        let Some(source) = self.sources.get_mut(&meta.addr) else {
-            return false;
-        };
-        source.messages += 1;
         let mut reply = Reply {
             meta,
             bytes: datagram.to_vec(),
             extra: false,
-            message: source.messages,
-            received: now,
-            delay: Duration::ZERO,
-            waiting: None,
+            hold: Hold::none(now),
+            overtaken: None,
+            turn: None,
         };
-        let script = &source.script;
-        if script.is_empty() {
+        reply.meta.len = datagram.len();
+        let Some(source) = self.sources.of(meta.addr) else {
             reply.meta.stride = datagram.len();
-            self.queue.insert(now, reply);
+            self.queue.insert(reply);
             return true;
-        }
+        };
+        source.messages += 1;
+        let (script, messages) = (&source.script, source.messages);
         let waits = source.waiting.is_some_and(|key| self.queue.has(key));
-        let verdict = script.judge(source.messages, &mut reply.bytes, !waits, events);
-        let len = reply.bytes.len();
+        let verdict = script.judge(messages, &mut reply.bytes, now, !waits, events);
         if verdict.copies == 0 {
             return false;
         }
-        let mut at = now + verdict.delay;
-        if let Some(rate) = source.rate {
-            if source.arrived.is_none() {
-                script.tell(events, None, &Action::Rate(rate), Done::Plainly);
-            }
-            at = source.arrived.map_or(at, |arrived| arrived.max(at));
-            source.arrived = Some(at + time_for(len * verdict.copies, rate));
-        }
-        reply.delay = verdict.delay;
-        reply.meta.stride = verdict.split.unwrap_or(len);
-        reply.waiting = verdict.overtaken;
-        if reply.waiting.is_some() {
-            source.waiting = Some(self.queue.insert(at + OVERTAKEN_WITHIN, reply));
+        let hold = verdict.hold;
+        reply.meta.stride = hold.split.map_or(reply.bytes.len(), |(_, size)| size);
+        reply.hold = hold.clone();
+        if let Some((fault, message)) = verdict.overtaken {
+            let by = None;
+            reply.overtaken = Some(Overtaken { fault, message, by });
+            source.waiting = Some(self.queue.insert(reply));
             return true;
         }
         for _ in 1..verdict.copies {
-            let (bytes, extra) = (reply.bytes.clone(), true);
-            self.queue.insert(
-                at,
-                Reply {
-                    bytes,
-                    extra,
-                    ..reply
-                },
-            );
+            self.queue.insert(Reply {
+                bytes: reply.bytes.clone(),
+                hold: hold.clone(),
+                extra: true,
+                overtaken: None,
+                ..reply
+            });
         }
-        self.queue.insert(at, reply);
+        self.queue.insert(reply);
         let waited = source.waiting.take();
-        if let Some(message) = waited.and_then(|key| self.queue.free(key, at)) {
-            script.tell(events, Some(message), &Action::Reorder, Done::Plainly);
+        if let Some(mut waited) = waited.and_then(|key| self.queue.remove(key)) {
+            if let Some(overtaken) = &mut waited.overtaken {
+                let message = Some(overtaken.message);
+                script.tell(events, message, &Action::Reorder, Done::Plainly);
+                overtaken.by = Some(hold);
+            }
+            self.queue.insert(waited);
         }
         true
     }
@@ -171,40 +177,23 @@ impl DatagramFaults {
 
     /// Goes on with the faults of `plan`. What one that is gone has held back leaves.
     pub(crate) fn revise(&mut self, plan: Option<Arc<Plan>>) {
-        self.plan = plan;
-        for (_, source) in &mut self.sources {
-            source.script.revise(self.plan.as_ref(), source.messages);
-            source.waiting = None;
-            let rate = source.script.rate();
-            source.freed = rate != source.rate;
-            if source.freed {
-                (source.rate, source.arrived) = (rate, None);
-            }
-        }
-        for ((at, number), mut reply) in std::mem::take(&mut self.queue.replies) {
-            let source = self.sources.peek_mut(&reply.meta.addr);
-            let holds = |source: &Source| source.script.holds(reply.message, reply.bytes.len());
-            let hold = source.as_deref().map(holds).unwrap_or_default();
-            let leaves = source.as_ref().is_none_or(|source| source.freed)
-                || reply.waiting.is_some() && hold.overtaken.is_none();
-            let at = match leaves {
-                true => reply.received,
-                false => at - reply.delay,
-            };
-            let key = (at + hold.delay, number);
-            reply.delay = hold.delay;
-            reply.meta.stride = hold.split.unwrap_or(reply.bytes.len());
-            reply.waiting = reply.waiting.and(hold.overtaken);
-            if let Some(source) = source.filter(|_| reply.waiting.is_some()) {
+        self.sources.revise(plan.clone());
+        self.queue.held = 0;
+        for ((_, number), mut reply) in std::mem::take(&mut self.queue.replies) {
+            reply.revise(plan.as_deref());
+            let key = (reply.at(), number);
+            let source = self.sources.known.peek_mut(&reply.meta.addr);
+            if let Some(source) = source.filter(|_| reply.waits().is_some()) {
                 source.waiting = Some(key);
             }
+            self.queue.held += reply.cost();
             self.queue.replies.insert(key, reply);
         }
     }
 
     /// Whether no fault is left, nor anything that one has held back.
     pub(crate) fn is_spent(&self) -> bool {
-        self.plan.is_none() && self.queue.replies.is_empty()
+        self.sources.plan.is_none() && self.queue.replies.is_empty()
     }
 
     /// The datagrams that are not answered yet.
@@ -220,63 +209,123 @@ impl DatagramFaults {
 
     /// A reply that is due.
     pub(crate) fn pop(&mut self, now: Instant, events: &Events) -> Option<Reply> {
-        let reply = self.queue.pop(now)?;
-        // Nothing came to overtake it: all that happened is that it was late.
-        if let Some(message) = reply.waiting
-            && let Some(Source { script, .. }) = self.sources.peek(&reply.meta.addr)
-        {
-            let by = OVERTAKEN_WITHIN;
-            let late = Action::Delay(Delay::Fixed(by));
-            script.tell(events, Some(message), &late, Done::Delayed { by });
+        while let Some(mut reply) = self.queue.pop(now) {
+            let Some(source) = self.sources.known.peek_mut(&reply.meta.addr) else {
+                return Some(reply);
+            };
+            let script = &source.script;
+            // Nothing came to overtake it: all that happened is that it was late.
+            if let Some(message) = reply.waits() {
+                reply.overtaken = None;
+                let by = OVERTAKEN_WITHIN;
+                let late = Action::Delay(Delay::Fixed(by));
+                script.tell(events, Some(message), &late, Done::Delayed { by });
+            }
+            let Some((fault, rate)) = source.rate.filter(|_| reply.turn.is_none()) else {
+                return Some(reply);
+            };
+            if source.arrived.is_none() {
+                script.tell(events, None, &Action::Rate(rate), Done::Plainly);
+            }
+            let turn = source.arrived.map_or(now, |arrived| arrived.max(now));
+            source.arrived = Some(turn + time_for(reply.bytes.len(), rate));
+            reply.turn = Some((fault, turn));
+            if turn <= now {
+                return Some(reply);
+            }
+            self.queue.insert(reply);
         }
-        Some(reply)
+        None
     }
+}
 
-    /// Makes sure that a source has its number, and its faults.
-    fn make_known(&mut self, address: SocketAddr) {
-        if self.sources.contains(&address) {
-            return;
-        }
-        self.numbered += 1;
-        let (listener, peer) = (self.listener.as_ref(), PeerAddress::Inet(unmapped(address)));
-        let subject = Subject::new(Transport::Udp, listener, self.numbered, Some(peer));
-        let Some(plan) = &self.plan else { return };
-        let script = Script::new(plan, subject);
-        let rate = script.rate();
-        self.sources.put(
-            address,
+impl Sources {
+    /// The one that a datagram comes from, with its number and its faults; `None` where none is left.
+    fn of(&mut self, address: SocketAddr) -> Option<&mut Source> {
+        let plan = self.plan.as_ref()?;
+        Some(self.known.get_or_insert_mut(address, || {
+            self.numbered += 1;
+            let (listener, peer) = (self.listener.as_ref(), PeerAddress::Inet(unmapped(address)));
+            let subject = Subject::new(Transport::Udp, listener, self.numbered, Some(peer));
+            let script = Script::new(plan, subject);
             Source {
+                rate: script.rate(),
                 script,
-                rate,
-                freed: false,
                 messages: 0,
                 arrived: None,
                 waiting: None,
-            },
-        );
+            }
+        }))
+    }
+
+    /// Goes on with the faults of `plan`. Without any, no source has a number.
+    fn revise(&mut self, plan: Option<Arc<Plan>>) {
+        if plan.is_none() {
+            self.known.clear();
+            self.numbered = 0;
+        }
+        self.plan = plan;
+        for (_, source) in &mut self.known {
+            source.script.revise(self.plan.as_ref(), source.messages);
+            source.waiting = None;
+            let rate = source.script.rate();
+            if rate != source.rate {
+                (source.rate, source.arrived) = (rate, None);
+            }
+        }
+    }
+}
+
+impl Reply {
+    /// When it may leave.
+    fn at(&self) -> Instant {
+        let at = match &self.overtaken {
+            None => self.hold.at(),
+            Some(Overtaken { by: None, .. }) => self.hold.at() + OVERTAKEN_WITHIN,
+            Some(Overtaken { by: Some(by), .. }) => by.at(),
+        };
+        self.turn.map_or(at, |(_, turn)| turn.max(at))
+    }
+
+    /// The message that waits to be overtaken, as its fault counts.
+    fn waits(&self) -> Option<u64> {
+        let waits = self.overtaken.as_ref().filter(|one| one.by.is_none());
+        waits.map(|one| one.message)
+    }
+
+    /// Goes on with what is left of the faults.
+    fn revise(&mut self, plan: Option<&Plan>) {
+        let is_left = |fault: u64| plan.is_some_and(|plan| plan.has(fault));
+        self.hold.revise(is_left);
+        if self.hold.split.is_none() {
+            self.meta.stride = self.bytes.len();
+        }
+        self.turn.take_if(|(fault, _)| !is_left(*fault));
+        self.overtaken.take_if(|one| !is_left(one.fault));
+        if let Some(Overtaken { by: Some(by), .. }) = &mut self.overtaken {
+            by.revise(is_left);
+        }
+    }
+
+    /// What it costs, in bytes.
+    fn cost(&self) -> usize {
+        let by = self.overtaken.as_ref().and_then(|one| one.by.as_ref());
+        let holds = self.hold.cost() + by.map_or(0, Hold::cost);
+        self.bytes.len() + REPLY_COST + holds
     }
 }
 
 impl Queue {
-    fn insert(&mut self, at: Instant, reply: Reply) -> Key {
-        let key = (at, self.numbered);
+    fn insert(&mut self, reply: Reply) -> Key {
+        let key = (reply.at(), self.numbered);
         self.numbered += 1;
-        self.held += reply.bytes.len() + REPLY_COST;
+        self.held += reply.cost();
         self.replies.insert(key, reply);
         key
     }
 
     fn has(&self, key: Key) -> bool {
         self.replies.contains_key(&key)
-    }
-
-    /// Has a waiting reply leave at `at`, after those that are due then. Returns its message;
-    /// `None` if it has left.
-    fn free(&mut self, key: Key, at: Instant) -> Option<u64> {
-        let mut reply = self.remove(key)?;
-        let message = reply.waiting.take();
-        self.insert(at, reply);
-        message
     }
 
     fn pop(&mut self, now: Instant) -> Option<Reply> {
@@ -289,7 +338,7 @@ impl Queue {
 
     fn remove(&mut self, key: Key) -> Option<Reply> {
         let reply = self.replies.remove(&key)?;
-        self.held -= reply.bytes.len() + REPLY_COST;
+        self.held -= reply.cost();
         Some(reply)
     }
 }
@@ -301,6 +350,7 @@ mod tests {
     use crate::fault::Faults;
 
     struct Bench {
+        list: Faults,
         faults: Box<DatagramFaults>,
         events: Events,
         reader: EventReader,
@@ -310,13 +360,21 @@ mod tests {
     impl Bench {
         fn new(specs: &[&str]) -> Self {
             let faults = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+            let list = Faults::new(7, faults);
             let (events, reader) = Events::channel(Level::Connections);
             Bench {
-                faults: DatagramFaults::new(Faults::new(7, faults).plan().unwrap(), None),
+                faults: DatagramFaults::new(list.plan().unwrap(), None),
+                list,
                 events,
                 reader,
                 now: Instant::now(),
             }
+        }
+
+        fn change(&mut self, gone: &[u64], new: &[&str]) {
+            let new = new.iter().map(|spec| spec.parse().unwrap()).collect();
+            self.list.change(|number| gone.contains(&number), new);
+            self.faults.revise(self.list.plan());
         }
 
         fn push(&mut self, port: u16, datagram: &[u8]) -> bool {
@@ -329,7 +387,9 @@ mod tests {
         fn run(&mut self) -> Vec<(Duration, Vec<u8>)> {
             let mut left = Vec::new();
             while let Some(at) = self.faults.wake() {
-                let reply = self.faults.pop(at, &self.events).unwrap();
+                let Some(reply) = self.faults.pop(at, &self.events) else {
+                    continue;
+                };
                 let after = at.saturating_duration_since(self.now);
                 for piece in crate::event::pieces(&reply.bytes, reply.meta.stride) {
                     left.push((after, piece.to_vec()));
@@ -377,9 +437,7 @@ mod tests {
     fn a_reordered_datagram_is_told_by_the_number_that_its_fault_counts() {
         let mut bench = Bench::new(&["drop,msg=9"]);
         bench.push(1000, b"1");
-        let mut later = Faults::new(7, vec!["drop,msg=9".parse().unwrap()]);
-        later.change(|_| false, vec!["reorder,msg=1".parse().unwrap()]);
-        bench.faults.revise(later.plan());
+        bench.change(&[], &["reorder,msg=1"]);
         bench.push(1000, b"2");
         bench.push(1000, b"3");
         assert_eq!(payloads(bench.run()), "1 3 2");
@@ -401,6 +459,66 @@ mod tests {
             bench.push(1000, number.as_bytes());
         }
         assert_eq!(payloads(bench.run()), "2 1 4 3");
+    }
+
+    #[test]
+    fn what_was_overtaken_waits_for_no_fault_that_is_gone() {
+        for (gone, left) in [
+            (&[1, 2][..], "2@0 1@0"),
+            (&[2], "2@0 1@0"),
+            (&[1], "1@0 2@10"),
+            (&[], "2@10 1@10"),
+        ] {
+            let mut bench = Bench::new(&["reorder,msg=1", "delay=10s,msg=2"]);
+            bench.push(1000, b"1");
+            bench.push(1000, b"2");
+            bench.change(gone, &[]);
+            let shown = bench.run().into_iter().map(|(after, bytes)| {
+                format!("{}@{}", String::from_utf8(bytes).unwrap(), after.as_secs())
+            });
+            assert_eq!(
+                shown.collect::<Vec<_>>().join(" "),
+                left,
+                "without {gone:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn whoever_comes_when_no_fault_is_left_is_answered_and_counts_anew() {
+        let mut bench = Bench::new(&["delay=10s"]);
+        bench.push(1000, b"a");
+        bench.change(&[1], &[]);
+        assert!(bench.push(2000, b"b"));
+        bench.change(&[], &["drop,conn=1"]);
+        assert!(!bench.push(3000, b"c"), "it is the first");
+        assert!(bench.push(1000, b"d"));
+        assert_eq!(payloads(bench.run()), "a b d");
+    }
+
+    #[test]
+    fn a_delay_that_goes_leaves_the_rate_its_turns() {
+        for (gone, left) in [(&[1], [100, 200]), (&[2], [10_000, 10_000])] {
+            let mut bench = Bench::new(&["delay=10s,msg=2..", "rate=1000"]);
+            for _ in 0..3 {
+                bench.push(1000, &[b'x'; 100]);
+            }
+            assert!(bench.faults.pop(bench.now, &bench.events).is_some());
+            bench.change(gone, &[]);
+            let times = bench.run().into_iter().map(|(at, _)| at.as_millis());
+            assert_eq!(times.collect::<Vec<_>>(), left);
+        }
+    }
+
+    #[test]
+    fn another_fault_sets_nothing_free_not_even_of_a_source_that_is_forgotten() {
+        let mut bench = Bench::new(&["delay=1h"]);
+        for port in 1..=1 + SOURCES.get() as u16 {
+            bench.push(port, b"x");
+        }
+        bench.change(&[], &["drop,conn=9999"]);
+        let hour = Duration::from_secs(3600);
+        assert!(bench.run().iter().all(|(after, _)| *after == hour));
     }
 
     #[test]
@@ -468,9 +586,10 @@ mod tests {
         for port in 1..=3 * most as u16 {
             bench
                 .faults
-                .make_known(SocketAddr::from(([127, 0, 0, 1], port)));
+                .sources
+                .of(SocketAddr::from(([127, 0, 0, 1], port)));
         }
-        assert_eq!(bench.faults.sources.len(), most);
+        assert_eq!(bench.faults.sources.known.len(), most);
         assert!(most * size_of::<(SocketAddr, Source)>() < 512 << 10);
     }
 }

@@ -4,6 +4,7 @@ mod action;
 mod datagram;
 mod dice;
 mod grammar;
+mod hold;
 mod list;
 mod pace;
 mod place;
@@ -21,7 +22,7 @@ use serde::{Serialize, Serializer};
 use crate::name::Name;
 
 pub use action::{Action, After, Corruption, Delay, Ending};
-pub(crate) use datagram::{DatagramFaults, Reply};
+pub(crate) use datagram::DatagramFaults;
 #[cfg(test)]
 pub(crate) use dice::Dice;
 pub use grammar::ParseFaultError;

@@ -111,7 +111,7 @@ impl PeerFilter {
             SocketAddr::V6(v6) => v6.scope_id(),
             SocketAddr::V4(_) => 0,
         };
-        peer.ip().to_canonical() == self.0.ip()
+        peer.ip().to_canonical() == self.0.ip().to_canonical()
             && [0, peer.port()].contains(&self.0.port())
             && [0, zone(peer)].contains(&zone(self.0))
     }

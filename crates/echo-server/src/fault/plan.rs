@@ -1,9 +1,10 @@
 //! Which faults apply to what: the configuration, made ready to be asked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use super::dice::Dice;
+use super::hold::Hold;
 use super::{Action, Corruption, Fault, Numbered, Pick, Subject};
 use crate::event::{Done, Events};
 use crate::name::Name;
@@ -26,15 +27,12 @@ pub(super) struct Script {
 }
 
 /// What happens to one message.
-#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// How often it is answered.
     pub(super) copies: usize,
-    /// The message's number, as the fault counts that has the next answer overtake this one.
-    pub(super) overtaken: Option<u64>,
-    pub(super) delay: Duration,
-    /// The pieces in which the answer is sent, in bytes.
-    pub(super) split: Option<usize>,
+    /// The fault that has the next answer overtake this one, and the message's number as that counts.
+    pub(super) overtaken: Option<(u64, u64)>,
+    pub(super) hold: Hold,
 }
 
 impl Plan {
@@ -53,6 +51,11 @@ impl Plan {
                 Action::NoAccept(backlog) if fault.place.covers(next) => Some(backlog.into()),
                 _ => None,
             })
+    }
+
+    /// Whether the fault of this number is among them.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.faults.iter().any(|fault| fault.number == number)
     }
 
     /// Whether a listener is to take no TCP connection at all.
@@ -111,10 +114,10 @@ impl Script {
         }
     }
 
-    /// The rate of all answers together, in bytes a second.
-    pub(super) fn rate(&self) -> Option<u64> {
-        self.whole().find_map(|(_, action)| match action {
-            Action::Rate(rate) => Some(*rate),
+    /// The rate of all answers together, in bytes a second, with its fault's number.
+    pub(super) fn rate(&self) -> Option<(u64, u64)> {
+        self.whole().find_map(|(number, action)| match action {
+            Action::Rate(rate) => Some((number, *rate)),
             _ => None,
         })
     }
@@ -147,7 +150,7 @@ impl Script {
     }
 
     /// How many messages came before a fault; `None` where it does not apply.
-    pub(super) fn since(&self, number: u64) -> Option<u64> {
+    fn since(&self, number: u64) -> Option<u64> {
         let mut faults = self.faults();
         let fault = faults.find(|(_, fault)| fault.number == number);
         fault.map(|(since, _)| since)
@@ -163,21 +166,6 @@ impl Script {
         self.chosen.is_empty()
     }
 
-    /// What holds an answer back: for how long, in which pieces (of `len` bytes), and whether until
-    /// it is overtaken.
-    pub(super) fn holds(&self, message: u64, len: usize) -> Verdict {
-        let mut hold = Verdict::default();
-        for (message, action, mut dice) in self.choosing(message) {
-            match *action {
-                Action::Delay(delay) => hold.delay += dice.delay(delay),
-                Action::Split(size) if len > size => hold.split = hold.split.or(Some(size)),
-                Action::Reorder => hold.overtaken = Some(message),
-                _ => {}
-            }
-        }
-        hold
-    }
-
     /// Decides about one message, changes its bytes, and tells what was done. At most one of
     /// drop, corrupt, truncate, duplicate and reorder happens to it: the first that chooses it.
     /// That a message is overtaken is told by the caller, once it is.
@@ -185,19 +173,22 @@ impl Script {
         &self,
         message: u64,
         bytes: &mut Vec<u8>,
+        now: Instant,
         may_be_overtaken: bool,
         events: &Events,
     ) -> Verdict {
         let mut verdict = Verdict {
             copies: 1,
-            ..Verdict::default()
+            overtaken: None,
+            hold: Hold::none(now),
         };
         let mut intact = true;
-        for (message, action, mut dice) in self.choosing(message) {
+        for (fault, message, action, mut dice) in self.choosing(message) {
             let done = match *action {
                 Action::Drop => {
                     self.tell(events, Some(message), action, Done::Plainly);
-                    return Verdict::default();
+                    verdict.copies = 0;
+                    return verdict;
                 }
                 Action::Corrupt(corruption) if intact && !bytes.is_empty() => {
                     intact = false;
@@ -215,16 +206,16 @@ impl Script {
                 }
                 Action::Reorder if intact && may_be_overtaken => {
                     intact = false;
-                    verdict.overtaken = Some(message);
+                    verdict.overtaken = Some((fault, message));
                     continue;
                 }
                 Action::Delay(delay) => {
                     let by = dice.delay(delay);
-                    verdict.delay += by;
+                    verdict.hold.delay(fault, by);
                     Done::Delayed { by }
                 }
-                Action::Split(size) if verdict.split.is_none() && bytes.len() > size => {
-                    verdict.split = Some(size);
+                Action::Split(size) if verdict.hold.split.is_none() && bytes.len() > size => {
+                    verdict.hold.split = Some((fault, size));
                     let pieces = bytes.len().div_ceil(size);
                     Done::Split { pieces }
                 }
@@ -235,9 +226,9 @@ impl Script {
         verdict
     }
 
-    /// The actions that choose this message, each with the message's number as its fault counts,
-    /// and the dice for its details.
-    fn choosing(&self, message: u64) -> impl Iterator<Item = (u64, &Action, Dice)> {
+    /// The actions that choose this message, each with its fault's number, the message's number as
+    /// that counts, and the dice for its details.
+    fn choosing(&self, message: u64) -> impl Iterator<Item = (u64, u64, &Action, Dice)> {
         self.faults()
             .filter_map(move |(since, Numbered { number, fault })| {
                 let Fault { action, place } = fault;
@@ -247,7 +238,7 @@ impl Script {
                 }
                 let mut dice = self.plan.dice(*number, &self.subject, message);
                 let hits = dice.hits(place.messages.share);
-                hits.then_some((message, action, dice))
+                hits.then_some((*number, message, action, dice))
             })
     }
 
@@ -329,7 +320,7 @@ mod tests {
             let subject = Subject::new(Transport::Tcp, None, 1, Some(PeerAddress::Unix));
             let script = plan(specs).script(&subject).unwrap();
             let mut bytes = b"message".to_vec();
-            script.judge(1, &mut bytes, false, &Events::off());
+            script.judge(1, &mut bytes, Instant::now(), false, &Events::off());
             bytes
         };
         assert_eq!(
@@ -350,8 +341,8 @@ mod tests {
         let drops = |specs: &[&str]| -> Vec<u64> {
             let subject = Subject::new(Transport::Udp, None, 1, Some(PeerAddress::Unix));
             let script = plan(specs).script(&subject).unwrap();
-            let verdict =
-                |message| script.judge(message, &mut b"x".to_vec(), false, &Events::off());
+            let (now, off) = (Instant::now(), Events::off());
+            let verdict = |message| script.judge(message, &mut b"x".to_vec(), now, false, &off);
             (1..=1000)
                 .filter(|&message| verdict(message).copies == 0)
                 .collect()

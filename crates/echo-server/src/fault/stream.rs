@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use echo_core::Framing;
 
+use super::hold::Hold;
 use super::pace::Pace;
 use super::plan::{Plan, Script};
 use super::{Action, After, Ending, HELD_MAX, Subject};
@@ -50,12 +51,9 @@ pub(crate) struct StreamFaults {
 /// An answer on its way. It leaves behind those before it, whenever it is due.
 #[derive(Debug)]
 struct Chunk {
-    at: Instant,
-    /// The message that decides about when and how.
-    decides: u64,
+    hold: Hold,
     bytes: Vec<u8>,
     sent: usize,
-    split: Option<usize>,
     /// The last message that is answered with it.
     message: u64,
 }
@@ -146,24 +144,16 @@ impl StreamFaults {
 
     /// Goes on with the faults of `plan`. What one that is gone has held back leaves.
     pub(crate) fn revise(&mut self, plan: Option<&Arc<Plan>>, now: Instant, events: &Events) {
-        let before = |script: &Script, chunk: &Chunk| script.holds(chunk.decides, 0).delay;
-        for chunk in self.queue.iter_mut().chain(&mut self.merging) {
-            chunk.at -= before(&self.script, chunk);
-        }
         let numbers: Vec<u64> = self.script.numbers().collect();
         self.script.revise(plan, self.messages);
+        let is_left = |number| plan.is_some_and(|plan| plan.has(number));
         for chunk in self.queue.iter_mut().chain(&mut self.merging) {
-            let hold = self.script.holds(chunk.decides, chunk.bytes.len());
-            (chunk.at, chunk.split) = (chunk.at + hold.delay, hold.split);
+            chunk.hold.revise(is_left);
         }
         self.untold.clear();
-        let script = &self.script;
-        self.ends
-            .retain(|(number, ..)| script.since(*number).is_some());
+        self.ends.retain(|(number, ..)| is_left(*number));
         self.set_up(|number| !numbers.contains(&number), now);
-        if self.merge.is_none() {
-            self.join(events);
-        }
+        self.join_enough(events);
     }
 
     /// Says what is said first, on a connection that has just come.
@@ -184,11 +174,9 @@ impl StreamFaults {
         if !bytes.is_empty() {
             self.held += bytes.len();
             self.enqueue(Chunk {
-                at: now,
-                decides: 0,
+                hold: Hold::none(now),
                 bytes,
                 sent: 0,
-                split: None,
                 message: self.messages,
             });
         }
@@ -305,7 +293,7 @@ impl StreamFaults {
         Ok(match self.queue.front() {
             Some(chunk) if self.due_at(chunk) <= now => {
                 let rest = &chunk.bytes[chunk.sent..];
-                let piece = self.pace.piece(rest.len(), chunk.split);
+                let piece = self.pace.piece(rest.len(), chunk.split());
                 Due::Bytes(&rest[..usize::try_from(most).unwrap_or(piece).min(piece)])
             }
             _ => Due::Nothing,
@@ -319,16 +307,17 @@ impl StreamFaults {
         };
         self.sent += taken as u64;
         chunk.sent += taken;
-        self.pace.left(now, taken, chunk.split);
+        self.pace.left(now, taken, chunk.split());
         if chunk.sent == chunk.bytes.len() {
             self.answered = chunk.message;
-            self.held -= chunk.bytes.len() + CHUNK_COST;
+            self.held -= chunk.bytes.len() + chunk.cost();
             self.queue.pop_front();
         }
     }
 
     fn due_at(&self, chunk: &Chunk) -> Instant {
-        self.pace.next().map_or(chunk.at, |next| next.max(chunk.at))
+        let at = chunk.hold.at();
+        self.pace.next().map_or(at, |next| next.max(at))
     }
 
     /// Answers nothing any more.
@@ -362,7 +351,9 @@ impl StreamFaults {
 
     fn message(&mut self, mut bytes: Vec<u8>, now: Instant, events: &Events) -> io::Result<()> {
         self.messages += 1;
-        let verdict = self.script.judge(self.messages, &mut bytes, false, events);
+        let verdict = self
+            .script
+            .judge(self.messages, &mut bytes, now, false, events);
         if verdict.copies != 1 {
             bytes = copies(&bytes, verdict.copies)?;
         }
@@ -372,25 +363,29 @@ impl StreamFaults {
         }
         self.held += bytes.len();
         let answer = Chunk {
-            at: now + verdict.delay,
-            decides: self.messages,
+            hold: verdict.hold,
             bytes,
             sent: 0,
-            split: verdict.split,
             message: self.messages,
         };
-        let Some(least) = self.merge else {
+        if self.merge.is_none() {
             self.enqueue(answer);
             return Ok(());
-        };
-        let joined = match self.merging.take() {
+        }
+        self.merging = Some(match self.merging.take() {
             Some(first) => first.join(answer)?,
             None => answer,
-        };
-        if self.merging.insert(joined).bytes.len() >= least {
+        });
+        self.join_enough(events);
+        Ok(())
+    }
+
+    /// Sends the answers that wait for others on their way, where there are as many as are waited for.
+    fn join_enough(&mut self, events: &Events) {
+        let bytes = self.merging.as_ref().map_or(0, |chunk| chunk.bytes.len());
+        if self.merge.is_none_or(|least| bytes >= least) {
             self.join(events);
         }
-        Ok(())
     }
 
     /// A message without an answer counts as answered once those before it are.
@@ -415,20 +410,31 @@ impl StreamFaults {
 
     /// Queues an answer whose bytes are counted already.
     fn enqueue(&mut self, chunk: Chunk) {
-        self.held += CHUNK_COST;
+        self.held += chunk.cost();
         self.queue.push_back(chunk);
     }
 }
 
 impl Chunk {
+    /// What it costs besides its bytes.
+    fn cost(&self) -> usize {
+        CHUNK_COST + self.hold.cost()
+    }
+
+    /// The pieces in which it leaves, in bytes.
+    fn split(&self) -> Option<usize> {
+        self.hold.split.map(|(_, size)| size)
+    }
+
     /// Both as one, which is due when the later of them is.
     fn join(mut self, mut later: Chunk) -> io::Result<Chunk> {
         self.bytes.try_reserve(later.bytes.len())?;
         self.bytes.append(&mut later.bytes);
-        if later.at >= self.at {
-            (self.at, self.decides) = (later.at, later.decides);
+        let split = self.hold.split.or(later.hold.split);
+        if later.hold.at() >= self.hold.at() {
+            self.hold = later.hold;
         }
-        self.split = self.split.or(later.split);
+        self.hold.split = split;
         self.message = later.message;
         Ok(self)
     }

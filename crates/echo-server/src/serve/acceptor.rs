@@ -12,6 +12,7 @@ use mio::{Registry, Token};
 use crate::config::Config;
 use crate::event::{ConnectionId, Done, Events, Kind, Refusal};
 use crate::fault::{Action, Plan, Subject};
+use crate::serve::backoff::Backoff;
 #[cfg(test)]
 use crate::serve::defect::{self, Mutant};
 use crate::serve::handshakes::Handshakes;
@@ -23,11 +24,6 @@ use crate::{Listen, Name};
 
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
 const ACCEPTS_PER_TURN: usize = 256;
-
-/// The first and the longest pause when the system has no descriptor or memory to spare. What comes
-/// waits in the listen backlog meanwhile, or in a socket's buffer.
-pub(super) const BACKOFF: (Duration, Duration) =
-    (Duration::from_millis(5), Duration::from_millis(500));
 
 /// Failures in a row, each of one connection, after which it is not the connections that fail. With
 /// the pauses between them these are 900 tries in the first three seconds of a lasting failure.
@@ -57,9 +53,8 @@ struct Door {
     held: bool,
     /// Failures in a row that each concerned one connection.
     failures: u32,
-    backoff: Duration,
-    /// Nothing is accepted before this.
-    paused: Option<Instant>,
+    /// Nothing is accepted before it is over.
+    backoff: Backoff,
 }
 
 impl Acceptor {
@@ -85,8 +80,7 @@ impl Acceptor {
                 reception: bound.reception,
                 held: false,
                 failures: 0,
-                backoff: BACKOFF.0,
-                paused: None,
+                backoff: Backoff::new(),
             });
         }
         let after = first_token + doors.len();
@@ -148,7 +142,7 @@ impl Acceptor {
 
     /// When there is something to accept: `None` when there is not.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
-        let due = |index: &usize| self.doors[*index].paused.unwrap_or(now);
+        let due = |index: &usize| self.doors[*index].backoff.until().unwrap_or(now);
         let handshakes = self.handshakes.as_ref();
         let handshakes = handshakes.and_then(|handshakes| handshakes.due(now));
         self.ready.iter().map(due).chain(handshakes).min()
@@ -174,14 +168,14 @@ impl Acceptor {
             }
         }
         for _ in 0..ACCEPTS_PER_TURN {
-            let is_open = |index: &usize| self.doors[*index].paused.is_none_or(|at| at <= now);
+            let doors = &mut self.doors;
+            let is_open = |index: &usize| doors[*index].backoff.tries(now);
             let Some(at) = self.ready.iter().rposition(is_open) else {
                 return false;
             };
             let waiting = self.handshakes.as_ref().map_or(0, Handshakes::len);
             let (index, next_id) = (self.ready[at], self.next_id + waiting as ConnectionId);
             let door = &mut self.doors[index];
-            door.paused = None;
             if !door.takes(shared, self.faults.as_deref(), next_id) {
                 self.ready.remove(at);
                 continue;
@@ -189,7 +183,7 @@ impl Acceptor {
             match door.listener.accept(&shared.events) {
                 Ok((stream, address)) => {
                     door.failures = 0;
-                    door.backoff = BACKOFF.0;
+                    door.backoff = Backoff::new();
                     let newcomer = Newcomer {
                         stream,
                         address,
@@ -328,16 +322,13 @@ impl Door {
         if concerns_one_connection(error) && !self.failures.is_multiple_of(TRIES) {
             return;
         }
-        let retry_in = self.backoff;
-        // Told when the trouble starts and when it lasts, not at each of the short first pauses.
-        if retry_in == BACKOFF.0 || retry_in == BACKOFF.1 {
+        let (retry_in, is_told) = self.backoff.fail(now);
+        if is_told {
             shared.events.tell(|| Kind::AcceptFailed {
                 error: cause(error),
                 retry_in,
             });
         }
-        self.paused = Some(now + retry_in);
-        self.backoff = (retry_in * 2).min(BACKOFF.1);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Serving: one event loop a thread, the peers and sockets it serves, and who may come in.
 
 mod acceptor;
+mod backoff;
 #[cfg(test)]
 mod defect;
 pub(crate) mod guard;

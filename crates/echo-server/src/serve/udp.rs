@@ -12,8 +12,8 @@ use crate::Listen;
 use crate::event::flood::{Flood, earlier};
 use crate::event::stats::Counters;
 use crate::event::{Address, Datagrams, DropReason, Events, Kind, pieces, unmapped};
-use crate::fault::{DatagramFaults, Plan, Reply};
-use crate::serve::acceptor::BACKOFF;
+use crate::fault::{DatagramFaults, Plan};
+use crate::serve::backoff::Backoff;
 use crate::serve::guard::Guard;
 use crate::socket::datagram::{BATCH, Batch, DatagramSocket, Run, Sent};
 use crate::socket::stamped::{self, Seen};
@@ -42,16 +42,15 @@ pub(crate) struct UdpEcho {
     /// What goes wrong on purpose.
     faults: Option<Box<DatagramFaults>>,
     /// What comes waits.
-    pub(crate) paused: bool,
+    paused: bool,
     /// The server is stopping: what waits is answered, and no more.
     draining: bool,
     /// Messages that may have waited when it began to drain, and have not been received.
     left: u64,
     /// Nothing waited, or it could not be received, when that was last tried.
     emptied: bool,
-    /// The next pause where receiving fails, and the end of the one there is.
-    backoff: Duration,
-    retry: Option<Instant>,
+    /// Nothing is received before it is over.
+    backoff: Backoff,
 }
 
 /// What the worker lends for one turn.
@@ -82,8 +81,7 @@ impl UdpEcho {
             draining: false,
             left: 0,
             emptied: false,
-            backoff: BACKOFF.0,
-            retry: None,
+            backoff: Backoff::new(),
         }
     }
 
@@ -91,15 +89,14 @@ impl UdpEcho {
     pub(crate) fn advance(&mut self, turn: &mut UdpTurn<'_>) -> bool {
         let mut failing = None;
         for _ in 0..BATCHES_PER_TURN {
-            let is_failing = self.retry.is_some_and(|at| at > turn.now);
-            let stops = (self.draining && self.emptied) || self.paused || is_failing;
-            if (self.faults.is_some() && !self.release(turn)) || stops {
+            let tries = self.backoff.tries(turn.now) && !self.paused;
+            let over = self.draining && self.emptied;
+            if !self.release(turn) || !tries || over {
                 return false;
             }
-            self.retry = None;
             match self.socket.receive(turn.batch, self.expected, turn.events) {
                 Ok(()) => {
-                    (failing, self.backoff) = (None, BACKOFF.0);
+                    (failing, self.backoff) = (None, Backoff::new());
                     self.look.get_or_insert(turn.now + LOOK_EVERY);
                     let count = turn.batch.count();
                     if self.draining {
@@ -116,7 +113,7 @@ impl UdpEcho {
                     };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    (self.backoff, self.emptied) = (BACKOFF.0, true);
+                    (self.backoff, self.emptied) = (Backoff::new(), true);
                     return false;
                 }
                 // An error that an earlier reply caused, or an interruption: the datagrams that
@@ -133,16 +130,14 @@ impl UdpEcho {
     /// Takes note that receiving fails again and again. Of what waits no event tells once more.
     fn fail(&mut self, turn: &UdpTurn<'_>, error: &io::Error) {
         self.emptied = true;
-        let retry_in = self.backoff;
-        if retry_in == BACKOFF.0 || retry_in == BACKOFF.1 {
+        let (retry_in, is_told) = self.backoff.fail(turn.now);
+        if is_told {
             turn.events.tell(|| Kind::ReceiveFailed {
                 local: Address::Udp(self.socket.local()),
                 error: cause(error),
                 retry_in,
             });
         }
-        self.retry = Some(turn.now + retry_in);
-        self.backoff = (retry_in * 2).min(BACKOFF.1);
     }
 
     /// When something must be told.
@@ -174,18 +169,24 @@ impl UdpEcho {
         }
     }
 
+    /// Has what comes wait, or no more. At the end nothing does.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.paused = paused && !self.draining;
+    }
+
     /// Receives no more from now on than what waits already.
     pub(crate) fn drain(&mut self) {
-        // What a failure has left is given up.
-        (self.draining, self.emptied) = (true, self.retry.take().is_some());
+        // What a failure has left is given up; what a command has is not.
+        let has_failed = self.backoff.until().is_some();
+        (self.draining, self.emptied, self.paused) = (true, has_failed, false);
+        self.backoff = Backoff::new();
         self.left = self.socket.room() / LEAST_COUNTED;
     }
 
     /// Whether something waits to be answered, or a reply that a fault holds back to be sent.
     pub(crate) fn owes(&self) -> bool {
         let held = self.faults.as_ref();
-        let waits = !self.emptied && !self.paused;
-        waits || held.is_some_and(|faults| faults.wake().is_some())
+        !self.emptied || held.is_some_and(|faults| faults.wake().is_some())
     }
 
     /// Books what is still owed as lost, tells what is still untold, and closes the socket.
@@ -206,21 +207,19 @@ impl UdpEcho {
     /// When the faults have something to do, or receiving is tried again.
     pub(crate) fn wake(&self) -> Option<Instant> {
         let faults = self.faults.as_ref().and_then(|faults| faults.wake());
-        earlier(faults, self.retry.filter(|_| !self.paused))
+        earlier(faults, self.backoff.until().filter(|_| !self.paused))
     }
 
     fn answer(&mut self, turn: &mut UdpTurn<'_>) {
-        let mut faults = self.faults.take();
         let mut next = 0;
         while let Some(run) = self.socket.run(turn.batch, next) {
             next = run.next;
             turn.counters.datagrams.add(run.count);
-            match &mut faults {
-                Some(faults) => self.distort(faults, turn, &run),
+            match self.faults {
+                Some(_) => self.distort(turn, &run),
                 None => self.echo(turn, &run),
             }
         }
-        self.faults = faults;
     }
 
     fn echo(&mut self, turn: &mut UdpTurn<'_>, run: &Run) {
@@ -249,7 +248,7 @@ impl UdpEcho {
     }
 
     /// Gives the faults what was received, one datagram at a time.
-    fn distort(&mut self, faults: &mut DatagramFaults, turn: &mut UdpTurn<'_>, run: &Run) {
+    fn distort(&mut self, turn: &mut UdpTurn<'_>, run: &Run) {
         // Later than the turn's start: what came meanwhile must not leave too early.
         let (meta, now) = (run.meta, Instant::now());
         let bytes = turn.batch.bytes(run).to_vec();
@@ -259,10 +258,17 @@ impl UdpEcho {
                 .guard
                 .admit(meta.addr, meta.dst_ip, datagram, 1, turn.now)
                 .and_then(|_| self.reflect(&meta, turn.batch.seen, &mut reply));
-            if let Err(why) = admitted {
+            let answered = admitted.and_then(|()| {
+                let faults = self.faults.as_mut();
+                let push =
+                    |faults: &mut Box<DatagramFaults>| faults.push(meta, &reply, now, turn.events);
+                faults
+                    .is_some_and(push)
+                    .then_some(())
+                    .ok_or(DropReason::Fault)
+            });
+            if let Err(why) = answered {
                 self.dropped(turn, &meta, why, 1);
-            } else if !faults.push(meta, &reply, now, turn.events) {
-                self.dropped(turn, &meta, DropReason::Fault, 1);
             }
         }
     }
@@ -289,24 +295,27 @@ impl UdpEcho {
 
     /// Sends what the faults have due. Returns whether they have room for more.
     fn release(&mut self, turn: &UdpTurn<'_>) -> bool {
-        let Some(mut faults) = self.faults.take() else {
+        if self.faults.is_none() {
             return true;
-        };
+        }
         let now = Instant::now();
-        while let Some(Reply {
-            meta, bytes, extra, ..
-        }) = faults.pop(now, turn.events)
-        {
-            let sent = self.socket.send(&meta, &bytes, turn.events);
+        let pop = |faults: &mut Box<DatagramFaults>| faults.pop(now, turn.events);
+        while let Some(reply) = self.faults.as_mut().and_then(pop) {
+            let (meta, bytes) = (reply.meta, &reply.bytes);
+            let sent = self.socket.send(&meta, bytes, turn.events);
             // In however many pieces, it is one datagram that is answered, and only once.
-            if !extra {
-                let count = u64::from(sent.error.is_none());
-                self.replied(turn, &meta, &Sent { count, ..sent }, 1);
+            if !reply.extra {
+                let (count, bytes) = (u64::from(sent.error.is_none()), meta.len as u64);
+                let one = Sent {
+                    count,
+                    bytes,
+                    ..sent
+                };
+                self.replied(turn, &meta, &one, 1);
             }
         }
-        let room = faults.has_room();
-        self.faults = Some(faults).filter(|faults| !faults.is_spent());
-        room
+        self.faults.take_if(|faults| faults.is_spent());
+        self.faults.as_ref().is_none_or(|faults| faults.has_room())
     }
 
     /// Books `count` datagrams that were to be answered: each as answered, or as dropped.
@@ -344,41 +353,99 @@ impl UdpEcho {
 mod tests {
     use super::*;
     use crate::Config;
+    use crate::event::{EventReader, Level};
+    use crate::fault::Faults;
     use crate::socket::datagram::ask_for_room;
     use std::net::UdpSocket;
 
+    /// A socket that is served, and one that sends to it.
+    struct Bench {
+        echo: UdpEcho,
+        sender: UdpSocket,
+        events: Arc<Events>,
+        reader: EventReader,
+        counters: Counters,
+        batch: Batch,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let own = UdpSocket::bind("127.0.0.1:0").unwrap();
+            ask_for_room(&own);
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            sender.connect(own.local_addr().unwrap()).unwrap();
+            let (events, reader) = Events::channel(Level::Connections);
+            let events = Arc::new(events);
+            let guard = Guard::new(&Config::default(), Vec::new(), events.clone());
+            let socket = DatagramSocket::new(own, None).unwrap();
+            let listen = Arc::new("udp://127.0.0.1:0".parse().unwrap());
+            Bench {
+                echo: UdpEcho::new(socket, guard, listen, None),
+                sender,
+                events,
+                reader,
+                counters: Counters::default(),
+                batch: Batch::new(),
+            }
+        }
+
+        fn advance(&mut self) -> bool {
+            let mut turn = UdpTurn {
+                batch: &mut self.batch,
+                now: Instant::now(),
+                events: &self.events,
+                counters: &self.counters,
+            };
+            self.echo.advance(&mut turn)
+        }
+    }
+
+    #[test]
+    fn what_waited_in_a_pause_is_answered_at_the_end() {
+        let mut bench = Bench::new();
+        bench.echo.pause(true);
+        bench.sender.send(b"x").unwrap();
+        assert!(!bench.advance());
+        bench.echo.drain();
+        bench.echo.pause(true);
+        assert!(bench.echo.owes());
+        while bench.advance() {}
+        assert_eq!(bench.counters.answered.get(), 1);
+        assert!(!bench.echo.owes());
+    }
+
+    #[test]
+    fn what_came_is_told_in_the_bytes_that_came() {
+        let mut bench = Bench::new();
+        let faults = ["truncate=1", "duplicate,msg=2"].map(|spec| spec.parse().unwrap());
+        let plan = Faults::new(7, faults.into()).plan();
+        bench.echo.set_faults(plan);
+        bench.sender.send(b"ten bytes!").unwrap();
+        while bench.advance() {}
+        let told = std::iter::from_fn(|| bench.reader.try_next());
+        let answered = told.filter_map(|event| match event.kind {
+            Kind::DatagramsAnswered(sum) => Some((sum.count, sum.bytes)),
+            _ => None,
+        });
+        assert_eq!(answered.collect::<Vec<_>>(), [(1, 10)]);
+    }
+
     #[test]
     fn a_sender_that_goes_on_does_not_hold_up_the_end() {
-        let own = UdpSocket::bind("127.0.0.1:0").unwrap();
-        ask_for_room(&own);
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        sender.connect(own.local_addr().unwrap()).unwrap();
-        let events = Arc::new(Events::off());
-        let guard = Guard::new(&Config::default(), Vec::new(), events.clone());
-        let socket = DatagramSocket::new(own, None).unwrap();
-        let room = socket.room();
-        let listen = Arc::new("udp://127.0.0.1:0".parse().unwrap());
-        let mut echo = UdpEcho::new(socket, guard, listen, None);
-        let counters = Counters::default();
-        let mut batch = Batch::new();
-        echo.drain();
+        let mut bench = Bench::new();
+        let room = bench.echo.socket.room();
+        bench.echo.drain();
         for _ in 0..1000 {
             // More than a turn receives, so that it finds something to the last.
             for _ in 0..(BATCHES_PER_TURN + 1) * BATCH {
-                sender.send(b"x").unwrap();
+                bench.sender.send(b"x").unwrap();
             }
-            let mut turn = UdpTurn {
-                batch: &mut batch,
-                now: Instant::now(),
-                events: &events,
-                counters: &counters,
-            };
-            echo.advance(&mut turn);
-            if !echo.owes() {
+            bench.advance();
+            if !bench.echo.owes() {
                 return;
             }
         }
-        let received = counters.datagrams.get();
+        let received = bench.counters.datagrams.get();
         panic!(
             "{received} datagrams were received, of which a buffer of {room} bytes held not all"
         );

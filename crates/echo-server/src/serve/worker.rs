@@ -131,7 +131,7 @@ impl Worker {
                 }
                 let all = self.udp.iter_mut();
                 for (key, udp) in all.filter(|(_, udp)| udp.listen.is_called(listener.as_ref())) {
-                    udp.paused = paused;
+                    udp.pause(paused);
                     self.udp_again.push(key);
                 }
             }

@@ -1,6 +1,7 @@
 //! That what is written is what is meant, and that errors point at the right place.
 
 use super::*;
+use crate::Config;
 use crate::fault::Share;
 use crate::fault::dice::Dice;
 use echo_core::Transport;
@@ -285,4 +286,37 @@ fn a_banner_has_any_bytes() {
     ] {
         assert_eq!(banner(wrong).unwrap_err().character(), character, "{wrong}");
     }
+}
+
+#[test]
+fn what_no_text_can_say_no_program_can() {
+    let (second, no_end) = (Duration::from_secs(1), Duration::MAX);
+    let actions = [
+        Action::Trickle(0, second),
+        Action::Trickle(1, no_end),
+        Action::Split(0),
+        Action::Rate(0),
+        Action::Merge(0),
+        Action::Merge(HELD_MAX + 1),
+        Action::Corrupt(Corruption::Bytes(0)),
+        Action::Delay(Delay::Uniform(2 * second, second)),
+        Action::Delay(Delay::Fixed(no_end)),
+        Action::Delay(Delay::Normal(second, no_end)),
+        Action::End(Ending::Close, After::Time(no_end)),
+    ];
+    let places = [
+        Fault::from(Action::Drop).conn(3..3),
+        Fault::from(Action::Drop).msg(..=0),
+        Fault::from(Action::Stall).msg(1..=1),
+    ];
+    let config = |fault| Config {
+        fault: vec![fault],
+        ..Config::default()
+    };
+    for fault in actions.map(Fault::from).into_iter().chain(places) {
+        let refused = config(fault.clone()).check();
+        let text = refused.expect_err(&fault.to_string()).to_string();
+        assert!(text.starts_with("at character"), "{text}");
+    }
+    config(Action::Split(1).into()).check().unwrap();
 }

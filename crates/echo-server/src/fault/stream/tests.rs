@@ -10,6 +10,7 @@ use std::time::Duration;
 
 /// A stream under test, with a clock that jumps to what is due next.
 struct Bench {
+    list: Faults,
     faults: Box<StreamFaults>,
     events: Events,
     reader: EventReader,
@@ -24,7 +25,8 @@ struct Bench {
 impl Bench {
     fn new(specs: &[&str], framing: Framing) -> Self {
         let faults = specs.iter().map(|spec| spec.parse().unwrap()).collect();
-        let plan = Faults::new(7, faults).plan().unwrap();
+        let list = Faults::new(7, faults);
+        let plan = list.plan().unwrap();
         let (now, subject) = (
             Instant::now(),
             Subject::new(Transport::Tcp, None, 1, Some(PeerAddress::Unix)),
@@ -32,6 +34,7 @@ impl Bench {
         let (events, reader) = Events::channel(Level::Connections);
         let new = StreamFaults::new(&plan, &subject, framing, now);
         Bench {
+            list,
             faults: new.expect("a fault applies"),
             events,
             reader,
@@ -41,6 +44,14 @@ impl Bench {
             start: now,
             most_held: 0,
         }
+    }
+
+    fn change(&mut self, gone: &[u64], new: &[&str]) {
+        let new = new.iter().map(|spec| spec.parse().unwrap()).collect();
+        self.list.change(|number| gone.contains(&number), new);
+        let plan = self.list.plan();
+        self.faults.revise(plan.as_ref(), self.now, &self.events);
+        self.settle(usize::MAX);
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -279,17 +290,45 @@ fn a_stalled_connection_takes_everything_and_answers_nothing() {
 
 #[test]
 fn a_delay_that_goes_delays_no_more_what_waits_to_be_joined() {
-    let faults = ["merge=8", "delay=1h"].map(|spec| spec.parse().unwrap());
-    let mut faults = Faults::new(7, faults.into());
     let mut bench = Bench::new(&["merge=8", "delay=1h"], Framing::Raw);
     bench.push(b"four");
-    faults.change(|number| number == 2, Vec::new());
-    bench
-        .faults
-        .revise(faults.plan().as_ref(), bench.now, &bench.events);
+    bench.change(&[2], &[]);
     bench.push(b"more");
     bench.run();
     assert_eq!(bench.written, [(Duration::ZERO, b"fourmore".to_vec())]);
+}
+
+#[test]
+fn answers_wait_for_no_more_than_the_merge_that_is_left_wants() {
+    for (gone, new, left) in [
+        (1, &["merge=10"][..], "wait until they are enough"),
+        (1, &[], "wait until they are enough"),
+        (1, &["merge=30"], ""),
+    ] {
+        let mut bench = Bench::new(&["merge=1000"], Framing::Raw);
+        bench.push(b"wait until ");
+        bench.push(b"they are enough");
+        bench.change(&[gone], new);
+        assert_eq!(String::from_utf8(bench.output()).unwrap(), left, "{new:?}");
+    }
+}
+
+#[test]
+fn a_change_cuts_nothing_that_was_not_to_be_cut() {
+    for specs in [
+        &["duplicate", "split=15", "delay=5s"][..],
+        &["merge=20", "split=15", "delay=5s"],
+    ] {
+        let mut bench = Bench::new(specs, Framing::Raw);
+        for _ in 0..2 {
+            bench.push(&[b'x'; 10]);
+        }
+        bench.change(&[], &["drop,conn=9"]);
+        bench.run();
+        let mut lens = bench.written.iter().map(|(_, bytes)| bytes.len());
+        assert!(lens.all(|len| len == 20), "{specs:?}: {:?}", bench.written);
+        assert!(bench.faults.is_empty());
+    }
 }
 
 #[test]
