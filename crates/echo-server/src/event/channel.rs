@@ -274,9 +274,13 @@ impl EventReader {
 
     /// Waits up to `limit` for the first event that `wanted` wants, and drops those before it.
     pub fn wait_for(&self, limit: Duration, wanted: impl Fn(&Kind) -> bool) -> Option<Event> {
-        let deadline = Instant::now() + limit;
+        // One that no clock reaches is none.
+        let deadline = Instant::now().checked_add(limit);
         loop {
-            let event = self.next_before(deadline).ok()?;
+            let event = match deadline {
+                Some(deadline) => self.next_before(deadline).ok()?,
+                None => self.next()?,
+            };
             if wanted(&event.kind) {
                 return Some(event);
             }
@@ -393,6 +397,16 @@ mod tests {
         drop(asked);
         assert!(reader.next().is_none());
         writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_reader_may_wait_for_ever() {
+        let (events, reader) = Events::channel(Level::Connections);
+        events.tell(|| end(1));
+        let wanted = |kind: &Kind| matches!(kind, Kind::Closed { .. });
+        assert!(reader.wait_for(Duration::MAX, wanted).is_some());
+        drop(events);
+        assert!(reader.wait_for(Duration::MAX, wanted).is_none());
     }
 
     #[test]

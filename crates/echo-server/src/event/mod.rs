@@ -271,7 +271,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A connection.
-    Stream(ConnectionId, PeerAddress),
+    Stream(ConnectionId, Transport, PeerAddress),
     /// Datagrams to a socket.
     Datagram {
         /// Where they were sent to.
@@ -286,7 +286,7 @@ impl Origin {
     fn received(self, bytes: &[u8], size: usize) -> Kind {
         let (data, len) = (excerpt(bytes), bytes.len());
         match self {
-            Origin::Stream(id, _) => Kind::Received {
+            Origin::Stream(id, ..) => Kind::Received {
                 id,
                 bytes: len,
                 data,

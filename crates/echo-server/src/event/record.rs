@@ -230,12 +230,12 @@ impl Queue {
 /// Built by hand: the bytes can be many, and their hexadecimal form needs no escaping.
 fn line(time: SystemTime, origin: Origin, bytes: &[u8]) -> String {
     let ends = match origin {
-        Origin::Stream(id, PeerAddress::Inet(peer)) => format!(
-            "\"transport\":\"tcp\",\"connection\":{id},\"peer\":\"{}\"",
-            Zoned(unmapped(peer))
-        ),
-        Origin::Stream(id, PeerAddress::Unix) => {
-            format!("\"transport\":\"unix\",\"connection\":{id}")
+        Origin::Stream(id, transport, peer) => {
+            let peer = match peer {
+                PeerAddress::Inet(_) => format!(",\"peer\":\"{peer}\""),
+                PeerAddress::Unix => String::new(),
+            };
+            format!("\"transport\":\"{transport}\",\"connection\":{id}{peer}")
         }
         Origin::Datagram { local, peer } => format!(
             "\"transport\":\"udp\",\"local\":\"{}\",\"peer\":\"{}\"",
@@ -265,18 +265,24 @@ fn line(time: SystemTime, origin: Origin, bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use echo_core::Transport;
     use std::time::UNIX_EPOCH;
 
     #[test]
     fn a_chunk_is_a_line_of_json_with_its_time_size_and_bytes() {
         let time = UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_001);
         let peer = "[::ffff:127.0.0.1]:53412".parse().unwrap();
-        let origin = Origin::Stream(3, PeerAddress::Inet(peer));
-        assert_eq!(
-            line(time, origin, b"\x00hi\xff"),
-            "{\"time_unix_ns\":1700000000000000001,\"transport\":\"tcp\",\"connection\":3,\
-             \"peer\":\"127.0.0.1:53412\",\"received_bytes\":4,\"hex\":\"006869ff\"}\n"
-        );
+        // Behind a load balancer the peer is not who is connected.
+        for transport in [Transport::Tcp, Transport::Unix] {
+            let origin = Origin::Stream(3, transport, PeerAddress::Inet(peer));
+            assert_eq!(
+                line(time, origin, b"\x00hi\xff"),
+                format!(
+                    "{{\"time_unix_ns\":1700000000000000001,\"transport\":\"{transport}\",\"connection\":3,\
+                     \"peer\":\"127.0.0.1:53412\",\"received_bytes\":4,\"hex\":\"006869ff\"}}\n"
+                )
+            );
+        }
         let local = "127.0.0.1:5346".parse().unwrap();
         let origin = Origin::Datagram { local, peer };
         assert_eq!(
@@ -297,7 +303,8 @@ mod tests {
         let record = Arc::new(Record::open(Path::new("/dev/full")).unwrap());
         let (shutdown, clock) = (Shutdown::new(), Clock::new());
         record.start(&shutdown).unwrap();
-        record.add(Origin::Stream(1, PeerAddress::Unix), b"x", &clock);
+        let origin = Origin::Stream(1, Transport::Unix, PeerAddress::Unix);
+        record.add(origin, b"x", &clock);
         let failure = record.end(&clock).unwrap_err();
         assert_eq!(shutdown.why(), Some(Stop::RecordFailed));
         assert!(failure.to_string().contains("/dev/full"));

@@ -60,8 +60,9 @@ trait Render {
         None
     }
 
-    /// Adds what is due, or at the end what is left. Returns for how many events that stands.
-    fn turn(&mut self, _now: Instant, _over: bool, _out: &mut String) -> u64 {
+    /// Adds what is due, or at the end what is left, as of `time` by the clock of the events. Returns for
+    /// how many of them that stands.
+    fn turn(&mut self, _now: Instant, _time: SystemTime, _over: bool, _out: &mut String) -> u64 {
         0
     }
 }
@@ -86,8 +87,12 @@ fn tell(render: &mut dyn Render, events: &EventReader, out: impl Write) -> io::R
             Some(due) => events.next_before(due),
         };
         let over = matches!(event, Err(RecvTimeoutError::Disconnected));
-        lines.tell_lost(render, events.now());
-        let summed_up = render.turn(Instant::now(), over, &mut lines.text);
+        // What comes before an event is not later than that.
+        let time = event
+            .as_ref()
+            .map_or_else(|_| events.now(), |event| event.time);
+        lines.tell_lost(render, time);
+        let summed_up = render.turn(Instant::now(), time, over, &mut lines.text);
         lines.end(summed_up);
         let mut next = event.ok();
         while let Some(event) = next {

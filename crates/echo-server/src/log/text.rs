@@ -47,7 +47,7 @@ impl Text {
 impl Render for Text {
     fn event(&mut self, event: &Event, out: &mut String) {
         if matches!(event.kind, Kind::Draining { .. } | Kind::Stopped { .. }) {
-            self.turn(Instant::now(), true, out);
+            self.turn(Instant::now(), event.time, true, out);
         }
         if self.level > Level::Connections || !self.digest.takes(&event.kind) {
             let (start, mut told) = (out.len(), String::new());
@@ -61,10 +61,10 @@ impl Render for Text {
         self.digest.sums_up_at()
     }
 
-    fn turn(&mut self, now: Instant, over: bool, out: &mut String) -> u64 {
+    fn turn(&mut self, now: Instant, time: SystemTime, over: bool, out: &mut String) -> u64 {
         let start = out.len();
         let events = self.digest.turn(now, over, out);
-        self.stamp(out, start, SystemTime::now());
+        self.stamp(out, start, time);
         events
     }
 }
@@ -348,6 +348,23 @@ mod tests {
         assert!(lines[READABLE as usize + 1].starts_with("Stopped: asked to; 0 connections"));
         let text = written(Level::Traffic, kinds);
         assert_eq!(text.lines().count(), 2001, "at a finer level all are told");
+    }
+
+    #[test]
+    fn a_sum_has_the_time_of_the_event_that_it_stands_before() {
+        let mut text = Text::new(Level::Connections, Lang::En, true, Instant::now());
+        let (mut told, time) = (String::new(), UNIX_EPOCH);
+        for kind in (0..=READABLE).map(sample::accepted) {
+            text.event(&Event { time, kind }, &mut told);
+        }
+        told.clear();
+        let stats = sample::stats().into();
+        let why = Stop::Asked;
+        let kind = Kind::Stopped { why, stats };
+        text.event(&Event { time, kind }, &mut told);
+        assert_eq!(told.lines().count(), 2, "{told}");
+        let mut lines = told.lines();
+        assert!(lines.all(|line| line.starts_with("1970-")), "{told}");
     }
 
     #[test]

@@ -41,9 +41,9 @@ const REPEATS: u32 = 1 << 16;
 /// than the system's buffers can hold under way in a loop.
 const OTHERS: u32 = 1024;
 
-/// Destination addresses whose kind is remembered: a machine has few, but all of 127.0.0.0/8 is
-/// its own.
-const MAX_DESTINATIONS: usize = 1024;
+/// Addresses of which the system's answer is remembered: a machine has few, but all of 127.0.0.0/8 is
+/// its own, and a sender can claim any.
+const MAX_KNOWN: usize = 1024;
 
 /// Decides, for one UDP socket, which datagrams are answered.
 pub(crate) struct Guard {
@@ -55,7 +55,32 @@ pub(crate) struct Guard {
     hasher: RandomState,
     events: Arc<Events>,
     start: Instant,
-    destinations: HashMap<IpAddr, bool>,
+    own: Known,
+    broadcast: Known,
+}
+
+/// What the system has said of addresses.
+#[derive(Default)]
+struct Known(HashMap<SocketAddr, bool>);
+
+impl Known {
+    /// What is known of an address, or else what the system says to `ask`. Where it says nothing, such as
+    /// for want of descriptors, it is asked again.
+    fn of(
+        &mut self,
+        address: SocketAddr,
+        ask: impl FnOnce() -> io::Result<bool>,
+    ) -> Result<bool, DropReason> {
+        if let Some(known) = self.0.get(&address) {
+            return Ok(*known);
+        }
+        let answer = ask().map_err(|error| DropReason::Failed(error.kind()))?;
+        if self.0.len() >= MAX_KNOWN {
+            self.0.clear();
+        }
+        self.0.insert(address, answer);
+        Ok(answer)
+    }
 }
 
 /// The replies to one source of late.
@@ -102,7 +127,8 @@ impl Guard {
             repeats: None,
             hasher: RandomState::new(),
             events,
-            destinations: HashMap::new(),
+            own: Known::default(),
+            broadcast: Known::default(),
         }
     }
 
@@ -118,15 +144,21 @@ impl Guard {
     ) -> Result<u64, DropReason> {
         let ip = source.ip().to_canonical();
         let port = source.port();
-        if self.own_ports.contains(&port) && self.is_own(unmapped(source))? {
+        let destination = destination.map(|ip| ip.to_canonical());
+        let has_own_port = self.own_ports.contains(&port);
+        if has_own_port && (ip.is_loopback() || destination == Some(ip)) {
             return Err(DropReason::OwnSocket);
         }
         let service = port < FIRST_USER_PORT || port == NFS_PORT || port == DEFAULT_PORT;
         // Nothing can be sent to port 0 at all.
-        if port == 0 || (!self.allow_any && (service || self.own_ports.contains(&port))) {
+        if port == 0 || (!self.allow_any && (service || has_own_port)) {
             return Err(DropReason::ServicePort);
         }
-        let destination = destination.map(|ip| ip.to_canonical());
+        // Only here, where all other ports are answered: to ask costs more than to answer, and whoever
+        // forges a source can have it asked each time.
+        if has_own_port && self.is_own(source)? {
+            return Err(DropReason::OwnSocket);
+        }
         if !is_unicast(ip) || destination.is_some_and(|ip| !is_unicast(ip)) {
             return Err(DropReason::NotUnicast);
         }
@@ -186,36 +218,27 @@ impl Guard {
 
     /// Whether this is an address of this machine, on which a packet to itself can claim to be
     /// from it.
-    fn is_own(&self, source: SocketAddr) -> Result<bool, DropReason> {
-        if source.ip().is_loopback() {
-            return Ok(true);
-        }
-        let mut address = source;
+    fn is_own(&mut self, source: SocketAddr) -> Result<bool, DropReason> {
+        let mut address = unmapped(source);
         address.set_port(0);
-        let (domain, kind) = (Domain::for_address(address), Type::DGRAM);
-        let probe = open(&self.events, domain, kind, Some(Protocol::UDP));
-        match probe.and_then(|probe| probe.bind(&address.into())) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
-            Err(error) => Err(DropReason::Failed(error.kind())),
-        }
+        let events = &self.events;
+        self.own.of(address, || {
+            let (domain, kind) = (Domain::for_address(address), Type::DGRAM);
+            let probe = open(events, domain, kind, Some(Protocol::UDP))?;
+            match probe.bind(&address.into()) {
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
+                outcome => outcome.map(|()| true),
+            }
+        })
     }
 
     fn is_subnet_broadcast(&mut self, ip: IpAddr) -> Result<bool, DropReason> {
         if ip.is_ipv6() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
             return Ok(false);
         }
-        if let Some(&known) = self.destinations.get(&ip) {
-            return Ok(known);
-        }
-        // Where there is no answer, such as for want of descriptors, it is asked again.
-        let broadcast = datagram::is_broadcast(&self.events, ip)
-            .map_err(|error| DropReason::Failed(error.kind()))?;
-        if self.destinations.len() >= MAX_DESTINATIONS {
-            self.destinations.clear();
-        }
-        self.destinations.insert(ip, broadcast);
-        Ok(broadcast)
+        let (address, events) = (SocketAddr::new(ip, 0), &self.events);
+        self.broadcast
+            .of(address, || datagram::is_broadcast(events, ip))
     }
 }
 
@@ -226,6 +249,7 @@ fn is_unicast(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Level;
     use std::time::Duration;
 
     fn guard(config: Config) -> Guard {
@@ -263,6 +287,28 @@ mod tests {
         ] {
             assert_eq!(admit(&mut guard, source, "127.0.0.1"), verdict, "{source}");
         }
+    }
+
+    #[test]
+    fn the_system_is_asked_nothing_about_a_source_that_gets_no_reply_anyway() {
+        let (events, reader) = Events::channel(Level::Calls);
+        let events = Arc::new(events);
+        let calls = |config| {
+            let mut guard = Guard::new(&config, vec![40_000], events.clone());
+            for _ in 0..10 {
+                let verdict = admit(&mut guard, "192.0.2.1:40000", "127.0.0.1");
+                assert_eq!(verdict.is_ok(), config.udp_allow_any);
+            }
+            std::iter::from_fn(|| reader.try_next()).count()
+        };
+        assert_eq!(calls(Config::default()), 0);
+        let allow_any = Config {
+            udp_allow_any: true,
+            ..Config::default()
+        };
+        // A socket, its bind and its close, once.
+        let asked = calls(allow_any);
+        assert!((2..=3).contains(&asked), "{asked}");
     }
 
     #[test]

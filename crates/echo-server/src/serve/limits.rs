@@ -169,10 +169,11 @@ impl Limits {
     }
 
     /// Has a quarter of what is held given up, because the system gave no more: what is small and
-    /// could not be done without would find nothing next.
+    /// could not be done without would find nothing next. Of what a connection itself costs nothing can be.
     pub(crate) fn give_up_a_quarter(&self) {
         let memory = self.memory.load(Ordering::Relaxed);
-        self.bound.store(memory / 4 * 3, Ordering::Relaxed);
+        let held = memory.saturating_sub(self.open() * CONNECTION);
+        self.bound.store(memory - held / 4, Ordering::Relaxed);
     }
 
     /// Takes note that no more is held than may be: what the system refused is made up for.
@@ -309,10 +310,14 @@ mod tests {
             ..Config::default()
         });
         let mut permit = limits.admit(PeerAddress::Unix, None).unwrap();
-        permit.hold((1 << 19) - CONNECTION);
+        // Those that hold nothing have nothing to give up.
+        let idle = || limits.admit(PeerAddress::Unix, None).unwrap();
+        let idle: Vec<Permit> = (0..100).map(|_| idle()).collect();
+        permit.hold(1 << 19);
         assert_eq!(limits.excess_memory(), None);
         limits.give_up_a_quarter();
         assert_eq!(limits.excess_memory(), Some(1 << 17));
+        drop(idle);
         permit.hold(1 << 18);
         assert_eq!(limits.excess_memory(), None);
         limits.made_up();

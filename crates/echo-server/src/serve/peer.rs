@@ -259,7 +259,7 @@ impl Peer {
             Err(error) => return unread(&error).ok_or(error.into()),
         };
         self.count_received(turn, n);
-        let origin = Origin::Stream(self.id, self.address);
+        let origin = Origin::Stream(self.id, self.stream.transport(), self.address);
         turn.events.received(origin, &buffer[..n], n);
         #[cfg(test)]
         defect::strike(&buffer[..n]);

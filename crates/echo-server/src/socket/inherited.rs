@@ -4,17 +4,15 @@ use std::io;
 use std::os::fd::AsFd;
 
 use anyhow::{anyhow, ensure};
-use echo_core::address::End;
 use echo_core::escape::printable;
 use echo_core::{Failure, Transport, cause};
-use echo_explain::end;
 use listenfd::ListenFd;
 use socket2::{Protocol, SockRef, Socket};
 
 use crate::config::Config;
 use crate::event::Address;
-use crate::socket::datagram;
 use crate::socket::listener::{Listener, set_options};
+use crate::socket::{address, datagram};
 
 /// More than any unit has; each costs a descriptor.
 const MOST: usize = 1024;
@@ -35,11 +33,12 @@ impl Inherited {
         let is_ours = number("LISTEN_PID") == usize::try_from(std::process::id()).ok();
         let count = number("LISTEN_FDS").filter(|count| is_ours && *count <= MOST);
         let names = variable("LISTEN_FDNAMES").unwrap_or_default();
-        let mut names = names.split(':').filter(|name| !name.is_empty());
         // What systemd calls those that have no name.
-        let mut next = || (names.next().unwrap_or("unknown").to_owned(), true);
+        let named = names.split(':').chain(std::iter::repeat(""));
+        let names = named.map(|name| if name.is_empty() { "unknown" } else { name });
+        let names = names.map(|name| (name.to_owned(), true));
         Inherited {
-            names: (0..count.unwrap_or(0)).map(|_| next()).collect(),
+            names: names.take(count.unwrap_or(0)).collect(),
             sockets: None,
         }
     }
@@ -165,12 +164,8 @@ fn said(error: io::Error) -> anyhow::Error {
 
 fn ready(socket: Socket, transport: Transport) -> io::Result<(Address, Listener)> {
     socket.set_nonblocking(true)?;
-    let address = match (transport, end(&socket.local_addr()?)) {
-        (Transport::Tcp, End::Inet(address)) => Address::Tcp(address),
-        (Transport::Udp, End::Inet(address)) => Address::Udp(address),
-        (Transport::Unix, End::Unix(path)) => Address::Unix(path),
-        _ => return Err(io::ErrorKind::Unsupported.into()),
-    };
+    let address = address(transport, &socket.local_addr()?);
+    let address = address.ok_or(io::ErrorKind::Unsupported)?;
     // A path stays when the listener goes: it is that of whoever made it.
     let listener = Listener {
         file: None,

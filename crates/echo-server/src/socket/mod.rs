@@ -14,10 +14,12 @@ pub(crate) mod unix;
 
 use std::io;
 
-use echo_explain::Watched;
-use socket2::{Domain, Protocol, Type};
+use echo_core::Transport;
+use echo_core::address::End;
+use echo_explain::{Watched, end};
+use socket2::{Domain, Protocol, SockAddr, Type};
 
-use crate::event::Events;
+use crate::event::{Address, Events};
 
 /// A new socket that does not block.
 pub(crate) fn open(
@@ -29,4 +31,14 @@ pub(crate) fn open(
     let opening = Watched::new(events, domain, kind, protocol)?;
     opening.socket().set_nonblocking(true)?;
     Ok(opening)
+}
+
+/// The address of a socket of such a kind; `None` where it has none.
+fn address(transport: Transport, own: &SockAddr) -> Option<Address> {
+    match (transport, end(own)) {
+        (Transport::Tcp, End::Inet(address)) => Some(Address::Tcp(address)),
+        (Transport::Udp, End::Inet(address)) => Some(Address::Udp(address)),
+        (Transport::Unix, End::Unix(path)) => Some(Address::Unix(path)),
+        _ => None,
+    }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::path::Path;
 use std::time::Duration;
 
 use echo_core::Transport;
@@ -13,6 +12,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Socket;
 
 use crate::event::{Address, Events};
+use crate::socket::address;
 #[cfg(test)]
 use crate::socket::simulated;
 
@@ -39,16 +39,8 @@ impl Stream {
             #[cfg(test)]
             Stream::Simulated(_) => None,
         };
-        match self.transport() {
-            Transport::Unix => {
-                let path = name.as_ref().and_then(|name| name.as_pathname());
-                Address::Unix(path.unwrap_or(Path::new("")).to_owned())
-            }
-            _ => {
-                let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
-                Address::Tcp(name.and_then(|name| name.as_socket()).unwrap_or(unknown))
-            }
-        }
+        let address = name.and_then(|name| address(self.transport(), &name));
+        address.unwrap_or(Address::Tcp((Ipv4Addr::UNSPECIFIED, 0).into()))
     }
 
     /// Reads what is there. This and [`Stream::write`] ask the system directly: the C

@@ -73,10 +73,12 @@ fn a_path_may_have_any_bytes() {
 fn a_name_with_an_at_sign_is_in_the_abstract_namespace() {
     let name = format!("echo-test-{}", std::process::id());
     let listen = format!("--listen=unix:@{name}");
-    let server = Server::listening(&[&listen]);
+    let server = Server::listening(&[&listen, "--log=json"]);
     assert_eq!(server.ready_lines(), [format!("listening unix @{name}")]);
     let address = UnixAddress::from_abstract_name(&name).unwrap();
     echo(UnixStream::connect_addr(&address).unwrap(), b"hello");
+    let accepted = r#""event":"accepted","connection":1,"transport":"unix","local":"#;
+    server.says(&format!(r#"{accepted}"@{name}""#));
     let told = ["cannot listen on unix @", "in use"];
     fails(program().arg(&listen), 1, &told);
     server.stop();

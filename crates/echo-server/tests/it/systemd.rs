@@ -34,6 +34,22 @@ fn with(sockets: &str, names: &str) -> Option<Command> {
 }
 
 #[test]
+fn a_socket_without_a_name_keeps_its_place_among_the_names() {
+    let sockets = format!(
+        "[{TCP}, {TCP}, (u := socket.socket(type=socket.SOCK_DGRAM), u.bind(('127.0.0.1', 0)))[0]]"
+    );
+    let Some(mut command) = with(&sockets, "a::b") else {
+        return;
+    };
+    let server = Server::run(command.arg("--listen=systemd:b"));
+    let lines = server.ready_lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("listening udp "), "{lines:?}");
+    server.says("(a, unknown)");
+    server.stop();
+}
+
+#[test]
 fn sockets_that_are_handed_over_are_served_and_a_path_stays() {
     let path = TempPath::new("e.sock");
     let sockets = format!(
