@@ -35,7 +35,7 @@ use crate::settings::Settings;
 pub struct Cli {
     /// Listen here; short for --listen. A port alone is that of 127.0.0.1
     #[arg(value_name = "ENDPOINT", conflicts_with = "listen",
-          value_parser = OsStringValueParser::new().try_map(Listen::try_from))]
+          value_parser = OsStringValueParser::new().try_map(Listen::typed))]
     endpoints: Vec<Listen>,
     #[command(flatten)]
     settings: Settings,

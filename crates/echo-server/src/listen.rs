@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 
+use echo_core::path::shown;
 use echo_core::units::Size;
 use echo_core::{Endpoint, Framing, Transport, as_text, text};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
@@ -39,18 +39,6 @@ impl FromStr for Sockets {
                 name => Ok(Sockets::Inherited(Some(name.to_owned()))),
             },
             _ => text.parse().map(Sockets::Own),
-        }
-    }
-}
-
-/// As it is typed: a path may have bytes that no text has.
-impl TryFrom<OsString> for Sockets {
-    type Error = String;
-
-    fn try_from(typed: OsString) -> Result<Self, Self::Error> {
-        match typed.to_str().filter(|text| text.starts_with("systemd")) {
-            Some(text) => text.parse(),
-            None => Endpoint::try_from(typed).map(Sockets::Own),
         }
     }
 }
@@ -93,6 +81,14 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// As it is typed: a path may have bytes that no text has, which are read as they are shown.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn typed(typed: OsString) -> Result<Self, String> {
+        shown(&typed).to_string().parse()
+    }
+
     /// Whether it reflects packets of STAMP, and echoes nothing.
     pub(crate) fn is_stamp(&self) -> bool {
         let stamp = Some(Transport::Stamp);
@@ -156,23 +152,6 @@ impl FromStr for Listen {
                 ..endpoint.parse::<Sockets>()?.into()
             },
             None => text.parse::<Sockets>()?.into(),
-        })
-    }
-}
-
-/// As it is typed: a path may have bytes that no text has.
-impl TryFrom<OsString> for Listen {
-    type Error = String;
-
-    fn try_from(typed: OsString) -> Result<Self, Self::Error> {
-        let lossy = typed.to_string_lossy();
-        let Some((name, _)) = named(&lossy)? else {
-            return Ok(Sockets::try_from(typed)?.into());
-        };
-        let endpoint = typed.as_bytes()[name.as_str().len() + 1..].to_vec();
-        Ok(Listen {
-            name: Some(name),
-            ..Sockets::try_from(OsString::from_vec(endpoint))?.into()
         })
     }
 }
@@ -336,9 +315,8 @@ mod tests {
             ("systemd", Sockets::Inherited(None)),
             ("systemd:a b", named("a b")),
         ] {
-            assert_eq!(text.parse(), Ok(sockets.clone()));
             assert_eq!(sockets.to_string(), text);
-            assert_eq!(Sockets::try_from(OsString::from(text)), Ok(sockets));
+            assert_eq!(text.parse(), Ok(sockets));
         }
         let listen: Listen = "api=systemd:web".parse().unwrap();
         assert_eq!(

@@ -117,7 +117,7 @@ settings! {
     /// `systemd` takes the sockets that were handed over, `systemd:NAME` those of a name.
     /// `NAME=ENDPOINT` gives a name, for `on=NAME` and for commands.
     #[arg(visible_alias = "port", value_name = "ENDPOINT", value_delimiter = ',',
-          value_parser = OsStringValueParser::new().try_map(Listen::try_from))]
+          value_parser = OsStringValueParser::new().try_map(Listen::typed))]
     #[serde(default, deserialize_with = "one_or_many")]
     listen: Vec<Listen> = vec![Endpoint::default().into()];
     /// Echo `raw` bytes as they come, whole `lines`, or whole `length`-prefixed frames [default: raw]
