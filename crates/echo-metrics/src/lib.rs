@@ -3,19 +3,19 @@
 
 pub mod head;
 mod process;
+pub mod rounds;
 mod text;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown as Half, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use echo_core::cause;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 
 use head::{Asked, MAX_HEAD, Page};
+use rounds::PAUSE;
+pub use rounds::{Rounds, Service};
 pub use text::{Label, Text};
 
 /// Connections at once. Others wait in the system's queue, each for [`PATIENCE`] at most for every one
@@ -33,9 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// answer, where it has sent what nobody reads.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long to accept nothing after accepting has failed.
-const PAUSE: Duration = Duration::from_millis(250);
-
 /// What a program answers from.
 pub trait Answers: Send + 'static {
     /// Adds what the program has done. What the system says of its process is added to that.
@@ -51,41 +48,25 @@ pub trait Answers: Send + 'static {
     fn accept_failed(&self, error: String, retry_in: Duration);
 }
 
-/// All monitors are answered until this is dropped.
-#[derive(Debug)]
-pub struct Monitors(#[expect(dead_code, reason = "its end tells")] Arc<UnixStream>);
-
-impl Monitors {
-    /// What answers whoever comes to these `listeners`, which do not block, once it is called.
-    ///
-    /// # Errors
-    /// The system grants no descriptors.
-    pub fn new<A: Answers>(
-        listeners: Vec<TcpListener>,
-        answers: A,
-    ) -> io::Result<(Self, impl FnOnce() + Send + 'static)> {
-        let (ours, woken) = UnixStream::pair()?;
-        let ours = Arc::new(ours);
-        let answering = Answering {
-            listeners,
-            goes_on: Arc::downgrade(&ours),
-            woken,
-            clients: Vec::new(),
-            answers,
-            began: process::began(),
-            failing: false,
-        };
-        Ok((Monitors(ours), || answering.run()))
-    }
+/// What answers whoever comes to these `listeners`, which do not block, once it is called.
+///
+/// # Errors
+/// The system grants no descriptors.
+pub fn monitors(
+    listeners: Vec<TcpListener>,
+    answers: impl Answers,
+) -> io::Result<(Rounds, impl FnOnce() + Send + 'static)> {
+    Rounds::new(Monitors {
+        listeners,
+        answers,
+        began: process::began(),
+        failing: false,
+    })
 }
 
-/// Who asks, how they come in, and what they are answered from.
-struct Answering<A> {
+/// Where monitors come in, and what they are answered from.
+struct Monitors<A> {
     listeners: Vec<TcpListener>,
-    /// Gone at the end, which can be read from the other.
-    goes_on: Weak<UnixStream>,
-    woken: UnixStream,
-    clients: Vec<Client>,
     answers: A,
     /// When the process began.
     began: Option<f64>,
@@ -93,51 +74,43 @@ struct Answering<A> {
     failing: bool,
 }
 
-impl<A: Answers> Answering<A> {
-    fn run(mut self) {
-        loop {
-            let now = Instant::now();
-            self.clients.retain(|client| client.until > now);
-            let mut polled = vec![PollFd::new(&self.woken, PollFlags::IN)];
-            let clients = self.clients.iter();
-            polled.extend(clients.map(|client| PollFd::new(&client.stream, client.waits_for())));
-            if self.clients.len() < MAX_CLIENTS {
-                let listeners = self.listeners.iter();
-                polled.extend(listeners.map(|listener| PollFd::new(listener, PollFlags::IN)));
-            }
-            let next = self.clients.iter().map(|client| client.until).min();
-            let timeout = next.map(|at| at.saturating_duration_since(now));
-            let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
-            if poll(&mut polled, timeout.as_ref()).is_err_and(|error| error != Errno::INTR) {
-                // Whatever it is, it must not burn a core.
-                std::thread::sleep(PAUSE);
-            }
-            if self.goes_on.strong_count() == 0 {
-                return;
-            }
-            let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-            let (clients, listeners) = ready[1..].split_at(self.clients.len());
-            let mut clients = clients.iter();
-            let (answers, began) = (&mut self.answers, self.began);
-            self.clients.retain_mut(|client| {
-                clients.next() != Some(&true)
-                    || client.goes_on(|asked| answer(asked, answers, began))
-            });
-            for index in (0..listeners.len()).filter(|index| listeners[*index]) {
-                self.accept(index);
-            }
-        }
+impl<A: Answers> Service for Monitors<A> {
+    type Client = Client;
+
+    fn listeners(&self, clients: usize) -> Vec<PollFd<'_>> {
+        let listeners = self.listeners.iter().filter(|_| clients < MAX_CLIENTS);
+        let listeners = listeners.map(|listener| PollFd::new(listener, PollFlags::IN));
+        listeners.collect()
     }
 
-    fn accept(&mut self, listener: usize) {
-        if self.clients.len() >= MAX_CLIENTS {
+    fn waits(client: &Client) -> (PollFd<'_>, Option<Instant>) {
+        let flags = match client.stage {
+            Stage::Asking(_) | Stage::Leaving => PollFlags::IN,
+            Stage::Answering(_) => PollFlags::OUT,
+        };
+        (PollFd::new(&client.stream, flags), Some(client.until))
+    }
+
+    fn turn(&mut self, client: &mut Client) -> bool {
+        use io::ErrorKind::{Interrupted, WouldBlock};
+        let (answers, began) = (&mut self.answers, self.began);
+        let over = client.until <= Instant::now();
+        !over
+            && match client.advance(|asked| answer(asked, answers, began)) {
+                Ok(more) => more,
+                Err(error) => matches!(error.kind(), WouldBlock | Interrupted),
+            }
+    }
+
+    fn accept(&mut self, listener: usize, clients: &mut Vec<Client>) {
+        if clients.len() >= MAX_CLIENTS {
             return;
         }
         let accepted = self.listeners[listener].accept();
         match accepted.and_then(|(stream, _)| stream.set_nonblocking(true).map(|()| stream)) {
             Ok(stream) => {
                 self.failing = false;
-                self.clients.push(Client {
+                clients.push(Client {
                     stream,
                     until: Instant::now() + PATIENCE,
                     stage: Stage::Asking(Vec::new()),
@@ -176,22 +149,6 @@ enum Stage {
 }
 
 impl Client {
-    fn waits_for(&self) -> PollFlags {
-        match self.stage {
-            Stage::Asking(_) | Stage::Leaving => PollFlags::IN,
-            Stage::Answering(_) => PollFlags::OUT,
-        }
-    }
-
-    /// Does what can be done now. Returns whether there is more to do.
-    fn goes_on(&mut self, answer: impl FnOnce(Asked) -> Vec<u8>) -> bool {
-        use io::ErrorKind::{Interrupted, WouldBlock};
-        match self.advance(answer) {
-            Ok(more) => more,
-            Err(error) => matches!(error.kind(), WouldBlock | Interrupted),
-        }
-    }
-
     fn advance(&mut self, answer: impl FnOnce(Asked) -> Vec<u8>) -> io::Result<bool> {
         let mut chunk = [0; MAX_HEAD];
         match &mut self.stage {

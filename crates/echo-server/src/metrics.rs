@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use echo_core::{Failure, remedied};
-use echo_metrics::{Answers, Monitors, Text};
+use echo_metrics::{Answers, Rounds, Text, monitors};
 
 use crate::event::{Kind, Stats};
 use crate::pulse::Pulse;
@@ -18,17 +18,17 @@ use crate::thread;
 ///
 /// # Errors
 /// A [`Failure`] when the system grants no descriptors or no thread.
-pub(crate) fn start(listeners: Vec<TcpListener>, server: Arc<Shared>) -> Result<Monitors, Failure> {
+pub(crate) fn start(listeners: Vec<TcpListener>, server: Arc<Shared>) -> Result<Rounds, Failure> {
     let pulse = Pulse::new(server.totals.clone(), server.shutdown.clone());
     let desk = Desk { server, pulse };
-    let (monitors, answering) = Monitors::new(listeners, desk).map_err(|error| {
+    let (rounds, answering) = monitors(listeners, desk).map_err(|error| {
         Failure::bad(anyhow!(
             "cannot answer monitors: {}",
             remedied(&error, "leave out --metrics")
         ))
     })?;
     thread::start("metrics", answering)?;
-    Ok(monitors)
+    Ok(rounds)
 }
 
 /// What answers follow from.

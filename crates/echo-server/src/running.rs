@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 
 use anyhow::anyhow;
 use echo_core::{Failure, cause};
-use echo_metrics::Monitors;
+use echo_metrics::Rounds;
 
-use crate::control::{Control, ControlSocket, Serving};
+use crate::control::{Control, Serving, clients};
 use crate::event::record::Record;
 use crate::event::stats::{Stats, Totals};
 use crate::event::{Address, EventReader, Kind, Stop};
@@ -19,6 +19,7 @@ use crate::name::Name;
 use crate::serve::shared::Shared;
 use crate::serve::worker::Worker;
 use crate::shutdown::Shutdown;
+use crate::socket::listener::Listener;
 use crate::{metrics, notify, thread};
 
 /// A server that serves.
@@ -26,7 +27,7 @@ pub struct Running {
     shared: Arc<Shared>,
     record: Option<Arc<Record>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    metrics: Option<Monitors>,
+    metrics: Option<Rounds>,
     serving: Option<Serving>,
 }
 
@@ -37,7 +38,7 @@ impl Running {
         record: Option<Arc<Record>>,
         workers: Vec<Worker>,
         metrics: Vec<TcpListener>,
-        control: Option<ControlSocket>,
+        control: Option<Listener>,
     ) -> Result<Self, Failure> {
         let mut running = Running {
             shared,
@@ -60,7 +61,7 @@ impl Running {
         &mut self,
         workers: Vec<Worker>,
         metrics: Vec<TcpListener>,
-        control: Option<ControlSocket>,
+        control: Option<Listener>,
     ) -> Result<(), Failure> {
         for (index, worker) in workers.into_iter().enumerate() {
             let shutdown = self.shared.shutdown.clone();
@@ -77,7 +78,7 @@ impl Running {
         if !metrics.is_empty() {
             self.metrics = Some(metrics::start(metrics, self.shared.clone())?);
         }
-        let serving = control.map(|socket| socket.start(self.control()));
+        let serving = control.map(|listener| clients::start(listener, self.control()));
         self.serving = serving.transpose()?;
         // Last, for a file that it has made stays from then on.
         match &self.record {

@@ -10,7 +10,7 @@ use echo_core::stamp::{Key, Reflector};
 use echo_core::{Failure, Transport, Zoned, remedied};
 
 use crate::config::Config;
-use crate::control::ControlSocket;
+use crate::control::clients;
 use crate::event::record::Record;
 use crate::event::stats::Totals;
 use crate::event::{Address, Done, EventReader, Events, Kind, Level};
@@ -26,7 +26,7 @@ use crate::serve::worker::{self, Worker};
 use crate::shutdown::Shutdown;
 use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
-use crate::socket::listener::{Bound, Reception};
+use crate::socket::listener::{Bound, Listener, Reception};
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::start`] serves them.
 pub struct Server {
@@ -39,7 +39,7 @@ pub struct Server {
     record: Option<Arc<Record>>,
     bound: Vec<Bound>,
     metrics: Vec<Bound>,
-    control: Option<ControlSocket>,
+    control: Option<Listener>,
     totals: Arc<Totals>,
     is_confined: bool,
 }
@@ -73,9 +73,7 @@ impl Server {
         let mut open_others = || -> Result<_, Failure> {
             let metrics = bind::bind_metrics(&config, &bound)?;
             let path = config.control_path();
-            control = path
-                .map(|path| ControlSocket::bind(path, &events))
-                .transpose()?;
+            control = path.map(|path| clients::bind(path, &events)).transpose()?;
             // Only now is it clear that no other server has the file.
             let record = (!config.record.is_none()).then(|| Record::open(&config.record));
             Ok((metrics, record.transpose()?.map(Arc::new)))

@@ -16,7 +16,7 @@ use anyhow::anyhow;
 use echo_core::escape::printable;
 use echo_core::units::Timespan;
 use echo_core::{Endpoint, Exit, Failure, Zoned, cause};
-use echo_metrics::Monitors;
+use echo_metrics::monitors;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -68,7 +68,7 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     let listener = mesh.metrics.as_ref().map(listen).transpose()?;
     let ready = ready_lines(listener.as_ref(), mesh.jsonl);
     let listeners = listener.into_iter().collect();
-    let monitors = Monitors::new(listeners, books.clone());
+    let monitors = monitors(listeners, books.clone());
     let (monitors, answering) = monitors.map_err(|error| no_files(&error))?;
     thread::start("metrics", answering)?;
     let wait = Wait::new().map_err(|error| no_files(&error))?;

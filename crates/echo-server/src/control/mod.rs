@@ -1,7 +1,7 @@
 //! What a server can be told while it serves: by its own process, or over a socket.
 
 pub mod ask;
-mod clients;
+pub(crate) mod clients;
 mod command;
 
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::serve::inbox::Order;
 use crate::serve::shared::Shared;
 
 pub use crate::serve::inbox::Connection;
-pub(crate) use clients::{ControlSocket, Serving};
+pub(crate) use clients::Serving;
 
 /// Tells a running server what to do. Each call returns once every worker has done it: what is sent
 /// afterwards meets the server as it is then. Once the server has ended, each is an error.
