@@ -149,11 +149,13 @@ impl Ratio {
         }
     }
 
-    /// An interval shrinks with the root of the number of rounds.
+    /// An interval shrinks with the root of the number of rounds; one that is narrow enough and
+    /// lies between a tie and a difference takes more of them, too.
     fn needed(&self, low: f64, high: f64) -> u64 {
         let half = (high / low).ln() / 2.0;
         let wanted = MATTERS.ln() * HALF_WIDTH / (HALF_WIDTH + STRAY);
-        (self.rounds as f64 * (half / wanted).powi(2)).ceil() as u64
+        let needed = (self.rounds as f64 * (half / wanted).powi(2)).ceil() as u64;
+        needed.max(self.rounds as u64 + 1)
     }
 }
 

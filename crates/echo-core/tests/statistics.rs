@@ -104,6 +104,20 @@ fn as_many_rounds_as_are_said_to_be_needed_tell_five_percent() {
 }
 
 #[test]
+fn what_is_unknown_needs_more_rounds_than_were_measured() {
+    for (low, high) in [(0.9999, 1.0501), (0.95, 1.0001), (0.9, 1.1)] {
+        let ratio = Ratio {
+            ratio: f64::sqrt(low * high),
+            interval: Some([low, high]),
+            rounds: 15,
+        };
+        let verdict = ratio.verdict(Better::Less);
+        let is_more = matches!(verdict, Verdict::TooNoisy { needed } if needed > 15);
+        assert!(is_more, "{low} to {high}: {verdict}");
+    }
+}
+
+#[test]
 fn a_ratio_agrees_with_the_figures_beside_it() {
     let [base, new] = bench(0.2).rounds(9, 1.4);
     let ratio = Ratio::of(&new, &base, Pairing::InTurn, 1).unwrap();
