@@ -19,7 +19,7 @@ use crate::connection::Connect;
 use crate::engine::{self, Pace, Plan};
 use crate::interrupt::Interrupt;
 use crate::measure::{self, Results, Style, Watch, message_size};
-use crate::report::{self, Files, Mode, Outcome, Report, Saved};
+use crate::report::{self, Files, Mode, Report, Saved};
 use start::Moment;
 
 pub use settings::Bench;
@@ -121,18 +121,14 @@ fn several(
 
 /// The saved run that the target is held against.
 fn baseline(path: &Path) -> Result<Report, Failure> {
-    let mut saved = Saved::load(path).map_err(Failure::usage)?;
+    let mut saved = Saved::load(&[path], false).map_err(Failure::usage)?;
     let (Some(base), []) = (saved.pop(), &saved[..]) else {
         return Err(Failure::usage(anyhow!(
             "{} holds several runs, and one is what a run is held against; save that alone",
             shown(path)
         )));
     };
-    let mut base = base.named();
-    // How that one ended was told when it did.
-    base.outcome = Outcome::default();
-    base.verdicts.clear();
-    Ok(base)
+    Ok(base.named().as_base())
 }
 
 /// Waits for the moment to begin, or until the user has seen enough.

@@ -6,7 +6,7 @@ use super::{Bench, known, measure};
 use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::measure::Watch;
-use crate::report::{Part, Report};
+use crate::report::Report;
 
 /// Measures every target in each round, and reports each with its rounds; how they ended is not
 /// decided yet. What ends one of them early ends all: no round of the others would have a partner.
@@ -16,13 +16,13 @@ pub fn run(
     watch: &Watch,
     interrupt: &Interrupt,
 ) -> Vec<Report> {
-    let mut wholes: Vec<Report> = targets.iter().map(|target| known(target, config)).collect();
     // One command measures all of them.
-    let command = wholes.first().map(|first| first.command.clone());
-    let command = command.unwrap_or_default();
-    wholes
-        .iter_mut()
-        .for_each(|whole| whole.command.clone_from(&command));
+    let command = known(&targets[0], config).command;
+    let whole = |target: &Connect| Report {
+        command: command.clone(),
+        ..known(target, config)
+    };
+    let mut wholes: Vec<Report> = targets.iter().map(whole).collect();
     if config.control
         && let Some(control) = wholes.last_mut()
     {
@@ -37,11 +37,15 @@ pub fn run(
             watch.say(format!("round {number} of {count}, {name}: "));
             let one = measure(&targets[i], pid, config, watch, interrupt);
             // A target that stood still for all of a round is no reason to give the others up.
-            let is_cut = interrupt.why().is_some();
-            let is_over = is_cut || !(one.fault.is_none() || is_empty(&one));
+            let (is_cut, is_empty) = (interrupt.why().is_some(), is_empty(&one));
+            let is_over = is_cut || !(one.fault.is_none() || is_empty);
             // Of what is stopped before it measures anything there is nothing to say beside others.
             if !is_cut || one.counts.sent > 0 || wholes[i].rounds.is_empty() {
-                add(&mut wholes[i], one);
+                // What is empty is so until something is measured.
+                if wholes[i].counts.sent == 0 || !is_empty {
+                    wholes[i].fault.clone_from(&one.fault);
+                }
+                wholes[i].add_round(one);
             }
             if is_over {
                 break 'rounds;
@@ -59,39 +63,4 @@ pub fn run(
 fn is_empty(round: &Report) -> bool {
     let fault = round.fault.as_ref().map(|fault| fault.kind);
     fault == Some(ErrorKind::Other) && round.counts.sent == 0 && round.counts.connections > 0
-}
-
-/// Adds one round of a target to what is known of it.
-fn add(whole: &mut Report, one: Report) {
-    if whole.rounds.is_empty() {
-        whole.started_unix_ns = one.started_unix_ns;
-        whole.target = one.target.clone();
-        whole.environment = one.environment.clone();
-    }
-    whole.add(&one);
-    // They were at work one round after the other.
-    if let (Some(all), Some(own)) = (&mut whole.generator, &one.generator) {
-        all.threads = own.threads;
-    }
-    let is_empty = is_empty(&one);
-    whole.elapsed += one.elapsed;
-    whole.took += one.took;
-    let used = whole.server_cpu_ns.into_iter().chain(one.server_cpu_ns);
-    whole.server_cpu_ns = used.reduce(|sum, more| sum + more);
-    whole.rounds.push(Part::of(&one));
-    for note in one.notes {
-        // The same note of another round has other figures.
-        let gist = |note: &str| {
-            note.split(|c: char| c.is_ascii_digit())
-                .next()
-                .map(str::to_owned)
-        };
-        if !whole.notes.iter().any(|known| gist(known) == gist(&note)) {
-            whole.notes.push(note);
-        }
-    }
-    // What is empty is so until something is measured.
-    if whole.counts.sent == 0 || !is_empty {
-        whole.fault = one.fault;
-    }
 }

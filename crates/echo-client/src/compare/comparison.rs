@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use echo_core::escape::printable;
 use echo_core::statistics::{self, Pairing, Ratio, Verdict};
 
-use crate::report::{Ending, Fault, Metric, Outcome, Part, Report, Thresholds, too_few};
+use crate::report::{Ending, Metric, Outcome, Part, Report, Thresholds, too_few};
 
 /// Targets side by side.
 #[derive(Clone, Debug)]
@@ -92,35 +92,43 @@ impl Comparison {
 
     /// What a reader should know, with whom it is about.
     pub fn notes(&self) -> Vec<String> {
-        let targets = self.names.iter().zip(&self.targets);
-        let of_targets = targets
-            .flat_map(|(name, target)| target.notes.iter().map(move |n| format!("{name}: {n}")));
-        let missing = Metric::COMPARED
-            .into_iter()
-            .filter_map(|metric| match metric {
-                Metric::Percentile(_, percent) if !self.has(metric) => Some(too_few(percent)),
-                _ => None,
-            });
-        missing.chain(of_targets).collect()
+        let has = |metric| self.figures.iter().any(|figure| figure.metric == metric);
+        let missing = |metric| match metric {
+            Metric::Percentile(_, percent) if !has(metric) => Some(too_few(percent)),
+            _ => None,
+        };
+        let missing = Metric::COMPARED.into_iter().filter_map(missing);
+        missing
+            .chain(self.said(|target| target.notes.clone()))
+            .collect()
     }
 
-    fn has(&self, metric: Metric) -> bool {
-        self.figures.iter().any(|figure| figure.metric == metric)
+    /// The conditions that held, with whom they are about.
+    pub fn held(&self) -> Vec<String> {
+        self.said(|target| {
+            let held = target.verdicts.iter().filter(|verdict| !verdict.failed);
+            held.map(ToString::to_string).collect()
+        })
+    }
+
+    fn said(&self, of: impl Fn(&Report) -> Vec<String>) -> Vec<String> {
+        let targets = self.names.iter().zip(&self.targets);
+        let said = targets.map(|(name, target)| (name, of(target)));
+        said.flat_map(|(name, said)| said.into_iter().map(move |line| format!("{name}: {line}")))
+            .collect()
     }
 
     /// How all of it ended: as the target did that ended worst.
     fn conclude(&mut self) {
         let mut whole = Outcome::default();
         for (name, target) in self.names.iter().zip(&self.targets) {
-            let outcome = &target.outcome;
+            let outcome = target.outcome.of(name);
             whole.exit_code = whole.exit_code.max(outcome.exit_code);
             whole.by = whole.by.or(outcome.by);
             if whole.result != Ending::Failed && outcome.result != Ending::Passed {
                 whole.result = outcome.result;
             }
-            let told =
-                |reason: &Fault| Fault::new(reason.kind, format!("{name}: {}", reason.message));
-            whole.reasons.extend(outcome.reasons.iter().map(told));
+            whole.reasons.extend(outcome.reasons);
         }
         self.outcome = whole;
     }

@@ -63,10 +63,7 @@ pub enum Form {
 /// A document cannot be read, or cannot be compared (2); a condition is broken (1).
 pub fn run(config: Compare) -> Result<(), Failure> {
     let files = Files::check([config.report.as_deref(), None, None], &config.files)?;
-    let mut saved = Vec::new();
-    for file in &config.files {
-        saved.extend(Saved::load(file).map_err(Failure::usage)?);
-    }
+    let saved = Saved::load(&config.files, false).map_err(Failure::usage)?;
     let [first, others @ ..] = &saved[..] else {
         return Err(Failure::usage(anyhow!("there is nothing to compare")));
     };
@@ -89,12 +86,12 @@ pub fn run(config: Compare) -> Result<(), Failure> {
         phrases: phrases.clone(),
         ..saved.named()
     };
-    let mut targets: Vec<Report> = saved.into_iter().map(named).collect();
-    for target in &mut targets[1..] {
-        for threshold in thresholds.own() {
-            target.decide(threshold, threshold.metric.of(target));
-        }
-    }
+    let judged = |(i, report): (usize, Report)| match i {
+        0 => report.as_base(),
+        _ => report.judged_again(&thresholds),
+    };
+    let targets = saved.into_iter().map(named).enumerate().map(judged);
+    let targets = targets.collect();
     let mut comparison = Comparison::of(targets, pairing, config.seed.0).map_err(Failure::usage)?;
     comparison.judge(&thresholds);
     let form = match (config.json, config.csv) {

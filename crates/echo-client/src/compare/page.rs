@@ -40,7 +40,7 @@ pub fn html(comparison: &Comparison) -> String {
         heading: names.join(" · "),
         about: comparison.title(),
         result: comparison.outcome.result,
-        reasons: comparison.outcome.told(&[]),
+        reasons: [comparison.outcome.told(&[]), comparison.held()].concat(),
         notes: &comparison.notes(),
         cards,
         document: comparison.json(),

@@ -107,10 +107,7 @@ impl Comparison {
         let mut lines = vec![phrases.say(&format!("--- {} ---", self.title()))];
         let notes = self.notes().into_iter();
         let mut ended: Vec<_> = notes.map(|note| format!("note: {note}")).collect();
-        for (name, target) in self.names.iter().zip(&self.targets) {
-            let held = target.verdicts.iter().filter(|verdict| !verdict.failed);
-            ended.extend(held.map(|verdict| format!("{name}: {verdict}")));
-        }
+        ended.extend(self.held());
         ended.extend(self.outcome.lines(&[]));
         let said = ended.iter().map(|line| phrases.say(line));
         let table = self.table().said(&phrases).to_string();

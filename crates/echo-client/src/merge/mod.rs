@@ -13,7 +13,7 @@ use echo_explain::{Lang, Phrases};
 
 use crate::connection::ErrorKind;
 use crate::report::format::counted;
-use crate::report::{self, Ending, Fault, Files, Load, Part, Report, Saved, Share, Thresholds};
+use crate::report::{self, Fault, Files, Load, OneWay, Report, Saved, Share, Thresholds};
 
 /// Adds up what several machines have measured at the same time
 #[derive(Debug, Args)]
@@ -50,20 +50,20 @@ pub fn run(config: Merge) -> Result<(), Failure> {
     let files = Files::check([page, None, rows], &config.files)?;
     let alone = config.fail_if.as_ref().map_or(Ok(()), Thresholds::alone);
     alone.map_err(|why| Failure::usage(anyhow!(why)))?;
-    let mut parts = Vec::new();
-    for file in &config.files {
-        parts.extend(Saved::load(file).map_err(Failure::usage)?);
+    let parts = Saved::load(&config.files, config.expect > 0).map_err(Failure::usage)?;
+    let came = counted(parts.len() as u64, "document", "documents");
+    let too_few = format!("{came} came where {} were expected", config.expect);
+    if parts.is_empty() {
+        return Err(Failure::bad(anyhow!(too_few)));
     }
     let mut whole = merged(&parts).map_err(Failure::usage)?;
     whole.phrases = Phrases::of(config.lang.resolve(|name| std::env::var_os(name)));
     whole.conclude(config.fail_if.as_ref(), None);
-    for part in &parts {
-        inherit(&mut whole, &part.report);
+    for Saved { report: part, .. } in &parts {
+        whole.inherit(&part.outcome.of(&part.environment.hostname));
     }
     if parts.len() < config.expect {
-        let came = counted(parts.len() as u64, "document", "documents");
-        let message = format!("{came} came where {} were expected", config.expect);
-        whole.outcome.fail(Fault::new(ErrorKind::Other, message));
+        whole.outcome.fail(Fault::new(ErrorKind::Other, too_few));
     }
     files.write(&mut whole);
     report::print(&whole, config.json, true)
@@ -78,52 +78,61 @@ pub fn merged(parts: &[Saved]) -> Result<Report> {
         bail!("there is nothing to merge");
     };
     let mut seen = BTreeSet::new();
-    for Saved { source, report, .. } in parts {
-        let transports = [report, &first.report].map(|report| &report.target.transport);
-        let difference = report.difference(&first.report).or_else(|| {
-            let [own, other] = transports;
-            (own != other).then(|| format!("one is over {own}, the other over {other}"))
-        });
-        if let Some(difference) = difference {
-            bail!(
-                "{source} cannot be merged with {}: {difference}",
-                first.source
-            );
+    // What was told of each way is known of those that tell it.
+    let told = parts.iter().find(|part| one_way(&part.report).is_some());
+    for part in parts {
+        let Saved { source, report, .. } = part;
+        if part.compared.is_some() {
+            bail!("{source}: a comparison is no part of a run; give it to compare");
         }
-        let hostname = &report.environment.hostname;
-        if !seen.insert((hostname, report.started_unix_ns)) {
-            let hostname = printable(hostname);
-            bail!("{source}: a run of {hostname} is there twice; give each document once");
+        for other in [Some(first), told].into_iter().flatten() {
+            if let Some(difference) = difference(report, &other.report) {
+                let other = &other.source;
+                bail!("{source} cannot be merged with {other}: {difference}");
+            }
+        }
+        for machine in report.in_parts(&report.machines) {
+            let hostname = printable(&machine.hostname);
+            if !seen.insert((machine.hostname, machine.started_unix_ns)) {
+                bail!("{source}: a run of {hostname} is there twice; give each document once");
+            }
         }
     }
     let mut whole = first.report.without_figures();
     for part in parts {
-        whole.add(&part.report);
-        let report = &part.report;
-        whole.machines.extend(report.in_parts(&report.machines));
-        for note in &part.report.notes {
-            whole
-                .notes
-                .push(format!("{}: {note}", part.report.environment.hostname));
-        }
+        whole.add_machines(&part.report);
     }
-    let ends = whole.machines.iter().map(Part::end_unix_ns);
-    let end = ends.max().unwrap_or(0);
-    whole.elapsed = Duration::from_nanos(end.saturating_sub(whole.started_unix_ns));
-    whole.load = whole.load.map(|load| match load {
-        Load::Closed { in_flight } => Load::Closed {
-            in_flight: in_flight * parts.len() as u64,
-        },
-        Load::Rate { per_s } => Load::Rate {
-            per_s: per_s * parts.len() as f64,
-        },
-    });
+    match &mut whole.load {
+        Some(Load::Closed { in_flight }) => {
+            *in_flight = in_flight.saturating_mul(parts.len() as u64);
+        }
+        Some(Load::Rate { per_s }) => *per_s *= parts.len() as f64,
+        None => {}
+    }
     let targets = || parts.iter().map(|part| &part.report.target);
     whole.target.name = listed(targets().map(|target| target.name.as_str()));
     whole.target.address = listed(targets().map(|target| target.address.as_str()));
     whole.environment.hostname = listed(whole.machines.iter().map(|m| m.hostname.as_str()));
     whole.notes.insert(0, alignment(&whole));
     Ok(whole)
+}
+
+/// What was done otherwise in a part than in another, or is said of other figures.
+fn difference(part: &Report, other: &Report) -> Option<String> {
+    let [from, to] = [part, other].map(|report| &report.target.transport);
+    match [part, other].map(one_way) {
+        _ if from != to => Some(format!("one is over {from}, the other over {to}")),
+        [Some(from), Some(to)] if from != to => Some(format!(
+            "of each way, one tells the {from}, the other the {to}"
+        )),
+        _ => part.difference(other),
+    }
+}
+
+/// What a run tells of each way, if it does.
+fn one_way(report: &Report) -> Option<OneWay> {
+    let told = report.ways.as_ref().map(|ways| ways.one_way);
+    told.filter(|told| *told != OneWay::Unknown)
 }
 
 /// Names, each of them once.
@@ -150,27 +159,6 @@ fn alignment(whole: &Report) -> String {
         true => told,
         false => {
             format!("{told}: too little for a rate of the whole; begin at once with --start-at")
-        }
-    }
-}
-
-/// What went wrong with a part that the figures of the whole do not tell.
-fn inherit(whole: &mut Report, part: &Report) {
-    use ErrorKind::{Interrupted, Late, Lost, Mismatch, Threshold, Unsent};
-    for reason in &part.outcome.reasons {
-        let is_judged = matches!(reason.kind, Late | Lost | Mismatch | Threshold | Unsent)
-            || whole.errors.contains_key(&reason.kind);
-        let message = format!("{}: {}", part.environment.hostname, reason.message);
-        let fault = Fault::new(reason.kind, message);
-        match reason.kind {
-            _ if is_judged => {}
-            Interrupted if part.outcome.exit_code == 0 => {
-                whole.notes.push(fault.message);
-                if whole.outcome.result == Ending::Passed {
-                    whole.outcome.result = Ending::CutShort;
-                }
-            }
-            _ => whole.outcome.fail(fault),
         }
     }
 }

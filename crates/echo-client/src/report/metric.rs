@@ -95,7 +95,8 @@ impl Metric {
         }
     }
 
-    /// What a round has of it. Nothing at all is no figure: it has no ratio to anything.
+    /// What a round has of it. Nothing at all is no figure: it has no ratio to anything; nor has the
+    /// time for which nothing came.
     pub fn of_round(self, round: &Part) -> Option<f64> {
         let figure = match self {
             Metric::Percentile(Span::Rtt, 50.0) => round.rtt_p50_ns.map(|ns| ns as f64),
@@ -104,7 +105,7 @@ impl Metric {
             Metric::ServerCpu => round.server_cpu_per_echo_ns,
             _ => None,
         };
-        figure.filter(|figure| *figure > 0.0)
+        figure.filter(|figure| *figure > 0.0 && round.echoes > 0)
     }
 
     /// In what it is counted.

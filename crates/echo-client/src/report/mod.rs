@@ -24,6 +24,7 @@ mod unit;
 mod ways;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use echo_core::units::unix_ns;
@@ -186,6 +187,15 @@ pub enum Load {
         #[serde(rename = "rate_per_s")]
         per_s: f64,
     },
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Load::Closed { in_flight } => write!(f, "closed loop, {in_flight} in flight"),
+            Load::Rate { per_s } => write!(f, "{per_s} requests/s"),
+        }
+    }
 }
 
 /// One second of a run.

@@ -39,14 +39,14 @@ pub enum Ending {
     CutShort,
 }
 
-/// What cuts a run short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What cuts a run short; the worse one last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cut {
-    /// `--deadline`, in the midst of a run that has an end of its own.
-    Deadline,
     /// The user.
     Interrupt,
+    /// `--deadline`, in the midst of a run that has an end of its own.
+    Deadline,
 }
 
 impl Ending {
@@ -89,18 +89,31 @@ impl Outcome {
                 format!("{why}: the run takes longer than that; allow more time"),
             ),
         };
-        self.by = Some(by);
         let is_told = |reason: &Fault| reason.message.contains(&why.to_string());
-        if !self.reasons.iter().any(is_told) {
-            self.reasons
-                .push(Fault::new(ErrorKind::Interrupted, message));
-        }
-        if self.result == Ending::Passed {
+        let is_new = !self.reasons.iter().any(is_told);
+        let fault = Fault::new(ErrorKind::Interrupted, message);
+        self.stop(by, Some(fault).filter(|_| is_new));
+    }
+
+    /// It, or a part of it, was stopped: of parts that were, one by a deadline is the worst.
+    fn stop(&mut self, by: Cut, fault: Option<Fault>) {
+        self.by = self.by.max(Some(by));
+        self.reasons.extend(fault);
+        if self.result != Ending::Failed {
             self.result = Ending::CutShort;
-            self.exit_code = match by {
+            self.exit_code = self.exit_code.max(match by {
                 Cut::Deadline => Exit::Bad.code(),
                 Cut::Interrupt => Exit::Success.code(),
-            };
+            });
+        }
+    }
+
+    /// How a part ended, each reason with its `name`.
+    pub fn of(&self, name: &str) -> Self {
+        let named = |reason: &Fault| Fault::new(reason.kind, format!("{name}: {}", reason.message));
+        Outcome {
+            reasons: self.reasons.iter().map(named).collect(),
+            ..*self
         }
     }
 
@@ -186,6 +199,44 @@ impl Report {
             outcome.cut(why, self.took);
         }
         self.outcome = outcome;
+    }
+
+    /// What went wrong by the time that a saved run, or a part of this one, `ended`, and that no
+    /// figure tells: those are judged by the conditions of this run.
+    pub fn inherit(&mut self, ended: &Outcome) {
+        use ErrorKind::{Interrupted, Late, Lost, Mismatch, Threshold, Unsent};
+        for reason in &ended.reasons {
+            let is_judged = matches!(reason.kind, Late | Lost | Mismatch | Threshold | Unsent)
+                || self.errors.contains_key(&reason.kind);
+            match ended.by {
+                _ if is_judged => {}
+                Some(by) if reason.kind == Interrupted => {
+                    self.outcome.stop(by, Some(reason.clone()));
+                }
+                _ => self.outcome.fail(reason.clone()),
+            }
+        }
+    }
+
+    /// A saved run that others are held against: it is not judged again, and how it ended is worth
+    /// a note.
+    pub fn as_base(mut self) -> Self {
+        let ended = std::mem::take(&mut self.outcome);
+        self.verdicts.clear();
+        if ended.result != Ending::Passed {
+            let how = ended.lines(&[]).join("; ");
+            self.notes
+                .push(format!("when this was measured it ended so: {how}"));
+        }
+        self
+    }
+
+    /// A saved run that is held against another, judged by the conditions of now.
+    pub fn judged_again(mut self, thresholds: &Thresholds) -> Self {
+        let ended = std::mem::take(&mut self.outcome);
+        self.conclude(Some(thresholds), None);
+        self.inherit(&ended);
+        self
     }
 
     /// Judges one condition more, about a figure that is not of this run alone.

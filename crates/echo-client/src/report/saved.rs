@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use echo_core::path::shown;
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,23 +33,27 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// All the reports in a file, or on standard input where `path` is `-`. A comparison holds one
-    /// for each of its targets.
+    /// All the reports in files, or on standard input where a name is `-`. A comparison holds one
+    /// for each of its targets; a file `may_be_empty`, where whoever asked counts.
     ///
     /// # Errors
-    /// The file cannot be read, holds nothing, or something that is no whole report: the error
+    /// A file cannot be read, holds nothing, or something that is no whole report: the error
     /// names the place.
-    pub fn load(path: &Path) -> Result<Vec<Self>> {
-        let source = shown(path).to_string();
-        let text = read(path).map_err(|error| {
-            let cause = cause(&error);
-            anyhow!("cannot read {source}: {cause}; name a document that --json has printed")
-        })?;
-        let saved = all(&text, &source)?;
-        ensure!(
-            !saved.is_empty(),
-            "{source} holds no document; save one with --json"
-        );
+    pub fn load(files: &[impl AsRef<Path>], may_be_empty: bool) -> Result<Vec<Self>> {
+        let mut saved = Vec::new();
+        for path in files.iter().map(AsRef::as_ref) {
+            let source = shown(path).to_string();
+            let text = read(path).map_err(|error| {
+                let cause = cause(&error);
+                anyhow!("cannot read {source}: {cause}; name a document that --json has printed")
+            })?;
+            let own = all(&text, &source)?;
+            ensure!(
+                may_be_empty || !own.is_empty(),
+                "{source} holds no document; save one with --json"
+            );
+            saved.extend(own);
+        }
         Ok(saved)
     }
 
@@ -117,12 +121,28 @@ fn all(text: &[u8], source: &str) -> Result<Vec<Saved>> {
 #[derive(Deserialize)]
 struct Head {
     schema: Option<u32>,
+    #[serde(rename = "mode")]
+    _mode: Option<Kind>,
+}
+
+/// What a document may be of.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Send,
+    Ping,
+    Bench,
+    Compare,
 }
 
 /// The document that a text begins with, and how long that is.
 fn first(text: &[u8]) -> Result<(Value, usize)> {
     let mut heads = serde_json::Deserializer::from_slice(text).into_iter::<Head>();
-    let head = heads.next().transpose().context("it is no JSON document")?;
+    let head = heads.next().transpose();
+    let head = head.map_err(|error| match error.is_data() {
+        true => Error::new(error).context("it is no report of a run; save one with --json"),
+        false => Error::new(error).context("it is no JSON document"),
+    })?;
     document::check_schema(&head.and_then(|head| head.schema).into())?;
     let length = heads.byte_offset();
     ensure!(

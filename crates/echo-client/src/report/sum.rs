@@ -1,11 +1,12 @@
 //! Runs added up: counts and distributions exactly, seconds where they fell on the wall clock.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use echo_core::escape::printable;
 use serde_json::Value;
 
-use super::{Generator, OneWay, Part, Report, Second};
+use super::{Generator, Part, Report, Second};
 
 /// Runs that overlap by less have no rate in common.
 const TOGETHER: f64 = 0.9;
@@ -35,15 +36,6 @@ impl Report {
             let [own, other] = [self, other].map(|report| report.mode.name());
             return Some(format!("one is of {own}, the other of {other}"));
         }
-        let ways = [self, other].map(|report| report.ways.as_ref().map(|ways| ways.one_way));
-        if let [Some(own), Some(other)] = ways
-            && own != other
-            && ![own, other].contains(&OneWay::Unknown)
-        {
-            return Some(format!(
-                "of each way, one tells the {own}, the other the {other}"
-            ));
-        }
         for key in [
             "stamp",
             "rate",
@@ -62,13 +54,55 @@ impl Report {
                 return Some(format!("one has --{key} {own}, the other {other}"));
             }
         }
-        let merged = [self, other].map(|report| report.machines.len().max(1));
         (self.load != other.load).then(|| {
-            format!(
-                "{} runs made the load of one, {} that of the other",
-                merged[0], merged[1]
-            )
+            let [own, other] = [self.load, other.load]
+                .map(|load| load.map_or("none".to_owned(), |load| load.to_string()));
+            format!("the load of one is {own}, that of the other {other}")
         })
+    }
+
+    /// Adds a round, which was measured after those that are known.
+    pub fn add_round(&mut self, round: Report) {
+        if self.rounds.is_empty() {
+            self.started_unix_ns = round.started_unix_ns;
+            self.target = round.target.clone();
+            self.environment = round.environment.clone();
+        }
+        self.add(&round);
+        // They were at work one round after the other.
+        if let (Some(all), Some(own)) = (&mut self.generator, &round.generator) {
+            all.threads = own.threads;
+        }
+        self.elapsed += round.elapsed;
+        self.took += round.took;
+        let used = self.server_cpu_ns.into_iter().chain(round.server_cpu_ns);
+        self.server_cpu_ns = used.reduce(|sum, more| sum + more);
+        self.rounds.push(Part::of(&round));
+        for note in round.notes {
+            // The same note of another round has other figures.
+            let gist = |note: &str| {
+                note.split(|c: char| c.is_ascii_digit())
+                    .next()
+                    .map(str::to_owned)
+            };
+            if !self.notes.iter().any(|known| gist(known) == gist(&note)) {
+                self.notes.push(note);
+            }
+        }
+    }
+
+    /// Adds what another machine has measured, or several of them, at the same time; none began
+    /// before this did.
+    pub fn add_machines(&mut self, other: &Report) {
+        self.add(other);
+        let end = Part::of(other).end_unix_ns();
+        let whole = Duration::from_nanos(end.saturating_sub(self.started_unix_ns));
+        self.elapsed = self.elapsed.max(whole);
+        self.machines.extend(other.in_parts(&other.machines));
+        let notes = other.notes.iter();
+        let hostname = &other.environment.hostname;
+        self.notes
+            .extend(notes.map(|note| format!("{hostname}: {note}")));
     }
 
     /// Adds what `other` found out. Its seconds go where they belong after the start of this one,
@@ -92,8 +126,7 @@ impl Report {
         };
         // What differs from one run to another differs by more than jitter.
         self.jitter_ns = None;
-        let after = other.started_unix_ns.saturating_sub(self.started_unix_ns);
-        let after_s = (after + SECOND_NS / 2) / SECOND_NS;
+        let after_s = self.seconds_until(other.started_unix_ns);
         let own = std::mem::take(&mut self.seconds);
         let mut seconds: BTreeMap<u64, Second> = own.into_iter().map(|s| (s.start_s, s)).collect();
         for second in &other.seconds {
@@ -108,6 +141,22 @@ impl Report {
             };
         }
         self.seconds = seconds.into_values().collect();
+    }
+
+    /// The whole seconds from the start of this run to that of a part of it.
+    fn seconds_until(&self, started_unix_ns: u64) -> u64 {
+        let after = started_unix_ns.saturating_sub(self.started_unix_ns);
+        (after + SECOND_NS / 2) / SECOND_NS
+    }
+
+    /// From when to when each of its parts measured, in seconds as `seconds` counts them.
+    pub fn windows(&self) -> Vec<[f64; 2]> {
+        let parts = self.in_parts(&[&self.rounds[..], &self.machines].concat());
+        let window = |part: Part| {
+            let from = self.seconds_until(part.started_unix_ns) as f64;
+            [from, from + part.elapsed_ns as f64 / SECOND_NS as f64]
+        };
+        parts.into_iter().map(window).collect()
     }
 
     /// The share of the whole time in which all the machines measured; 1 of a single one.

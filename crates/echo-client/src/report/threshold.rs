@@ -228,8 +228,9 @@ impl FromStr for Threshold {
         let is_change = limit.starts_with(['+', '-']) && limit.ends_with('%');
         if is_change && !Metric::COMPARED.contains(&metric) {
             let compared = Metric::COMPARED.map(|metric| metric.to_string()).join(", ");
+            let example = metric.unit().example();
             return Err(format!(
-                "{limit} is a change, and those are of {compared}; write {metric}>0.1%"
+                "{limit} is a change, and those are of {compared}; write {metric}{example}"
             ));
         }
         let unit = if is_change {

@@ -58,7 +58,7 @@ impl Unit {
     /// # Errors
     /// It is none, or does not say in what it is counted; the error says how to write one.
     pub fn limit(self, figure: &str, text: &str) -> Result<f64, String> {
-        let (number, example) = match self {
+        let number = match self {
             // Bare seconds are what nobody means.
             Unit::Time if text.ends_with(|c: char| c.is_ascii_digit() || c == '.') => {
                 return Err(format!("{text:?} has no unit; write {figure}>{text}ms"));
@@ -67,14 +67,23 @@ impl Unit {
                 let span: Result<Timespan, _> = text.parse();
                 return span.map(|s| format::nanos(s.0)).map_err(|e| e.to_string());
             }
-            Unit::Percent => (text.strip_suffix('%'), ">0.1%, with its percent sign"),
-            Unit::Change => (text.strip_suffix('%'), ">+10%"),
-            Unit::Rate => (Some(text), "<1000"),
-            Unit::Count => (Some(text), ">0"),
+            Unit::Percent | Unit::Change => text.strip_suffix('%'),
+            Unit::Rate | Unit::Count => Some(text),
         };
+        let example = self.example();
         number
             .and_then(|number| number.parse().ok())
             .filter(|value: &f64| value.is_finite() && (*value >= 0.0 || self == Unit::Change))
             .ok_or_else(|| format!("{text:?} is no limit for it; write {figure}{example}"))
+    }
+    /// A limit as it is written behind a figure.
+    pub const fn example(self) -> &'static str {
+        match self {
+            Unit::Time => ">2ms",
+            Unit::Percent => ">0.1%, with its percent sign",
+            Unit::Change => ">+10%",
+            Unit::Rate => "<1000",
+            Unit::Count => ">0",
+        }
     }
 }

@@ -81,7 +81,59 @@ fn the_whole_is_the_sum_of_its_parts() {
     assert!(whole["echoes_per_s"].is_f64(), "{whole:#}");
     // The document that came of it is as good as any other.
     let third = moved(&measured(&fast.tcp, "h3", &[]), 0);
-    merge(&[&whole, &third], &[]).failed(2, &["cannot be merged"]);
+    let loads = [
+        "cannot be merged",
+        "closed loop, 1 in flight",
+        "closed loop, 2 in flight",
+    ];
+    merge(&[&whole, &third], &[]).failed(2, &loads);
+    // A machine is in it once, in whatever document it comes.
+    let more = document(&merge(&[&one, &third], &["--json"]));
+    merge(&[&whole, &more], &[]).failed(2, &["h1", "twice"]);
+    let share = one["generator"]["busiest_share"].to_string();
+    assert!(share.len() < 12, "{share} has more digits than meaning");
+}
+
+#[test]
+fn a_comparison_is_no_part_of_a_run() {
+    let (one, other) = (echo(), echo());
+    let short = ["--rounds", "1", "-c", "9", "--warmup", "0", "--json"];
+    let compared = run(&[&["bench", &one.tcp, &other.tcp][..], &short].concat());
+    let words = ["a comparison is no part of a run"];
+    run_with(&["merge", "-"], &compared.stdout).failed(2, &words);
+}
+
+#[test]
+fn a_part_that_was_stopped_cuts_the_whole_short_and_says_by_whom() {
+    let echo = echo();
+    let mut one = measured(&echo.tcp, "h1", &[]);
+    let mut other = moved(&one, 1);
+    other["environment"]["hostname"] = "h2".into();
+    for (by, code) in [("interrupt", 0), ("deadline", 1)] {
+        let cut = |name: &str| {
+            let reason =
+                serde_json::json!({"kind": "interrupted", "message": format!("{name}stopped")});
+            serde_json::json!({"result": "cut short", "by": by, "exit_code": code, "reasons": [reason]})
+        };
+        one["outcome"] = cut("");
+        let ended = merge(&[&one, &other], &["--json"]);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        let whole: Value = serde_json::from_str(ended.text()).expect("one document");
+        assert_eq!(whole["outcome"], cut("h1: "));
+        let text = merge(&[&one, &other], &[]);
+        assert!(
+            text.text().ends_with("CUT SHORT: h1: stopped\n"),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn where_documents_are_counted_none_is_too_few() {
+    let none = run_with(&["merge", "--expect", "20", "-"], b"");
+    none.failed(1, &["0 documents came where 20 were expected"]);
+    run_with(&["merge", "-"], b"\n").failed(2, &["holds no document"]);
+    run(&["merge", "--expect", "1", "/nowhere.json"]).failed(2, &["/nowhere.json"]);
 }
 
 #[test]
@@ -117,7 +169,7 @@ fn what_is_merged_is_what_one_histogram_would_have_seen() {
             })
             .collect();
         let file = files.file("parts.json", text.as_bytes());
-        let parts = Saved::load(file.as_ref()).expect("documents");
+        let parts = Saved::load(&[&file], false).expect("documents");
         let merged = merged(&parts).expect("one run");
         assert_eq!(merged.rtt.histogram(), whole.histogram(), "case {case}");
         assert_eq!(

@@ -243,6 +243,15 @@ fn a_comparison_is_as_its_schema_says_and_so_are_its_reports() {
 }
 
 #[test]
+fn a_comparison_ends_as_a_report_does() {
+    let report = include_str!("../../../../docs/report.schema.json");
+    let comparison = include_str!("../../../../docs/comparison.schema.json");
+    let outcome =
+        |schema| serde_json::from_str::<Value>(schema).unwrap()["properties"]["outcome"].take();
+    assert_eq!(outcome(comparison), outcome(report));
+}
+
+#[test]
 fn the_schema_knows_wrong_documents() {
     let ended = run(&["bench", &closed_port().to_string(), "--json"]);
     let right: Value = serde_json::from_str(ended.text()).expect("one document");

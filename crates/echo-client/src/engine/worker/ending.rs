@@ -11,7 +11,7 @@ use crate::engine::flow::{Context, Flow, Found, State};
 use crate::engine::nanos;
 use crate::engine::pause::Pauses;
 use crate::interrupt::Why;
-use crate::report::Generator;
+use crate::report::{Generator, significant};
 
 /// What a worker leaves behind besides its books.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ impl Worker<'_> {
             None => (0, Cpu::default()),
         };
         let is_long = span >= SHORTEST_SHARE_NS;
-        let share = |part: Duration| is_long.then(|| part.as_nanos() as f64 / span as f64);
+        let share =
+            |part: Duration| is_long.then(|| significant(part.as_nanos() as f64 / span as f64));
         Generator {
             threads: 1,
             cpu_ns: nanos(cpu.ran),

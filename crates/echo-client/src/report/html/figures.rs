@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Axis, Card, Plot};
 use crate::report::format::{Share, nanos, rate, round, short_time, thousands, time};
-use crate::report::{Curve, Latency, Load, Report, Second, Span, Step, Table, Unit};
+use crate::report::{Curve, Latency, Load, Metric, Report, Second, Span, Step, Table};
 
 /// Bars of the histogram: on a phone each is still wide enough to be pointed at.
 const BARS: usize = 40;
@@ -26,7 +26,7 @@ pub fn percentiles(report: &Report) -> Card {
         all[0].1 = "from when a request was due";
         all.push((CURVES[1].to_owned(), "from when it left", service));
     }
-    by_percentile(&all, &limits(report, Unit::Time))
+    by_percentile(&all, &limits(report, is_round_trip))
 }
 
 /// The way there and the way back, where they are told apart.
@@ -178,7 +178,7 @@ pub fn over_time(report: &Report) -> Card {
     };
     let highest = |points: &[(f64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
 
-    let rates = levels(|m| Some(m.rate()));
+    let rates = levels(|m| Some(m.per_s));
     let offered = match report.load {
         Some(Load::Rate { per_s }) => Some(per_s),
         _ => None,
@@ -190,9 +190,12 @@ pub fn over_time(report: &Report) -> Card {
     if let Some(per_s) = offered {
         throughput.level(CURVES[1], &format!("offered: {}/s", rate(per_s)), per_s);
     }
-    show_limits(&mut throughput, &limits(report, Unit::Rate));
+    show_limits(
+        &mut throughput,
+        &limits(report, |metric| metric == Metric::Rate),
+    );
 
-    let limits = limits(report, Unit::Time);
+    let limits = limits(report, is_round_trip);
     let p50 = levels(|m| m.second.rtt_p50_ns.map(|ns| ns as f64));
     let p99 = levels(|m| m.second.rtt_p99_ns.map(|ns| ns as f64));
     let both = p50.iter().chain(&p99).map(|point| point.1);
@@ -223,7 +226,7 @@ pub fn over_time(report: &Report) -> Card {
     for moment in &moments {
         let second = &moment.second;
         let shown = |ns: Option<u64>| ns.map_or("too few".to_owned(), |ns| short_time(ns as f64));
-        let (at, per_s) = (format!("{} s", moment.from), rate(moment.rate()));
+        let (at, per_s) = (format!("{} s", moment.from), rate(moment.per_s));
         let [p50, p99, max] = [second.rtt_p50_ns, second.rtt_p99_ns, second.rtt_max_ns].map(shown);
         let [lost, errors] = [second.lost, second.errors].map(thousands);
         for (plot, title) in [
@@ -248,11 +251,17 @@ pub fn over_time(report: &Report) -> Card {
     }
 }
 
-/// The thresholds about figures of a unit: what has to hold, and where its line is.
-fn limits(report: &Report, unit: Unit) -> Vec<(String, f64)> {
+/// Whether a figure is a round trip, which the curves of those show; their deviation is none.
+fn is_round_trip(metric: Metric) -> bool {
+    use Metric::{Avg, Max, Min, Percentile};
+    matches!(metric, Min | Avg | Max | Percentile(Span::Rtt, _))
+}
+
+/// The thresholds about figures that are drawn: what has to hold, and where its line is.
+fn limits(report: &Report, is_drawn: fn(Metric) -> bool) -> Vec<(String, f64)> {
     let thresholds = report.verdicts.iter().map(|verdict| verdict.threshold);
     thresholds
-        .filter(|threshold| threshold.unit == unit)
+        .filter(|threshold| is_drawn(threshold.metric))
         .map(|threshold| (threshold.kept().to_string(), threshold.limit))
         .collect()
 }
@@ -267,29 +276,38 @@ fn show_limits(plot: &mut Plot, limits: &[(String, f64)]) {
 struct Moment {
     from: f64,
     to: f64,
+    per_s: f64,
     second: Second,
 }
 
-impl Moment {
-    fn rate(&self) -> f64 {
-        self.second.echoes as f64 / (self.to - self.from)
-    }
-}
-
 fn moments(report: &Report) -> Vec<Moment> {
+    let windows = report.windows();
+    // Rounds share a second one after the other, machines at once.
+    let add = match report.machines.is_empty() {
+        true => |own: f64, other: f64| own + other,
+        false => f64::max,
+    };
+    let measured = |second: &Second| {
+        let [from, to] = [second.start_s as f64, second.start_s as f64 + 1.0];
+        let shares = windows.iter().map(|w| w[1].min(to) - w[0].max(from));
+        let share = shares.filter(|share| *share > 0.0).reduce(add);
+        // Of what came at another time it is not known how long that took.
+        share.unwrap_or(1.0)
+    };
     let group = report.seconds.len().div_ceil(MOMENTS).max(1);
     let moment = |group: &[Second]| {
         // Percentiles cannot be averaged: of several, the worst is shown.
         let worst = |of: fn(&Second) -> Option<u64>| group.iter().filter_map(of).max();
         let sum = |of: fn(&Second) -> u64| group.iter().map(of).sum();
-        let from = group[0].start_s as f64;
-        // The last second may be a part of one only.
-        let to = (group[group.len() - 1].start_s + 1) as f64;
+        let (first, last) = (&group[0], &group[group.len() - 1]);
+        let echoes: u64 = sum(|second| second.echoes);
         Moment {
-            from,
-            to: to.min(report.elapsed.as_secs_f64()).max(from + 1e-3),
+            from: first.start_s as f64,
+            // The last second of a run may be a part of one only.
+            to: last.start_s as f64 + measured(last).min(1.0),
+            per_s: echoes as f64 / group.iter().map(measured).sum::<f64>(),
             second: Second {
-                echoes: sum(|second| second.echoes),
+                echoes,
                 lost: sum(|second| second.lost),
                 errors: sum(|second| second.errors),
                 rtt_p50_ns: worst(|second| second.rtt_p50_ns),
@@ -314,4 +332,64 @@ fn latency_axis(values: impl Iterator<Item = f64>, limits: &[(String, f64)]) -> 
         }
     }
     Axis::log(low, high, short_time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Part;
+
+    /// A rate for each second of a run whose parts measured from one millisecond to another.
+    fn rates(parts: &[[u64; 2]], seconds: &[(u64, u64)], at_once: bool) -> Vec<f64> {
+        let part = |&[from, to]: &[u64; 2]| Part {
+            started_unix_ns: from * 1_000_000,
+            elapsed_ns: (to - from) * 1_000_000,
+            ..Part::default()
+        };
+        let mut parts: Vec<Part> = parts.iter().map(part).collect();
+        let elapsed = parts.iter().map(|part| part.elapsed_ns).sum();
+        let mut report = Report {
+            elapsed: Duration::from_nanos(elapsed),
+            ..Report::default()
+        };
+        match at_once {
+            true => report.machines.append(&mut parts),
+            false => report.rounds.append(&mut parts),
+        }
+        let second = |&(start_s, echoes): &(u64, u64)| Second {
+            start_s,
+            echoes,
+            ..Second::default()
+        };
+        report.seconds = seconds.iter().map(second).collect();
+        let moments = moments(&report);
+        let first = seconds.first().map_or(0, |second| second.0) as f64;
+        assert_eq!(moments[0].from, first);
+        assert!(moments.iter().all(|moment| moment.to > moment.from));
+        let rates = moments.iter().map(|moment| moment.per_s.round());
+        rates.collect()
+    }
+
+    #[test]
+    fn a_rate_is_by_the_time_in_which_it_was_measured() {
+        let rounds = [[0, 1000], [2000, 3000], [4000, 5000], [6000, 7000]];
+        let seconds = [(0, 100), (2, 100), (4, 100), (6, 100)];
+        assert_eq!(rates(&rounds, &seconds, false), [100.0; 4], "in turn");
+        let short = [[0, 300], [300, 600], [1500, 1800]];
+        assert_eq!(rates(&short, &[(0, 60), (2, 30)], false), [100.0; 2]);
+        let machines = [[0, 2000], [10, 1510]];
+        assert_eq!(
+            rates(&machines, &[(0, 200), (1, 150)], true),
+            [200.0, 150.0]
+        );
+        let alone = [[0, 1500]];
+        assert_eq!(rates(&alone, &[(0, 100), (1, 50)], false), [100.0; 2]);
+        assert_eq!(rates(&alone, &[(2, 7)], false), [7.0], "nobody knows");
+        let many: Vec<_> = (0..1500).map(|second| (second, 100)).collect();
+        assert!(
+            rates(&[[0, 1_500_000]], &many, false)
+                .iter()
+                .all(|rate| *rate == 100.0)
+        );
+    }
 }

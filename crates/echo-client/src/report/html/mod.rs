@@ -127,8 +127,7 @@ pub fn html(report: &Report) -> String {
 
 fn about(report: &Report) -> String {
     let how = match report.load {
-        Some(Load::Closed { in_flight }) => format!("closed loop, {in_flight} in flight"),
-        Some(Load::Rate { per_s }) => format!("{per_s} requests/s"),
+        Some(load) => load.to_string(),
         None if report.mode == Mode::Send => "one message".to_owned(),
         None => "one at a time".to_owned(),
     };
@@ -254,7 +253,9 @@ mod tests {
     #[test]
     fn a_threshold_has_its_line_where_the_picture_is() {
         let mut report = report();
-        let thresholds = "p99>2ms,max>1h,rate<100".parse().unwrap();
+        // Of the last three there is no picture.
+        let others = "server-cpu>500us,connect-p99>500us,mdev>500us";
+        let thresholds = format!("p99>2ms,max>1h,rate<100,{others}").parse().unwrap();
         report.conclude(Some(&thresholds), None);
         let page = html(&report);
         assert_eq!(page.matches("<path class=\"limit\"").count(), 3);
