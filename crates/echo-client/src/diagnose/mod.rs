@@ -32,6 +32,7 @@ mod verdict;
 mod words;
 
 use std::io;
+use std::time::Instant;
 
 use anyhow::anyhow;
 use echo_core::units::Timespan;
@@ -160,16 +161,17 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
     let files = Files::check([settings.report.as_deref(), None, None], &connect.read)?;
     let lang = connect.lang.resolve(|name| std::env::var_os(name));
     let words = Words::of(lang, connect.phrases.clone());
-    if !connect.wait.0.is_zero() {
-        // Who does not come is diagnosed all the same.
-        let _: Result<_, _> = connection::connect(&connect, interrupt);
-    }
     let mut path = Path::new(&connect, &settings, interrupt);
     path.check().map_err(|error| {
         let remedy = "give a device and an address that this machine has (ip address)";
         let text = anyhow!("cannot send as asked: {}; {remedy}", cause(&error));
         Failure::new(Exit::Unreachable, text)
     })?;
+    if !connect.wait.0.is_zero() {
+        // Who does not come is diagnosed all the same.
+        let _: Result<_, _> = connection::connect(&connect, interrupt);
+        path.start = Instant::now();
+    }
     let tell = |line: String| match settings.json {
         true => Ok(()),
         false => output::line(line).map_err(output::failure),
@@ -185,6 +187,10 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
         let step = take(*step, &mut path);
         tell(text::step(&step, &words))?;
         path.steps.push(step);
+        path.elapsed = path.start.elapsed();
+        if interrupt.take_question() {
+            output::note(text::cost(&path, &words));
+        }
     }
     path.findings.extend(verdict::judge(&path.trains));
     path.findings.sort();

@@ -92,7 +92,7 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
                 let mtu = search(path, to, size)?;
                 let finding = match do_segments_pass(path, mtu) {
                     // No link is too narrow: a rule looks at datagrams.
-                    true => tried.by_size(size - headers(to.0) as usize),
+                    true => tried.finding(Verdict::LossBySize, size - headers(to.0) as usize),
                     false => {
                         let finding = tried.finding(Verdict::MtuBlackhole, size);
                         finding.map(|finding| finding.with("mtu", mtu))
@@ -190,17 +190,13 @@ impl Tried {
         significant(fisher(large, small), 1)
     }
 
-    /// The large datagrams did not come, of `size` bytes.
-    fn by_size(&self, size: usize) -> Option<Finding> {
-        let lost @ [(hits, n), (others, m)] = self.lost();
-        let [share, rest] = lost.map(percent);
-        Some(finding!(Verdict::LossBySize, self.p()?; n, m, hits, others, size, share, rest))
-    }
-
     /// The large ones did not come, of `size` bytes.
     fn finding(&self, verdict: Verdict, size: usize) -> Option<Finding> {
-        let (n, came) = (self.large.len(), came(&self.small));
-        Some(finding!(verdict, self.p()?; n, size, small: SMALL, came))
+        let lost @ [(hits, n), (others, m)] = self.lost();
+        let ([share, rest], came) = (lost.map(percent), m - others);
+        Some(finding!(verdict, self.p()?;
+            n, m, hits, others, size, share, rest, small: SMALL, came
+        ))
     }
 }
 

@@ -12,7 +12,10 @@ use echo_server::{Config, Server};
 use serde_json::Value;
 
 use super::report::check_as;
-use crate::common::{DEADLINE, Ended, Scratch, closed_port, echo, echo_with, run, start, tcp};
+use crate::common::{
+    DEADLINE, Ended, Scratch, closed_port, echo, echo_on, echo_with, run, start, tcp,
+};
+use crate::signals::by_shell;
 
 /// Little enough for a test, and enough for each step that does not load the path.
 const BRIEF: [&str; 3] = ["--gentle", "--budget", "150kB"];
@@ -156,6 +159,7 @@ fn what_has_no_path_or_no_echo_is_refused() {
     refused("127.0.0.1:862", &["--stamp"], "alone is no echo");
     refused("127.0.0.1:1", &["--budget", "1k"], "100");
     refused("127.0.0.1:1", &["--max-rate", "20"], "100kbit");
+    refused("127.0.0.1:1", &["-B", "127.0.0.1:40000"], "without a port");
 }
 
 #[test]
@@ -400,4 +404,76 @@ fn who_comes_back_after_a_while_has_not_stopped_and_what_was_asked_meanwhile_is_
     let taken = steps.filter(|step| step["left_out"] == false);
     let taken: Vec<_> = taken.map(|step| &step["name"]).collect();
     assert_eq!(taken, ["reach", "echo", "steady", "sizes", "hops", "again"]);
+}
+
+#[test]
+fn too_few_open_files_are_this_machines_own_fault_and_nothing_is_said_of_the_path() {
+    let server = echo();
+    let words = [&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat();
+    for limit in ["ulimit -n 9", "ulimit -n 11"] {
+        let told = document(&by_shell(limit, &words).end());
+        assert_eq!(problems(&told), [""; 0], "{limit}: {told:#}");
+        let found = told["findings"][0]["came"].as_str();
+        let is_told = |word| found.is_some_and(|found| found.contains(word));
+        assert!(is_told("too many open files"), "{limit}: {told:#}");
+        assert!(is_told("ulimit -n"), "{limit}: {told:#}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_up_yet_is_waited_for() {
+    let address = closed_port();
+    let endpoint = address.to_string();
+    let words = ["diagnose", &endpoint, "--json", "--wait", "20s"];
+    let client = start(&[&words[..], &BRIEF].concat());
+    thread::sleep(Duration::from_millis(300));
+    let _server = echo_on(&endpoint);
+    let told = document(&client.end());
+    assert_eq!(problems(&told), [""; 0], "{told:#}");
+}
+
+#[test]
+fn who_closes_a_silent_connection_is_no_firewall_that_forgets_it() {
+    let server = echo_with(Config {
+        idle_timeout: "1s".parse().unwrap(),
+        ..Config::default()
+    });
+    let words = ["diagnose", &server.tcp, "--json", "--idle", "3s"];
+    let told = document(&run(&[&words[..], &BRIEF].concat()));
+    assert_eq!(problems(&told), [""; 0], "{told:#}");
+    let mut found = told["findings"].as_array().expect("findings").iter();
+    let closed = found.find(|finding| finding["verdict"] == "idle-killed");
+    let title = closed.and_then(|closed| closed["title"].as_str());
+    let is_closed = |title: &str| title.starts_with("the other end closes a connection");
+    assert!(title.is_some_and(is_closed), "{told:#}");
+}
+
+#[test]
+fn who_sends_one_reply_again_and_again_holds_up_no_train() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let target = format!("udp://{}", socket.local_addr().expect("an address"));
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        let mut count = 0;
+        while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+            count += 1;
+            // One is swallowed, and the next comes for ever.
+            match count {
+                100 => continue,
+                101 => {
+                    let (reply, socket) = (buffer[..len].to_vec(), socket.try_clone().unwrap());
+                    thread::spawn(move || {
+                        while socket.send_to(&reply, from).is_ok() {
+                            thread::sleep(Duration::from_millis(100));
+                        }
+                    });
+                }
+                _ => {}
+            }
+            let _: std::io::Result<usize> = socket.send_to(&buffer[..len], from);
+        }
+    });
+    let words = [&["diagnose", &target, "--json", "-w", "25s"], &BRIEF[..]].concat();
+    let told = document(&run(&words));
+    assert_ne!(told["outcome"]["result"], "cut short", "{told:#}");
 }

@@ -192,18 +192,19 @@ pub fn highest(ladder: &[Turn]) -> String {
     bits(rates.fold(0.0, f64::max))
 }
 
-/// A rate that was meant and that this machine has never reached: nothing is known of limits below it.
+/// The highest rate that was meant, where this machine has never reached it: nothing is known of limits
+/// below it.
 pub fn unreached(ladder: &[Turn]) -> Option<Finding> {
-    let kind = |turn: &Turn| (turn.size(), turn.fast.interval);
-    let is_reached = |of: &Turn| {
-        let mut alike = ladder.iter().filter(|turn| kind(turn) == kind(of));
-        alike.any(Turn::is_reached)
-    };
-    let turn = ladder.iter().find(|turn| !is_reached(turn))?;
-    let train = &turn.fast;
-    let meant = bytes_per_s(train) / train.per_s() / train.interval.as_secs_f64();
-    let why = format!("this machine sent no faster than {}", highest(ladder));
-    Some(finding!(Verdict::Unjudged; what: format!("limits of rate up to {}", bits(meant)), why))
+    let meant = |turn: &Turn| (turn.size() + HEADER) as f64 / turn.fast.interval.as_secs_f64();
+    let most = ladder.iter().map(meant).reduce(f64::max)?;
+    let mut highest_meant = ladder.iter().filter(|turn| meant(turn) >= most);
+    let (what, reached) = (
+        format!("limits of rate up to {}", bits(most)),
+        highest(ladder),
+    );
+    let why = format!("this machine sent no faster than {reached}");
+    let is_reached = highest_meant.any(Turn::is_reached);
+    (!is_reached).then(|| finding!(Verdict::Unjudged; what, why))
 }
 
 /// Bytes a second as bits a second.

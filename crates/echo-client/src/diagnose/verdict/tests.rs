@@ -259,6 +259,17 @@ fn a_rate_that_this_machine_has_not_reached_is_not_judged() {
     };
     assert_eq!(told(0), [(Verdict::Policer, Kind::Problem)]);
     assert_eq!(told(2 * MS), [(Verdict::Unjudged, Kind::Unknown)]);
+    // A low rate that was missed is below a high one that was reached.
+    let model = Model {
+        rtt: MS,
+        ..Model::default()
+    };
+    let mut trains = Simulated::trains(model, 1);
+    for (at, probe) in (0..).zip(&mut trains.ladder[0].fast.probes) {
+        probe.sent += at * 10 * MS;
+        probe.came = probe.came.map(|came| came + at * 10 * MS);
+    }
+    assert_eq!(judge(&trains), []);
 }
 
 /// The rate of the limit that a path is said to have, in what it counts.
