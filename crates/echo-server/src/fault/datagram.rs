@@ -57,19 +57,10 @@ pub(crate) struct Reply {
     /// Whether the datagram is answered by another one, too, of which this is a copy.
     pub(crate) extra: bool,
     hold: Hold,
-    overtaken: Option<Overtaken>,
+    /// Where it waits to be overtaken: the fault that has it wait, and its message as that counts.
+    waits: Option<(u64, u64)>,
     /// Its turn at a given rate, once nothing else holds it, with that fault's number.
     turn: Option<(u64, Instant)>,
-}
-
-/// Why a reply leaves behind the next one.
-#[derive(Debug)]
-struct Overtaken {
-    fault: u64,
-    /// The message it answers, as that fault counts.
-    message: u64,
-    /// What holds the next one; `None` while that is waited for.
-    by: Option<Hold>,
 }
 
 /// Where datagrams come from: what a connection is on TCP.
@@ -123,7 +114,7 @@ impl DatagramFaults {
             bytes: datagram.to_vec(),
             extra: false,
             hold: Hold::none(now),
-            overtaken: None,
+            waits: None,
             turn: None,
         };
         reply.meta.len = datagram.len();
@@ -134,37 +125,38 @@ impl DatagramFaults {
         };
         source.messages += 1;
         let (script, messages) = (&source.script, source.messages);
-        let waits = source.waiting.is_some_and(|key| self.queue.has(key));
-        let verdict = script.judge(messages, &mut reply.bytes, now, !waits, events);
+        let waits = |key: Key| self.queue.replies.contains_key(&key);
+        let alone = !source.waiting.is_some_and(waits);
+        let verdict = script.judge(messages, &mut reply.bytes, now, alone, events);
         if verdict.copies == 0 {
             return false;
         }
         let hold = verdict.hold;
         reply.meta.stride = hold.split.map_or(reply.bytes.len(), |(_, size)| size);
         reply.hold = hold.clone();
-        if let Some((fault, message)) = verdict.overtaken {
-            let by = None;
-            reply.overtaken = Some(Overtaken { fault, message, by });
+        reply.waits = verdict.overtaken;
+        if reply.waits.is_some() {
             source.waiting = Some(self.queue.insert(reply));
             return true;
         }
         for _ in 1..verdict.copies {
+            let (bytes, hold) = (reply.bytes.clone(), hold.clone());
             self.queue.insert(Reply {
-                bytes: reply.bytes.clone(),
-                hold: hold.clone(),
+                bytes,
+                hold,
                 extra: true,
-                overtaken: None,
                 ..reply
             });
         }
         self.queue.insert(reply);
         let waited = source.waiting.take();
         if let Some(mut waited) = waited.and_then(|key| self.queue.remove(key)) {
-            if let Some(overtaken) = &mut waited.overtaken {
-                let message = Some(overtaken.message);
-                script.tell(events, message, &Action::Reorder, Done::Plainly);
-                overtaken.by = Some(hold);
-            }
+            let message = waited.waits.take().map(|(_, message)| message);
+            script.tell(events, message, &Action::Reorder, Done::Plainly);
+            // It leaves behind the one that has overtaken it, whatever holds that.
+            let split = waited.hold.split;
+            waited.hold = hold;
+            waited.hold.split = split;
             self.queue.insert(waited);
         }
         true
@@ -178,15 +170,13 @@ impl DatagramFaults {
     /// Goes on with the faults of `plan`. What one that is gone has held back leaves.
     pub(crate) fn revise(&mut self, plan: Option<Arc<Plan>>) {
         self.sources.revise(plan.clone());
-        self.queue.held = 0;
         for ((_, number), mut reply) in std::mem::take(&mut self.queue.replies) {
             reply.revise(plan.as_deref());
             let key = (reply.at(), number);
             let source = self.sources.known.peek_mut(&reply.meta.addr);
-            if let Some(source) = source.filter(|_| reply.waits().is_some()) {
+            if let Some(source) = source.filter(|_| reply.waits.is_some()) {
                 source.waiting = Some(key);
             }
-            self.queue.held += reply.cost();
             self.queue.replies.insert(key, reply);
         }
     }
@@ -215,8 +205,7 @@ impl DatagramFaults {
             };
             let script = &source.script;
             // Nothing came to overtake it: all that happened is that it was late.
-            if let Some(message) = reply.waits() {
-                reply.overtaken = None;
+            if let Some((_, message)) = reply.waits.take() {
                 let by = OVERTAKEN_WITHIN;
                 let late = Action::Delay(Delay::Fixed(by));
                 script.tell(events, Some(message), &late, Done::Delayed { by });
@@ -279,18 +268,11 @@ impl Sources {
 impl Reply {
     /// When it may leave.
     fn at(&self) -> Instant {
-        let at = match &self.overtaken {
+        let at = match self.waits {
             None => self.hold.at(),
-            Some(Overtaken { by: None, .. }) => self.hold.at() + OVERTAKEN_WITHIN,
-            Some(Overtaken { by: Some(by), .. }) => by.at(),
+            Some(_) => self.hold.at() + OVERTAKEN_WITHIN,
         };
         self.turn.map_or(at, |(_, turn)| turn.max(at))
-    }
-
-    /// The message that waits to be overtaken, as its fault counts.
-    fn waits(&self) -> Option<u64> {
-        let waits = self.overtaken.as_ref().filter(|one| one.by.is_none());
-        waits.map(|one| one.message)
     }
 
     /// Goes on with what is left of the faults.
@@ -301,17 +283,12 @@ impl Reply {
             self.meta.stride = self.bytes.len();
         }
         self.turn.take_if(|(fault, _)| !is_left(*fault));
-        self.overtaken.take_if(|one| !is_left(one.fault));
-        if let Some(Overtaken { by: Some(by), .. }) = &mut self.overtaken {
-            by.revise(is_left);
-        }
+        self.waits.take_if(|(fault, _)| !is_left(*fault));
     }
 
     /// What it costs, in bytes.
     fn cost(&self) -> usize {
-        let by = self.overtaken.as_ref().and_then(|one| one.by.as_ref());
-        let holds = self.hold.cost() + by.map_or(0, Hold::cost);
-        self.bytes.len() + REPLY_COST + holds
+        self.bytes.len() + REPLY_COST + self.hold.cost()
     }
 }
 
@@ -324,16 +301,11 @@ impl Queue {
         key
     }
 
-    fn has(&self, key: Key) -> bool {
-        self.replies.contains_key(&key)
-    }
-
     fn pop(&mut self, now: Instant) -> Option<Reply> {
-        let (&key, _) = self.replies.first_key_value()?;
-        if key.0 > now {
-            return None;
-        }
-        self.remove(key)
+        let (key, _) = self.replies.first_key_value()?;
+        (key.0 <= now)
+            .then_some(*key)
+            .and_then(|key| self.remove(key))
     }
 
     fn remove(&mut self, key: Key) -> Option<Reply> {
@@ -466,7 +438,7 @@ mod tests {
         for (gone, left) in [
             (&[1, 2][..], "2@0 1@0"),
             (&[2], "2@0 1@0"),
-            (&[1], "1@0 2@10"),
+            (&[1], "2@10 1@10"),
             (&[], "2@10 1@10"),
         ] {
             let mut bench = Bench::new(&["reorder,msg=1", "delay=10s,msg=2"]);

@@ -289,7 +289,8 @@ fn whatever_needs_one_file_too_many_at_the_start_says_that_files_are_too_few() {
         let ended = server.end();
         let text = &ended.stderr;
         assert!(text.contains("(ulimit -n)"), "{files}: {text}");
-        assert!(!text.contains("48"), "{files}, and not more: {text}");
+        // As many are said to be open where nobody can tell; a path may have the digits of a process.
+        assert!(!text.contains(", 48 are"), "{files}, and not more: {text}");
         refused += 1;
     }
     assert!(refused > 10);
