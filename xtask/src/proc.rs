@@ -31,17 +31,17 @@ pub fn status(id: u32, name: &str) -> Result<u64> {
         .with_context(|| format!("/proc/{id}/status has no {name}"))
 }
 
-/// Whether it has a handler for a signal; `None` once it has ended.
-pub fn catches(id: u32, signal: Signal) -> Option<bool> {
+/// Whether it holds a signal back, to hear it; `None` once it has ended.
+pub fn holds(id: u32, signal: Signal) -> Option<bool> {
     let text = read(id, "status").ok()?;
     if text.contains("State:\tZ") {
         return None;
     }
-    let caught = text
+    let held = text
         .lines()
-        .find_map(|line| line.strip_prefix("SigCgt:\t"))?;
-    let caught = u64::from_str_radix(caught, 16).ok()?;
-    Some(caught >> (signal as i32 - 1) & 1 == 1)
+        .find_map(|line| line.strip_prefix("SigBlk:\t"))?;
+    let held = u64::from_str_radix(held, 16).ok()?;
+    Some(held >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Memory that is this process's own: what would be free if it ended.

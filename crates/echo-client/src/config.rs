@@ -20,7 +20,12 @@ pub trait Settings: Args + Default + Serialize + DeserializeOwned {
     const TABLE: &str;
 
     /// Spells out, in a layer that has these `keys`, what is short for or replaces something else.
-    fn complete(&mut self, _keys: &mut Keys) {}
+    ///
+    /// # Errors
+    /// It says what can have no meaning.
+    fn complete(&mut self, _keys: &mut Keys) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The keys that a layer has, spelled as in a file: what it says, where the rest is default.
@@ -108,7 +113,7 @@ impl<T: Settings> fmt::Display for Settled<T> {
 
 /// What a layer says of a table: of `settings` that which has been given.
 fn layer<T: Settings>(mut settings: T, mut keys: Keys) -> Result<Table> {
-    settings.complete(&mut keys);
+    settings.complete(&mut keys)?;
     let mut table = Table::try_from(&settings)?;
     table.retain(|key, _| keys.contains(key));
     Ok(table)

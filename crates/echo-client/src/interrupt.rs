@@ -6,12 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use echo_core::units::Timespan;
-use echo_core::{Exit, Failure, Wish, Wishes, cause, is_ignored, since_boot};
-use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
+use echo_core::{Exit, Failure, Signals, Wish, Wishes, since_boot};
+use nix::sys::signal::Signal::{SIGHUP, SIGQUIT, SIGUSR1};
 
 use crate::output;
 use crate::thread::start;
@@ -67,29 +64,16 @@ impl fmt::Display for Why {
 impl Interrupt {
     /// Starts to listen for signals, of which the second ends the program, and asks it to stop
     /// `limit` from now unless that is zero. Once asked it may take three seconds, whatever it
-    /// waits for. What the one who started the program has ignored stays so, and what he has blocked
-    /// is heard. A process can do this once.
+    /// waits for. A process can do this once, and before it starts other threads.
     ///
     /// # Errors
     /// The system refuses a thread, or the descriptors to listen with.
     pub fn install(limit: Timespan, hangup: Hangup) -> Result<Self, Failure> {
         let interrupt = Interrupt::default();
         interrupt.end_after(limit);
-        let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1];
-        let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
-        let signals = Signals::new(heard.clone()).map_err(|error| {
-            Failure::bad(anyhow!(
-                "cannot listen for signals: {}; raise the limit of open files (ulimit -n)",
-                cause(&error)
-            ))
-        })?;
-        let blocked: SigSet = heard
-            .filter_map(|signal| Signal::try_from(signal).ok())
-            .collect();
-        // What stays blocked is what was so before.
-        let _: nix::Result<()> = blocked.thread_unblock();
+        let signals = Signals::hold()?;
         let (hearer, watched) = (interrupt.clone(), interrupt.clone());
-        start("signals", move || hearer.hear(signals, hangup))?;
+        start("signals", move || hearer.hear(&signals, hangup))?;
         start("watch", move || watched.watch())?;
         Ok(interrupt)
     }
@@ -108,9 +92,10 @@ impl Interrupt {
         Some(end.saturating_sub(since_boot()))
     }
 
-    fn hear(&self, mut signals: Signals, hangup: Hangup) {
+    fn hear(&self, signals: &Signals, hangup: Hangup) {
         let mut wishes = Wishes::default();
-        for signal in signals.forever() {
+        loop {
+            let signal = signals.next();
             if matches!(signal, SIGQUIT | SIGUSR1) || (signal == SIGHUP && hangup == Hangup::Asks) {
                 let raised = self.0.raised.lock();
                 self.0.asked.store(true, Ordering::Relaxed);

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use echo_client::cli;
 use echo_client::output;
-use echo_core::{Exit, Failure};
+use echo_core::{Exit, Failure, survive_limits};
 use echo_explain::{Lang, Phrases};
 
 fn main() -> ExitCode {
-    output::survive_limits();
+    survive_limits();
     let mut lang = Lang::Auto;
     let outcome = match cli::parse(std::env::args_os()) {
         Ok((cli, keys, asked)) => {

@@ -2,11 +2,9 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use anyhow::anyhow;
 use echo_core::{Exit, Failure, Patient, cause};
-use signal_hook::consts::SIGXFSZ;
 
 /// The program ends in silence: why it fails has been told already, or nobody reads standard
 /// output any more.
@@ -20,12 +18,6 @@ impl fmt::Display for Told {
 }
 
 impl std::error::Error for Told {}
-
-/// Lets a write beyond the limit of a file's size fail, where it would end the program.
-pub fn survive_limits() {
-    // Where that is impossible, such a write ends the program, as it does by default.
-    let _: io::Result<_> = signal_hook::flag::register(SIGXFSZ, Arc::default());
-}
 
 /// Writes bytes as they are, at once.
 pub fn bytes(bytes: &[u8]) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
-use echo_core::{Exit, Failure, Patient, cause};
+use echo_core::{Exit, Failure, Patient, Signals, cause, survive_limits};
 use echo_explain::{Explain, Lang, Phrases};
 use echo_server::cli::{Cli, Command};
 use echo_server::control::ask::ask;
@@ -21,7 +21,7 @@ use echo_server::{Config, Server, Shutdown, fault, log, thread};
 use stderr::{LAST_WORDS, Log};
 
 fn main() -> ExitCode {
-    signals::survive_limits();
+    survive_limits();
     let outcome = match Cli::typed() {
         Ok(cli) => run(&cli).map_err(|failure| said(failure, cli.lang())),
         // Help and version are results.
@@ -60,6 +60,8 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     }
     config.check()?;
     config.check_files(cli.file(|name| std::env::var_os(name)).as_deref())?;
+    // Each thread is to hold them back, and that of the log is the first.
+    let signals = Signals::hold()?;
     let (events, reader) = Events::channel(config.level());
     let told = config.clone();
     let log = Log::start(move |stderr| {
@@ -78,7 +80,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
         // Nobody is left to be told that standard error is closed.
         let _: io::Result<()> = log::write(style, &reader, stderr);
     })?;
-    let served = serve(config, events).map(|()| Exit::Success);
+    let served = serve(config, events, signals).map(|()| Exit::Success);
     Ok(log.end(served.map_err(|failure| said(failure, cli.lang()))))
 }
 
@@ -91,10 +93,10 @@ fn said(failure: Failure, lang: Lang) -> Failure {
 /// Starts in an order in which a failure leaves nothing behind and nothing of others changed: what
 /// is bound, then files, then threads; only then is it said that the server is ready. Signals are heard
 /// before all of it, or one that comes too soon would leave behind what there is by then.
-fn serve(config: Config, events: Events) -> Result<(), Failure> {
+fn serve(config: Config, events: Events, signals: Signals) -> Result<(), Failure> {
     let shutdown = Shutdown::new();
     let tell_stats = Arc::new(OnceLock::new());
-    let interrupted = signals::hear(&shutdown, tell_stats.clone())?;
+    let interrupted = signals::hear(signals, &shutdown, tell_stats.clone())?;
     let mut server = Server::bind_with(config.clone(), events)?;
     server.confine();
     // Nobody else has set it.

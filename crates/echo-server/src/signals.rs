@@ -5,51 +5,30 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use echo_core::{Exit, Failure, Wish, Wishes, is_ignored, remedied};
+use echo_core::{Exit, Failure, Signals, Wish, Wishes};
 use echo_server::event::Stop;
 use echo_server::{Shutdown, thread};
-use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::iterator::Signals;
+use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
 
 /// How long an end that was asked for twice may take.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Has a file that grows over its limit (`ulimit -f`) fail like a full disk, instead of killing us.
-pub fn survive_limits() {
-    // Where that fails, nothing is worse than it was.
-    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
-}
-
 /// From now on the first SIGINT, SIGTERM or SIGQUIT asks the server to stop, and the second one ends
-/// it at once. SIGUSR1 has `tell_stats` called, once there is one. A terminal that hangs up does nothing, and neither does
-/// what the one who started us has ignored; what he has blocked is heard.
+/// it at once. SIGUSR1 has `tell_stats` called, once there is one. A terminal that hangs up does nothing.
 ///
 /// # Errors
-/// A [`Failure`] when the system grants no descriptor or no thread.
+/// A [`Failure`] when the system grants no thread.
 pub fn hear(
+    signals: Signals,
     shutdown: &Shutdown,
     tell_stats: Arc<OnceLock<impl Fn() + Send + Sync + 'static>>,
 ) -> Result<Interrupted, Failure> {
-    let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1];
-    let heard = heard.into_iter().filter(|signal| !is_ignored(*signal));
-    let mut signals = Signals::new(heard.clone()).map_err(|error| {
-        Failure::bad(anyhow!(
-            "cannot handle signals: {}",
-            remedied(&error, "raise the open-file limit (ulimit -n)")
-        ))
-    })?;
-    let blocked: SigSet = heard
-        .filter_map(|signal| Signal::try_from(signal).ok())
-        .collect();
-    // What stays blocked is what was so before.
-    let _: nix::Result<()> = blocked.thread_unblock();
     let (shutdown, interrupted) = (shutdown.clone(), Interrupted::default());
     let second = interrupted.clone();
     thread::start("signals", move || {
         let mut wishes = Wishes::default();
-        for signal in signals.forever() {
-            match signal {
+        loop {
+            match signals.next() {
                 SIGHUP => {}
                 SIGUSR1 => tell_stats.get().into_iter().for_each(|tell| tell()),
                 signal => match wishes.hear(signal, Instant::now()) {

@@ -64,6 +64,7 @@ sendmsg EINTR EPERM ENOBUFS ENOMEM ECONNREFUSED EHOSTUNREACH ENETDOWN EMSGSIZE E
 sendto EINTR ECONNRESET ECONNREFUSED EPIPE ENOBUFS ENOMEM ETIMEDOUT EHOSTUNREACH EPERM
 setsockopt ENOBUFS ENOPROTOOPT
 shutdown ENOTCONN
+signalfd4 EMFILE ENFILE ENOMEM
 socket EMFILE ENFILE EACCES ENOBUFS EAFNOSUPPORT
 socketpair EMFILE ENFILE
 splice EINTR EINVAL ENOMEM ECONNRESET EPIPE
@@ -121,13 +122,7 @@ fn cases_of(ground: &Ground, plan: Plan) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for (call, errors) in errors {
         let most = counts.get(call).copied().unwrap_or(0);
-        // The signal's own pair of sockets, which cannot fail like this.
-        let spared = match (call, plan.is_server()) {
-            ("recvfrom" | "sendto", true) => 4,
-            ("recvfrom" | "sendto", false) if plan.mode() == "mesh" => most,
-            _ => 0,
-        };
-        let is_tried = |n: &u64| *n > spared && (*n <= spared + EACH || n.is_power_of_two());
+        let is_tried = |n: &u64| *n <= EACH || n.is_power_of_two();
         for place in (1..=most).filter(is_tried) {
             // A closed standard output is silent, and so is the line that a trial waits for.
             let is_ready_line = plan.is_server() && call == "write" && place == 1;

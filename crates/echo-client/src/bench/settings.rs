@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Error, Result, anyhow, ensure};
 use clap::Args;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, FilePath, Framing, Whole};
+use echo_core::{Endpoint, Failure, FilePath, Whole};
 use serde::{Deserialize, Serialize};
 
 use super::find::Conditions;
@@ -280,10 +280,6 @@ impl Bench {
             self.size <= MAX_SIZE,
             "--size {}: a message has {MAX_SIZE} at most; send more of them",
             self.size
-        );
-        ensure!(
-            !connect.is_udp() || connect.framing == Framing::Raw,
-            "a datagram is a frame already; leave --framing out"
         );
         // Many are under way at once, and told apart by their headers.
         check_size(connect, self.size, HEADER_LEN as u64).map_err(Error::msg)

@@ -19,7 +19,7 @@ pub use echo_core::{Address, cause};
 pub use error::unconnected;
 pub use fault::{ErrorKind, Fault, whether_it_is_there};
 use rustix::event::{PollFd, Timespec, poll};
-pub use settings::{Connect, Family, LocalAddress, Timestamps};
+pub use settings::{Connect, Family, LocalAddress, Over, Timestamps};
 use socket2::Socket;
 pub use within::TICK;
 

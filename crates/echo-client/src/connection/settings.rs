@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use anyhow::anyhow;
+use anyhow::{Result, anyhow};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use echo_core::framing::Framing;
@@ -146,6 +146,17 @@ pub enum Timestamps {
     User,
 }
 
+/// What an option needs of what carries the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// TCP, or a Unix socket.
+    Stream,
+    /// UDP.
+    Udp,
+    /// TCP or UDP.
+    Network,
+}
+
 /// A local address to connect from; port 0 lets the system choose one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalAddress(pub SocketAddr);
@@ -160,19 +171,53 @@ impl Settings for Connect {
     const TABLE: &str = "connect";
 
     /// `-4` and `-6` are short for a family.
-    fn complete(&mut self, keys: &mut Keys) {
+    fn complete(&mut self, keys: &mut Keys) -> Result<()> {
         for (is_meant, family) in [(self.ipv4, Family::Ipv4), (self.ipv6, Family::Ipv6)] {
             if is_meant {
                 self.family = family;
                 keys.insert("family".to_owned());
             }
         }
+        Ok(())
     }
 }
 
 impl Connect {
+    /// Refuses the first of these options that is given, and means nothing to what carries the bytes.
+    pub fn refuse(&self, options: &[(&str, bool, Over)]) -> Result<(), String> {
+        let is_unix = self.transport() == Some(Transport::Unix);
+        let over = match self.is_udp() {
+            true => "UDP",
+            false if is_unix => "a Unix socket",
+            false => "TCP",
+        };
+        let misplaced = options.iter().find(|(_, is_given, needs)| {
+            let fits = match needs {
+                Over::Stream => !self.is_udp(),
+                Over::Udp => self.is_udp(),
+                Over::Network => !is_unix,
+            };
+            *is_given && !fits
+        });
+        misplaced.map_or(Ok(()), |(option, ..)| {
+            Err(format!(
+                "{option} means nothing over {over}; leave one of them out"
+            ))
+        })
+    }
+
     /// Refuses what contradicts itself.
     pub fn check(&self) -> Result<(), Failure> {
+        let kernel = self.timestamps == Timestamps::Kernel;
+        let misplaced = self.refuse(&[
+            ("--timestamps kernel", kernel, Over::Udp),
+            ("--family", self.family != Family::Any, Over::Network),
+            ("--bind", self.bind.is_some(), Over::Network),
+            ("--interface", self.interface.is_some(), Over::Network),
+            ("--ttl", self.ttl.is_some(), Over::Network),
+            ("--dscp", self.dscp.is_some(), Over::Network),
+            ("--df", self.df, Over::Network),
+        ]);
         let (target, transport) = (&self.target, self.transport());
         let [is_tcp, is_unix] = [Transport::Tcp, Transport::Unix].map(|of| transport == Some(of));
         let is_portless = matches!(target, Endpoint::Inet { port: 0, .. });
@@ -210,7 +255,9 @@ impl Connect {
             ),
         ];
         let clash = clashes.into_iter().find(|(is_so, _)| *is_so);
-        clash.map_or(Ok(()), |(_, clash)| Err(Failure::usage(anyhow!(clash))))
+        clash
+            .map_or(misplaced, |(_, clash)| Err(clash))
+            .map_err(|clash| Failure::usage(anyhow!(clash)))
     }
 
     /// Reads the key of `--stamp-key`.

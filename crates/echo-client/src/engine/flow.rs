@@ -106,7 +106,7 @@ impl Flow {
         Flow {
             ledger,
             transport,
-            state: State::Opening,
+            state: State::Closed(0),
             remote,
             is_idle: true,
             first: 1,
@@ -132,6 +132,11 @@ impl Flow {
             context,
         };
         Some((&mut *self.transport, wire))
+    }
+
+    /// Whether all is settled that was sent over this socket, and something was.
+    pub fn is_done(&self) -> bool {
+        self.ledger.next() > self.first && self.ledger.awaited() == 0
     }
 
     /// Goes on over a connection that has just been made.

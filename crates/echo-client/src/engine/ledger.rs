@@ -173,6 +173,12 @@ impl Ledger {
         self.oldest + self.slots.len() as u64
     }
 
+    /// Has the next request have this number, which is none of a request that is remembered.
+    pub fn skip_to(&mut self, number: u64) {
+        debug_assert!(self.slots.is_empty() && number >= self.oldest);
+        (self.oldest, self.frontier) = (number, number);
+    }
+
     /// Enters the next request. Returns its number.
     pub fn push(&mut self, request: Request) -> u64 {
         self.slots.push_back(Slot {

@@ -65,7 +65,13 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Sends requests as `plan` says until it is done, or the user or the sink's end stops it. Fills
 /// the `report`, which says what is known before, with all that is known then.
 pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interrupt) -> Report {
-    let connections = match dial::dial(&plan.connect, plan.parallel, interrupt) {
+    // Where each request has its own, the first one shows that the target is there.
+    let at_once = if plan.new_connection {
+        1
+    } else {
+        plan.parallel
+    };
+    let connections = match dial::dial(&plan.connect, at_once, interrupt) {
         Ok(connections) => connections,
         Err(fault) => {
             report.fault = Some(fault);
@@ -224,7 +230,10 @@ impl Run<'_> {
             Some(_) if has_departures => Whose::Kernel,
             Some(_) => Whose::Receive,
         });
-        if let ([lone], 1) = (&ended[..], self.plan.parallel) {
+        // Of several connections at once, that would be how much they differ.
+        if let [lone] = &ended[..]
+            && (report.load.is_none() || self.plan.parallel == 1)
+        {
             report.jitter_ns = lone.jitter.map(|jitter| jitter.as_nanos() as u64);
         }
         self.sum_up_ways(report, &mut ended);

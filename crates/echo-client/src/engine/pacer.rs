@@ -1,5 +1,7 @@
 //! When requests are due. The worker asks; whether there is a rate is known only here.
 
+use std::mem::take;
+
 use super::nanos;
 use super::plan::{self, Plan};
 
@@ -17,6 +19,8 @@ pub struct Pacer {
     count: u64,
     /// Those that are still to be made.
     budget: u64,
+    /// Those of them that were due and wait for a connection to be made.
+    held: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +97,7 @@ impl Pacer {
             cut: u64::MAX,
             count,
             budget: count,
+            held: 0,
         }
     }
 
@@ -102,9 +107,31 @@ impl Pacer {
         self.cut = moment;
     }
 
-    /// Takes the next request that is due by `now`, and says when it was due.
+    /// Takes the next request that is due by `now`, one that was held first, and says when it was due.
     #[inline]
     pub fn take(&mut self, now: u64) -> Option<u64> {
+        let due = match (self.held, &self.pace) {
+            (0, _) => self.advance(now)?,
+            (held, Pace::Rate { first, step, next }) => due(*first, *step, next - held),
+            _ => now,
+        };
+        self.held = self.held.saturating_sub(1);
+        if due >= self.measure_from {
+            self.budget -= 1;
+        }
+        Some(due)
+    }
+
+    /// Holds the next request that is due by `now`, if there is one, for a connection that is yet to be
+    /// made. Without a pace one is due whenever there is room, and none is held.
+    pub fn hold(&mut self, now: u64) -> bool {
+        let is_due = self.advance(now).is_some();
+        self.held += u64::from(is_due && !matches!(self.pace, Pace::Closed));
+        is_due
+    }
+
+    /// Goes on to the request behind the next that is due by `now`.
+    fn advance(&mut self, now: u64) -> Option<u64> {
         if !self.is_due(now) {
             return None;
         }
@@ -123,14 +150,11 @@ impl Pacer {
             Pace::Interval { step, next } => {
                 *next += *step;
                 if now.saturating_sub(*next) > CATCH_UP_NS {
-                    *next = now;
+                    *next = now + *step;
                 }
                 // A person who waits for the next one counts from when it leaves.
                 due = now;
             }
-        }
-        if due >= self.measure_from {
-            self.budget -= 1;
         }
         Some(due)
     }
@@ -139,13 +163,14 @@ impl Pacer {
     #[inline]
     pub fn is_due(&self, now: u64) -> bool {
         let due = self.next_due().unwrap_or(now);
-        due <= now && due < self.end && now < self.cut && self.budget > 0
+        due <= now && due < self.end && now < self.cut && self.budget > self.held
     }
 
     fn skip_warm_up(&mut self) {
         let first_measured = self.count_before(self.measure_from);
         if let Pace::Rate { next, .. } = &mut self.pace {
             *next = first_measured.max(*next + 1);
+            self.held = 0;
         }
     }
 
@@ -153,7 +178,7 @@ impl Pacer {
     /// there is no further one.
     pub fn next_due(&self) -> Option<u64> {
         match self.pace {
-            _ if self.budget == 0 => None,
+            _ if self.budget <= self.held => None,
             Pace::Closed => None,
             Pace::Rate { first, step, next } => Some(due(first, step, next)),
             Pace::Interval { next, .. } => Some(next),
@@ -163,7 +188,7 @@ impl Pacer {
     /// Whether no further request will be due, at `now` or later.
     pub fn is_finished(&self, now: u64) -> bool {
         let next = self.next_due().unwrap_or(now);
-        self.budget == 0 || next.max(now) >= self.end
+        self.held == 0 && (self.budget == 0 || next.max(now) >= self.end)
     }
 
     /// The moment from which nothing leaves, if time ends it; otherwise one that never comes.
@@ -199,7 +224,7 @@ impl Pacer {
     /// nobody `is_left` to send them, of a number without a rate all the rest.
     pub fn stop(&mut self, now: u64, is_left: bool) -> Unsent {
         self.end = self.end.min(now);
-        let budget = std::mem::take(&mut self.budget);
+        let (budget, held) = (take(&mut self.budget), take(&mut self.held));
         let Pace::Rate { first, step, next } = self.pace else {
             let is_known = !is_left && self.count < u64::MAX;
             return Unsent {
@@ -207,7 +232,7 @@ impl Pacer {
                 ..Unsent::default()
             };
         };
-        let from = self.count_before(self.measure_from).max(next);
+        let from = self.count_before(self.measure_from).max(next - held);
         let unsent = self.count_before(self.end).saturating_sub(from);
         Unsent {
             count: unsent.min(budget),
@@ -394,6 +419,31 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_a_connection_is_due_when_it_was_and_sent_once() {
+        let mut pacer = rate(10.0, 0, 1, (0, Some(SECOND), Some(5)));
+        let tenth = SECOND / 10;
+        // As many as are due wait, and no more; whoever has a connection first sends the first of them.
+        assert_eq!(
+            [(); 4].map(|()| pacer.hold(2 * tenth)),
+            [true, true, true, false]
+        );
+        assert_eq!(
+            [(); 2].map(|()| pacer.take(3 * tenth)),
+            [Some(0), Some(tenth)]
+        );
+        assert!(pacer.hold(4 * tenth) && pacer.hold(4 * tenth));
+        assert!(!pacer.is_finished(5 * tenth), "three of five have not left");
+        assert_eq!((pacer.next_due(), pacer.hold(9 * tenth)), (None, false));
+        assert_eq!(pacer.take(9 * tenth), Some(2 * tenth));
+        assert_eq!(pacer.stop(SECOND, true).count, 2);
+        assert!(pacer.is_finished(SECOND) && pacer.take(SECOND).is_none());
+        let mut steady = interval(tenth, (0, None, Some(2)));
+        assert!(steady.hold(0) && !steady.hold(0) && steady.hold(tenth));
+        assert_eq!([(); 2].map(|()| steady.take(SECOND)), [Some(SECOND); 2]);
+        assert!(steady.is_finished(SECOND));
+    }
+
+    #[test]
     fn what_never_left_has_waited_since_it_was_due() {
         let mut pacer = rate(10.0, 0, 1, (0, Some(SECOND), None));
         assert_eq!(pacer.take(0), Some(0));
@@ -419,7 +469,7 @@ mod tests {
         let late = SECOND / 5 + 5;
         assert_eq!([pacer.take(late), pacer.take(late)], [Some(late), None]);
         assert_eq!(pacer.next_due(), Some(SECOND / 5 * 2));
-        assert_eq!(all(&mut pacer, SECOND, SECOND), [SECOND, SECOND]);
+        assert_eq!(all(&mut pacer, SECOND, SECOND), [SECOND]);
         assert_eq!(pacer.next_due(), Some(SECOND / 5 * 6));
         assert_eq!(pacer.meant(0), SECOND / 5 * 6);
     }

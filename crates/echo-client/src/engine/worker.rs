@@ -12,7 +12,7 @@ use super::Run;
 use super::cpu::Cpu;
 use super::dial::{Dialed, Dialer};
 use super::flow::{Context, Flow, State};
-use super::ledger::Request;
+use super::ledger::{Ledger, Request};
 use super::pacer::Pacer;
 use super::pause::Pauses;
 use super::recorder::Slice;
@@ -41,6 +41,8 @@ pub struct Worker<'a> {
     ready: Vec<Ready>,
     pacer: Pacer,
     context: Context<'a>,
+    /// The number of the next request that has a connection of its own.
+    number: u64,
     depth: usize,
     is_udp: bool,
     why: Option<Why>,
@@ -64,21 +66,24 @@ impl<'a> Worker<'a> {
         let (plan, wait) = (run.plan, Wait::new()?);
         let context = Context::new(run.clock, collector, run.sink, plan);
         let timeout = nanos(plan.connect.timeout.0);
-        let flow =
-            |c: &Connection| Flow::new(c.remote.clone(), transport(plan, &c.remote), timeout);
+        let remote = &run.address;
+        let flow = |_| Flow::new(remote.clone(), transport(plan, remote), timeout);
+        // The first workers take what does not divide.
+        let flows = (index..plan.parallel).step_by(run.threads);
         let mut pacer = Pacer::new(plan, index, run.threads);
         if let Some(left) = run.interrupt.left() {
             pacer.cut_at(run.clock.now().saturating_add(nanos(left)));
         }
         let mut worker = Worker {
             run,
-            flows: connections.iter().map(flow).collect(),
+            flows: flows.map(flow).collect(),
             dialer: Dialer::new(wait.waker()),
             wait,
-            idle: (0..connections.len()).collect(),
+            idle: VecDeque::new(),
             ready: Vec::new(),
             pacer,
             context,
+            number: index as u64 + 1,
             depth: plan.room(),
             is_udp: plan.connect.is_udp(),
             why: None,
@@ -86,6 +91,7 @@ impl<'a> Worker<'a> {
             pauses: Pauses::default(),
             began: None,
         };
+        worker.idle.extend(0..worker.flows.len());
         for (index, connection) in connections.into_iter().enumerate() {
             worker.open(index, connection)?;
         }
@@ -239,7 +245,8 @@ impl<'a> Worker<'a> {
     fn sleep(&mut self, now: u64) -> io::Result<()> {
         let mut until = self.next_look;
         // With no connection idle, replies come before requests can leave.
-        let due = self.pacer.next_due().filter(|&due| due < until);
+        let before = until.min(self.pacer.end());
+        let due = self.pacer.next_due().filter(|&due| due < before);
         let due = due.filter(|_| !self.idle.is_empty());
         until = due.unwrap_or(until);
         let awaited = || self.flows.iter().any(|flow| flow.ledger.awaited() > 0);
@@ -293,6 +300,14 @@ impl<'a> Worker<'a> {
                 }
                 self.fill(index);
             }
+            // How one ends that has done what it was for is no news.
+            Err(fault)
+                if self.run.plan.new_connection
+                    && fault.kind == ErrorKind::Closed
+                    && self.flows[index].is_done() =>
+            {
+                self.fill(index);
+            }
             Err(fault) => self.failed(index, &fault),
         }
     }
@@ -304,19 +319,17 @@ impl<'a> Worker<'a> {
 
     fn fill_at(&mut self, index: usize, now: u64) {
         let flow = &mut self.flows[index];
-        if self.run.plan.new_connection && flow.ledger.next() > flow.first {
-            if flow.ledger.awaited() > 0 {
-                return;
-            }
-            if let State::Open(_) = flow.state {
-                flow.hang_up(&mut self.context);
+        if self.run.plan.new_connection && matches!(flow.state, State::Open(_)) {
+            match flow.is_done() {
+                true => flow.hang_up(&mut self.context),
+                false if flow.ledger.awaited() > 0 => return,
+                false => {}
             }
         }
-        let flow = &mut self.flows[index];
         match flow.state {
             State::Dead | State::Opening => return,
             State::Closed(from) if from > now => return,
-            State::Closed(_) if self.pacer.is_due(now) => {
+            State::Closed(_) if self.pacer.hold(now) => {
                 flow.state = State::Opening;
                 let silent = flow.has_failed().then(|| flow.remote.clone());
                 let (connect, interrupt) = (&self.run.plan.connect, self.run.interrupt);
@@ -349,7 +362,7 @@ impl<'a> Worker<'a> {
                 break;
             };
             let request = Request::new(due, now);
-            wire.ledger.push(request);
+            enter(request, wire.ledger, &mut self.number, self.run);
             let bytes = transport.push();
             wire.context.recorder.sent(request, bytes);
         }
@@ -401,7 +414,8 @@ impl<'a> Worker<'a> {
         let now = self.context.clock.now();
         if let Some(due) = self.pacer.take(now) {
             let request = Request::new(due, now);
-            self.flows[index].ledger.push(request);
+            let ledger = &mut self.flows[index].ledger;
+            enter(request, ledger, &mut self.number, self.run);
             self.context.recorder.sent(request, 0);
         }
         self.fail(index, &fault);
@@ -416,4 +430,14 @@ impl<'a> Worker<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// Enters a request in its connection's ledger. Those that have a connection each are counted together.
+#[inline]
+fn enter(request: Request, ledger: &mut Ledger, next: &mut u64, run: &Run<'_>) {
+    if run.plan.new_connection {
+        ledger.skip_to(*next);
+        *next += run.threads as u64;
+    }
+    ledger.push(request);
 }

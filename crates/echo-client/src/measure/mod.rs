@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal};
 use echo_core::units::Size;
 use echo_core::{Failure, Framing};
 
-use crate::connection::Connect;
+use crate::connection::{Connect, Over};
 use crate::engine::{self, Plan};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -42,12 +42,10 @@ pub fn check(
     if both {
         return Err("--json contradicts --jsonl; leave one of them out".to_owned());
     }
-    match new_connection && connect.is_udp() {
-        true => {
-            Err("--new-connection has nothing to connect over UDP; leave one of them out".into())
-        }
-        false => Ok(()),
+    if connect.is_udp() && connect.framing != Framing::Raw {
+        return Err("a datagram is a frame already; leave --framing out".to_owned());
     }
+    connect.refuse(&[("--new-connection", new_connection, Over::Stream)])
 }
 
 /// Refuses a size that cannot be sent, such as that of a datagram below `least`.

@@ -268,7 +268,6 @@ impl<'a> Path<'a> {
         let timeout = nanos(plan.connect.timeout.0);
         let mut flow = Flow::new(remote.clone(), transport(plan, &remote), timeout);
         flow.ledger.remembered = REMEMBERED;
-        flow.state = State::Closed(0);
         Path {
             index,
             peer: peer.clone(),

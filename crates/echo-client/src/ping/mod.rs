@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use echo_core::Failure;
 
-use crate::connection::Connect;
+use crate::connection::{Connect, pause};
 use crate::engine::{Pace, Plan};
 use crate::interrupt::Interrupt;
 use crate::measure::{self, Form, Results, Style, message_size};
@@ -44,11 +44,18 @@ pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), 
     measure::run(&plan(connect, &config), known, style, &results, interrupt)
 }
 
-/// One connection, for as long as it is wanted, whatever happens to the server.
+/// One connection, for as long as it is wanted, whatever happens to the server; or, where each request
+/// has its own, as many as can be needed at once, so that none waits for another.
 fn plan(connect: Connect, config: &Ping) -> Plan {
     let interval = config.interval.0;
     let duration = config.duration.0;
+    let longest = connect.connect_timeout.0 + connect.timeout.0 + pause(u32::MAX);
+    let at_once = longest.as_nanos().checked_div(interval.as_nanos());
     Plan {
+        parallel: match at_once {
+            Some(at_once) if config.new_connection => at_once.min(DEPTH as u128) as usize + 1,
+            _ => 1,
+        },
         depth: if interval.is_zero() { 1 } else { DEPTH },
         size: message_size(&connect, config.size),
         pace: match interval {

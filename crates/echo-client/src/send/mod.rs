@@ -10,7 +10,7 @@ mod window;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Failure, FilePath};
@@ -18,7 +18,7 @@ use echo_explain::Explain;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Keys, Settings, defaults};
-use crate::connection::{Connect, Connection, ErrorKind, Fault};
+use crate::connection::{Connect, Connection, ErrorKind, Fault, Over};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::{Narrator, Reader};
 use crate::output;
@@ -89,10 +89,17 @@ impl Settings for Send {
     const TABLE: &str = "send";
 
     /// What one layer has sent takes the place of what the layers below do.
-    fn complete(&mut self, keys: &mut Keys) {
+    fn complete(&mut self, keys: &mut Keys) -> Result<()> {
+        // A whole table that is written out says that there is none.
+        let is_named = keys.contains("file") && !keys.contains("message");
+        ensure!(
+            !is_named || !self.file.is_none(),
+            "--file names no file; give it a name, or leave it out"
+        );
         if keys.contains("message") || keys.contains("file") || self.interactive {
             keys.extend(["message", "file", "interactive"].map(str::to_owned));
         }
+        Ok(())
     }
 }
 
@@ -134,7 +141,14 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
         )));
     }
     let alone = config.fail_if.as_ref().map_or(Ok(()), Thresholds::alone);
-    alone.map_err(|why| Failure::usage(anyhow!(why)))?;
+    let is_cut = config.buffer != Send::default().buffer;
+    let fits = connect.refuse(&[
+        ("--half-close", config.half_close, Over::Stream),
+        ("--buffer", is_cut, Over::Stream),
+    ]);
+    alone
+        .and(fits)
+        .map_err(|why| Failure::usage(anyhow!(why)))?;
     // Nothing is written but the result.
     let read = Some(&config.file).filter(|file| !file.is_none());
     Files::check([None; 3], connect.read.iter().chain(read))?;

@@ -160,20 +160,21 @@ impl Source {
         }))
     }
 
-    /// What a read returns, or a line; nothing at the end.
+    /// What a read returns, or a line; nothing at the end. A terminal tells of an end once: it is one, whether
+    /// a line has begun or not.
     fn read(&mut self) -> Result<Vec<u8>, Fault> {
         let Some(file) = &mut self.file else {
             return Ok(Vec::new());
         };
         let read = match self.by_line {
             true => line(file, &mut self.buffer),
-            false => some(file, &mut self.buffer),
+            false => some(file, &mut self.buffer).map(|len| (len, len == 0)),
         };
-        let len = read.map_err(|error| {
+        let (len, is_end) = read.map_err(|error| {
             let message = format!("cannot read {}: {}", self.name, cause(&error));
             Fault::new(ErrorKind::File, message)
         })?;
-        if len == 0 {
+        if is_end {
             self.file = None;
         }
         Ok(self.buffer[..len].to_vec())
@@ -205,18 +206,18 @@ fn some(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// A line, or the start of one that does not fit.
-fn line(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// A line, or the start of one that does not fit; and whether that is the end of all.
+fn line(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
     for len in 0..buffer.len() {
         let byte = &mut buffer[len..len + 1];
         if some(file, byte)? == 0 {
-            return Ok(len);
+            return Ok((len, true));
         }
         if byte == b"\n" {
-            return Ok(len + 1);
+            return Ok((len + 1, false));
         }
     }
-    Ok(buffer.len())
+    Ok((buffer.len(), false))
 }
 
 fn too_long(error: FrameError) -> anyhow::Error {

@@ -113,6 +113,27 @@ fn what_cannot_be_meant_is_a_usage_error() {
         ),
         (&["ping", "--json", "--jsonl"], &["--jsonl"]),
         (&["ping", "-u", "--new-connection"], &["--new-connection"]),
+        (&["-u", "--half-close"], &["--half-close", "over UDP"]),
+        (&["-u", "--buffer", "1"], &["--buffer", "over UDP"]),
+        (
+            &["-m", "x", "--timestamps", "kernel"],
+            &["--timestamps kernel", "over TCP", "leave one of them out"],
+        ),
+        (
+            &["ping", "--timestamps", "kernel", "unix:x"],
+            &["--timestamps kernel", "over a Unix socket"],
+        ),
+        (
+            &["bench", "udp://a:1", "b:2", "--timestamps", "kernel"],
+            &["--timestamps kernel", "over TCP"],
+        ),
+        (&["unix:x", "-4"], &["--family", "over a Unix socket"]),
+        (&["bench", "unix:x", "--ttl", "9"], &["--ttl"]),
+        (
+            &["ping", "-u", "--framing", "lines"],
+            &["leave --framing out"],
+        ),
+        (&["-f", ""], &["--file names no file"]),
         (&["-u", "ping"], &["the subcommand goes first", "ping ..."]),
         (&["-W", "1s", "bench"], &["the subcommand goes first"]),
         (

@@ -332,6 +332,36 @@ fn connecting_is_timed_apart_from_the_echo() {
 }
 
 #[test]
+fn a_request_with_a_connection_of_its_own_waits_for_no_other() {
+    // Whoever asks one after the other never has the fifth connection.
+    let mut streams = Vec::new();
+    let server = tcp(move |_, stream| {
+        streams.push(stream);
+        if streams.len() == 5 {
+            for mut stream in streams.drain(..) {
+                let request = read(&stream, 56);
+                stream.write_all(&request).expect("the client waits");
+            }
+        }
+    });
+    let args = ["-c", "10", "-i", "20ms", "--new-connection", "--jsonl"];
+    let ended = run(&[&["ping", &server][..], &args].concat());
+    let events = ended
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let mut answered: Vec<_> = events
+        .filter(|event: &serde_json::Value| event["event"] == "reply")
+        .map(|reply| (reply["seq"].as_u64(), reply["class"].to_string()))
+        .collect();
+    answered.sort();
+    let all: Vec<_> = (1..=10)
+        .map(|seq| (Some(seq), "\"ok\"".to_owned()))
+        .collect();
+    assert_eq!((answered, ended.code), (all, Some(0)));
+}
+
+#[test]
 fn an_interrupt_ends_with_the_summary() {
     let echo = echo();
     for target in [&echo.tcp, &echo.udp] {

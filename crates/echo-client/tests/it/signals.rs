@@ -113,9 +113,9 @@ fn whoever_asks_while_it_connects_is_told_and_it_goes_on() {
         // Until it listens for it, a signal would end it.
         let status = format!("/proc/{}/status", client.child.id());
         let listens = |text: &str| {
-            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-            let caught = caught.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-            caught.is_some_and(|set| set >> 9 & 1 == 1 && set >> 2 & 1 == 1)
+            let held = text.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+            let held = held.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+            held.is_some_and(|set| set >> 9 & 1 == 1 && set >> 2 & 1 == 1)
         };
         let start = Instant::now();
         while !listens(&std::fs::read_to_string(&status).unwrap()) {
@@ -134,6 +134,50 @@ fn whoever_asks_while_it_connects_is_told_and_it_goes_on() {
         assert_eq!(client.end().code, Some(3), "{args:?}");
     }
     drop(crowd);
+}
+
+#[test]
+fn whoever_cannot_be_told_of_signals_is_ended_by_them() {
+    if !Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status()
+        .is_ok_and(|s| s.success())
+    {
+        eprintln!("skipped: strace is not on this machine, or may not watch a program");
+        return;
+    }
+    let (echo, log) = (echo(), Scratch::new("deaf"));
+    let log = log.0.join("log").display().to_string();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let signals = ["-P", "anon_inode:[signalfd]"];
+    for (of, fails, code) in [
+        (&signals[..], "read:error=EIO:when=1", Some(0)),
+        (&signals[..], "read:error=EIO", None),
+        // What tells of signals must not be a socket: those fail for many reasons.
+        (&[], "recvfrom:error=ENOMEM", Some(0)),
+    ] {
+        let client = command(&["ping", &echo.udp, "-i", "20ms"]);
+        let mut traced = Command::new("strace");
+        traced.env_clear().env("PATH", &path);
+        traced.args(["-D", "-f", "-qq", "-o", &log]).args(of);
+        traced.args([
+            "-e",
+            "trace=read,recvfrom",
+            "-e",
+            &format!("inject={fails}"),
+        ]);
+        traced.arg(client.get_program()).args(client.get_args());
+        traced.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut client = Running {
+            child: traced.spawn().expect("strace runs"),
+        };
+        client.line();
+        client.line();
+        client.signal("TERM");
+        let ended = client.end();
+        assert_eq!(ended.code, code, "{fails}: {ended:?}");
+        assert!(!ended.stderr.contains("panicked"), "{fails}: {ended:?}");
+    }
 }
 
 #[test]

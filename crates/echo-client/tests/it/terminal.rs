@@ -107,6 +107,20 @@ fn each_line_that_is_typed_is_echoed_at_once_and_ctrl_d_ends() {
 }
 
 #[test]
+fn ctrl_d_ends_behind_an_unfinished_line_too() {
+    let echo = echo();
+    for target in [&echo.tcp, &echo.udp] {
+        let mut terminal = Terminal::start(&["-i", target]);
+        terminal.shows("Ctrl-D ends");
+        // The first hands over what has been typed, as to any program; the second is the end.
+        terminal.types("abc\x04");
+        terminal.types("\x04");
+        terminal.shows("Received: \"abc\" (3 bytes identical)");
+        terminal.ends_with(0);
+    }
+}
+
+#[test]
 fn typing_can_be_interrupted() {
     let echo = echo();
     for target in [&echo.tcp, &echo.udp] {

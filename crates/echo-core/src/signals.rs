@@ -1,0 +1,73 @@
+//! The signals that a program hears, where they would end it.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::{Failure, remedied};
+
+/// How often in a row it is tried to hear the next one, and the time between.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Signals that wait until somebody hears them.
+#[derive(Debug)]
+pub struct Signals(SigSet, SignalFd);
+
+impl Signals {
+    /// From now on SIGHUP, SIGINT, SIGTERM, SIGQUIT and SIGUSR1 wait: for this thread, and for all that
+    /// it starts. What the one who started the program has ignored stays so, and what he has blocked is
+    /// heard.
+    ///
+    /// # Errors
+    /// The system grants no descriptor.
+    pub fn hold() -> Result<Self, Failure> {
+        use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+        let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1].into_iter();
+        let heard: SigSet = heard.filter(|signal| !is_ignored(*signal)).collect();
+        let file = SignalFd::with_flags(&heard, SfdFlags::SFD_CLOEXEC);
+        let held = file.and_then(|file| heard.thread_block().map(|()| Signals(heard, file)));
+        held.map_err(|error| {
+            let cause = remedied(&error.into(), "raise the open-file limit (ulimit -n)");
+            Failure::bad(anyhow!("cannot listen for signals: {cause}"))
+        })
+    }
+
+    /// The next one. Where the system cannot tell which it is, from then on each ends the program, as
+    /// it would by itself.
+    pub fn next(&self) -> Signal {
+        let Signals(held, file) = self;
+        for attempt in 1.. {
+            if let Ok(Some(told)) = file.read_signal()
+                && let Ok(signal) = Signal::try_from(told.ssi_signo as i32)
+            {
+                return signal;
+            }
+            if attempt >= ATTEMPTS {
+                // It was possible to block them.
+                let _: nix::Result<()> = held.thread_unblock();
+            }
+            sleep(PAUSE);
+        }
+        unreachable!("it is tried without end")
+    }
+}
+
+/// Has a file that grows over its limit (`ulimit -f`) fail like a full disk, instead of ending the
+/// program: in this thread, and in all that it starts.
+pub fn survive_limits() {
+    // Where that fails, nothing is worse than it was.
+    let _: nix::Result<()> = SigSet::from(Signal::SIGXFSZ).thread_block();
+}
+
+/// Whether the one who started this program has a signal ignored, as `nohup` does: known where the system
+/// tells it in /proc.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.is_some_and(|set| set >> (signal as i32 - 1) & 1 == 1)
+}
