@@ -50,6 +50,8 @@ pub struct Socket {
     /// Datagrams that the system has taken, and those of which it has said when they left.
     sent: u64,
     told: u64,
+    /// Numbers that it gave to datagrams which it has not taken, as systems before Linux 6.9 do.
+    skipped: u32,
     /// Datagrams that it had no room for before measuring began.
     before: u64,
     /// What a test has put in its place.
@@ -68,6 +70,7 @@ impl Socket {
             stamps,
             sent: 0,
             told: 0,
+            skipped: 0,
             before: 0,
             #[cfg(test)]
             line: Line::open(),
@@ -152,9 +155,7 @@ impl Socket {
             let Some(departure) = ancillary::departure(&self.socket).ok()? else {
                 continue;
             };
-            // The system counts in 32 bits, and tells of the latest.
-            let ago = (self.sent as u32).wrapping_sub(departure.number);
-            let number = self.sent.checked_sub(u64::from(ago))?;
+            let number = own_number(departure.number, self.sent, &mut self.skipped)?;
             self.told = number + 1;
             if let (Some(at), now) = self.when(Some(departure.stamp), clock) {
                 return Some((number, at, now));
@@ -231,6 +232,15 @@ impl Socket {
     }
 }
 
+/// Which of the datagrams that were `sent` has this number of the system, which counts in 32 bits and
+/// tells of the latest. One beyond them shows that numbers were `skipped`.
+fn own_number(theirs: u32, sent: u64, skipped: &mut u32) -> Option<u64> {
+    let newest = sent.checked_sub(1)?;
+    let ahead = theirs.wrapping_sub(*skipped).wrapping_sub(newest as u32) as i32;
+    *skipped = skipped.wrapping_add_signed(ahead.max(0));
+    newest.checked_add_signed(ahead.min(0).into())
+}
+
 fn is_ipv4(socket: &socket2::Socket) -> bool {
     socket.local_addr().is_ok_and(|local| local.is_ipv4())
 }
@@ -238,5 +248,24 @@ fn is_ipv4(socket: &socket2::Socket) -> bool {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_that_was_not_taken_shifts_no_departure() {
+        let mut skipped = 0;
+        // The third one was refused, and its number is used up.
+        let of = |sent: u64, theirs: u32, skipped: &mut u32| own_number(theirs, sent, skipped);
+        assert_eq!(of(2, 0, &mut skipped), Some(0));
+        assert_eq!(of(2, 1, &mut skipped), Some(1));
+        assert_eq!(of(3, 3, &mut skipped), Some(2));
+        assert_eq!(of(5, 4, &mut skipped), Some(3));
+        assert_eq!(of(5, 5, &mut skipped), Some(4));
+        let beyond = (1 << 32) + 7;
+        assert_eq!(of(beyond, 6, &mut skipped), Some(beyond - 2), "of 32 bits");
     }
 }
