@@ -1,15 +1,16 @@
 //! Looks for changes of the lists, in a thread of its own: names may take long to resolve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use mio::Waker;
 
 use super::books::Books;
 use super::settings::{Mesh, Source};
-use super::targets::{MANY_ADDRESSES, Peer, list, watched};
+use super::targets::{Found, MANY_ADDRESSES, Peer, list, located, look_up, watched};
 use crate::interrupt::Interrupt;
 use crate::output::note;
 
@@ -47,26 +48,39 @@ impl Lists {
         Lists(sources.iter().map(listed).collect())
     }
 
-    /// Looks at all sources. What cannot be had stays as it was; it is told, and where nobody asked only
-    /// once for as long as it lasts. Returns how many they are.
+    /// Reads the files, before any name is looked up.
     ///
     /// # Errors
-    /// A file could never be had: that is a slip of whoever names it.
-    pub fn look(&mut self, is_asked: bool) -> Result<usize, String> {
-        let mut failures = 0;
+    /// One of them cannot be had: that is a slip of whoever names it.
+    pub fn read(&mut self) -> Result<(), String> {
         for listed in &mut self.0 {
-            let tells = match list(&listed.source) {
+            let source = &listed.source;
+            if let Source::File(_) = source {
+                let read = list(source).and_then(|read| located(source, read, &Found::new()));
+                let wrong =
+                    |error| format!("cannot take {source}: {error}; write a list there first");
+                listed.peers = Some(read.map_err(wrong)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at all sources, and looks up all names. What cannot be had stays as it was; it is told, and
+    /// where nobody asked only once for as long as it lasts. Returns how many they are.
+    pub fn look(&mut self, is_asked: bool) -> usize {
+        let mut failures = 0;
+        let read: Vec<_> = self.0.iter().map(|listed| list(&listed.source)).collect();
+        let names = read.iter().flatten().flatten();
+        let names = names.filter(|(peer, _)| peer.address.is_none());
+        let found = look_up(&names.map(|(_, host)| host.clone()).collect::<BTreeSet<_>>());
+        for (listed, read) in self.0.iter_mut().zip(read) {
+            let source = &listed.source;
+            let tells = match read.and_then(|read| located(source, read, &found)) {
                 Ok(peers) => listed.take(peers),
                 Err(error) => {
-                    let source = &listed.source;
-                    let otherwise = match (&listed.peers, source) {
-                        (Some(_), _) => "the last list stays",
-                        (None, Source::Dns(..)) => "it is looked up again",
-                        (None, Source::File(_)) => {
-                            return Err(format!(
-                                "cannot take {source}: {error}; write a list there first"
-                            ));
-                        }
+                    let otherwise = match listed.peers {
+                        Some(_) => "the last list stays",
+                        None => "it is looked up again",
                     };
                     failures += 1;
                     format!("cannot take {source}: {error}; {otherwise}")
@@ -77,7 +91,12 @@ impl Lists {
             }
             listed.told = tells;
         }
-        Ok(failures)
+        failures
+    }
+
+    /// Whether each source has been had.
+    pub fn are_whole(&self) -> bool {
+        self.0.iter().all(|listed| listed.peers.is_some())
     }
 
     /// All peers. Where two sources have the same name, it is the first one's.
@@ -121,6 +140,8 @@ pub fn keep_looking(
     interrupt: &Interrupt,
 ) {
     let (mut known, mut is_asked) = (BTreeMap::new(), false);
+    // Names are looked up at once, while peers are watched that have an address.
+    let mut rest = Duration::ZERO;
     loop {
         let now = lists.known();
         if now != known || is_asked {
@@ -136,13 +157,13 @@ pub fn keep_looking(
         }
         // Woken, an agent sees at once what is new, be it the wish to stop.
         let _: io::Result<()> = waker.wake();
-        if interrupt.wait_or_asked(mesh.refresh.0) {
+        if interrupt.wait_or_asked(rest) {
             let _: io::Result<()> = waker.wake();
             return;
         }
+        rest = mesh.refresh.0;
         is_asked = interrupt.take_question();
-        if let Ok(failures) = lists.look(is_asked) {
-            books.open().looked(lists.known().len(), failures);
-        }
+        let failures = lists.look(is_asked);
+        books.open().looked(lists.known().len(), failures);
     }
 }

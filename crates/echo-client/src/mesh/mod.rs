@@ -45,10 +45,11 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     mesh.transport.sort_unstable();
     mesh.transport.dedup();
     let mut lists = Lists::new(&mesh.targets);
-    let failures = lists.look(false);
-    let failures = failures.map_err(|error| Failure::usage(anyhow!(error)))?;
+    lists
+        .read()
+        .map_err(|error| Failure::usage(anyhow!(error)))?;
     if mesh.plan {
-        if failures > 0 {
+        if lists.look(false) > 0 {
             return Err(Failure::new(Exit::Unreachable, output::Told));
         }
         return print_plan(&mesh, &lists);
@@ -64,7 +65,9 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     };
     let lines = mesh.jsonl.then(|| Lines::start(style)).transpose()?;
     let books = Books::new(&mesh.transport);
-    books.open().looked(lists.known().len(), failures);
+    if lists.are_whole() {
+        books.open().looked(lists.known().len(), 0);
+    }
     let listener = mesh.metrics.as_ref().map(listen).transpose()?;
     let ready = ready_lines(listener.as_ref(), mesh.jsonl);
     let listeners = listener.into_iter().collect();

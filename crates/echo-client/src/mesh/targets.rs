@@ -1,9 +1,9 @@
 //! The peers that the sources list, and their addresses.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use echo_core::config::text_of;
 use echo_core::{Zoned, cause};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::ring::Ring;
 use super::settings::{Mesh, Own, Source, host_and_port};
 use crate::connection::is_this_machine;
+use crate::thread::start;
 
 /// The largest list that is read: 100,000 peers at 160 bytes each.
 const MAX_LIST: u64 = 16 << 20;
@@ -19,6 +20,19 @@ const MAX_LIST: u64 = 16 << 20;
 /// From so many addresses of a name on, more may be missing: a reply of DNS has 64 KiB at most, that
 /// is some 4,090 addresses, and resolvers leave out the others in silence.
 pub const MANY_ADDRESSES: usize = 2_000;
+
+/// Names that are looked up at once, each in a thread: one that nobody answers for must not keep the
+/// others waiting.
+const AT_ONCE: usize = 128;
+
+/// A name for which nobody answers for so long has no address for now.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a peer is listed: a name or an address, and a port.
+pub type Host = (String, u16);
+
+/// What is known of names by now.
+pub type Found = BTreeMap<Host, Result<Vec<SocketAddr>, String>>;
 
 /// One that is to be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,32 +60,81 @@ struct Group {
     labels: Option<HashMap<String, String>>,
 }
 
-/// All that a source lists.
+/// What a source lists: each peer, whose name may be yet to look up, and its host. A name that stands for
+/// its addresses is one peer until then.
 ///
 /// # Errors
 /// Why it cannot be had.
-pub fn list(source: &Source) -> Result<Vec<Peer>, String> {
+pub fn list(source: &Source) -> Result<Vec<(Peer, Host)>, String> {
     match source {
         Source::File(path) => parse(&text_of(path, MAX_LIST)?),
         Source::Dns(host, port) => {
-            let mut addresses = resolve(host, *port).map_err(|error| {
-                let text = cause(&error);
-                text.trim_start_matches("failed to lookup address information: ")
-                    .to_owned()
-            })?;
-            addresses.sort_unstable();
-            addresses.dedup();
-            let peer = |address| Peer {
-                name: Zoned(address).to_string().into(),
+            let peer = Peer {
+                name: "".into(),
                 zone: "".into(),
-                address: Some(address),
+                address: None,
             };
-            Ok(addresses.into_iter().map(peer).collect())
+            Ok(vec![(peer, (host.clone(), *port))])
         }
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Peer>, String> {
+/// The peers of a source by what was `found`. One whose name has no address is down.
+///
+/// # Errors
+/// A name that stands for its addresses has none.
+pub fn located(
+    source: &Source,
+    listed: Vec<(Peer, Host)>,
+    found: &Found,
+) -> Result<Vec<Peer>, String> {
+    let addresses = |host: &Host| match found.get(host) {
+        Some(found) => found.clone(),
+        None => Err(format!("no answer within {LIMIT:?}")),
+    };
+    let mut peers = Vec::new();
+    for (peer, host) in listed {
+        if let Source::File(_) = source {
+            // Of several always the same one, in whichever order they come.
+            let first = || addresses(&host).ok()?.into_iter().min();
+            let address = peer.address.or_else(first);
+            peers.push(Peer { address, ..peer });
+            continue;
+        }
+        let addresses: BTreeSet<_> = addresses(&host)?.into_iter().collect();
+        peers.extend(addresses.into_iter().map(|address| Peer {
+            name: Zoned(address).to_string().into(),
+            zone: peer.zone.clone(),
+            address: Some(address),
+        }));
+    }
+    Ok(peers)
+}
+
+/// Looks up names, many at once. Those for which nobody answers in time are left out: their threads end
+/// when the system gives up.
+pub fn look_up(hosts: &BTreeSet<Host>) -> Found {
+    let mut found = Found::new();
+    let hosts: Vec<_> = hosts.iter().collect();
+    for hosts in hosts.chunks(AT_ONCE) {
+        let (sender, answers) = mpsc::channel();
+        for host in hosts.iter().copied().cloned() {
+            let (sender, asked) = (sender.clone(), host.clone());
+            let answer = move || sender.send((asked.clone(), resolve(&asked.0, asked.1)));
+            if let Err(refused) = start("resolve", answer) {
+                found.insert(host, Err(refused.to_string()));
+            }
+        }
+        drop(sender);
+        let begun = Instant::now();
+        while let Ok((host, answer)) = answers.recv_timeout(LIMIT.saturating_sub(begun.elapsed())) {
+            found.insert(host, answer);
+        }
+    }
+    found
+}
+
+fn parse(text: &str) -> Result<Vec<(Peer, Host)>, String> {
     let wrong = |error| format!("it is no list for Prometheus (file_sd, JSON): {error}");
     let groups: Vec<Group> = serde_json::from_str(text).map_err(wrong)?;
     let mut peers = BTreeMap::new();
@@ -90,11 +153,9 @@ fn parse(text: &str) -> Result<Vec<Peer>, String> {
             let peer = Peer {
                 name: name.clone(),
                 zone: zone.clone(),
-                // Of several always the same one, in whichever order they come; without any it is down.
-                address: resolve(&host, port)
-                    .ok()
-                    .and_then(|found| found.into_iter().min()),
+                address: Zoned::at(&host, port).ok().map(|address| address.0),
             };
+            let peer = (peer, (host, port));
             // To Prometheus, what is there twice and the same is there once.
             let other = peers.insert(name.clone(), peer.clone());
             if other.is_some_and(|other| other != peer) {
@@ -105,11 +166,16 @@ fn parse(text: &str) -> Result<Vec<Peer>, String> {
     Ok(peers.into_values().collect())
 }
 
-fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    match Zoned::at(host, port) {
-        Ok(Zoned(address)) => Ok(vec![address]),
-        Err(_) => Ok((host, port).to_socket_addrs()?.collect()),
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(Zoned(address)) = Zoned::at(host, port) {
+        return Ok(vec![address]);
     }
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        let text = cause(&error);
+        text.trim_start_matches("failed to lookup address information: ")
+            .to_owned()
+    })?;
+    Ok(found.collect())
 }
 
 /// Whom this one watches, of all that are `known`, and what it is called itself.
@@ -151,7 +217,7 @@ mod tests {
                 {"targets": ["192.0.2.2:7", "[2001:db8::1]:7"], "labels": {"name": "both"}},
                 {"targets": [], "labels": null}, {}]"#,
         );
-        let told = peers.unwrap().into_iter().map(|peer| {
+        let told = peers.unwrap().into_iter().map(|(peer, _)| {
             let address = peer.address.map(|address| address.to_string());
             [
                 peer.name.to_string(),
@@ -175,7 +241,10 @@ mod tests {
             r#"[{"targets": ["192.0.2.1:7", "192.0.2.1:7"]}, {"targets": ["192.0.2.1:7"], "labels": {"name": ""}},
                 {"targets": ["192.0.2.2:7"], "labels": {"name": "", "zone": ""}}]"#,
         );
-        let names = peers.unwrap().into_iter().map(|peer| peer.name.to_string());
+        let names = peers
+            .unwrap()
+            .into_iter()
+            .map(|(peer, _)| peer.name.to_string());
         assert_eq!(names.collect::<Vec<_>>(), ["192.0.2.1:7", "192.0.2.2:7"]);
     }
 

@@ -1,10 +1,12 @@
 //! `mesh`: where an agent's peers come from, whatever becomes of a list or of a name, and which it watches.
 
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::common::{DEADLINE, Running, Scratch, echo, echo_on, network, run};
 use crate::mesh::{Agent, list, sum};
@@ -312,6 +314,40 @@ fn a_name_that_is_empty_huge_failing_or_silent_delays_no_probe() {
         ] {
             assert!(told.contains(words), "{words}: {told}");
         }
+    });
+}
+
+#[test]
+fn names_for_which_nobody_answers_keep_no_peer_waiting() {
+    let name = "names_for_which_nobody_answers_keep_no_peer_waiting";
+    network::in_own_network(name, || {
+        network::resolver("nameserver 127.0.0.1\n");
+        let _silent = UdpSocket::bind("127.0.0.1:53").unwrap();
+        let server = echo();
+        let names: Vec<_> = (0..60).map(|n| format!("n{n}.test:7")).collect();
+        let peers = names.iter().map(|name| (&**name, "a", &**name));
+        let peers: Vec<_> = peers.chain([("well", "a", &*server.tcp)]).collect();
+        let scratch = Scratch::new("mesh-silent");
+        let path = scratch.file("list", &list(&peers));
+        let begun = Instant::now();
+        let agent = Agent::start(&path, &["--refresh=1h", "--peers=0", "--transport=udp"]);
+        agent.until("the one with an address is up", |text| {
+            sum(text, "echo_mesh_peer_up", &["well"]) == 1.0
+        });
+        let took = begun.elapsed();
+        assert!(
+            took < Duration::from_secs(5),
+            "before a name is given up: {took:?}"
+        );
+        assert!(agent.get("/livez").starts_with("HTTP/1.1 200 "));
+        assert_eq!(agent.sum("echo_mesh_peers", &[]), 61.0);
+        agent.client.signal("HUP");
+        agent.until("the lists are looked at again", |text| {
+            let last = "echo_mesh_discovery_last_success_timestamp_seconds";
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            sum(text, last, &[]) > now.as_secs_f64() - begun.elapsed().as_secs_f64() + 4.5
+        });
+        agent.stop();
     });
 }
 
