@@ -28,11 +28,13 @@ use crate::output::note;
 use crate::report::Fault;
 use crate::thread::start;
 
-/// Whoever wakes so much later than it asked to has stood still: stopped, suspended, or without a CPU
-/// for longer than a scheduler takes. What was under way then says nothing of its path.
+/// Whoever wakes so much later than it asked to, or by as much as a probe has, has stood still: stopped,
+/// suspended, or without a CPU for longer than a scheduler takes. What was under way then says nothing
+/// of its path.
 const STOOD_STILL_NS: u64 = 100_000_000;
 
-/// The longest sleep: by its turns others see that the agent lives.
+/// The longest sleep: by its turns others see that the agent lives. Whoever misses as much may have
+/// been suspended, and its connections be gone.
 const TICK_NS: u64 = 1_000_000_000;
 
 /// Peers whose probes leave at one moment. To wake costs five times as much as to send, so a moment is
@@ -42,8 +44,8 @@ const CROWD: usize = 8;
 /// Moments of an interval, at least: agents that start together must not all ask the same peer first.
 const MOMENTS: usize = 16;
 
-/// Lost probes of a path that are remembered, to tell a late reply: more than are lost before its
-/// socket is changed.
+/// Lost probes of a path whose replies may still come, and are late: more than are lost in a row before
+/// its socket is changed. Of datagrams the oldest is forgotten; a stream that owes more is given up.
 const REMEMBERED: usize = 8;
 
 /// All paths, and when each has its next turn.
@@ -199,7 +201,7 @@ impl<'a> Agent<'a> {
         let (paths, agenda, shared) = (&mut self.paths, &mut self.agenda, &mut self.shared);
         let now = clock();
         let late = now.saturating_sub(self.until);
-        shared.stood_still = late > STOOD_STILL_NS;
+        shared.stood_still = late > STOOD_STILL_NS.min(nanos(shared.mesh.timeout.0));
         shared.books.open().turned = Instant::now();
         for ready in std::mem::take(&mut shared.ready) {
             // It may have gone since.
@@ -208,10 +210,8 @@ impl<'a> Agent<'a> {
                 shared.enter(path);
             }
         }
-        if late > nanos(shared.mesh.timeout.0) {
-            // Connections may be gone by now, which the paths are not to blame for.
+        if late > TICK_NS {
             for (_, path) in paths.iter_mut() {
-                path.expire(now, shared);
                 path.hang_up(shared);
                 shared.enter(path);
             }
@@ -219,13 +219,13 @@ impl<'a> Agent<'a> {
         while let Some(mut first) = agenda.peek_mut() {
             let Reverse((at, index)) = *first;
             let path = &mut paths[index];
-            if path.next() <= now {
+            if path.next(now) <= now {
                 path.go_by(now, &clock, shared);
                 shared.enter(path);
-            } else if path.next() == at {
+            } else if path.next(now) == at {
                 break;
             }
-            *first = Reverse((path.next(), index));
+            *first = Reverse((path.next(now), index));
         }
         let next = agenda.peek().map_or(u64::MAX, |next| next.0.0);
         self.until = next.min(now + TICK_NS);
@@ -238,9 +238,9 @@ impl Shared<'_> {
     fn enter(&self, path: &Path<'_>) {
         for what in self.told.try_iter() {
             let mut figures = self.books.open();
-            figures.enter(path.index, &what, self.stood_still);
+            let is_of_path = figures.enter(path.index, &what, self.stood_still);
             drop(figures);
-            if let Some(lines) = self.lines {
+            if let Some(lines) = self.lines.filter(|_| is_of_path) {
                 let peer = engine::Peer {
                     peer: path.peer.name.to_string(),
                     transport: path.flow.remote.transport(),
@@ -267,7 +267,9 @@ impl<'a> Path<'a> {
         let remote = remote(peer, over);
         let timeout = nanos(plan.connect.timeout.0);
         let mut flow = Flow::new(remote.clone(), transport(plan, &remote), timeout);
-        flow.ledger.remembered = REMEMBERED;
+        if over == Transport::Udp {
+            flow.ledger.remembered = REMEMBERED;
+        }
         Path {
             index,
             peer: peer.clone(),
@@ -278,20 +280,24 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// When there is something to do.
-    fn next(&self) -> u64 {
-        let expiry = self.flow.ledger.next_expiry();
-        expiry.map_or(self.due, |expiry| expiry.min(self.due))
+    /// When there is something to do: no probe leaves before the last one has had its time.
+    fn next(&self, now: u64) -> u64 {
+        match self.flow.ledger.next_expiry() {
+            Some(expiry) if self.due <= now => expiry,
+            Some(expiry) => expiry.min(self.due),
+            None => self.due,
+        }
     }
 
     /// Does what is due by `now`.
     fn go_by(&mut self, now: u64, clock: impl Fn() -> u64, shared: &mut Shared<'a>) {
         self.expire(now, shared);
-        let Some(late) = now.checked_sub(self.due) else {
+        let late = now.checked_sub(self.due);
+        let Some(late) = late.filter(|_| self.flow.ledger.awaited() == 0) else {
             return;
         };
         let interval = nanos(shared.mesh.interval.0);
-        if late <= STOOD_STILL_NS {
+        if late < STOOD_STILL_NS.min(interval) {
             self.probe(clock(), shared);
             self.due = self.due.saturating_add(interval);
             return;
@@ -303,8 +309,6 @@ impl<'a> Path<'a> {
 
     /// Sends a probe, or begins to open a socket for it.
     fn probe(&mut self, now: u64, shared: &mut Shared<'a>) {
-        // One that is awaited until this very moment is so no longer.
-        self.expire(u64::MAX, shared);
         if now - self.opened >= nanos(shared.mesh.reconnect.0) {
             self.hang_up(shared);
         }
@@ -392,9 +396,18 @@ impl<'a> Path<'a> {
 
     /// Gives up the probe under way, if its time is up by `now`.
     fn expire(&mut self, now: u64, shared: &mut Shared<'a>) {
+        let expiry = self.flow.ledger.next_expiry();
+        if expiry.is_none_or(|expiry| expiry > now) {
+            return;
+        }
+        // More may be ready than was told of in one turn.
+        self.flow.read_out(1, &mut shared.context);
         if let Some(fault) = self.flow.expire(now, &mut shared.context)
-            && (self.attempt.is_some() || self.flow.has_failed())
+            && (self.attempt.is_some()
+                || self.flow.has_failed()
+                || self.flow.ledger.unanswered() > REMEMBERED)
         {
+            self.close(shared);
             self.fail(&fault, shared);
         }
     }
@@ -405,10 +418,20 @@ impl<'a> Path<'a> {
         self.flow.fail(fault, &mut shared.context);
     }
 
-    /// Closes a socket that has done what it was for.
+    /// Closes a socket that has done what it was for. A probe whose time is not up says nothing.
     fn hang_up(&mut self, shared: &mut Shared<'a>) {
-        self.attempt = None;
+        self.close(shared);
+        shared.books.open().delayed += self.flow.ledger.awaited() as u64;
         self.flow.hang_up(&mut shared.context);
+    }
+
+    /// Reads what has come, and waits for nothing more: if that is a part of an echo, its peer has not
+    /// cut it short.
+    fn close(&mut self, shared: &mut Shared<'a>) {
+        self.attempt = None;
+        self.flow.read_out(1, &mut shared.context);
+        self.flow.state = State::Closed(0);
+        self.flow.transport = transport(shared.context.plan, &self.flow.remote);
     }
 
     fn is_udp(&self) -> bool {

@@ -153,10 +153,11 @@ impl Figures {
         }
     }
 
-    /// Enters what is told of path `index`, by an agent that `stood_still` until now or not.
-    pub fn enter(&mut self, index: usize, what: &What, stood_still: bool) {
+    /// Enters what is told of path `index`, by an agent that `stood_still` until now or not. Returns
+    /// whether it says something of the path.
+    pub fn enter(&mut self, index: usize, what: &What, stood_still: bool) -> bool {
         let Some(path) = self.paths.get_mut(&index) else {
-            return;
+            return false;
         };
         let transport = path.transport;
         match what {
@@ -165,12 +166,16 @@ impl Figures {
             } => {
                 *self.replies.entry((transport, *class)).or_default() += 1;
                 if !path.settles(*seq) {
-                    return;
+                    return true;
                 }
-                // The system notes when a datagram comes, but of a stream only who reads it does.
-                if stood_still && transport == Transport::Tcp {
+                // The system notes when a datagram comes, but of a stream only who reads it does: and
+                // whoever reads at the end of its time, or before, calls no reply late.
+                let is_read_late = stood_still || *class == Class::Late;
+                if is_read_late && transport == Transport::Tcp {
                     self.delayed += 1;
-                } else if matches!(class, Class::Ok | Class::Reordered) {
+                    return false;
+                }
+                if matches!(class, Class::Ok | Class::Reordered) {
                     path.losses = 0;
                     if let Some(buckets) = self.rtt.get_mut(&(path.peer.zone.clone(), transport)) {
                         buckets.record(rtt_ns.unwrap_or_default());
@@ -183,7 +188,7 @@ impl Figures {
                 if path.settles(*seq) {
                     if stood_still {
                         self.delayed += 1;
-                        return;
+                        return false;
                     }
                     path.lose();
                 }
@@ -191,6 +196,7 @@ impl Figures {
             }
             What::Start { .. } | What::Connected(_) => {}
         }
+        true
     }
 
     /// How it is going, with those who are watched now.

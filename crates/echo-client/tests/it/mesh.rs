@@ -229,6 +229,52 @@ fn an_agent_that_stood_still_blames_no_path() {
 }
 
 #[test]
+fn no_line_blames_a_path_for_what_was_delayed() {
+    let server = echo();
+    let scratch = Scratch::new("mesh-still-lines");
+    let list = list(&[("one", "a", &server.tcp)]);
+    let file = format!("file:{}", scratch.file("list", &list));
+    let args = ["mesh", "--self=192.0.2.1", "--jsonl", "--interval=200ms"];
+    let mut client = start(&[&args[..], &["--timeout=200ms", "--targets", &file]].concat());
+    let replies = |client: &mut Running| {
+        let mut lines = Vec::new();
+        while lines.iter().filter(|event| *event == "reply").count() < 10 {
+            let event: Value = serde_json::from_str(&client.line()).unwrap();
+            lines.push(event["event"].clone());
+        }
+        lines
+    };
+    replies(&mut client);
+    for _ in 0..5 {
+        client.signal("STOP");
+        // That long it stands still.
+        thread::sleep(Duration::from_millis(500));
+        client.signal("CONT");
+        let lines = replies(&mut client);
+        assert!(lines.iter().all(|event| event == "reply"), "{lines:?}");
+    }
+    client.signal("TERM");
+    client.end();
+}
+
+#[test]
+fn a_slow_peer_is_late_and_no_liar() {
+    let server = faulty(&["trickle=8/20ms,tcp"]);
+    let scratch = Scratch::new("mesh-slow");
+    let path = scratch.file("list", &list(&[("slow", "a", &server.tcp)]));
+    let pace = ["--transport=tcp", "--interval=100ms", "--timeout=100ms"];
+    let agent = Agent::start(&path, &pace);
+    let text = agent.until("it is late", |text| {
+        sum(text, "echo_mesh_replies_total", &["late"]) >= 40.0
+    });
+    for lie in ["corrupt", "truncated", "foreign"] {
+        let told = sum(&text, "echo_mesh_replies_total", &[lie]);
+        assert_eq!(told, 0.0, "{lie}: {text}");
+    }
+    agent.stop();
+}
+
+#[test]
 fn a_monitor_that_never_reads_delays_no_probe() {
     let server = echo();
     let scratch = Scratch::new("mesh-scraper");

@@ -242,3 +242,61 @@ fn paths_keep_their_moments_apart() {
     after.sort_unstable();
     assert_eq!(after, before, "even after all of them were missed");
 }
+
+#[test]
+fn what_was_missed_is_not_sent_in_a_burst_and_blames_no_path() {
+    let (mut mesh, mut plan, books) = world();
+    let short = Timespan(Duration::from_millis(20));
+    (mesh.interval, mesh.timeout, plan.connect.timeout) = (short, short, short);
+    let mut agent = agent((&mesh, &plan, &books), 30, || Far { fails: 1 });
+    let mut now = 0;
+    while now < 20 * MS {
+        now = agent.turn(|| now).max(now + 1);
+    }
+    let before = books.open().summary();
+    assert_eq!((before.requests, before.lost), (30, 0), "{before:?}");
+    now += 50 * MS;
+    agent.turn(|| now);
+    let after = books.open().summary();
+    assert_eq!((after.requests, after.lost), (30, 0), "{after:?}");
+    // The one under way, and two or three that were due.
+    assert!((90..=120).contains(&after.delayed), "{after:?}");
+    let open = |path: &Path<'_>| matches!(path.flow.state, State::Open(_));
+    assert!(
+        agent.paths.iter().all(|(_, path)| open(path)),
+        "no path is gone"
+    );
+}
+
+#[test]
+fn a_probe_that_left_late_has_all_of_its_time() {
+    let (mesh, plan, books) = world();
+    let mut agent = agent((&mesh, &plan, &books), 1, || Far { fails: 1 });
+    let due = agent.paths[0].due;
+    agent.until = due;
+    let late = due + 90 * MS;
+    agent.turn(|| late);
+    let next = agent.turn(|| due + SECOND);
+    assert_eq!((books.open().summary().lost, next), (0, late + SECOND));
+    agent.turn(|| next);
+    let summary = books.open().summary();
+    assert_eq!((summary.requests, summary.lost), (2, 1), "{summary:?}");
+}
+
+#[test]
+fn figures_balance_when_an_address_changes_with_a_probe_under_way() {
+    let (mesh, plan, books) = world();
+    let mut agent = agent((&mesh, &plan, &books), 1, || Far { fails: 1 });
+    let due = agent.paths[0].due;
+    agent.until = due;
+    agent.turn(|| due);
+    let list = List {
+        own: "own".to_owned(),
+        peers: vec![peer("peer-0", "127.0.0.2:9".parse().unwrap())],
+        is_asked: false,
+    };
+    agent.watch(&list, due + MS);
+    let summary = books.open().summary();
+    let told = (summary.requests, summary.lost, summary.delayed);
+    assert_eq!(told, (1, 0, 1), "{summary:?}");
+}
