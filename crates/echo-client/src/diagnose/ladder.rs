@@ -130,6 +130,9 @@ fn confirm(
     for _ in 1..TURNS {
         let turn = take(brief(rung), Duration::ZERO)?;
         if suffers(&turn) || !is_limited(&turn) {
+            if !suffers(&turn) {
+                turns.push(turn);
+            }
             for _ in 0..TURNS {
                 turns.push(take(small, PAUSE)?);
                 if !turns.last().is_some_and(is_limited) {

@@ -9,6 +9,12 @@ type Fault = (&'static str, fn(&Lab));
 const NARROW: Fault = ("mtu", |lab| {
     lab.router("ip route change 203.0.113.0/24 dev rs mtu 1400");
 });
+/// So narrow that no datagram of other steps fits.
+const SILENT: Fault = ("mtu-blackhole", |lab| {
+    lab.router("ip route change 203.0.113.0/24 dev rs mtu 1000");
+    let chain = "filter hook output priority 0";
+    lab.rule(chain, "icmp type destination-unreachable drop");
+});
 const LOSSY: Fault = ("loss-up", |lab| {
     lab.forward("iif rc meta l4proto udp numgen random mod 1000 < 50 drop");
 });
@@ -40,6 +46,8 @@ pairs! {
     a_narrow_link_and_a_limit_are_both_told: NARROW LIMITED
     a_narrow_link_and_an_erased_mark_are_both_told: NARROW UNMARKED
     a_narrow_link_and_a_dead_family_are_both_told: NARROW HALF_DEAD
+    a_black_hole_and_losses_are_both_told: SILENT LOSSY
+    a_black_hole_and_a_limit_are_both_told: SILENT LIMITED
     losses_and_a_limit_are_both_told: LOSSY LIMITED
     losses_and_an_erased_mark_are_both_told: LOSSY UNMARKED
     losses_and_a_dead_family_are_both_told: LOSSY HALF_DEAD

@@ -192,19 +192,19 @@ pub fn highest(ladder: &[Turn]) -> String {
     bits(rates.fold(0.0, f64::max))
 }
 
-/// The highest rate that was meant, where this machine has never reached it: nothing is known of limits
-/// below it.
+/// The highest rate that was meant, where this machine has not reached it but when a limit showed that
+/// did not show again: whether there is one is not known.
 pub fn unreached(ladder: &[Turn]) -> Option<Finding> {
     let meant = |turn: &Turn| (turn.size() + HEADER) as f64 / turn.fast.interval.as_secs_f64();
     let most = ladder.iter().map(meant).reduce(f64::max)?;
-    let mut highest_meant = ladder.iter().filter(|turn| meant(turn) >= most);
-    let (what, reached) = (
-        format!("limits of rate up to {}", bits(most)),
-        highest(ladder),
-    );
-    let why = format!("this machine sent no faster than {reached}");
-    let is_reached = highest_meant.any(Turn::is_reached);
-    (!is_reached).then(|| finding!(Verdict::Unjudged; what, why))
+    let top = || ladder.iter().filter(|turn| meant(turn) >= most);
+    let is_whole = |turn: &Turn| turn.is_reached() && !is_limited(turn);
+    if top().any(is_whole) || top().all(Turn::is_reached) {
+        return None;
+    }
+    let what = format!("limits of rate up to {}", bits(most));
+    let why = format!("this machine sent no faster than {}", highest(ladder));
+    Some(finding!(Verdict::Unjudged; what, why))
 }
 
 /// Bytes a second as bits a second.
