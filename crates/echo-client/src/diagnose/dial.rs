@@ -82,8 +82,8 @@ pub fn dial(
         Ok(socket) => Ok((None, Some(socket))),
         Err(error) => Ok((Some(Answer::failed(error, call.remote.ip())?), None)),
     };
-    let results: io::Result<Vec<(Option<Answer>, _)>> = calls.iter().map(begin).collect();
-    let mut results = results?;
+    let mut results: Vec<(Option<Answer>, _)> =
+        calls.iter().map(begin).collect::<io::Result<_>>()?;
     path.sent_bytes += SYN * calls.len() as u64;
     loop {
         let left = patience.saturating_sub(start.elapsed());

@@ -9,17 +9,18 @@ use echo_core::stamp;
 
 use super::finding::{Finding, Verdict, finding};
 use super::path::{LONGEST, Path};
-use super::payload::{Payload, STAMP_LEN};
 use super::sender::{self, Plan};
 use super::settings::Diagnose;
 use super::talk::Talk;
 use super::train::Cell;
-use super::trains::SMALL;
+use super::trains::{SMALL, knocks};
 use crate::report::format;
 
 /// How many of a kind are left alone side by side, each for a sixteenth of the time longer than the one
 /// before.
 const COUNT: u32 = 16;
+/// The time from one datagram to the next.
+const INTERVAL: Duration = Duration::from_millis(10);
 /// Beside the silence itself, it takes no longer than this to find out who is dead.
 const ASKING: Duration = Duration::from_secs(20);
 
@@ -138,16 +139,12 @@ impl Alone {
 /// Sends a few datagrams from `port`, or from one that the system chooses. Returns the port and where
 /// a reflector saw them come from, if any came back.
 fn ask(path: &mut Path<'_>, port: u16) -> Result<Option<(u16, Option<SocketAddr>)>> {
-    let mut to = (path.remote()?, port);
-    let plan = |to, size| Plan::of(to, vec![Cell::of(size)], 3, Duration::from_millis(10));
+    let mut remote = path.remote()?;
     let plan = match path.trains.stamp {
-        None => plan(to, SMALL),
+        None => Plan::of((remote, port), vec![Cell::of(SMALL)], 3, INTERVAL),
         Some(_) => {
-            to.0.set_port(stamp::PORT);
-            Plan {
-                payload: Payload::Stamp,
-                ..plan(to, STAMP_LEN)
-            }
+            remote.set_port(stamp::PORT);
+            knocks((remote, port))
         }
     };
     let train = sender::send(path, &plan)?;

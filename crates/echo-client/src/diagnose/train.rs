@@ -134,21 +134,14 @@ impl Train {
 
     /// How many a second this machine has sent; a train of one has no rate.
     pub fn per_s(&self) -> f64 {
-        match self.probes.as_slice() {
-            [first, .., last] => {
-                let seconds = last.sent.saturating_sub(first.sent).max(1) as f64 / 1e9;
-                (self.probes.len() - 1) as f64 / seconds
-            }
-            _ => 0.0,
-        }
+        let others = self.probes.len().saturating_sub(1);
+        others as f64 / (self.span().max(1) as f64 / 1e9)
     }
 
-    /// How many tenths of a second it was sent in.
-    pub fn moments(&self) -> usize {
-        match self.probes.as_slice() {
-            [first, .., last] => last.sent.saturating_sub(first.sent).div_ceil(MOMENT) as usize,
-            few => few.len(),
-        }
+    /// From the first that was sent to the last, in nanoseconds.
+    pub fn span(&self) -> u64 {
+        let ends = self.probes.first().zip(self.probes.last());
+        ends.map_or(0, |(first, last)| last.sent.saturating_sub(first.sent))
     }
 
     /// What those that are meant came to.

@@ -32,6 +32,7 @@ const STAMP: usize = 800;
 const STAMP_INTERVAL: Duration = Duration::from_millis(5);
 /// Packets that ask whether there is a reflector.
 const KNOCKS: usize = 4;
+const KNOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Small datagrams at a steady rate.
 pub fn steady_plan(to: To) -> Plan {
@@ -57,6 +58,14 @@ pub fn stamp_plan(to: To, large: usize) -> Plan {
     }
 }
 
+/// A few packets that ask whether there is a reflector.
+pub fn knocks(to: To) -> Plan {
+    Plan {
+        payload: Payload::Stamp,
+        ..Plan::of(to, vec![Cell::of(STAMP_LEN)], KNOCKS, KNOCK_INTERVAL)
+    }
+}
+
 /// Small datagrams at a steady rate.
 pub fn steady(path: &mut Path<'_>) -> Result<String> {
     keep(path, &steady_plan(path.peer()?), |trains| {
@@ -78,12 +87,7 @@ pub fn mixed(path: &mut Path<'_>) -> Result<String> {
 /// Packets to a STAMP reflector beside the server, if there is one.
 pub fn stamp(path: &mut Path<'_>) -> Result<String> {
     let to = (SocketAddr::new(path.remote()?.ip(), stamp::PORT), 0);
-    let knock = vec![Cell::of(STAMP_LEN)];
-    let knocks = Plan {
-        payload: Payload::Stamp,
-        ..Plan::of(to, knock, KNOCKS, Duration::from_millis(20))
-    };
-    if sender::send(path, &knocks)?.lost() == KNOCKS {
+    if sender::send(path, &knocks(to))?.lost() == KNOCKS {
         bail!("no STAMP reflector answers on port {}", stamp::PORT);
     }
     let plan = stamp_plan(to, largest(path).max(STAMP_LEN));

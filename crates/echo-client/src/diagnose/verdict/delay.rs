@@ -175,7 +175,7 @@ fn stall(calm: &Calm<'_>) -> Option<Finding> {
         let timed = train.probes.iter();
         let timed = timed.filter_map(|probe| Some((probe.sent, probe.rtt()?.checked_sub(base)?)));
         late.extend(timed.filter(|(_, trip)| *trip > STALL));
-        moments += train.moments();
+        moments += train.span().div_ceil(MOMENT);
         n += train.probes.len();
     }
     let (p, count) = stops(&late, moments, is_held)?;
@@ -188,13 +188,13 @@ fn stall(calm: &Calm<'_>) -> Option<Finding> {
 /// chance makes fewer in so many moments. Only those are counted that `is_one` takes for one.
 pub fn stops(
     late: &[(u64, u64)],
-    moments: usize,
+    moments: u64,
     is_one: impl Fn(&[(u64, u64)]) -> bool,
 ) -> Option<(f64, usize)> {
     // What waits together waits for one stop.
     let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
     let count = bunches.filter(|bunch| is_one(bunch)).count();
-    let p = binomial((count, moments.max(count)), HEALTHY_STOPS);
+    let p = binomial((count, count.max(moments as usize)), HEALTHY_STOPS);
     Some((significant(p, 1)?, count))
 }
 

@@ -40,6 +40,12 @@ pub struct Trains {
 }
 
 impl Trains {
+    /// Those of the ladder.
+    fn turns(&self) -> impl Iterator<Item = &Train> {
+        let turns = self.ladder.iter();
+        turns.flat_map(|turn| [&turn.slow, &turn.fast])
+    }
+
     /// Leaves out what was sent from `end` on, in nanoseconds since 1970: nobody was there to answer.
     pub fn cut(&mut self, end: u64) {
         for kept in [
@@ -93,22 +99,13 @@ pub fn judge(trains: &Trains) -> Vec<Finding> {
     // What was sent near the limit, or above it, is lost or late for that alone.
     let is_innocent = |train: &&Train| limit.iter().all(|limit| !limit.explains(train));
     let single = [&trains.steady, &trains.mixed, &trains.stamp, &trains.again];
-    let turns = trains
-        .ladder
-        .iter()
-        .flat_map(|turn| [&turn.slow, &turn.fast]);
-    let all = single.into_iter().flatten().chain(turns);
+    let all = single.into_iter().flatten().chain(trains.turns());
     let outage = loss::outage(all.filter(is_innocent), &trains.asked);
+    let slow_turns = trains.ladder.iter().map(|turn| &turn.slow);
     let calm = Calm {
         steady: trains.steady.as_ref().filter(is_innocent),
         mixed: trains.mixed.as_ref().filter(is_innocent),
-        slow: slow(
-            trains
-                .ladder
-                .iter()
-                .map(|turn| &turn.slow)
-                .filter(is_innocent),
-        ),
+        slow: slow(slow_turns.filter(is_innocent)),
         again: trains.again.as_ref().filter(is_innocent),
     };
     let stamp = trains.stamp.as_ref().filter(is_innocent);

@@ -12,12 +12,8 @@ pub fn changes(trains: &Trains) -> impl Iterator<Item = Finding> {
     let small = [&trains.steady, &trains.again].into_iter().flatten();
     // An echo server returns them as they are.
     let echoed = small.clone().chain(&trains.mixed);
-    let turns = trains
-        .ladder
-        .iter()
-        .flat_map(|turn| [&turn.slow, &turn.fast]);
     let found = [
-        corruption(echoed.clone().chain(turns)),
+        corruption(echoed.clone().chain(trains.turns())),
         duplication(echoed),
         reordering(small),
     ];

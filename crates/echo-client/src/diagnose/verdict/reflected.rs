@@ -6,7 +6,7 @@ use echo_core::units::ns;
 
 use super::super::finding::{Finding, Verdict, finding};
 use super::super::payload::FIRST;
-use super::super::train::{Probe, Reflected, Sorted, Train};
+use super::super::train::{MOMENT, Probe, Reflected, Sorted, Train};
 use super::delay::{STALL, stops};
 use super::loss::{HEALTHY, Outage, class};
 use super::{beyond, shown};
@@ -97,7 +97,7 @@ fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
         true => (Verdict::ServerStall, by_server),
         false => (Verdict::NetworkStall, by_network),
     };
-    let (p, count) = stops(&late, train.moments(), |_| true)?;
+    let (p, count) = stops(&late, train.span().div_ceil(MOMENT), |_| true)?;
     let longest = late.iter().map(|(_, time)| *time).max()?;
     Some(finding!(verdict, p;
         n: known.len(), count, late: late.len(), limit: shown(limit), time: shown(longest)
