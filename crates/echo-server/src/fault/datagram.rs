@@ -483,6 +483,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_goes_holds_nothing_that_has_its_turn() {
+        let mut bench = Bench::new(&["rate=1000", "drop,msg=9"]);
+        for _ in 0..3 {
+            bench.push(1000, &[b'x'; 100]);
+        }
+        let pop = || bench.faults.pop(bench.now, &bench.events);
+        assert_eq!(std::iter::from_fn(pop).count(), 1);
+        bench.change(&[1], &[]);
+        let left = bench.run();
+        assert_eq!(left.len(), 2);
+        assert!(left.iter().all(|(after, _)| after.is_zero()), "{left:?}");
+    }
+
+    #[test]
     fn another_fault_sets_nothing_free_not_even_of_a_source_that_is_forgotten() {
         let mut bench = Bench::new(&["delay=1h"]);
         for port in 1..=1 + SOURCES.get() as u16 {

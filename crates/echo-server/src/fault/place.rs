@@ -161,11 +161,7 @@ impl Pick {
 
 impl Default for Pick {
     fn default() -> Self {
-        Pick {
-            first: 1,
-            last: u64::MAX,
-            share: Share::ALL,
-        }
+        Pick::within(..)
     }
 }
 

@@ -402,16 +402,20 @@ mod tests {
 
     #[test]
     fn what_waited_in_a_pause_is_answered_at_the_end() {
-        let mut bench = Bench::new();
-        bench.echo.pause(true);
-        bench.sender.send(b"x").unwrap();
-        assert!(!bench.advance());
-        bench.echo.drain();
-        bench.echo.pause(true);
-        assert!(bench.echo.owes());
-        while bench.advance() {}
-        assert_eq!(bench.counters.answered.get(), 1);
-        assert!(!bench.echo.owes());
+        for paused_again in [false, true] {
+            let mut bench = Bench::new();
+            bench.echo.pause(true);
+            bench.sender.send(b"x").unwrap();
+            assert!(!bench.advance());
+            bench.echo.drain();
+            if paused_again {
+                bench.echo.pause(true);
+            }
+            assert!(bench.echo.owes());
+            while bench.advance() {}
+            assert_eq!(bench.counters.answered.get(), 1);
+            assert!(!bench.echo.owes());
+        }
     }
 
     #[test]
