@@ -221,13 +221,10 @@ fn host_and_port(address: &str, default: Option<u16>) -> Result<(&str, u16), Str
     let port = port.or(default.as_deref());
     let port = port.ok_or_else(|| match host {
         "" => "nothing is named; write HOST:PORT".to_owned(),
-        _ if host.contains(':') => {
-            format!("the port is missing; write HOST:PORT, such as [{host}]:{DEFAULT_PORT}")
+        _ => {
+            let such = Endpoint::inet(None, printable(host), DEFAULT_PORT);
+            format!("the port is missing; write HOST:PORT, such as {such}")
         }
-        _ => format!(
-            "the port is missing; write HOST:PORT, such as {}:{DEFAULT_PORT}",
-            printable(host)
-        ),
     })?;
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/\\@?#".contains(c)) {
         return Err("the host holds a character no host name has; write HOST:PORT".into());

@@ -8,7 +8,7 @@ use echo_core::as_text;
 use echo_core::units::Timespan;
 
 use super::search::{Search, knee};
-use super::{Bench, measure};
+use super::{Bench, known, measure};
 use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::measure::Watch;
@@ -179,6 +179,8 @@ pub fn run(
             outcome
         }
     };
+    // Whoever types it again begins where this one began.
+    report.command = known(connect, config).command;
     report.curve = Some(Curve {
         condition: conditions.to_string(),
         kept_per_s: search.kept,

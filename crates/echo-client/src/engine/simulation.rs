@@ -290,7 +290,7 @@ impl Check<'_> {
         if !is_plain || far.blocked || far.refused > 0 {
             return Ok(());
         }
-        let mut expected = Latency::new();
+        let mut expected = Latency::default();
         for (k, &(sent, reply)) in far.messages.iter().enumerate() {
             let due = match self.setup.pace {
                 Pace::Rate(per_s) => (1e9 / per_s * k as f64).round() as u64,

@@ -109,7 +109,7 @@ pub fn configuration<S: Serialize + Default>(
 ) -> (Map<String, Value>, Vec<String>) {
     let mut command = vec!["echo-client".to_owned()];
     // Sending is what is done without a subcommand.
-    command.extend((mode != Mode::Send).then(|| mode.name().to_owned()));
+    command.extend((mode != Mode::Send).then(|| mode.to_string()));
     let mut all = table(connect);
     all.extend(table(settings));
     let mut plain = table(&Connect::default());

@@ -44,15 +44,9 @@ pub struct Bar {
     pub count: u64,
 }
 
+/// No samples yet.
 impl Default for Latency {
     fn default() -> Self {
-        Latency::new()
-    }
-}
-
-impl Latency {
-    /// No samples yet.
-    pub fn new() -> Self {
         Latency {
             histogram: Histogram::new_with_max(HIGHEST_NS, DIGITS).expect("bounds are valid"),
             min: u64::MAX,
@@ -61,7 +55,9 @@ impl Latency {
             squares: 0,
         }
     }
+}
 
+impl Latency {
     /// Takes one sample.
     pub fn record(&mut self, latency: Duration) {
         self.record_many(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX), 1);
@@ -203,7 +199,7 @@ impl Latency {
         let plain = inflated(bytes).context(FOREIGN)?;
         let read = Deserializer::new().deserialize(&mut &plain[..]);
         let read: Histogram<u64> = read.map_err(|_| anyhow!(FOREIGN))?;
-        let mut latency = Latency::new();
+        let mut latency = Latency::default();
         latency.histogram.add(&read)?;
         (latency.min, latency.max) = (min.unwrap_or(u64::MAX), max.unwrap_or(0));
         (latency.sum, latency.squares) = (sum.into(), squares as u128);
@@ -323,7 +319,7 @@ mod tests {
     }
 
     fn latency(samples: &[u64]) -> Latency {
-        let mut latency = Latency::new();
+        let mut latency = Latency::default();
         for &ns in samples {
             latency.record(Duration::from_nanos(ns));
         }
@@ -363,7 +359,7 @@ mod tests {
     fn merged_parts_are_the_whole() {
         let samples = samples(10_000);
         let whole = latency(&samples);
-        let mut merged = Latency::new();
+        let mut merged = Latency::default();
         for part in samples.chunks(1_234) {
             merged.merge(&latency(part));
         }
@@ -413,7 +409,7 @@ mod tests {
 
     #[test]
     fn nothing_is_known_of_no_samples() {
-        let none = Latency::new();
+        let none = Latency::default();
         assert_eq!([none.min(), none.max(), none.avg(), none.mdev()], [None; 4]);
         assert_eq!(none.bars(10), []);
     }
@@ -421,7 +417,7 @@ mod tests {
     #[test]
     fn the_maximum_is_exact_beyond_the_histogram() {
         let day = Duration::from_secs(86_400);
-        let mut latency = Latency::new();
+        let mut latency = Latency::default();
         latency.record(day);
         latency.record(Duration::from_nanos(1));
         assert_eq!(latency.max(), Some(day));

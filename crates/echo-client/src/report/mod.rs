@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use echo_core::named;
 use echo_core::units::unix_ns;
 use echo_explain::Phrases;
 use serde::{Deserialize, Serialize};
@@ -148,16 +149,7 @@ pub enum Mode {
     Bench,
 }
 
-impl Mode {
-    /// The command's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Send => "send",
-            Mode::Ping => "ping",
-            Mode::Bench => "bench",
-        }
-    }
-}
+named!(Mode);
 
 /// Whose time stamps round trips are measured by; the better ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -33,7 +33,7 @@ impl Report {
     /// What was done otherwise in another run; `None` where the figures of both mean the same.
     pub fn difference(&self, other: &Report) -> Option<String> {
         if self.mode != other.mode {
-            let [own, other] = [self, other].map(|report| report.mode.name());
+            let [own, other] = [self, other].map(|report| report.mode);
             return Some(format!("one is of {own}, the other of {other}"));
         }
         for key in [

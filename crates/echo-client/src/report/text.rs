@@ -63,7 +63,7 @@ pub(crate) fn wrapped(line: &str, columns: usize) -> String {
 
 /// The lines, however wide, with bars that fit the columns.
 fn lines(report: &Report, columns: usize) -> Vec<String> {
-    let (target, mode) = (report.target.told(), report.mode.name());
+    let (target, mode) = (report.target.told(), report.mode);
     let mut lines = vec![format!("--- {target} {mode} statistics ---")];
     lines.extend(measured(report));
     if report.rtt.count() >= SHAPELY {

@@ -437,6 +437,8 @@ fn a_search_finds_where_it_bends() {
     // Where the machine is busy, it may be less.
     assert!((1.0..=500.0).contains(&found), "{curve}");
     assert_eq!(told["rate_per_s"].as_f64(), Some(found));
+    let command = told["command"].as_array().unwrap();
+    assert!(command.contains(&"--rate=50".into()), "{command:?}");
     let steps = curve["steps"].as_array().unwrap();
     let rates: Vec<f64> = steps
         .iter()

@@ -145,7 +145,7 @@ fn what_is_merged_is_what_one_histogram_would_have_seen() {
     };
     let files = Scratch::new("property");
     for case in 0..8 {
-        let mut whole = Latency::new();
+        let mut whole = Latency::default();
         let machines = 1 + random(5);
         let text: String = (0..machines)
             .map(|machine| {

@@ -87,7 +87,7 @@ impl Page<'_> {
 
 /// The page of a report.
 pub fn html(report: &Report) -> String {
-    let (mode, name) = (report.mode.name(), &report.target.name);
+    let (mode, name) = (report.mode, &report.target.name);
     let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
     let mut reasons = report.outcome.told(&report.verdicts);
     reasons.extend(held.map(ToString::to_string));
