@@ -73,10 +73,8 @@ pub fn run(config: Compare) -> Result<(), Failure> {
             first.source
         )));
     }
-    let is_one = others
-        .iter()
-        .all(|other| (other.at, &other.source) == (first.at, &first.source));
-    let pairing = match first.compared == Some(true) && is_one {
+    let mut of_one = others.iter().map(|one| (one.at, &one.source, one.compared));
+    let pairing = match of_one.all(|one| one == (first.at, &first.source, Some(true))) {
         true => Pairing::InTurn,
         false => Pairing::Apart,
     };

@@ -68,7 +68,7 @@ pub fn check_schema(schema: &Value) -> Result<()> {
     );
     ensure!(
         *schema == SCHEMA,
-        "its schema is {schema}, not {SCHEMA}; it is of another version of echo-client"
+        "its schema is {schema}, not {SCHEMA}: it is no report of a run, or one of another version"
     );
     Ok(())
 }

@@ -121,18 +121,6 @@ fn all(text: &[u8], source: &str) -> Result<Vec<Saved>> {
 #[derive(Deserialize)]
 struct Head {
     schema: Option<u32>,
-    #[serde(rename = "mode")]
-    _mode: Option<Kind>,
-}
-
-/// What a document may be of.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Send,
-    Ping,
-    Bench,
-    Compare,
 }
 
 /// The document that a text begins with, and how long that is.

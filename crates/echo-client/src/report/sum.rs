@@ -1,6 +1,5 @@
 //! Runs added up: counts and distributions exactly, seconds where they fell on the wall clock.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use echo_core::escape::printable;
@@ -127,20 +126,22 @@ impl Report {
         // What differs from one run to another differs by more than jitter.
         self.jitter_ns = None;
         let after_s = self.seconds_until(other.started_unix_ns);
-        let own = std::mem::take(&mut self.seconds);
-        let mut seconds: BTreeMap<u64, Second> = own.into_iter().map(|s| (s.start_s, s)).collect();
         for second in &other.seconds {
             let start_s = second.start_s + after_s;
-            let second = Second {
-                start_s,
-                ..second.clone()
-            };
-            match seconds.remove(&start_s) {
-                Some(own) => seconds.insert(start_s, own.and(&second)),
-                None => seconds.insert(start_s, second),
-            };
+            let at = self
+                .seconds
+                .binary_search_by_key(&start_s, |own| own.start_s);
+            match at {
+                Ok(at) => self.seconds[at].add(second),
+                Err(at) => self.seconds.insert(
+                    at,
+                    Second {
+                        start_s,
+                        ..second.clone()
+                    },
+                ),
+            }
         }
-        self.seconds = seconds.into_values().collect();
     }
 
     /// The whole seconds from the start of this run to that of a part of it.
@@ -211,21 +212,18 @@ impl Generator {
 
 impl Second {
     /// Percentiles cannot be added; those of a second in which both echoed are not known.
-    fn and(self, other: &Second) -> Self {
+    fn add(&mut self, other: &Second) {
         let only = |own: Option<u64>, theirs: Option<u64>| match (self.echoes, other.echoes) {
             (_, 0) => own,
             (0, _) => theirs,
             _ => None,
         };
-        Second {
-            sent: self.sent + other.sent,
-            echoes: self.echoes + other.echoes,
-            lost: self.lost + other.lost,
-            rtt_p50_ns: only(self.rtt_p50_ns, other.rtt_p50_ns),
-            rtt_p99_ns: only(self.rtt_p99_ns, other.rtt_p99_ns),
-            rtt_max_ns: self.rtt_max_ns.max(other.rtt_max_ns),
-            errors: self.errors + other.errors,
-            ..self
-        }
+        self.rtt_p50_ns = only(self.rtt_p50_ns, other.rtt_p50_ns);
+        self.rtt_p99_ns = only(self.rtt_p99_ns, other.rtt_p99_ns);
+        self.rtt_max_ns = self.rtt_max_ns.max(other.rtt_max_ns);
+        self.sent += other.sent;
+        self.echoes += other.echoes;
+        self.lost += other.lost;
+        self.errors += other.errors;
     }
 }

@@ -72,10 +72,9 @@ pub fn by_percentile(all: &[(String, &str, &Latency)], limits: &[(String, f64)])
         .extend(all.iter().map(|(_, name, _)| (*name).to_owned()));
     let mut row = |name: &str, of: &dyn Fn(&Latency) -> Option<Duration>| {
         let shown = |latency| of(latency).map_or("too few samples".to_owned(), time);
-        let cells = [name.to_owned()].into_iter();
-        table
-            .rows
-            .push(cells.chain(latencies().map(shown)).collect());
+        let mut cells = vec![name.to_owned()];
+        cells.extend(latencies().map(shown));
+        table.rows.push(cells);
     };
     row("shortest", &Latency::min);
     for percent in [25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 99.999] {
@@ -95,30 +94,20 @@ pub fn by_percentile(all: &[(String, &str, &Latency)], limits: &[(String, f64)])
 
 /// Latency by the rate at which it was measured.
 pub fn by_rate(curve: &Curve) -> Card {
-    let rates = || curve.steps.iter().map(|step| step.rate_per_s);
-    let (lowest, highest) = (
-        rates().fold(f64::MAX, f64::min),
-        rates().fold(1.0, f64::max),
-    );
-    let latencies = curve
-        .steps
-        .iter()
-        .flat_map(|s| [s.part.rtt_p50_ns, s.part.rtt_p99_ns]);
-    let y = latency_axis(latencies.flatten().map(|ns| ns as f64), &[]);
-    let x = Axis::log(lowest.min(highest), highest, rate);
-    let mut plot = Plot::new("Latency by rate", x, y);
-    let points = |of: fn(&Step) -> Option<u64>| -> Vec<_> {
+    // From the lowest to the highest.
+    let [lowest, highest] = [curve.steps.first(), curve.steps.last()]
+        .map(|step| step.map_or(1.0, |step| step.rate_per_s));
+    let figures: [fn(&Step) -> Option<u64>; 2] = [|s| s.part.rtt_p99_ns, |s| s.part.rtt_p50_ns];
+    let [p99, p50] = figures.map(|of| {
         let steps = curve.steps.iter();
-        steps
-            .filter_map(|step| Some((step.rate_per_s, of(step)? as f64)))
-            .collect()
-    };
-    plot.curve(
-        CURVES[0],
-        "99th percentile",
-        &points(|step| step.part.rtt_p99_ns),
-    );
-    plot.curve(CURVES[1], "median", &points(|step| step.part.rtt_p50_ns));
+        let known = steps.filter_map(|step| Some((step.rate_per_s, of(step)? as f64)));
+        known.collect::<Vec<_>>()
+    });
+    let y = latency_axis(p99.iter().chain(&p50).map(|point| point.1), &[]);
+    let x = Axis::log(lowest, highest, rate);
+    let mut plot = Plot::new("Latency by rate", x, y);
+    plot.curve(CURVES[0], "99th percentile", &p99);
+    plot.curve(CURVES[1], "median", &p50);
     Card {
         heading: "Latency by rate".into(),
         text: format!("{}: {}", curve.condition, curve.found()),
@@ -132,10 +121,7 @@ pub fn by_rate(curve: &Curve) -> Card {
 pub fn histogram(rtt: &Latency) -> Card {
     let bars = rtt.bars(BARS);
     let percent = |count: u64| count as f64 / rtt.count() as f64 * 100.0;
-    let tallest = bars
-        .iter()
-        .map(|bar| percent(bar.count))
-        .fold(0.0, f64::max);
+    let tallest = percent(bars.iter().map(|bar| bar.count).max().unwrap_or(0));
     let from = bars.first().map_or(1, |bar| bar.from_ns.max(1));
     let to = bars.last().map_or(1, |bar| bar.to_ns);
     let mut plot = Plot::new(
@@ -165,12 +151,18 @@ pub fn histogram(rtt: &Latency) -> Card {
 pub fn over_time(report: &Report) -> Card {
     let moments = moments(report);
     let end = moments.last().map_or(1.0, |moment| moment.to);
-    let plot = |shows: &str, y: Axis| {
+    // The first curve is washed down to a lower one, or to the edge.
+    let plot = |shows: &str, y: Axis, lower: &[_], curves: &[(&str, &[(f64, f64)])]| {
         let time = Axis::until(end, |s| format!("{} s", round(s)));
-        Plot::new(&format!("{shows} over time"), time, y)
+        let mut plot = Plot::new(&format!("{shows} over time"), time, y);
+        plot.area("wash", lower, curves[0].1);
+        for (class, (name, points)) in CURVES.iter().zip(curves) {
+            plot.curve(class, name, points);
+        }
+        plot
     };
     // A level line for each moment: between them nothing was measured that a slope could show.
-    let levels = |of: fn(&Moment) -> Option<f64>| -> Vec<(f64, f64)> {
+    let levels = |of: &dyn Fn(&Moment) -> Option<f64>| -> Vec<(f64, f64)> {
         let known = moments.iter().filter_map(|m| Some((m, of(m)?)));
         known
             .flat_map(|(m, value)| [(m.from, value), (m.to, value)])
@@ -178,15 +170,14 @@ pub fn over_time(report: &Report) -> Card {
     };
     let highest = |points: &[(f64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
 
-    let rates = levels(|m| Some(m.per_s));
+    let rates = levels(&|m| Some(m.per_s));
     let offered = match report.load {
         Some(Load::Rate { per_s }) => Some(per_s),
         _ => None,
     };
     let fastest = highest(&rates).max(offered.unwrap_or(0.0));
-    let mut throughput = plot("Echoes a second", Axis::linear(0.0, fastest, round));
-    throughput.area("wash", &[], &rates);
-    throughput.curve(CURVES[0], "echoes a second", &rates);
+    let y = Axis::linear(0.0, fastest, round);
+    let mut throughput = plot("Echoes a second", y, &[], &[("echoes a second", &rates)]);
     if let Some(per_s) = offered {
         throughput.level(CURVES[1], &format!("offered: {}/s", rate(per_s)), per_s);
     }
@@ -196,29 +187,23 @@ pub fn over_time(report: &Report) -> Card {
     );
 
     let limits = limits(report, is_round_trip);
-    let p50 = levels(|m| m.second.rtt_p50_ns.map(|ns| ns as f64));
-    let p99 = levels(|m| m.second.rtt_p99_ns.map(|ns| ns as f64));
+    let p50 = levels(&|m| m.second.rtt_p50_ns.map(|ns| ns as f64));
+    let p99 = levels(&|m| m.second.rtt_p99_ns.map(|ns| ns as f64));
     let both = p50.iter().chain(&p99).map(|point| point.1);
-    let mut latency = plot("Latency", latency_axis(both, &limits));
+    let y = latency_axis(both, &limits);
     // Where the upper edge is not known, there is no band.
-    let lower = levels(|m| {
-        m.second
-            .rtt_p99_ns
-            .and(m.second.rtt_p50_ns)
-            .map(|ns| ns as f64)
-    });
-    latency.area("wash", &lower, &p99);
-    latency.curve(CURVES[0], "99th percentile", &p99);
-    latency.curve(CURVES[1], "median", &p50);
+    let band = |second: &Second| second.rtt_p99_ns.and(second.rtt_p50_ns);
+    let lower = levels(&|m| band(&m.second).map(|ns| ns as f64));
+    let curves: [(&str, &[_]); 2] = [("99th percentile", &p99), ("median", &p50)];
+    let mut latency = plot("Latency", y, &lower, &curves);
     show_limits(&mut latency, &limits);
 
-    let lost = levels(|m| Some(m.second.lost as f64));
-    let errors = levels(|m| Some(m.second.errors as f64));
+    let lost = levels(&|m| Some(m.second.lost as f64));
+    let errors = levels(&|m| Some(m.second.errors as f64));
     let worst = highest(&lost).max(highest(&errors));
-    let mut losses = plot("Losses and errors", Axis::linear(0.0, worst, round));
-    losses.area("wash", &[], &lost);
-    losses.curve(CURVES[0], "requests lost", &lost);
-    losses.curve(CURVES[1], "errors", &errors);
+    let curves: [(&str, &[_]); 2] = [("requests lost", &lost), ("errors", &errors)];
+    let y = Axis::linear(0.0, worst, round);
+    let mut losses = plot("Losses and errors", y, &[], &curves);
 
     let mut table = Table::new(&[
         "From", "Echoes/s", "Median", "p99", "Longest", "Lost", "Errors",
