@@ -68,15 +68,10 @@ impl Comparison {
         for threshold in thresholds.changes() {
             for (i, target) in self.targets.iter_mut().enumerate().skip(1) {
                 let is_meant = |f: &&Figure| f.metric == threshold.metric && f.target == i;
-                let ratio = self
-                    .figures
-                    .iter()
-                    .find(is_meant)
-                    .and_then(|figure| figure.ratio);
-                target.decide(
-                    threshold,
-                    ratio.map(|(ratio, _)| (ratio.ratio - 1.0) * 100.0),
-                );
+                let figure = self.figures.iter().find(is_meant);
+                let ratio = figure.and_then(|figure| figure.ratio);
+                let change = ratio.map(|(ratio, _)| (ratio.ratio - 1.0) * 100.0);
+                target.decide(threshold, change);
                 if let Some((_, verdict)) = ratio
                     && let Verdict::TooFew | Verdict::TooNoisy { .. } = verdict
                 {

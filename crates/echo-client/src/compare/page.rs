@@ -52,15 +52,10 @@ pub fn html(comparison: &Comparison) -> String {
 /// Each round of each target as a stroke, and their middle as a thick one: what a difference has to
 /// stand out from.
 fn strips(metric: Metric, names: &[String], figures: &[&Figure]) -> Card {
-    let values = || {
-        figures
-            .iter()
-            .flat_map(|figure| figure.rounds.iter().copied())
-    };
-    let (low, high) = (
-        values().fold(f64::MAX, f64::min),
-        values().fold(0.0, f64::max),
-    );
+    let values = figures.iter().flat_map(|figure| &figure.rounds);
+    let (low, high) = values.fold((f64::MAX, 0.0), |(low, high), value| {
+        (value.min(low), value.max(high))
+    });
     let shown = |value| metric.unit().shown(value, 4);
     let mut plot = Plot::new(
         "A stroke for each round of each target",

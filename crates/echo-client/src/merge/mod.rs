@@ -150,15 +150,13 @@ fn alignment(whole: &Report) -> String {
     if runs == 1 {
         return format!("one run, on {hosts}: there was nothing to add to it");
     }
-    let told = format!(
+    let lack = match whole.has_rate() {
+        true => "",
+        false => ": too little for a rate of the whole; begin at once with --start-at",
+    };
+    format!(
         "{runs} runs on {hosts} began within {spread} of one another by their own clocks, and \
-         measured together {} of the time",
+         measured together {} of the time{lack}",
         Share(whole.together())
-    );
-    match whole.has_rate() {
-        true => told,
-        false => {
-            format!("{told}: too little for a rate of the whole; begin at once with --start-at")
-        }
-    }
+    )
 }
