@@ -74,7 +74,7 @@ pub(crate) fn bind_metrics(config: &Config, bound: &[Bound]) -> Result<Vec<Bound
         Ok(Place {
             transports: &[Transport::Tcp],
             option: "--metrics",
-            ..Place::of(&endpoint.clone().into())?
+            ..Place::of(&endpoint.clone().into(), binder.events)?
         })
     });
     let places = Places(places.collect::<Result<_, Failure>>()?);
@@ -91,7 +91,8 @@ pub(crate) fn bind_metrics(config: &Config, bound: &[Bound]) -> Result<Vec<Bound
 fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> {
     let config = binder.config;
     // What one socket takes depends on all the others.
-    let listen = config.listen.iter().map(Place::of);
+    let listen = config.listen.iter();
+    let listen = listen.map(|listen| Place::of(listen, binder.events));
     let places = Places(listen.collect::<Result<_, _>>()?);
     let mut inherited = Inherited::of_process();
     let asked = config.listen.iter().map(|listen| &listen.endpoint);

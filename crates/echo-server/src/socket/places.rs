@@ -1,6 +1,6 @@
 //! Where is listened: the addresses of each listener, and what one of them leaves to the others.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -29,14 +29,17 @@ impl Place {
     ///
     /// # Errors
     /// A [`Failure`] that names the endpoint, and what its host's lookup said.
-    pub(super) fn of(listen: &Listen) -> Result<Self, Failure> {
+    pub(super) fn of(listen: &Listen, events: &Events) -> Result<Self, Failure> {
         let endpoint = &listen.endpoint;
         let (addresses, literal) = match endpoint {
             Sockets::Own(Endpoint::Inet { host, port, .. }) => {
                 let cannot = |cause| anyhow!("cannot listen on {endpoint}: {cause}");
                 let addresses = resolve(host, *port);
                 let addresses = addresses.map_err(|cause| Failure::bad(cannot(cause)))?;
-                if addresses.iter().any(|address| is_for_many(address.ip())) {
+                if addresses
+                    .iter()
+                    .any(|address| is_for_many(address.ip(), events))
+                {
                     let cause = "a multicast or broadcast address is nobody's own, and is never \
                                  answered from; give an address of this machine, or 0.0.0.0 or [::] \
                                  for all it has";
@@ -90,9 +93,10 @@ impl Places {
 }
 
 /// Whether what is sent to an address goes to several machines.
-fn is_for_many(ip: IpAddr) -> bool {
-    let is_broadcast = || datagram::is_broadcast(&Events::off(), ip).is_ok_and(|is_it| is_it);
-    ip.is_multicast() || ip.is_ipv4() && !ip.is_unspecified() && is_broadcast()
+fn is_for_many(ip: IpAddr, events: &Events) -> bool {
+    let is_broadcast = || datagram::is_broadcast(events, ip).is_ok_and(|is_it| is_it);
+    let is_one = ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST);
+    ip.is_multicast() || ip.is_ipv4() && !is_one && is_broadcast()
 }
 
 /// A host's addresses, each once.

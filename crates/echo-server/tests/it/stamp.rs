@@ -378,7 +378,10 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
         (&["--listen=stamp://::1"][..], "in brackets"),
         (&["--listen=stamp://"], "stamp://HOST"),
         (&["--listen=stamp://unix:x"], "not a number"),
-        (&["--listen=stamp:127.0.0.1:862"], "stamp://HOST"),
+        (
+            &["--listen=stamp:127.0.0.1:862"],
+            "write stamp://127.0.0.1:862",
+        ),
         (&["--listen=stamp://tcp://127.0.0.1:1"], "brackets"),
         (&["--stamp-key=x"], "--listen stamp://127.0.0.1"),
         (&["--stamp-stateless"], "--listen stamp://127.0.0.1"),
