@@ -212,9 +212,13 @@ impl Flow {
         self.transport.sum_up(context);
         let (mut is_lossy, mut is_told) = (false, false);
         while let Some((number, request)) = self.ledger.abandon() {
-            // What others have passed was lost, whether there was time to wait for it or not.
-            let is_newest = number.is_some_and(|number| !self.ledger.is_passed(number));
-            if is_newest && fault.is_none() && context.is_cut {
+            // What others have passed, and the slowest would have by far, was lost: there need be no time to
+            // wait for it. A path may merely reorder.
+            let age = context.clock.now().saturating_sub(request.sent);
+            let is_overdue = age > context.recorder.slowest.saturating_mul(2);
+            let is_under_way =
+                number.is_some_and(|number| !is_overdue || !self.ledger.is_passed(number));
+            if is_under_way && fault.is_none() && context.is_cut {
                 context.recorder.under_way(request);
                 continue;
             }

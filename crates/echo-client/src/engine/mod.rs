@@ -238,9 +238,11 @@ impl Run<'_> {
         }
         self.sum_up_ways(report, &mut ended);
         report.notes = notes::notes(self.plan, report, &ended);
-        match report.load {
-            Some(_) => report.seconds = seconds,
-            None => report.generator = None,
+        if report.load.is_none() {
+            report.generator = None;
+        }
+        if report.load.is_some() || self.plan.log {
+            report.seconds = seconds;
         }
         report.fault = self.fault(report, &ended);
     }

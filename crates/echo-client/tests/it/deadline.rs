@@ -35,6 +35,15 @@ fn a_ping_sums_up_at_the_deadline() {
 }
 
 #[test]
+fn a_path_that_reorders_has_lost_nothing_at_the_deadline() {
+    let far = faulty(&["delay=10ms..90ms,udp"]);
+    let ended = run(&["ping", &far.udp, "-i", "2ms", "-w", "1s", "--json"]);
+    let document: serde_json::Value = serde_json::from_str(ended.text()).unwrap();
+    assert_eq!((&document["lost"], ended.code), (&0.into(), Some(0)));
+    assert!(document["reordered"].as_u64() > Some(0), "{ended:?}");
+}
+
+#[test]
 fn what_is_under_way_at_the_deadline_is_no_loss() {
     let far = faulty(&["delay=400ms"]);
     for target in [&far.tcp, &far.udp] {

@@ -332,6 +332,17 @@ fn connecting_is_timed_apart_from_the_echo() {
 }
 
 #[test]
+fn the_log_of_a_ping_holds_its_round_trips() {
+    let (echo, scratch) = (echo(), Scratch::new("ping-hdr"));
+    let log = scratch.file("ping.hlog", b"");
+    let (document, code) = ping(&[&echo.tcp, "-c", "20", "-i", "1ms", "--hdr", &log]);
+    assert_eq!((flaws(&document), code), (vec![], Some(0)));
+    let log = std::fs::read_to_string(&log).unwrap();
+    let is_interval = |line: &&str| line.starts_with(|first: char| first.is_ascii_digit());
+    assert!(log.lines().filter(is_interval).count() > 0, "{log}");
+}
+
+#[test]
 fn a_request_with_a_connection_of_its_own_waits_for_no_other() {
     // Whoever asks one after the other never has the fifth connection.
     let mut streams = Vec::new();
