@@ -78,20 +78,26 @@ pub fn run(config: Compare) -> Result<(), Failure> {
         true => Pairing::InTurn,
         false => Pairing::Apart,
     };
-    let thresholds = config.fail_if.unwrap_or_default();
+    let asked = config.fail_if;
     let phrases = Phrases::of(config.lang.resolve(|name| std::env::var_os(name)));
     let named = |saved: Saved| Report {
         phrases: phrases.clone(),
         ..saved.named()
     };
-    let judged = |(i, report): (usize, Report)| match i {
-        0 => report.as_base(),
-        _ => report.judged_again(&thresholds),
+    let judged = |(i, report): (usize, Report)| match &asked {
+        _ if i == 0 => report.as_base(),
+        Some(thresholds) => report.judged_again(thresholds),
+        // Where nothing is asked now, what was asked then holds.
+        None => {
+            let then = report.verdicts.iter().map(|verdict| verdict.threshold);
+            let then = Thresholds(then.collect());
+            report.judged_again(&then)
+        }
     };
     let targets = saved.into_iter().map(named).enumerate().map(judged);
     let targets = targets.collect();
     let mut comparison = Comparison::of(targets, pairing, config.seed.0).map_err(Failure::usage)?;
-    comparison.judge(&thresholds);
+    comparison.judge(&asked.unwrap_or_default());
     let form = match (config.json, config.csv) {
         (true, _) => Form::Json,
         (_, true) => Form::Csv,

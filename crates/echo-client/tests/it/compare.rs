@@ -289,7 +289,8 @@ fn a_comparison_of_saved_runs_judges_by_its_own_conditions() {
     lossy["outcome"] = serde_json::json!({"result": "failed", "by": null, "exit_code": 1,
         "reasons": [{"kind": "lost", "message": "1 of 51 is missing"}]});
     let save = |name: &str, document: &Value| files.file(name, document.to_string().as_bytes());
-    let (right, lossy) = (save("right.json", &right), save("lossy.json", &lossy));
+    let lossy_run = lossy;
+    let (right, lossy) = (save("right.json", &right), save("lossy.json", &lossy_run));
     let page = files.0.join("page.html").display().to_string();
     let allowed = ["--fail-if", "loss>5%", "--report", &page];
     let text = run(&[&["compare", &right, &lossy][..], &allowed].concat());
@@ -302,6 +303,18 @@ fn a_comparison_of_saved_runs_judges_by_its_own_conditions() {
         assert!(!told.contains("is missing"), "{told}");
     }
     run(&["compare", &right, &lossy]).failed(1, &["lossy.json: 1 of 51 requests"]);
+    // What was allowed when it was measured is allowed where nothing else is asked.
+    let mut excused = lossy_run.clone();
+    let allows = ["--fail-if", "loss>5%"];
+    let other = document(
+        &run(&[&["bench", &echo.tcp][..], &short, &allows].concat()),
+        0,
+    );
+    excused["outcome"] = other["outcome"].clone();
+    excused["verdicts"] = other["verdicts"].clone();
+    let excused = save("excused.json", &excused);
+    let text = run(&["compare", &right, &excused]);
+    assert_eq!(text.code, Some(0), "{text:?}");
     // How the first ended is worth a note.
     let text = run(&["compare", &lossy, &right]);
     assert_eq!(text.code, Some(0), "{text:?}");
