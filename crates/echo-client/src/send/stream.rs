@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use echo_core::remedy;
 use echo_core::units::{Size, Timespan};
 use rustix::event::{PollFd, PollFlags};
 
@@ -250,6 +251,10 @@ impl Exchange<'_> {
             );
             return Err(Fault::new(ErrorKind::Timeout, message).into());
         }
+        if !matches!(how.kind, ErrorKind::Closed | ErrorKind::Reset) {
+            // It is not the server that says so.
+            return Err(how.of(&self.peer).into());
+        }
         let expected = self.window.expected();
         Err(difference::short(&self.peer, received, pushed, &expected, &how).into())
     }
@@ -279,7 +284,11 @@ fn closed() -> Fault {
 }
 
 fn broken(error: io::Error) -> Fault {
-    Fault::new(ErrorKind::of(&error), cause(&error))
+    let fault = Fault::new(ErrorKind::of(&error), cause(&error));
+    match remedy(&error) {
+        Some(remedy) => fault.advise(remedy),
+        None => fault,
+    }
 }
 
 /// Whether it may go otherwise the next time.

@@ -181,6 +181,39 @@ fn whoever_cannot_be_told_of_signals_is_ended_by_them() {
 }
 
 #[test]
+fn what_this_machine_lacks_in_the_midst_is_not_told_as_the_servers() {
+    let (echo, path) = (echo(), std::env::var_os("PATH").unwrap_or_default());
+    for (fails, words) in [
+        ("sendto:error=ENOBUFS", "no buffer space available"),
+        ("recvfrom:error=ENOMEM", "cannot allocate memory"),
+    ] {
+        let client = command(&["-m", "hi", &echo.tcp]);
+        let mut traced = Command::new("strace");
+        traced.env_clear().env("PATH", &path);
+        traced.args([
+            "-D",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("inject={fails}"),
+        ]);
+        let traced = traced.arg(client.get_program()).args(client.get_args());
+        let Ok(output) = traced.output() else {
+            eprintln!("skipped: strace is not on this machine");
+            return;
+        };
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            told.contains(&format!("{words}; give it more memory")),
+            "{told}"
+        );
+        assert!(!told.contains("the echo is short"), "{told}");
+    }
+}
+
+#[test]
 fn what_whoever_starts_it_has_blocked_is_heard() {
     let blocks = |what: &str| format!("exec env --block-signal={what} \"$0\" \"$@\"");
     let mut can = Command::new("env");
