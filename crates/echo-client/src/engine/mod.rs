@@ -267,9 +267,11 @@ impl Run<'_> {
         let first =
             |of: fn(&Found) -> &Option<Fault>| ended.iter().find_map(|one| of(&one.found).clone());
         let grave = first(|found| &found.mismatch).or_else(|| first(|found| &found.fault));
-        // Of a target that never answered, the reason is worth more than the count.
+        // Of a target that never answered, and of what this machine lacks, the reason is worth more
+        // than the count.
         let is_silent = report.counts.received == 0;
-        let last = || first(|found| &found.last_error).filter(|_| is_silent);
+        let tells = |fault: &Fault| is_silent || fault.kind == ErrorKind::Exhausted;
+        let last = || first(|found| &found.last_error).filter(tells);
         let found = grave.or_else(last).map(|fault| fault.of(&self.address));
         match (found, report.load) {
             (Some(fault), _) if fault.kind == ErrorKind::Timeout && report.counts.unique == 0 => {

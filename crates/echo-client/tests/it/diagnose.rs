@@ -410,7 +410,7 @@ fn who_comes_back_after_a_while_has_not_stopped_and_what_was_asked_meanwhile_is_
 fn too_few_open_files_are_this_machines_own_fault_and_nothing_is_said_of_the_path() {
     let server = echo();
     let words = [&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat();
-    for limit in ["ulimit -n 9", "ulimit -n 11"] {
+    for limit in ["ulimit -n 8", "ulimit -n 9"] {
         let told = document(&by_shell(limit, &words).end());
         assert_eq!(problems(&told), [""; 0], "{limit}: {told:#}");
         let found = told["findings"][0]["came"].as_str();
