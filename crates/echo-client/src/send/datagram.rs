@@ -1,5 +1,6 @@
 //! Sends one datagram, or one for each line that is typed, and checks what answers it.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::time::Instant;
 
@@ -7,12 +8,12 @@ use anyhow::anyhow;
 use echo_core::Failure;
 use rustix::event::{PollFd, PollFlags};
 
+use super::Ended;
 use super::difference;
 use super::show::Show;
 use super::source::{Piece, Source};
 use super::stream::is_for_now;
 use super::window::Window;
-use super::{Ended, Trouble};
 use crate::connection::{
     Address, Connect, Connection, ErrorKind, Fault, TICK, cause, connect, packets, unconnected,
     wait,
@@ -27,6 +28,9 @@ const fn limit_of(is_ipv4: bool) -> usize {
     if is_ipv4 { 65_535 - 8 - 20 } else { 65_535 - 8 }
 }
 
+/// Lines of which a late copy is known: at the longest a line can be, a megabyte of them.
+const REMEMBERED: usize = 16;
+
 /// Sends all of `source` in one datagram, or each line of it, to the first address that is not known
 /// to refuse it.
 pub fn exchange(
@@ -37,9 +41,9 @@ pub fn exchange(
     interrupt: &Interrupt,
 ) -> Ended {
     let mut message = Vec::new();
-    while !source.by_line
-        && let Some(piece) = source.next()?
-    {
+    while !source.by_line {
+        source.wait(interrupt)?;
+        let Some(piece) = source.next()? else { break };
         message.push(piece);
         check(&message, false, &source.name)?;
     }
@@ -48,34 +52,31 @@ pub fn exchange(
     check(&message, is_ipv4, "the message")?;
     super::connected(&connection, config, source.by_line, report);
     if !source.by_line {
-        return ask(&mut connection, message, config, show, report, interrupt);
+        let way = (&mut connection, &VecDeque::new());
+        return ask(way, message, config, show, report, interrupt);
     }
-    while let Some(line) = next_line(&mut source, interrupt)? {
+    let mut earlier = VecDeque::new();
+    while source.wait(interrupt).is_ok()
+        && let Some(line) = source.next()?
+    {
+        // One that is yet to end is no message.
+        if line.bytes.is_empty() {
+            continue;
+        }
+        let bytes = line.bytes.clone();
         let message = vec![line];
         check(&message, is_ipv4, "the line")?;
-        ask(&mut connection, message, config, show, report, interrupt)?;
+        let way = (&mut connection, &earlier);
+        ask(way, message, config, show, report, interrupt)?;
+        earlier.truncate(REMEMBERED - 1);
+        earlier.push_front(bytes);
     }
     Ok(interrupt.why())
 }
 
-/// The next line that somebody types; `None` at the end, or when asked to stop.
-fn next_line(source: &mut Source, interrupt: &Interrupt) -> Result<Option<Piece>, Trouble> {
-    while let Some(file) = source.file() {
-        let mut readable = [PollFd::new(file, PollFlags::IN)];
-        wait(&mut readable, TICK);
-        if !readable[0].revents().is_empty() {
-            break;
-        }
-        if interrupt.why().is_some() {
-            return Ok(None);
-        }
-    }
-    source.next()
-}
-
-/// Sends a message and compares the answer.
+/// Sends a message and compares the answer, which is no other copy of one to an `earlier` message.
 fn ask(
-    connection: &mut Connection,
+    (connection, earlier): (&mut Connection, &VecDeque<Vec<u8>>),
     pieces: Vec<Piece>,
     config: &Connect,
     show: &mut Show,
@@ -92,6 +93,7 @@ fn ask(
     let peer = connection.remote.to_string();
     // One byte more than can be sent, so that an excess shows.
     let mut buffer = vec![0; limit_of(false) + 1];
+    let is_copy = |reply: &[u8]| reply != message && earlier.iter().any(|line| line == reply);
     let (socket, start) = (&mut connection.socket, Instant::now());
     let outcome = socket.write(&message).and_then(|_| {
         loop {
@@ -100,6 +102,7 @@ fn ask(
             if !readable[0].revents().is_empty() {
                 match socket.read(&mut buffer) {
                     Err(error) if is_for_now(&error) => {}
+                    Ok(len) if is_copy(&buffer[..len]) => report.counts.duplicate += 1,
                     outcome => return outcome.map(Some),
                 }
             }

@@ -152,7 +152,6 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
     // Nothing is written but the result.
     let read = Some(&config.file).filter(|file| !file.is_none());
     Files::check([None; 3], connect.read.iter().chain(read))?;
-    let source = Source::open(&config, &connect)?;
     let colour = connect
         .color
         .enabled(io::stderr().is_terminal(), |name| std::env::var_os(name));
@@ -167,16 +166,20 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
         }
     }
     connect.narrator = Narrator::new(explain, connect.lang, colour, reader);
-    let is_text = !source.is_stream;
-    let mut show = Show::new(&config, &source, &connect);
-    let ended = match connect.is_udp() {
-        true => datagram::exchange(&connect, source, &mut show, &mut report, interrupt),
-        false => {
-            let how = (&connect, &config);
-            stream::exchange(how, source, &mut show, &mut report, interrupt)
-        }
-    };
-    show.sum_up(report.counts.received_bytes, report.elapsed);
+    let mut is_text = false;
+    let ended = Source::open(&config, &connect, interrupt).and_then(|source| {
+        is_text = !source.is_stream;
+        let mut show = Show::new(&config, &source, &connect);
+        let ended = match connect.is_udp() {
+            true => datagram::exchange(&connect, source, &mut show, &mut report, interrupt),
+            false => {
+                let how = (&connect, &config);
+                stream::exchange(how, source, &mut show, &mut report, interrupt)
+            }
+        };
+        show.sum_up(report.counts.received_bytes, report.elapsed);
+        ended
+    });
     let stopped = match ended {
         Ok(stopped) => stopped,
         Err(Trouble::There(fault)) => {
@@ -221,7 +224,7 @@ fn count(report: &mut Report, is_text: bool) {
         Some(_) => {}
     }
     counts.lost = counts.sent - counts.unique - counts.under_way;
-    counts.received = counts.unique + counts.corrupt + counts.truncated;
+    counts.received = counts.unique + counts.duplicate + counts.corrupt + counts.truncated;
     if is_text && counts.unique > 0 {
         report.rtt.record(report.elapsed);
     }

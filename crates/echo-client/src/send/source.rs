@@ -1,16 +1,19 @@
 //! What is sent, cut into frames as it is read.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use anyhow::anyhow;
 use echo_core::framing::{Decoder, FrameError, Framing};
 use echo_core::{Failure, Patient, remedied};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::OFlags;
 
 use super::{DEFAULT_MESSAGE, Send, Trouble};
-use crate::connection::{Connect, ErrorKind, Fault, cause};
+use crate::connection::{Connect, ErrorKind, Fault, TICK, cause, wait};
+use crate::interrupt::Interrupt;
 
 /// The most that is read at a time, and therefore the longest frame that `length` makes of a
 /// stream: from 64 KiB on, bulk throughput no longer grows with the size of a write.
@@ -33,6 +36,8 @@ pub struct Source {
     framing: Framing,
     decoder: Decoder,
     buffer: Vec<u8>,
+    /// How much at its start has been read and is no piece yet.
+    held: usize,
     /// Where the next piece starts in the stream of sent bytes.
     offset: u64,
     /// Where the last complete frame ends.
@@ -54,11 +59,17 @@ pub struct Piece {
 impl Source {
     /// Opens what `config` says to send; what is piped in, where it says nothing. A file that cannot
     /// be read is a usage error.
-    pub fn open(config: &Send, connect: &Connect) -> Result<Self, Failure> {
+    pub fn open(config: &Send, connect: &Connect, interrupt: &Interrupt) -> Result<Self, Trouble> {
         let mut source = Source::empty(connect);
         if !config.file.is_none() {
             let name = config.file.to_string();
-            let file = File::open(&config.file).and_then(|file| Ok((file.metadata()?, file)));
+            // A pipe that nobody writes to is waited for as any input is, and not in the call.
+            let flags = OFlags::NONBLOCK.bits() as i32;
+            let file = OpenOptions::new()
+                .read(true)
+                .custom_flags(flags)
+                .open(&config.file);
+            let file = file.and_then(|file| Ok((file.metadata()?, file)));
             let file = file.and_then(|(data, file)| match data.is_dir() {
                 true => Err(io::ErrorKind::IsADirectory.into()),
                 false => Ok((data, file)),
@@ -73,16 +84,20 @@ impl Source {
         } else if config.step && config.message == "-" {
             return Err(Failure::usage(anyhow!(
                 "--step reads Enter from standard input, so that cannot be sent; give --message TEXT or --file"
-            )));
+            ))
+            .into());
         } else if config.interactive || config.message == "-" {
             (source.name, source.file) = ("standard input".to_owned(), Some(Patient(stdin()?)));
             source.by_line = config.interactive || io::stdin().is_terminal();
-        } else if config.message == DEFAULT_MESSAGE && !config.step && source.takes_piped()? {
+        } else if config.message == DEFAULT_MESSAGE
+            && !config.step
+            && source.takes_piped(interrupt)?
+        {
             source.name = "standard input".to_owned();
         } else {
             let (len, max) = (config.message.len() as u64, connect.max_frame.0);
             if connect.framing == Framing::Length && len > max {
-                return Err(Failure::usage(too_long(FrameError::TooLong { len, max })));
+                return Err(Failure::usage(too_long(FrameError::TooLong { len, max })).into());
             }
             source.text = Some(config.message.clone().into_bytes());
         }
@@ -106,32 +121,63 @@ impl Source {
             framing: connect.framing,
             decoder: Decoder::new(connect.framing, max),
             buffer: vec![0; chunk],
+            held: 0,
             offset: 0,
             complete: 0,
         }
     }
 
     /// Takes what is piped into this program, if that is anything. Says whether it is.
-    fn takes_piped(&mut self) -> Result<bool, Failure> {
+    fn takes_piped(&mut self, interrupt: &Interrupt) -> Result<bool, Trouble> {
         self.file = Some(Patient(stdin()?)).filter(|Patient(file)| is_pipe(file));
-        let read = self.read();
-        let start = read.map_err(|fault| Failure::bad(anyhow!(fault.message)))?;
-        self.text = Some(start).filter(|start| !start.is_empty());
+        self.wait(interrupt)?;
+        self.text = self.read()?.filter(|start| !start.is_empty());
         Ok(self.text.is_some())
     }
 
     /// What to wait for before [`Source::next`]; `None` where it has the next piece at hand.
     pub fn file(&self) -> Option<&File> {
-        let file = self.file.as_ref().filter(|_| self.text.is_none());
+        let has_next = self.text.is_some() || self.at_hand().is_some();
+        let file = self.file.as_ref().filter(|_| !has_next);
         file.map(|Patient(file)| file)
     }
 
-    /// The next bytes to send, or `None` at the end: what one read returns.
+    /// Waits until [`Source::next`] does not.
+    ///
+    /// # Errors
+    /// Somebody has asked to stop.
+    pub fn wait(&self, interrupt: &Interrupt) -> Result<(), Fault> {
+        loop {
+            if let Some(why) = interrupt.why() {
+                let message = format!("{why} before all that is to be sent was read");
+                return Err(Fault::new(ErrorKind::Interrupted, message));
+            }
+            let Some(file) = self.file() else {
+                return Ok(());
+            };
+            let mut readable = [PollFd::new(file, PollFlags::IN)];
+            wait(&mut readable, TICK);
+            if !readable[0].revents().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next bytes to send, or `None` at the end: what one read returns. There are none while a line
+    /// is yet to end.
     pub fn next(&mut self) -> Result<Option<Piece>, Trouble> {
         let (payload, is_text) = match self.text.take() {
             // One text is one frame, however long, and even when it is empty.
             Some(text) => (text, true),
-            None => (self.read()?, false),
+            None => match self.read()? {
+                Some(payload) => (payload, false),
+                None => {
+                    return Ok(Some(Piece {
+                        due: self.complete,
+                        ..Piece::default()
+                    }));
+                }
+            },
         };
         let is_unfinished = self.framing == Framing::Lines && self.decoder.held() > 0;
         if payload.is_empty() && !is_text && !is_unfinished {
@@ -160,24 +206,39 @@ impl Source {
         }))
     }
 
-    /// What a read returns, or a line; nothing at the end. A terminal tells of an end once: it is one, whether
-    /// a line has begun or not.
-    fn read(&mut self) -> Result<Vec<u8>, Fault> {
-        let Some(file) = &mut self.file else {
-            return Ok(Vec::new());
-        };
-        let read = match self.by_line {
-            true => line(file, &mut self.buffer),
-            false => some(file, &mut self.buffer).map(|len| (len, len == 0)),
-        };
-        let (len, is_end) = read.map_err(|error| {
-            let message = format!("cannot read {}: {}", self.name, cause(&error));
-            Fault::new(ErrorKind::File, message)
-        })?;
-        if is_end {
-            self.file = None;
+    /// What a read returns, or a line; nothing at the end, and `None` while a line is yet to end. A
+    /// terminal tells of an end once: it is one, whether a line has begun or not.
+    fn read(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+        if self.at_hand().is_none()
+            && let Some(file) = &mut self.file
+        {
+            let len = some(file, &mut self.buffer[self.held..]).map_err(|error| {
+                let message = format!("cannot read {}: {}", self.name, cause(&error));
+                Fault::new(ErrorKind::File, message)
+            })?;
+            self.held += len;
+            if len == 0 {
+                self.file = None;
+            }
         }
-        Ok(self.buffer[..len].to_vec())
+        Ok(self.at_hand().map(|len| {
+            let read = self.buffer[..len].to_vec();
+            self.buffer.copy_within(len..self.held, 0);
+            self.held -= len;
+            read
+        }))
+    }
+
+    /// How much of what is held goes at once: a line, or all where no end of one is waited for.
+    fn at_hand(&self) -> Option<usize> {
+        let held = &self.buffer[..self.held];
+        let line = || held.iter().position(|byte| *byte == b'\n');
+        let is_whole = match self.by_line {
+            true => held.len() == self.buffer.len(),
+            false => !held.is_empty(),
+        };
+        let end = self.by_line.then(line).flatten().map(|at| at + 1);
+        end.or((is_whole || self.file.is_none()).then_some(held.len()))
     }
 }
 
@@ -204,20 +265,6 @@ fn some(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
             result => return result,
         }
     }
-}
-
-/// A line, or the start of one that does not fit; and whether that is the end of all.
-fn line(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
-    for len in 0..buffer.len() {
-        let byte = &mut buffer[len..len + 1];
-        if some(file, byte)? == 0 {
-            return Ok((len, true));
-        }
-        if byte == b"\n" {
-            return Ok((len + 1, false));
-        }
-    }
-    Ok((buffer.len(), false))
 }
 
 fn too_long(error: FrameError) -> anyhow::Error {
@@ -250,7 +297,7 @@ mod tests {
                 message: text.into(),
                 ..Send::default()
             };
-            Source::open(&config, &connect)?
+            Source::open(&config, &connect, &Interrupt::default())?
         };
         let mut pieces = Vec::new();
         while let Some(piece) = source.next()? {

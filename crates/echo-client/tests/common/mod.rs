@@ -244,6 +244,21 @@ impl Running {
         self.signal("INT");
     }
 
+    /// Waits until it listens for signals, which would end it before.
+    pub fn listens(&self) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let listens = |text: &str| {
+            let held = text.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+            let held = held.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+            held.is_some_and(|set| set >> 9 & 1 == 1 && set >> 2 & 1 == 1)
+        };
+        let start = Instant::now();
+        while !listens(&std::fs::read_to_string(&status).expect("it runs")) {
+            assert!(start.elapsed() < DEADLINE);
+            thread::yield_now();
+        }
+    }
+
     /// Sends it a signal, by its name.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());

@@ -1,6 +1,6 @@
 //! `--deadline` ends every mode, whatever it waits for.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::common::bench::counts;
@@ -85,6 +85,46 @@ fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
         .unwrap();
     assert_eq!(client.wait().unwrap().code(), Some(1));
     assert!(told.contains("stopped by --deadline 1s: 0 of 0"), "{told}");
+}
+
+#[test]
+fn an_input_that_says_no_more_is_waited_for_until_the_deadline_or_an_interrupt() {
+    let (echo, scratch) = (echo(), Scratch::new("fifo"));
+    let fifo = scratch.0.join("fifo").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    for (begun, args) in [
+        ("", vec![]),
+        ("", vec!["-u"]),
+        ("abc", vec!["-u", "-m", "-"]),
+        ("abc", vec!["-i"]),
+        ("abc", vec!["-i", "-u"]),
+        ("", vec!["--file", &fifo]),
+    ] {
+        let target = match args.contains(&"-u") {
+            true => &echo.udp,
+            false => &echo.tcp,
+        };
+        for is_deadline in [true, false] {
+            let limit = if is_deadline { "500ms" } else { "1h" };
+            let args = [&args[..], &[target, "--json", "-w", limit]].concat();
+            let mut client = start(&args);
+            let input = client.child.stdin.as_mut().unwrap();
+            input.write_all(begun.as_bytes()).unwrap();
+            if !is_deadline {
+                client.listens();
+                client.interrupt();
+            }
+            // It ends while its input is open.
+            let mut document = Vec::new();
+            let stdout = client.child.stdout.as_mut().unwrap();
+            stdout.read_to_end(&mut document).unwrap();
+            let told: serde_json::Value = serde_json::from_slice(&document)
+                .unwrap_or_else(|_| panic!("{args:?} has no document"));
+            assert_ne!(told["outcome"]["result"], "passed", "{args:?}: {told}");
+            assert!(code(&mut client).is_some(), "{args:?}");
+        }
+    }
 }
 
 #[test]

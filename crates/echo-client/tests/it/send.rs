@@ -284,6 +284,24 @@ fn a_server_that_drops_what_it_holds_at_the_end_has_the_time_to_return_it() {
 }
 
 #[test]
+fn a_late_copy_of_a_reply_is_no_answer_to_another_line() {
+    let twice = || {
+        let mut earlier: Vec<Vec<u8>> = Vec::new();
+        udp(move |_, bytes, reply| {
+            // Copies of the earlier ones come before the reply.
+            earlier.iter().for_each(|line| reply(line));
+            reply(bytes);
+            reply(bytes);
+            earlier.push(bytes.to_vec());
+        })
+    };
+    run_with(&["-i", "--raw", &twice()], b"a\nb\nb\nc").said("a\nb\nb\nc");
+    let ended = run_with(&["-i", "--json", &twice()], b"d\ne\n");
+    let document: serde_json::Value = serde_json::from_str(ended.text()).unwrap();
+    assert!(document["duplicate"].as_u64() > Some(1), "{document}");
+}
+
+#[test]
 fn a_server_that_never_closes_does_not_hold_us() {
     let (sender, receiver) = mpsc::channel();
     let server = tcp(move |_, stream| {

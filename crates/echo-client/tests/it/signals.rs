@@ -110,18 +110,7 @@ fn whoever_asks_while_it_connects_is_told_and_it_goes_on() {
         ("USR1", &["bench", &closed, "--wait", "1h"]),
     ] {
         let mut client = start(args);
-        // Until it listens for it, a signal would end it.
-        let status = format!("/proc/{}/status", client.child.id());
-        let listens = |text: &str| {
-            let held = text.lines().find_map(|line| line.strip_prefix("SigBlk:"));
-            let held = held.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-            held.is_some_and(|set| set >> 9 & 1 == 1 && set >> 2 & 1 == 1)
-        };
-        let start = Instant::now();
-        while !listens(&std::fs::read_to_string(&status).unwrap()) {
-            assert!(start.elapsed() < DEADLINE, "{args:?}");
-            std::thread::yield_now();
-        }
+        client.listens();
         client.signal(signal);
         let mut stderr = BufReader::new(client.child.stderr.take().unwrap());
         let mut words = String::new();
