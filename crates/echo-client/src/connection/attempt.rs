@@ -32,6 +32,16 @@ pub(crate) enum Ask {
     Echo(Duration),
 }
 
+impl Ask {
+    /// How long a look-up and an attempt may take each.
+    pub(super) fn limit(self, config: &Connect) -> Duration {
+        match self {
+            Ask::Echo(within) => within.min(config.connect_timeout.0),
+            _ => config.connect_timeout.0,
+        }
+    }
+}
+
 /// How long the echo of a datagram is waited for: a round trip through a satellite and back.
 const REPLY: Duration = Duration::from_secs(1);
 

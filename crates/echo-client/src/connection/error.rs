@@ -43,7 +43,11 @@ pub(super) fn waited(fault: Fault, wait: Timespan) -> Fault {
         ErrorKind::Refused | ErrorKind::NotFound => {
             fault.advise(format!("waited {wait}; start echo-server there"))
         }
-        ErrorKind::Closed | ErrorKind::Mismatch | ErrorKind::Reset | ErrorKind::Timeout => {
+        ErrorKind::Closed
+        | ErrorKind::Dns
+        | ErrorKind::Mismatch
+        | ErrorKind::Reset
+        | ErrorKind::Timeout => {
             let remedy = fault.remedy.clone().unwrap_or_default();
             fault.advise(format!("waited {wait} for an echo; {remedy}"))
         }

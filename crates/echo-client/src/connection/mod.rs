@@ -142,13 +142,15 @@ fn try_once(
     ask: Ask,
     stopped: &dyn Fn() -> Option<Why>,
 ) -> Result<Connection, Fault> {
-    let mut addresses = resolve(config, stopped)?;
+    let start = Instant::now();
+    let mut addresses = resolve(config, ask.limit(config), stopped)?;
     if let Some(at) = addresses.iter().position(|address| Some(address) == silent) {
         addresses.rotate_left(at + 1);
     }
     // Where there is no choice, the first message asks.
     let ask = match ask {
         Ask::Life if addresses.len() == 1 => Ask::Nothing,
+        Ask::Echo(within) => Ask::Echo(within.saturating_sub(start.elapsed())),
         ask => ask,
     };
     race(config, &addresses, ask, stopped)
@@ -194,6 +196,8 @@ mod tests {
     use echo_core::units::Timespan;
     use std::net::TcpListener;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn closed() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
@@ -234,7 +238,10 @@ mod tests {
             ..connect_config("127.0.0.1:7")
         };
         let address = "127.0.0.1:7".parse().unwrap();
-        assert_eq!(resolve(&v4, &|| None).unwrap(), [Address::Tcp(address)]);
+        assert_eq!(
+            resolve(&v4, SECOND, &|| None).unwrap(),
+            [Address::Tcp(address)]
+        );
         let bound = Connect {
             bind: Some("::1".parse().unwrap()),
             ..v4.clone()
@@ -245,7 +252,7 @@ mod tests {
         };
         let v4_or_bind = [(v6, "--family ipv6 (-6)"), (bound, "--bind ::1")];
         for (config, option) in v4_or_bind {
-            let error = resolve(&config, &|| None).unwrap_err();
+            let error = resolve(&config, SECOND, &|| None).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Dns);
             assert!(error.to_string().contains(option), "{error}");
         }

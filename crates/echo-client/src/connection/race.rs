@@ -28,10 +28,7 @@ pub(super) fn race(
     stopped: &dyn Fn() -> Option<Why>,
 ) -> Result<Connection, Fault> {
     let start = Instant::now();
-    let limit = match ask {
-        Ask::Echo(within) => within.min(config.connect_timeout.0),
-        _ => config.connect_timeout.0,
-    };
+    let limit = ask.limit(config);
     let most = match config.deadline.0 {
         Duration::ZERO => limit,
         deadline => limit.min(deadline),

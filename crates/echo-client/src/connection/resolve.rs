@@ -1,7 +1,10 @@
 //! From the target as it was written to addresses, anew for each connection.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
+use echo_core::units::Timespan;
 use echo_core::{Address, Endpoint, Zoned};
 
 use super::error::datagrams;
@@ -19,12 +22,13 @@ pub fn is_this_machine(remote: SocketAddr) -> bool {
     local.is_ok_and(|local| local.ip() == remote.ip())
 }
 
-/// All addresses of the target, of the wanted family, in the system's order.
+/// All addresses of the target, of the wanted family, in the system's order, found within `limit`.
 ///
 /// # Errors
 /// The name has none, or none that is wanted; it cannot be looked up in time.
 pub(super) fn resolve(
     config: &Connect,
+    limit: Duration,
     stopped: &dyn Fn() -> Option<Why>,
 ) -> Result<Vec<Address>, Fault> {
     let (host, port) = match &config.target {
@@ -38,7 +42,7 @@ pub(super) fn resolve(
     };
     let limits = config.limits();
     let mut wanted = Vec::new();
-    for socket in look_up(config, host, port, stopped)? {
+    for socket in look_up(config, host, port, limit, stopped)? {
         let fits = config.wants_family(socket.is_ipv4());
         let address = address(socket);
         if fits && !wanted.contains(&address) {
@@ -62,6 +66,7 @@ fn look_up(
     config: &Connect,
     host: String,
     port: u16,
+    limit: Duration,
     stopped: &dyn Fn() -> Option<Why>,
 ) -> Result<Vec<SocketAddr>, Fault> {
     let subject = format!("cannot resolve {host}");
@@ -73,7 +78,11 @@ fn look_up(
         Err(_) => {}
     }
     let looking = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
-    within(&subject, config.connect_timeout, stopped, looking)?.map_err(|error| {
+    within(&subject, Timespan(limit), stopped, looking)?.map_err(|error| {
+        // What was left of --wait is nobody's figure.
+        if error.kind() == io::ErrorKind::TimedOut && limit < config.connect_timeout.0 {
+            return unknown(&subject, "no answer");
+        }
         let text = cause(&error);
         let text = text.trim_start_matches("failed to lookup address information: ");
         unknown(&subject, text)

@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use crate::common::network::{firewall, in_own_network, names, run as command_runs};
+use crate::common::network::{firewall, in_own_network, names, resolver, run as command_runs};
 use crate::common::*;
 
 /// All the ways to talk to a server, each as short as it can be.
@@ -150,6 +150,25 @@ fn waiting_ends_with_an_echo_and_not_with_a_connection() {
     });
     let ended = run(&[&late, "--wait", "20s", "-W", "300ms"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn waiting_ends_in_time_where_no_name_server_answers() {
+    in_own_network("waiting_ends_in_time_where_no_name_server_answers", || {
+        resolver("nameserver 127.0.0.1\n");
+        let _silent = UdpSocket::bind("127.0.0.1:53").unwrap();
+        let args = ["--wait", "1s", "--connect-timeout", "1h", "a.test:7"];
+        let begun = Instant::now();
+        run(&args).failed(
+            3,
+            &["cannot resolve a.test: no answer; waited 1s for an echo; check the name"],
+        );
+        let took = begun.elapsed();
+        assert!(
+            took < Duration::from_secs(5),
+            "before the system gives up: {took:?}"
+        );
+    });
 }
 
 #[test]
