@@ -15,14 +15,28 @@ pub struct Collector {
     seconds: Vec<Second>,
     /// Seconds that some worker may still be in.
     open: BTreeMap<u64, Report>,
-    /// Whether the seconds keep their lines of the log.
-    pub has_log: bool,
+    /// Whether anybody wants the seconds: a run may go on for months.
+    has_seconds: bool,
+    /// Whether they keep their lines of the log.
+    has_log: bool,
 }
 
 impl Collector {
+    /// One that keeps what is wanted of these.
+    pub fn new(has_seconds: bool, has_log: bool) -> Self {
+        Collector {
+            has_seconds,
+            has_log,
+            ..Collector::default()
+        }
+    }
+
     /// Takes a worker's slice.
     pub fn take(&mut self, Slice { second, books }: Slice) {
         self.total.add(&books);
+        if !self.has_seconds {
+            return;
+        }
         // A worker hands a slice over within its longest sleep, far below a second.
         while let Some(entry) = self.open.first_entry() {
             if *entry.key() + 2 > second {
@@ -31,8 +45,7 @@ impl Collector {
             let (passed, whole) = entry.remove_entry();
             self.close(passed, &whole, SECOND_NS);
         }
-        let earliest = self.seconds.last().map_or(0, |last| last.start_s + 1);
-        let second = second.max(earliest);
+        let second = second.max(self.next());
         self.open.entry(second).or_default().add(&books);
     }
 
@@ -47,7 +60,21 @@ impl Collector {
         (self.total, self.seconds)
     }
 
+    /// The first second that is not closed.
+    fn next(&self) -> u64 {
+        self.seconds.last().map_or(0, |last| last.start_s + 1)
+    }
+
+    /// Closes a second, and before it those of which no worker had anything to tell.
     fn close(&mut self, start_s: u64, books: &Report, length: u64) {
+        let empty = Report::default();
+        for passed in self.next()..start_s {
+            self.enter(passed, &empty, SECOND_NS);
+        }
+        self.enter(start_s, books, length);
+    }
+
+    fn enter(&mut self, start_s: u64, books: &Report, length: u64) {
         let ns = |value: Option<Duration>| value.map(|value| value.as_nanos() as u64);
         let start = Duration::from_secs(start_s);
         let length = Duration::from_nanos(length);
@@ -103,7 +130,7 @@ mod tests {
 
     /// All that a recorder hands over, collected.
     fn collected(recorder: Recorder, slices: &Receiver<Slice>) -> (Report, Vec<Second>) {
-        let mut collector = Collector::default();
+        let mut collector = Collector::new(true, false);
         recorder.finish();
         for slice in slices {
             collector.take(slice);
@@ -159,7 +186,7 @@ mod tests {
             .into_iter()
             .map(|(rtt, (recorder, slices))| ((rtt, recorder), slices))
             .unzip();
-        let mut collector = Collector::default();
+        let mut collector = Collector::new(true, false);
         for now in (0..40).map(|tick| WARMUP + tick * SECOND_NS / 10) {
             for (rtt, recorder) in &mut recorders {
                 recorder.advance(now);
@@ -198,5 +225,27 @@ mod tests {
         let echoes: Vec<_> = seconds.iter().map(|s| (s.start_s, s.echoes)).collect();
         assert_eq!(echoes, [(0, 1), (1, 0), (2, 0), (3, 0)]);
         assert_eq!(seconds[1].rtt_max_ns, None);
+    }
+
+    #[test]
+    fn the_sleep_of_a_night_is_handed_over_once() {
+        let (mut recorder, slices) = recorder(false);
+        let morning = WARMUP + 8 * 3600 * SECOND_NS + 1;
+        recorder.advance(morning);
+        assert_eq!(slices.try_iter().count(), 1);
+        assert!(recorder.slice_end > morning && recorder.slice_end < morning + SECOND_NS);
+    }
+
+    #[test]
+    fn a_run_whose_seconds_nobody_wants_keeps_none() {
+        let (mut recorder, slices) = recorder(false);
+        let mut collector = Collector::default();
+        for second in 0..10 {
+            recorder.advance(WARMUP + second * SECOND_NS);
+            recorder.sent(request(WARMUP + second * SECOND_NS), 64);
+        }
+        slices.try_iter().for_each(|slice| collector.take(slice));
+        assert_eq!(collector.total.counts.sent, 9);
+        assert!(collector.open.is_empty() && collector.seconds.is_empty());
     }
 }

@@ -95,8 +95,8 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
         heard: AtomicBool::new(false),
     };
     report.started_unix_ns = unix_ns(SystemTime::now() + plan.warmup);
-    let mut collector = Collector::default();
-    collector.has_log = plan.log;
+    let has_seconds = plan.log || report.load.is_some();
+    let mut collector = Collector::new(has_seconds, plan.log);
     let mut idle = None;
     let worked = run.work(connections, |slices| {
         idle = run.collect(slices, &mut collector);
@@ -241,9 +241,7 @@ impl Run<'_> {
         if report.load.is_none() {
             report.generator = None;
         }
-        if report.load.is_some() || self.plan.log {
-            report.seconds = seconds;
-        }
+        report.seconds = seconds;
         report.fault = self.fault(report, &ended);
     }
 

@@ -73,11 +73,12 @@ impl Recorder {
         }
     }
 
-    /// Hands over the slices that have ended by `now`.
+    /// Hands over the slice that has ended by `now`. In those that have ended since there is nothing:
+    /// a machine may have slept for a night.
     pub fn advance(&mut self, now: u64) {
-        while now >= self.slice_end {
+        if let Some(since) = now.checked_sub(self.slice_end) {
             self.hand_over();
-            self.slice_end += SLICE_NS;
+            self.slice_end += (since / SLICE_NS + 1) * SLICE_NS;
         }
     }
 

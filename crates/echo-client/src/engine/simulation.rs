@@ -159,7 +159,7 @@ fn play_out(
     let connections = (0..plan.parallel).map(|_| connection(&address)).collect();
     let ended = Worker::new(&run, 0, connections, sender).and_then(Worker::run);
     let ended = ended.map_err(|error| error.to_string());
-    let mut collector = Collector::default();
+    let mut collector = Collector::new(true, false);
     slices.iter().for_each(|slice| collector.take(slice));
     let ended = ended.inspect_err(|_| drop(play(None)))?;
     let mut report = Report {
