@@ -16,6 +16,10 @@ pub use settings::Ping;
 
 /// Requests that may be awaited at once: at a request a millisecond, those of a minute.
 const DEPTH: usize = 1 << 16;
+/// Connections of one request each that are open, or being opened, at once: each takes a thread and a
+/// descriptor, of which a process has some thousand by default. What finds no place waits, and counts
+/// from when it was due.
+const AT_ONCE: u128 = 1_024;
 
 /// Pings, and reports what came of it.
 pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -53,7 +57,7 @@ fn plan(connect: Connect, config: &Ping) -> Plan {
     let at_once = longest.as_nanos().checked_div(interval.as_nanos());
     Plan {
         parallel: match at_once {
-            Some(at_once) if config.new_connection => at_once.min(DEPTH as u128) as usize + 1,
+            Some(at_once) if config.new_connection => (at_once + 1).min(AT_ONCE) as usize,
             _ => 1,
         },
         depth: if interval.is_zero() { 1 } else { DEPTH },
@@ -68,5 +72,23 @@ fn plan(connect: Connect, config: &Ping) -> Plan {
         busy: config.busy,
         log: config.hdr.is_some(),
         ..Plan::new(connect)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use echo_core::units::Timespan;
+
+    #[test]
+    fn a_connection_for_each_request_takes_no_more_threads_than_a_system_grants() {
+        for (interval_ms, parallel) in [(1, 1_024), (1_000, 11)] {
+            let config = Ping {
+                interval: Timespan(Duration::from_millis(interval_ms)),
+                new_connection: true,
+                ..Ping::default()
+            };
+            assert_eq!(plan(Connect::default(), &config).parallel, parallel);
+        }
     }
 }
