@@ -72,11 +72,14 @@ fn the_lines_for_programs_are_documented() {
         echo(),
         faulty(&["drop,msg=1", "corrupt,msg=2", "duplicate,msg=3"]),
     );
+    let reflector = echo_on("stamp://127.0.0.1:0");
+    let port = reflector.addresses()[0].socket().unwrap().port();
     let once = ["-c", "3", "-i", "1ms", "-W", "1s", "--jsonl"];
     let mut keys = std::collections::BTreeSet::new();
     for target in [
         &["ping", &bad.udp][..],
         &["ping", "--new-connection", &plain.tcp],
+        &["ping", &format!("stamp://127.0.0.1:{port}")],
     ] {
         for line in run(&[target, &once].concat()).text().lines() {
             let event: Value = serde_json::from_str(line).expect(line);
@@ -84,14 +87,14 @@ fn the_lines_for_programs_are_documented() {
                 assert!(section.contains(&format!("`{key}`")), "{key}");
                 keys.insert(key.clone());
             }
-            for key in ["event", "class", "kind"] {
-                if let Some(word) = event[key].as_str() {
+            for key in ["/event", "/class", "/kind", "/target/transport"] {
+                if let Some(word) = event.pointer(key).and_then(Value::as_str) {
                     assert!(section.contains(&format!("`{word}`")), "{word}");
                 }
             }
         }
     }
-    assert_eq!(keys.len(), 11, "{keys:?}");
+    assert_eq!(keys.len(), 13, "{keys:?}");
 }
 
 #[test]
