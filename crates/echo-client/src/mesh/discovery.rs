@@ -56,7 +56,7 @@ impl Lists {
         for listed in &mut self.0 {
             let source = &listed.source;
             if let Source::File(_) = source {
-                let read = list(source).and_then(|read| located(source, read, &Found::new()));
+                let read = list(source).and_then(|read| located(source, &read, &Found::new()));
                 let wrong =
                     |error| format!("cannot take {source}: {error}; write a list there first");
                 listed.peers = Some(read.map_err(wrong)?);
@@ -66,16 +66,32 @@ impl Lists {
     }
 
     /// Looks at all sources, and looks up all names. What cannot be had stays as it was; it is told, and
-    /// where nobody asked only once for as long as it lasts. Returns how many they are.
-    pub fn look(&mut self, is_asked: bool) -> usize {
+    /// where nobody asked only once for as long as it lasts. Returns how many they are. Meanwhile it
+    /// tells now and then who is `known` by then.
+    pub fn look(
+        &mut self,
+        is_asked: bool,
+        mut known: impl FnMut(BTreeMap<Arc<str>, Peer>),
+    ) -> usize {
         let mut failures = 0;
         let read: Vec<_> = self.0.iter().map(|listed| list(&listed.source)).collect();
         let names = read.iter().flatten().flatten();
         let names = names.filter(|(peer, _)| peer.address.is_none());
-        let found = look_up(&names.map(|(_, host)| host.clone()).collect::<BTreeSet<_>>());
+        let names: BTreeSet<_> = names.map(|(_, host)| host.clone()).collect();
+        let found = look_up(&names, |found| {
+            for (listed, read) in self.0.iter_mut().zip(&read) {
+                // What fails is told at the end.
+                if let Ok(read) = read
+                    && let Ok(peers) = located(&listed.source, read, found)
+                {
+                    listed.take(peers);
+                }
+            }
+            known(self.known());
+        });
         for (listed, read) in self.0.iter_mut().zip(read) {
             let source = &listed.source;
-            let tells = match read.and_then(|read| located(source, read, &found)) {
+            let tells = match read.and_then(|read| located(source, &read, &found)) {
                 Ok(peers) => listed.take(peers),
                 Err(error) => {
                     let otherwise = match listed.peers {
@@ -113,10 +129,14 @@ impl Listed {
     /// Takes what its source has. Returns what there is to tell of that.
     fn take(&mut self, mut peers: Vec<Peer>) -> String {
         let before = self.peers.take().unwrap_or_default();
+        let before = before.iter().map(|peer| (&peer.name, peer));
+        let before: BTreeMap<_, _> = before.collect();
         // A name that cannot be looked up now has the address that it had.
         for peer in peers.iter_mut().filter(|peer| peer.address.is_none()) {
-            let known = before.iter().find(|known| known.name == peer.name);
-            peer.address = known.and_then(|known| known.address);
+            if let Some(known) = before.get(&peer.name) {
+                peer.address = known.address;
+                peer.is_awaited &= known.is_awaited;
+            }
         }
         let (source, many) = (&self.source, peers.len());
         self.peers = Some(peers);
@@ -139,11 +159,8 @@ pub fn keep_looking(
     waker: &Waker,
     interrupt: &Interrupt,
 ) {
-    let (mut known, mut is_asked) = (BTreeMap::new(), false);
-    // Names are looked up at once, while peers are watched that have an address.
-    let mut rest = Duration::ZERO;
-    loop {
-        let now = lists.known();
+    let mut known = BTreeMap::new();
+    let mut tell = |now: BTreeMap<_, _>, is_asked| {
         if now != known || is_asked {
             let (own, peers) = watched(mesh, &now);
             let list = List {
@@ -157,13 +174,17 @@ pub fn keep_looking(
         }
         // Woken, an agent sees at once what is new, be it the wish to stop.
         let _: io::Result<()> = waker.wake();
-        if interrupt.wait_or_asked(rest) {
-            let _: io::Result<()> = waker.wake();
-            return;
-        }
+    };
+    tell(lists.known(), false);
+    // Names are looked up at once, while peers are watched that have an address.
+    let mut rest = Duration::ZERO;
+    while !interrupt.wait_or_asked(rest) {
         rest = mesh.refresh.0;
-        is_asked = interrupt.take_question();
-        let failures = lists.look(is_asked);
-        books.open().looked(lists.known().len(), failures);
+        let is_asked = interrupt.take_question();
+        let failures = lists.look(is_asked, |known| tell(known, false));
+        let known = lists.known();
+        books.open().looked(known.len(), failures);
+        tell(known, is_asked);
     }
+    let _: io::Result<()> = waker.wake();
 }

@@ -49,7 +49,7 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
         .read()
         .map_err(|error| Failure::usage(anyhow!(error)))?;
     if mesh.plan {
-        if lists.look(false) > 0 {
+        if lists.look(false, drop) > 0 {
             return Err(Failure::new(Exit::Unreachable, output::Told));
         }
         return print_plan(&mesh, &lists);

@@ -25,8 +25,12 @@ pub const MANY_ADDRESSES: usize = 2_000;
 /// others waiting.
 const AT_ONCE: usize = 128;
 
-/// A name for which nobody answers for so long has no address for now.
-const LIMIT: Duration = Duration::from_secs(5);
+/// A name for which nobody answers for so long has no address for now. A resolver gives up sooner: by
+/// default it asks each of up to three servers twice, and waits 5 s for the first.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What has been found is told so often at most, for it is the whole list that changes.
+const SOON: Duration = Duration::from_millis(250);
 
 /// Where a peer is listed: a name or an address, and a port.
 pub type Host = (String, u16);
@@ -43,6 +47,8 @@ pub struct Peer {
     pub zone: Arc<str>,
     /// Where it answers; `None` while its name has no address.
     pub address: Option<SocketAddr>,
+    /// Whether its name is yet to be looked up, so that nobody knows where it answers.
+    pub is_awaited: bool,
 }
 
 impl Peer {
@@ -73,6 +79,7 @@ pub fn list(source: &Source) -> Result<Vec<(Peer, Host)>, String> {
                 name: "".into(),
                 zone: "".into(),
                 address: None,
+                is_awaited: true,
             };
             Ok(vec![(peer, (host.clone(), *port))])
         }
@@ -85,53 +92,70 @@ pub fn list(source: &Source) -> Result<Vec<(Peer, Host)>, String> {
 /// A name that stands for its addresses has none.
 pub fn located(
     source: &Source,
-    listed: Vec<(Peer, Host)>,
+    listed: &[(Peer, Host)],
     found: &Found,
 ) -> Result<Vec<Peer>, String> {
-    let addresses = |host: &Host| match found.get(host) {
-        Some(found) => found.clone(),
-        None => Err(format!("no answer within {LIMIT:?}")),
-    };
     let mut peers = Vec::new();
     for (peer, host) in listed {
+        let addresses = found.get(host);
         if let Source::File(_) = source {
             // Of several always the same one, in whichever order they come.
-            let first = || addresses(&host).ok()?.into_iter().min();
-            let address = peer.address.or_else(first);
-            peers.push(Peer { address, ..peer });
+            let first = || addresses?.as_ref().ok()?.iter().min().copied();
+            peers.push(Peer {
+                address: peer.address.or_else(first),
+                is_awaited: peer.is_awaited && addresses.is_none(),
+                ..peer.clone()
+            });
             continue;
         }
-        let addresses: BTreeSet<_> = addresses(&host)?.into_iter().collect();
+        let addresses = addresses.ok_or("it is yet to be looked up")?.clone()?;
+        let addresses: BTreeSet<_> = addresses.into_iter().collect();
         peers.extend(addresses.into_iter().map(|address| Peer {
             name: Zoned(address).to_string().into(),
             zone: peer.zone.clone(),
             address: Some(address),
+            is_awaited: false,
         }));
     }
     Ok(peers)
 }
 
-/// Looks up names, many at once. Those for which nobody answers in time are left out: their threads end
-/// when the system gives up.
-pub fn look_up(hosts: &BTreeSet<Host>) -> Found {
+/// Looks up names, many at once, and tells now and then what has been found by then. A name for which
+/// nobody answers in time has no address: its thread ends when the system gives up.
+pub fn look_up(hosts: &BTreeSet<Host>, mut tell: impl FnMut(&Found)) -> Found {
     let mut found = Found::new();
-    let hosts: Vec<_> = hosts.iter().collect();
-    for hosts in hosts.chunks(AT_ONCE) {
-        let (sender, answers) = mpsc::channel();
-        for host in hosts.iter().copied().cloned() {
-            let (sender, asked) = (sender.clone(), host.clone());
-            let answer = move || sender.send((asked.clone(), resolve(&asked.0, asked.1)));
+    let mut waiting = hosts.iter();
+    let mut asked = BTreeMap::new();
+    let (sender, answers) = mpsc::channel();
+    let (mut told, mut is_new) = (Instant::now(), false);
+    loop {
+        while asked.len() < AT_ONCE
+            && let Some(host) = waiting.next().cloned()
+        {
+            asked.insert(host.clone(), Instant::now());
+            let (sender, of) = (sender.clone(), host.clone());
+            let answer = move || sender.send((of.clone(), resolve(&of.0, of.1)));
             if let Err(refused) = start("resolve", answer) {
+                asked.remove(&host);
                 found.insert(host, Err(refused.to_string()));
             }
         }
-        drop(sender);
-        let begun = Instant::now();
-        while let Ok((host, answer)) = answers.recv_timeout(LIMIT.saturating_sub(begun.elapsed())) {
+        if asked.is_empty() {
+            return found;
+        }
+        if let Ok((host, answer)) = answers.recv_timeout(SOON) {
+            asked.remove(&host);
             found.insert(host, answer);
+            is_new = true;
+        }
+        for (host, _) in asked.extract_if(.., |_, begun| begun.elapsed() >= LIMIT) {
+            found.insert(host, Err(format!("no answer within {LIMIT:?}")));
+        }
+        if is_new && told.elapsed() >= SOON {
+            tell(&found);
+            (told, is_new) = (Instant::now(), false);
         }
     }
-    found
 }
 
 fn parse(text: &str) -> Result<Vec<(Peer, Host)>, String> {
@@ -150,10 +174,12 @@ fn parse(text: &str) -> Result<Vec<(Peer, Host)>, String> {
             let (host, port) =
                 host_and_port(&target).map_err(|error| format!("{target:?}: {error}"))?;
             let name: Arc<str> = name.unwrap_or(&target).into();
+            let address = Zoned::at(&host, port).ok().map(|address| address.0);
             let peer = Peer {
                 name: name.clone(),
                 zone: zone.clone(),
-                address: Zoned::at(&host, port).ok().map(|address| address.0),
+                address,
+                is_awaited: address.is_none(),
             };
             let peer = (peer, (host, port));
             // To Prometheus, what is there twice and the same is there once.
@@ -178,7 +204,8 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     Ok(found.collect())
 }
 
-/// Whom this one watches, of all that are `known`, and what it is called itself.
+/// Whom this one watches, of all that are `known`, and what it is called itself. Whoever is yet to be
+/// looked up has a place on the ring, and is not watched.
 pub fn watched(mesh: &Mesh, known: &BTreeMap<Arc<str>, Peer>) -> (String, Vec<Peer>) {
     let (own, others): (Vec<_>, Vec<_>) = known.values().partition(|peer| is_own(mesh.own, peer));
     // Whoever is on no list has a place on the ring all the same, by the name of its machine.
@@ -191,7 +218,8 @@ pub fn watched(mesh: &Mesh, known: &BTreeMap<Arc<str>, Peer>) -> (String, Vec<Pe
     let name = own.first().map_or_else(host, |peer| peer.name.to_string());
     let ring = Ring::new(others.iter().map(|peer| &*peer.name));
     let names = ring.after(&name, mesh.peers).into_iter();
-    let peers = names.map(|name| known[name].clone()).collect();
+    let peers = names.map(|name| &known[name]);
+    let peers = peers.filter(|peer| !peer.is_awaited).cloned().collect();
     (name, peers)
 }
 

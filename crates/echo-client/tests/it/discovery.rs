@@ -6,7 +6,6 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::common::{DEADLINE, Running, Scratch, echo, echo_on, network, run};
 use crate::mesh::{Agent, list, sum};
@@ -320,37 +319,97 @@ fn a_name_that_is_empty_huge_failing_or_silent_delays_no_probe() {
     });
 }
 
+/// Answers queries for the addresses of names that begin with `quick`, with these, and no others. Hands
+/// out the names that it is asked for IPv4 addresses.
+fn name_server(addresses: &'static [[u8; 4]]) -> mpsc::Receiver<String> {
+    let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
+    let (sender, asked) = mpsc::channel();
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        loop {
+            let (len, peer) = socket.recv_from(&mut query).unwrap();
+            let end = query[12..len].iter().position(|byte| *byte == 0).unwrap() + 17;
+            let name = String::from_utf8_lossy(&query[13..end - 5]).into_owned();
+            let is_ipv4 = query[end - 4..end] == [0, 1, 0, 1];
+            if name.starts_with("quick") {
+                let found = if is_ipv4 { addresses } else { &[] };
+                let head = [0x85, 0x80, 0, 1, 0, found.len() as u8, 0, 0, 0, 0];
+                let mut reply = [&query[..2], &head, &query[12..end]].concat();
+                for address in found {
+                    reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+                    reply.extend(address);
+                }
+                socket.send_to(&reply, peer).unwrap();
+            }
+            if is_ipv4 {
+                let _ = sender.send(name);
+            }
+        }
+    });
+    asked
+}
+
 #[test]
-fn names_for_which_nobody_answers_keep_no_peer_waiting() {
-    let name = "names_for_which_nobody_answers_keep_no_peer_waiting";
+fn names_for_which_nobody_answers_keep_no_peer_waiting_and_are_not_lost_before() {
+    let name = "names_for_which_nobody_answers_keep_no_peer_waiting_and_are_not_lost_before";
     network::in_own_network(name, || {
-        network::resolver("nameserver 127.0.0.1\n");
-        let _silent = UdpSocket::bind("127.0.0.1:53").unwrap();
+        // For longer than the test takes.
+        network::resolver("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n");
+        let _asked = name_server(&[[127, 0, 0, 1]]);
         let server = echo();
+        let port = server.tcp.rsplit_once(':').unwrap().1;
+        let quick = format!("quick.test:{port}");
         let names: Vec<_> = (0..60).map(|n| format!("n{n}.test:7")).collect();
         let peers = names.iter().map(|name| (&**name, "a", &**name));
-        let peers: Vec<_> = peers.chain([("well", "a", &*server.tcp)]).collect();
+        let near = [("well", "a", &*server.tcp), ("quick", "a", &*quick)];
+        let peers: Vec<_> = peers.chain(near).collect();
         let scratch = Scratch::new("mesh-silent");
         let path = scratch.file("list", &list(&peers));
-        let begun = Instant::now();
         let agent = Agent::start(&path, &["--refresh=1h", "--peers=0", "--transport=udp"]);
-        agent.until("the one with an address is up", |text| {
-            sum(text, "echo_mesh_peer_up", &["well"]) == 1.0
+        let text = agent.until("those with an address are up", |text| {
+            sum(text, "echo_mesh_peer_up", &[]) == 2.0
         });
-        let took = begun.elapsed();
-        assert!(
-            took < Duration::from_secs(5),
-            "before a name is given up: {took:?}"
-        );
+        assert_eq!(sum(&text, "echo_mesh_known_peers", &[]), 62.0, "{text}");
+        assert_eq!(sum(&text, "echo_mesh_peers", &[]), 2.0, "{text}");
+        assert_eq!(sum(&text, "echo_mesh_lost_total", &["test"]), 0.0, "{text}");
         assert!(agent.get("/livez").starts_with("HTTP/1.1 200 "));
-        assert_eq!(agent.sum("echo_mesh_peers", &[]), 61.0);
-        agent.client.signal("HUP");
-        agent.until("the lists are looked at again", |text| {
-            let last = "echo_mesh_discovery_last_success_timestamp_seconds";
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-            sum(text, last, &[]) > now.as_secs_f64() - begun.elapsed().as_secs_f64() + 4.5
-        });
         agent.stop();
+    });
+}
+
+#[test]
+fn a_name_without_an_address_is_a_peer_that_is_down_and_is_looked_up_again() {
+    let name = "a_name_without_an_address_is_a_peer_that_is_down_and_is_looked_up_again";
+    network::in_own_network(name, || {
+        network::resolver("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
+        let asked = name_server(&[]);
+        let scratch = Scratch::new("mesh-down");
+        let path = scratch.file("list", &list(&[("down", "a", "silent.test:7")]));
+        let agent = Agent::start(&path, &["--refresh=1h", "--transport=udp"]);
+        agent.until("it is given up, and down", |text| {
+            sum(text, "echo_mesh_peers", &[]) == 1.0
+                && sum(text, "echo_mesh_lost_total", &["down"]) > 0.0
+        });
+        // A label's length stands before it.
+        let of_peer = |name: &String| name == "silent\u{4}test";
+        assert_eq!(asked.try_iter().filter(of_peer).count(), 1);
+        agent.client.signal("HUP");
+        while !of_peer(&asked.recv_timeout(DEADLINE).unwrap()) {}
+        agent.stop();
+    });
+}
+
+#[test]
+fn a_name_that_only_the_second_server_knows_has_its_addresses() {
+    let name = "a_name_that_only_the_second_server_knows_has_its_addresses";
+    network::in_own_network(name, || {
+        // By default the first one has 5 s.
+        let servers = "nameserver 127.0.0.2\nnameserver 127.0.0.1\noptions timeout:6\n";
+        network::resolver(servers);
+        let _silent = UdpSocket::bind("127.0.0.2:53").unwrap();
+        let _asked = name_server(&[[192, 0, 2, 1], [192, 0, 2, 2]]);
+        let ended = run(&["mesh", "--targets=dns:quick.test:7", "--plan"]);
+        assert_eq!((ended.code, ended.text().lines().count()), (Some(0), 2));
     });
 }
 

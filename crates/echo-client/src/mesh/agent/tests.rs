@@ -58,6 +58,7 @@ fn peer(name: &str, address: SocketAddr) -> Peer {
         name: name.into(),
         zone: "zone".into(),
         address: Some(address),
+        is_awaited: false,
     }
 }
 
