@@ -44,7 +44,7 @@ impl Answer {
         }
     }
 
-    /// What the system says by such an error of a socket to `target`, where it names nobody.
+    /// What the system says where a socket to `target` cannot be opened or used, and it names nobody.
     ///
     /// # Errors
     /// The same: this machine lacks what it takes to ask, files or ports, and that is no answer.

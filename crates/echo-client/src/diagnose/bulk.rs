@@ -63,16 +63,24 @@ fn judge(done: &[Transfer]) -> Option<Finding> {
         return Some(finding.by("bulk"));
     }
     if let Some((cut, _)) = done.iter().find(|done| is_cut(done)) {
-        let why = format!("{} in {}", cut.told(), format::time(cut.elapsed));
+        let mut why = format!("{} in {}", cut.told(), format::time(cut.elapsed));
+        if heard.hung {
+            why = format!(
+                "the first hung ({}), and another was not over: {why}",
+                heard.told()
+            );
+        }
         return Some(finding!(Verdict::Unjudged; what: "bulk", why));
     }
     let (verdict, evidence) = match done {
-        [(first, _), (small, _)] if small.ended.or(first.ended).is_some() => {
+        [(first, _), .., (last, _)] if first.ended.and(last.ended).is_some() => {
             (Verdict::TcpStalls, "transfers-ended")
         }
         [_, small] if !is_whole(small) => (Verdict::TcpStalls, "tcp-stalls"),
-        [_, _, large] if !is_whole(large) => (Verdict::MtuBlackhole, "large-segments"),
-        // It was a moment's trouble, if any.
+        [(first, _), _, (large, _)] if first.hung && large.hung => {
+            (Verdict::MtuBlackhole, "large-segments")
+        }
+        // It was a moment's trouble, if any, or two that have nothing in common.
         _ => return None,
     };
     let way = match unacknowledged {
@@ -122,11 +130,23 @@ mod tests {
     fn a_transfer_that_is_reset_or_slow_has_not_hung() {
         let mut reset = transfer(100_000, None);
         (reset.0.hung, reset.0.ended) = (false, Some(Some(std::io::ErrorKind::ConnectionReset)));
-        let found = judge(&[reset.clone(), reset]).unwrap();
-        assert_eq!(found.evidence, Some("transfers-ended"));
+        let [whole, hung] = [BYTES, 5000].map(|back| transfer(back, None));
+        for ended in [vec![&reset; 2], vec![&reset, &whole, &reset]] {
+            let ended: Vec<_> = ended.into_iter().cloned().collect();
+            let found = judge(&ended).unwrap();
+            assert_eq!(found.evidence, Some("transfers-ended"));
+        }
+        assert_eq!(verdict(&[reset.clone(), whole.clone(), hung.clone()]), None);
+        assert_eq!(verdict(&[hung.clone(), whole, reset]), None);
         let mut slow = transfer(100_000, None);
         slow.0.hung = false;
-        assert_eq!(verdict(&[slow]), Some(Verdict::Unjudged));
+        assert_eq!(
+            verdict(std::slice::from_ref(&slow)),
+            Some(Verdict::Unjudged)
+        );
+        let found = judge(&[hung, slow]).unwrap();
+        assert_eq!(found.verdict, Verdict::Unjudged);
+        assert!(found.values["why"].starts_with("the first hung (5000 bytes"));
     }
 
     #[test]

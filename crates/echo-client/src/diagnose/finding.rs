@@ -60,7 +60,6 @@ pub enum Verdict {
     FragmentsDropped,
     TcpStalls,
     Bufferbloat,
-    Stall,
     // What only the far end can tell.
     ServerStall,
     NetworkStall,
@@ -214,8 +213,6 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = {
         (LossUp, &[Loss]),
         (LossDown, &[Loss]),
         (Outage, &[Jitter, Step, Healed]),
-        // Whoever stops has what comes meanwhile wait, and its buffers overflow.
-        (Stall, &[LossBursty, Outage]),
         (ServerStall, STOPPED),
         (NetworkStall, STOPPED),
         (NotEcho, &[TcpNoEcho, Corruption, UdpRefused]),
@@ -228,10 +225,10 @@ const EXPLAINS: &[(Verdict, &[Verdict])] = {
     ]
 };
 
-/// What whoever stops makes of the path, of whom only the far end can tell who it is.
+/// What whoever stops makes of the path: what comes meanwhile waits, and buffers overflow.
 const STOPPED: &[Verdict] = {
     use Verdict::*;
-    &[Stall, Jitter, ServerSlow, Step, LossBursty, Outage]
+    &[Jitter, ServerSlow, Step, LossBursty, Outage]
 };
 
 /// What is known of a path so far: what one finding explains is not told beside it.

@@ -42,6 +42,7 @@ enum Alone {
 
 /// Leaves connections and bindings alone, and uses each once more.
 pub fn idle(path: &mut Path<'_>) -> Result<String> {
+    path.longest = longest(path.settings);
     let longest = path.settings.idle.0;
     let has_tcp = path.has_tcp && path.findings.allow_echo();
     let has_udp = path.trains.stamp.is_some() || path.udp_port.is_some();

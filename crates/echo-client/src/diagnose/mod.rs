@@ -56,10 +56,7 @@ type Probe = fn(&mut Path<'_>) -> anyhow::Result<String>;
 type Need = (fn(&Path<'_>) -> bool, &'static str);
 
 /// Some time of the minute that all take but the one that waits on purpose.
-const TIME: Need = (
-    |path| path.start.elapsed() < path::LONGEST,
-    "there is no time left",
-);
+const TIME: Need = (|path| !path.time_left().is_zero(), "there is no time left");
 const ADDRESS: Need = (|path| !path.addresses.is_empty(), "no address is known");
 const ANSWER: Need = (|path| path.is_answered(), "nothing answers");
 const UDP: Need = (|path| path.udp_port.is_some(), "no datagram comes back");
@@ -108,18 +105,26 @@ fn take((name, needs, probe): (&'static str, &[Need], Probe), path: &mut Path<'_
         let has_found = path.findings.problems().count() > before.problems().count();
         // What the step says of somebody who is not there is not so.
         match stopped::check(path, (&before, has_found), start) {
-            Fate::Gone(stopped) => {
+            Ok(Fate::Gone(stopped)) => {
                 path.findings = before.clone();
                 path.findings.add(stopped);
             }
-            Fate::Back(outage) => {
+            Ok(Fate::Back(outage)) => {
                 if told.is_err() || has_found {
                     path.findings = before.clone();
                     told = attempt(path).0;
                 }
                 path.findings.extend(outage);
             }
-            Fate::Here => {}
+            Ok(Fate::Here) => {}
+            // Nor is it known to be so.
+            Err(error) => {
+                path.findings = before.clone();
+                path.silence
+                    .into_iter()
+                    .for_each(|(since, _)| path.trains.cut(since));
+                told = Err(error);
+            }
         }
     }
     if path.interrupt.why().is_some() {

@@ -12,7 +12,6 @@ use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
 use super::finding::Findings;
-use super::idle;
 use super::settings::Diagnose;
 use super::train::Silence;
 use super::verdict::Trains;
@@ -35,8 +34,9 @@ pub struct Path<'a> {
     pub settings: &'a Diagnose,
     /// Probes look whether to stop at least every tenth of a second.
     pub interrupt: &'a Interrupt,
-    /// When the first probe began.
+    /// When the first probe began, and how long all may take from then on.
     pub start: Instant,
+    pub longest: Duration,
     /// Bytes that were sent and that came back so far, with the headers of IP and UDP or TCP.
     pub sent_bytes: u64,
     pub received_bytes: u64,
@@ -107,6 +107,7 @@ impl<'a> Path<'a> {
             settings,
             interrupt,
             start: Instant::now(),
+            longest: LONGEST,
             sent_bytes: 0,
             received_bytes: 0,
             addresses: Vec::new(),
@@ -166,9 +167,9 @@ impl<'a> Path<'a> {
         self.settings.budget.0.saturating_sub(spent)
     }
 
-    /// How long probes may still take, with the silence that was asked for.
+    /// How long probes may still take.
     pub fn time_left(&self) -> Duration {
-        idle::longest(self.settings).saturating_sub(self.start.elapsed())
+        self.longest.saturating_sub(self.start.elapsed())
     }
 
     /// How long to wait for a reply: `least`, and one round trip and a half where they are known.
@@ -238,4 +239,18 @@ pub fn ready<'a>(
     wait(&mut polled, limit);
     let is_ready = |at: &usize| !polled[*at].revents().is_empty();
     (0..polled.len()).filter(is_ready).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_that_is_asked_for_makes_no_other_step_longer() {
+        let (connect, interrupt) = (Connect::default(), Interrupt::default());
+        let mut settings = Diagnose::default();
+        settings.idle.0 = Duration::from_secs(3600);
+        let path = Path::new(&connect, &settings, &interrupt);
+        assert!(path.time_left() <= LONGEST);
+    }
 }

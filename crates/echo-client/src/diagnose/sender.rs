@@ -8,6 +8,7 @@ use echo_core::splitmix::mix;
 use echo_core::statistics::Dice;
 use echo_core::units::unix_ns;
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use socket2::Socket;
 
 use super::SPENT;
@@ -151,6 +152,13 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
     Ok(train)
 }
 
+/// Whether a queue of this machine has dropped a datagram, which sockets that are told of each error say
+/// (ip(7), `IP_RECVERR`): it is lost, as in any queue on the way.
+fn is_dropped(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN))
+}
+
 /// A train that is under way.
 struct Sender<'a> {
     plan: &'a Plan,
@@ -208,15 +216,18 @@ impl<'a> Sender<'a> {
             ..Probe::default()
         });
         // An error that an earlier one has met comes first, and only once.
-        let mut sent = socket.send(&self.out);
-        if sent.is_err() {
-            self.receive(cell.flow);
-            sent = self.sockets[cell.flow].send(&self.out);
-        }
-        if let Err(error) = sent {
-            // What the system knows beyond the error itself: which size fits.
-            self.receive(cell.flow);
-            self.say(number, Answer::failed(error, self.plan.remote.ip())?);
+        for is_last in [false, true] {
+            match self.sockets[cell.flow].send(&self.out) {
+                Err(error) if !is_dropped(&error) => {
+                    // What the system knows beyond the error itself: which size fits.
+                    self.receive(cell.flow);
+                    if is_last {
+                        let answer = Answer::failed(error, self.plan.remote.ip());
+                        self.say(number, answer.unwrap_or(Answer::Unreachable(None)));
+                    }
+                }
+                _ => break,
+            }
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Whether the target still answers after a step: one that goes away in the middle is no path that
 //! loses, and one that is away for a while is told of by that.
 
-use std::slice;
 use std::time::{Duration, Instant, SystemTime};
+use std::{io, slice};
 
+use anyhow::Result;
 use echo_core::units::unix_ns;
 
 use super::answer::{Answer, came};
@@ -33,14 +34,21 @@ pub enum Fate {
 /// Asks anew after a step that began at `start`, as the path counts: where datagrams have not been
 /// answered for a while, or the step has found something wrong. Where nobody answers any more, what was
 /// sent since then is not asked about, and no more is sent.
-pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start: Duration) -> Fate {
+///
+/// # Errors
+/// This machine lacks what it takes to ask: whether anybody is there, is unknown.
+pub fn check(
+    path: &mut Path<'_>,
+    (before, has_found): (&Findings, bool),
+    start: Duration,
+) -> Result<Fate> {
     // Where no datagram ever comes back, that says nothing.
     let has_udp = path.udp_port.is_some();
     let silence = path.silence.filter(|(_, lost)| has_udp && *lost >= MANY);
     let is_suspect = silence.is_some() || has_found;
     // With a part of the questions unsent, silence would be no answer.
     let (true, true, Some(remote)) = (is_suspect, path.bytes_left() >= LITTLE, path.remote) else {
-        return Fate::Here;
+        return Ok(Fate::Here);
     };
     let (begun, mut asked) = (Instant::now(), Vec::new());
     let may_wait = WHILE.min(path.time_left());
@@ -48,21 +56,17 @@ pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start:
     let (mut list, mut is_mute) = (String::new(), true);
     for round in 0.. {
         if has_udp {
-            match seen.ask(path) {
-                Ok(train) => asked.extend(train),
-                // This machine cannot ask.
-                Err(_) => return Fate::Here,
-            }
+            asked.extend(seen.ask(path)?);
         } else {
-            (list, is_mute) = connect(path, &mut seen, before);
+            (list, is_mute) = connect(path, &mut seen, before)?;
         }
         match (came(&seen.udp) > 0 || !is_mute, round) {
-            (true, 0) => return Fate::Here,
+            (true, 0) => return Ok(Fate::Here),
             (true, _) => {
                 path.trains.asked.append(&mut asked);
                 let time = format::time(begun.elapsed());
                 let outage = || finding!(Verdict::Outage; time).by("connections-lost");
-                return Fate::Back((!has_udp).then(outage));
+                return Ok(Fate::Back((!has_udp).then(outage)));
             }
             (false, _) => {}
         }
@@ -73,12 +77,12 @@ pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start:
     }
     if has_udp {
         (list, is_mute) = match path.has_tcp {
-            true => connect(path, &mut seen, before),
+            true => connect(path, &mut seen, before)?,
             false => (told(slice::from_ref(&seen)), true),
         };
     }
     if path.interrupt.why().is_some() {
-        return Fate::Here;
+        return Ok(Fate::Here);
     }
     let what = match (has_udp, path.has_tcp && is_mute) {
         (true, true) => "datagrams and connections",
@@ -99,24 +103,23 @@ pub fn check(path: &mut Path<'_>, (before, has_found): (&Findings, bool), start:
     let silent = Duration::from_nanos(now.saturating_sub(since));
     let time = silence.map_or(start, |_| path.start.elapsed().saturating_sub(silent));
     let finding = finding!(Verdict::Stopped; what, lost, list, why, time: format::time(time));
-    Fate::Gone(seen.filled(finding).at(seen.ip()))
+    Ok(Fate::Gone(seen.filled(finding).at(seen.ip())))
 }
 
 /// Tries connections: what came of them in words, and whether nobody is there.
-fn connect(path: &mut Path<'_>, seen: &mut Seen, before: &Findings) -> (String, bool) {
-    if call(path, slice::from_mut(seen)).is_err() {
-        // This machine cannot ask.
-        return (String::new(), false);
-    }
+fn connect(path: &mut Path<'_>, seen: &mut Seen, before: &Findings) -> Result<(String, bool)> {
+    call(path, slice::from_mut(seen))?;
     let (mut list, mut is_mute) = (told(slice::from_ref(seen)), came(&seen.tcp) == 0);
     // The system of a program that stands still takes connections in its name.
-    if before.allow_echo()
-        && let Ok(mut talk) = Talk::open(path, None)
-    {
-        let heard = talk.echo(path, 1);
-        // Whoever sends anything is there; and a connection that never had an echo may never have one.
-        is_mute = heard.back == 0 && (path.udp_port.is_some() || path.findings.allow_echo());
-        list += &format!("; {}", heard.told());
+    match before.allow_echo().then(|| Talk::open(path, None)) {
+        Some(Ok(mut talk)) => {
+            let heard = talk.echo(path, 1);
+            // Whoever sends anything is there; and a connection that never had an echo may never have one.
+            is_mute = heard.back == 0 && (path.udp_port.is_some() || path.findings.allow_echo());
+            list += &format!("; {}", heard.told());
+        }
+        Some(Err(error)) if error.is::<io::Error>() => return Err(error),
+        _ => {}
     }
-    (list, is_mute)
+    Ok((list, is_mute))
 }

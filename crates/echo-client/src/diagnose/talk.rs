@@ -61,6 +61,9 @@ pub struct Heard {
 impl Talk {
     /// The quickest of a few new connections, if any was made. Segments on it have `segment` bytes at
     /// most.
+    ///
+    /// # Errors
+    /// Nothing answers; this machine lacks what it takes to connect.
     pub fn open(path: &mut Path<'_>, segment: Option<u32>) -> Result<Self> {
         let call = Call {
             segment,

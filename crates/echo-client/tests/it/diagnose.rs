@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use echo_core::framing::Framing;
 use echo_server::{Config, Server};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use super::report::check_as;
@@ -418,6 +419,39 @@ fn too_few_open_files_are_this_machines_own_fault_and_nothing_is_said_of_the_pat
         assert!(is_told("too many open files"), "{limit}: {told:#}");
         assert!(is_told("ulimit -n"), "{limit}: {told:#}");
     }
+}
+
+#[test]
+fn whether_anybody_is_there_is_unknown_where_this_machine_cannot_ask() {
+    let server = echo();
+    let words = [&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat();
+    let client = start(&words);
+    let begun = Instant::now();
+    while server.handle.stats().datagrams < 100 {
+        assert!(begun.elapsed() < DEADLINE);
+        thread::sleep(Duration::from_millis(5));
+    }
+    // From now on it opens nothing, and then nobody answers any more.
+    let few = Rlimit {
+        current: Some(3),
+        maximum: Some(3),
+    };
+    let child = Pid::from_child(&client.child);
+    prlimit(Some(child), Resource::Nofile, few).expect("it is ours");
+    drop(server);
+    let told = document(&client.end());
+    let is_unknown = |verdict: &&str| *verdict == "unjudged";
+    assert!(verdicts(&told).iter().all(is_unknown), "{told:#}");
+    let found = told["findings"].as_array().expect("findings");
+    let found = found.iter().find(|found| {
+        found["title"]
+            .as_str()
+            .is_some_and(|title| title.starts_with("steady"))
+    });
+    assert!(
+        found.is_some_and(|found| found.to_string().contains("too many open files")),
+        "{told:#}"
+    );
 }
 
 #[test]

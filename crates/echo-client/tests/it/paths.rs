@@ -10,7 +10,7 @@ use echo_server::Config;
 use serde_json::Value;
 
 use crate::common::lab::{Lab, PORT, SERVER};
-use crate::common::network::names;
+use crate::common::network::{self, names};
 use crate::common::{command, run};
 
 /// What a test keeps while the path is diagnosed: servers mostly.
@@ -168,6 +168,20 @@ fn a_narrow_link_is_told_with_its_rate() {
         &["bottleneck"],
         |lab| {
             lab.router("tc qdisc add dev rs root tbf rate 4mbit burst 5k limit 30k");
+            serve(lab, EVERYWHERE, &[])
+        },
+    );
+}
+
+#[test]
+#[ignore = "cargo xtask ci diagnose"]
+fn a_queue_of_this_machine_that_overflows_is_a_narrow_link_like_any_other() {
+    diagnosed(
+        "a_queue_of_this_machine_that_overflows_is_a_narrow_link_like_any_other",
+        FOUR,
+        &["bottleneck"],
+        |lab| {
+            network::run("tc qdisc add dev c0 root tbf rate 4mbit burst 5k limit 30k");
             serve(lab, EVERYWHERE, &[])
         },
     );

@@ -12,11 +12,6 @@ use super::{Calm, percent, shown};
 
 /// What nobody notices: an idle network and two busy machines take that much.
 const UNNOTICED: u64 = 10_000_000;
-/// A program that answers later than this was not running, and the share of moments in which a machine
-/// without a fault stops for longer: one in ten minutes. Any system with other things to do has
-/// stopped once.
-pub const STALL: u64 = 100_000_000;
-const HEALTHY_STOPS: f64 = 1.0 / 6000.0;
 /// A call is disturbed by more.
 const DISTURBING: u64 = 100_000_000;
 /// Datagrams of which the middle counts where the way may have changed, and how many such there are
@@ -33,14 +28,7 @@ pub fn delays(calm: &Calm<'_>) -> Vec<Finding> {
         None => jitter(calm, &flows.unwrap_or_default()),
         Some(_) => None,
     };
-    let found = [
-        step,
-        jitter,
-        stall(calm),
-        slow,
-        healed(calm),
-        unjudged(calm),
-    ];
+    let found = [step, jitter, slow, healed(calm), unjudged(calm)];
     found.into_iter().flatten().collect()
 }
 
@@ -165,37 +153,6 @@ fn is_held(some: &[(u64, u64)]) -> bool {
         all.clone().max().unwrap_or_default() - all.min().unwrap_or_default()
     };
     span(|(sent, trip)| sent + trip) * 2 < span(|(sent, _)| *sent)
-}
-
-/// Stops, after which all that has waited comes at once: nobody here can tell who stops.
-fn stall(calm: &Calm<'_>) -> Option<Finding> {
-    let (mut late, mut moments, mut n) = (Vec::new(), 0, 0);
-    for train in calm.all().filter(|train| !train.is_disturbed()) {
-        let base = trips(&train.probes).at(0.1).unwrap_or_default();
-        let timed = train.probes.iter();
-        let timed = timed.filter_map(|probe| Some((probe.sent, probe.rtt()?.checked_sub(base)?)));
-        late.extend(timed.filter(|(_, trip)| *trip > STALL));
-        moments += train.span().div_ceil(MOMENT);
-        n += train.probes.len();
-    }
-    let (p, count) = stops(&late, moments, is_held)?;
-    let time = shown(late.iter().map(|(_, time)| *time).max()?);
-    let limit = shown(STALL);
-    Some(finding!(Verdict::Stall, p; n, count, late: late.len(), limit, time))
-}
-
-/// How many bunches there are of what was late, which was sent at some times and late by so much, if
-/// chance makes fewer in so many moments. Only those are counted that `is_one` takes for one.
-pub fn stops(
-    late: &[(u64, u64)],
-    moments: u64,
-    is_one: impl Fn(&[(u64, u64)]) -> bool,
-) -> Option<(f64, usize)> {
-    // What waits together waits for one stop.
-    let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
-    let count = bunches.filter(|bunch| is_one(bunch)).count();
-    let p = binomial((count, count.max(moments as usize)), HEALTHY_STOPS);
-    Some((significant(p, 1)?, count))
 }
 
 /// Losses at the beginning that are gone at the end.

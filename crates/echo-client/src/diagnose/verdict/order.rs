@@ -29,12 +29,21 @@ fn corruption<'a>(trains: impl Iterator<Item = &'a Train>) -> Option<Finding> {
         Damage::Byte(offset) => wrong.push(offset),
         Damage::Cut(size) => cut.push(size),
     });
-    let n = all.len();
-    if let Some(offset) = wrong.iter().min() {
-        return Some(finding!(Verdict::Corruption; n, wrong: wrong.len(), offset));
+    let mut finding = finding!(Verdict::Corruption; n: all.len());
+    if let Some(size) = cut.iter().max() {
+        let evidence = match wrong[..] {
+            [] => "cut-short",
+            _ => "changed-and-cut",
+        };
+        finding = finding
+            .by(evidence)
+            .with("cut", cut.len())
+            .with("size", size);
     }
-    let size = cut.iter().max()?;
-    Some(finding!(Verdict::Corruption; n, cut: cut.len(), size).by("cut-short"))
+    if let Some(offset) = wrong.iter().min() {
+        finding = finding.with("wrong", wrong.len()).with("offset", offset);
+    }
+    (!wrong.is_empty() || !cut.is_empty()).then_some(finding)
 }
 
 /// Datagrams that come more than once.

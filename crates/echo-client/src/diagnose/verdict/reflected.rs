@@ -4,15 +4,20 @@ use std::net::SocketAddr;
 
 use echo_core::units::ns;
 
+use super::super::chance::{binomial, significant};
 use super::super::finding::{Finding, Verdict, finding};
 use super::super::payload::FIRST;
 use super::super::train::{MOMENT, Probe, Reflected, Sorted, Train};
-use super::delay::{STALL, stops};
 use super::loss::{HEALTHY, Outage, class};
 use super::{beyond, shown};
 
 /// Clocks that follow a source differ by less, however bad the path to it.
 const CLOCKS: i64 = 50_000_000;
+/// A program that answers later than this was not running, and the share of moments in which a machine
+/// without a fault stops for longer: one in ten minutes. Any system with other things to do has
+/// stopped once.
+const STALL: u64 = 100_000_000;
+const HEALTHY_STOPS: f64 = 1.0 / 6000.0;
 
 /// A packet that the reflector has returned: its number, and what is known of it.
 struct Known<'a> {
@@ -97,7 +102,11 @@ fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
         true => (Verdict::ServerStall, by_server),
         false => (Verdict::NetworkStall, by_network),
     };
-    let (p, count) = stops(&late, train.span().div_ceil(MOMENT), |_| true)?;
+    // What waits together waits for one stop.
+    let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
+    let (count, moments) = (bunches.count(), train.span().div_ceil(MOMENT) as usize);
+    let p = binomial((count, count.max(moments)), HEALTHY_STOPS);
+    let p = significant(p, 1)?;
     let longest = late.iter().map(|(_, time)| *time).max()?;
     Some(finding!(verdict, p;
         n: known.len(), count, late: late.len(), limit: shown(limit), time: shown(longest)

@@ -147,6 +147,24 @@ fn what_is_cut_short_is_not_changed() {
 }
 
 #[test]
+fn what_is_changed_hides_nothing_that_is_cut_short() {
+    let mut trains = Simulated::trains(Model::default(), 1);
+    let probes = &mut trains.mixed.as_mut().unwrap().probes;
+    probes
+        .iter_mut()
+        .take(300)
+        .for_each(|probe| probe.wrong = Some(Damage::Cut(40)));
+    probes[300].wrong = Some(Damage::Byte(28));
+    let found = judge(&trains);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let [came, ..] = Words::of(Lang::En, Phrases::default()).paragraphs(&found[0]);
+    assert!(
+        came.contains("1 have wrong bytes, and 300 came back cut short"),
+        "{came}"
+    );
+}
+
+#[test]
 fn delays_are_told_apart() {
     named(Verdict::Jitter, |dice, model| {
         model.jitter = between(dice, 25, 100) * MS + model.rtt / 5;
@@ -169,7 +187,7 @@ fn delays_are_told_apart() {
 
 #[test]
 fn who_stops_now_and_then_has_not_gone_another_way() {
-    let (mut dice, mut missed) = (Dice(5), 0);
+    let mut dice = Dice(5);
     for seed in 0..20 {
         let mut model = harmless(&mut dice);
         let every = between(&mut dice, 1000, 2000);
@@ -177,11 +195,11 @@ fn who_stops_now_and_then_has_not_gone_another_way() {
         let mut trains = Simulated::trains(model.clone(), seed);
         trains.stamp = None;
         let told = judge(&trains);
-        let is_told = |verdict| told.iter().any(|found| found.verdict == verdict);
-        assert!(!is_told(Verdict::Step), "{model:?}: {told:?}");
-        missed += usize::from(!is_told(Verdict::Stall));
+        // Nor is it known who stops: a queue that others fill does the same.
+        let mut problems = told.iter().filter(|found| found.is_problem());
+        let is_jitter = problems.all(|found| found.verdict == Verdict::Jitter);
+        assert!(is_jitter, "{model:?}: {told:?}");
     }
-    assert!(missed <= 1, "{missed}");
 }
 
 #[test]
