@@ -1,10 +1,8 @@
 //! Whatever is wrong outside is told in one line, with the right exit code, and nothing hangs.
 
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 use std::sync::mpsc;
 
 use crate::common::*;
@@ -235,202 +233,11 @@ fn nobody_is_told_to_send_a_flag_that_does_not_exist() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_a_usage_error() {
-    let scratch = Scratch::new("file");
-    let missing = scratch.0.join("missing").display().to_string();
-    run(&["--file", &missing]).failed(2, &[&missing, "no such file"]);
-    let directory = scratch.0.display().to_string();
-    run(&["--file", &directory]).failed(2, &[&directory, "directory"]);
-    run(&["--config", &missing]).failed(2, &[&missing, "configuration file"]);
-}
-
-#[test]
 fn a_message_over_the_frame_limit_is_a_usage_error() {
     let echo = echo();
     for framing in ["lines", "length"] {
         let args = [&echo.tcp, "--framing", framing, "--max-frame", "10"];
         run(&args).failed(2, &["limit of 10", "--max-frame"]);
-    }
-}
-
-#[test]
-fn a_full_disk_is_an_error() {
-    let echo = echo();
-    let (tcp, udp) = (echo.tcp.as_str(), echo.udp.as_str());
-    for args in [
-        &[tcp][..],
-        &[tcp, "--raw"],
-        &[udp],
-        &["--print-config"],
-        &["--help"],
-        &["--version"],
-        &["ping", "--help"],
-        &["ping", tcp, "-c", "1"],
-        &["ping", tcp, "-c", "1", "--json"],
-        &["ping", tcp, "-c", "1", "--jsonl"],
-        &["bench", tcp, "-c", "10", "--warmup", "0"],
-        &["bench", tcp, "-c", "10", "--warmup", "0", "--json"],
-    ] {
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = command(args).stdout(full).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
-        assert!(
-            stderr.contains("standard output: no space left"),
-            "{args:?}: {stderr}"
-        );
-    }
-}
-
-/// A short run, as `sh` starts it: a limit of the shell's, in blocks of 512 bytes, is its own.
-fn limited(limit: &str, args: &[&str]) -> Ended {
-    let script = format!("{limit}; exec \"$0\" \"$@\"");
-    let shell = ["-c", &script, env!("CARGO_BIN_EXE_echo-client"), "bench"];
-    let load = ["-c", "100", "--warmup", "0"];
-    let output = std::process::Command::new("sh")
-        .env_clear()
-        .args([&shell[..], args, &load].concat())
-        .output()
-        .expect("sh runs");
-    Ended {
-        args: args.join(" "),
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).expect("text"),
-    }
-}
-
-#[test]
-fn a_file_that_cannot_be_written_is_known_before_the_run() {
-    let (echo, scratch) = (echo(), Scratch::new("unwritable"));
-    let directory = scratch.0.display().to_string();
-    for (path, words) in [
-        ("/nonexistent/file", "make the directory /nonexistent,"),
-        (directory.as_str(), "name a file in it"),
-        ("", "give it a name"),
-        (&format!("{directory}/{}", "n".repeat(256)), "too long"),
-    ] {
-        for flag in ["--report", "--hdr"] {
-            let ended = limited(":", &[&echo.tcp, flag, path]);
-            ended.failed(1, &[&format!("cannot write {path}"), words]);
-            assert_eq!(ended.text(), "");
-        }
-    }
-}
-
-#[test]
-fn a_file_that_fails_does_not_take_the_result_or_what_was_there_along() {
-    let (echo, scratch) = (echo(), Scratch::new("full"));
-    let (page, log) = (
-        scratch.file("page", b"a good one"),
-        scratch.file("log", b""),
-    );
-    let there = |path: &str| std::fs::read(path).unwrap().starts_with(b"a good one");
-    for (limit, report, hdr, words) in [
-        (
-            ":",
-            "/dev/full",
-            log.as_str(),
-            "cannot write /dev/full: no space left",
-        ),
-        (
-            ":",
-            &page,
-            "/dev/full",
-            "cannot write /dev/full: no space left",
-        ),
-        (
-            "ulimit -f 4",
-            &page,
-            &log,
-            "file too large; raise the limit (ulimit -f)",
-        ),
-    ] {
-        std::fs::write(&page, "a good one").unwrap();
-        let files = [&echo.tcp, "--report", report, "--hdr", hdr];
-        let text = limited(limit, &files);
-        text.failed(1, &[words]);
-        assert!(text.text().contains("100 sent, 100 received"), "{text:?}");
-        assert!(text.text().contains("FAILED: cannot write"), "{text:?}");
-        let json = limited(limit, &[&files[..], &["--json"]].concat());
-        let document: serde_json::Value = serde_json::from_str(json.text()).unwrap();
-        assert_eq!(document["error"]["kind"], "file", "{json:?}");
-        assert_eq!(there(&page), limit != ":" || report != page, "{files:?}");
-    }
-    assert_eq!(
-        std::fs::read_dir(&scratch.0).unwrap().count(),
-        2,
-        "no draft is left"
-    );
-}
-
-#[test]
-fn a_file_may_have_the_longest_name_that_the_system_takes() {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    let (echo, scratch) = (echo(), Scratch::new("long"));
-    for name in [&[b'n'; 255], &[0xff; 255]] {
-        let path = scratch.0.join(OsStr::from_bytes(name));
-        let mut client = command(&["ping", &echo.tcp, "-c", "1"]);
-        let output = client.arg("--report").arg(&path).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert!(std::fs::read(&path).unwrap().starts_with(b"<!doctype"));
-    }
-}
-
-#[test]
-fn one_file_for_two_outputs_is_a_usage_error() {
-    let (echo, scratch) = (echo(), Scratch::new("twice"));
-    let file = scratch.file("file", b"a good one");
-    let beside = |name: &str| scratch.0.join(name).display().to_string();
-    let (link, hard, dangling) = (beside("link"), beside("hard"), beside("dangling"));
-    std::os::unix::fs::symlink("file", &link).unwrap();
-    std::fs::hard_link(&file, &hard).unwrap();
-    std::os::unix::fs::symlink("new", &dangling).unwrap();
-    for (page, log) in [
-        (&file, &file),
-        (&file, &beside("./file")),
-        (&link, &file),
-        (&file, &hard),
-        (&beside("other"), &beside("././other")),
-        (&dangling, &beside("new")),
-    ] {
-        let ended = limited(":", &[&echo.tcp, "--report", page, "--hdr", log]);
-        ended.failed(2, &["--report and --hdr", page]);
-    }
-    let stdout = format!("exec > {file}");
-    let ended = limited(&stdout, &[&echo.tcp, "--report", &link]);
-    ended.failed(2, &["standard output", &link]);
-    std::fs::write(&file, "a good one").unwrap();
-    let ended = limited(":", &[&echo.tcp, "--report", &link, "--hdr", &dangling]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(
-        std::fs::read(&file)
-            .unwrap()
-            .starts_with(b"<!doctype html>")
-    );
-    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert!(std::fs::read(beside("new")).unwrap().starts_with(b"#"));
-}
-
-#[test]
-fn a_closed_pipe_is_silent() {
-    let echo = echo();
-    let (tcp, udp) = (echo.tcp.as_str(), echo.udp.as_str());
-    for args in [
-        &[tcp][..],
-        &[tcp, "--raw"],
-        &["ping", tcp, "-i", "10ms"],
-        &["ping", udp, "-i", "10ms", "--jsonl"],
-    ] {
-        let mut client = start(args);
-        drop(client.child.stdout.take());
-        let ended = client.end();
-        assert_eq!(
-            (ended.code, ended.stderr.as_str()),
-            (Some(0), ""),
-            "{args:?}"
-        );
     }
 }
 
@@ -485,17 +292,6 @@ fn a_second_interrupt_ends_at_once() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert_eq!(client.child.wait().unwrap().code(), Some(130));
-}
-
-#[test]
-fn a_closed_standard_input_is_an_empty_one() {
-    let echo = echo();
-    let output = command(&[&echo.tcp, "-m", "-"])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(output.stdout, b"Received: \"\" (0 bytes identical)\n");
 }
 
 #[test]

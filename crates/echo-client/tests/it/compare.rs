@@ -1,7 +1,6 @@
 //! Which of several targets is faster: measured in turn, or from saved documents.
 
-use crate::common::{DEADLINE, Ended, Scratch, echo, echo_on, faulty, network, run, start, udp};
-use echo_core::address::End;
+use crate::common::{DEADLINE, Ended, Scratch, echo, faulty, network, run, start};
 use serde_json::Value;
 
 /// Short rounds: what is tested is what is said of them, not how well they measure. They end by
@@ -12,7 +11,7 @@ const LONG: [&str; 6] = ["-c", "5", "--warmup", "0", "--rounds", "6"];
 const SLOW: &[&str] = &["delay=100ms"];
 
 #[track_caller]
-fn document(ended: &Ended, code: i32) -> Value {
+pub fn document(ended: &Ended, code: i32) -> Value {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     serde_json::from_str(ended.text()).expect("one document")
 }
@@ -203,163 +202,6 @@ fn the_command_of_a_comparison_can_be_typed_again_and_its_targets_are_told_apart
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused() {
-    let echo = echo();
-    let files = Scratch::new("refused");
-    let saved = |name: &str, more: &[&str]| {
-        let args = ["bench", &echo.tcp, "--json", "-c", "30", "--warmup", "0"];
-        files.file(name, &run(&[&args[..], more].concat()).stdout)
-    };
-    let (small, large) = (
-        saved("small.json", &[]),
-        saved("large.json", &["--size", "1k"]),
-    );
-    run(&["compare", &small, &large]).failed(2, &["cannot be compared", "--size"]);
-    run(&["compare", &small, &small, "--fail-if", "p50>1ns"]).failed(1, &["p50 <= 1ns"]);
-    run(&["compare", &small]).failed(2, &["small.json", "nothing to be held against it"]);
-    run(&["compare", &small, "/nowhere.json"]).failed(2, &["/nowhere.json", "no such file"]);
-
-    let document = std::fs::read_to_string(&small).unwrap();
-    let broken = |name: &str, text: &str| files.file(name, text.as_bytes());
-    let foreign = broken("foreign.json", "{\"tool\": \"another\"}");
-    run(&["compare", &small, &foreign])
-        .failed(2, &["foreign.json", "byte 0", "no report of a run"]);
-    for other in [
-        "{\"schema\": 1, \"mode\": \"diagnose\"}",
-        "{\"schema\": \"2\"}",
-        "{\"schema\": 2.0}",
-    ] {
-        let other = broken("other.json", other);
-        run(&["compare", &small, &other]).failed(2, &["other.json", "no report of a run"]);
-    }
-    let max = ["--fail-if", "max>+500%"];
-    run(&[&["compare", &small, &small][..], &max].concat()).failed(2, &["write max>2ms"]);
-    let text = broken("text.json", "p99 2 ms\n");
-    run(&["compare", &small, &text]).failed(2, &["text.json", "byte 0", "no JSON document"]);
-    run(&["compare", &small, &broken("empty.json", "")]).failed(2, &["empty.json", "no document"]);
-    let half = broken("half.json", &document[..document.len() / 2]);
-    run(&["compare", &small, &half]).failed(2, &["half.json", "byte 0"]);
-    let at = document.find("\"rtt_histogram\": \"").unwrap() + 30;
-    let mut damaged = document.clone();
-    damaged.replace_range(at..at + 4, "AAAA");
-    let damaged = broken("histogram.json", &damaged);
-    run(&["compare", &small, &damaged]).failed(2, &["histogram.json", "rtt_histogram", "damaged"]);
-
-    let twice = ["bench", &echo.tcp, &echo.tcp];
-    run(&twice).failed(2, &["twice", "--control"]);
-    for (one, other) in [
-        ("127.0.0.1:7", "tcp://127.0.0.1:7"),
-        ("localhost:7", "LOCALHOST:7"),
-        ("udp://[::1]:7", "udp://[0:0::1]:7"),
-    ] {
-        run(&["bench", one, other]).failed(2, &["twice", "--control"]);
-    }
-    let both = ["bench", &echo.tcp, &echo.udp, "--new-connection"];
-    run(&both).failed(2, &["--new-connection", "UDP"]);
-    run(&["bench", &echo.tcp, "--fail-if", "p99>+10%"]).failed(2, &["+10%", "--baseline"]);
-    for several in [
-        ["--rounds", "2"],
-        ["--find", "p50<1s"],
-        ["udp://[::1]:1", "-u"],
-    ] {
-        run(&[&["bench", &echo.tcp, "--jsonl"][..], &several].concat()).failed(2, &["--jsonl"]);
-    }
-    run(&["bench", &echo.tcp, "--baseline", &small, "--hdr", "x"]).failed(2, &["--hdr"]);
-    run(&["bench", &echo.tcp, "--rounds", "0"]).failed(2, &["--rounds"]);
-    run(&["bench", &echo.tcp, "--rounds", "10000000000"]).failed(2, &["--rounds", "100000"]);
-    let find = ["--find", "p99.99999999999999<1s", "--rate", "0.001"];
-    run(&[&["bench", &echo.tcp][..], &find].concat()).failed(2, &["hours", "--rate"]);
-    let most = ["-P", "9223372036854775807", "--depth", "65536"];
-    run(&[&["bench", &echo.tcp][..], &most].concat()).failed(2, &["--parallel", "1048576"]);
-    let seed = ["--seed", "18446744073709551615"];
-    run(&[&["bench", &echo.tcp][..], &seed].concat()).failed(2, &["--seed"]);
-    // All of that is known before anything is measured.
-    run(&["bench", &echo.tcp, "--baseline", &large, "-d", "1h"]).failed(2, &["--size"]);
-    let two = broken("two.json", &document.repeat(2));
-    run(&["bench", &echo.tcp, "--baseline", &two, "-d", "1h"]).failed(2, &["several runs"]);
-}
-
-#[test]
-fn a_comparison_of_saved_runs_judges_by_its_own_conditions() {
-    let (echo, files) = (echo(), Scratch::new("judged"));
-    let short = ["--json", "-c", "50", "--warmup", "0"];
-    let right = document(&run(&[&["bench", &echo.tcp][..], &short].concat()), 0);
-    let mut lossy = right.clone();
-    (lossy["sent"], lossy["lost"]) = (51.into(), 1.into());
-    lossy["outcome"] = serde_json::json!({"result": "failed", "by": null, "exit_code": 1,
-        "reasons": [{"kind": "lost", "message": "1 of 51 is missing"}]});
-    let save = |name: &str, document: &Value| files.file(name, document.to_string().as_bytes());
-    let lossy_run = lossy;
-    let (right, lossy) = (save("right.json", &right), save("lossy.json", &lossy_run));
-    let page = files.0.join("page.html").display().to_string();
-    let allowed = ["--fail-if", "loss>5%", "--report", &page];
-    let text = run(&[&["compare", &right, &lossy][..], &allowed].concat());
-    assert_eq!(text.code, Some(0), "{text:?}");
-    let page = std::fs::read_to_string(&page).unwrap();
-    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    for told in [text.text(), &page.replace("&#60;", "<")].map(plain) {
-        let held = "lossy.json: held: loss <= 5% (2.0%)";
-        assert!(told.contains(held), "{told}");
-        assert!(!told.contains("is missing"), "{told}");
-    }
-    run(&["compare", &right, &lossy]).failed(1, &["lossy.json: 1 of 51 requests"]);
-    // What was allowed when it was measured is allowed where nothing else is asked.
-    let mut excused = lossy_run.clone();
-    let allows = ["--fail-if", "loss>5%"];
-    let other = document(
-        &run(&[&["bench", &echo.tcp][..], &short, &allows].concat()),
-        0,
-    );
-    excused["outcome"] = other["outcome"].clone();
-    excused["verdicts"] = other["verdicts"].clone();
-    let excused = save("excused.json", &excused);
-    let text = run(&["compare", &right, &excused]);
-    assert_eq!(text.code, Some(0), "{text:?}");
-    // How the first ended is worth a note.
-    let text = run(&["compare", &lossy, &right]);
-    assert_eq!(text.code, Some(0), "{text:?}");
-    let note = "when this was measured it ended so: FAILED: 1 of 51 is missing";
-    assert!(plain(text.text()).contains(note), "{text:?}");
-
-    // What did not run is as bad here as where it is merged.
-    let dead = crate::common::closed_port().to_string();
-    let dead = run(&[&["bench", &dead][..], &short].concat());
-    let dead = files.file("dead.json", &dead.stdout);
-    run(&["compare", &right, &dead]).failed(1, &["dead.json", "refused"]);
-    run(&["merge", &right, &dead]).failed(1, &["refused"]);
-}
-
-#[test]
-fn what_never_came_back_took_no_time() {
-    let (echo, files) = (echo(), Scratch::new("silent"));
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let silent = format!("udp://{}", silent.local_addr().unwrap());
-    let [one, other] = [&echo.udp, &silent].map(|target| {
-        let args = ["-c", "3", "-W", "50ms", "--warmup", "0", "--json"];
-        let ended = run(&[&["bench", target][..], &args].concat());
-        files.file(&target.replace(['/', ':'], ""), &ended.stdout)
-    });
-    let told = document(&run(&["compare", &one, &other, "--json"]), 1);
-    assert_eq!(told["figures"], serde_json::json!([]));
-}
-
-#[test]
-fn what_reflectors_told_of_each_way_matters_to_those_who_add_it_up() {
-    let reflector = echo_on("stamp://127.0.0.1:0");
-    let target = format!("stamp://{}", End::from(&reflector.addresses()[0]));
-    let files = Scratch::new("ways");
-    let args = ["bench", &target, "--json", "-c", "20", "--warmup", "0"];
-    let saved = ["delay", "variation"].map(|one_way| {
-        let mut told = document(&run(&args), 0);
-        told["stamp"]["one_way"] = one_way.into();
-        files.file(one_way, told.to_string().as_bytes())
-    });
-    let [delay, variation] = &saved;
-    document(&run(&["compare", delay, variation, "--json"]), 0);
-    run(&["merge", delay, variation]).failed(2, &["of each way", "one-way delay"]);
-}
-
-#[test]
 fn one_round_has_no_verdict_and_a_dead_target_ends_all() {
     let echo = echo();
     let dead = crate::common::closed_port().to_string();
@@ -424,73 +266,6 @@ fn the_processor_time_of_a_server_is_a_figure_where_its_process_is_named() {
 }
 
 #[test]
-fn a_search_finds_where_it_bends() {
-    // One request at a time, each of which takes 2 ms: some 400 in a second.
-    let slow = faulty(&["delay=2ms"]);
-    let files = Scratch::new("search");
-    let log = files.0.join("log").display().to_string();
-    let args = [
-        "bench",
-        &slow.tcp,
-        "--find",
-        "p50<1s,loss=0",
-        "--rate",
-        "50",
-        "-d",
-        "200ms",
-    ];
-    let told = document(
-        &run(&[&args[..], &["--warmup", "0", "--json", "--hdr", &log]].concat()),
-        0,
-    );
-    let logged = std::fs::read_to_string(&log).expect("a log");
-    assert!(logged.contains("HISTFAAA"), "{logged}");
-    let curve = &told["curve"];
-    let found = curve["kept_per_s"].as_f64().expect("a rate");
-    // Where the machine is busy, it may be less.
-    assert!((1.0..=500.0).contains(&found), "{curve}");
-    assert_eq!(told["rate_per_s"].as_f64(), Some(found));
-    let command = told["command"].as_array().unwrap();
-    assert!(command.contains(&"--rate=50".into()), "{command:?}");
-    let steps = curve["steps"].as_array().unwrap();
-    let rates: Vec<f64> = steps
-        .iter()
-        .map(|step| step["rate_per_s"].as_f64().unwrap())
-        .collect();
-    assert!(rates.is_sorted() && rates.len() >= 3, "{curve}");
-    let broken = steps
-        .iter()
-        .find(|step| step["kept"] == false)
-        .expect("one is too much");
-    assert!(broken["rate_per_s"].as_f64().unwrap() > found);
-    assert!(
-        curve["limit"]
-            .as_str()
-            .is_some_and(|limit| !limit.is_empty())
-    );
-}
-
-#[test]
-fn a_search_that_finds_nothing_says_so() {
-    let slow = faulty(&["delay=20ms"]);
-    let args = [
-        "bench", &slow.tcp, "--find", "p50<1ms", "--rate", "1600", "-d", "100ms",
-    ];
-    let ended = run(&[&args[..], &["--warmup", "0"]].concat());
-    ended.failed(1, &["p50 < 1ms"]);
-    assert!(ended.text().contains("not kept at any rate"), "{ended:?}");
-    assert!(!ended.text().contains("FAILED: broken"), "{ended:?}");
-    for (condition, word) in [
-        ("p99", "FIGURE"),
-        ("p99=5ms", "<"),
-        ("loss=1%", "0"),
-        ("", "nothing"),
-    ] {
-        run(&["bench", &slow.tcp, "--find", condition]).failed(2, &[word]);
-    }
-}
-
-#[test]
 fn rounds_that_are_interrupted_in_a_warm_up_are_cut_short_and_have_not_failed() {
     let server = echo();
     let args = [
@@ -514,88 +289,6 @@ fn rounds_that_are_interrupted_in_a_warm_up_are_cut_short_and_have_not_failed() 
     assert_eq!(told["outcome"]["result"], "cut short", "{told:#}");
     assert_eq!(told["generator"]["threads"], 1);
     assert!(told["unique"].as_u64().is_some_and(|echoes| echoes >= 20));
-}
-
-#[test]
-fn a_search_that_is_stopped_says_so_and_not_that_it_failed() {
-    let server = echo();
-    let args = ["bench", &server.tcp, "--find", "p50<1ns", "-d", "1h"];
-    let client = start(&[&args[..], &["--warmup", "0"]].concat());
-    let begun = std::time::Instant::now();
-    while server.handle.stats().received_bytes < 5_000 {
-        assert!(begun.elapsed() < DEADLINE);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    client.interrupt();
-    let ended = client.end();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    let last = ended.text().lines().last();
-    let is_cut = |last: &str| last.starts_with("CUT SHORT: interrupted after ");
-    assert!(last.is_some_and(is_cut), "{ended:?}");
-    assert!(!ended.text().contains("broken"), "{ended:?}");
-}
-
-#[test]
-fn a_search_that_is_stopped_in_a_warm_up_tells_the_rates_that_were_tried() {
-    let server = echo();
-    let args = ["bench", &server.tcp, "--find", "max<1h", "--rate", "1000"];
-    let client = start(&[&args[..], &["-d", "100ms", "--warmup", "2s"]].concat());
-    let begun = std::time::Instant::now();
-    // Each step connects anew.
-    while server.handle.stats().accepted < 2 {
-        assert!(begun.elapsed() < DEADLINE);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    client.interrupt();
-    let ended = client.end();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    let text = ended.text();
-    assert!(
-        text.contains("\n1,000 ") && !text.contains("FAILED"),
-        "{text}"
-    );
-    assert!(text.contains("CUT SHORT: interrupted after "), "{text}");
-}
-
-#[test]
-fn a_search_goes_down_from_a_rate_that_is_too_much_for_whoever_spins() {
-    let slow = faulty(&["delay=2ms"]);
-    let args = ["bench", &slow.tcp, "--find", "p50<1s", "--rate", "3200"];
-    let more = ["-d", "100ms", "--warmup", "0", "--busy", "--json"];
-    let ended = run(&[&args[..], &more].concat());
-    let told: Value = serde_json::from_str(ended.text()).expect("a document");
-    // Where the machine is busy, it keeps no rate at all.
-    let curve = &told["curve"];
-    assert!(curve["steps"].as_array().unwrap().len() > 3, "{curve}");
-    assert!(!curve["limit"].to_string().contains("generator"), "{curve}");
-}
-
-#[test]
-fn a_rate_at_which_nothing_comes_back_any_more_is_one_that_is_not_kept() {
-    let mut runs: Vec<Vec<u8>> = Vec::new();
-    // What comes of the third rate is dropped, as a policer does.
-    let server = udp(move |_, datagram, answer| {
-        let Some(token) = datagram.get(8..16).filter(|_| datagram.len() == 64) else {
-            return answer(datagram);
-        };
-        if !runs.iter().any(|known| known == token) {
-            runs.push(token.to_owned());
-        }
-        if runs.get(2).is_none_or(|third| third != token) {
-            answer(datagram);
-        }
-    });
-    let kept = "loss<50%,late<50%,unsent<100000,p50<1s";
-    let args = [
-        "bench", &server, "--find", kept, "--rate", "100", "-W", "1s",
-    ];
-    let more = ["-d", "100ms", "--warmup", "0", "--json"];
-    let told = document(&run(&[&args[..], &more].concat()), 0);
-    let curve = &told["curve"];
-    assert!(curve["kept_per_s"].as_f64().unwrap() >= 200.0, "{curve}");
-    let steps = curve["steps"].as_array().unwrap();
-    let is_dropped = |step: &&Value| step["rate_per_s"] == 400.0 && step["kept"] == false;
-    assert!(steps.iter().any(|step| is_dropped(&step)), "{curve}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod stopping;
 mod streams;
 mod systemd;
 mod udp;
+mod usage;
 
 #[test]
 fn every_file_of_tests_is_run() {

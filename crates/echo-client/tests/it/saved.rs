@@ -1,0 +1,163 @@
+//! Saved runs beside one another: which can be, and by what they are judged.
+
+use crate::common::{Scratch, echo, echo_on, run};
+use crate::compare::document;
+use echo_core::address::End;
+use serde_json::Value;
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let echo = echo();
+    let files = Scratch::new("refused");
+    let saved = |name: &str, more: &[&str]| {
+        let args = ["bench", &echo.tcp, "--json", "-c", "30", "--warmup", "0"];
+        files.file(name, &run(&[&args[..], more].concat()).stdout)
+    };
+    let (small, large) = (
+        saved("small.json", &[]),
+        saved("large.json", &["--size", "1k"]),
+    );
+    run(&["compare", &small, &large]).failed(2, &["cannot be compared", "--size"]);
+    run(&["compare", &small, &small, "--fail-if", "p50>1ns"]).failed(1, &["p50 <= 1ns"]);
+    run(&["compare", &small]).failed(2, &["small.json", "nothing to be held against it"]);
+    run(&["compare", &small, "/nowhere.json"]).failed(2, &["/nowhere.json", "no such file"]);
+
+    let document = std::fs::read_to_string(&small).unwrap();
+    let broken = |name: &str, text: &str| files.file(name, text.as_bytes());
+    let foreign = broken("foreign.json", "{\"tool\": \"another\"}");
+    run(&["compare", &small, &foreign])
+        .failed(2, &["foreign.json", "byte 0", "no report of a run"]);
+    for other in [
+        "{\"schema\": 1, \"mode\": \"diagnose\"}",
+        "{\"schema\": \"2\"}",
+        "{\"schema\": 2.0}",
+    ] {
+        let other = broken("other.json", other);
+        run(&["compare", &small, &other]).failed(2, &["other.json", "no report of a run"]);
+    }
+    let max = ["--fail-if", "max>+500%"];
+    run(&[&["compare", &small, &small][..], &max].concat()).failed(2, &["write max>2ms"]);
+    let text = broken("text.json", "p99 2 ms\n");
+    run(&["compare", &small, &text]).failed(2, &["text.json", "byte 0", "no JSON document"]);
+    run(&["compare", &small, &broken("empty.json", "")]).failed(2, &["empty.json", "no document"]);
+    let half = broken("half.json", &document[..document.len() / 2]);
+    run(&["compare", &small, &half]).failed(2, &["half.json", "byte 0"]);
+    let at = document.find("\"rtt_histogram\": \"").unwrap() + 30;
+    let mut damaged = document.clone();
+    damaged.replace_range(at..at + 4, "AAAA");
+    let damaged = broken("histogram.json", &damaged);
+    run(&["compare", &small, &damaged]).failed(2, &["histogram.json", "rtt_histogram", "damaged"]);
+
+    let twice = ["bench", &echo.tcp, &echo.tcp];
+    run(&twice).failed(2, &["twice", "--control"]);
+    for (one, other) in [
+        ("127.0.0.1:7", "tcp://127.0.0.1:7"),
+        ("localhost:7", "LOCALHOST:7"),
+        ("udp://[::1]:7", "udp://[0:0::1]:7"),
+    ] {
+        run(&["bench", one, other]).failed(2, &["twice", "--control"]);
+    }
+    let both = ["bench", &echo.tcp, &echo.udp, "--new-connection"];
+    run(&both).failed(2, &["--new-connection", "UDP"]);
+    run(&["bench", &echo.tcp, "--fail-if", "p99>+10%"]).failed(2, &["+10%", "--baseline"]);
+    for several in [
+        ["--rounds", "2"],
+        ["--find", "p50<1s"],
+        ["udp://[::1]:1", "-u"],
+    ] {
+        run(&[&["bench", &echo.tcp, "--jsonl"][..], &several].concat()).failed(2, &["--jsonl"]);
+    }
+    run(&["bench", &echo.tcp, "--baseline", &small, "--hdr", "x"]).failed(2, &["--hdr"]);
+    run(&["bench", &echo.tcp, "--rounds", "0"]).failed(2, &["--rounds"]);
+    run(&["bench", &echo.tcp, "--rounds", "10000000000"]).failed(2, &["--rounds", "100000"]);
+    let find = ["--find", "p99.99999999999999<1s", "--rate", "0.001"];
+    run(&[&["bench", &echo.tcp][..], &find].concat()).failed(2, &["hours", "--rate"]);
+    let most = ["-P", "9223372036854775807", "--depth", "65536"];
+    run(&[&["bench", &echo.tcp][..], &most].concat()).failed(2, &["--parallel", "1048576"]);
+    let seed = ["--seed", "18446744073709551615"];
+    run(&[&["bench", &echo.tcp][..], &seed].concat()).failed(2, &["--seed"]);
+    // All of that is known before anything is measured.
+    run(&["bench", &echo.tcp, "--baseline", &large, "-d", "1h"]).failed(2, &["--size"]);
+    let two = broken("two.json", &document.repeat(2));
+    run(&["bench", &echo.tcp, "--baseline", &two, "-d", "1h"]).failed(2, &["several runs"]);
+}
+
+#[test]
+fn a_comparison_of_saved_runs_judges_by_its_own_conditions() {
+    let (echo, files) = (echo(), Scratch::new("judged"));
+    let short = ["--json", "-c", "50", "--warmup", "0"];
+    let right = document(&run(&[&["bench", &echo.tcp][..], &short].concat()), 0);
+    let mut lossy = right.clone();
+    (lossy["sent"], lossy["lost"]) = (51.into(), 1.into());
+    lossy["outcome"] = serde_json::json!({"result": "failed", "by": null, "exit_code": 1,
+        "reasons": [{"kind": "lost", "message": "1 of 51 is missing"}]});
+    let save = |name: &str, document: &Value| files.file(name, document.to_string().as_bytes());
+    let lossy_run = lossy;
+    let (right, lossy) = (save("right.json", &right), save("lossy.json", &lossy_run));
+    let page = files.0.join("page.html").display().to_string();
+    let allowed = ["--fail-if", "loss>5%", "--report", &page];
+    let text = run(&[&["compare", &right, &lossy][..], &allowed].concat());
+    assert_eq!(text.code, Some(0), "{text:?}");
+    let page = std::fs::read_to_string(&page).unwrap();
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in [text.text(), &page.replace("&#60;", "<")].map(plain) {
+        let held = "lossy.json: held: loss <= 5% (2.0%)";
+        assert!(told.contains(held), "{told}");
+        assert!(!told.contains("is missing"), "{told}");
+    }
+    run(&["compare", &right, &lossy]).failed(1, &["lossy.json: 1 of 51 requests"]);
+    // What was allowed when it was measured is allowed where nothing else is asked.
+    let mut excused = lossy_run.clone();
+    let allows = ["--fail-if", "loss>5%"];
+    let other = document(
+        &run(&[&["bench", &echo.tcp][..], &short, &allows].concat()),
+        0,
+    );
+    excused["outcome"] = other["outcome"].clone();
+    excused["verdicts"] = other["verdicts"].clone();
+    let excused = save("excused.json", &excused);
+    let text = run(&["compare", &right, &excused]);
+    assert_eq!(text.code, Some(0), "{text:?}");
+    // How the first ended is worth a note.
+    let text = run(&["compare", &lossy, &right]);
+    assert_eq!(text.code, Some(0), "{text:?}");
+    let note = "when this was measured it ended so: FAILED: 1 of 51 is missing";
+    assert!(plain(text.text()).contains(note), "{text:?}");
+
+    // What did not run is as bad here as where it is merged.
+    let dead = crate::common::closed_port().to_string();
+    let dead = run(&[&["bench", &dead][..], &short].concat());
+    let dead = files.file("dead.json", &dead.stdout);
+    run(&["compare", &right, &dead]).failed(1, &["dead.json", "refused"]);
+    run(&["merge", &right, &dead]).failed(1, &["refused"]);
+}
+
+#[test]
+fn what_never_came_back_took_no_time() {
+    let (echo, files) = (echo(), Scratch::new("silent"));
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let silent = format!("udp://{}", silent.local_addr().unwrap());
+    let [one, other] = [&echo.udp, &silent].map(|target| {
+        let args = ["-c", "3", "-W", "50ms", "--warmup", "0", "--json"];
+        let ended = run(&[&["bench", target][..], &args].concat());
+        files.file(&target.replace(['/', ':'], ""), &ended.stdout)
+    });
+    let told = document(&run(&["compare", &one, &other, "--json"]), 1);
+    assert_eq!(told["figures"], serde_json::json!([]));
+}
+
+#[test]
+fn what_reflectors_told_of_each_way_matters_to_those_who_add_it_up() {
+    let reflector = echo_on("stamp://127.0.0.1:0");
+    let target = format!("stamp://{}", End::from(&reflector.addresses()[0]));
+    let files = Scratch::new("ways");
+    let args = ["bench", &target, "--json", "-c", "20", "--warmup", "0"];
+    let saved = ["delay", "variation"].map(|one_way| {
+        let mut told = document(&run(&args), 0);
+        told["stamp"]["one_way"] = one_way.into();
+        files.file(one_way, told.to_string().as_bytes())
+    });
+    let [delay, variation] = &saved;
+    document(&run(&["compare", delay, variation, "--json"]), 0);
+    run(&["merge", delay, variation]).failed(2, &["of each way", "one-way delay"]);
+}
