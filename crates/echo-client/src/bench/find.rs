@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use echo_core::Exit;
 use echo_core::as_text;
 use echo_core::units::Timespan;
 
@@ -151,8 +152,10 @@ pub fn run(
                 limit = format!("the generator is the limit, not the server: {limit}");
             }
         }
-        // A rate at which nothing comes back any more is too high, unless nothing ever came.
-        if why.is_some() || (report.counts.received == 0 && search.kept.is_none()) {
+        // A rate at which nothing comes back any more is too high, unless nothing ever came, or
+        // nobody is there any more.
+        let is_gone = report.outcome.exit_code == Exit::Unreachable.code();
+        if why.is_some() || is_gone || (report.counts.received == 0 && steps.is_empty()) {
             cut = Some(report.outcome.clone());
         } else {
             steps.push(Step::of(rate, &report));

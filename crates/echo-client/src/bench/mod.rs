@@ -114,7 +114,8 @@ fn several(
     }
     let comparison = Comparison::of(reports, pairing, config.seed.0);
     let mut comparison = comparison.map_err(Failure::usage)?;
-    comparison.judge(&config.fail_if.clone().unwrap_or_default());
+    let asked = config.fail_if.clone().unwrap_or_default();
+    comparison.judge(&vec![asked; comparison.targets.len()]);
     let form = if config.json { Form::Json } else { Form::Text };
     compare::show(comparison, form, files)
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use echo_core::escape::printable;
 use echo_core::statistics::{self, Pairing, Ratio, Verdict};
 
-use crate::report::{Ending, Metric, Outcome, Part, Report, Thresholds, too_few};
+use crate::report::{self, Metric, Outcome, Part, Report, Thresholds, too_few};
 
 /// Targets side by side.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Comparison {
         for (name, other) in names[1..].iter().zip(others) {
             comparable((name, other), (&names[0], first))?;
         }
-        let rounds: Vec<Vec<Part>> = targets.iter().map(|t| t.in_parts(&t.rounds)).collect();
+        let rounds: Vec<Vec<Part>> = targets.iter().map(rounds).collect();
         let figures = Metric::COMPARED.map(|metric| figures(metric, &rounds, pairing, seed));
         Ok(Comparison {
             names,
@@ -62,16 +62,22 @@ impl Comparison {
         })
     }
 
-    /// Applies to every target but the first the conditions about how much a figure may differ
-    /// from the first's, and decides how all of it ended.
-    pub fn judge(&mut self, thresholds: &Thresholds) {
-        for threshold in thresholds.changes() {
-            for (i, target) in self.targets.iter_mut().enumerate().skip(1) {
+    /// Applies to every target but the first what was `asked` of that one about how much a figure
+    /// may differ from the first's, and decides how all of it ended.
+    pub fn judge(&mut self, asked: &[Thresholds]) {
+        let compared = Metric::COMPARED.into_iter();
+        let short: Vec<_> = compared.filter(|metric| self.is_short(*metric)).collect();
+        let targets = self.targets.iter_mut().enumerate().zip(asked);
+        for ((i, target), asked) in targets.skip(1) {
+            for threshold in asked.changes() {
                 let is_meant = |f: &&Figure| f.metric == threshold.metric && f.target == i;
                 let figure = self.figures.iter().find(is_meant);
                 let ratio = figure.and_then(|figure| figure.ratio);
                 let change = ratio.map(|(ratio, _)| (ratio.ratio - 1.0) * 100.0);
-                target.decide(threshold, change);
+                target.take(report::Verdict {
+                    is_short: short.contains(&threshold.metric),
+                    ..threshold.decide(change)
+                });
                 if let Some((_, verdict)) = ratio
                     && let Verdict::TooFew | Verdict::TooNoisy { .. } = verdict
                 {
@@ -89,13 +95,25 @@ impl Comparison {
     pub fn notes(&self) -> Vec<String> {
         let has = |metric| self.figures.iter().any(|figure| figure.metric == metric);
         let missing = |metric| match metric {
-            Metric::Percentile(_, percent) if !has(metric) => Some(too_few(percent)),
+            Metric::Percentile(_, percent) if !has(metric) && self.is_short(metric) => {
+                Some(too_few(percent))
+            }
             _ => None,
         };
+        let is_silent = |target: &Report| rounds(target).iter().all(|round| round.echoes == 0);
+        let silent = self.names.iter().zip(&self.targets);
+        let silent = silent.filter(|(_, target)| is_silent(target));
         let missing = Metric::COMPARED.into_iter().filter_map(missing);
         missing
+            .chain(silent.map(|(name, _)| format!("nothing came back from {name}")))
             .chain(self.said(|target| target.notes.clone()))
             .collect()
+    }
+
+    /// Whether something came back in a round, and too little for this figure.
+    fn is_short(&self, metric: Metric) -> bool {
+        let mut rounds = self.targets.iter().flat_map(rounds);
+        rounds.any(|round| round.echoes > 0 && metric.of_round(&round).is_none())
     }
 
     /// The conditions that held, with whom they are about.
@@ -117,13 +135,7 @@ impl Comparison {
     fn conclude(&mut self) {
         let mut whole = Outcome::default();
         for (name, target) in self.names.iter().zip(&self.targets) {
-            let outcome = target.outcome.of(name);
-            whole.exit_code = whole.exit_code.max(outcome.exit_code);
-            whole.by = whole.by.or(outcome.by);
-            if whole.result != Ending::Failed && outcome.result != Ending::Passed {
-                whole.result = outcome.result;
-            }
-            whole.reasons.extend(outcome.reasons);
+            whole.add(target.outcome.of(name));
         }
         self.outcome = whole;
     }
@@ -139,6 +151,11 @@ pub fn comparable((name, run): (&str, &Report), (base_name, base): (&str, &Repor
         bail!("{name} cannot be compared with {base}: {difference}");
     }
     Ok(())
+}
+
+/// The rounds of a target, which may be one.
+fn rounds(target: &Report) -> Vec<Part> {
+    target.in_parts(&target.rounds)
 }
 
 /// One figure of every target; `None` where one of them does not have it.

@@ -78,26 +78,22 @@ pub fn run(config: Compare) -> Result<(), Failure> {
         true => Pairing::InTurn,
         false => Pairing::Apart,
     };
-    let asked = config.fail_if;
+    // Where nothing is asked now, what was asked then holds.
+    let asked = |saved: &Saved| config.fail_if.clone().unwrap_or(saved.report.asked());
+    let asked: Vec<_> = saved.iter().map(asked).collect();
     let phrases = Phrases::of(config.lang.resolve(|name| std::env::var_os(name)));
     let named = |saved: Saved| Report {
         phrases: phrases.clone(),
         ..saved.named()
     };
-    let judged = |(i, report): (usize, Report)| match &asked {
-        _ if i == 0 => report.as_base(),
-        Some(thresholds) => report.judged_again(thresholds),
-        // Where nothing is asked now, what was asked then holds.
-        None => {
-            let then = report.verdicts.iter().map(|verdict| verdict.threshold);
-            let then = Thresholds(then.collect());
-            report.judged_again(&then)
-        }
+    let judged = |(i, report): (usize, Report)| match i {
+        0 => report.as_base(),
+        _ => report.judged_again(&asked[i]),
     };
     let targets = saved.into_iter().map(named).enumerate().map(judged);
     let targets = targets.collect();
     let mut comparison = Comparison::of(targets, pairing, config.seed.0).map_err(Failure::usage)?;
-    comparison.judge(&asked.unwrap_or_default());
+    comparison.judge(&asked);
     let form = match (config.json, config.csv) {
         (true, _) => Form::Json,
         (_, true) => Form::Csv,

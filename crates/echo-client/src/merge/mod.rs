@@ -60,7 +60,8 @@ pub fn run(config: Merge) -> Result<(), Failure> {
     whole.phrases = Phrases::of(config.lang.resolve(|name| std::env::var_os(name)));
     whole.conclude(config.fail_if.as_ref(), None);
     for Saved { report: part, .. } in &parts {
-        whole.inherit(&part.outcome.of(&part.environment.hostname));
+        let ended = part.outcome.of(&part.environment.hostname);
+        whole.inherit(&ended, &part.verdicts);
     }
     if parts.len() < config.expect {
         whole.outcome.fail(Fault::new(ErrorKind::Other, too_few));

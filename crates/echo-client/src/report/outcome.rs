@@ -8,7 +8,7 @@ use echo_core::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
 use super::format::counted;
-use super::{Metric, Report, Threshold, Thresholds, Verdict};
+use super::{Metric, Report, Thresholds, Verdict};
 use crate::connection::{ErrorKind, Fault, whether_it_is_there};
 use crate::interrupt::Why;
 
@@ -95,17 +95,27 @@ impl Outcome {
         self.stop(by, Some(fault).filter(|_| is_new));
     }
 
-    /// It, or a part of it, was stopped: of parts that were, one by a deadline is the worst.
+    /// It, or a part of it, was stopped.
     fn stop(&mut self, by: Cut, fault: Option<Fault>) {
-        self.by = self.by.max(Some(by));
-        self.reasons.extend(fault);
-        if self.result != Ending::Failed {
-            self.result = Ending::CutShort;
-            self.exit_code = self.exit_code.max(match by {
+        self.add(Outcome {
+            result: Ending::CutShort,
+            by: Some(by),
+            exit_code: match by {
                 Cut::Deadline => Exit::Bad.code(),
                 Cut::Interrupt => Exit::Success.code(),
-            });
+            },
+            reasons: fault.into_iter().collect(),
+        });
+    }
+
+    /// Takes how a part ended: the whole ends as the worst of them.
+    pub fn add(&mut self, part: Outcome) {
+        self.exit_code = self.exit_code.max(part.exit_code);
+        self.by = self.by.max(part.by);
+        if self.result != Ending::Failed && part.result != Ending::Passed {
+            self.result = part.result;
         }
+        self.reasons.extend(part.reasons);
     }
 
     /// How a part ended, each reason with its `name`.
@@ -202,12 +212,16 @@ impl Report {
     }
 
     /// What went wrong by the time that a saved run, or a part of this one, `ended`, and that no
-    /// figure tells: those are judged by the conditions of this run.
-    pub fn inherit(&mut self, ended: &Outcome) {
+    /// figure tells: those are judged by the conditions of this run. A search has no `verdicts`, and
+    /// that it found nothing stays.
+    pub fn inherit(&mut self, ended: &Outcome, verdicts: &[Verdict]) {
         use ErrorKind::{Interrupted, Late, Lost, Mismatch, Threshold, Unsent};
         for reason in &ended.reasons {
-            let is_judged = matches!(reason.kind, Late | Lost | Mismatch | Threshold | Unsent)
-                || self.errors.contains_key(&reason.kind);
+            let is_judged = match reason.kind {
+                Threshold => !verdicts.is_empty(),
+                Late | Lost | Mismatch | Unsent => true,
+                kind => self.errors.contains_key(&kind),
+            };
             match ended.by {
                 _ if is_judged => {}
                 Some(by) if reason.kind == Interrupted => {
@@ -234,14 +248,20 @@ impl Report {
     /// A saved run that is held against another, judged by the conditions of now.
     pub fn judged_again(mut self, thresholds: &Thresholds) -> Self {
         let ended = std::mem::take(&mut self.outcome);
+        let verdicts = std::mem::take(&mut self.verdicts);
         self.conclude(Some(thresholds), None);
-        self.inherit(&ended);
+        self.inherit(&ended, &verdicts);
         self
     }
 
-    /// Judges one condition more, about a figure that is not of this run alone.
-    pub fn decide(&mut self, threshold: Threshold, measured: Option<f64>) {
-        let verdict = threshold.decide(measured);
+    /// The conditions that it was judged by.
+    pub fn asked(&self) -> Thresholds {
+        let asked = self.verdicts.iter().map(|verdict| verdict.threshold);
+        Thresholds(asked.collect())
+    }
+
+    /// Takes what came of one condition more, about a figure that is not of this run alone.
+    pub fn take(&mut self, verdict: Verdict) {
         self.outcome.judge(&verdict);
         self.verdicts.push(verdict);
     }

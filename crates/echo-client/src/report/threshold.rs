@@ -49,6 +49,9 @@ pub struct Verdict {
     pub measured: Option<f64>,
     /// Whether the run fails for it. A figure that is not known fails: nothing shows it is good.
     pub failed: bool,
+    /// Whether it is not known for rounds in which something came back, and not enough.
+    #[serde(skip)]
+    pub is_short: bool,
 }
 
 /// What was to hold, whether it did, and what was measured.
@@ -57,13 +60,25 @@ impl fmt::Display for Verdict {
         let Threshold { unit, limit, .. } = self.threshold;
         let shown = |value| unit.shown(value, 3);
         let measured = match self.measured {
-            None => self.threshold.unknown(),
+            None => self.unknown(),
             // What looks like the limit and is on the other side of it is shown to the last digit.
             Some(value) if shown(value) == shown(limit) => unit.typed(value),
             Some(value) => shown(value),
         };
         let word = if self.failed { "broken" } else { "held" };
         write!(f, "{word}: {} ({measured})", self.threshold.kept())
+    }
+}
+
+impl Verdict {
+    /// Why its figure may not be known.
+    fn unknown(&self) -> String {
+        match self.threshold.metric {
+            Metric::ServerCpu => "not known: name the server's process with --pid".to_owned(),
+            Metric::Percentile(_, percent) if self.is_short => too_few(percent),
+            Metric::Rate if self.threshold.is_change() => "not known of all".to_owned(),
+            _ => "nothing was measured".to_owned(),
+        }
     }
 }
 
@@ -163,16 +178,7 @@ impl Threshold {
             threshold: self,
             measured: measured.map(significant),
             failed: measured.is_none_or(holds),
-        }
-    }
-
-    /// Why its figure may not be known.
-    fn unknown(self) -> String {
-        match self.metric {
-            Metric::ServerCpu => "not known: name the server's process with --pid".to_owned(),
-            Metric::Percentile(_, percent) if self.is_change() => too_few(percent),
-            Metric::Rate if self.is_change() => "not known of all".to_owned(),
-            _ => "nothing was measured".to_owned(),
+            is_short: false,
         }
     }
 

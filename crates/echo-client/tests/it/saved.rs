@@ -1,6 +1,6 @@
 //! Saved runs beside one another: which can be, and by what they are judged.
 
-use crate::common::{Scratch, echo, echo_on, run};
+use crate::common::{Scratch, echo, echo_on, faulty, run};
 use crate::compare::document;
 use echo_core::address::End;
 use serde_json::Value;
@@ -133,6 +133,44 @@ fn a_comparison_of_saved_runs_judges_by_its_own_conditions() {
 }
 
 #[test]
+fn what_was_asked_of_a_comparison_is_asked_of_it_again() {
+    let (fast, slow) = (echo(), faulty(&["delay=100ms"]));
+    let files = Scratch::new("again");
+    let short = ["-c", "5", "--warmup", "0", "--json"];
+    let change = ["--fail-if", "p50>+10%"];
+    let both = [&["bench", &fast.tcp, &slow.tcp][..], &short, &change].concat();
+    let saved = run(&both);
+    document(&saved, 1);
+    let saved = files.file("both.json", saved.text().as_bytes());
+    run(&["compare", &saved]).failed(1, &["broken: p50 <= +10%"]);
+    // What is asked now takes the place of that.
+    document(
+        &run(&["compare", &saved, "--json", "--fail-if", "p50>1h"]),
+        0,
+    );
+
+    let find = ["bench", &slow.tcp, "--find", "p50<1ms", "--rate", "100"];
+    let found = run(&[&find[..], &["-d", "50ms", "--warmup", "0", "--json"]].concat());
+    let found = files.file("found.json", found.text().as_bytes());
+    run(&["compare", &found, &found]).failed(1, &["p50<1ms is kept at no rate"]);
+}
+
+#[test]
+fn of_saved_runs_that_were_cut_short_a_deadline_cut_the_worst() {
+    let (echo, files) = (echo(), Scratch::new("cut"));
+    let args = ["bench", &echo.tcp, "--json", "-c", "5", "--warmup", "0"];
+    let run_of = |by: &str, exit_code: u8| {
+        let mut one = document(&run(&args), 0);
+        one["outcome"] = serde_json::json!({"result": "cut short", "by": by,
+            "exit_code": exit_code, "reasons": [{"kind": "interrupted", "message": by}]});
+        files.file(by, one.to_string().as_bytes())
+    };
+    let (user, deadline) = (run_of("interrupt", 0), run_of("deadline", 1));
+    let told = run(&["compare", &user, &user, &deadline, "--json"]);
+    assert_eq!(document(&told, 1)["outcome"]["by"], "deadline");
+}
+
+#[test]
 fn what_never_came_back_took_no_time() {
     let (echo, files) = (echo(), Scratch::new("silent"));
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -144,6 +182,14 @@ fn what_never_came_back_took_no_time() {
     });
     let told = document(&run(&["compare", &one, &other, "--json"]), 1);
     assert_eq!(told["figures"], serde_json::json!([]));
+    // Longer rounds would not help.
+    let told = run(&["compare", &one, &other, "--fail-if", "p50>+10%"]);
+    told.failed(1, &["broken: p50 <= +10% (nothing was measured)"]);
+    // A run without a name is called after its file.
+    let note = format!("note: nothing came back from {other}");
+    let words: Vec<_> = told.text().split_whitespace().collect();
+    let text = words.join(" ");
+    assert!(text.contains(&note) && !text.contains("no p50"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! `bench --find`: the highest rate that keeps a condition, and what ends the search for it.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
 use crate::common::{DEADLINE, Scratch, echo, faulty, run, start, udp};
 use crate::compare::document;
 use serde_json::Value;
@@ -123,6 +127,32 @@ fn a_search_goes_down_from_a_rate_that_is_too_much_for_whoever_spins() {
     let curve = &told["curve"];
     assert!(curve["steps"].as_array().unwrap().len() > 3, "{curve}");
     assert!(!curve["limit"].to_string().contains("generator"), "{curve}");
+}
+
+#[test]
+fn a_search_whose_server_dies_in_the_midst_fails_for_that() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let target = server.local_addr().unwrap().to_string();
+    // Two rates are served, each on a connection of its own, and then nobody listens.
+    let dying = thread::spawn(move || {
+        let serve = |(mut stream, _): (TcpStream, SocketAddr)| {
+            let mut answer = stream.try_clone().unwrap();
+            let _: io::Result<u64> = io::copy(&mut stream, &mut answer);
+        };
+        serve(server.accept().expect("a connection"));
+        let last = server.accept().expect("another connection");
+        drop(server);
+        serve(last);
+    });
+    let kept = "loss<50%,late<50%,unsent<100000,p50<10s";
+    let args = ["bench", &target, "--find", kept, "--rate", "100"];
+    let more = ["-d", "100ms", "--warmup", "0", "--json"];
+    let ended = run(&[&args[..], &more].concat());
+    dying.join().unwrap();
+    ended.failed(3, &[&target, "refused"]);
+    let curve = &document(&ended, 3)["curve"];
+    assert_eq!(curve["kept_per_s"], 200.0, "{curve}");
+    assert_eq!(curve["steps"].as_array().map(Vec::len), Some(2), "{curve}");
 }
 
 #[test]

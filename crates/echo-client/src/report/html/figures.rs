@@ -244,7 +244,7 @@ fn is_round_trip(metric: Metric) -> bool {
 
 /// The thresholds about figures that are drawn: what has to hold, and where its line is.
 fn limits(report: &Report, is_drawn: fn(Metric) -> bool) -> Vec<(String, f64)> {
-    let thresholds = report.verdicts.iter().map(|verdict| verdict.threshold);
+    let thresholds = report.asked().0.into_iter();
     thresholds
         .filter(|threshold| is_drawn(threshold.metric))
         .map(|threshold| (threshold.kept().to_string(), threshold.limit))
