@@ -8,7 +8,6 @@ use echo_core::splitmix::mix;
 use echo_core::statistics::Dice;
 use echo_core::units::unix_ns;
 use rustix::event::PollFlags;
-use rustix::io::Errno;
 use socket2::Socket;
 
 use super::SPENT;
@@ -16,9 +15,9 @@ use super::answer::Answer;
 use super::path::{LONGEST, Path, To, ready};
 use super::payload::Payload;
 use super::train::{Cell, Probe, Train, trips};
-use crate::connection::TICK;
 use crate::connection::ancillary::{self, Drops, Notice};
 use crate::connection::packets::{self, Fragments};
+use crate::connection::{ErrorKind as Cause, TICK};
 use crate::wire::echo;
 
 /// What is to be sent.
@@ -152,13 +151,6 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
     Ok(train)
 }
 
-/// Whether a queue of this machine has dropped a datagram, which sockets that are told of each error say
-/// (ip(7), `IP_RECVERR`): it is lost, as in any queue on the way.
-fn is_dropped(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN))
-}
-
 /// A train that is under way.
 struct Sender<'a> {
     plan: &'a Plan,
@@ -218,7 +210,7 @@ impl<'a> Sender<'a> {
         // An error that an earlier one has met comes first, and only once.
         for is_last in [false, true] {
             match self.sockets[cell.flow].send(&self.out) {
-                Err(error) if !is_dropped(&error) => {
+                Err(error) if Cause::of(&error) != Cause::Exhausted => {
                     // What the system knows beyond the error itself: which size fits.
                     self.receive(cell.flow);
                     if is_last {
@@ -226,6 +218,7 @@ impl<'a> Sender<'a> {
                         self.say(number, answer.unwrap_or(Answer::Unreachable(None)));
                     }
                 }
+                // What a queue of this machine drops (ip(7), `IP_RECVERR`) is lost, as in any other.
                 _ => break,
             }
         }

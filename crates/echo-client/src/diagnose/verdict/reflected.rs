@@ -105,8 +105,7 @@ fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
     // What waits together waits for one stop.
     let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
     let (count, moments) = (bunches.count(), train.span().div_ceil(MOMENT) as usize);
-    let p = binomial((count, count.max(moments)), HEALTHY_STOPS);
-    let p = significant(p, 1)?;
+    let p = significant(binomial((count, count.max(moments)), HEALTHY_STOPS), 1)?;
     let longest = late.iter().map(|(_, time)| *time).max()?;
     Some(finding!(verdict, p;
         n: known.len(), count, late: late.len(), limit: shown(limit), time: shown(longest)
