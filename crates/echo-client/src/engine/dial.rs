@@ -15,9 +15,9 @@ use crate::connection::{
 use crate::interrupt::Interrupt;
 use crate::thread::start;
 
-/// Connection attempts at a time: over a path of 100 ms a thousand connections take three
-/// seconds, and no listener's backlog (128 by tradition) overflows.
-const AT_ONCE: usize = 32;
+/// Connection attempts of a run at a time: over a path of 100 ms a thousand connections take a
+/// second, and no listener's backlog (128 by tradition) overflows.
+pub const AT_ONCE: usize = 100;
 
 /// What a thread that connects has for a stack: of as many as work at once, the default would be the
 /// most of what this program asks the system for.
@@ -70,6 +70,8 @@ pub fn dial(
 /// Opens connections anew for one worker.
 #[derive(Debug)]
 pub struct Dialer {
+    /// How many more may be begun.
+    places: usize,
     waker: Arc<Waker>,
     sender: Sender<Dialed>,
     results: Receiver<Dialed>,
@@ -79,24 +81,32 @@ pub struct Dialer {
 pub type Dialed = (usize, Result<Connection, Fault>);
 
 impl Dialer {
-    /// One that wakes a worker when it has a result.
-    pub fn new(waker: Arc<Waker>) -> Self {
+    /// One that wakes a worker when it has a result, of `places` attempts at a time.
+    pub fn new(waker: Arc<Waker>, places: usize) -> Self {
         let (sender, results) = mpsc::channel();
         Dialer {
+            places,
             waker,
             sender,
             results,
         }
     }
 
+    /// Whether another may be begun, before there is a result.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.places > 0
+    }
+
     /// Begins to connect flow `index` as `connect` says, rather not to an address that has been `silent`.
     pub fn begin(
-        &self,
+        &mut self,
         index: usize,
         connect: &Connect,
         silent: Option<Address>,
         interrupt: &Interrupt,
     ) {
+        self.places -= 1;
         #[cfg(test)]
         if super::simulated::dial(index, &self.sender) {
             return;
@@ -117,7 +127,9 @@ impl Dialer {
     }
 
     /// The next result, if there is one.
-    pub fn result(&self) -> Option<Dialed> {
-        self.results.try_recv().ok()
+    pub fn result(&mut self) -> Option<Dialed> {
+        let dialed = self.results.try_recv().ok()?;
+        self.places += 1;
+        Some(dialed)
     }
 }

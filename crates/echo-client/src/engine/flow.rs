@@ -267,12 +267,16 @@ impl Flow {
         }
         self.failures += 1;
         let failing = Duration::from_nanos(now - self.failing_since);
+        let is_there = match context.plan.new_connection {
+            // The first connection was made, before any other was tried.
+            true => context.heard || matches!(self.state, State::Opening),
+            // Where others are answered, it may be mere loss that nothing has come yet.
+            false => context.heard && fault.kind == ErrorKind::Timeout,
+        };
         let is_given_up = |limit| match fault.kind {
             // A stream that lies under load is no server to go on with.
             ErrorKind::Mismatch => true,
-            // Where others are answered, it may be mere loss that nothing has come yet.
-            ErrorKind::Timeout if context.heard => failing >= limit,
-            _ => answered == 0 || failing >= limit,
+            _ => failing >= limit || (answered == 0 && !is_there),
         };
         if !context.plan.patience.is_some_and(is_given_up) {
             // A second attempt follows at once.

@@ -65,13 +65,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Sends requests as `plan` says until it is done, or the user or the sink's end stops it. Fills
 /// the `report`, which says what is known before, with all that is known then.
 pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interrupt) -> Report {
-    // Where each request has its own, the first one shows that the target is there.
-    let at_once = if plan.new_connection {
-        1
-    } else {
-        plan.parallel
-    };
-    let connections = match dial::dial(&plan.connect, at_once, interrupt) {
+    let connections = match dial::dial(&plan.connect, plan.beforehand(), interrupt) {
         Ok(connections) => connections,
         Err(fault) => {
             report.fault = Some(fault);

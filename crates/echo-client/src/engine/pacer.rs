@@ -21,6 +21,8 @@ pub struct Pacer {
     budget: u64,
     /// Those of them that were due and wait for a connection to be made.
     held: u64,
+    /// And those of warm-up that do, of which no budget is spent.
+    warming: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +100,7 @@ impl Pacer {
             count,
             budget: count,
             held: 0,
+            warming: 0,
         }
     }
 
@@ -110,24 +113,44 @@ impl Pacer {
     /// Takes the next request that is due by `now`, one that was held first, and says when it was due.
     #[inline]
     pub fn take(&mut self, now: u64) -> Option<u64> {
-        let due = match (self.held, &self.pace) {
+        if now >= self.cut {
+            return None;
+        }
+        if now >= self.measure_from {
+            // What warm-up has left undone is not made up for: that would delay what is measured.
+            self.warming = 0;
+        }
+        let due = match (self.held + self.warming, &self.pace) {
             (0, _) => self.advance(now)?,
             (held, Pace::Rate { first, step, next }) => due(*first, *step, next - held),
             _ => now,
         };
-        self.held = self.held.saturating_sub(1);
-        if due >= self.measure_from {
-            self.budget -= 1;
+        match due < self.measure_from {
+            true => self.warming = self.warming.saturating_sub(1),
+            false => {
+                self.held = self.held.saturating_sub(1);
+                self.budget -= 1;
+            }
         }
         Some(due)
     }
 
     /// Holds the next request that is due by `now`, if there is one, for a connection that is yet to be
-    /// made. Without a pace one is due whenever there is room, and none is held.
+    /// made. Without a pace one is due whenever there is room, and none is held; nor is any from the end
+    /// on: a backlog would keep the run going.
     pub fn hold(&mut self, now: u64) -> bool {
-        let is_due = self.advance(now).is_some();
-        self.held += u64::from(is_due && !matches!(self.pace, Pace::Closed));
-        is_due
+        let may_wait = now < self.end;
+        #[cfg(test)]
+        let may_wait = may_wait || super::simulated::has(super::simulated::Mutant::Overtime);
+        let Some(due) = may_wait.then(|| self.advance(now)).flatten() else {
+            return false;
+        };
+        let held = u64::from(!matches!(self.pace, Pace::Closed));
+        match due < self.measure_from {
+            true => self.warming += held,
+            false => self.held += held,
+        }
+        true
     }
 
     /// Goes on to the request behind the next that is due by `now`.
@@ -137,7 +160,6 @@ impl Pacer {
         }
         let mut due = self.next_due().unwrap_or(now);
         if due < self.measure_from && self.measure_from <= now {
-            // What warm-up has left undone is not made up for: that would delay what is measured.
             self.skip_warm_up();
             due = self.next_due().unwrap_or(now);
             if !self.is_due(now) {
@@ -170,7 +192,7 @@ impl Pacer {
         let first_measured = self.count_before(self.measure_from);
         if let Pace::Rate { next, .. } = &mut self.pace {
             *next = first_measured.max(*next + 1);
-            self.held = 0;
+            self.warming = 0;
         }
     }
 
@@ -437,6 +459,14 @@ mod tests {
         assert_eq!(pacer.take(9 * tenth), Some(2 * tenth));
         assert_eq!(pacer.stop(SECOND, true).count, 2);
         assert!(pacer.is_finished(SECOND) && pacer.take(SECOND).is_none());
+        // From the end on none begins to wait, and of those that do, none leaves once all is cut.
+        let mut late = rate(10.0, 0, 1, (0, Some(SECOND), None));
+        assert!(late.hold(SECOND - 1) && late.hold(SECOND - 1) && !late.hold(SECOND));
+        assert!(!late.is_finished(SECOND), "two are yet to leave");
+        assert_eq!(late.take(SECOND), Some(0));
+        late.cut_at(SECOND + 5);
+        assert_eq!(late.take(SECOND + 5), None);
+        assert_eq!(late.stop(SECOND, true).count, 9);
         let mut steady = interval(tenth, (0, None, Some(2)));
         assert!(steady.hold(0) && !steady.hold(0) && steady.hold(tenth));
         assert_eq!([(); 2].map(|()| steady.take(SECOND)), [Some(SECOND); 2]);

@@ -60,6 +60,15 @@ const STAMPED_RATE: f64 = 2_000.0;
 const MOST: usize = 64 << 20;
 
 impl Plan {
+    /// How many connections are made before the run begins: all, or where each request has its own, one,
+    /// which shows that the target is there.
+    pub fn beforehand(&self) -> usize {
+        match self.new_connection {
+            true => 1,
+            false => self.parallel,
+        }
+    }
+
     /// One small request after the other on one connection, for as long as somebody waits.
     pub fn new(connect: Connect) -> Self {
         Plan {

@@ -41,6 +41,8 @@ pub enum Mutant {
     Omission,
     /// A connection that waits to be opened anew for a request has no rest.
     Restless,
+    /// Requests that were due before the end go on being given to new connections after it.
+    Overtime,
 }
 
 thread_local! {
@@ -200,6 +202,10 @@ pub struct FarEnd {
     lines: Vec<Wire>,
     dials: Vec<(u64, usize, Sender<Dialed>)>,
     down_until: u64,
+    /// Dialling is refused before this moment, while those who are connected are served.
+    pub full_until: u64,
+    /// The most connections that were being made at a time.
+    pub most_dials: usize,
     spurious: Option<u64>,
     parcels: usize,
     /// Rounds, and calls that came to nothing, in this millisecond.
@@ -329,6 +335,8 @@ impl FarEnd {
             lines: Vec::new(),
             dials: Vec::new(),
             down_until: 0,
+            full_until: 0,
+            most_dials: 0,
             spurious: None,
             parcels: 0,
             busy: 0,
@@ -428,7 +436,7 @@ impl FarEnd {
         let due = |dial: &mut (u64, usize, Sender<Dialed>)| dial.0 <= now;
         let dialed: Vec<_> = self.dials.extract_if(.., due).collect();
         for (_, flow, sender) in &dialed {
-            let result = match self.udp || self.down_until <= now {
+            let result = match self.udp || self.down_until.max(self.full_until) <= now {
                 true => Ok(connection(&self.remote)),
                 false => {
                     self.refused += 1;
@@ -445,5 +453,6 @@ impl FarEnd {
     fn dial(&mut self, flow: usize, sender: Sender<Dialed>) {
         self.work();
         self.dials.push((self.now + self.dial_ns, flow, sender));
+        self.most_dials = self.most_dials.max(self.dials.len());
     }
 }

@@ -31,6 +31,8 @@ const ODD: u64 = 7;
 const SILENCE: u64 = 1_000 * MS;
 /// The longest pause before a connection is tried again.
 const PAUSE: u64 = 500 * MS;
+/// How late a worker is woken at most.
+const LATE: u64 = 100 * MS;
 
 /// Who is told each reply and each failure, and counts them.
 #[derive(Default)]
@@ -156,7 +158,9 @@ fn play_out(
     };
     play(Some(far));
     let (sender, slices) = mpsc::channel();
-    let connections = (0..plan.parallel).map(|_| connection(&address)).collect();
+    let connections = (0..plan.beforehand())
+        .map(|_| connection(&address))
+        .collect();
     let ended = Worker::new(&run, 0, connections, sender).and_then(Worker::run);
     let ended = ended.map_err(|error| error.to_string());
     let mut collector = Collector::new(true, false);
@@ -261,6 +265,12 @@ impl Check<'_> {
         let messages = self.far.messages.len() as u64;
         if self.setup.warmup_ms == 0 && messages > counts.sent {
             return Err(format!("{} were sent, {messages} left", counts.sent));
+        }
+        // What waits for a connection at the end may leave yet, and nothing else.
+        let over = self.end + self.far.dial_ns + LATE;
+        let last = self.far.messages.last().map_or(0, |(sent, _)| *sent);
+        if !self.far.blocked && last > over {
+            return Err(format!("one left at {last}, after {over}"));
         }
         let Pace::Rate(per_s) = self.setup.pace else {
             return match counts.unsent {
@@ -406,6 +416,7 @@ fn each_fault_that_was_mended_would_be_found_and_shown_in_few_steps() {
         Mutant::GivenUpForEver,
         Mutant::Omission,
         Mutant::Restless,
+        Mutant::Overtime,
     ];
     harness::find(&mutants, bring_back, of_seed, 2_000);
 }

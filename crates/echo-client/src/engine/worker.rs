@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use super::Run;
 use super::cpu::Cpu;
-use super::dial::{Dialed, Dialer};
+use super::dial::{AT_ONCE, Dialed, Dialer};
 use super::flow::{Context, Flow, State};
 use super::ledger::{Ledger, Request};
 use super::pacer::Pacer;
 use super::pause::Pauses;
 use super::recorder::Slice;
 use super::wait::{self, Ready, Wait};
-use super::{nanos, transport};
+use super::{Pace, nanos, transport};
 use crate::connection::ancillary::Drops;
 use crate::connection::{Connection, ErrorKind, Fault};
 use crate::interrupt::Why;
@@ -74,10 +74,15 @@ impl<'a> Worker<'a> {
         if let Some(left) = run.interrupt.left() {
             pacer.cut_at(run.clock.now().saturating_add(nanos(left)));
         }
+        let places = match plan.pace {
+            // One after the other is no burst; and without a time of its own, none is to wait.
+            Pace::Interval(_) => plan.parallel,
+            _ => (AT_ONCE / run.threads).max(1),
+        };
         let mut worker = Worker {
             run,
             flows: flows.map(flow).collect(),
-            dialer: Dialer::new(wait.waker()),
+            dialer: Dialer::new(wait.waker(), places),
             wait,
             idle: VecDeque::new(),
             ready: Vec::new(),
@@ -227,11 +232,23 @@ impl<'a> Worker<'a> {
             if !self.pacer.is_due(now) {
                 return;
             }
-            let Some(index) = self.idle.pop_front() else {
+            let Some(index) = self.first_idle(now).and_then(|at| self.idle.remove(at)) else {
                 return;
             };
             self.flows[index].is_idle = false;
             self.fill_at(index, now);
+        }
+    }
+
+    /// The place of the first idle flow that can have a request at `now`: one without a socket only while
+    /// there is room for another attempt, and none from the end on, when others wait for theirs.
+    #[inline]
+    fn first_idle(&self, now: u64) -> Option<usize> {
+        let is_open = |&index: &usize| matches!(self.flows[index].state, State::Open(_));
+        match self.dialer.has_room() {
+            _ if now >= self.pacer.end() => None,
+            true => (!self.idle.is_empty()).then_some(0),
+            false => self.idle.iter().position(is_open),
         }
     }
 
@@ -247,7 +264,7 @@ impl<'a> Worker<'a> {
         // With no connection idle, replies come before requests can leave.
         let before = until.min(self.pacer.end());
         let due = self.pacer.next_due().filter(|&due| due < before);
-        let due = due.filter(|_| !self.idle.is_empty());
+        let due = due.filter(|_| self.first_idle(now).is_some());
         until = due.unwrap_or(until);
         let awaited = || self.flows.iter().any(|flow| flow.ledger.awaited() > 0);
         if !self.ready.is_empty() || (self.run.plan.busy && awaited()) {
@@ -329,7 +346,7 @@ impl<'a> Worker<'a> {
         match flow.state {
             State::Dead | State::Opening => return,
             State::Closed(from) if from > now => return,
-            State::Closed(_) if self.pacer.hold(now) => {
+            State::Closed(_) if self.dialer.has_room() && self.pacer.hold(now) => {
                 flow.state = State::Opening;
                 let silent = flow.has_failed().then(|| flow.remote.clone());
                 let (connect, interrupt) = (&self.run.plan.connect, self.run.interrupt);

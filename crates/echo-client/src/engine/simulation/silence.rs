@@ -133,6 +133,88 @@ fn a_connection_for_each_request_is_made_at_once() {
     }
 }
 
+/// Plays a plan with a connection for each request against a far end that takes `dial_ms` to be
+/// reached, and refuses new ones until `full_ms`.
+fn dialed(plan: &Plan, dial_ms: u64, full_ms: u64, steps: Vec<Step>) -> (Report, FarEnd) {
+    let mut far = FarEnd::new(address(false), steps, 1);
+    far.wire_len = plan.size;
+    far.timeout = nanos(plan.connect.timeout.0);
+    far.capacity = 1 << 30;
+    far.dial_ns = dial_ms * MS;
+    far.full_until = full_ms * MS;
+    far.horizon = 100_000 * MS;
+    far.look_ns = 100;
+    against(plan, far)
+}
+
+#[test]
+fn what_can_have_no_connection_by_the_end_is_unsent() {
+    let plan = Plan {
+        parallel: 4,
+        new_connection: true,
+        duration: Some(span(1_000)),
+        count: None,
+        ..plan(false, 1_000, Pace::Rate(2_000.0), 0)
+    };
+    let (report, far) = dialed(&plan, 10, 0, Vec::new());
+    let [sent, _, lost, unsent, _] = fates(&report);
+    assert_eq!((sent + unsent, lost), (2_000, 0));
+    assert!((300..450).contains(&sent), "{sent} were sent");
+    let (last, _) = far.messages.last().unwrap();
+    assert!(*last < 1_020 * MS, "the last left at {last}");
+}
+
+#[test]
+fn refusals_at_first_are_forgiven_where_one_has_shown_that_the_target_is_there() {
+    // Before the first reply, or after it.
+    for first in [Step::Echo(60 * MS), Step::Echo(1)] {
+        for pace in [Pace::Closed, Pace::Rate(1_000.0)] {
+            let plan = Plan {
+                parallel: 8,
+                new_connection: true,
+                patience: Some(span(10_000)),
+                ..plan(false, 1_000, pace, 400)
+            };
+            let (report, far) = dialed(&plan, 1, 50, vec![first]);
+            assert_eq!(report.fault, None, "{pace:?}");
+            let counts = &report.counts;
+            assert_eq!(counts.lost, far.refused, "{pace:?}");
+            assert_eq!((counts.sent, counts.unsent), (400, 0), "{pace:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backlog_of_connections_is_made_some_at_a_time() {
+    let plan = Plan {
+        parallel: 500,
+        new_connection: true,
+        ..plan(false, 1_000, Pace::Rate(1e6), 500)
+    };
+    let (report, far) = dialed(&plan, 10, 0, Vec::new());
+    assert_eq!(fates(&report)[..4], [500, 0, 0, 0]);
+    assert_eq!(far.most_dials, crate::engine::dial::AT_ONCE);
+    // Those that had to wait did so from when they were due.
+    let longest = report.rtt.quantile(1.0);
+    assert!((span(45)..span(60)).contains(&longest), "{longest:?}");
+}
+
+#[test]
+fn warm_up_has_all_its_connections_however_few_are_to_be_measured() {
+    for pace in [Pace::Rate(1_000.0), Pace::Interval(span(1))] {
+        let plan = Plan {
+            parallel: 8,
+            new_connection: true,
+            warmup: span(100),
+            ..plan(false, 1_000, pace, 1)
+        };
+        let (report, far) = dialed(&plan, 10, 0, Vec::new());
+        assert_eq!(fates(&report)[..4], [1, 0, 0, 0], "{pace:?}");
+        let warm = far.messages.len() - 1;
+        assert!(warm > 40, "{pace:?}: {warm}");
+    }
+}
+
 #[test]
 fn a_socket_without_a_reply_is_opened_anew_where_others_have_replies() {
     let plan = Plan {
