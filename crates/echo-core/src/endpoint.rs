@@ -107,21 +107,21 @@ impl FromStr for Endpoint {
             return unix(FilePath::from_text(path));
         }
         let text = text.trim();
-        let (scheme, address) = text.split_once("://").unwrap_or(("", text));
-        let scheme = scheme.to_ascii_lowercase();
-        let transport = match &*scheme {
-            "" => None,
-            "tcp" => Some(Transport::Tcp),
-            "udp" => Some(Transport::Udp),
-            "stamp" if address.is_empty() => {
+        let (scheme, address) = match text.split_once("://") {
+            Some((scheme, address)) => (Some(scheme.to_ascii_lowercase()), address),
+            None => (None, text),
+        };
+        let transport = match scheme.as_deref() {
+            None => None,
+            Some("stamp") if address.is_empty() => {
                 return Err("the host is missing; write stamp://HOST".into());
             }
-            "stamp" => Some(Transport::Stamp),
-            _ => {
+            Some("tcp") => Some(Transport::Tcp),
+            Some("udp") => Some(Transport::Udp),
+            Some("stamp") => Some(Transport::Stamp),
+            Some(scheme) => {
                 let place = address.split('/').next().unwrap_or_default();
-                let place = host_and_port(place, Some(DEFAULT_PORT));
-                let place = place.map(|(host, port)| Endpoint::inet(None, host, port).to_string());
-                let place = place.unwrap_or("HOST:PORT".to_owned());
+                let place = such(None, place).unwrap_or("HOST:PORT".to_owned());
                 return Err(format!(
                     "{scheme:?} is not a transport; write tcp://{place} or udp://{place}, \
                      stamp://HOST or unix:PATH"
@@ -134,7 +134,7 @@ impl FromStr for Endpoint {
             None => unscoped(address)?,
         };
         let default = (transport == Some(Transport::Stamp)).then_some(stamp::PORT);
-        let (host, port) = host_and_port(address, default)?;
+        let (host, port) = host_and_port(address, transport, default)?;
         Ok(Endpoint::inet(transport, host, port))
     }
 }
@@ -172,20 +172,45 @@ fn unscoped(address: &str) -> Result<&str, String> {
     if address.starts_with(['/', '.']) {
         return Err(format!("it is a path; write unix:{}", printable(address)));
     }
-    const NAMES: [&str; 3] = ["tcp", "udp", "stamp"];
     let first = address.split_once(':');
     let last = address.rsplit_once('/').map(|(place, name)| (name, place));
-    match first
-        .into_iter()
-        .chain(last)
-        .find(|(name, _)| NAMES.contains(name))
-    {
-        Some((name, place)) => Err(format!("write {name}://{}", printable(place))),
+    let mut parts = first.into_iter().chain(last);
+    let meant = parts.find_map(|(name, place)| match name {
+        "tcp" => Some((Transport::Tcp, place)),
+        "udp" => Some((Transport::Udp, place)),
+        "stamp" => Some((Transport::Stamp, place)),
+        _ => None,
+    });
+    match meant {
+        Some((transport, place)) => Err(match such(Some(transport), place) {
+            Some(endpoint) => format!("write {endpoint}"),
+            None if transport == Transport::Stamp => "write stamp://HOST".to_owned(),
+            None => format!("write {transport}://HOST:PORT"),
+        }),
         None => Ok(address),
     }
 }
 
-fn host_and_port(address: &str, default: Option<u16>) -> Result<(&str, u16), String> {
+/// The port of a transport where none is written.
+fn default_port(transport: Option<Transport>) -> u16 {
+    match transport {
+        Some(Transport::Stamp) => stamp::PORT,
+        _ => DEFAULT_PORT,
+    }
+}
+
+/// An endpoint that is at `place`, as it is to be written.
+fn such(transport: Option<Transport>, place: &str) -> Option<String> {
+    let default = default_port(transport);
+    let (host, port) = host_and_port(place, transport, Some(default)).ok()?;
+    Some(Endpoint::inet(transport, host, port).to_string())
+}
+
+fn host_and_port(
+    address: &str,
+    transport: Option<Transport>,
+    default: Option<u16>,
+) -> Result<(&str, u16), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest
@@ -200,13 +225,15 @@ fn host_and_port(address: &str, default: Option<u16>) -> Result<(&str, u16), Str
             Some((host, port)) if host.contains(':') => {
                 let is_whole = |host: &str| host.split('%').next().map(Ipv6Addr::from_str);
                 let (host, port) = match is_whole(host) {
-                    Some(Ok(_)) => (host, port),
-                    _ => (address, "5346"),
+                    Some(Ok(_)) => (host, port.to_owned()),
+                    _ => (address, default_port(transport).to_string()),
                 };
+                let scheme = transport.map(|transport| format!("{transport}://"));
                 return Err(format!(
-                    "an IPv6 address goes in brackets; write [{}]:{}",
+                    "an IPv6 address goes in brackets; write {}[{}]:{}",
+                    scheme.unwrap_or_default(),
                     printable(host),
-                    printable(port)
+                    printable(&port)
                 ));
             }
             // A port alone is one of this machine, for this machine alone.
@@ -222,7 +249,7 @@ fn host_and_port(address: &str, default: Option<u16>) -> Result<(&str, u16), Str
     let port = port.ok_or_else(|| match host {
         "" => "nothing is named; write HOST:PORT".to_owned(),
         _ => {
-            let such = Endpoint::inet(None, printable(host), DEFAULT_PORT);
+            let such = Endpoint::inet(transport, printable(host), DEFAULT_PORT);
             format!("the port is missing; write HOST:PORT, such as {such}")
         }
     })?;
@@ -309,6 +336,15 @@ mod tests {
             ("localhost:65536", "too large"),
             ("local host:1", "no host name has"),
             ("http://localhost:1", "tcp://"),
+            ("://localhost:1", "write tcp://localhost:1"),
+            ("tcp://localhost", "tcp://localhost:5346"),
+            ("udp://::1:7", "write udp://[::1]:7"),
+            ("stamp://2001:db8::1", "write stamp://[2001:db8::1]:862"),
+            ("stamp:", "write stamp://HOST"),
+            ("stamp:localhost", "write stamp://localhost:862"),
+            ("stamp:2001:db8::1", "write stamp://HOST"),
+            ("tcp:", "write tcp://HOST:PORT"),
+            ("localhost:7/udp", "write udp://localhost:7"),
             ("unix:", "unix:PATH"),
             ("unix:@", "unix:@NAME"),
         ] {

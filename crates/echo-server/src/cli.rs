@@ -98,15 +98,21 @@ impl Cli {
             if is_stale {
                 error.remove(ContextKind::Suggested);
             }
-            if let Some(ContextValue::String(host)) = error.get(ContextKind::InvalidValue) {
-                let typed: Vec<_> = std::env::args().collect();
-                let is_it = |words: &&[String]| words[0] == *host && words[1].parse::<u16>().is_ok();
+            let of_endpoint = |option: &str| ["[ENDPOINT]", "--listen"].iter().any(|own| option.starts_with(own));
+            let is_endpoint = matches!(error.get(ContextKind::InvalidArg),
+                Some(ContextValue::String(option)) if of_endpoint(option));
+            if let Some(ContextValue::String(host)) = error.get(ContextKind::InvalidValue)
+                && is_endpoint
+            {
+                let typed: Vec<_> = std::env::args_os().collect();
+                let is_port = |word: &OsString| word.to_str().is_some_and(|port| port.parse::<u16>().is_ok());
+                let is_it = |words: &&[OsString]| words[0] == **host && is_port(&words[1]);
                 if let Some([_, port]) = typed.windows(2).find(is_it) {
                     let host = match host.parse::<Ipv6Addr>() {
                         Ok(address) => format!("[{address}]"),
                         Err(_) => host.clone(),
                     };
-                    let tip = format!("host and port are one word: {host}:{port}");
+                    let tip = format!("host and port are one word: {host}:{}", port.display());
                     let tips = ContextValue::StyledStrs(vec![tip.into()]);
                     error.insert(ContextKind::Suggested, tips);
                 }

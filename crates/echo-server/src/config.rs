@@ -275,8 +275,9 @@ impl Config {
                 ("standard output", &io::stdout()),
                 ("standard error", &io::stderr()),
             ];
-            // Settings may be read from there.
-            let own = own.iter().skip(usize::from(flag == "--config"));
+            // What is only read may be read from there.
+            let is_read = ["--config", "--stamp-key"].contains(&&**flag);
+            let own = own.iter().skip(usize::from(is_read));
             let mut own = own.filter(|(_, stream)| is_open_at(path, stream.as_fd()));
             if let Some((stream, _)) = own.next() {
                 return twice(flag, stream, path);

@@ -14,6 +14,9 @@ use rustix::process::geteuid;
 /// The number of `/dev/tty`, which stands for the terminal of whoever opens it.
 const CONTROLLING_TERMINAL: u64 = 5 << 8;
 
+/// The bit of a directory in which everybody removes and renames but his own.
+const STICKY: u32 = 0o1000;
+
 /// The most names on the way to a file, those of the links' targets among them.
 const MOST_NAMES: usize = 4096;
 
@@ -148,7 +151,7 @@ pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
     }
     options.create_new(false).create(true);
     let mut how = OFlags::NONBLOCK;
-    if !is_trusted(path) {
+    if !(is_trusted(path) || is_own_link(path)) {
         how |= OFlags::NOFOLLOW;
     }
     let opened = options.custom_flags(flags(how)).open(path);
@@ -173,7 +176,7 @@ fn foreign_link(path: &Path) -> Option<PathBuf> {
     for _ in 0..MOST_NAMES {
         let next = way.join(rest.pop()?);
         match fs::read_link(&next) {
-            Ok(_) if !is_trusted(&next) => return Some(next),
+            Ok(_) if !(is_trusted(&next) || is_own_link(&next)) => return Some(next),
             Ok(target) => rest.extend(names(&target)),
             Err(_) => way = next,
         }
@@ -184,10 +187,22 @@ fn foreign_link(path: &Path) -> Option<PathBuf> {
 
 /// Whether only this user and the administrator can put files beside `path`.
 fn is_trusted(path: &Path) -> bool {
-    fs::metadata(directory(path)).is_ok_and(|directory| {
-        let owner = directory.uid();
-        directory.mode() & 0o022 == 0 && (owner == 0 || owner == geteuid().as_raw())
-    })
+    fs::metadata(directory(path))
+        .is_ok_and(|directory| directory.mode() & 0o022 == 0 && is_ours(&directory))
+}
+
+/// Whether there is a link of this user or the administrator at `path`, which nobody else can put
+/// another in the place of: in a directory such as /tmp, one's own is all that one may rename.
+fn is_own_link(path: &Path) -> bool {
+    let is_link = |found: fs::Metadata| found.is_symlink() && is_ours(&found);
+    fs::metadata(directory(path))
+        .is_ok_and(|directory| directory.mode() & STICKY != 0 && is_ours(&directory))
+        && fs::symlink_metadata(path).is_ok_and(is_link)
+}
+
+/// Whether it is this user's or the administrator's.
+fn is_ours(found: &fs::Metadata) -> bool {
+    found.uid() == 0 || found.uid() == geteuid().as_raw()
 }
 
 /// Whether both name one file, or will once it is there.

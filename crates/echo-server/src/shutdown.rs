@@ -11,7 +11,8 @@ reasons! {
     Stop:
     /// The program that holds it asked; see [`Shutdown`] and [`Handle`](crate::Handle).
     Asked => "asked", "asked to";
-    /// Whoever controls it asked, which may not be the one who talks to it.
+    /// Whoever controls it asked, which may not be the one who talks to it. To who reads the code it is
+    /// the same end; connections are given the time to go on that a signal gives.
     Command => "asked", "a command asked for it";
     /// SIGINT, SIGTERM or SIGQUIT.
     Signal => "signal", "a signal asked for it";

@@ -1,8 +1,7 @@
 //! The faults of one UDP socket: what stands between receiving a datagram and answering it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +19,14 @@ use echo_core::Transport;
 /// The most that is held back of one socket, in bytes; nothing is received while it is.
 const HELD_MAX: usize = 1 << 20;
 
-/// What a reply costs besides its bytes: itself and its key, in a tree that is half full at worst.
-const REPLY_COST: usize = 2 * (size_of::<Key>() + size_of::<Reply>());
+/// What a reply costs besides its bytes: itself and its key, in a tree that is half full at worst, and its
+/// source, which is known as long.
+const REPLY_COST: usize =
+    2 * (size_of::<Key>() + size_of::<Reply>() + size_of::<(SocketAddr, Source)>());
 
-/// Sources that are told apart. Past this the one that was silent for longest is forgotten, and
-/// counts as a new one if it comes back. Half a megabyte at most.
-const SOURCES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Sources that are told apart. Past this the one that was silent for longest, and has no reply held back,
+/// is forgotten, and counts as a new one if it comes back. Half a megabyte at most.
+const SOURCES: usize = 1024;
 
 /// How long a datagram waits to be overtaken. Longer than a second, because clients that send one
 /// each second are common.
@@ -84,6 +85,8 @@ struct Queue {
     replies: BTreeMap<Key, Reply>,
     /// Replies so far.
     numbered: u64,
+    /// How many of them each source has.
+    of: HashMap<SocketAddr, usize>,
     /// What the replies cost, in bytes.
     held: usize,
 }
@@ -94,7 +97,7 @@ impl DatagramFaults {
             sources: Sources {
                 plan: Some(plan),
                 listener,
-                known: LruCache::new(SOURCES),
+                known: LruCache::unbounded(),
                 numbered: 0,
             },
             queue: Queue::default(),
@@ -118,7 +121,7 @@ impl DatagramFaults {
             turn: None,
         };
         reply.meta.len = datagram.len();
-        let Some(source) = self.sources.of(meta.addr) else {
+        let Some(source) = self.sources.of(meta.addr, &self.queue) else {
             reply.meta.stride = datagram.len();
             self.queue.insert(reply);
             return true;
@@ -154,9 +157,7 @@ impl DatagramFaults {
             let message = waited.waits.take().map(|(_, message)| message);
             script.tell(events, message, &Action::Reorder, Done::Plainly);
             // It leaves behind the one that has overtaken it, whatever holds that.
-            let split = waited.hold.split;
-            waited.hold = hold;
-            waited.hold.split = split;
+            waited.hold = waited.hold.join(hold);
             self.queue.insert(waited);
         }
         true
@@ -230,8 +231,15 @@ impl DatagramFaults {
 
 impl Sources {
     /// The one that a datagram comes from, with its number and its faults; `None` where none is left.
-    fn of(&mut self, address: SocketAddr) -> Option<&mut Source> {
+    fn of(&mut self, address: SocketAddr, queue: &Queue) -> Option<&mut Source> {
         let plan = self.plan.as_ref()?;
+        while self.known.len() >= SOURCES && !self.known.contains(&address) {
+            let mut from_oldest = self.known.iter().rev().map(|(known, _)| *known);
+            let Some(silent) = from_oldest.find(|known| !queue.of.contains_key(known)) else {
+                break;
+            };
+            self.known.pop(&silent);
+        }
         Some(self.known.get_or_insert_mut(address, || {
             self.numbered += 1;
             let (listener, peer) = (self.listener.as_ref(), PeerAddress::Inet(unmapped(address)));
@@ -297,6 +305,7 @@ impl Queue {
         let key = (reply.at(), self.numbered);
         self.numbered += 1;
         self.held += reply.cost();
+        *self.of.entry(reply.meta.addr).or_default() += 1;
         self.replies.insert(key, reply);
         key
     }
@@ -311,6 +320,11 @@ impl Queue {
     fn remove(&mut self, key: Key) -> Option<Reply> {
         let reply = self.replies.remove(&key)?;
         self.held -= reply.cost();
+        let left = self.of.get_mut(&reply.meta.addr)?;
+        *left -= 1;
+        if *left == 0 {
+            self.of.remove(&reply.meta.addr);
+        }
         Some(reply)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
 
-use echo_core::units::Timespan;
+use echo_core::units::{Size, Timespan};
 
 use super::action::{WORDS, Word};
 use super::text::{Bad, Text};
@@ -278,6 +278,8 @@ fn plain(word: &Word) -> Option<Action> {
     })
 }
 
+const MAY_WAIT: &str = "write how many connections may wait, from 0 to 65535";
+
 /// An action with its value.
 fn with_value(word: &Word, value: Text<'_>) -> Result<Action, Bad> {
     let lacks = |what: &str| Bad {
@@ -285,9 +287,10 @@ fn with_value(word: &Word, value: Text<'_>) -> Result<Action, Bad> {
         cause: format!("{what} is missing; write {}", word.form),
     };
     Ok(match word.name {
-        "no-accept" => Action::NoAccept(value.value(|_: ParseIntError| {
-            "write how many connections may wait, from 0 to 65535".to_owned()
-        })?),
+        "no-accept" => {
+            let Size(waiting) = value.value(|_: <Size as FromStr>::Err| MAY_WAIT.to_owned())?;
+            Action::NoAccept(u16::try_from(waiting).map_err(|_| value.bad(MAY_WAIT))?)
+        }
         "corrupt" => Action::Corrupt(Corruption::Bytes(value.size(1, u64::MAX)?)),
         "banner" => Action::Banner(value.unescaped()?),
         "truncate" => Action::Truncate(value.size(0, u64::MAX)?),

@@ -431,9 +431,7 @@ impl Chunk {
         self.bytes.try_reserve(later.bytes.len())?;
         self.bytes.append(&mut later.bytes);
         let split = self.hold.split.or(later.hold.split);
-        if later.hold.at() >= self.hold.at() {
-            self.hold = later.hold;
-        }
+        self.hold = self.hold.join(later.hold);
         self.hold.split = split;
         self.message = later.message;
         Ok(self)

@@ -278,7 +278,12 @@ impl Door {
             Reception::Waiting if !refuses && backlog.is_some() => return Ok(()),
             Reception::Open if !refuses => return Ok(()),
             _ if refuses => {
-                if bind::refuse(&mut self.listener, &shared.config, &shared.events)? {
+                if bind::refuse(
+                    &mut self.listener,
+                    &self.listen,
+                    &shared.config,
+                    &shared.events,
+                )? {
                     self.listener.register(registry, self.token)?;
                 }
                 self.reception = Reception::Refusing;

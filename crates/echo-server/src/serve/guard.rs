@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use echo_core::endpoint::DEFAULT_PORT;
 use socket2::{Domain, Protocol, Type};
@@ -45,6 +45,13 @@ const OTHERS: u32 = 1024;
 /// its own, and a sender can claim any.
 const MAX_KNOWN: usize = 1024;
 
+/// How long such an answer is good for: addresses come and go.
+const KNOWN_FOR: Duration = Duration::from_secs(5);
+
+/// Of so many sources in that time the system is asked only to tell why they get no reply, which whoever
+/// forges them could have it do for each.
+const MAX_REASONS: usize = 16;
+
 /// Decides, for one UDP socket, which datagrams are answered.
 pub(crate) struct Guard {
     own_ports: Vec<u16>,
@@ -60,10 +67,27 @@ pub(crate) struct Guard {
 }
 
 /// What the system has said of addresses.
-#[derive(Default)]
-struct Known(HashMap<SocketAddr, bool>);
+struct Known {
+    answers: HashMap<SocketAddr, bool>,
+    since: Instant,
+}
 
 impl Known {
+    fn new() -> Self {
+        Known {
+            answers: HashMap::new(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Forgets what may not be so any more.
+    fn expire(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) >= KNOWN_FOR {
+            self.answers.clear();
+            self.since = now;
+        }
+    }
+
     /// What is known of an address, or else what the system says to `ask`. Where it says nothing, such as
     /// for want of descriptors, it is asked again.
     fn of(
@@ -71,14 +95,14 @@ impl Known {
         address: SocketAddr,
         ask: impl FnOnce() -> io::Result<bool>,
     ) -> Result<bool, DropReason> {
-        if let Some(known) = self.0.get(&address) {
+        if let Some(known) = self.answers.get(&address) {
             return Ok(*known);
         }
         let answer = ask().map_err(|error| DropReason::Failed(error.kind()))?;
-        if self.0.len() >= MAX_KNOWN {
-            self.0.clear();
+        if self.answers.len() >= MAX_KNOWN {
+            self.answers.clear();
         }
-        self.0.insert(address, answer);
+        self.answers.insert(address, answer);
         Ok(answer)
     }
 }
@@ -127,8 +151,8 @@ impl Guard {
             repeats: None,
             hasher: RandomState::new(),
             events,
-            own: Known::default(),
-            broadcast: Known::default(),
+            own: Known::new(),
+            broadcast: Known::new(),
         }
     }
 
@@ -149,15 +173,17 @@ impl Guard {
         if has_own_port && (ip.is_loopback() || destination == Some(ip)) {
             return Err(DropReason::OwnSocket);
         }
+        self.own.expire(now);
+        self.broadcast.expire(now);
         let service = port < FIRST_USER_PORT || port == NFS_PORT || port == DEFAULT_PORT;
         // Nothing can be sent to port 0 at all.
-        if port == 0 || (!self.allow_any && (service || has_own_port)) {
-            return Err(DropReason::ServicePort);
-        }
-        // Only here, where all other ports are answered: to ask costs more than to answer, and whoever
-        // forges a source can have it asked each time.
-        if has_own_port && self.is_own(source)? {
+        let is_refused = port == 0 || (!self.allow_any && (service || has_own_port));
+        let is_asked = !is_refused || self.own.answers.len() < MAX_REASONS;
+        if has_own_port && is_asked && self.is_own(source)? {
             return Err(DropReason::OwnSocket);
+        }
+        if is_refused {
+            return Err(DropReason::ServicePort);
         }
         if !is_unicast(ip) || destination.is_some_and(|ip| !is_unicast(ip)) {
             return Err(DropReason::NotUnicast);
@@ -250,7 +276,6 @@ fn is_unicast(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
     use crate::event::Level;
-    use std::time::Duration;
 
     fn guard(config: Config) -> Guard {
         Guard::new(&config, vec![40_000], Events::off().into())
@@ -290,25 +315,33 @@ mod tests {
     }
 
     #[test]
-    fn the_system_is_asked_nothing_about_a_source_that_gets_no_reply_anyway() {
+    fn the_system_is_asked_little_about_sources_and_of_each_once_in_seconds() {
         let (events, reader) = Events::channel(Level::Calls);
         let events = Arc::new(events);
-        let calls = |config| {
+        let start = Instant::now();
+        for udp_allow_any in [false, true] {
+            let config = Config {
+                udp_allow_any,
+                ..Config::default()
+            };
             let mut guard = Guard::new(&config, vec![40_000], events.clone());
-            for _ in 0..10 {
-                let verdict = admit(&mut guard, "192.0.2.1:40000", "127.0.0.1");
-                assert_eq!(verdict.is_ok(), config.udp_allow_any);
-            }
-            std::iter::from_fn(|| reader.try_next()).count()
-        };
-        assert_eq!(calls(Config::default()), 0);
-        let allow_any = Config {
-            udp_allow_any: true,
-            ..Config::default()
-        };
-        // A socket, its bind and its close, once.
-        let asked = calls(allow_any);
-        assert!((2..=3).contains(&asked), "{asked}");
+            let mut calls = |sources: u8, after| {
+                for host in 1..=sources {
+                    let source = ([203, 0, 113, host], 40_000).into();
+                    let verdict = guard.admit(source, None, b"x", 1, start + after);
+                    assert_eq!(verdict.is_ok(), udp_allow_any, "{verdict:?}");
+                }
+                std::iter::from_fn(|| reader.try_next()).count()
+            };
+            // A socket, its bind and its close.
+            let once = calls(1, Duration::ZERO);
+            assert!((2..=3).contains(&once), "{once}");
+            assert_eq!(calls(1, KNOWN_FOR / 2), 0);
+            // A machine is given addresses while it runs.
+            assert_eq!(calls(1, 2 * KNOWN_FOR), once);
+            let asked = if udp_allow_any { 200 } else { MAX_REASONS };
+            assert_eq!(calls(200, 4 * KNOWN_FOR), once * asked);
+        }
     }
 
     #[test]

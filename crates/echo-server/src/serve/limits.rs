@@ -21,7 +21,7 @@ use crate::thread::STACK;
 /// system with, a list that it keeps.
 const SPARE: usize = 4;
 
-/// Clients of the control socket at once, beside both ends of what tells its end. One more is turned away.
+/// Clients of the control socket at once. One more is turned away.
 pub(crate) const CLIENTS: usize = 32;
 
 const CONNECTION: usize = config::CONNECTION.0 as usize;
@@ -67,6 +67,7 @@ impl Limits {
             true => 0,
             false => FILES,
         };
+        // Beside its clients a control socket has both ends of what tells its end.
         let spare = SPARE + metrics + config.control_path().map_or(0, |_| CLIENTS + 2);
         let room = files.saturating_sub(open + spare);
         if room == 0 {

@@ -346,9 +346,14 @@ fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
 /// whether it has another socket then.
 pub(crate) fn refuse(
     listener: &mut Listener,
+    listen: &Listen,
     config: &Config,
     events: &Events,
 ) -> io::Result<bool> {
+    let is_chosen = matches!(
+        listen.endpoint,
+        Sockets::Own(Endpoint::Inet { port: 0, .. })
+    );
     let address = local_address(&listener.socket)?;
     let only_v6 = address.is_ipv6() && listener.socket.only_v6()?;
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
@@ -356,13 +361,23 @@ pub(crate) fn refuse(
     set_options(config, opening.socket())?;
     // One that was told its port by the system would lose it as soon as it listens no more; but
     // while it is open nobody else can take it who does not ask for just that.
-    listener.socket.shutdown(Shutdown::Read)?;
-    let is_another = opening.bind(&address.into()).is_ok();
-    // Where a port cannot be asked for again, because it is below 1024 or was never to be shared, the one
-    // that was handed over for it has it still.
-    if is_another {
-        let refusing = opening.into_inner();
-        events.close(std::mem::replace(&mut listener.socket, refusing));
+    match listener.socket.shutdown(Shutdown::Read) {
+        // It was tried before.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+        outcome => outcome?,
+    }
+    let bound = opening.bind(&address.into());
+    let is_another = bound.is_ok();
+    match bound {
+        Ok(()) => {
+            let refusing = opening.into_inner();
+            events.close(std::mem::replace(&mut listener.socket, refusing));
+        }
+        // Where a port cannot be asked for again, because it is below 1024 or was never to be shared, the
+        // one that was handed over for it has it still. One that the system chose is gone, though the socket
+        // still tells of it.
+        Err(error) if is_chosen => return Err(error),
+        Err(_) => {}
     }
     listener.socket.set_reuse_address(false)?;
     Ok(is_another)
@@ -388,5 +403,39 @@ impl Binder<'_> {
         let first = Subject::new(transport, listen.name.as_ref(), 1, None);
         let waiting = self.faults.and_then(|plan| plan.backlog(&first));
         waiting.unwrap_or(BACKLOG)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_whose_port_is_gone_does_not_go_on_as_if_it_had_it() {
+        let (config, events) = (Config::default(), Events::off());
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let open = |address: SocketAddr| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&address.into()).unwrap();
+            socket
+        };
+        let first = open(any);
+        let address = local_address(&first).unwrap();
+        // Has the port as long as nobody else is let in, and lets nobody in.
+        let other = open(address);
+        first.listen(1).unwrap();
+        other.set_reuse_address(false).unwrap();
+        let mut listener = Listener {
+            file: None,
+            transport: Transport::Tcp,
+            socket: first,
+        };
+        let listen: Listen = "tcp://127.0.0.1:0".parse().unwrap();
+        let error = refuse(&mut listener, &listen, &config, &events).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(other);
+        assert!(refuse(&mut listener, &listen, &config, &events).unwrap());
+        assert_eq!(local_address(&listener.socket).unwrap(), address);
     }
 }

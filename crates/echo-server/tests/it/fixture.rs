@@ -261,6 +261,31 @@ fn a_file_to_which_a_standard_stream_goes_is_nothing_else() {
 }
 
 #[test]
+fn what_is_only_read_may_be_standard_input() {
+    let path = TempPath::new("key");
+    std::fs::write(&*path, "a key that both ends have\n").unwrap();
+    for (setting, is_read) in [
+        ("--stamp-key", true),
+        ("--record", false),
+        ("--ready-file", false),
+    ] {
+        let mut command = program();
+        command.args([
+            "--listen=stamp://127.0.0.1:0",
+            "--exit-after=1s",
+            setting,
+            "/dev/stdin",
+        ]);
+        let input = std::fs::File::open(&*path).unwrap();
+        let output = command.stdin(input).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code() != Some(2), is_read, "{told}");
+        let both = format!("{setting} and standard input name one file");
+        assert_eq!(told.contains(&both), !is_read, "{told}");
+    }
+}
+
+#[test]
 fn no_thread_is_no_ready() {
     let path = TempPath::new("ready");
     // Nobody else has processes of this number.

@@ -17,22 +17,34 @@ fn a_record_goes_through_no_link_that_others_may_have_put() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
         std::fs::set_permissions(dir, mode).unwrap();
     };
-    set_mode(0o1777);
-    crate::common::fails(
-        program().args(arguments),
-        2,
-        &["cannot record to", "is a link"],
-    );
-    assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
-    set_mode(0o755);
-    let server = Server::run(program().args(arguments));
-    echo(connect(server.tcp()), b"hello");
-    server.stop();
-    assert!(
-        std::fs::read_to_string(&target)
-            .unwrap()
-            .starts_with("mine{")
-    );
+    let is_refused = || {
+        let told = ["cannot record to", "is a link"];
+        crate::common::fails(program().args(arguments), 2, &told);
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
+    };
+    set_mode(0o777);
+    is_refused();
+    // Whoever may write to such a directory cannot have put there what is ours.
+    for mode in [0o755, 0o1777] {
+        set_mode(mode);
+        std::fs::write(&target, "mine").unwrap();
+        let server = Server::run(program().args(arguments));
+        echo(connect(server.tcp()), b"hello");
+        server.stop();
+        let kept = std::fs::read_to_string(&target).unwrap();
+        assert!(kept.starts_with("mine{"), "{mode:o}: {kept}");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return crate::common::skip("only root gives a link to another");
+    }
+    std::fs::write(&target, "mine").unwrap();
+    let other = Some(54321);
+    std::os::unix::fs::lchown(&*path, other, None).unwrap();
+    is_refused();
+    // Whose a directory is renames what is in it.
+    std::os::unix::fs::lchown(&*path, Some(0), None).unwrap();
+    std::os::unix::fs::chown(dir, other, None).unwrap();
+    is_refused();
 }
 
 #[test]
@@ -48,7 +60,7 @@ fn a_record_goes_through_no_directory_that_others_may_have_linked() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
         std::fs::set_permissions(dir, mode).unwrap();
     };
-    set_mode(0o1777);
+    set_mode(0o777);
     let through = link.join("record");
     for record in [&through, &way] {
         let mut command = program();

@@ -279,6 +279,7 @@ fn a_host_and_its_port_are_one_word() {
         ("127.0.0.1 7401", "one word: 127.0.0.1:7401"),
         ("::1 7401", "one word: [::1]:7401"),
         ("--listen localhost 7401", "one word: localhost:7401"),
+        ("--port localhost 7401", "one word: localhost:7401"),
         ("--listen tcp:localhost:1", "write tcp://localhost:1"),
         ("--listen a+b=127.0.0.1:0", "write a name of letters"),
     ] {
@@ -287,6 +288,27 @@ fn a_host_and_its_port_are_one_word() {
         let ended = command.args(args.split(' ')).timeout(LIMIT).assert();
         ended.code(2).stderr(told);
     }
+}
+
+#[test]
+fn the_value_of_another_option_is_no_host() {
+    for option in ["--framing", "--workers", "--log-level"] {
+        let mut command = assert_cmd::Command::from_std(program());
+        let refused = command.args([option, "x", "7401"]).timeout(LIMIT).assert();
+        let told = String::from_utf8_lossy(&refused.code(2).get_output().stderr).into_owned();
+        assert!(!told.contains("one word"), "{told}");
+    }
+}
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_refused_as_any_that_is_wrong() {
+    let bytes: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
+    let mut command = assert_cmd::Command::from_std(program());
+    let refused = command
+        .args([bytes, "7401".as_ref()])
+        .timeout(LIMIT)
+        .assert();
+    refused.code(2).stderr(contains("invalid value"));
 }
 
 #[test]

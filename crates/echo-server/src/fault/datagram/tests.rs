@@ -182,12 +182,40 @@ fn a_rate_that_goes_holds_nothing_that_has_its_turn() {
 #[test]
 fn another_fault_sets_nothing_free_not_even_of_a_source_that_is_forgotten() {
     let mut bench = Bench::new(&["delay=1h"]);
-    for port in 1..=1 + SOURCES.get() as u16 {
+    for port in 1..=1 + SOURCES as u16 {
         bench.push(port, b"x");
     }
     bench.change(&[], &["drop,conn=9999"]);
     let hour = Duration::from_secs(3600);
     assert!(bench.run().iter().all(|(after, _)| *after == hour));
+}
+
+#[test]
+fn a_rate_is_kept_for_a_source_whose_replies_wait_however_many_come() {
+    let mut bench = Bench::new(&["rate=1000", "delay=1s,conn=1"]);
+    for _ in 0..3 {
+        bench.push(1, &[b'x'; 100]);
+    }
+    // All of them are silent later than the first one.
+    for port in 2..=2 + SOURCES as u16 {
+        bench.push(port, b"y");
+        let left = bench.faults.pop(bench.now, &bench.events);
+        assert_eq!(left.unwrap().meta.addr.port(), port);
+    }
+    let times = bench.run().into_iter().map(|(at, _)| at.as_millis());
+    assert_eq!(times.collect::<Vec<_>>(), [1000, 1100, 1200]);
+}
+
+#[test]
+fn what_was_overtaken_is_held_by_what_holds_it_itself() {
+    for (gone, left) in [(&[][..], [0, 10]), (&[2], [0, 0])] {
+        let mut bench = Bench::new(&["reorder,msg=1", "delay=10s,msg=1"]);
+        bench.push(1000, b"1");
+        bench.push(1000, b"2");
+        bench.change(gone, &[]);
+        let times = bench.run().into_iter().map(|(at, _)| at.as_secs());
+        assert_eq!(times.collect::<Vec<_>>(), left);
+    }
 }
 
 #[test]
@@ -251,13 +279,10 @@ fn memory_is_bounded_whatever_is_held_and_whoever_sends() {
     assert!(pushed * 2 * (REPLY_COST + 1) < HELD_MAX + 3 * REPLY_COST);
     bench.run();
     assert!(bench.faults.has_room());
-    let most = SOURCES.get();
-    for port in 1..=3 * most as u16 {
-        bench
-            .faults
-            .sources
-            .of(SocketAddr::from(([127, 0, 0, 1], port)));
+    let DatagramFaults { sources, queue } = &mut *bench.faults;
+    for port in 1..=3 * SOURCES as u16 {
+        sources.of(SocketAddr::from(([127, 0, 0, 1], port)), queue);
     }
-    assert_eq!(bench.faults.sources.known.len(), most);
-    assert!(most * size_of::<(SocketAddr, Source)>() < 512 << 10);
+    assert_eq!(sources.known.len(), SOURCES);
+    assert!(SOURCES * size_of::<(SocketAddr, Source)>() < 512 << 10);
 }

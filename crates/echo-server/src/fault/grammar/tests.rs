@@ -134,6 +134,7 @@ fn the_forms_of_the_manual_mean_what_it_says() {
         ("close-after=5m", "close-after=300s"),
         ("close-after=5M", "close-after=5MiB"),
         ("no-accept", "no-accept=0"),
+        ("no-accept=1k", "no-accept=1024"),
         ("drop,conn=3", "drop,conn=3..3"),
         ("drop,conn=..3", "drop,conn=1..3"),
         ("drop,peer=::ffff:192.0.2.1", "drop,peer=192.0.2.1"),
@@ -235,6 +236,7 @@ fn a_value_that_cannot_be_is_answered_with_those_that_can() {
             "how many connections may wait, from 0 to 65535",
         ),
         ("no-accept=65536", "how many connections may wait"),
+        ("no-accept=64k", "how many connections may wait"),
         ("close-after=2d", "write a day at most"),
         (
             "close-after=-1",

@@ -299,6 +299,22 @@ fn a_delay_that_goes_delays_no_more_what_waits_to_be_joined() {
 }
 
 #[test]
+fn what_is_joined_is_held_by_what_holds_any_of_it() {
+    for (gone, left) in [(&[][..], 3600), (&[2], 60), (&[3], 3600), (&[2, 3], 0)] {
+        let specs = ["merge=8", "delay=1h,msg=1", "delay=60s,msg=2"];
+        for specs in [specs, ["merge=8", "delay=1h,msg=2", "delay=60s,msg=1"]] {
+            let mut bench = Bench::new(&specs, Framing::Raw);
+            bench.push(b"four");
+            bench.push(b"more");
+            bench.change(gone, &[]);
+            bench.run();
+            let due = Duration::from_secs(left);
+            assert_eq!(bench.written, [(due, b"fourmore".to_vec())], "{gone:?}");
+        }
+    }
+}
+
+#[test]
 fn answers_wait_for_no_more_than_the_merge_that_is_left_wants() {
     for (gone, new, left) in [
         (1, &["merge=10"][..], "wait until they are enough"),
