@@ -6,18 +6,20 @@
 //! number that is missing is a reply that was lost on the way back; what else is unanswered there
 //! never came. Of what follows the last answer, nothing is known.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use crate::report::{Numbering, Ways};
 
 /// Requests that are looked at together, so that each is looked at about once.
 const BATCH: u64 = 1024;
-/// So many that cannot be settled are in no order: at 16 bytes each, 1 MiB.
+/// So many replies that cannot be settled are in no order: at 16 bytes each, 1 MiB.
 const MOST: u64 = 1 << 16;
 /// A reflector whose numbers fall back by so much has begun a session anew: nothing on a path is
 /// overtaken by so many. So it has where it gives a number for the second time.
 const RESTART: u64 = u64::BITS as u64;
+/// So often it may begin anew at once, and once more in each batch of requests.
+const RESTARTS: u64 = 8;
 /// Numbers beyond those of the requests are those of copies and of requests that were overtaken, and
 /// their replies were lost. A path that makes such shows one in so many; what is left out beyond that
 /// was given to somebody else.
@@ -30,8 +32,11 @@ const UNSEEN: u64 = 2;
 pub struct Session {
     /// The number of the oldest request that is not settled.
     base: u64,
-    /// The reflector's number of the first reply to each request from there on.
-    replies: VecDeque<Option<u64>>,
+    /// The request that is sent next.
+    end: u64,
+    /// The reflector's number of the first reply to each request between, where one has come: an outage
+    /// takes no room.
+    replies: BTreeMap<u64, u64>,
     /// Numbers of further replies: to copies that were made on the way there.
     copies: BTreeSet<u64>,
     /// The reflector's number that is settled next.
@@ -80,16 +85,13 @@ impl Session {
         if !is_measured {
             self.measured = request + 1;
         }
-        let end = request + 1 - self.base;
-        if self.replies.len() < end as usize {
-            self.replies.resize(end as usize, None);
-        }
+        self.end = self.end.max(request + 1);
         (request + u64::from(self.gap.is_some_and(|gap| request >= gap))) as u32
     }
 
     /// The request that has a number on the wire, if there is one.
     pub fn request(&self, number: u32) -> Option<u64> {
-        let end = self.base + self.replies.len() as u64;
+        let end = self.end;
         let left_out = u64::from(self.gap.is_some());
         // 32 bits of it are on the wire.
         let ago = ((end + left_out) as u32).wrapping_sub(number);
@@ -142,16 +144,13 @@ impl Session {
                 true => self.fallen.1 += 1,
                 false => self.found.reordered_back += mem::take(&mut self.fallen).1,
             }
-            if let Some(slot) = self.slot(request) {
-                *slot = Some(theirs);
-            }
-            let end = self.base + self.replies.len() as u64;
+            self.keep(request, theirs);
             if is_gap {
-                self.gap.get_or_insert(end);
+                self.gap.get_or_insert(self.end);
             }
             return;
         }
-        let is_new = self.slot(request).is_none_or(|slot| *slot != Some(theirs));
+        let is_new = self.replies.get(&request) != Some(&theirs);
         match is_new && theirs >= self.next && self.copies.insert(theirs) {
             true => self.found.duplicated_there += 1,
             false => self.found.duplicated_back += 1,
@@ -171,29 +170,29 @@ impl Session {
         self.come |= shift(1, *highest - theirs).unwrap_or(0);
     }
 
-    fn slot(&mut self, request: u64) -> Option<&mut Option<u64>> {
-        let at = request.checked_sub(self.base)?;
-        self.replies.get_mut(at as usize)
+    /// Keeps the number of the first reply, unless its request is settled.
+    fn keep(&mut self, request: u64, theirs: u64) {
+        if request >= self.base {
+            self.replies.insert(request, theirs);
+        }
     }
 
     /// Its numbers began again, as shows with this reply: what was under way then has come to nobody
     /// knows what.
     fn restart(&mut self, request: u64, theirs: u64) {
         self.restarts += 1;
-        // No session begins anew time and again.
-        self.is_void = self.restarts > 1 + request / BATCH;
-        if let Some(slot) = self.slot(request) {
-            *slot = Some(theirs);
-        }
+        // No session begins anew time and again, though a reflector may have a bad moment.
+        self.is_void = self.restarts > RESTARTS + request / BATCH;
+        self.keep(request, theirs);
         // The first that fell may have been settled since, as a number that was merely late.
         let fallen = mem::take(&mut self.fallen).0;
         let anew = fallen.unwrap_or(request).max(self.base);
-        let since = self.replies.split_off((anew - self.base) as usize);
+        let since = self.replies.split_off(&anew);
         self.settle(anew);
         self.copies.clear();
         self.anew = (anew, self.base);
         (self.base, self.replies) = (anew, since);
-        let numbers: Vec<u64> = self.replies.iter().flatten().copied().collect();
+        let numbers: Vec<u64> = self.replies.values().copied().collect();
         self.next = numbers.iter().copied().min().unwrap_or(theirs);
         (self.newest, self.come) = (Some((request, theirs)), 0);
         numbers.into_iter().for_each(|theirs| self.note(theirs));
@@ -206,14 +205,14 @@ impl Session {
             return;
         }
         self.settle(oldest);
-        self.is_void |= oldest - self.base > MOST;
+        let left = self.replies.range(..oldest).count() as u64;
+        self.is_void |= left > MOST;
         if self.is_void {
-            let gone = self.replies.len().min((oldest - self.base) as usize);
-            self.replies.drain(..gone);
-            self.base += gone as u64;
+            self.replies = self.replies.split_off(&oldest);
+            self.base = oldest;
         }
         // What could not be settled is looked at again when there is as much of it once more.
-        self.due = oldest + (oldest - self.base);
+        self.due = oldest + left.max(BATCH);
     }
 
     /// Settles all, and says what has become of the session, if there was one.
@@ -242,53 +241,46 @@ impl Session {
     /// Settles what was sent before request `end`, as far as it lies between two that were answered in
     /// turn: all before the one has lower numbers of the reflector than all from it on.
     fn settle(&mut self, end: u64) {
-        let mut lowest = vec![u64::MAX; self.replies.len() + 1];
-        for (at, reply) in self.replies.iter().enumerate().rev() {
-            lowest[at] = reply.map_or(lowest[at + 1], |theirs| theirs.min(lowest[at + 1]));
-        }
-        let most = usize::try_from(end.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        let (mut start, mut highest) = (0, None);
-        for (at, &lowest) in lowest.iter().enumerate().take(self.replies.len()) {
-            let Some(theirs) = self.replies[at] else {
-                continue;
-            };
-            if at < most && theirs == lowest && highest.is_none_or(|highest| highest < theirs) {
-                self.stretch(start, at, theirs);
-                start = at;
+        let mut least = u64::MAX;
+        // With each reply, the lowest number from it on.
+        let replies = self.replies.iter().rev().map(|(&request, &theirs)| {
+            least = least.min(theirs);
+            (request, theirs, least)
+        });
+        let replies: Vec<_> = replies.collect();
+        let (mut start, mut highest) = (self.base, None);
+        for &(request, theirs, lowest) in replies.iter().rev() {
+            if request < end && theirs == lowest && highest.is_none_or(|highest| highest < theirs) {
+                self.stretch(start, request, theirs);
+                start = request;
             }
             highest = highest.max(Some(theirs));
         }
         if end == u64::MAX {
             // The last one that was answered is the last of which anything is known.
-            let answered = self.replies.iter().rposition(Option::is_some);
-            let end = answered.map_or(start, |at| at + 1);
+            let end = replies.first().map_or(start, |(request, ..)| request + 1);
             self.stretch(start, end, highest.map_or(self.next, |highest| highest + 1));
             start = end;
         }
-        self.base += start as u64;
-        self.replies.drain(..start);
+        self.base = start;
+        self.replies = self.replies.split_off(&start);
     }
 
     /// Accounts for the requests from `start` up to `end`, and for the reflector's numbers up to
     /// `theirs`.
-    fn stretch(&mut self, start: usize, end: usize, theirs: u64) {
-        let mut answered: Vec<(u64, usize)> = self
-            .replies
-            .range(start..end)
-            .enumerate()
-            .filter_map(|(at, reply)| Some(((*reply)?, at)))
-            .collect();
+    fn stretch(&mut self, start: u64, end: u64, theirs: u64) {
+        let answered = self.replies.range(start..end);
+        let mut answered: Vec<_> = answered.map(|(at, theirs)| (*theirs, *at)).collect();
         let later = self.copies.split_off(&theirs);
         let copies = mem::replace(&mut self.copies, later).len();
         let seen = (answered.len() + copies) as u64;
-        let unanswered = (end - start - answered.len()) as u64;
+        let unanswered = end - start - answered.len() as u64;
         let missing = theirs.saturating_sub(self.next).saturating_sub(seen);
         self.next = theirs;
-        let before = self.base + end as u64;
         // Its session may be older than ours: then the first of its numbers says nothing.
         let is_first = !mem::replace(&mut self.has_begun, true);
         let is_older = is_first && seen == 0 && missing > unanswered;
-        if is_older || self.base + (start as u64) < self.measured {
+        if is_older || start < self.measured {
             return;
         }
         if answered.len() > 1 {
@@ -299,7 +291,7 @@ impl Session {
                 last = last.max(*at);
             }
             if self.found.reordered_there > 0 {
-                self.reach = self.reach.max((end - start) as u64);
+                self.reach = self.reach.max(end - start);
             }
         }
         let both = unanswered.min(missing);
@@ -312,9 +304,9 @@ impl Session {
             (&mut self.gone, unanswered - both),
             (&mut self.spare, missing - both),
         ] {
-            let is_far = has_copies && before.saturating_sub(last.1) > reach;
+            let is_far = has_copies && end.saturating_sub(last.1) > reach;
             let count = if is_far { more } else { last.0 + more };
-            *last = (count, if more > 0 { before } else { last.1 });
+            *last = (count, if more > 0 { end } else { last.1 });
         }
         self.reconcile(has_copies, reach);
     }

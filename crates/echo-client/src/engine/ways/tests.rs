@@ -358,3 +358,34 @@ fn a_session_without_an_answer_leaves_nothing_to_the_next() {
     }
     assert_eq!(session.end().unwrap().lost_there, 1);
 }
+
+#[test]
+fn an_outage_voids_no_session_and_takes_no_room() {
+    let mut session = Session::default();
+    let mut send = |request: u64, theirs: Option<u32>| {
+        session.number(request, true);
+        if let Some(theirs) = theirs {
+            session.reply(request, theirs, true);
+        }
+        session.forget(request.saturating_sub(10));
+        assert!(session.replies.len() as u64 <= 2 * BATCH);
+    };
+    (0..5_000).for_each(|request| send(request, Some(request as u32)));
+    (5_000..205_000).for_each(|request| send(request, None));
+    (205_000..300_000).for_each(|request| send(request, Some(request as u32 - 200_000)));
+    let ways = session.end().unwrap();
+    assert_eq!(ways.numbering, Numbering::Stateful);
+    assert_eq!((ways.lost_there, ways.lost_back), (200_000, 0));
+}
+
+#[test]
+fn a_reflector_may_begin_anew_several_times_soon() {
+    let mut session = Session::default();
+    for request in 0..900 {
+        session.number(request, true);
+        session.reply(request, (request % 150) as u32, true);
+    }
+    let ways = session.end().unwrap();
+    assert_eq!(ways.numbering, Numbering::Stateful);
+    assert_eq!((ways.lost_there, ways.lost_back), (0, 0));
+}
