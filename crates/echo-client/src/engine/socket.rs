@@ -1,5 +1,6 @@
 //! A connected socket that never blocks, of any transport.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -50,8 +51,7 @@ pub struct Socket {
     /// Datagrams that the system has taken, and those of which it has said when they left.
     sent: u64,
     told: u64,
-    /// Numbers that it gave to datagrams which it has not taken, as systems before Linux 6.9 do.
-    skipped: u32,
+    numbers: Numbers,
     /// Datagrams that it had no room for before measuring began.
     before: u64,
     /// What a test has put in its place.
@@ -70,7 +70,7 @@ impl Socket {
             stamps,
             sent: 0,
             told: 0,
-            skipped: 0,
+            numbers: Numbers::default(),
             before: 0,
             #[cfg(test)]
             line: Line::open(),
@@ -155,7 +155,8 @@ impl Socket {
             let Some(departure) = ancillary::departure(&self.socket).ok()? else {
                 continue;
             };
-            let number = own_number(departure.number, self.sent, &mut self.skipped)?;
+            let numbers = &mut self.numbers;
+            let number = numbers.own(departure.number, self.told, self.sent)?;
             self.told = number + 1;
             if let (Some(at), now) = self.when(Some(departure.stamp), clock) {
                 return Some((number, at, now));
@@ -226,19 +227,56 @@ impl Socket {
             self.sent += 1;
             return Ok(taken);
         }
-        let taken = retry_on_intr(|| send(&*self, bytes, SendFlags::empty()))?;
+        let taken = retry_on_intr(|| send(&*self, bytes, SendFlags::empty()));
+        if taken.is_err() && self.stamps == Whose::Kernel {
+            self.numbers.refuse(self.sent);
+        }
+        let taken = taken?;
         self.sent += 1;
         Ok(taken)
     }
 }
 
-/// Which of the datagrams that were `sent` has this number of the system, which counts in 32 bits and
-/// tells of the latest. One beyond them shows that numbers were `skipped`.
-fn own_number(theirs: u32, sent: u64, skipped: &mut u32) -> Option<u64> {
-    let newest = sent.checked_sub(1)?;
-    let ahead = theirs.wrapping_sub(*skipped).wrapping_sub(newest as u32) as i32;
-    *skipped = skipped.wrapping_add_signed(ahead.max(0));
-    newest.checked_add_signed(ahead.min(0).into())
+/// So many places at which datagrams were not taken are remembered until departures are told.
+const REFUSED: usize = 1024;
+
+/// The numbers that the system gives to datagrams, in 32 bits. Systems before Linux 6.9 use one up for a
+/// datagram that they do not take.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// How many have been used up, as far as is known.
+    skipped: u32,
+    /// Datagrams that were not taken since: how many had been sent before, and how often in a row.
+    refused: VecDeque<(u64, u32)>,
+}
+
+impl Numbers {
+    /// The system has not taken a datagram, after so many that were `sent`.
+    fn refuse(&mut self, sent: u64) {
+        let last = self.refused.back_mut().filter(|(at, _)| *at == sent);
+        if let Some((_, times)) = last {
+            *times = times.saturating_add(1);
+        } else if self.refused.len() < REFUSED {
+            self.refused.push_back((sent, 1));
+        }
+    }
+
+    /// Which of the datagrams that were `sent` has this number of the system's, where `next` is expected.
+    fn own(&mut self, theirs: u32, next: u64, sent: u64) -> Option<u64> {
+        let newest = sent.checked_sub(1)?;
+        let ahead = theirs.wrapping_sub(self.skipped).wrapping_sub(next as u32) as i32;
+        let mut number = next.checked_add_signed(ahead.into())?;
+        while let Some((_, times)) = self.refused.pop_front_if(|(at, _)| *at <= number) {
+            // Where none is missing, none has been used up.
+            let missing = number.saturating_sub(next).min(times.into());
+            number -= missing;
+            self.skipped = self.skipped.wrapping_add(missing as u32);
+        }
+        // One beyond those that were sent shows that more were used up.
+        let beyond = number.saturating_sub(newest);
+        self.skipped = self.skipped.wrapping_add(beyond as u32);
+        Some(number - beyond)
+    }
 }
 
 fn is_ipv4(socket: &socket2::Socket) -> bool {
@@ -257,15 +295,34 @@ mod tests {
 
     #[test]
     fn a_datagram_that_was_not_taken_shifts_no_departure() {
-        let mut skipped = 0;
-        // The third one was refused, and its number is used up.
-        let of = |sent: u64, theirs: u32, skipped: &mut u32| own_number(theirs, sent, skipped);
-        assert_eq!(of(2, 0, &mut skipped), Some(0));
-        assert_eq!(of(2, 1, &mut skipped), Some(1));
-        assert_eq!(of(3, 3, &mut skipped), Some(2));
-        assert_eq!(of(5, 4, &mut skipped), Some(3));
-        assert_eq!(of(5, 5, &mut skipped), Some(4));
+        let mut numbers = Numbers::default();
+        assert_eq!(numbers.own(0, 0, 2), Some(0));
+        assert_eq!(numbers.own(1, 1, 2), Some(1));
+        // The third one was refused, and its number is used up; three more left before any was told of.
+        numbers.refuse(2);
+        assert_eq!(numbers.own(3, 2, 5), Some(2));
+        assert_eq!(numbers.own(4, 3, 5), Some(3));
+        assert_eq!(numbers.own(5, 4, 5), Some(4));
+        // Of one nobody tells, and none was refused.
+        assert_eq!(numbers.own(7, 5, 8), Some(6));
+        // One was refused thrice.
+        (0..3).for_each(|_| numbers.refuse(8));
+        assert_eq!(numbers.own(8, 7, 9), Some(7));
+        assert_eq!(numbers.own(12, 8, 9), Some(8));
         let beyond = (1 << 32) + 7;
-        assert_eq!(of(beyond, 6, &mut skipped), Some(beyond - 2), "of 32 bits");
+        assert_eq!(
+            numbers.own(9, beyond - 2, beyond),
+            Some(beyond - 2),
+            "of 32 bits"
+        );
+    }
+
+    #[test]
+    fn a_refused_datagram_that_used_up_no_number_shifts_no_departure() {
+        let mut numbers = Numbers::default();
+        numbers.refuse(0);
+        assert_eq!(numbers.own(0, 0, 3), Some(0));
+        assert_eq!(numbers.own(2, 1, 3), Some(2), "nobody tells of one");
+        assert_eq!(numbers.own(3, 3, 4), Some(3));
     }
 }
