@@ -7,21 +7,30 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use echo_core::Endpoint;
 
-/// What other programs take, and how it is written here.
-const MEANT: [(&[&str], &str); 4] = [
+use crate::mesh::Source;
+
+/// What other programs take, and how it is written here, where there is a flag.
+const MEANT: [(&[&str], Option<&str>, &str); 4] = [
     (
         &["-p", "--port", "--host"],
+        None,
         "host and port are one word, without a flag: HOST:PORT",
     ),
     (
         &["-n", "--number", "--requests"],
+        None,
         "how many is --count N, which ping and bench take",
     ),
     (
         &["-t"],
+        Some("--ttl"),
         "the time to live is --ttl; ping goes on until Ctrl-C where there is no --count",
     ),
-    (&["--tcp"], "TCP is spoken where there is no --udp"),
+    (
+        &["--tcp"],
+        Some("--udp"),
+        "TCP is spoken where there is no --udp",
+    ),
 ];
 
 /// The same error of parsing what was `typed`, with the tip that helps.
@@ -89,13 +98,17 @@ impl Context<'_> {
         if let Some(late) = command.find_subcommand(word) {
             return Some(format!("the subcommand goes first: echo-client {late} ..."));
         }
-        if let Some(hint) = self
-            .joined(word)
-            .filter(|_| self.is_target || !self.is_value)
-        {
+        let own_takes = |word: &str| takes(self.own, word);
+        // Nobody sends anything where there is no target.
+        let has_target = self
+            .own
+            .get_positionals()
+            .any(|arg| arg.get_id() == "target");
+        let has_peers = own_takes("--targets");
+        let joined = self.joined(word).filter(|_| has_target || has_peers);
+        if let Some(hint) = joined.filter(|_| self.is_target || !self.is_value) {
             return Some(hint);
         }
-        let own_takes = |word: &str| takes(self.own, word);
         let doubled = |typed: &&str| match typed.strip_prefix('-') {
             Some(rest) if rest.len() > 1 => Some(format!("--{rest}")),
             _ => None,
@@ -107,7 +120,10 @@ impl Context<'_> {
         if self.is_value || own_takes(word) {
             return None;
         }
-        if let Some((_, meant)) = MEANT.iter().find(|(words, _)| words.contains(&word)) {
+        let meant = MEANT
+            .iter()
+            .find(|(words, flag, _)| words.contains(&word) && flag.is_none_or(own_takes));
+        if let Some((.., meant)) = meant.filter(|_| has_target) {
             return Some((*meant).to_owned());
         }
         if let Some(mode) = command.get_subcommands().find(|mode| takes(mode, word)) {
@@ -120,12 +136,18 @@ impl Context<'_> {
                 "it is a flag of sending, which has no subcommand: echo-client {word} ..."
             ));
         }
-        let has_place = self.own.get_positionals().next().is_some();
+        if word.starts_with(['-', '[', '<']) {
+            return None;
+        }
+        let is_source = Source::try_from(OsString::from(word)).is_ok();
         match word.parse::<Endpoint>() {
-            _ if word.starts_with(['-', '[', '<']) => None,
-            Ok(_) if has_place => Some("one target is asked; bench takes several".to_owned()),
-            Ok(_) => Some(format!("peers are listed: --targets dns:{word}")),
-            Err(_) => Some(format!("to send a text: echo-client HOST:PORT -m {word}")),
+            _ if has_peers && is_source => Some(format!("peers are listed: --targets {word}")),
+            Ok(_) if has_target => Some("one target is asked; bench takes several".to_owned()),
+            Ok(_) if has_peers => Some(format!("peers are listed: --targets dns:{word}")),
+            Err(_) if has_target => {
+                Some(format!("to send a text: echo-client HOST:PORT -m {word}"))
+            }
+            _ => None,
         }
     }
 

@@ -161,6 +161,10 @@ fn what_other_programs_take_is_answered_with_how_it_is_written_here() {
         (&["ping", "a:1", "b:1"], "one target is asked"),
         (&["-i", "0.2", "localhost:7100"], "one target is asked"),
         (&["mesh", "a:1"], "--targets dns:a:1"),
+        (
+            &["mesh", "--targets", "file:a.json", "file:b.json"],
+            "--targets file:b.json",
+        ),
         (&["ping", "-n", "3", "a:1"], "--count N"),
         (&["bench", "-n3", "a:1"], "--count N"),
         (&["ping", "-p", "7", "a"], "without a flag: HOST:PORT"),
@@ -182,6 +186,24 @@ fn what_other_programs_take_is_answered_with_how_it_is_written_here() {
     }
     let ended = run(&["bench", "-c", "x", "7"]);
     assert!(!ended.stderr.contains("one word"), "{ended:?}");
+}
+
+#[test]
+fn nobody_is_told_of_a_target_or_a_flag_that_the_mode_does_not_take() {
+    for args in [
+        &["completions", "bash", "zsh"][..],
+        &["completions", "bash", "7"],
+        &["merge", "--tcp"],
+        &["compare", "-n", "3"],
+        &["compare", "-t", "a.json"],
+        &["mesh", "--targets", "file:a.json", "hello"],
+    ] {
+        let ended = run(args);
+        ended.failed(2, &["Usage: "]);
+        for misleading in ["HOST:PORT", "one word", "--udp", "--count", "--ttl"] {
+            assert!(!ended.stderr.contains(misleading), "{ended:?}");
+        }
+    }
 }
 
 #[test]
