@@ -227,7 +227,7 @@ fn a_target_is_taken_as_it_is_meant_or_answered_with_its_spelling() {
             "write tcp://a.name:80 or udp://a.name:80",
         ),
         ("https://a.name/", "write tcp://a.name:5346 or"),
-        ("tcp://a.name/", "such as a.name:5346"),
+        ("tcp://a.name/", "such as tcp://a.name:5346"),
         ("tcp:a.name:7", "write tcp://a.name:7"),
         ("a.name:7/udp", "write udp://a.name:7"),
         ("a.name:65536", "from 0 to 65535"),
