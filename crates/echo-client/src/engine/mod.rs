@@ -108,7 +108,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
                 ..fault.of("the run was cut short")
             });
             // The target was reached: it is this side that cannot go on.
-            report.counts.connections = plan.parallel as u64;
+            report.counts.connections = plan.beforehand() as u64;
         }
     }
     report

@@ -322,7 +322,9 @@ fn a_refused_thread_is_an_error_in_words() {
 fn too_few_descriptors_are_an_error_in_words() {
     let echo = echo();
     let mut codes = Vec::new();
-    let bench = ["bench", "-c9", "--warmup=0", "--new-connection", "-P2"];
+    let mut cut = Vec::new();
+    let bench = "bench -c9 --warmup=0 --new-connection -P2 --json";
+    let bench: Vec<_> = bench.split(' ').collect();
     for (limit, mode) in (4..=12).flat_map(|limit| [(limit, &bench[..]), (limit, &[])]) {
         let mut client = Command::new("prlimit");
         client.arg(format!("--nofile={limit}"));
@@ -330,6 +332,10 @@ fn too_few_descriptors_are_an_error_in_words() {
         let output = client.args(mode).arg(&echo.tcp).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         codes.push(output.status.code());
+        if told.contains("the run was cut short") {
+            let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            cut.push(document["connections"].clone());
+        }
         if output.status.code() != Some(0) {
             assert!(told.contains("ulimit -n"), "{limit}: {told}");
             assert!(
@@ -343,4 +349,9 @@ fn too_few_descriptors_are_an_error_in_words() {
         "{codes:?}"
     );
     assert_eq!(codes.last(), Some(&Some(0)), "{codes:?}");
+    // The one that shows that the target is there.
+    assert!(
+        !cut.is_empty() && cut.iter().all(|made| *made == 1),
+        "{cut:?}"
+    );
 }
