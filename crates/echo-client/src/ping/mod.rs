@@ -16,10 +16,10 @@ pub use settings::Ping;
 
 /// Requests that may be awaited at once: at a request a millisecond, those of a minute.
 const DEPTH: usize = 1 << 16;
-/// Connections of one request each that are open, or being opened, at once: each takes a thread and a
-/// descriptor, of which a process has some thousand by default. What finds no place waits, and counts
-/// from when it was due.
-const AT_ONCE: u128 = 1_024;
+/// Connections of one request each that are open, or being opened, at once: each takes a thread, and
+/// where both families are tried two descriptors, of which a process has 1,024 by default. What finds
+/// no place waits, and counts from when it leaves.
+const AT_ONCE: u128 = 400;
 
 /// Pings, and reports what came of it.
 pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -81,8 +81,8 @@ mod tests {
     use echo_core::units::Timespan;
 
     #[test]
-    fn a_connection_for_each_request_takes_no_more_threads_than_a_system_grants() {
-        for (interval_ms, parallel) in [(1, 1_024), (1_000, 11)] {
+    fn a_connection_for_each_request_takes_no_more_descriptors_than_a_process_has() {
+        for (interval_ms, parallel) in [(1, 400), (1_000, 11)] {
             let config = Ping {
                 interval: Timespan(Duration::from_millis(interval_ms)),
                 new_connection: true,
