@@ -102,8 +102,14 @@ fn ask(
             if !readable[0].revents().is_empty() {
                 match socket.read(&mut buffer) {
                     Err(error) if is_for_now(&error) => {}
-                    Ok(len) if is_copy(&buffer[..len]) => report.counts.duplicate += 1,
-                    outcome => return outcome.map(Some),
+                    Err(error) => return Err(error),
+                    Ok(len) => {
+                        report.counts.received_bytes += len as u64;
+                        if !is_copy(&buffer[..len]) {
+                            return Ok(Some(len));
+                        }
+                        report.counts.duplicate += 1;
+                    }
                 }
             }
             if interrupt.take_question() {
@@ -132,7 +138,6 @@ fn ask(
             );
         }
     };
-    report.counts.received_bytes += reply.len() as u64;
     let same = window.take(reply, |payload| show.take(payload))?;
     if same == message.len() && same == reply.len() {
         show.end()?;

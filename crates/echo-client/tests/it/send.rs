@@ -298,7 +298,15 @@ fn a_late_copy_of_a_reply_is_no_answer_to_another_line() {
     run_with(&["-i", "--raw", &twice()], b"a\nb\nb\nc").said("a\nb\nb\nc");
     let ended = run_with(&["-i", "--json", &twice()], b"d\ne\n");
     let document: serde_json::Value = serde_json::from_str(ended.text()).unwrap();
-    assert!(document["duplicate"].as_u64() > Some(1), "{document}");
+    let count = |name: &str| document[name].as_u64().unwrap();
+    assert!(count("duplicate") > 1, "{document}");
+    // Both lines are of one length, and so are their replies and all copies.
+    let replies = 2 + count("duplicate");
+    assert_eq!(
+        count("received_bytes"),
+        replies * count("sent_bytes") / 2,
+        "{document}"
+    );
 }
 
 #[test]
