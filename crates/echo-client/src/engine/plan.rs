@@ -37,8 +37,9 @@ pub struct Plan {
     pub server: Option<u32>,
     /// Keep each second's lines of an HdrHistogram log.
     pub log: bool,
-    /// How long a connection that used to be answered is opened anew in vain before it is given
-    /// up; one that never was is given up at once. `None`: never.
+    /// How long a connection is opened anew in vain before it is given up. One that never was answered
+    /// is given up at once, unless the target is known to be there; one whose replies are wrong always
+    /// is. `None`: never.
     pub patience: Option<Duration>,
 }
 

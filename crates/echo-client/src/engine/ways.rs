@@ -13,7 +13,7 @@ use crate::report::{Numbering, Ways};
 
 /// Requests that are looked at together, so that each is looked at about once.
 const BATCH: u64 = 1024;
-/// So many replies that cannot be settled are in no order: at 16 bytes each, 1 MiB.
+/// So many replies that cannot be settled are in no order.
 const MOST: u64 = 1 << 16;
 /// A reflector whose numbers fall back by so much has begun a session anew: nothing on a path is
 /// overtaken by so many. So it has where it gives a number for the second time.
