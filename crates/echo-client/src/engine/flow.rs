@@ -210,15 +210,15 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> bool {
         self.transport.sum_up(context);
+        let is_cut = fault.is_none() && context.is_cut;
+        let longest = context.recorder.slowest.saturating_mul(2);
+        let overdue = context.clock.now().saturating_sub(longest);
         let (mut is_lossy, mut is_told) = (false, false);
         while let Some((number, request)) = self.ledger.abandon() {
             // What others have passed, and the slowest would have by far, was lost: there need be no time to
             // wait for it. A path may merely reorder.
-            let age = context.clock.now().saturating_sub(request.sent);
-            let is_overdue = age > context.recorder.slowest.saturating_mul(2);
-            let is_under_way =
-                number.is_some_and(|number| !is_overdue || !self.ledger.is_passed(number));
-            if is_under_way && fault.is_none() && context.is_cut {
+            let may_come = |number| request.sent >= overdue || !self.ledger.is_passed(number);
+            if is_cut && number.is_some_and(may_come) {
                 context.recorder.under_way(request);
                 continue;
             }
