@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use echo_core::units::Timespan;
-use echo_core::{Endpoint, cause, remedy};
+use echo_core::{Endpoint, cause};
 use rustix::io::Errno;
 
 use super::{Address, ErrorKind, Fault};
@@ -67,13 +67,13 @@ fn why(address: &Address, error: &io::Error) -> Fault {
     if let Some(own) = own {
         return own.clone();
     }
-    let kind = ErrorKind::of(error);
-    let plain = Fault::new(kind, cause(error)).remedied();
+    let told = Fault::from(error);
+    if told.remedy.is_some() {
+        return told;
+    }
+    let (kind, plain) = (told.kind, told.remedied());
     let unreachable =
         |cause: &str, remedy: &str| Fault::new(ErrorKind::Unreachable, cause).advise(remedy);
-    if let Some(remedy) = remedy(error) {
-        return plain.advise(remedy);
-    }
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     match (address, errno) {
         (Address::Unix(path), _) if is_no_socket(path) => {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use echo_core::{cause, remedy};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,17 @@ impl fmt::Display for Fault {
 }
 
 impl Error for Fault {}
+
+/// A system error, with what helps where the system has too little of something.
+impl From<&io::Error> for Fault {
+    fn from(error: &io::Error) -> Self {
+        Fault {
+            kind: ErrorKind::of(error),
+            message: cause(error),
+            remedy: remedy(error).map(str::to_owned),
+        }
+    }
+}
 
 /// What kind of thing went wrong: the `error.kind` of a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -199,7 +211,6 @@ impl fmt::Display for ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use echo_core::cause;
 
     #[test]
     fn a_system_error_has_a_kind_and_words() {

@@ -33,14 +33,13 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use echo_core::remedy;
 use echo_core::units::unix_ns;
 
 pub use ledger::Class;
 pub use plan::{Pace, Plan};
 pub use sink::{Event, Peer, Sink, What};
 
-use crate::connection::{Address, Connection, ErrorKind, Fault, cause};
+use crate::connection::{Address, Connection, ErrorKind, Fault};
 use crate::interrupt::Interrupt;
 use crate::report::{Report, Span, Whose};
 use crate::thread::refused;
@@ -102,11 +101,7 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
             report.server_cpu_ns = used.map(|(before, after)| nanos(after.saturating_sub(before)));
         }
         Err(error) => {
-            let fault = Fault::new(ErrorKind::of(&error), cause(&error));
-            report.fault = Some(Fault {
-                remedy: remedy(&error).map(str::to_owned),
-                ..fault.of("the run was cut short")
-            });
+            report.fault = Some(Fault::from(&error).of("the run was cut short"));
             // The target was reached: it is this side that cannot go on.
             report.counts.connections = plan.beforehand() as u64;
         }

@@ -3,7 +3,6 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use echo_core::remedy;
 use echo_core::units::{Size, Timespan};
 use rustix::event::{PollFd, PollFlags};
 
@@ -12,7 +11,7 @@ use super::show::Show;
 use super::source::Source;
 use super::window::Window;
 use super::{Ended, Send, Trouble};
-use crate::connection::{self, Connect, ErrorKind, Fault, TICK, Watched, cause, wait};
+use crate::connection::{self, Connect, ErrorKind, Fault, TICK, Watched, wait};
 use crate::interrupt::{Interrupt, Why};
 use crate::output;
 use crate::report::Report;
@@ -94,7 +93,7 @@ impl Exchange<'_> {
                     Ok(0) => return self.ended(closed()),
                     Ok(len) => self.take(&buffer[..len])?,
                     Err(error) if is_for_now(&error) => {}
-                    Err(error) => return self.ended(broken(error)),
+                    Err(error) => return self.ended(Fault::from(&error)),
                 }
             } else if !may_send && self.idle()? {
                 return Ok(None);
@@ -157,7 +156,7 @@ impl Exchange<'_> {
             match self.socket.write(self.window.outgoing()) {
                 Ok(len) => self.window.wrote(len),
                 Err(error) if is_for_now(&error) => {}
-                Err(error) => self.broken = Some(broken(error)),
+                Err(error) => self.broken = Some(Fault::from(&error)),
             }
         }
     }
@@ -281,14 +280,6 @@ impl Exchange<'_> {
 
 fn closed() -> Fault {
     Fault::new(ErrorKind::Closed, "the server closed the connection")
-}
-
-fn broken(error: io::Error) -> Fault {
-    let fault = Fault::new(ErrorKind::of(&error), cause(&error));
-    match remedy(&error) {
-        Some(remedy) => fault.advise(remedy),
-        None => fault,
-    }
 }
 
 /// Whether it may go otherwise the next time.
