@@ -192,7 +192,6 @@ impl Pacer {
         let first_measured = self.count_before(self.measure_from);
         if let Pace::Rate { next, .. } = &mut self.pace {
             *next = first_measured.max(*next + 1);
-            self.warming = 0;
         }
     }
 

@@ -262,8 +262,7 @@ impl<'a> Worker<'a> {
     fn sleep(&mut self, now: u64) -> io::Result<()> {
         let mut until = self.next_look;
         // With no connection idle, replies come before requests can leave.
-        let before = until.min(self.pacer.end());
-        let due = self.pacer.next_due().filter(|&due| due < before);
+        let due = self.pacer.next_due().filter(|&due| due < until);
         let due = due.filter(|_| self.first_idle(now).is_some());
         until = due.unwrap_or(until);
         let awaited = || self.flows.iter().any(|flow| flow.ledger.awaited() > 0);
