@@ -13,7 +13,7 @@ use crate::connection::{
     Address, Connect, Connection, ErrorKind, Fault, connect, connect_one, reconnect,
 };
 use crate::interrupt::Interrupt;
-use crate::thread::start;
+use crate::thread::refused;
 
 /// Connection attempts of a run at a time: over a path of 100 ms a thousand connections take a
 /// second, and no listener's backlog (128 by tradition) overflows.
@@ -53,10 +53,9 @@ pub fn dial(
         }
     };
     thread::scope(|scope| {
-        let dial = || thread::Builder::new().name("dial".into()).stack_size(STACK);
         // Where the system refuses a thread, fewer do the work.
         let others: Vec<_> = (1..AT_ONCE.min(count))
-            .map_while(|_| dial().spawn_scoped(scope, work).ok())
+            .map_while(|_| builder().spawn_scoped(scope, work).ok())
             .collect();
         let mut opened = vec![first];
         opened.extend(work()?);
@@ -65,6 +64,10 @@ pub fn dial(
         }
         Ok(opened)
     })
+}
+
+fn builder() -> thread::Builder {
+    thread::Builder::new().name("dial".into()).stack_size(STACK)
 }
 
 /// Opens connections anew for one worker.
@@ -113,14 +116,14 @@ impl Dialer {
         }
         let (config, interrupt) = (connect.clone(), interrupt.clone());
         let (sender, waker) = (self.sender.clone(), self.waker.clone());
-        let started = start("dial", move || {
+        let started = builder().spawn(move || {
             let result = reconnect(&config, silent.as_ref(), &interrupt);
             // A worker that has ended needs neither.
             let _ = sender.send((index, result));
             let _ = waker.wake();
         });
-        if let Err(refused) = started {
-            let fault = Fault::new(ErrorKind::Exhausted, refused.to_string());
+        if let Err(error) = started {
+            let fault = Fault::new(ErrorKind::Exhausted, refused(&error).to_string());
             let fault = fault.of(format_args!("cannot connect to {}", connect.target));
             let _ = self.sender.send((index, Err(fault)));
         }
