@@ -10,7 +10,7 @@ use mio::Waker;
 
 use super::books::Books;
 use super::settings::{Mesh, Source};
-use super::targets::{Found, MANY_ADDRESSES, Peer, list, located, look_up, watched};
+use super::targets::{Found, Host, MANY_ADDRESSES, Peer, list, located, look_up, watched};
 use crate::interrupt::Interrupt;
 use crate::output::note;
 
@@ -31,6 +31,8 @@ pub struct Lists(Vec<Listed>);
 /// One of them.
 struct Listed {
     source: Source,
+    /// What was read at the start, until that is looked up.
+    read: Option<Vec<(Peer, Host)>>,
     /// `None` until it could be had.
     peers: Option<Vec<Peer>>,
     /// What was told of it last.
@@ -38,31 +40,27 @@ struct Listed {
 }
 
 impl Lists {
-    /// No list yet.
-    pub fn new(sources: &[Source]) -> Self {
-        let listed = |source: &Source| Listed {
-            source: source.clone(),
-            peers: None,
-            told: String::new(),
-        };
-        Lists(sources.iter().map(listed).collect())
-    }
-
     /// Reads the files, before any name is looked up.
     ///
     /// # Errors
     /// One of them cannot be had: that is a slip of whoever names it.
-    pub fn read(&mut self) -> Result<(), String> {
-        for listed in &mut self.0 {
-            let source = &listed.source;
-            if let Source::File(_) = source {
-                let read = list(source).and_then(|read| located(source, &read, &Found::new()));
-                let wrong =
-                    |error| format!("cannot take {source}: {error}; write a list there first");
-                listed.peers = Some(read.map_err(wrong)?);
-            }
-        }
-        Ok(())
+    pub fn read(sources: &[Source]) -> Result<Self, String> {
+        let listed = |source: &Source| {
+            let wrong = |error| format!("cannot take {source}: {error}; write a list there first");
+            let read = list(source).map_err(wrong)?;
+            Ok(Listed {
+                source: source.clone(),
+                // A name that stands for its addresses has none yet.
+                peers: located(source, &read, &Found::new()).ok(),
+                read: Some(read),
+                told: String::new(),
+            })
+        };
+        sources
+            .iter()
+            .map(listed)
+            .collect::<Result<_, _>>()
+            .map(Lists)
     }
 
     /// Looks at all sources, and looks up all names. What cannot be had stays as it was; it is told, and
@@ -74,7 +72,11 @@ impl Lists {
         mut known: impl FnMut(BTreeMap<Arc<str>, Peer>),
     ) -> usize {
         let mut failures = 0;
-        let read: Vec<_> = self.0.iter().map(|listed| list(&listed.source)).collect();
+        let read = |listed: &mut Listed| match listed.read.take() {
+            Some(read) if !is_asked => Ok(read),
+            _ => list(&listed.source),
+        };
+        let read: Vec<_> = self.0.iter_mut().map(read).collect();
         let names = read.iter().flatten().flatten();
         let names = names.filter(|(peer, _)| peer.address.is_none());
         let names: BTreeSet<_> = names.map(|(_, host)| host.clone()).collect();

@@ -44,10 +44,8 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     mesh.check().map_err(Failure::usage)?;
     mesh.transport.sort_unstable();
     mesh.transport.dedup();
-    let mut lists = Lists::new(&mesh.targets);
-    lists
-        .read()
-        .map_err(|error| Failure::usage(anyhow!(error)))?;
+    let lists = Lists::read(&mesh.targets);
+    let mut lists = lists.map_err(|error| Failure::usage(anyhow!(error)))?;
     if mesh.plan {
         if lists.look(false, drop) > 0 {
             return Err(Failure::new(Exit::Unreachable, output::Told));
