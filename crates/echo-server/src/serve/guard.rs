@@ -178,8 +178,7 @@ impl Guard {
         let service = port < FIRST_USER_PORT || port == NFS_PORT || port == DEFAULT_PORT;
         // Nothing can be sent to port 0 at all.
         let is_refused = port == 0 || (!self.allow_any && (service || has_own_port));
-        let is_asked = !is_refused || self.own.answers.len() < MAX_REASONS;
-        if has_own_port && is_asked && self.is_own(source)? {
+        if has_own_port && self.is_own(source, is_refused)? {
             return Err(DropReason::OwnSocket);
         }
         if is_refused {
@@ -243,10 +242,14 @@ impl Guard {
     }
 
     /// Whether this is an address of this machine, on which a packet to itself can claim to be
-    /// from it.
-    fn is_own(&mut self, source: SocketAddr) -> Result<bool, DropReason> {
+    /// from it. Of many that get no reply anyway, the system is not asked.
+    fn is_own(&mut self, source: SocketAddr, is_refused: bool) -> Result<bool, DropReason> {
         let mut address = unmapped(source);
         address.set_port(0);
+        let known = &self.own.answers;
+        if is_refused && known.len() >= MAX_REASONS && !known.contains_key(&address) {
+            return Ok(false);
+        }
         let events = &self.events;
         self.own.of(address, || {
             let (domain, kind) = (Domain::for_address(address), Type::DGRAM);
@@ -342,6 +345,19 @@ mod tests {
             let asked = if udp_allow_any { 200 } else { MAX_REASONS };
             assert_eq!(calls(200, 4 * KNOWN_FOR), once * asked);
         }
+    }
+
+    #[test]
+    fn what_is_known_of_a_source_is_told_however_many_others_there_are() {
+        let mut guard = guard(Config::default());
+        guard.own.answers.insert(([192, 0, 2, 1], 0).into(), true);
+        for host in 1..=MAX_REASONS {
+            let source = format!("203.0.113.{host}:40000");
+            let verdict = admit(&mut guard, &source, "127.0.0.1");
+            assert_eq!(verdict, Err(DropReason::ServicePort), "{source}");
+        }
+        let verdict = admit(&mut guard, "192.0.2.1:40000", "127.0.0.1");
+        assert_eq!(verdict, Err(DropReason::OwnSocket));
     }
 
     #[test]
