@@ -36,14 +36,15 @@ impl Hold {
         others.fold(self.received + delays.sum(), Instant::max)
     }
 
-    /// Of this answer, in its pieces, and a later one: both leave once both may.
+    /// Of this answer and a later one that is joined with none yet: both leave once both may, in the pieces
+    /// of the first that has some.
     pub(super) fn join(mut self, mut later: Hold) -> Hold {
-        later.split = self.split;
+        later.split = self.split.or(later.split);
         let mut others = std::mem::take(&mut self.others);
         others.push(self);
         // Most are held by the same for as long: then the later one has all.
         others.retain(|hold| !hold.is_within(&later));
-        later.others.append(&mut others);
+        later.others = others;
         later
     }
 

@@ -430,9 +430,7 @@ impl Chunk {
     fn join(mut self, mut later: Chunk) -> io::Result<Chunk> {
         self.bytes.try_reserve(later.bytes.len())?;
         self.bytes.append(&mut later.bytes);
-        let split = self.hold.split.or(later.hold.split);
         self.hold = self.hold.join(later.hold);
-        self.hold.split = split;
         self.message = later.message;
         Ok(self)
     }
