@@ -1,11 +1,11 @@
 //! What helps whoever typed what is no command line: the same error, with a tip.
 
 use std::ffi::OsString;
-use std::net::Ipv6Addr;
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use echo_core::Endpoint;
+use echo_core::endpoint::{DEFAULT_PORT, joined};
 
 use crate::mesh::Source;
 
@@ -164,13 +164,12 @@ impl Context<'_> {
             return None;
         }
         let host = *host.unwrap_or(&"HOST");
-        let host = match host.parse::<Ipv6Addr>() {
-            Ok(address) => format!("[{address}]"),
-            Err(_) => host.to_owned(),
-        };
-        Some(match port_word.parse::<u16>() {
-            Ok(port) => format!("host and port are one word: {host}:{port}"),
-            Err(_) => format!("host and port are one word, {host}:5346, and 65535 is the last"),
+        Some(match port_word.parse() {
+            Ok(port) => format!("host and port are one word: {}", joined(host, port)),
+            Err(_) => format!(
+                "host and port are one word, {}, and 65535 is the last",
+                joined(host, DEFAULT_PORT)
+            ),
         })
     }
 }

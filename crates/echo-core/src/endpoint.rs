@@ -107,31 +107,25 @@ impl FromStr for Endpoint {
             return unix(FilePath::from_text(path));
         }
         let text = text.trim();
-        let (scheme, address) = match text.split_once("://") {
-            Some((scheme, address)) => (Some(scheme.to_ascii_lowercase()), address),
-            None => (None, text),
-        };
-        let transport = match scheme.as_deref() {
-            None => None,
-            Some("stamp") if address.is_empty() => {
-                return Err("the host is missing; write stamp://HOST".into());
+        let (transport, address) = match text.split_once("://") {
+            Some((name, address)) => {
+                let name = name.to_ascii_lowercase();
+                let transport = scheme(&name).ok_or_else(|| {
+                    let place = address.split('/').next().unwrap_or_default();
+                    let place = such(None, place).unwrap_or("HOST:PORT".to_owned());
+                    format!(
+                        "{name:?} is not a transport; write tcp://{place} or udp://{place}, \
+                         stamp://HOST or unix:PATH"
+                    )
+                })?;
+                if transport == Transport::Stamp && address.is_empty() {
+                    return Err("the host is missing; write stamp://HOST".into());
+                }
+                // As in a URL, whose path is nothing.
+                let address = address.strip_suffix('/').unwrap_or(address);
+                (Some(transport), address)
             }
-            Some("tcp") => Some(Transport::Tcp),
-            Some("udp") => Some(Transport::Udp),
-            Some("stamp") => Some(Transport::Stamp),
-            Some(scheme) => {
-                let place = address.split('/').next().unwrap_or_default();
-                let place = such(None, place).unwrap_or("HOST:PORT".to_owned());
-                return Err(format!(
-                    "{scheme:?} is not a transport; write tcp://{place} or udp://{place}, \
-                     stamp://HOST or unix:PATH"
-                ));
-            }
-        };
-        // As in a URL, whose path is nothing.
-        let address = match transport {
-            Some(_) => address.strip_suffix('/').unwrap_or(address),
-            None => unscoped(address)?,
+            None => (None, unscoped(text)?),
         };
         let default = (transport == Some(Transport::Stamp)).then_some(stamp::PORT);
         let (host, port) = host_and_port(address, transport, default)?;
@@ -167,6 +161,16 @@ fn unix(path: FilePath) -> Result<Endpoint, String> {
     Ok(Endpoint::Unix(of_socket(path)))
 }
 
+/// The transport that stands before an address under this name.
+fn scheme(name: &str) -> Option<Transport> {
+    match name {
+        "tcp" => Some(Transport::Tcp),
+        "udp" => Some(Transport::Udp),
+        "stamp" => Some(Transport::Stamp),
+        _ => None,
+    }
+}
+
 /// The same, unless it only looks like a host and a port.
 fn unscoped(address: &str) -> Result<&str, String> {
     if address.starts_with(['/', '.']) {
@@ -175,12 +179,7 @@ fn unscoped(address: &str) -> Result<&str, String> {
     let first = address.split_once(':');
     let last = address.rsplit_once('/').map(|(place, name)| (name, place));
     let mut parts = first.into_iter().chain(last);
-    let meant = parts.find_map(|(name, place)| match name {
-        "tcp" => Some((Transport::Tcp, place)),
-        "udp" => Some((Transport::Udp, place)),
-        "stamp" => Some((Transport::Stamp, place)),
-        _ => None,
-    });
+    let meant = parts.find_map(|(name, place)| Some((scheme(name)?, place)));
     match meant {
         Some((transport, place)) => Err(match such(Some(transport), place) {
             Some(endpoint) => format!("write {endpoint}"),
@@ -204,6 +203,15 @@ fn such(transport: Option<Transport>, place: &str) -> Option<String> {
     let default = default_port(transport);
     let (host, port) = host_and_port(place, transport, Some(default)).ok()?;
     Some(Endpoint::inet(transport, host, port).to_string())
+}
+
+/// A host and a port that were typed as two words, as the one that they are: an IPv6 address goes in
+/// brackets.
+pub fn joined(host: &str, port: u16) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
+    }
 }
 
 fn host_and_port(

@@ -1,7 +1,6 @@
 //! The command line, and the layers below it.
 
 use std::ffi::OsString;
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
@@ -10,6 +9,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::{Shell, generate};
 use echo_core::config::{self, Layers, Source};
+use echo_core::endpoint::joined;
 use echo_core::release::long_version;
 use echo_core::{Failure, FilePath};
 use echo_explain::Lang;
@@ -105,14 +105,12 @@ impl Cli {
                 && is_endpoint
             {
                 let typed: Vec<_> = std::env::args_os().collect();
-                let is_port = |word: &OsString| word.to_str().is_some_and(|port| port.parse::<u16>().is_ok());
-                let is_it = |words: &&[OsString]| words[0] == **host && is_port(&words[1]);
-                if let Some([_, port]) = typed.windows(2).find(is_it) {
-                    let host = match host.parse::<Ipv6Addr>() {
-                        Ok(address) => format!("[{address}]"),
-                        Err(_) => host.clone(),
-                    };
-                    let tip = format!("host and port are one word: {host}:{}", port.display());
+                let port = |words: &[OsString]| {
+                    let port = words[1].to_str()?.parse().ok()?;
+                    (words[0] == **host).then_some(port)
+                };
+                if let Some(port) = typed.windows(2).find_map(port) {
+                    let tip = format!("host and port are one word: {}", joined(host, port));
                     let tips = ContextValue::StyledStrs(vec![tip.into()]);
                     error.insert(ContextKind::Suggested, tips);
                 }
