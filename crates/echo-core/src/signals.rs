@@ -26,8 +26,10 @@ impl Signals {
     /// The system grants no descriptor.
     pub fn hold() -> Result<Self, Failure> {
         use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+        let ignored = ignored();
+        let is_heard = |signal: &Signal| ignored >> (*signal as i32 - 1) & 1 == 0;
         let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1].into_iter();
-        let heard: SigSet = heard.filter(|signal| !is_ignored(*signal)).collect();
+        let heard: SigSet = heard.filter(is_heard).collect();
         let file = SignalFd::with_flags(&heard, SfdFlags::SFD_CLOEXEC);
         let held = file.and_then(|file| heard.thread_block().map(|()| Signals(heard, file)));
         held.map_err(|error| {
@@ -40,19 +42,18 @@ impl Signals {
     /// it would by itself.
     pub fn next(&self) -> Signal {
         let Signals(held, file) = self;
-        for attempt in 1.. {
-            if let Ok(Some(told)) = file.read_signal()
-                && let Ok(signal) = Signal::try_from(told.ssi_signo as i32)
-            {
-                return signal;
+        loop {
+            for _ in 0..ATTEMPTS {
+                if let Ok(Some(told)) = file.read_signal()
+                    && let Ok(signal) = Signal::try_from(told.ssi_signo as i32)
+                {
+                    return signal;
+                }
+                sleep(PAUSE);
             }
-            if attempt >= ATTEMPTS {
-                // It was possible to block them.
-                let _: nix::Result<()> = held.thread_unblock();
-            }
-            sleep(PAUSE);
+            // It was possible to block them.
+            let _: nix::Result<()> = held.thread_unblock();
         }
-        unreachable!("it is tried without end")
     }
 }
 
@@ -63,11 +64,11 @@ pub fn survive_limits() {
     let _: nix::Result<()> = SigSet::from(Signal::SIGXFSZ).thread_block();
 }
 
-/// Whether the one who started this program has a signal ignored, as `nohup` does: known where the system
-/// tells it in /proc.
-fn is_ignored(signal: Signal) -> bool {
+/// The signals that the one who started this program has ignored, as `nohup` does, a bit for each from 1 on:
+/// known where the system tells it in /proc.
+fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-    set.is_some_and(|set| set >> (signal as i32 - 1) & 1 == 1)
+    set.unwrap_or_default()
 }
