@@ -151,7 +151,7 @@ pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
     }
     options.create_new(false).create(true);
     let mut how = OFlags::NONBLOCK;
-    if !(is_trusted(path) || is_own_link(path)) {
+    if !is_trusted(path) {
         how |= OFlags::NOFOLLOW;
     }
     let opened = options.custom_flags(flags(how)).open(path);
@@ -176,7 +176,7 @@ fn foreign_link(path: &Path) -> Option<PathBuf> {
     for _ in 0..MOST_NAMES {
         let next = way.join(rest.pop()?);
         match fs::read_link(&next) {
-            Ok(_) if !(is_trusted(&next) || is_own_link(&next)) => return Some(next),
+            Ok(_) if !is_trusted(&next) => return Some(next),
             Ok(target) => rest.extend(names(&target)),
             Err(_) => way = next,
         }
@@ -185,19 +185,16 @@ fn foreign_link(path: &Path) -> Option<PathBuf> {
     None
 }
 
-/// Whether only this user and the administrator can put files beside `path`.
+/// Whether only this user and the administrator can put files beside `path`, or it is a link of theirs which
+/// nobody else can put another in the place of: in a directory such as /tmp, one's own is all that one may
+/// rename.
 fn is_trusted(path: &Path) -> bool {
-    fs::metadata(directory(path))
-        .is_ok_and(|directory| directory.mode() & 0o022 == 0 && is_ours(&directory))
-}
-
-/// Whether there is a link of this user or the administrator at `path`, which nobody else can put
-/// another in the place of: in a directory such as /tmp, one's own is all that one may rename.
-fn is_own_link(path: &Path) -> bool {
-    let is_link = |found: fs::Metadata| found.is_symlink() && is_ours(&found);
-    fs::metadata(directory(path))
-        .is_ok_and(|directory| directory.mode() & STICKY != 0 && is_ours(&directory))
-        && fs::symlink_metadata(path).is_ok_and(is_link)
+    let is_own_link = |found: fs::Metadata| found.is_symlink() && is_ours(&found);
+    fs::metadata(directory(path)).is_ok_and(|directory| {
+        let is_sticky = directory.mode() & STICKY != 0;
+        let is_kept = || is_sticky && fs::symlink_metadata(path).is_ok_and(is_own_link);
+        is_ours(&directory) && (directory.mode() & 0o022 == 0 || is_kept())
+    })
 }
 
 /// Whether it is this user's or the administrator's.
