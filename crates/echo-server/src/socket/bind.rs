@@ -139,13 +139,10 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
 /// The configuration, with the kind of those sockets that were handed over and are all of one.
 fn as_found(config: &Config, bound: &[Bound]) -> Config {
     let mut found = config.clone();
-    for listen in &mut found.listen {
-        let is_own = |one: &&Bound| *one.listen == *listen && one.listen.is_inherited();
-        let own: Vec<&Address> = bound
-            .iter()
-            .filter(is_own)
-            .map(|one| &one.address)
-            .collect();
+    let inherited = found.listen.iter_mut();
+    for listen in inherited.filter(|listen| listen.is_inherited()) {
+        let own = bound.iter().filter(|one| *one.listen == *listen);
+        let own: Vec<&Address> = own.map(|one| &one.address).collect();
         if let [first, rest @ ..] = &own[..]
             && rest.iter().all(|one| one.transport() == first.transport())
         {
@@ -296,11 +293,8 @@ fn bind_socket(
         return bound(listen, opening, Address::Udp, Reception::Open);
     }
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
-    // Lets a restarted server bind while old connections are in TIME_WAIT; two listeners
-    // still cannot share a port. Never set for UDP, where two sockets could.
-    opening.socket().set_reuse_address(true)?;
-    opening.bind(&address.into())?;
     set_options(config, opening.socket())?;
+    opening.bind(&address.into())?;
     let name = listen.name.as_ref();
     let reception = match binder.faults.is_some_and(|plan| plan.refuses_all(name)) {
         true => {
@@ -357,7 +351,6 @@ pub(crate) fn refuse(
     let address = local_address(&listener.socket)?;
     let only_v6 = address.is_ipv6() && listener.socket.only_v6()?;
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
-    opening.socket().set_reuse_address(true)?;
     set_options(config, opening.socket())?;
     // One that was told its port by the system would lose it as soon as it listens no more; but
     // while it is open nobody else can take it who does not ask for just that.

@@ -103,10 +103,11 @@ fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
     Ok((socket.into(), address))
 }
 
-/// The options of a connection, set once on the listener: accepted sockets inherit them.
+/// The options of a listener before it is bound, and of its connections: accepted sockets inherit them.
 pub(super) fn set_options(config: &Config, socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    // What it accepts must not keep it from listening again.
+    // Lets a restarted server bind while old connections are in TIME_WAIT, and one that refused listen
+    // again; two listeners still cannot share a port. Never set for UDP, where two sockets could.
     socket.set_reuse_address(true)?;
     // Urgent data is part of what the peer sent, and comes back in its place.
     socket.set_out_of_band_inline(true)?;
