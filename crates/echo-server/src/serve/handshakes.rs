@@ -33,7 +33,7 @@ pub(crate) struct Handshakes {
     first_token: usize,
     open: Slab<Handshake>,
     timers: Timers,
-    /// Those on which something has come.
+    /// Those that are to be looked at: new ones, and those on which something has come.
     ready: Vec<usize>,
 }
 

@@ -258,18 +258,14 @@ impl UdpEcho {
                 .guard
                 .admit(meta.addr, meta.dst_ip, datagram, 1, turn.now)
                 .and_then(|_| self.reflect(&meta, turn.batch.seen, &mut reply));
-            let answered = admitted.and_then(|()| {
-                let faults = self.faults.as_mut();
-                let push =
-                    |faults: &mut Box<DatagramFaults>| faults.push(meta, &reply, now, turn.events);
-                faults
-                    .is_some_and(push)
-                    .then_some(())
-                    .ok_or(DropReason::Fault)
-            });
-            if let Err(why) = answered {
-                self.dropped(turn, &meta, why, 1);
-            }
+            let push =
+                |faults: &mut Box<DatagramFaults>| faults.push(meta, &reply, now, turn.events);
+            let why = match admitted {
+                Ok(()) if self.faults.as_mut().is_some_and(push) => continue,
+                Ok(()) => DropReason::Fault,
+                Err(why) => why,
+            };
+            self.dropped(turn, &meta, why, 1);
         }
     }
 
