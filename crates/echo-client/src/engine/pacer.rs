@@ -160,7 +160,10 @@ impl Pacer {
         }
         let mut due = self.next_due().unwrap_or(now);
         if due < self.measure_from && self.measure_from <= now {
-            self.skip_warm_up();
+            let first_measured = self.count_before(self.measure_from);
+            if let Pace::Rate { next, .. } = &mut self.pace {
+                *next = first_measured.max(*next + 1);
+            }
             due = self.next_due().unwrap_or(now);
             if !self.is_due(now) {
                 return None;
@@ -186,13 +189,6 @@ impl Pacer {
     pub fn is_due(&self, now: u64) -> bool {
         let due = self.next_due().unwrap_or(now);
         due <= now && due < self.end && now < self.cut && self.budget > self.held
-    }
-
-    fn skip_warm_up(&mut self) {
-        let first_measured = self.count_before(self.measure_from);
-        if let Pace::Rate { next, .. } = &mut self.pace {
-            *next = first_measured.max(*next + 1);
-        }
     }
 
     /// When to wake up for the next request. `None` in a closed loop, which replies wake, and once
@@ -223,7 +219,10 @@ impl Pacer {
             return now;
         }
         let by_count = match self.pace {
-            Pace::Rate { first, step, .. } => due(first, step, self.last()),
+            Pace::Rate { first, step, .. } => {
+                let warm_up = self.count_before(self.measure_from);
+                due(first, step, warm_up.saturating_add(self.count))
+            }
             _ => u64::MAX,
         };
         match by_count.min(self.end) {
@@ -260,12 +259,6 @@ impl Pacer {
             longest: self.end as f64 - (first + step * from as f64),
             step,
         }
-    }
-
-    /// The number of a rate's requests, warm-up included, if a number ends it.
-    fn last(&self) -> u64 {
-        let warm_up = self.count_before(self.measure_from);
-        warm_up.saturating_add(self.count)
     }
 
     /// How many requests are due before `moment`, from the first on.
