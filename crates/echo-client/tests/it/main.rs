@@ -5,6 +5,7 @@ mod common;
 #[path = "../../../echo-server/tests/common/complete.rs"]
 mod complete;
 
+mod absent;
 mod addresses;
 mod bad_input;
 mod bench;
@@ -34,6 +35,7 @@ mod send;
 mod signals;
 mod stamp;
 mod terminal;
+mod unreached;
 
 #[test]
 fn every_file_of_tests_is_run() {

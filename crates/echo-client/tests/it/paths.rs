@@ -34,7 +34,7 @@ fn a_laboratory_carries_packets_of_both_families_and_breaks_what_it_is_told_to()
 }
 
 /// All addresses of the server's machine.
-const EVERYWHERE: &str = "[::]:5346";
+pub const EVERYWHERE: &str = "[::]:5346";
 
 /// Diagnoses `target` in a new laboratory in which `fault` has broken something. What is `wanted` is
 /// found, and the exit code says whether there is a problem; where nothing is wanted, there is none.
@@ -71,8 +71,8 @@ pub fn diagnosed(test: &str, target: &str, wanted: &[&str], fault: impl FnOnce(&
 }
 
 /// The server's address of each family.
-const FOUR: &str = "203.0.113.2:5346";
-const SIX: &str = "[2001:db8:2::2]:5346";
+pub const FOUR: &str = "203.0.113.2:5346";
+pub const SIX: &str = "[2001:db8:2::2]:5346";
 /// A name of both.
 pub const BOTH: &str = "echo.test:5346";
 
@@ -82,14 +82,14 @@ pub fn both() {
 }
 
 /// A server, and what the router forwards meets this rule.
-fn rule(rule: &'static str) -> impl FnOnce(&Lab) -> Kept {
+pub fn rule(rule: &'static str) -> impl FnOnce(&Lab) -> Kept {
     move |lab| {
         lab.forward(rule);
         serve(lab, EVERYWHERE, &[])
     }
 }
 
-fn serve(lab: &Lab, listen: &str, faults: &[&str]) -> Kept {
+pub fn serve(lab: &Lab, listen: &str, faults: &[&str]) -> Kept {
     let fault = |fault: &&str| fault.parse().expect("a fault");
     let config = Config {
         fault: faults.iter().map(fault).collect(),
@@ -284,86 +284,6 @@ fn nothing_is_wrong_with_a_path_of_the_other_family() {
         SIX,
         &[],
         rule("accept"),
-    );
-}
-
-#[test]
-#[ignore = "cargo xtask ci diagnose"]
-fn silence_of_one_transport_is_a_filter() {
-    let test = "silence_of_one_transport_is_a_filter";
-    diagnosed(test, FOUR, &["tcp-filtered"], rule("meta l4proto tcp drop"));
-}
-
-#[test]
-#[ignore = "cargo xtask ci diagnose"]
-fn silence_of_the_other_is_one_too() {
-    let test = "silence_of_the_other_is_one_too";
-    diagnosed(test, SIX, &["udp-filtered"], rule("meta l4proto udp drop"));
-}
-
-#[test]
-#[ignore = "cargo xtask ci diagnose"]
-fn silence_of_both_is_a_dead_path() {
-    diagnosed(
-        "silence_of_both_is_a_dead_path",
-        SIX,
-        &["dead"],
-        rule("drop"),
-    );
-}
-
-#[test]
-#[ignore = "cargo xtask ci diagnose"]
-fn a_port_where_nobody_listens_is_refused() {
-    diagnosed(
-        "a_port_where_nobody_listens_is_refused",
-        SIX,
-        &["udp-refused"],
-        |lab| serve(lab, "tcp://[::]:5346", &[]),
-    );
-}
-
-#[test]
-#[ignore = "cargo xtask ci diagnose"]
-fn who_forbids_it_is_named() {
-    let rule = rule("reject with icmpx type admin-prohibited");
-    diagnosed("who_forbids_it_is_named", SIX, &["prohibited"], rule);
-}
-
-#[test]
-#[ignore = "cargo xtask ci diagnose"]
-fn who_knows_no_way_is_named() {
-    diagnosed("who_knows_no_way_is_named", FOUR, &["unreachable"], |lab| {
-        lab.router("ip route replace unreachable 203.0.113.2/32");
-        serve(lab, EVERYWHERE, &[])
-    });
-}
-
-#[test]
-#[ignore = "cargo xtask ci diagnose"]
-fn one_dead_family_of_a_name_is_told() {
-    diagnosed(
-        "one_dead_family_of_a_name_is_told",
-        BOTH,
-        &["family-dead"],
-        |lab| {
-            both();
-            rule("meta nfproto ipv6 drop")(lab)
-        },
-    );
-}
-
-#[test]
-#[ignore = "cargo xtask ci diagnose"]
-fn a_name_that_does_not_exist_is_told() {
-    diagnosed(
-        "a_name_that_does_not_exist_is_told",
-        "nobody.invalid:7",
-        &["dns-nxdomain"],
-        |_| {
-            names("");
-            Box::new(())
-        },
     );
 }
 
