@@ -61,9 +61,9 @@ pub fn sizes(path: &mut Path<'_>) -> Result<String> {
     }
     let size = mtu + MORE;
     let tried = Tried::of(path, to, (size, Fragments::Allowed), &MANY)?;
-    if tried.is_silent() {
-        let finding = tried.finding(Verdict::FragmentsDropped, size);
-        path.findings.extend(finding);
+    if let Some(p) = tried.silence() {
+        let finding = tried.finding(Verdict::FragmentsDropped, p, size);
+        path.findings.add(finding);
     }
     Ok(match came(&tried.large) {
         0 => format!("{whole}, and no larger ones in pieces"),
@@ -77,30 +77,30 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
     // Each narrower link says so only to what has passed the one before it.
     while size > SMALL {
         let tried = Tried::of(path, to, (size, Fragments::Probed), &MANY)?;
-        match tried.told() {
-            _ if came(&tried.large) > 0 => break,
-            Some((who, mtu)) if mtu < size => {
-                // A small link of this machine is no news to it.
-                teller = who.or(teller);
-                size = mtu;
-            }
-            None if !tried.is_silent() => match tried.has_small() {
-                true => bail!("packets of {size} bytes are turned back, and not as too large"),
-                false => bail!("too few packets of any size come back"),
-            },
-            _ => {
-                let mtu = search(path, to, size)?;
-                let finding = match do_segments_pass(path, mtu) {
-                    // No link is too narrow: a rule looks at datagrams.
-                    true => tried.finding(Verdict::LossBySize, size - headers(to.0) as usize),
-                    false => {
-                        let finding = tried.finding(Verdict::MtuBlackhole, size);
-                        finding.map(|finding| finding.with("mtu", mtu))
-                    }
-                };
-                return Ok((mtu, finding));
-            }
+        if came(&tried.large) > 0 {
+            break;
         }
+        if let Some((who, mtu)) = tried.told(size) {
+            // A small link of this machine is no news to it.
+            teller = who.or(teller);
+            size = mtu;
+            continue;
+        }
+        let Some(p) = tried.silence() else {
+            match tried.has_small() {
+                true => bail!("packets of {size} bytes are turned back, and nobody says what fits"),
+                false => bail!("too few packets of any size come back"),
+            }
+        };
+        let mtu = search(path, to, size)?;
+        let finding = match do_segments_pass(path, mtu) {
+            // No link is too narrow: a rule looks at datagrams.
+            true => tried.finding(Verdict::LossBySize, p, size - headers(to.0) as usize),
+            false => tried
+                .finding(Verdict::MtuBlackhole, p, size)
+                .with("mtu", mtu),
+        };
+        return Ok((mtu, Some(finding)));
     }
     let payload = size.saturating_sub(headers(to.0) as usize);
     let told = |who| finding!(Verdict::Mtu; usual: USUAL, mtu: size, payload).at(who);
@@ -161,18 +161,21 @@ impl Tried {
         Ok(tried)
     }
 
-    /// Who says that no more than how many bytes fit; `None` within: this machine.
-    fn told(&self) -> Option<(Option<IpAddr>, usize)> {
-        self.large.iter().find_map(|answer| match answer {
+    /// Who says that no more than how many bytes fit; `None` within: this machine. No less than `size`,
+    /// or less than any path takes, says nothing.
+    fn told(&self, size: usize) -> Option<(Option<IpAddr>, usize)> {
+        let mut told = self.large.iter().filter_map(|answer| match answer {
             Answer::TooLarge(who, mtu) => Some((*who, *mtu as usize)),
             _ => None,
-        })
+        });
+        told.find(|(_, mtu)| (SMALL..size).contains(mtu))
     }
 
-    /// Whether nobody said a word of the large ones, while the small ones came.
-    fn is_silent(&self) -> bool {
+    /// The p of this: nobody said a word of the large ones, while the small ones came.
+    fn silence(&self) -> Option<f64> {
         let mut large = self.large.iter();
-        large.all(|answer| *answer == Answer::Silence) && self.p().is_some()
+        let is_silent = large.all(|answer| *answer == Answer::Silence);
+        self.p().filter(|_| is_silent)
     }
 
     fn has_small(&self) -> bool {
@@ -191,12 +194,10 @@ impl Tried {
     }
 
     /// The large ones did not come, of `size` bytes.
-    fn finding(&self, verdict: Verdict, size: usize) -> Option<Finding> {
+    fn finding(&self, verdict: Verdict, p: f64, size: usize) -> Finding {
         let lost @ [(hits, n), (others, m)] = self.lost();
         let ([share, rest], came) = (lost.map(percent), m - others);
-        Some(finding!(verdict, self.p()?;
-            n, m, hits, others, size, share, rest, small: SMALL, came
-        ))
+        finding!(verdict, p; n, m, hits, others, size, share, rest, small: SMALL, came)
     }
 }
 
@@ -213,15 +214,25 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_by_somebody_or_by_silence_beside_small_ones_that_come() {
-        let hop = "192.0.2.1".parse().ok();
-        let told = tried(&[Answer::Silence, Answer::TooLarge(hop, 1400)], &[CAME; 2]);
-        assert_eq!((told.told(), told.is_silent()), (Some((hop, 1400)), false));
         let mut small = [CAME; 10];
-        assert!(tried(&[Answer::Silence; 10], &small).is_silent());
-        assert!(!tried(&[Answer::Silence, CAME], &small).is_silent());
-        assert!(!tried(&[Answer::Barred(None); 3], &small).is_silent());
+        let is_silent =
+            |large: &[Answer], small: &[Answer]| tried(large, small).silence().is_some();
+        assert!(is_silent(&[Answer::Silence; 10], &small));
+        assert!(!is_silent(&[Answer::Silence, CAME], &small));
+        assert!(!is_silent(&[Answer::Barred(None); 10], &small));
         // Ten of ten, and one of ten besides: chance does that too often.
         small[..1].fill(Answer::Silence);
-        assert!(!tried(&[Answer::Silence; 10], &small).is_silent());
+        assert!(!is_silent(&[Answer::Silence; 10], &small));
+        let hop = "192.0.2.1".parse().ok();
+        let told = tried(&[Answer::Silence, Answer::TooLarge(hop, 1400)], &[CAME; 2]);
+        assert_eq!((told.told(1500), told.silence()), (Some((hop, 1400)), None));
+    }
+
+    #[test]
+    fn who_calls_a_packet_too_large_and_names_no_smaller_one_neither_tells_nor_is_silent() {
+        for mtu in [0, 1400, 1500] {
+            let tried = tried(&[Answer::TooLarge(None, mtu); 10], &[CAME; 10]);
+            assert_eq!((tried.told(1400), tried.silence()), (None, None), "{mtu}");
+        }
     }
 }
