@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// Beside the silence itself, it takes no longer than this to find out who is dead.
 const ASKING: Duration = Duration::from_secs(20);
 
-/// How long a diagnosis may take, with the silence that was asked for.
+/// About how long a diagnosis may take, with the silence that was asked for.
 pub fn longest(settings: &Diagnose) -> Duration {
     match settings.idle.0 {
         Duration::ZERO => LONGEST,

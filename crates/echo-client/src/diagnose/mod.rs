@@ -183,7 +183,7 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
     };
     if !settings.idle.0.is_zero() {
         let longest = Timespan(idle::longest(path.settings));
-        tell(words.phrase(&format!("with --idle this takes up to {longest}")))?;
+        tell(words.phrase(&format!("with --idle this takes up to about {longest}")))?;
     }
     for step in STEPS {
         if interrupt.why().is_some() {

@@ -33,7 +33,7 @@ pub struct Diagnose {
     #[arg(long)]
     pub gentle: bool,
     /// See, too, what becomes of connections and bindings that are left alone for up to this long; that
-    /// takes as long as this, and 20 seconds, beside the minute that all else may take
+    /// takes as long as this, and some 20 seconds, beside the minute or so that all else may take
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub idle: Timespan,
     /// Print the diagnosis as one JSON document, and nothing else

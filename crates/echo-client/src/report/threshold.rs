@@ -74,7 +74,9 @@ impl Verdict {
     /// Why its figure may not be known.
     fn unknown(&self) -> String {
         match self.threshold.metric {
-            Metric::ServerCpu => "not known: name the server's process with --pid".to_owned(),
+            Metric::ServerCpu => {
+                "not known: it takes echoes, and the server's process named with --pid".to_owned()
+            }
             Metric::Percentile(_, percent) if self.is_short => too_few(percent),
             Metric::Rate if self.threshold.is_change() => "not known of all".to_owned(),
             _ => "nothing was measured".to_owned(),

@@ -243,7 +243,7 @@ fn how_long_a_silence_may_take_is_said_before_it_begins() {
     let first = ended.text().lines().next();
     assert_eq!(
         first,
-        Some("with --idle this takes up to 1m21s"),
+        Some("with --idle this takes up to about 1m21s"),
         "{ended:?}"
     );
 }
