@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_server::Config;
+use socket2::SockRef;
 
-use crate::common::{closed_port, echo_on, echo_with, run, start};
+use crate::common::{DEADLINE, echo_on, echo_with, run, start};
 use crate::diagnose::{BRIEF, document, problems, verdicts};
 
 /// What becomes of a peer.
@@ -148,11 +149,15 @@ fn who_comes_back_after_a_while_has_not_stopped_and_what_was_asked_meanwhile_is_
 
 #[test]
 fn a_server_that_is_not_up_yet_is_waited_for() {
-    let address = closed_port();
-    let endpoint = address.to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let deadline = SockRef::from(&listener).set_read_timeout(Some(DEADLINE));
+    deadline.expect("it is ours");
+    let endpoint = listener.local_addr().expect("an address").to_string();
     let words = ["diagnose", &endpoint, "--json", "--wait", "20s"];
     let client = start(&[&words[..], &BRIEF].concat());
-    thread::sleep(Duration::from_millis(300));
+    // It has asked once, and nobody has echoed.
+    drop(listener.accept().expect("a connection"));
+    drop(listener);
     let _server = echo_on(&endpoint);
     let told = document(&client.end());
     assert_eq!(problems(&told), [""; 0], "{told:#}");
