@@ -44,22 +44,29 @@ impl Answer {
         }
     }
 
-    /// What the system says where a socket to `target` cannot be opened or used, and it names nobody.
-    ///
-    /// # Errors
-    /// The same: this machine lacks what it takes to ask, files or ports, and that is no answer.
-    pub fn failed(error: io::Error, target: IpAddr) -> io::Result<Self> {
+    /// What the system says of a socket, where it names nobody.
+    pub fn failed(kind: io::ErrorKind) -> Self {
         use io::ErrorKind as Io;
-        // Of a family that it does not have, it has no address either.
-        let is_other_family = target.is_ipv6() && error.raw_os_error().is_some();
-        Ok(match error.kind() {
+        match kind {
             Io::ConnectionRefused | Io::ConnectionReset => Answer::Refused,
             Io::PermissionDenied => Answer::Barred(None),
             Io::TimedOut => Answer::Silence,
-            Io::AddrNotAvailable if is_other_family => Answer::Unreachable(None),
-            _ if ErrorKind::of(&error) == ErrorKind::Exhausted => return Err(error),
             _ => Answer::Unreachable(None),
-        })
+        }
+    }
+
+    /// What it says where `target` is to be asked.
+    ///
+    /// # Errors
+    /// The same: this machine lacks what it takes to ask, files or ports, and that is no answer.
+    pub fn asked(error: io::Error, target: IpAddr) -> io::Result<Self> {
+        let is_no_address = error.kind() == io::ErrorKind::AddrNotAvailable;
+        // Of a family that it does not have, it has no address either.
+        let is_other_family = is_no_address && target.is_ipv6() && error.raw_os_error().is_some();
+        match ErrorKind::of(&error) {
+            ErrorKind::Exhausted if !is_other_family => Err(error),
+            _ => Ok(Answer::failed(error.kind())),
+        }
     }
 
     /// What a notice says of packets to `target` (RFC 792, 1812 and 4443).
@@ -67,10 +74,7 @@ impl Answer {
         let Origin::Icmp { from, kind, code } = notice.origin else {
             return match notice.mtu {
                 Some(mtu) => Answer::TooLarge(None, mtu),
-                None => {
-                    let error = io::Error::from_raw_os_error(notice.errno);
-                    Answer::failed(error, target).unwrap_or(Answer::Unreachable(None))
-                }
+                None => Answer::failed(io::Error::from_raw_os_error(notice.errno).kind()),
             };
         };
         if let Some(mtu) = notice.mtu {
@@ -127,19 +131,19 @@ mod tests {
     #[test]
     fn what_this_machine_lacks_is_no_answer_of_anybody() {
         use rustix::io::Errno;
-        let failed =
-            |error: Errno, target: &str| Answer::failed(error.into(), target.parse().unwrap()).ok();
+        let asked =
+            |error: Errno, target: &str| Answer::asked(error.into(), target.parse().unwrap()).ok();
         for errno in [
             Errno::MFILE,
             Errno::NFILE,
             Errno::NOBUFS,
             Errno::ADDRNOTAVAIL,
         ] {
-            assert_eq!(failed(errno, "192.0.2.9"), None, "{errno}");
+            assert_eq!(asked(errno, "192.0.2.9"), None, "{errno}");
         }
         let no_way = Some(Answer::Unreachable(None));
-        assert_eq!(failed(Errno::NETUNREACH, "192.0.2.9"), no_way);
-        assert_eq!(failed(Errno::ADDRNOTAVAIL, "2001:db8::9"), no_way);
+        assert_eq!(asked(Errno::NETUNREACH, "192.0.2.9"), no_way);
+        assert_eq!(asked(Errno::ADDRNOTAVAIL, "2001:db8::9"), no_way);
     }
 
     #[test]

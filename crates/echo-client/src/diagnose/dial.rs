@@ -58,9 +58,7 @@ impl Call {
             Ok(None) => Answer::Came(elapsed),
             Ok(Some(error)) | Err(error) => match ancillary::notice(socket, &mut [0; 64]) {
                 Ok(notice) => Answer::told(&notice, self.remote.ip()),
-                Err(_) => {
-                    Answer::failed(error, self.remote.ip()).unwrap_or(Answer::Unreachable(None))
-                }
+                Err(_) => Answer::failed(error.kind()),
             },
         }
     }
@@ -80,7 +78,7 @@ pub fn dial(
     let start = Instant::now();
     let begin = |call: &Call| match call.begin(path) {
         Ok(socket) => Ok((None, Some(socket))),
-        Err(error) => Ok((Some(Answer::failed(error, call.remote.ip())?), None)),
+        Err(error) => Ok((Some(Answer::asked(error, call.remote.ip())?), None)),
     };
     let mut results: Vec<(Option<Answer>, _)> =
         calls.iter().map(begin).collect::<io::Result<_>>()?;

@@ -36,7 +36,7 @@ use std::time::Instant;
 
 use anyhow::anyhow;
 use echo_core::units::Timespan;
-use echo_core::{Exit, Failure, cause};
+use echo_core::{Exit, Failure, cause, remedied};
 
 use crate::connection::{self, Connect, ErrorKind};
 use crate::interrupt::Interrupt;
@@ -138,11 +138,7 @@ fn take((name, needs, probe): (&'static str, &[Need], Probe), path: &mut Path<'_
         && !path.findings.has(Verdict::Stopped)
     {
         // What this machine refuses was not left out on purpose.
-        let remedy = echo_core::remedy(refused).or(ErrorKind::of(refused).remedy());
-        let why = match remedy {
-            Some(remedy) => format!("{}; {remedy}", cause(refused)),
-            None => cause(refused),
-        };
+        let why = remedied(refused, ErrorKind::of(refused).remedy().unwrap_or_default());
         path.findings
             .add(finding!(Verdict::Unjudged; what: name, why));
     }
@@ -192,8 +188,8 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
         let step = take(*step, &mut path);
         tell(text::step(&step, &words))?;
         path.steps.push(step);
-        path.elapsed = path.start.elapsed();
         if interrupt.take_question() {
+            path.elapsed = path.start.elapsed();
             output::note(text::cost(&path, &words));
         }
     }

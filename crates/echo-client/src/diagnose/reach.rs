@@ -116,7 +116,7 @@ impl Seen {
                 Ok(Some(train))
             }
             Err(error) => {
-                self.udp = vec![Answer::failed(error, self.remote.ip())?; DATAGRAMS];
+                self.udp = vec![Answer::asked(error, self.remote.ip())?; DATAGRAMS];
                 Ok(None)
             }
         }

@@ -214,8 +214,7 @@ impl<'a> Sender<'a> {
                     // What the system knows beyond the error itself: which size fits.
                     self.receive(cell.flow);
                     if is_last {
-                        let answer = Answer::failed(error, self.plan.remote.ip());
-                        self.say(number, answer.unwrap_or(Answer::Unreachable(None)));
+                        self.say(number, Answer::failed(error.kind()));
                     }
                 }
                 // What a queue of this machine drops (ip(7), `IP_RECVERR`) is lost, as in any other.

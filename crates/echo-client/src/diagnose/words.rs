@@ -27,12 +27,11 @@ impl Words {
         self.phrases.say(english)
     }
 
-    /// One part of what is said of a finding: `title`, `means`, `next`, or of its evidence `sent`,
-    /// `came` and `test`.
+    /// One part of what is said of a finding, `title`, `means`, `next`, `sent`, `came` or `test`; the
+    /// evidence's own where it has one.
     pub fn say(&self, finding: &Finding, part: &str) -> String {
         let verdict = finding.verdict.to_string();
         let key = |section: &str| format!("{section}.{part}");
-        // Evidence of a kind of its own may have a meaning of its own.
         let special = finding.evidence.map(key);
         let special = special.filter(|key| self.texts.has(key));
         let values = finding.values.iter();
