@@ -16,7 +16,7 @@ use crate::compare::SEED;
 use crate::config::{Settings, defaults};
 use crate::connection::Connect;
 use crate::engine::cpu::of_process;
-use crate::measure::{check, check_size};
+use crate::measure::{check, check_size, check_target};
 use crate::report::{Load, Thresholds};
 use crate::wire::echo::HEADER_LEN;
 
@@ -185,7 +185,7 @@ impl Bench {
                 )));
             }
             other.check()?;
-            check(&other, false, self.new_connection, None, true)
+            check_target(&other, self.new_connection)
                 .map_err(Error::msg)
                 .and_then(|()| self.check_size(&other))
                 .map_err(Failure::usage)?;

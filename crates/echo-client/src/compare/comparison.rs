@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use echo_core::escape::printable;
 use echo_core::statistics::{self, Pairing, Ratio, Verdict};
 
-use crate::report::{self, Metric, Outcome, Part, Report, Thresholds, too_few};
+use crate::report::{self, Metric, Outcome, Part, Report, Thresholds, held, too_few};
 
 /// Targets side by side.
 #[derive(Clone, Debug)]
@@ -118,10 +118,7 @@ impl Comparison {
 
     /// The conditions that held, with whom they are about.
     pub fn held(&self) -> Vec<String> {
-        self.said(|target| {
-            let held = target.verdicts.iter().filter(|verdict| !verdict.failed);
-            held.map(ToString::to_string).collect()
-        })
+        self.said(|target| held(&target.verdicts))
     }
 
     fn said(&self, of: impl Fn(&Report) -> Vec<String>) -> Vec<String> {

@@ -20,9 +20,9 @@ pub use watch::Watch;
 /// The most that fits into a datagram over IPv4.
 pub const MAX_DATAGRAM: u64 = 65_507;
 
-/// Refuses what contradicts itself in every mode that measures: `both` forms of JSON, a
-/// `new_connection` for each request where there are none, or conditions about what no such target
-/// tells, or about a change where there is no base (`has_base`) that it could be one of.
+/// Refuses what contradicts itself in every mode that measures: `both` forms of JSON, what
+/// [`check_target`] refuses, or conditions about what no such target tells, or about a change where
+/// there is no base (`has_base`) that it could be one of.
 pub fn check(
     connect: &Connect,
     both: bool,
@@ -42,6 +42,12 @@ pub fn check(
     if both {
         return Err("--json contradicts --jsonl; leave one of them out".to_owned());
     }
+    check_target(connect, new_connection)
+}
+
+/// Refuses what no such target has: frames in datagrams, or a `new_connection` for each request where
+/// there are none.
+pub fn check_target(connect: &Connect, new_connection: bool) -> Result<(), String> {
     if connect.is_udp() && connect.framing != Framing::Raw {
         return Err("a datagram is a frame already; leave --framing out".to_owned());
     }

@@ -60,7 +60,7 @@ const NAMES: [(&str, Metric); 13] = [
 ];
 
 impl Metric {
-    /// Those that targets are compared by, in the order of a table: every round has them.
+    /// Those that targets are compared by, in the order of a table.
     pub const COMPARED: [Metric; 4] = [
         Metric::Percentile(Span::Rtt, 50.0),
         Metric::Percentile(Span::Rtt, 99.0),

@@ -44,7 +44,7 @@ pub use format::{Share, counted, significant};
 pub use html::html;
 pub use latency::{Bar, Jitter, Latency, PERCENTILES};
 pub use metric::Metric;
-pub use outcome::{Cut, Ending, Outcome};
+pub use outcome::{Cut, Ending, Outcome, held};
 pub use part::Part;
 pub use print::{ended, print};
 pub use saved::Saved;

@@ -138,8 +138,7 @@ impl Outcome {
 
     /// How it ended as a person looks for it, in the last lines: what held, and why it did not pass.
     pub fn lines(&self, verdicts: &[Verdict]) -> Vec<String> {
-        let held = verdicts.iter().filter(|verdict| !verdict.failed);
-        let mut lines: Vec<_> = held.map(Verdict::to_string).collect();
+        let mut lines = held(verdicts);
         let (name, told) = (self.result.name(), self.told(verdicts));
         lines.extend(told.is_empty().then(|| name.to_owned()));
         lines.extend(told.iter().map(|line| format!("{name}: {line}")));
@@ -156,6 +155,12 @@ impl Outcome {
         let why: Vec<_> = self.reasons.iter().map(|r| printable(&r.message)).collect();
         Some(Failure::new(exit, anyhow!(why.join("; "))))
     }
+}
+
+/// The conditions that were kept, in lines.
+pub fn held(verdicts: &[Verdict]) -> Vec<String> {
+    let held = verdicts.iter().filter(|verdict| !verdict.failed);
+    held.map(Verdict::to_string).collect()
 }
 
 impl Report {

@@ -12,7 +12,7 @@ use echo_explain::{Lang, Phrases};
 
 use super::format::{self, Share, thousands, time};
 use super::text::measured;
-use super::{Ending, Load, Mode, Report, Table, json};
+use super::{Ending, Load, Mode, Report, Table, held, json};
 pub(crate) use figures::by_percentile;
 pub(crate) use plot::{Axis, Plot};
 
@@ -88,9 +88,8 @@ impl Page<'_> {
 /// The page of a report.
 pub fn html(report: &Report) -> String {
     let (mode, name) = (report.mode, &report.target.name);
-    let held = report.verdicts.iter().filter(|verdict| !verdict.failed);
     let mut reasons = report.outcome.told(&report.verdicts);
-    reasons.extend(held.map(ToString::to_string));
+    reasons.extend(held(&report.verdicts));
     let has_sent = report.counts.sent > 0;
     let mut cards = Vec::new();
     if !report.rtt.is_empty() {
