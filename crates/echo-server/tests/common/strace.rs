@@ -181,7 +181,8 @@ impl Calls {
     }
 }
 
-/// Whole calls, in the order in which they began: strace cuts those that others come in between of.
+/// Whole calls, which strace cuts where others come in between, in the order in which they began; but
+/// what makes a descriptor in that of their ends: its number may be of one that was closed meanwhile.
 fn joined(text: &str) -> Vec<String> {
     const CUT: &str = " <unfinished ...>";
     let mut calls: Vec<String> = Vec::new();
@@ -195,6 +196,13 @@ fn joined(text: &str) -> Vec<String> {
         } else if let Some((_, rest)) = call.split_once(" resumed>") {
             if let Some(at) = waiting.remove(process) {
                 calls[at].push_str(rest);
+                if ["socket(", "accept4("]
+                    .iter()
+                    .any(|made| calls[at].starts_with(made))
+                {
+                    let made = std::mem::take(&mut calls[at]);
+                    calls.push(made);
+                }
             }
         } else {
             calls.push(call.to_owned());
