@@ -42,8 +42,6 @@ pub(crate) struct Limits {
     max_memory: usize,
     /// Bytes of all connections.
     memory: AtomicUsize,
-    /// How many those may be: `max_memory`, or less until what the system refused is made up for.
-    bound: AtomicUsize,
     /// Asked to stop once the last connection of `--max-total` has ended.
     shutdown: Shutdown,
 }
@@ -97,7 +95,6 @@ impl Limits {
             per_ip: Mutex::default(),
             max_memory,
             memory: AtomicUsize::new(0),
-            bound: AtomicUsize::new(max_memory),
             shutdown,
         }))
     }
@@ -165,24 +162,8 @@ impl Limits {
     /// How many bytes connections hold beyond what they may.
     pub(crate) fn excess_memory(&self) -> Option<usize> {
         let held = self.memory.load(Ordering::Relaxed);
-        let excess = held.checked_sub(self.bound.load(Ordering::Relaxed));
+        let excess = held.checked_sub(self.max_memory);
         excess.filter(|bytes| *bytes > 0)
-    }
-
-    /// Has a quarter of what is held given up, because the system gave no more: what is small and
-    /// could not be done without would find nothing next. Of what a connection itself costs nothing can be.
-    pub(crate) fn give_up_a_quarter(&self) {
-        let memory = self.memory.load(Ordering::Relaxed);
-        let held = memory.saturating_sub(self.open() * CONNECTION);
-        self.bound.store(memory - held / 4, Ordering::Relaxed);
-    }
-
-    /// Takes note that no more is held than may be: what the system refused is made up for.
-    pub(crate) fn made_up(&self) {
-        // Written only then, for workers share it.
-        if self.bound.load(Ordering::Relaxed) != self.max_memory {
-            self.bound.store(self.max_memory, Ordering::Relaxed);
-        }
     }
 }
 
@@ -302,31 +283,6 @@ mod tests {
         assert_eq!(refused, Some(Refusal::Connections(1)));
         drop(permit);
         assert!(limits.admit(PeerAddress::Unix, None).is_ok());
-    }
-
-    #[test]
-    fn where_the_system_refuses_memory_a_quarter_is_given_up_once() {
-        let limits = limits(Config {
-            max_memory: Size(1 << 20),
-            ..Config::default()
-        });
-        let mut permit = limits.admit(PeerAddress::Unix, None).unwrap();
-        // Those that hold nothing have nothing to give up.
-        let idle = || limits.admit(PeerAddress::Unix, None).unwrap();
-        let idle: Vec<Permit> = (0..100).map(|_| idle()).collect();
-        permit.hold(1 << 19);
-        assert_eq!(limits.excess_memory(), None);
-        limits.give_up_a_quarter();
-        assert_eq!(limits.excess_memory(), Some(1 << 17));
-        drop(idle);
-        permit.hold(1 << 18);
-        assert_eq!(limits.excess_memory(), None);
-        limits.made_up();
-        // As much may be held as before.
-        permit.hold((1 << 20) - CONNECTION);
-        assert_eq!(limits.excess_memory(), None);
-        permit.hold(1 << 20);
-        assert_eq!(limits.excess_memory(), Some(CONNECTION));
     }
 
     #[test]

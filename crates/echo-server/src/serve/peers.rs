@@ -242,9 +242,9 @@ impl Peers {
                 self.weigh(key);
             }
             Err(reason @ Reason::Failed(ErrorKind::OutOfMemory)) => {
-                self.shared.limits.give_up_a_quarter();
                 self.close(key, reason);
-                self.relieve();
+                // What is small and could not be done without would find nothing next.
+                self.end_largest();
             }
             Err(reason) => self.close(key, reason),
         }
@@ -282,13 +282,21 @@ impl Peers {
             {
                 return wake(&self.shared.inboxes[other].waker);
             }
-            let peers = self.slab.iter().filter(|(_, peer)| peer.permit.held() > 0);
-            let Some((key, _)) = peers.max_by_key(|(_, peer)| peer.permit.held()) else {
+            if !self.end_largest() {
                 return;
-            };
-            self.close(key, Reason::Memory);
+            }
         }
-        self.shared.limits.made_up();
+    }
+
+    /// Ends the peer that holds most of this worker's. Returns whether any holds something.
+    fn end_largest(&mut self) -> bool {
+        let peers = self.slab.iter().filter(|(_, peer)| peer.permit.held() > 0);
+        let largest = peers.max_by_key(|(_, peer)| peer.permit.held());
+        let Some((key, _)) = largest else {
+            return false;
+        };
+        self.close(key, Reason::Memory);
+        true
     }
 
     fn arm(&mut self, key: usize) {
