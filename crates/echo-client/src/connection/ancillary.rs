@@ -1,27 +1,24 @@
 //! What the system tells of datagrams besides their bytes: when each came and in which state, when
 //! ours left, and which of ours met an error on its way, by whose word.
 
-use std::cell::OnceCell;
-use std::collections::HashMap;
-use std::fs::{self, File};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::libc::{
-    EMSGSIZE, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, SO_EE_ORIGIN_TIMESTAMPING, sock_extended_err,
-    sockaddr_in6,
+    EMSGSIZE, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, SO_EE_ORIGIN_TIMESTAMPING, SO_MEMINFO,
+    SOL_SOCKET, sock_extended_err, sockaddr_in6,
 };
 use nix::sys::socket::sockopt::{
     Ipv4RecvErr, Ipv4RecvTtl, Ipv6RecvErr, Ipv6RecvHopLimit, ReceiveTimestampns, Timestamping,
 };
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, TimestampingFlag, Timestamps,
-    cmsg_space, recvmsg, setsockopt,
+    cmsg_space, getsockopt, recvmsg, setsockopt,
 };
 use nix::sys::time::TimeSpec;
+use nix::{getsockopt_impl, libc, sockopt_impl};
 use socket2::Socket;
 
 /// A datagram that came.
@@ -205,37 +202,14 @@ pub fn departure(socket: &Socket) -> io::Result<Option<Departure>> {
     Ok(both.map(|(stamp, number)| Departure { number, stamp }))
 }
 
-/// Datagrams that sockets of this machine had no room for, as /proc/net tells. That lists them all, and
-/// is read once for many: when the first is asked for.
-#[derive(Debug, Default)]
-pub struct Drops(OnceCell<HashMap<u64, u64>>);
+sockopt_impl!(
+    /// What a socket has of memory, and at last the datagrams that it had no room for (`SK_MEMINFO_DROPS`).
+    Memory, GetOnly, SOL_SOCKET, SO_MEMINFO, [u32; 9]
+);
 
-impl Drops {
-    /// Those that came for this socket.
-    pub fn of(&self, socket: &Socket) -> u64 {
-        let file = socket.as_fd().try_clone_to_owned().map(File::from);
-        let Ok(inode) = file.and_then(|file| Ok(file.metadata()?.ino())) else {
-            return 0;
-        };
-        let drops = self.0.get_or_init(drops);
-        drops.get(&inode).copied().unwrap_or(0)
-    }
-}
-
-/// By the inode of each socket.
-fn drops() -> HashMap<u64, u64> {
-    let lists = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
-    let mut drops = HashMap::new();
-    for list in lists {
-        let text = fs::read_to_string(list).unwrap_or_default();
-        drops.extend(text.lines().filter_map(|row| {
-            // The tenth column is the inode, and the last one the drops.
-            let mut row = row.split_whitespace();
-            let inode = row.nth(9)?.parse::<u64>().ok()?;
-            Some((inode, row.last()?.parse::<u64>().ok()?))
-        }));
-    }
-    drops
+/// Datagrams that this socket had no room for so far, in the system's 32 bits; 0 where it does not tell.
+pub fn drops(socket: &Socket) -> u32 {
+    getsockopt(socket, Memory).map_or(0, |[.., drops]| drops)
 }
 
 fn origin(error: &sock_extended_err, from: Option<SocketAddr>) -> Origin {
@@ -345,8 +319,7 @@ mod tests {
             for _ in 0..1000 {
                 client.send(&[0; 1000]).unwrap();
             }
-            let drops = Drops::default();
-            let told = [&full, &empty].map(|socket| drops.of(socket));
+            let told = [&full, &empty].map(drops);
             assert!((900..1000).contains(&told[0]), "{local}: {told:?}");
             assert_eq!(told[1], 0, "{local}");
         }

@@ -15,7 +15,7 @@ use super::answer::Answer;
 use super::path::{LONGEST, Path, To, ready};
 use super::payload::Payload;
 use super::train::{Cell, Probe, Train, trips};
-use crate::connection::ancillary::{self, Drops, Notice};
+use crate::connection::ancillary::{self, Notice};
 use crate::connection::packets::{self, Fragments};
 use crate::connection::{ErrorKind as Cause, TICK};
 use crate::wire::echo;
@@ -139,8 +139,8 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
     if path.interrupt.why().is_some() {
         return Err(ErrorKind::Interrupted.into());
     }
-    let (mut train, drops) = (sender.train, Drops::default());
-    train.overflowed = sender.sockets.iter().map(|socket| drops.of(socket)).sum();
+    let (mut train, drops) = (sender.train, sender.sockets.iter().map(ancillary::drops));
+    train.overflowed = drops.map(u64::from).sum();
     let back = |probe: &Probe| u64::from(probe.copies) * plan.bytes_of(probe.cell);
     path.received_bytes += train.probes.iter().map(back).sum::<u64>();
     if path.remote.map(|remote| remote.ip()) == Some(plan.remote.ip()) {

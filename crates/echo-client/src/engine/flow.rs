@@ -13,7 +13,6 @@ use super::recorder::{Recorder, Slice};
 use super::sink::{Sink, What};
 use super::socket::Socket;
 use super::{BUFFER_LEN, nanos};
-use crate::connection::ancillary::Drops;
 use crate::connection::{Address, Connection, ErrorKind, Fault, cause, pause};
 use crate::report::Ways;
 
@@ -201,14 +200,8 @@ impl Flow {
     }
 
     /// Enters that no reply can come any more: what is under way is lost, because of `fault` where
-    /// there is one, and what sockets had no room for are `drops`. Returns whether the fault has been
-    /// told of a request.
-    pub fn abandon(
-        &mut self,
-        fault: Option<&Fault>,
-        drops: &Drops,
-        context: &mut Context<'_>,
-    ) -> bool {
+    /// there is one. Returns whether the fault has been told of a request.
+    pub fn abandon(&mut self, fault: Option<&Fault>, context: &mut Context<'_>) -> bool {
         self.transport.sum_up(context);
         let is_cut = fault.is_none() && context.is_cut;
         let longest = context.recorder.slowest.saturating_mul(2);
@@ -232,7 +225,7 @@ impl Flow {
         if let State::Open(socket) = &self.state
             && is_lossy
         {
-            context.recorder.overflowed(socket.overflowed(drops));
+            context.recorder.overflowed(socket.overflowed());
         }
         is_told
     }
@@ -240,7 +233,7 @@ impl Flow {
     /// Closes a connection that has done what it was for.
     pub fn hang_up(&mut self, context: &mut Context<'_>) {
         self.transport.end(&mut self.ledger, context);
-        self.abandon(None, &Drops::default(), context);
+        self.abandon(None, context);
         // The next one may be made at once, whenever that was asked.
         self.state = State::Closed(0);
     }
@@ -253,7 +246,7 @@ impl Flow {
             self.read_out(1, context);
         }
         self.transport.end(&mut self.ledger, context);
-        let is_told = self.abandon(Some(fault), &Drops::default(), context);
+        let is_told = self.abandon(Some(fault), context);
         if is_told || fault.kind != ErrorKind::Timeout {
             context.found.last_error = Some(fault.clone());
         }

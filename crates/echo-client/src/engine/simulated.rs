@@ -17,10 +17,14 @@ use echo_core::stamp::ErrorEstimate;
 use socket2::{Domain, Type};
 
 use super::dial::Dialed;
+use super::nanos;
+use super::plan::Plan;
 use super::wait::Ready;
 use crate::connection::{Address, Connection, Watched, unconnected};
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::Narrator;
+use crate::report::Counts;
+use crate::wire::message::Message;
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -154,19 +158,8 @@ enum Parcel {
     End,
 }
 
-/// What came back, as the far end knows it: what the client is to have counted.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    pub unique: u64,
-    pub late: u64,
-    pub reordered: u64,
-    pub duplicate: u64,
-    pub corrupt: u64,
-    pub truncated: u64,
-    pub foreign: u64,
-}
-
 /// The server, the path and the clock.
+#[derive(Default)]
 pub struct FarEnd {
     pub now: u64,
     /// How long a look at the clock takes.
@@ -177,14 +170,14 @@ pub struct FarEnd {
     /// Bytes that the system takes of a client before the server does.
     pub capacity: usize,
     pub dial_ns: u64,
-    pub remote: Address,
     pub steps: VecDeque<Step>,
     /// When somebody asks to stop.
     pub interrupt: Option<(u64, Interrupt)>,
     /// When a run has to be over.
     pub horizon: u64,
     pub seed: u64,
-    pub seen: Seen,
+    /// What came back, as the far end knows it: what the client is to have counted of replies.
+    pub seen: Counts,
     /// Each message that left: when, and when its right reply came.
     pub messages: Vec<(u64, Option<u64>)>,
     /// Dialling, and sending, was in vain so often.
@@ -194,7 +187,7 @@ pub struct FarEnd {
     /// The last moment of which a step says what happens.
     pub calm: u64,
     /// Parts of replies that were there when a connection ended at this moment.
-    pub cut_at_end: (u64, Seen),
+    pub cut_at_end: (u64, Counts),
     /// Who answers packets of STAMP, in the place of any step.
     pub reflector: Option<Reflector>,
     /// When the client's socket had no room for a datagram.
@@ -278,10 +271,10 @@ impl Line {
     }
 
     /// How many datagrams the socket had no room for.
-    pub fn overflowed(&self) -> u64 {
+    pub fn overflowed(&self) -> u32 {
         let dropped = |far: &mut FarEnd| {
             let so_far = far.drops.iter().filter(|&&at| at <= far.now);
-            so_far.count() as u64
+            so_far.count() as u32
         };
         with(dropped).unwrap_or(0)
     }
@@ -309,37 +302,27 @@ impl Drop for Line {
 }
 
 impl FarEnd {
-    /// A far end that follows `steps`, message by message.
-    pub fn new(remote: Address, steps: Vec<Step>, seed: u64) -> Self {
+    /// A far end that follows `steps`, message by message, and takes all that a plan has for it.
+    pub fn new(plan: &Plan, steps: Vec<Step>, seed: u64) -> Self {
         FarEnd {
-            now: 0,
-            look_ns: 0,
-            udp: matches!(remote, Address::Udp(_)),
-            wire_len: 0,
-            timeout: 0,
-            capacity: 0,
-            dial_ns: 0,
-            remote,
+            udp: plan.connect.is_udp(),
+            wire_len: Message::new(0, plan.size, plan.connect.framing).wire_len(),
+            timeout: nanos(plan.connect.timeout.0),
+            capacity: 1 << 30,
+            dial_ns: MS / 10,
             steps: steps.into(),
-            interrupt: None,
-            horizon: u64::MAX,
+            horizon: 100_000 * MS,
             seed,
-            seen: Seen::default(),
-            messages: Vec::new(),
-            refused: 0,
-            blocked: false,
-            calm: 0,
-            cut_at_end: (0, Seen::default()),
-            reflector: None,
-            drops: Vec::new(),
-            lines: Vec::new(),
-            dials: Vec::new(),
-            down_until: 0,
-            full_until: 0,
-            most_dials: 0,
-            spurious: None,
-            parcels: 0,
-            busy: 0,
+            ..FarEnd::default()
+        }
+    }
+
+    /// The only address there is.
+    pub fn remote(&self) -> Address {
+        let remote = "127.0.0.1:7".parse().expect("an address");
+        match self.udp {
+            true => Address::Udp(remote),
+            false => Address::Tcp(remote),
         }
     }
 
@@ -437,11 +420,11 @@ impl FarEnd {
         let dialed: Vec<_> = self.dials.extract_if(.., due).collect();
         for (_, flow, sender) in &dialed {
             let result = match self.udp || self.down_until.max(self.full_until) <= now {
-                true => Ok(connection(&self.remote)),
+                true => Ok(connection(&self.remote())),
                 false => {
                     self.refused += 1;
                     let error = ErrorKind::ConnectionRefused.into();
-                    Err(unconnected(&self.remote, &error))
+                    Err(unconnected(&self.remote(), &error))
                 }
             };
             // A worker that has ended needs neither.

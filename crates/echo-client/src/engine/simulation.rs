@@ -9,7 +9,7 @@ mod ways;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use echo_core::units::Timespan;
@@ -17,16 +17,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use super::simulated::{FarEnd, Mutant, Seen, Step, bring_back, connection, play};
+use super::simulated::{FarEnd, Mutant, Step, bring_back, connection, play};
 use super::*;
 use crate::connection::Connect;
-use crate::report::{Latency, Load};
+use crate::report::{Counts, Latency, Load};
 use harness::Broken;
 use schedule::{Setup, setup, step};
 
 const MS: u64 = 1_000_000;
-/// A duration that no step ends exactly with: what comes then is neither in time nor late.
-const ODD: u64 = 7;
 /// How long a socket is silent at least before it is opened anew.
 const SILENCE: u64 = 1_000 * MS;
 /// The longest pause before a connection is tried again.
@@ -69,51 +67,23 @@ fn span(ms: u64) -> Duration {
 
 /// Plays a schedule to its end. The error is the promise that was broken.
 fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
-    let target = match setup.udp {
-        true => "udp://127.0.0.1:7",
-        false => "tcp://127.0.0.1:7",
-    };
-    let plan = Plan {
-        connect: Connect {
-            target: target.parse().unwrap(),
-            udp: setup.udp,
-            framing: setup.framing,
-            timeout: Timespan(span(setup.timeout_ms) + Duration::from_nanos(ODD)),
-            ..Connect::default()
-        },
-        parallel: setup.parallel,
-        threads: 1,
-        depth: setup.depth,
-        size: setup.size,
-        pace: setup.pace,
-        duration: Some(span(setup.duration_ms)),
-        count: setup.count,
-        warmup: span(setup.warmup_ms),
-        verify: true,
-        new_connection: setup.new_connection,
-        busy: false,
-        server: None,
-        log: false,
-        patience: setup.patience_ms.map(span),
-    };
+    let plan = &setup.plan;
     let interrupt = Interrupt::default();
-    let timeout = nanos(plan.connect.timeout.0);
-    let end = (setup.warmup_ms + setup.duration_ms) * MS;
-    let mut far = FarEnd::new(address(setup.udp), steps.to_vec(), setup.seed);
-    far.wire_len = Message::new(0, setup.size, setup.framing).wire_len();
-    far.timeout = timeout;
+    let end = nanos(plan.warmup + plan.duration.unwrap_or_default());
+    let mut far = FarEnd::new(plan, steps.to_vec(), setup.seed);
     far.capacity = setup.capacity;
     far.dial_ns = setup.dial_us * 1_000;
     far.interrupt = setup.interrupt_ms.map(|ms| (ms * MS, interrupt.clone()));
     // The last reply, and stragglers; or whoever wakes late.
-    far.horizon = end + timeout + 3_000 * MS;
+    far.horizon = end + far.timeout + 3_000 * MS;
     let told = Told {
         each: setup.tells_each,
         ..Told::default()
     };
-    let (report, far, gave_up) = play_out(&plan, far, &told, &interrupt)?;
+    let (report, far, gave_up) = play_out(plan, far, &told, &interrupt)?;
     let check = Check {
         setup,
+        plan,
         far: &far,
         report: &report,
         told: &told,
@@ -127,12 +97,12 @@ fn run(setup: &Setup, steps: &[Step]) -> Result<(), String> {
     check.nothing_is_given_up()
 }
 
-/// The only address there is.
-fn address(is_udp: bool) -> Address {
-    let peer = "127.0.0.1:7".parse().unwrap();
-    match is_udp {
-        true => Address::Udp(peer),
-        false => Address::Tcp(peer),
+/// How to reach the only target there is. Its defaults are those of a command line, which is parsed once.
+fn target(url: &str) -> Connect {
+    static DEFAULTS: LazyLock<Connect> = LazyLock::new(Connect::default);
+    Connect {
+        target: url.parse().unwrap(),
+        ..DEFAULTS.clone()
     }
 }
 
@@ -144,7 +114,7 @@ fn play_out(
     told: &Told,
     interrupt: &Interrupt,
 ) -> Result<(Report, FarEnd, bool), String> {
-    let address = far.remote.clone();
+    let address = far.remote();
     let run = Run {
         plan,
         address: address.clone(),
@@ -179,6 +149,7 @@ fn play_out(
 /// A run that is over.
 struct Check<'a> {
     setup: &'a Setup,
+    plan: &'a Plan,
     far: &'a FarEnd,
     report: &'a Report,
     told: &'a Told,
@@ -200,7 +171,7 @@ impl Check<'_> {
             return Err(format!("seconds add up to the whole: {sums:?}, {counts:?}"));
         }
         // Without a rate nobody knows how long those that never left had waited.
-        let measured = match self.setup.pace {
+        let measured = match self.plan.pace {
             Pace::Rate(_) => counts.unique + counts.unsent,
             _ => counts.unique,
         };
@@ -216,7 +187,7 @@ impl Check<'_> {
         let replies = self.told.replies.load(Ordering::Relaxed);
         let right = self.told.right.load(Ordering::Relaxed);
         // Warm-up is told too, and measured is what was asked for then.
-        if self.setup.warmup_ms > 0 || self.far.blocked {
+        if !self.plan.warmup.is_zero() || self.far.blocked {
             return Ok(());
         }
         if self.told.each && (replies, right) != (counts.received, counts.unique) {
@@ -224,7 +195,7 @@ impl Check<'_> {
                 "each reply is told once: {replies}, {right}, {counts:?}"
             ));
         }
-        let counted = Seen {
+        let counted = Counts {
             unique: counts.unique,
             late: counts.late,
             reordered: counts.reordered,
@@ -232,17 +203,18 @@ impl Check<'_> {
             corrupt: counts.corrupt,
             truncated: counts.truncated,
             foreign: counts.foreign,
+            ..Counts::default()
         };
         let seen = &self.far.seen;
         // What a run ends in the midst of is merely lost.
-        let none = Seen::default();
+        let none = Counts::default();
         let cut = match &self.far.cut_at_end {
             (at, cut) if *at == self.far.now => cut,
             _ => &none,
         };
         let is_within = |counted, seen, cut| (seen - cut..=seen).contains(&counted);
         let is_same = counted
-            == Seen {
+            == Counts {
                 corrupt: counted.corrupt,
                 truncated: counted.truncated,
                 ..*seen
@@ -258,12 +230,12 @@ impl Check<'_> {
     /// What was due was sent, or is known not to have been.
     fn due(&self) -> Result<(), String> {
         let counts = &self.report.counts;
-        let count = self.setup.count.unwrap_or(u64::MAX);
+        let count = self.plan.count.unwrap_or(u64::MAX);
         if counts.sent > count {
             return Err(format!("{} were sent of {count}", counts.sent));
         }
         let messages = self.far.messages.len() as u64;
-        if self.setup.warmup_ms == 0 && messages > counts.sent {
+        if self.plan.warmup.is_zero() && messages > counts.sent {
             return Err(format!("{} were sent, {messages} left", counts.sent));
         }
         // What waits for a connection at the end may leave yet, and nothing else.
@@ -272,14 +244,14 @@ impl Check<'_> {
         if !self.far.blocked && last > over {
             return Err(format!("one left at {last}, after {over}"));
         }
-        let Pace::Rate(per_s) = self.setup.pace else {
+        let Pace::Rate(per_s) = self.plan.pace else {
             return match counts.unsent {
                 0 => Ok(()),
                 unsent if self.gave_up && counts.sent + unsent == count => Ok(()),
                 unsent => Err(format!("{unsent} were due without a rate")),
             };
         };
-        let from = self.setup.warmup_ms * MS;
+        let from = nanos(self.plan.warmup);
         let due = |until: u64| {
             let step = 1e9 / per_s;
             let before = |moment: u64| ((moment as f64 - 0.5) / step).ceil() as u64;
@@ -296,13 +268,13 @@ impl Check<'_> {
 
     fn percentiles(&self) -> Result<(), String> {
         let far = self.far;
-        let is_plain = self.setup.warmup_ms == 0 && self.setup.interrupt_ms.is_none();
+        let is_plain = self.plan.warmup.is_zero() && self.setup.interrupt_ms.is_none();
         if !is_plain || far.blocked || far.refused > 0 {
             return Ok(());
         }
         let mut expected = Latency::default();
         for (k, &(sent, reply)) in far.messages.iter().enumerate() {
-            let due = match self.setup.pace {
+            let due = match self.plan.pace {
                 Pace::Rate(per_s) => (1e9 / per_s * k as f64).round() as u64,
                 _ => sent,
             };
@@ -310,12 +282,10 @@ impl Check<'_> {
                 expected.record(Duration::from_nanos(at - due));
             }
         }
-        if let Pace::Rate(per_s) = self.setup.pace {
+        if let Pace::Rate(per_s) = self.plan.pace {
             // Where a number ends it, sending was meant until the one behind the last was due.
-            let last = self
-                .setup
-                .count
-                .map(|count| (1e9 / per_s * count as f64) as u64);
+            let last = self.plan.count;
+            let last = last.map(|count| (1e9 / per_s * count as f64) as u64);
             let end = last.map_or(self.end, |last| last.min(self.end));
             let first = far.messages.len() as u64;
             for k in first..first + self.report.counts.unsent {
@@ -346,21 +316,21 @@ impl Check<'_> {
 
     /// Once the far end is well, every request is answered that has had time to get to it.
     fn nothing_is_given_up(&self) -> Result<(), String> {
-        let (setup, far) = (self.setup, self.far);
+        let (plan, far) = (self.plan, self.far);
         let benign = far.calm == 0;
-        if self.gave_up && (benign || setup.patience_ms.is_none()) {
+        if self.gave_up && (benign || plan.patience.is_none()) {
             return Err("nothing is given up for ever".to_owned());
         }
-        let step = match setup.pace {
+        let step = match plan.pace {
             Pace::Closed => 0,
-            Pace::Rate(per_s) => (1e9 / per_s) as u64 * setup.parallel as u64,
-            Pace::Interval(step) => nanos(step) * setup.parallel as u64,
+            Pace::Rate(per_s) => (1e9 / per_s) as u64 * plan.parallel as u64,
+            Pace::Interval(step) => nanos(step) * plan.parallel as u64,
         };
         // Three time-outs in a row, the pause before the next attempt, and that.
         let pause = if far.refused > 0 { PAUSE } else { 0 };
         let silence = (4 * (far.timeout + step)).max(SILENCE + far.timeout + 3 * step);
         let settled = far.calm + silence + pause + 2 * far.dial_ns + 50 * MS;
-        if self.gave_up || setup.interrupt_ms.is_some() || settled > self.end {
+        if self.gave_up || self.setup.interrupt_ms.is_some() || settled > self.end {
             return Ok(());
         }
         let settled = far.messages.iter().filter(|(sent, _)| *sent >= settled);

@@ -16,8 +16,7 @@ use super::clock::{Clock, Wall};
 use super::plan::Plan;
 #[cfg(test)]
 use super::simulated::Line;
-use crate::connection::ancillary::{self, Drops};
-use crate::connection::{Watched, packets};
+use crate::connection::{Watched, ancillary, packets};
 use crate::report::Whose;
 
 /// A datagram that came. Times are in nanoseconds since the run began.
@@ -53,7 +52,7 @@ pub struct Socket {
     told: u64,
     numbers: Numbers,
     /// Datagrams that it had no room for before measuring began.
-    before: u64,
+    before: u32,
     /// What a test has put in its place.
     #[cfg(test)]
     line: Option<Line>,
@@ -173,22 +172,22 @@ impl Socket {
     }
 
     /// What it had no room for before this moment is none of what is measured.
-    pub fn begin(&mut self, drops: &Drops) {
-        self.before = self.dropped(drops);
+    pub fn begin(&mut self) {
+        self.before = self.dropped();
     }
 
     /// Datagrams that came for this socket while measuring, and that it had no room for.
-    pub fn overflowed(&self, drops: &Drops) -> u64 {
-        self.dropped(drops).saturating_sub(self.before)
+    pub fn overflowed(&self) -> u64 {
+        self.dropped().wrapping_sub(self.before).into()
     }
 
-    fn dropped(&self, drops: &Drops) -> u64 {
+    fn dropped(&self) -> u32 {
         #[cfg(test)]
         if let Some(line) = &self.line {
             return line.overflowed();
         }
         match self.is_datagram() {
-            true => drops.of(&self.socket),
+            true => ancillary::drops(&self.socket),
             false => 0,
         }
     }

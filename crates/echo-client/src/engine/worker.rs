@@ -18,7 +18,6 @@ use super::pause::Pauses;
 use super::recorder::Slice;
 use super::wait::{self, Ready, Wait};
 use super::{Pace, nanos, transport};
-use crate::connection::ancillary::Drops;
 use crate::connection::{Connection, ErrorKind, Fault};
 use crate::interrupt::Why;
 pub use ending::Ended;
@@ -158,11 +157,10 @@ impl<'a> Worker<'a> {
         let measure_from = self.run.measure_from;
         if now >= measure_from && self.began.is_none() {
             self.began = Some((now, Cpu::of_thread()));
-            let drops = Drops::default();
             // Without a warm-up sockets are new, and have dropped nothing yet.
             for flow in self.flows.iter_mut().filter(|_| measure_from > 0) {
                 if let State::Open(socket) = &mut flow.state {
-                    socket.begin(&drops);
+                    socket.begin();
                 }
             }
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use echo_core::splitmix::mix;
 
-use super::{FarEnd, Kind, MS, Parcel, SOON, Seen, Step, US};
+use super::{FarEnd, Kind, MS, Parcel, SOON, Step, US};
+use crate::report::Counts;
 
 impl FarEnd {
     /// How much the system takes; of datagrams, all or nothing.
@@ -281,7 +282,7 @@ impl FarEnd {
         wire.open = false;
         if !self.udp && !wire.read.is_multiple_of(self.wire_len) {
             if self.cut_at_end.0 != self.now {
-                self.cut_at_end = (self.now, Seen::default());
+                self.cut_at_end = (self.now, Counts::default());
             }
             let is_wrong = std::mem::take(&mut wire.wrong);
             for seen in [&mut self.seen, &mut self.cut_at_end.1] {

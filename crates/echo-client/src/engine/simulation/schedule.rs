@@ -3,27 +3,18 @@
 use std::time::Duration;
 
 use echo_core::Framing;
+use echo_core::units::Timespan;
 use proptest::prelude::*;
 
-use super::MS;
-use crate::engine::Pace;
+use super::{MS, span, target};
+use crate::connection::Connect;
 use crate::engine::simulated::Step;
+use crate::engine::{Pace, Plan};
 
 /// What stays the same in one run.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
-    pub(super) udp: bool,
-    pub(super) framing: Framing,
-    pub(super) size: usize,
-    pub(super) parallel: usize,
-    pub(super) depth: usize,
-    pub(super) pace: Pace,
-    pub(super) count: Option<u64>,
-    pub(super) duration_ms: u64,
-    pub(super) warmup_ms: u64,
-    pub(super) timeout_ms: u64,
-    pub(super) patience_ms: Option<u64>,
-    pub(super) new_connection: bool,
+    pub(super) plan: Plan,
     pub(super) tells_each: bool,
     pub(super) capacity: usize,
     pub(super) dial_us: u64,
@@ -87,26 +78,33 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
         let (udp, framing, size, parallel, depth, capacity) = wire;
         let (pace, count, duration_ms, warmup_ms, timeout_ms, patience_ms, interrupt_ms) = time;
         let (new_connection, tells_each, dial_us, seed) = flags;
-        // A closed loop with time alone as its bound sends too much to be looked at.
-        let most = (pace == Pace::Closed).then_some(60);
-        Setup {
-            udp,
+        let is_closed = pace == Pace::Closed;
+        let connect = Connect {
             framing: if udp { Framing::Raw } else { framing },
-            size,
+            // No step ends exactly with it: what comes then is neither in time nor late.
+            timeout: Timespan(span(timeout_ms) + Duration::from_nanos(7)),
+            ..target(if udp {
+                "udp://127.0.0.1:7"
+            } else {
+                "tcp://127.0.0.1:7"
+            })
+        };
+        let plan = Plan {
             parallel,
             depth,
+            size,
             pace,
-            count: count.or(most),
-            duration_ms,
+            duration: Some(span(duration_ms)),
+            // A closed loop with time alone as its bound sends too much to be looked at.
+            count: count.or(is_closed.then_some(60)),
             // That many more leave in a closed loop.
-            warmup_ms: if most.is_some() {
-                warmup_ms / 10
-            } else {
-                warmup_ms
-            },
-            timeout_ms,
-            patience_ms,
+            warmup: span(if is_closed { warmup_ms / 10 } else { warmup_ms }),
             new_connection,
+            patience: patience_ms.map(span),
+            ..Plan::new(connect)
+        };
+        Setup {
+            plan,
             tells_each,
             capacity,
             dial_us,

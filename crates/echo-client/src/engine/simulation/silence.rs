@@ -5,15 +5,13 @@ use super::*;
 
 /// A plan over one connection.
 fn plan(udp: bool, timeout_ms: u64, pace: Pace, count: u64) -> Plan {
-    let target = match udp {
-        true => "udp://127.0.0.1:7",
-        false => "tcp://127.0.0.1:7",
-    };
     let connect = Connect {
-        target: target.parse().unwrap(),
-        udp,
         timeout: Timespan(span(timeout_ms)),
-        ..Connect::default()
+        ..target(if udp {
+            "udp://127.0.0.1:7"
+        } else {
+            "tcp://127.0.0.1:7"
+        })
     };
     Plan {
         depth: 100,
@@ -25,13 +23,7 @@ fn plan(udp: bool, timeout_ms: u64, pace: Pace, count: u64) -> Plan {
 
 /// Plays a plan against these steps. Returns what is reported, and what the far end knows.
 fn played(plan: &Plan, steps: Vec<Step>) -> (Report, FarEnd) {
-    let udp = plan.connect.udp;
-    let mut far = FarEnd::new(address(udp), steps, 1);
-    far.wire_len = plan.size;
-    far.timeout = nanos(plan.connect.timeout.0);
-    far.capacity = 1 << 30;
-    far.dial_ns = MS / 10;
-    far.horizon = 100_000 * MS;
+    let mut far = FarEnd::new(plan, steps, 1);
     far.look_ns = 100;
     against(plan, far)
 }
@@ -136,13 +128,9 @@ fn a_connection_for_each_request_is_made_at_once() {
 /// Plays a plan with a connection for each request against a far end that takes `dial_ms` to be
 /// reached, and refuses new ones until `full_ms`.
 fn dialed(plan: &Plan, dial_ms: u64, full_ms: u64, steps: Vec<Step>) -> (Report, FarEnd) {
-    let mut far = FarEnd::new(address(false), steps, 1);
-    far.wire_len = plan.size;
-    far.timeout = nanos(plan.connect.timeout.0);
-    far.capacity = 1 << 30;
+    let mut far = FarEnd::new(plan, steps, 1);
     far.dial_ns = dial_ms * MS;
     far.full_until = full_ms * MS;
-    far.horizon = 100_000 * MS;
     far.look_ns = 100;
     let played = play_out(plan, far, &Told::default(), &Interrupt::default());
     let (report, far, gave_up) = played.unwrap();
@@ -266,11 +254,7 @@ fn only_drops_of_what_is_measured_excuse_its_losses() {
         // Two of those that are measured get no reply.
         let mut steps = vec![Step::Echo(MS); 12];
         steps.extend([Step::Never; 2]);
-        let mut far = FarEnd::new(address(true), steps, 1);
-        far.wire_len = plan.size;
-        far.timeout = 200 * MS;
-        far.capacity = 1 << 30;
-        far.horizon = 10_000 * MS;
+        let mut far = FarEnd::new(&plan, steps, 1);
         far.drops = drops;
         let (report, _) = against(&plan, far);
         let counts = report.counts;

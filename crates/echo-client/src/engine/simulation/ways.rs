@@ -58,10 +58,9 @@ fn reflect_for(
 ) -> (Report, FarEnd) {
     let interrupt = Interrupt::default();
     let connect = Connect {
-        target: "stamp://127.0.0.1:7".parse().unwrap(),
         timeout: Timespan(timeout),
         timestamps: Timestamps::User,
-        ..Connect::default()
+        ..target("stamp://127.0.0.1:7")
     };
     let plan = Plan {
         parallel,
@@ -71,11 +70,7 @@ fn reflect_for(
         count: Some(count),
         ..Plan::new(connect)
     };
-    let mut far = FarEnd::new(address(true), Vec::new(), 1);
-    far.wire_len = plan.size;
-    far.timeout = nanos(plan.connect.timeout.0);
-    far.capacity = 1 << 20;
-    far.dial_ns = MS;
+    let mut far = FarEnd::new(&plan, Vec::new(), 1);
     far.horizon = (2 * count + 3_000) * MS;
     far.reflector = Some(reflector);
     far.interrupt = stopped.map(|moment| (moment, interrupt.clone()));

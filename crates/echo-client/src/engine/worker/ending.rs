@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{LAST_TURNS, Worker};
-use crate::connection::ancillary::Drops;
 use crate::engine::cpu::Cpu;
 use crate::engine::flow::{Context, Flow, Found, State};
 use crate::engine::nanos;
@@ -122,9 +121,8 @@ impl Worker<'_> {
         for flow in &mut self.flows {
             flow.read_out(LAST_TURNS, &mut self.context);
         }
-        let drops = Drops::default();
         for flow in &mut self.flows {
-            flow.abandon(None, &drops, &mut self.context);
+            flow.abandon(None, &mut self.context);
         }
         let Context {
             mut recorder,
