@@ -13,6 +13,8 @@ use echo_core::{Failure, FilePath};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::connection::Connect;
+
 /// A table of settings. One struct is what a file, the environment and the command line may say,
 /// and what comes of it; its defaults are those of its flags.
 pub trait Settings: Args + Default + Serialize + DeserializeOwned {
@@ -24,6 +26,14 @@ pub trait Settings: Args + Default + Serialize + DeserializeOwned {
     /// # Errors
     /// It says what can have no meaning.
     fn complete(&mut self, _keys: &mut Keys) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses what contradicts itself, or what `connect` asks for.
+    ///
+    /// # Errors
+    /// What does so, and what helps.
+    fn check(&self, _connect: &Connect) -> Result<()> {
         Ok(())
     }
 }

@@ -64,8 +64,9 @@ fn mode<M: Settings>(
     }
     let (mut connect, mode) = (connect.settings, mode.settings);
     connect.phrases = Phrases::of(connect.lang.resolve(|name| std::env::var_os(name)));
-    connect.check()?;
+    connect.check().map_err(Failure::usage)?;
     connect.read_key()?;
+    mode.check(&connect).map_err(Failure::usage)?;
     connect.read = connect
         .stamp_key
         .iter()

@@ -14,13 +14,13 @@ use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::measure::Watch;
 use crate::report::{
-    Curve, Fault, Metric, Outcome, Report, Step, Threshold, Thresholds, counted, significant,
+    Curve, Fault, Metric, Outcome, Report, Step, Threshold, Thresholds, significant,
 };
 
 /// What a search begins with, unless `--rate` says so.
 const START: f64 = 1000.0;
-/// Nobody awaits a first step for longer; the slowest one takes 64 times as long.
-const LONGEST_HOURS: f64 = 1.0;
+/// Nobody awaits a step for longer. Of too few samples a percentile is the longest: that is strict.
+const LONGEST_S: f64 = 3_600.0;
 /// Samples beyond a percentile that make it worth believing.
 const BEYOND: f64 = 10.0;
 
@@ -29,28 +29,10 @@ const BEYOND: f64 = 10.0;
 pub struct Conditions {
     text: String,
     /// The same, said as what must not be.
-    broken: Thresholds,
+    pub broken: Thresholds,
 }
 
 impl Conditions {
-    /// Refuses what could not be told of a first step at `rate`, which is 0 where none was given.
-    ///
-    /// # Errors
-    /// It would take too long, or is about a change.
-    pub fn check(&self, rate: f64) -> Result<(), String> {
-        self.broken.alone()?;
-        let rate = first(rate);
-        let hours = self.samples() / rate / 3_600.0;
-        match hours <= LONGEST_HOURS {
-            true => Ok(()),
-            false => Err(format!(
-                "--find {self}: at {rate} requests/s a step would take {} to tell; begin at a \
-                 higher --rate, or ask for a lower percentile",
-                counted(hours.round() as u64, "hour", "hours")
-            )),
-        }
-    }
-
     /// How many samples its percentiles need; a loss is a share as well.
     fn samples(&self) -> f64 {
         let beyond = |metric| match metric {
@@ -126,7 +108,7 @@ pub fn run(
             rate,
             ..config.clone()
         };
-        let enough = Duration::from_secs_f64(conditions.samples() / rate);
+        let enough = Duration::from_secs_f64((conditions.samples() / rate).min(LONGEST_S));
         config.duration = Some(Timespan(
             config.span().map_or(enough, |span| span.max(enough)),
         ));

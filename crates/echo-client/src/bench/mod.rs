@@ -32,8 +32,7 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// Makes load, and reports what came of it.
 pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(), Failure> {
-    config.check(&connect)?;
-    let targets = config.targets(&connect)?;
+    let targets = config.targets(&connect).map_err(Failure::usage)?;
     let baseline = config.baseline.as_deref().map(baseline).transpose()?;
     if let Some(base) = &baseline {
         let known = known(&targets[0], &config);

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::{Error, Result, anyhow, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, FilePath, Whole};
+use echo_core::{Endpoint, FilePath, Whole};
 use serde::{Deserialize, Serialize};
 
 use super::find::Conditions;
@@ -126,6 +126,60 @@ impl Default for Bench {
 
 impl Settings for Bench {
     const TABLE: &str = "bench";
+
+    fn check(&self, connect: &Connect) -> Result<()> {
+        let is_one_run = self.is_one_run();
+        let has_base = self.is_several() || self.baseline.is_some();
+        let targets = 1 + self.against.len();
+        ensure!(is_possible(self.rate), "--rate {}: {RATE_HINT}", self.rate);
+        ensure!(
+            self.span() != Some(Duration::ZERO),
+            "--duration 0s measures nothing; give a longer one"
+        );
+        ensure!(
+            self.pid.is_empty() || self.pid.len() == targets,
+            "--pid names {} processes of {targets} targets; name one for each, in their order",
+            self.pid.len()
+        );
+        if let Some(pid) = self.pid.iter().find(|pid| of_process(**pid).is_none()) {
+            bail!(
+                "--pid {pid}: no process of this machine has that number, or its CPU time is not \
+                 told; name that of the server, or leave it out"
+            );
+        }
+        ensure!(
+            self.hdr.is_none() || self.find.is_some() || is_one_run,
+            "--hdr is the log of one run; leave out other targets, --rounds and --baseline"
+        );
+        ensure!(
+            !self.jsonl || is_one_run,
+            "--jsonl tells of one run; leave out other targets, --rounds, --baseline and --find"
+        );
+        ensure!(
+            !self.control || self.baseline.is_none(),
+            "--control is measured against the target, --baseline is what that is measured \
+             against; leave one of them out"
+        );
+        if let Some(find) = &self.find {
+            ensure!(
+                !has_base && self.rounds() == 1,
+                "--find looks at one target; leave out others, --rounds, --control and --baseline"
+            );
+            ensure!(
+                self.count.0 == 0,
+                "--find chooses how many requests to send; leave --count out"
+            );
+            ensure!(
+                self.fail_if.is_none(),
+                "--find has conditions of its own; leave --fail-if out"
+            );
+            find.broken.alone()?;
+        }
+        let both = self.json && self.jsonl;
+        let fail_if = self.fail_if.as_ref();
+        check(connect, both, self.new_connection, fail_if, has_base)?;
+        self.check_size(connect)
+    }
 }
 
 /// Requests in flight on a connection: each costs memory.
@@ -172,7 +226,7 @@ impl Bench {
     ///
     /// # Errors
     /// One is given twice, or contradicts what else is said of the connection.
-    pub fn targets(&self, connect: &Connect) -> Result<Vec<Connect>, Failure> {
+    pub fn targets(&self, connect: &Connect) -> Result<Vec<Connect>> {
         let mut targets = vec![connect.clone()];
         for target in &self.against {
             let other = Connect {
@@ -180,15 +234,11 @@ impl Bench {
                 ..connect.clone()
             };
             if targets.iter().any(|known| place(known) == place(&other)) {
-                return Err(Failure::usage(anyhow!(
-                    "{target} is given twice; to measure a target against itself, add --control"
-                )));
+                bail!("{target} is given twice; to measure a target against itself, add --control");
             }
             other.check()?;
-            check_target(&other, self.new_connection)
-                .map_err(Error::msg)
-                .and_then(|()| self.check_size(&other))
-                .map_err(Failure::usage)?;
+            check_target(&other, self.new_connection)?;
+            self.check_size(&other)?;
             targets.push(other);
         }
         targets.extend(self.control.then(|| connect.clone()));
@@ -208,68 +258,6 @@ impl Bench {
         }
     }
 
-    /// Refuses what makes no sense together.
-    ///
-    /// # Errors
-    /// What does not, and what helps.
-    pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
-        self.agrees(connect).map_err(Failure::usage)
-    }
-
-    fn agrees(&self, connect: &Connect) -> Result<()> {
-        let is_one_run = self.is_one_run();
-        let has_base = self.is_several() || self.baseline.is_some();
-        let targets = 1 + self.against.len();
-        ensure!(is_possible(self.rate), "--rate {}: {RATE_HINT}", self.rate);
-        ensure!(
-            self.span() != Some(Duration::ZERO),
-            "--duration 0s measures nothing; give a longer one"
-        );
-        ensure!(
-            self.pid.is_empty() || self.pid.len() == targets,
-            "--pid names {} processes of {targets} targets; name one for each, in their order",
-            self.pid.len()
-        );
-        if let Some(pid) = self.pid.iter().find(|pid| of_process(**pid).is_none()) {
-            return Err(anyhow!(
-                "--pid {pid}: no process of this machine has that number, or its CPU time is not \
-                 told; name that of the server, or leave it out"
-            ));
-        }
-        ensure!(
-            self.hdr.is_none() || self.find.is_some() || is_one_run,
-            "--hdr is the log of one run; leave out other targets, --rounds and --baseline"
-        );
-        ensure!(
-            !self.jsonl || is_one_run,
-            "--jsonl tells of one run; leave out other targets, --rounds, --baseline and --find"
-        );
-        ensure!(
-            !self.control || self.baseline.is_none(),
-            "--control is measured against the target, --baseline is what that is measured \
-             against; leave one of them out"
-        );
-        if let Some(find) = &self.find {
-            ensure!(
-                !has_base && self.rounds() == 1,
-                "--find looks at one target; leave out others, --rounds, --control and --baseline"
-            );
-            ensure!(
-                self.count.0 == 0,
-                "--find chooses how many requests to send; leave --count out"
-            );
-            ensure!(
-                self.fail_if.is_none(),
-                "--find has conditions of its own; leave --fail-if out"
-            );
-            find.check(self.rate).map_err(Error::msg)?;
-        }
-        let both = self.json && self.jsonl;
-        let fail_if = self.fail_if.as_ref();
-        check(connect, both, self.new_connection, fail_if, has_base).map_err(Error::msg)?;
-        self.check_size(connect)
-    }
-
     /// Whether more than one target is measured, or one against itself.
     fn is_several(&self) -> bool {
         self.control || !self.against.is_empty()
@@ -282,7 +270,7 @@ impl Bench {
             self.size
         );
         // Many are under way at once, and told apart by their headers.
-        check_size(connect, self.size, HEADER_LEN as u64).map_err(Error::msg)
+        check_size(connect, self.size, HEADER_LEN as u64)
     }
 }
 

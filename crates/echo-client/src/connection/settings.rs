@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use echo_core::framing::Framing;
@@ -184,7 +184,7 @@ impl Settings for Connect {
 
 impl Connect {
     /// Refuses the first of these options that is given, and means nothing to what carries the bytes.
-    pub fn refuse(&self, options: &[(&str, bool, Over)]) -> Result<(), String> {
+    pub fn refuse(&self, options: &[(&str, bool, Over)]) -> Result<()> {
         let is_unix = self.transport() == Some(Transport::Unix);
         let over = match self.is_udp() {
             true => "UDP",
@@ -199,17 +199,50 @@ impl Connect {
             };
             *is_given && !fits
         });
-        misplaced.map_or(Ok(()), |(option, ..)| {
-            Err(format!(
-                "{option} means nothing over {over}; leave one of them out"
-            ))
-        })
+        match misplaced {
+            None => Ok(()),
+            Some((option, ..)) => {
+                bail!("{option} means nothing over {over}; leave one of them out")
+            }
+        }
     }
 
     /// Refuses what contradicts itself.
-    pub fn check(&self) -> Result<(), Failure> {
+    pub fn check(&self) -> Result<()> {
+        let (target, transport) = (&self.target, self.transport());
+        let [is_tcp, is_unix] = [Transport::Tcp, Transport::Unix].map(|of| transport == Some(of));
+        let is_portless = matches!(target, Endpoint::Inet { port: 0, .. });
+        ensure!(
+            !is_portless,
+            "{target}: nothing listens on port 0; give the server's port"
+        );
+        ensure!(
+            !(is_tcp && self.udp),
+            "{target}: tcp:// contradicts --udp; leave one of them out"
+        );
+        ensure!(
+            !(is_tcp || is_unix) || !self.stamp,
+            "{target}: STAMP is spoken over UDP; leave --stamp out, or write stamp://HOST"
+        );
+        ensure!(
+            self.stamp_key.is_none() || self.is_stamp(),
+            "--stamp-key signs packets of STAMP only; add --stamp"
+        );
+        ensure!(
+            !(is_unix && self.udp),
+            "{target}: a Unix socket here is a stream; leave --udp out"
+        );
+        for (option, limit) in [
+            ("--timeout", self.timeout),
+            ("--connect-timeout", self.connect_timeout),
+        ] {
+            ensure!(
+                !limit.0.is_zero(),
+                "{option} 0s leaves no time for an answer; give a longer one"
+            );
+        }
         let kernel = self.timestamps == Timestamps::Kernel;
-        let misplaced = self.refuse(&[
+        self.refuse(&[
             ("--timestamps kernel", kernel, Over::Udp),
             ("--family", self.family != Family::Any, Over::Network),
             ("--bind", self.bind.is_some(), Over::Network),
@@ -217,47 +250,7 @@ impl Connect {
             ("--ttl", self.ttl.is_some(), Over::Network),
             ("--dscp", self.dscp.is_some(), Over::Network),
             ("--df", self.df, Over::Network),
-        ]);
-        let (target, transport) = (&self.target, self.transport());
-        let [is_tcp, is_unix] = [Transport::Tcp, Transport::Unix].map(|of| transport == Some(of));
-        let is_portless = matches!(target, Endpoint::Inet { port: 0, .. });
-        let (timeout, connect_timeout) = (self.timeout.0, self.connect_timeout.0);
-        let clashes = [
-            (
-                is_portless,
-                format!("{target}: nothing listens on port 0; give the server's port"),
-            ),
-            (
-                is_tcp && self.udp,
-                format!("{target}: tcp:// contradicts --udp; leave one of them out"),
-            ),
-            (
-                (is_tcp || is_unix) && self.stamp,
-                format!(
-                    "{target}: STAMP is spoken over UDP; leave --stamp out, or write stamp://HOST"
-                ),
-            ),
-            (
-                self.stamp_key.is_some() && !self.is_stamp(),
-                "--stamp-key signs packets of STAMP only; add --stamp".to_owned(),
-            ),
-            (
-                is_unix && self.udp,
-                format!("{target}: a Unix socket here is a stream; leave --udp out"),
-            ),
-            (
-                timeout.is_zero(),
-                "--timeout 0s leaves no time for an answer; give a longer one".to_owned(),
-            ),
-            (
-                connect_timeout.is_zero(),
-                "--connect-timeout 0s leaves no time for an answer; give a longer one".to_owned(),
-            ),
-        ];
-        let clash = clashes.into_iter().find(|(is_so, _)| *is_so);
-        clash
-            .map_or(misplaced, |(_, clash)| Err(clash))
-            .map_err(|clash| Failure::usage(anyhow!(clash)))
+        ])
     }
 
     /// Reads the key of `--stamp-key`.

@@ -5,6 +5,7 @@ mod watch;
 
 use std::io::{self, IsTerminal};
 
+use anyhow::{Result, bail, ensure};
 use echo_core::units::Size;
 use echo_core::{Failure, Framing};
 
@@ -29,52 +30,47 @@ pub fn check(
     new_connection: bool,
     fail_if: Option<&Thresholds>,
     has_base: bool,
-) -> Result<(), String> {
+) -> Result<()> {
     let of_ways = fail_if.and_then(Thresholds::of_ways);
     if let Some(only) = of_ways.filter(|_| !connect.is_stamp()) {
-        return Err(format!(
-            "--fail-if {only}: only a STAMP reflector tells one way from the other; add --stamp"
-        ));
+        bail!("--fail-if {only}: only a STAMP reflector tells one way from the other; add --stamp");
     }
     if let Some(only) = fail_if.filter(|_| !has_base) {
         only.alone()?;
     }
-    if both {
-        return Err("--json contradicts --jsonl; leave one of them out".to_owned());
-    }
+    ensure!(!both, "--json contradicts --jsonl; leave one of them out");
     check_target(connect, new_connection)
 }
 
 /// Refuses what no such target has: frames in datagrams, or a `new_connection` for each request where
 /// there are none.
-pub fn check_target(connect: &Connect, new_connection: bool) -> Result<(), String> {
-    if connect.is_udp() && connect.framing != Framing::Raw {
-        return Err("a datagram is a frame already; leave --framing out".to_owned());
-    }
+pub fn check_target(connect: &Connect, new_connection: bool) -> Result<()> {
+    ensure!(
+        !connect.is_udp() || connect.framing == Framing::Raw,
+        "a datagram is a frame already; leave --framing out"
+    );
     connect.refuse(&[("--new-connection", new_connection, Over::Stream)])
 }
 
 /// Refuses a size that cannot be sent, such as that of a datagram below `least`.
-pub fn check_size(connect: &Connect, size: Size, least: u64) -> Result<(), String> {
+pub fn check_size(connect: &Connect, size: Size, least: u64) -> Result<()> {
     if connect.is_udp() {
-        return match (least..=MAX_DATAGRAM).contains(&size.0) {
-            true => Ok(()),
-            false => Err(format!(
-                "--size {size}: a datagram here has {least} to {MAX_DATAGRAM} bytes"
-            )),
-        };
+        ensure!(
+            (least..=MAX_DATAGRAM).contains(&size.0),
+            "--size {size}: a datagram here has {least} to {MAX_DATAGRAM} bytes"
+        );
+        return Ok(());
     }
     let (framing, max) = (connect.framing, connect.max_frame);
     // The line end counts, as it does for the server.
     let frame = size.0.saturating_add(u64::from(framing == Framing::Lines));
     match framing {
-        Framing::Raw if size.0 == 0 => Err(
-            "--size 0 sends nothing over a stream; give at least 1, or --udp, or a --framing"
-                .into(),
-        ),
-        Framing::Lines | Framing::Length if frame > max.0 => Err(format!(
+        Framing::Raw if size.0 == 0 => {
+            bail!("--size 0 sends nothing over a stream; give at least 1, or --udp, or a --framing")
+        }
+        Framing::Lines | Framing::Length if frame > max.0 => bail!(
             "--size {size}: a frame may have {max} bytes; raise --max-frame, here and at the server"
-        )),
+        ),
         _ => Ok(()),
     }
 }

@@ -49,7 +49,7 @@ pub fn run(config: Merge) -> Result<(), Failure> {
     let [page, rows] = [&config.report, &config.csv].map(Option::as_deref);
     let files = Files::check([page, None, rows], &config.files)?;
     let alone = config.fail_if.as_ref().map_or(Ok(()), Thresholds::alone);
-    alone.map_err(|why| Failure::usage(anyhow!(why)))?;
+    alone.map_err(Failure::usage)?;
     let parts = Saved::load(&config.files, config.expect > 0).map_err(Failure::usage)?;
     let came = counted(parts.len() as u64, "document", "documents");
     let too_few = format!("{came} came where {} were expected", config.expect);

@@ -23,7 +23,6 @@ const AT_ONCE: u128 = 400;
 
 /// Pings, and reports what came of it.
 pub fn run(connect: Connect, config: Ping, interrupt: &Interrupt) -> Result<(), Failure> {
-    config.check(&connect)?;
     let known = Report::new(Mode::Ping, &connect, &config);
     let busy = if config.busy { ", busy polling" } else { "" };
     let headline = format!("{} bytes{busy}", message_size(&connect, config.size));

@@ -1,9 +1,9 @@
 //! The options of `ping`.
 
-use anyhow::anyhow;
+use anyhow::{Result, ensure};
 use clap::Args;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Failure, FilePath, Whole};
+use echo_core::{FilePath, Whole};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Settings, defaults};
@@ -70,33 +70,27 @@ impl Default for Ping {
 
 impl Settings for Ping {
     const TABLE: &str = "ping";
+
+    fn check(&self, connect: &Connect) -> Result<()> {
+        let size = self.size;
+        check_size(connect, size, 0)?;
+        ensure!(
+            size.0 <= MAX_SIZE,
+            "--size {size}: ping sends {MAX_SIZE} bytes at most; for more there is bench"
+        );
+        check(
+            connect,
+            self.json && self.jsonl,
+            self.new_connection,
+            self.fail_if.as_ref(),
+            false,
+        )
+    }
 }
 
 impl Ping {
     /// Whether a run ends by itself, so that who stops it earlier cuts it short.
     pub fn has_end(&self) -> bool {
         self.count.0 > 0 || !self.duration.0.is_zero()
-    }
-
-    /// Refuses what cannot be sent.
-    pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
-        let size = self.size;
-        let mut found = check_size(connect, size, 0);
-        if found.is_ok() && size.0 > MAX_SIZE {
-            found = Err(format!(
-                "--size {size}: ping sends {MAX_SIZE} bytes at most; for more there is bench"
-            ));
-        }
-        found
-            .and_then(|()| {
-                check(
-                    connect,
-                    self.json && self.jsonl,
-                    self.new_connection,
-                    self.fail_if.as_ref(),
-                    false,
-                )
-            })
-            .map_err(|fault| Failure::usage(anyhow!(fault)))
     }
 }

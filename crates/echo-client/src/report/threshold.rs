@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use anyhow::bail;
 use echo_core::as_text;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -98,14 +99,14 @@ impl Thresholds {
     ///
     /// # Errors
     /// The first, and what helps.
-    pub fn alone(&self) -> Result<(), String> {
-        let change = self.changes().next();
-        change.map_or(Ok(()), |change| {
-            Err(format!(
+    pub fn alone(&self) -> anyhow::Result<()> {
+        match self.changes().next() {
+            None => Ok(()),
+            Some(change) => bail!(
                 "{change} is about a change, and there is nothing to hold the run against; give \
                  bench another target or a saved run (--baseline), or compare two saved ones"
-            ))
-        })
+            ),
+        }
     }
 
     /// What every run fails for, unless a condition names the same figure.

@@ -10,7 +10,7 @@ mod window;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Failure, FilePath};
@@ -101,6 +101,24 @@ impl Settings for Send {
         }
         Ok(())
     }
+
+    fn check(&self, connect: &Connect) -> Result<()> {
+        let buffer = self.buffer;
+        ensure!(
+            !connect.is_stamp(),
+            "a packet of STAMP carries no message; send them with ping or bench"
+        );
+        ensure!(
+            (1..=MAX_BUFFER.0).contains(&buffer.0),
+            "--buffer {buffer} is no size for a read; give one from 1 to {MAX_BUFFER}"
+        );
+        self.fail_if.as_ref().map_or(Ok(()), Thresholds::alone)?;
+        let is_cut = buffer != Send::default().buffer;
+        connect.refuse(&[
+            ("--half-close", self.half_close, Over::Stream),
+            ("--buffer", is_cut, Over::Stream),
+        ])
+    }
 }
 
 /// What came of an exchange: everything is back, unless somebody stopped it between two messages.
@@ -129,26 +147,6 @@ impl From<Failure> for Trouble {
 
 /// Sends, checks and shows.
 pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<(), Failure> {
-    if connect.is_stamp() {
-        return Err(Failure::usage(anyhow!(
-            "a packet of STAMP carries no message; send them with ping or bench"
-        )));
-    }
-    if !(1..=MAX_BUFFER.0).contains(&config.buffer.0) {
-        return Err(Failure::usage(anyhow!(
-            "--buffer {} is no size for a read; give one from 1 to {MAX_BUFFER}",
-            config.buffer
-        )));
-    }
-    let alone = config.fail_if.as_ref().map_or(Ok(()), Thresholds::alone);
-    let is_cut = config.buffer != Send::default().buffer;
-    let fits = connect.refuse(&[
-        ("--half-close", config.half_close, Over::Stream),
-        ("--buffer", is_cut, Over::Stream),
-    ]);
-    alone
-        .and(fits)
-        .map_err(|why| Failure::usage(anyhow!(why)))?;
     // Nothing is written but the result.
     let read = Some(&config.file).filter(|file| !file.is_none());
     Files::check([None; 3], connect.read.iter().chain(read))?;
