@@ -135,6 +135,17 @@ impl Verdict {
             _ => Kind::Problem,
         }
     }
+
+    /// Whether it is of whoever answers there. Of the others, some have a place, and the rest may
+    /// happen anywhere on the way.
+    pub fn is_of_target(self) -> bool {
+        use Verdict::*;
+        matches!(self, TcpRefused | UdpRefused | Stopped | Clock)
+            || matches!(
+                self,
+                NotEcho | TcpNoEcho | Framing | ServerSlow | ServerStall
+            )
+    }
 }
 
 impl Finding {

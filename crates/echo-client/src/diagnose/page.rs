@@ -3,12 +3,12 @@
 use askama::Template;
 use echo_core::Zoned;
 
-use super::path::Path;
+use super::path::{Done, Path};
 use super::verdict::shown;
 use super::words::Words;
 use super::{document, text};
-use crate::report::Outcome;
 use crate::report::html::{Card, Page};
+use crate::report::{Outcome, Table};
 
 /// The path: this end, whoever answers on the way, the server.
 #[derive(Template)]
@@ -16,6 +16,8 @@ use crate::report::html::{Card, Page};
 struct Picture {
     description: String,
     stops: Vec<Stop>,
+    /// What was found of which nobody knows between whom it happens.
+    way: Stop,
     /// The most that was found at one of them.
     lines: usize,
 }
@@ -31,19 +33,20 @@ struct Stop {
 
 /// The page.
 pub fn html(path: &Path<'_>, outcome: &Outcome, words: &Words) -> String {
-    let card = |heading: String, text: String, command: String| Card {
-        heading,
-        text,
-        command,
+    let found = path.findings.all().iter().map(|finding| Card {
+        heading: words.title(finding),
+        text: words.paragraphs(finding).join("\n\n"),
+        ..Card::default()
+    });
+    let step = |step: &Done| vec![step.name.to_owned(), text::told(step, words)];
+    let heads = ["step", "what came of it"].map(|head| words.phrase(head));
+    let mut steps = Table::new(&heads.each_ref().map(String::as_str));
+    steps.rows.extend(path.steps.iter().map(step));
+    let done = Card {
+        heading: words.phrase("What was done"),
+        table: steps,
         ..Card::default()
     };
-    let found = path.findings.all().iter().map(|finding| {
-        let text = words.paragraphs(finding).join("\n\n");
-        card(words.title(finding), text, String::new())
-    });
-    let steps = path.steps.iter().map(|step| text::step(step, words));
-    let steps = steps.collect::<Vec<_>>().join("\n");
-    let done = card(words.phrase("What was done"), String::new(), steps);
     let page = Page {
         lang: words.lang,
         heading: format!("diagnose {}", path.connect.target),
@@ -77,15 +80,20 @@ fn picture(path: &Path<'_>, words: &Words) -> String {
         }
     }
     stops.push(stop("target".to_owned(), server));
+    let mut way = Stop::default();
     for finding in path.findings.all() {
         let is_there = |stop: &Stop| {
             [&stop.name, &stop.address]
                 .map(Some)
                 .contains(&finding.place())
         };
-        let at = stops.iter().position(is_there).unwrap_or(stops.len() - 1);
-        stops[at].is_bad |= finding.is_problem();
-        stops[at].told.push(finding.verdict.to_string());
+        let at = match stops.iter().position(is_there) {
+            None if finding.verdict.is_of_target() => Some(stops.len() - 1),
+            known => known,
+        };
+        let at = at.map_or(&mut way, |at| &mut stops[at]);
+        at.is_bad |= finding.is_problem();
+        at.told.push(finding.verdict.to_string());
     }
     for stop in &mut stops {
         stop.name = words.phrase(&stop.name);
@@ -94,6 +102,7 @@ fn picture(path: &Path<'_>, words: &Words) -> String {
         description: words.phrase("the path, from this machine to the target"),
         lines: stops.iter().map(|stop| stop.told.len()).max().unwrap_or(0),
         stops,
+        way,
     };
     // Only a value's own formatting can fail, and that of texts and numbers does not.
     picture.render().unwrap_or_default()

@@ -11,13 +11,17 @@ const WIDTH: usize = 80;
 
 /// A step: its name, and what came of it beside that.
 pub fn step(step: &Done, words: &Words) -> String {
+    let lines = wrap(&told(step, words), WIDTH - 9).join("\n         ");
+    format!("{:<8} {lines}", step.name)
+}
+
+/// What came of a step.
+pub fn told(step: &Done, words: &Words) -> String {
     let told = words.phrase(&step.told);
-    let told = match step.left_out {
+    match step.left_out {
         true => format!("{}: {told}", words.phrase("left out")),
         false => told,
-    };
-    let lines = wrap(&told, WIDTH - 9).join("\n         ");
-    format!("{:<8} {lines}", step.name)
+    }
 }
 
 /// How it ended, in a line.
