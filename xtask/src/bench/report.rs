@@ -15,7 +15,7 @@ use echo_core::statistics::figure;
 const WORK_NOTE: &str = "50 x 64 B: fifty connections, messages of 64 bytes, one under way on each \
                          unless a depth is given; CPU is the server's.";
 const RATIO_NOTE: &str = "ratio: of the two figures, with its 95 % interval over the rounds, by the \
-                          same code as `echo-client bench A B`; a tie is no difference of 5 %.";
+                          same code as `echo-client bench A B`; faster and slower leave 1 out, a tie holds 1 and no difference of 5 %.";
 const GROWTH_NOTE: &str = "server CPU per echo, and the most memory the server had; one message \
                            under way on each connection.";
 

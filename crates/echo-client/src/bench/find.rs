@@ -14,7 +14,7 @@ use crate::connection::{Connect, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::measure::Watch;
 use crate::report::{
-    Curve, Fault, Metric, Outcome, Report, Step, Threshold, Thresholds, significant,
+    Curve, Fault, Metric, Outcome, Report, Step, Threshold, Thresholds, format, significant,
 };
 
 /// What a search begins with, unless `--rate` says so.
@@ -133,6 +133,7 @@ pub fn run(
             if why.is_none() && report.is_generator_full() && !config.busy {
                 limit = format!("the generator is the limit, not the server: {limit}");
             }
+            limit = format!("at {}/s {limit}", format::rate(rate));
         }
         // A rate at which nothing comes back any more is too high, unless nothing ever came, or
         // nobody is there any more.
@@ -140,8 +141,9 @@ pub fn run(
         if why.is_some() || is_gone || (report.counts.received == 0 && steps.is_empty()) {
             cut = Some(report.outcome.clone());
         } else {
+            steps.retain(|step| step.rate_per_s != rate);
             steps.push(Step::of(rate, &report));
-            search.learn(rate, kept);
+            search.learn(rate, kept, may_be_own_doing(&report));
         }
         if kept || best.is_none() {
             best = Some(report);
@@ -174,6 +176,13 @@ pub fn run(
         steps,
     });
     report
+}
+
+/// Whether what was measured may be this side's own doing, who stood still: that delays replies, and
+/// does not keep every one of them away.
+fn may_be_own_doing(report: &Report) -> bool {
+    let generator = report.generator.as_ref();
+    report.counts.received > 0 && generator.is_some_and(|generator| generator.paused_ns > 0)
 }
 
 /// The rate from which on latency grows out of proportion.

@@ -115,6 +115,9 @@ fn several(
     let mut comparison = comparison.map_err(Failure::usage)?;
     let asked = config.fail_if.clone().unwrap_or_default();
     comparison.judge(&vec![asked; comparison.targets.len()]);
+    if config.control {
+        comparison.distrust_control();
+    }
     let form = if config.json { Form::Json } else { Form::Text };
     compare::show(comparison, form, files)
 }

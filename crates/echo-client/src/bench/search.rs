@@ -15,6 +15,8 @@ pub struct Search {
     pub kept: Option<f64>,
     /// The lowest that did not.
     pub broken: Option<f64>,
+    /// Whether the rate that is tried was not kept once already, and that proves nothing.
+    is_doubted: bool,
 }
 
 impl Search {
@@ -24,6 +26,7 @@ impl Search {
             start,
             kept: None,
             broken: None,
+            is_doubted: false,
         }
     }
 
@@ -42,10 +45,13 @@ impl Search {
             .then_some(next)
     }
 
-    /// Takes what came of a rate. Of two that contradict each other the lower one counts: a rate
-    /// that was not kept once is not one to promise.
-    pub fn learn(&mut self, rate: f64, kept: bool) {
+    /// Takes what came of a rate. One that was not kept when that may be this side's own doing
+    /// (`is_doubtful`) is tried once more. Of two that contradict each other the lower one counts: one
+    /// that was not kept is not one to promise.
+    pub fn learn(&mut self, rate: f64, kept: bool, is_doubtful: bool) {
+        self.is_doubted = !kept && is_doubtful && !self.is_doubted;
         match kept {
+            _ if self.is_doubted => {}
             true => self.kept = Some(rate),
             false => self.broken = Some(rate),
         }
@@ -76,7 +82,7 @@ mod tests {
         let mut search = Search::from(start);
         let mut steps = 0;
         while let Some(rate) = search.next() {
-            search.learn(rate, rate <= limit);
+            search.learn(rate, rate <= limit, false);
             steps += 1;
         }
         (search, steps)
@@ -93,6 +99,19 @@ mod tests {
                 assert!(steps <= 30, "{steps} steps to {limit} from {start}");
             }
         }
+    }
+
+    #[test]
+    fn a_rate_that_was_not_kept_while_this_side_stood_still_is_tried_once_more() {
+        let mut search = Search::from(1000.0);
+        search.learn(1000.0, false, true);
+        assert_eq!(search.next(), Some(1000.0));
+        search.learn(1000.0, true, true);
+        assert_eq!(search.next(), Some(2000.0));
+        search.learn(2000.0, false, true);
+        assert_eq!(search.next(), Some(2000.0));
+        search.learn(2000.0, false, true);
+        assert_eq!((search.kept, search.broken), (Some(1000.0), Some(2000.0)));
     }
 
     #[test]

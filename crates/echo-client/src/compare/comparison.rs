@@ -91,6 +91,22 @@ impl Comparison {
         self.conclude();
     }
 
+    /// Warns where the last target, which is the first once more, differs from that.
+    pub fn distrust_control(&mut self) {
+        let Some(control) = self.targets.len().checked_sub(1) else {
+            return;
+        };
+        for figure in self.figures.iter().filter(|f| f.target == control) {
+            if let Some((_, word @ (Verdict::Faster | Verdict::Slower))) = figure.ratio {
+                self.targets[control].notes.push(format!(
+                    "its {} is {word}, and it is the first target once more: one interval in 20 \
+                     errs, or this machine drifts; trust no difference as small as that",
+                    figure.metric
+                ));
+            }
+        }
+    }
+
     /// What a reader should know, with whom it is about.
     pub fn notes(&self) -> Vec<String> {
         let has = |metric| self.figures.iter().any(|figure| figure.metric == metric);

@@ -173,6 +173,14 @@ impl Report {
         let thresholds = thresholds.unwrap_or(&none);
         let fault = self.fault.take();
         self.verdicts = thresholds.judge(self);
+        let good = self.verdicts.iter().filter(|verdict| verdict.is_for_good());
+        let notes = good.map(|Verdict { threshold, .. }| {
+            let kept = threshold.negated();
+            format!(
+                "{threshold} fails a run for being better than that; to ask for it, write {kept}"
+            )
+        });
+        self.notes.extend(notes.collect::<Vec<_>>());
         let mut outcome = Outcome::default();
         match fault {
             // Whatever else is wrong follows from that.

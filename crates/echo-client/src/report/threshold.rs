@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use anyhow::bail;
 use echo_core::as_text;
+use echo_core::statistics::Better;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -72,6 +73,17 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdict {
+    /// Whether the run fails for a figure that is better than the limit: who writes so has mostly
+    /// meant what is to be kept.
+    pub fn is_for_good(&self) -> bool {
+        let Threshold { metric, limit, .. } = self.threshold;
+        let is_better = |measured: f64| match metric.better() {
+            Better::Less => measured < limit,
+            Better::More => measured > limit,
+        };
+        self.failed && self.measured.is_some_and(is_better)
+    }
+
     /// Why its figure may not be known.
     fn unknown(&self) -> String {
         match self.threshold.metric {

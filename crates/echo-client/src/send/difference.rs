@@ -22,6 +22,18 @@ pub fn differs(peer: &str, offset: u64, expected: &[u8], got: &[u8]) -> Fault {
     Fault::new(ErrorKind::Mismatch, message)
 }
 
+/// A connection that ended, as `how` tells, when all of the `sent` bytes were back and more was to
+/// come: whoever types is slow, and many a server ends what is idle.
+pub fn ended(peer: &str, sent: u64, how: &Fault) -> Fault {
+    let (kind, how) = (how.kind, &how.message);
+    let when = match sent {
+        0 => "before anything was sent".to_owned(),
+        sent => format!("when all {sent} bytes sent so far had come back"),
+    };
+    let message = format!("{peer}: {how} {when}; does it end connections that are idle?");
+    Fault::new(kind, message)
+}
+
 /// An echo that ended at `offset` of `sent`, too early, as `how` tells.
 pub fn short(peer: &str, offset: u64, sent: u64, expected: &[u8], how: &Fault) -> Fault {
     let expected = Escaped(&expected[..expected.len().min(CONTEXT)]);

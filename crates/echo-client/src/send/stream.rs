@@ -254,6 +254,9 @@ impl Exchange<'_> {
             // It is not the server that says so.
             return Err(how.of(&self.peer).into());
         }
+        if received == pushed {
+            return Err(difference::ended(&self.peer, pushed, &how).into());
+        }
         let expected = self.window.expected();
         Err(difference::short(&self.peer, received, pushed, &expected, &how).into())
     }

@@ -277,9 +277,14 @@ impl Running {
         String::from_utf8(line).expect("text")
     }
 
-    /// Waits for its end. Returns its code, and what it said since.
+    /// Ends its standard input, and waits for its end. Returns its code, and what it said since.
     pub fn end(mut self) -> Ended {
         drop(self.child.stdin.take());
+        self.end_by_itself()
+    }
+
+    /// Waits for its end, and leaves its standard input open.
+    pub fn end_by_itself(mut self) -> Ended {
         let start = Instant::now();
         let (mut stdout, mut stderr) = (Vec::new(), String::new());
         thread::scope(|scope| {

@@ -1,6 +1,9 @@
 //! Which of several targets is faster: measured in turn, or from saved documents.
 
 use crate::common::{DEADLINE, Ended, Scratch, echo, faulty, network, run, start};
+use echo_client::compare::Comparison;
+use echo_client::report::{Part, Report};
+use echo_core::statistics::Pairing;
 use serde_json::Value;
 
 /// Short rounds: what is tested is what is said of them, not how well they measure. They end by
@@ -156,6 +159,26 @@ fn a_baseline_gates_a_run() {
     );
     // It is no better than it should be: the absolute ones are judged as ever.
     gated(&slow.tcp, "p50>1ns,p50>+9000000%").failed(1, &["p50 <= 1ns"]);
+}
+
+#[test]
+fn a_control_that_differs_warns_of_all_differences_as_small() {
+    for (ns, is_told) in [(120, true), (100, false)] {
+        let round = |ns| Part {
+            echoes: 1,
+            rtt_p50_ns: Some(ns),
+            ..Part::default()
+        };
+        let target = |ns| Report {
+            rounds: vec![round(ns); 8],
+            ..Report::default()
+        };
+        let targets = vec![target(100), target(ns)];
+        let mut comparison = Comparison::of(targets, Pairing::InTurn, 1).expect("rounds");
+        comparison.distrust_control();
+        let notes = comparison.notes().join("");
+        assert_eq!(notes.contains("p50 is slower"), is_told, "{notes}");
+    }
 }
 
 #[test]

@@ -99,6 +99,28 @@ fn a_threshold_decides_what_it_names_and_all_else_is_decided_as_without_it() {
 }
 
 #[test]
+fn a_run_that_fails_for_a_good_figure_says_how_the_opposite_is_asked() {
+    for (condition, opposite) in [
+        ("p99<2ms", Some("p99>=2ms")),
+        ("rate>1", Some("rate<=1")),
+        ("p99>1us", None),
+        ("rate<9", None),
+        ("p99<1us", None),
+    ] {
+        let mut report = run(sent(5, 5));
+        report.conclude(condition.parse().ok().as_ref(), None);
+        let notes = report.notes.join("");
+        let is_told = opposite.is_some_and(|opposite| notes.ends_with(opposite));
+        assert_eq!(is_told, opposite.is_some(), "{condition}: {notes:?}");
+        assert_eq!(
+            notes.is_empty(),
+            opposite.is_none(),
+            "{condition}: {notes:?}"
+        );
+    }
+}
+
+#[test]
 fn a_target_that_was_not_there_is_told_apart() {
     let faulty = |counts, kind| Report {
         fault: Some(Fault::new(kind, "why")),

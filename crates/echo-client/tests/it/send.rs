@@ -494,3 +494,19 @@ fn an_interrupt_between_two_messages_cuts_a_stream_short() {
     let document: serde_json::Value = serde_json::from_str(ended.text()).unwrap();
     assert_eq!(document["outcome"]["result"], "cut short", "{document:#}");
 }
+
+#[test]
+fn a_server_that_ends_an_idle_connection_has_not_cut_an_echo_short() {
+    let echo = echo_with(Config {
+        idle_timeout: "200ms".parse().expect("a time"),
+        ..Config::default()
+    });
+    for (input, when) in [("", "before anything was sent"), ("hola\n", "all 5 bytes")] {
+        let mut client = start(&["-i", &echo.tcp]);
+        let stdin = client.child.stdin.as_mut().expect("piped");
+        stdin.write_all(input.as_bytes()).unwrap();
+        let ended = client.end_by_itself();
+        ended.failed(1, &["the server closed the connection", when, "idle"]);
+        assert!(!ended.stderr.contains("--framing"), "{ended:?}");
+    }
+}

@@ -226,7 +226,10 @@ pub fn over_time(report: &Report) -> Card {
             .rows
             .push(vec![at, per_s, p50, p99, max, lost, errors]);
     }
-    let mut plots = vec![throughput, latency];
+    // Seconds of several machines have no percentiles.
+    let is_known = !p50.is_empty() || !p99.is_empty();
+    let mut plots = vec![throughput];
+    plots.extend(is_known.then_some(latency));
     plots.extend((worst > 0.0).then_some(losses));
     Card {
         heading: "Over time".into(),

@@ -87,7 +87,7 @@ impl Page<'_> {
 
 /// The page of a report.
 pub fn html(report: &Report) -> String {
-    let (mode, name) = (report.mode, &report.target.name);
+    let run = format!("{} {}", report.mode, report.target.name);
     let mut reasons = report.outcome.told(&report.verdicts);
     reasons.extend(held(&report.verdicts));
     let has_sent = report.counts.sent > 0;
@@ -111,7 +111,10 @@ pub fn html(report: &Report) -> String {
     cards.push(made(report));
     let page = Page {
         lang: Lang::En,
-        heading: format!("{mode} {name}"),
+        heading: match report.machines.len() {
+            0 | 1 => run,
+            runs => format!("{runs} runs of {run}"),
+        },
         about: about(report),
         result: report.outcome.result,
         reasons,
@@ -176,7 +179,10 @@ pub(crate) fn made(report: &Report) -> Card {
     rows.extend(congestion.map(|name| ["congestion control".to_owned(), name]));
     let words: Vec<_> = report.command.iter().map(|word| quoted(word)).collect();
     Card {
-        heading: "How it was measured".into(),
+        heading: match report.machines.len() {
+            0 | 1 => "How it was measured".into(),
+            _ => "How the first of the runs was measured".into(),
+        },
         command: words.join(" "),
         table: Table {
             heads: Vec::new(),
@@ -199,7 +205,7 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::connection::ErrorKind;
-    use crate::report::{Fault, Latencies, Second, Span};
+    use crate::report::{Fault, Latencies, Part, Second, Span};
 
     fn report() -> Report {
         let mut service = Latencies::default();
@@ -233,6 +239,19 @@ mod tests {
         assert_eq!(count("<svg"), 5);
         assert_eq!(count("<details>"), 3, "what is over time has one");
         assert_eq!(count("aria-label="), 5);
+    }
+
+    #[test]
+    fn the_page_of_several_machines_says_so_and_draws_nothing_that_is_not_known() {
+        let mut report = report();
+        report.machines = vec![Part::default(); 3];
+        for second in &mut report.seconds {
+            second.rtt_p99_ns = None;
+        }
+        let page = html(&report);
+        assert!(page.contains("3 runs of ping"), "the heading");
+        assert!(page.contains("How the first of the runs was measured"));
+        assert!(!page.contains("Latency over time"), "there is none");
     }
 
     #[test]
