@@ -13,8 +13,9 @@ use nix::sys::signal::Signal::{SIGHUP, SIGQUIT, SIGUSR1};
 use crate::output;
 use crate::thread::start;
 
-/// How long the program may take to sum up once it has been asked to stop.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long the program may take to sum up once it has been asked to stop: with its last words, it ends
+/// within three seconds.
+const SUMMING_UP: Duration = Duration::from_millis(2_400);
 /// How often it is looked whether the deadline has passed while the machine slept.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -126,17 +127,12 @@ impl Interrupt {
                 self.raise(why);
             }
         }
-        std::thread::sleep(LAST_WORDS);
+        std::thread::sleep(SUMMING_UP);
         self.end();
         let why = self.why().unwrap_or(Why::Signal);
-        // Where standard error takes nothing either, the exit code alone tells.
-        let tell = move || {
-            output::note(format_args!(
-                "echo-client: {why}, and ended in the midst of a read or a write that does not return"
-            ));
-        };
-        let _: Result<_, Failure> = start("last words", tell);
-        std::thread::sleep(LAST_WORDS / 10);
+        output::last_words(format_args!(
+            "echo-client: {why}, and ended in the midst of a read or a write that does not return"
+        ));
         std::process::exit(Exit::Bad.code().into());
     }
 

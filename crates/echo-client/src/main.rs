@@ -4,12 +4,15 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use echo_client::cli;
-use echo_client::output;
-use echo_core::{Exit, Failure, survive_limits};
+use echo_client::output::{self, last_words};
+use echo_core::{Color, Exit, Failure, survive_limits};
 use echo_explain::{Lang, Phrases};
 
 fn main() -> ExitCode {
     survive_limits();
+    std::panic::set_hook(Box::new(|panic| {
+        last_words(format_args!("echo-client: {panic}"))
+    }));
     let mut lang = Lang::Auto;
     let outcome = match cli::parse(std::env::args_os()) {
         Ok((cli, keys, asked)) => {
@@ -17,27 +20,31 @@ fn main() -> ExitCode {
             echo_client::run(cli, &keys)
         }
         // Help and version are results.
-        Err(told) if !told.use_stderr() => print(&told),
-        Err(error) => error.exit(),
+        Err(told) if !told.use_stderr() => {
+            output::line(rendered(&told, &io::stdout())).map_err(output::failure)
+        }
+        Err(error) => {
+            last_words(rendered(&error, &io::stderr()));
+            Err(Failure::new(Exit::Usage, output::Told))
+        }
     };
     let exit = match outcome {
         Ok(()) => Exit::Success,
         Err(failure) if failure.error.is::<output::Told>() => failure.exit,
         Err(failure) => {
             let phrases = Phrases::of(lang.resolve(|name| std::env::var_os(name)));
-            output::note(phrases.say(&format!("echo-client: {failure}")));
+            last_words(phrases.say(&format!("echo-client: {failure}")));
             failure.exit
         }
     };
     exit.into()
 }
 
-/// Prints what was asked for instead of a run, in colour where standard output has any.
-fn print(told: &clap::Error) -> Result<(), Failure> {
+/// What is said instead of a run, in colour where `stream` has any.
+fn rendered(told: &clap::Error, stream: &impl IsTerminal) -> String {
     let text = told.render();
-    let outcome = match io::stdout().is_terminal() {
-        true => output::line(text.ansi()),
-        false => output::line(text),
-    };
-    outcome.map_err(output::failure)
+    match Color::Auto.enabled(stream.is_terminal(), |name| std::env::var_os(name)) {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    }
 }

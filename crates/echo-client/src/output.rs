@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use anyhow::anyhow;
-use echo_core::{Exit, Failure, Patient, cause};
+use echo_core::{Exit, Failure, Patient, remedied};
+
+use crate::thread::start;
 
 /// The program ends in silence: why it fails has been told already, or nobody reads standard
 /// output any more.
@@ -40,6 +44,25 @@ pub fn note(text: impl fmt::Display) {
     let _ = writeln!(Patient(io::stderr().lock()), "{text}");
 }
 
+/// How long the end of the program waits for whoever is to hear why.
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Says on standard error what the program ends with. Where nobody takes it in time, the exit code alone
+/// tells: what cannot be said must not keep the program from its end.
+pub fn last_words(text: impl fmt::Display) {
+    let text = text.to_string();
+    let ((said, heard), words) = (channel::<()>(), text.clone());
+    let speaker = start("last words", move || {
+        note(words.trim_end());
+        drop(said);
+    });
+    match speaker {
+        // It says nothing but that it is done.
+        Ok(_) => drop(heard.recv_timeout(LAST_WORDS)),
+        Err(_) => note(text.trim_end()),
+    }
+}
+
 /// Asks for a line on standard input, on standard error.
 pub fn prompt(text: &str) {
     // Whoever does not see it can type all the same.
@@ -52,8 +75,8 @@ pub fn failure(error: io::Error) -> Failure {
         // It is no fault to have read enough, as `head` does.
         return Failure::new(Exit::Success, Told);
     }
+    let why = remedied(&error, "see where it leads");
     Failure::bad(anyhow!(
-        "cannot write to standard output: {}; make room, or write elsewhere",
-        cause(&error)
+        "cannot write to standard output: {why}, or write elsewhere"
     ))
 }

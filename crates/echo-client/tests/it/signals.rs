@@ -42,6 +42,38 @@ fn an_ignored_signal_stays_ignored() {
     assert!(ended.text().contains("20 sent, 20 received"), "{ended:?}");
 }
 
+/// A standard error that stays open and takes nothing, and what keeps it open.
+fn full() -> (Stdio, UnixStream) {
+    let (mut full, kept) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.write(&[0; 512]).is_ok() {}
+    full.set_nonblocking(false).unwrap();
+    (OwnedFd::from(full).into(), kept)
+}
+
+#[test]
+fn a_standard_error_that_takes_nothing_keeps_nobody_from_the_end() {
+    let (closed, echo) = (closed_port().to_string(), echo());
+    for (args, signal, code) in [
+        (&["--bogus"][..], None, 2),
+        (&[&closed, "-m", "x"], None, 3),
+        (&["ping", &closed, "-w", "1s"], None, 3),
+        (&["ping", &echo.tcp, "-v", "-w", "1s"], None, 1),
+        (&["ping", &echo.tcp, "-v"], Some("TERM"), 1),
+    ] {
+        let (stderr, _kept) = full();
+        let mut command = command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.stderr(stderr).spawn().unwrap();
+        let client = Running { child };
+        if let Some(signal) = signal {
+            client.listens();
+            client.signal(signal);
+        }
+        assert_eq!(client.end().code, Some(code), "{args:?}");
+    }
+}
+
 #[test]
 fn one_wish_that_arrives_twice_is_one() {
     let echo = echo();
