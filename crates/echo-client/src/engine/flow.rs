@@ -13,7 +13,7 @@ use super::recorder::{Recorder, Slice};
 use super::sink::{Sink, What};
 use super::socket::Socket;
 use super::{BUFFER_LEN, nanos};
-use crate::connection::{Address, Connection, ErrorKind, Fault, cause, pause};
+use crate::connection::{Address, Connection, ErrorKind, Fault, pause};
 use crate::report::Ways;
 
 /// How requests go out and replies come in over one kind of socket.
@@ -90,9 +90,11 @@ pub enum State {
 /// After so many failures in a row on one socket a new one is tried: a firewall or a balancer may
 /// have lost sight of the flow, or this machine's address may have changed.
 const IN_A_ROW: u32 = 3;
-/// But not before the first of them has been without a reply for so long, or for as many time-outs:
-/// on a path that is longer than the time-out, replies are late, and a new socket would lose them all.
+/// Of a target that has never answered, silence is no proof before it has lasted so long: a path may be
+/// that much longer than the time-out.
 const SILENCE_NS: u64 = 1_000_000_000;
+/// Each socket that was opened in vain doubles the patience with the next one, up to so many times.
+const DOUBLINGS: u32 = 8;
 
 impl Flow {
     /// A connection to `remote` that is yet to be made.
@@ -181,10 +183,18 @@ impl Flow {
         is_enough(self.ledger.misses)
     }
 
-    /// Whether this socket has been silent for so long by `now` that a new one is to be tried.
+    /// Whether this socket has been silent for so long by `now` that a new one is to be tried: for as many
+    /// time-outs as that takes, and as long as a reply has ever taken. On a path that is longer than the
+    /// time-out replies are late, and a new socket would lose them: so that one hears of it at last, each
+    /// that was opened in vain waits longer than the one before.
     pub fn is_silent(&self, now: u64) -> bool {
-        let limit = SILENCE_NS.max(self.ledger.timeout.saturating_mul(u64::from(IN_A_ROW)));
-        self.has_failed() && self.ledger.silence(now) >= limit
+        let in_vain = match self.ledger.answered() > self.answered {
+            true => 0,
+            false => self.failures.min(DOUBLINGS),
+        };
+        let row = u64::from(IN_A_ROW << in_vain);
+        let limit = self.ledger.timeout.saturating_mul(row);
+        self.has_failed() && self.ledger.silence(now) >= limit.max(self.ledger.longest)
     }
 
     /// Reads up to `turns` times what has come by the end.
@@ -269,6 +279,7 @@ impl Flow {
         let is_given_up = |limit| match fault.kind {
             // A stream that lies under load is no server to go on with.
             ErrorKind::Mismatch => true,
+            ErrorKind::Timeout if answered == 0 && self.ledger.silence(now) < SILENCE_NS => false,
             _ => failing >= limit || (answered == 0 && !is_there),
         };
         if !context.plan.patience.is_some_and(is_given_up) {
@@ -432,7 +443,10 @@ pub fn broken(error: &io::Error, is_udp: bool) -> Fault {
     let fault = match kind {
         // What ICMP says of a port on which nobody listens.
         ErrorKind::Refused if is_udp => Fault::new(kind, "port unreachable"),
-        _ => Fault::new(kind, cause(error)),
+        _ => Fault {
+            remedy: None,
+            ..error.into()
+        },
     };
     match kind {
         // What had been connected may end in any way; these say what to look at.

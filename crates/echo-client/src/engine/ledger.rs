@@ -113,6 +113,8 @@ pub struct Ledger {
     highest: u64,
     /// Requests that were answered rightly.
     answered: u64,
+    /// The longest that a right reply has taken, over any socket: sooner, silence is no sign.
+    pub longest: u64,
     /// Requests that have failed, and replies that were wrong, since the last right reply or on
     /// this socket.
     pub misses: u32,
@@ -279,6 +281,7 @@ impl Ledger {
             self.no_longer_awaited(count);
         }
         self.answered += count as u64;
+        self.longest = self.longest.max(at.saturating_sub(request.sent));
         self.hear();
         let in_order = number > self.highest;
         self.highest = self.highest.max(number);

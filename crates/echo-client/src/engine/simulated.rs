@@ -190,6 +190,8 @@ pub struct FarEnd {
     pub cut_at_end: (u64, Counts),
     /// Who answers packets of STAMP, in the place of any step.
     pub reflector: Option<Reflector>,
+    /// The line that a firewall loses sight of once the steps are played.
+    pub lost_line: Option<usize>,
     /// When the client's socket had no room for a datagram.
     pub drops: Vec<u64>,
     lines: Vec<Wire>,

@@ -25,8 +25,6 @@ use harness::Broken;
 use schedule::{Setup, setup, step};
 
 const MS: u64 = 1_000_000;
-/// How long a socket is silent at least before it is opened anew.
-const SILENCE: u64 = 1_000 * MS;
 /// The longest pause before a connection is tried again.
 const PAUSE: u64 = 500 * MS;
 /// How late a worker is woken at most.
@@ -326,9 +324,12 @@ impl Check<'_> {
             Pace::Rate(per_s) => (1e9 / per_s) as u64 * plan.parallel as u64,
             Pace::Interval(step) => nanos(step) * plan.parallel as u64,
         };
-        // Three time-outs in a row, the pause before the next attempt, and that.
+        // Three time-outs in a row, or as much as it had been waited for in vain before, or the longest
+        // round trip; the pause before the next attempt, and that.
         let pause = if far.refused > 0 { PAUSE } else { 0 };
-        let silence = (4 * (far.timeout + step)).max(SILENCE + far.timeout + 3 * step);
+        let trip = |&(sent, reply): &(u64, Option<u64>)| reply.map_or(0, |reply| reply - sent);
+        let longest = far.messages.iter().map(trip).max().unwrap_or(0);
+        let silence = 4 * (far.timeout + step) + far.calm.max(longest);
         let settled = far.calm + silence + pause + 2 * far.dial_ns + 50 * MS;
         if self.gave_up || self.setup.interrupt_ms.is_some() || settled > self.end {
             return Ok(());

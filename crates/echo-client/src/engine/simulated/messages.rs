@@ -95,7 +95,9 @@ impl FarEnd {
         }
         let at = mix(self.seed ^ n as u64) as usize % message.len();
         let whole = |message: Vec<u8>| Parcel::Bytes(message, Kind::Whole, n, 0);
-        match self.steps.pop_front().unwrap_or(SOON) {
+        let lost = Some(index) == self.lost_line;
+        let otherwise = if lost { Step::Never } else { SOON };
+        match self.steps.pop_front().unwrap_or(otherwise) {
             Step::Echo(after) => self.send(index, after, whole(message)),
             Step::Torn(after, gap) if !self.udp => {
                 let rest = message.split_off(at);
