@@ -10,12 +10,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use echo_core::Failure;
 use echo_core::path::shown;
 use echo_core::statistics::Pairing;
+use echo_core::units::Timespan;
+use echo_core::{Failure, FilePath};
 
 use crate::compare::{self, Comparison, Form, comparable};
-use crate::connection::Connect;
+use crate::connection::{Connect, within};
 use crate::engine::{self, Pace, Plan};
 use crate::interrupt::Interrupt;
 use crate::measure::{self, Results, Style, Watch, message_size};
@@ -33,7 +34,8 @@ const STEP: Duration = Duration::from_millis(100);
 /// Makes load, and reports what came of it.
 pub fn run(connect: Connect, config: Bench, interrupt: &Interrupt) -> Result<(), Failure> {
     let targets = config.targets(&connect).map_err(Failure::usage)?;
-    let baseline = config.baseline.as_deref().map(baseline).transpose()?;
+    let baseline = config.baseline.clone();
+    let baseline = baseline.map(|path| awaited(path, interrupt)).transpose()?;
     if let Some(base) = &baseline {
         let known = known(&targets[0], &config);
         comparable((known.name(), &known), (base.name(), base)).map_err(Failure::usage)?;
@@ -122,7 +124,15 @@ fn several(
     compare::show(comparison, form, files)
 }
 
-/// The saved run that the target is held against.
+/// The saved run that the target is held against. Whoever writes it into a pipe may keep this waiting.
+fn awaited(path: FilePath, interrupt: &Interrupt) -> Result<Report, Failure> {
+    let (subject, forever) = (shown(&*path).to_string(), Timespan(Duration::MAX));
+    let read = within(&subject, forever, &|| interrupt.why(), move || {
+        Ok(baseline(&path))
+    });
+    read.map_err(Failure::bad)?.map_err(Failure::bad)?
+}
+
 fn baseline(path: &Path) -> Result<Report, Failure> {
     let mut saved = Saved::load(&[path], false).map_err(Failure::usage)?;
     let (Some(base), []) = (saved.pop(), &saved[..]) else {

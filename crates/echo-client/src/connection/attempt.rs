@@ -310,7 +310,18 @@ fn begin(config: &Connect, address: &Address) -> io::Result<Pending> {
     if is_stream {
         socket.socket().set_tcp_nodelay(true)?;
     }
-    Pending::new(socket, &config.narrator, (*remote).into())
+    Pending::new(socket, &config.narrator, (*remote).into()).map_err(|error| match config.bind {
+        // No other port was to be chosen.
+        Some(LocalAddress(local))
+            if local.port() != 0 && error.kind() == io::ErrorKind::AddrNotAvailable =>
+        {
+            not_ours(
+                local,
+                "a connection from it to there is not over yet (TIME_WAIT)",
+            )
+        }
+        _ => error,
+    })
 }
 
 fn not_ours(local: SocketAddr, cause: impl std::fmt::Display) -> io::Error {

@@ -107,15 +107,15 @@ fn why(address: &Address, error: &io::Error) -> Fault {
                 "it is a broadcast address",
                 "give the address of one server",
             ),
-            Errno::AGAIN => {
-                let cause = "every local port that may be chosen is taken";
-                Fault::new(ErrorKind::Exhausted, cause).remedied()
-            }
             // Where it is not for want of a port, a datagram would not find a way either.
             Errno::ADDRNOTAVAIL if !has_route(remote) => unreachable(
                 "this machine has no address to reach it from",
                 no_route(remote),
             ),
+            Errno::AGAIN | Errno::ADDRNOTAVAIL => {
+                let cause = "every local port that may be chosen is taken";
+                Fault::new(ErrorKind::Exhausted, cause).remedied()
+            }
             Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN if !has_route(remote) => {
                 unreachable(&cause(error), no_route(remote))
             }

@@ -73,9 +73,14 @@ impl Error for Fault {}
 /// A system error, with what helps where the system has too little of something.
 impl From<&io::Error> for Fault {
     fn from(error: &io::Error) -> Self {
+        let message = match Errno::from_io_error(error) {
+            // What ICMP says of a host that does not speak TCP, or UDP.
+            Some(Errno::NOPROTOOPT | Errno::PROTO) => "protocol unreachable".to_owned(),
+            _ => cause(error),
+        };
         Fault {
             kind: ErrorKind::of(error),
-            message: cause(error),
+            message,
             remedy: remedy(error).map(str::to_owned),
         }
     }
@@ -150,7 +155,9 @@ impl ErrorKind {
             Io::InvalidData => ErrorKind::Mismatch,
             _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS) => ErrorKind::Exhausted,
-                Some(Errno::AFNOSUPPORT) => ErrorKind::Unreachable,
+                Some(Errno::AFNOSUPPORT | Errno::NOPROTOOPT | Errno::PROTO) => {
+                    ErrorKind::Unreachable
+                }
                 Some(Errno::MSGSIZE) => ErrorKind::TooLarge,
                 _ => ErrorKind::Other,
             },
@@ -221,12 +228,11 @@ mod tests {
             (113, ErrorKind::Unreachable, "host unreachable"),
             (99, ErrorKind::Exhausted, "cannot assign requested address"),
             (24, ErrorKind::Exhausted, "too many open files"),
+            (92, ErrorKind::Unreachable, "protocol unreachable"),
+            (71, ErrorKind::Unreachable, "protocol unreachable"),
         ] {
-            let error = io::Error::from_raw_os_error(number);
-            assert_eq!(
-                (ErrorKind::of(&error), cause(&error).as_str()),
-                (kind, words)
-            );
+            let fault = Fault::from(&io::Error::from_raw_os_error(number));
+            assert_eq!((fault.kind, fault.message.as_str()), (kind, words));
         }
     }
 }

@@ -22,6 +22,7 @@ use rustix::event::{PollFd, Timespec, poll};
 pub use settings::{Connect, Family, LocalAddress, Over, Timestamps};
 use socket2::Socket;
 pub use within::TICK;
+pub(crate) use within::within;
 
 use crate::interrupt::{Interrupt, Why};
 use crate::narrator::Narrator;

@@ -38,7 +38,7 @@ pub(super) fn race(
     let mut queue = alternating(addresses);
     let mut next = start;
     let mut attempts: Vec<Attempt<'_>> = Vec::new();
-    let (mut failed, mut silent) = (Vec::new(), None);
+    let (mut failed, mut silent) = (Vec::new(), Vec::new());
     while !(queue.is_empty() && attempts.is_empty()) {
         if (attempts.is_empty() || Instant::now() >= next)
             && let Some(address) = queue.pop_front()
@@ -62,15 +62,11 @@ pub(super) fn race(
         while let Some(mut attempt) = all.next() {
             match attempt.go_on(ready.next() == Some(true)) {
                 Ok(Some(connection)) => {
-                    if let Some(silent) = silent {
-                        go_on(&silent, &connection);
-                    }
+                    silent.iter().for_each(|silent| go_on(silent, &connection));
                     give_up(waiting.into_iter().chain(all), "another address was faster");
                     return Ok(connection);
                 }
-                Ok(None) if attempt.is_silent_for(STAGGER) => {
-                    silent.get_or_insert(attempt.address);
-                }
+                Ok(None) if attempt.is_silent_for(STAGGER) => silent.push(attempt.address),
                 Ok(None) if attempt.is_overdue() || start.elapsed() >= limit => {
                     failed.push(attempt.give_up_late(limit));
                 }
@@ -90,8 +86,8 @@ pub(super) fn race(
             return Err(stopped.of(format_args!("cannot connect to {}", config.target)));
         }
     }
-    match silent {
-        Some(address) => open(config, &address).map_err(|error| unconnected(&address, &error)),
+    match silent.first() {
+        Some(address) => open(config, address).map_err(|error| unconnected(address, &error)),
         None => Err(none_of(&config.target, &failed)),
     }
 }

@@ -15,14 +15,14 @@ use crate::thread;
 ///
 /// # Errors
 /// There is no thread for it, or somebody has asked to stop.
-pub(super) fn within<T: Send + 'static>(
+pub(crate) fn within<T: Send + 'static>(
     subject: &str,
     limit: Timespan,
     stopped: &dyn Fn() -> Option<Why>,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<io::Result<T>, Fault> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    thread::start("resolve", move || sender.send(work()))
+    thread::start("within", move || sender.send(work()))
         .map_err(|refused| Fault::new(ErrorKind::Exhausted, refused.to_string()).of(subject))?;
     let start = Instant::now();
     loop {

@@ -4,7 +4,7 @@
 use std::fs::{self, File, Metadata};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -60,18 +60,24 @@ impl Files {
         };
         let read = read.into_iter();
         let read = read.map(|path| Named::find(READ, path.as_ref()));
-        let known: Vec<Named> = Named::stdout().into_iter().chain(read).collect();
+        let streams = [
+            Named::stream(STDOUT, io::stdout().as_fd()),
+            Named::stream(STDERR, io::stderr().as_fd()),
+        ];
+        let known: Vec<Named> = streams.into_iter().flatten().chain(read).collect();
         let wanted = [&files.page, &files.log, &files.rows];
         let wanted: Vec<&Named> = wanted.into_iter().flatten().collect();
         let known: Vec<&Named> = known.iter().chain(wanted.iter().copied()).collect();
         for (i, file) in known.iter().enumerate() {
-            let is_both_read = |one: &Named| (one.what, file.what) == (READ, READ);
+            let may_share = |one: &Named| {
+                let both = (one.what, file.what);
+                matches!(both, (READ | STDERR, READ) | (STDOUT, STDERR))
+            };
             let mut before = known[..i].iter();
-            if let Some(one) = before.find(|one| one.is_same(file) && !is_both_read(one)) {
-                let name = shown(if one.what == STDOUT {
-                    &file.name
-                } else {
-                    &one.name
+            if let Some(one) = before.find(|one| one.is_same(file) && !may_share(one)) {
+                let name = shown(match one.what {
+                    STDOUT | STDERR => &file.name,
+                    _ => &one.name,
                 });
                 let (one, other) = (one.what, file.what);
                 return Err(Failure::usage(anyhow!(
@@ -113,6 +119,7 @@ impl Files {
 
 const READ: &str = "a file to read";
 const STDOUT: &str = "standard output";
+const STDERR: &str = "standard error";
 
 impl Named {
     /// Follows the links of a name, also to a file that is not there yet.
@@ -138,13 +145,13 @@ impl Named {
         }
     }
 
-    /// Where the result goes; `None` where that is a terminal, or /dev/null, which take whatever
-    /// comes, from anybody.
-    fn stdout() -> Option<Self> {
-        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
-        let there = stdout.metadata().ok();
+    /// Where the result goes, or what is told beside it; `None` where that is a terminal, or /dev/null,
+    /// which take whatever comes, from anybody.
+    fn stream(what: &'static str, stream: BorrowedFd<'_>) -> Option<Self> {
+        let stream = File::from(stream.try_clone_to_owned().ok()?);
+        let there = stream.metadata().ok();
         Some(Named {
-            what: STDOUT,
+            what,
             name: PathBuf::new(),
             path: PathBuf::new(),
             there: Ok(there.filter(|data| !data.file_type().is_char_device())?),

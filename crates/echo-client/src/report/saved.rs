@@ -1,7 +1,8 @@
 //! Documents that were saved: read back, however many a file holds.
 
-use std::fs::File;
+use std::fs::{self, File, FileType};
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
@@ -71,6 +72,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     match path == Path::new("-") {
         true => io::stdin().take(LONGEST + 1).read_to_end(&mut text)?,
+        // A pipe ends once; of a device nobody knows whether it ever does.
+        false if is_device(&fs::metadata(path)?.file_type()) => {
+            return Err(io::Error::other("it is a device"));
+        }
         false => File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?,
     };
     match text.len() as u64 > LONGEST {
@@ -79,6 +84,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         ))),
         false => Ok(text),
     }
+}
+
+fn is_device(kind: &FileType) -> bool {
+    kind.is_char_device() || kind.is_block_device()
 }
 
 /// The reports in a text of concatenated documents.

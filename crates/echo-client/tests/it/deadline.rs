@@ -164,6 +164,16 @@ fn one_interrupt_is_enough_for_a_client_that_is_stuck() {
     assert_eq!(code(&mut client), Some(1));
 }
 
+#[test]
+fn a_baseline_that_nobody_writes_is_waited_for_no_longer_than_the_deadline() {
+    let scratch = Scratch::new("baseline");
+    let pipe = scratch.0.join("pipe").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let ended = run(&["bench", "127.0.0.1:1", "-w", "1s", "--baseline", &pipe]);
+    ended.failed(1, &[&pipe, "stopped by --deadline 1s"]);
+}
+
 /// A client that has begun to write to a standard output which stays open, and full.
 fn stuck(echo: &Echo, file: &Scratch, deadline: &str) -> Running {
     let path = file.file("noise", &noise(4_000_000));

@@ -44,6 +44,32 @@ fn a_full_disk_is_an_error() {
     }
 }
 
+#[test]
+fn a_page_is_not_written_to_where_standard_error_goes() {
+    let (echo, scratch) = (echo(), Scratch::new("noted"));
+    let path = scratch.file("page", b"");
+    let mut client = command(&["ping", &echo.tcp, "-c", "1", "--report", &path]);
+    let noted = OpenOptions::new().append(true).open(&path).unwrap();
+    let output = client.stderr(noted).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        told.contains("standard error and --report are both"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_device_is_no_document() {
+    for args in [
+        &["compare", "/dev/zero", "/dev/zero"][..],
+        &["merge", "/dev/zero"],
+        &["bench", "127.0.0.1:1", "--baseline", "/dev/zero"],
+    ] {
+        run(args).failed(2, &["cannot read /dev/zero: it is a device"]);
+    }
+}
+
 /// A short run, as `sh` starts it: a limit of the shell's, in blocks of 512 bytes, is its own.
 fn limited(limit: &str, args: &[&str]) -> Ended {
     let script = format!("{limit}; exec \"$0\" \"$@\"");
