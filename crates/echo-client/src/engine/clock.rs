@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use echo_core::since_boot;
+use echo_core::units::unix_ns;
 
 /// The two clocks are read within this of each other, or read again: in between, this thread may have
 /// lost its core.
@@ -98,8 +99,7 @@ impl Wall {
 
 /// Since 1970.
 fn nanos(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    i64::try_from(unix_ns(time)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+pub(crate) use echo_core::units::ns as nanos;
 use echo_core::units::unix_ns;
 
 pub use ledger::Class;
@@ -287,9 +288,4 @@ pub(crate) fn transport(plan: &Plan, address: &Address) -> Box<dyn Transport> {
             Box::new(Stream::new(message))
         }
     }
-}
-
-/// A span in nanoseconds; 584 years at most.
-pub(crate) fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
