@@ -26,11 +26,15 @@ pub fn differs(peer: &str, offset: u64, expected: &[u8], got: &[u8]) -> Fault {
 /// come: whoever types is slow, and many a server ends what is idle.
 pub fn ended(peer: &str, sent: u64, how: &Fault) -> Fault {
     let (kind, how) = (how.kind, &how.message);
-    let when = match sent {
-        0 => "before anything was sent".to_owned(),
-        sent => format!("when all {sent} bytes sent so far had come back"),
+    let message = match sent {
+        0 => format!(
+            "{peer}: {how} before anything was sent; does it end connections that are idle?"
+        ),
+        _ => format!(
+            "{peer}: {how} when all {sent} bytes sent so far had come back; does it end connections \
+             that are idle?"
+        ),
     };
-    let message = format!("{peer}: {how} {when}; does it end connections that are idle?");
     Fault::new(kind, message)
 }
 
