@@ -15,6 +15,8 @@ pub struct Collector {
     seconds: Vec<Second>,
     /// Seconds that some worker may still be in.
     open: BTreeMap<u64, Report>,
+    /// How many are lost of the requests of each second, so far as is known: a time-out may be long.
+    lost: BTreeMap<u64, i64>,
     /// Whether anybody wants the seconds: a run may go on for months.
     has_seconds: bool,
     /// Whether they keep their lines of the log.
@@ -32,10 +34,20 @@ impl Collector {
     }
 
     /// Takes a worker's slice.
-    pub fn take(&mut self, Slice { second, books }: Slice) {
+    pub fn take(&mut self, slice: Slice) {
+        let Slice {
+            second,
+            books,
+            lost,
+        } = slice;
         self.total.add(&books);
+        let known = &mut self.total.counts.lost;
+        *known = known.saturating_add_signed(lost.values().sum());
         if !self.has_seconds {
             return;
+        }
+        for (second, count) in lost {
+            *self.lost.entry(second).or_default() += count;
         }
         // A worker hands a slice over within its longest sleep, far below a second.
         while let Some(entry) = self.open.first_entry() {
@@ -56,6 +68,10 @@ impl Collector {
             let left = (elapsed.as_nanos() as u64).saturating_sub(begun);
             // A log's interval has a length of a millisecond at least.
             self.close(second, &books, left.clamp(1_000_000, SECOND_NS));
+        }
+        for second in &mut self.seconds {
+            let lost = self.lost.get(&second.start_s).copied();
+            second.lost = lost.unwrap_or(0).try_into().unwrap_or(0);
         }
         (self.total, self.seconds)
     }
@@ -83,7 +99,8 @@ impl Collector {
             start_s,
             sent: books.counts.sent,
             echoes: books.counts.unique,
-            lost: books.counts.lost,
+            // That is not known yet.
+            lost: 0,
             rtt_p50_ns: ns(books.rtt.percentile(0.5)),
             rtt_p99_ns: ns(books.rtt.percentile(0.99)),
             rtt_max_ns: ns(books.rtt.max()),
@@ -156,7 +173,8 @@ mod tests {
             for entry in stray.into_iter().chain(right.map(|c| answer(request, c))) {
                 recorder.reply(&entry, 1, due + 9, 64);
             }
-            if right.is_none() {
+            // Of a wrong reply that tells its request that is known.
+            if right.is_none() && due % 7 != 1 {
                 recorder.lost(request);
             }
         }
@@ -164,6 +182,28 @@ mod tests {
         assert!(total.counts.balance(), "{:?}", total.counts);
         assert_eq!(total.counts.sent, 1000);
         assert_eq!(total.rtt.count(), total.counts.unique);
+    }
+
+    #[test]
+    fn a_loss_is_of_the_second_in_which_its_request_left_and_of_none_once_the_reply_comes() {
+        let (mut recorder, slices) = recorder(false);
+        let sent = [0, 1, 2].map(|second| request(WARMUP + second * SECOND_NS + 5));
+        for request in sent {
+            recorder.sent(request, 64);
+        }
+        recorder.advance(WARMUP + 4 * SECOND_NS);
+        sent.iter().for_each(|request| recorder.lost(*request));
+        recorder.advance(WARMUP + 6 * SECOND_NS);
+        let late = Entry {
+            given_up: true,
+            ..answer(sent[1], Class::Late)
+        };
+        recorder.reply(&late, 1, WARMUP + 6 * SECOND_NS, 64);
+        let (total, seconds) = collected(recorder, &slices);
+        assert!(total.counts.balance(), "{:?}", total.counts);
+        let told: Vec<_> = seconds.iter().map(|s| (s.sent, s.lost, s.echoes)).collect();
+        assert_eq!(told[..3], [(1, 1, 0), (1, 0, 0), (1, 1, 0)]);
+        assert_eq!(told[3..], [(0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 1)]);
     }
 
     #[test]

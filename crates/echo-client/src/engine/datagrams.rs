@@ -151,9 +151,7 @@ impl<C: Codec> Datagrams<C> {
                 };
                 self.codec.learn(&entry, number, &came, context);
                 context.enter(entry, 1, at, n, None);
-                while let Some(lost) = ledger.forget() {
-                    context.recorder.lost(lost);
-                }
+                ledger.forget();
                 self.codec.forget(ledger.oldest());
             }
             Reply::Corrupt => {

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::ledger::{Class, Entry, Ledger};
+use super::ledger::{Class, Entry, Ledger, Request};
 use super::offset::Clocks;
 use super::plan::Plan;
 use super::recorder::{Recorder, Slice};
@@ -66,6 +66,8 @@ pub struct Flow {
     pub first: u64,
     /// How long connecting took, until a reply has told.
     pub connect: Option<Duration>,
+    /// Whether anything that is measured was given up on this socket.
+    is_lossy: bool,
     /// Failures in a row.
     failures: u32,
     /// When the first of them was.
@@ -112,6 +114,7 @@ impl Flow {
             is_idle: true,
             first: 1,
             connect: None,
+            is_lossy: false,
             failures: 0,
             failing_since: 0,
             answered: 0,
@@ -155,14 +158,13 @@ impl Flow {
     pub fn expire(&mut self, now: u64, context: &mut Context<'_>) -> Option<Fault> {
         let text = format_args!("no reply within {}", context.plan.connect.timeout);
         let mut expired = None;
-        while let Some(number) = self.ledger.expire(now) {
+        while let Some((number, request)) = self.ledger.expire(now) {
             let fault =
                 expired.get_or_insert_with(|| Fault::new(ErrorKind::Timeout, text.to_string()));
             context.tell_error(Some(number), fault);
+            self.lose(request, context);
         }
-        while let Some(lost) = self.ledger.forget() {
-            context.recorder.lost(lost);
-        }
+        self.ledger.forget();
         expired
     }
 
@@ -172,10 +174,19 @@ impl Flow {
         if !is_patient || is_enough(self.ledger.misses + 1) {
             return false;
         }
-        let seq = self.ledger.refuse_oldest();
+        let (seq, request) = self.ledger.refuse_oldest().unzip();
         context.tell_error(seq, fault);
+        request
+            .into_iter()
+            .for_each(|request| self.lose(request, context));
         context.found.last_error = Some(fault.clone());
         true
+    }
+
+    /// Enters that a request is lost, unless its reply comes late.
+    fn lose(&mut self, request: Request, context: &mut Context<'_>) {
+        context.recorder.lost(request);
+        self.is_lossy |= context.recorder.measures(request);
     }
 
     /// Whether so much in a row has gone wrong on this socket that another address is worth a try.
@@ -216,22 +227,22 @@ impl Flow {
         let is_cut = fault.is_none() && context.is_cut;
         let longest = context.recorder.slowest.saturating_mul(2);
         let overdue = context.clock.now().saturating_sub(longest);
-        let (mut is_lossy, mut is_told) = (false, false);
+        let mut is_told = false;
         while let Some((number, request)) = self.ledger.abandon() {
             // What others have passed, and the slowest would have by far, was lost: there need be no time to
             // wait for it. A path may merely reorder.
-            let may_come = |number| request.sent >= overdue || !self.ledger.is_passed(number);
-            if is_cut && number.is_some_and(may_come) {
+            let may_come = request.sent >= overdue || !self.ledger.is_passed(number);
+            if is_cut && may_come {
                 context.recorder.under_way(request);
                 continue;
             }
-            context.recorder.lost(request);
-            is_lossy |= context.recorder.measures(request);
-            if let (Some(_), Some(fault)) = (number, fault) {
-                context.tell_error(number, fault);
+            self.lose(request, context);
+            if let Some(fault) = fault {
+                context.tell_error(Some(number), fault);
                 is_told = true;
             }
         }
+        let is_lossy = std::mem::take(&mut self.is_lossy);
         if let State::Open(socket) = &self.state
             && is_lossy
         {

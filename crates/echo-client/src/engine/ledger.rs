@@ -83,6 +83,8 @@ pub struct Entry {
     pub answers: Option<(u64, Request)>,
     /// Whether a later request was answered before; a late reply mostly is that too.
     pub reordered: bool,
+    /// Whether its request had been given up, and counted as lost.
+    pub given_up: bool,
 }
 
 impl Entry {
@@ -92,6 +94,7 @@ impl Entry {
             class,
             answers: None,
             reordered: false,
+            given_up: false,
         }
     }
 }
@@ -254,6 +257,7 @@ impl Ledger {
             class,
             answers: Some((number, request)),
             reordered: reordered && class.is_right(),
+            given_up: state == State::GivenUp,
         }
     }
 
@@ -271,7 +275,8 @@ impl Ledger {
         let entry = Entry {
             class,
             answers: Some((number, request)),
-            reordered: false,
+            given_up: state == State::GivenUp,
+            ..Entry::stray(class)
         };
         Some((entry, count as u64))
     }
@@ -301,10 +306,14 @@ impl Ledger {
     }
 
     /// Enters that the next echo of a stream has come, and is wrong: its request will get no other.
-    pub fn wrong_next(&mut self) -> Option<(u64, Request)> {
+    pub fn wrong_next(&mut self) -> Option<Entry> {
         let (number, slot) = self.pop()?;
         self.misses += 1;
-        Some((number, slot.request))
+        Some(Entry {
+            answers: Some((number, slot.request)),
+            given_up: slot.state == State::GivenUp,
+            ..Entry::stray(Class::Corrupt)
+        })
     }
 
     /// When the next request will be given up.
@@ -315,66 +324,59 @@ impl Ledger {
     }
 
     /// Gives up a request whose time is up by `now`, and says which: one at a time.
-    pub fn expire(&mut self, now: u64) -> Option<u64> {
-        match self.next_expiry() {
-            Some(expiry) if expiry <= now => {
-                self.expired = self.give_up_oldest()?;
-                Some(self.expired)
-            }
-            _ => None,
-        }
+    pub fn expire(&mut self, now: u64) -> Option<(u64, Request)> {
+        self.next_expiry().filter(|expiry| *expiry <= now)?;
+        let given_up = self.give_up_oldest()?;
+        self.expired = given_up.0;
+        Some(given_up)
     }
 
     /// Gives up the oldest request that is awaited, which was refused. Unlike those that fall silent
     /// together, each that is refused is a miss: something on the way has answered.
-    pub fn refuse_oldest(&mut self) -> Option<u64> {
+    pub fn refuse_oldest(&mut self) -> Option<(u64, Request)> {
         let misses = self.misses;
-        let number = self.give_up_oldest();
+        let given_up = self.give_up_oldest();
         self.misses = misses + 1;
-        number
+        given_up
     }
 
     /// Gives up the oldest request that is awaited, which is known to have failed. Those that left
     /// at about the same time fail together: they are one miss.
-    fn give_up_oldest(&mut self) -> Option<u64> {
+    fn give_up_oldest(&mut self) -> Option<(u64, Request)> {
         let number = (self.awaited > 0).then_some(self.frontier)?;
         let slot = self.slot(number)?;
         slot.state = State::GivenUp;
-        let sent = slot.request.sent;
+        let request = slot.request;
+        let sent = request.sent;
         self.no_longer_awaited(1);
         self.silent_since.get_or_insert(sent);
         if self.misses == 0 || sent.saturating_sub(self.missed) >= self.timeout / TOGETHER {
             (self.misses, self.missed) = (self.misses + 1, sent);
         }
-        Some(number)
+        Some((number, request))
     }
 
-    /// Lets go of the oldest request when it is settled, or is one more than is remembered, and
-    /// returns it when it is lost by that.
-    pub fn forget(&mut self) -> Option<Request> {
-        loop {
-            let slot = self.slots.front()?;
-            let lost = match slot.state {
-                State::Answered => None,
-                State::GivenUp if self.slots.len() > self.remembered => Some(slot.request),
-                _ => return None,
-            };
-            self.pop();
-            if lost.is_some() {
-                return lost;
+    /// Lets go of the oldest requests that are settled, and of those given up that are more than are
+    /// remembered.
+    pub fn forget(&mut self) {
+        while let Some(slot) = self.slots.front()
+            && match slot.state {
+                State::Awaited => false,
+                State::GivenUp => self.slots.len() > self.remembered,
+                State::Answered => true,
             }
+        {
+            self.pop();
         }
     }
 
-    /// Lets go of the oldest request, whatever it is, as no reply can come any more. Returns the
-    /// next that is lost by that, and its number unless it had been given up before.
-    pub fn abandon(&mut self) -> Option<(Option<u64>, Request)> {
+    /// Lets go of all up to the next request that is still awaited, as no reply can come any more, and
+    /// returns that.
+    pub fn abandon(&mut self) -> Option<(u64, Request)> {
         loop {
             let (number, slot) = self.pop()?;
-            match slot.state {
-                State::Answered => {}
-                State::GivenUp => return Some((None, slot.request)),
-                State::Awaited => return Some((Some(number), slot.request)),
+            if slot.state == State::Awaited {
+                return Some((number, slot.request));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A worker owns its slice, so that recording takes no lock; a finished slice is handed over
 //! whole. Slices are merged, never averaged.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub struct Slice {
     pub second: u64,
     /// What a report says of these, and nothing else.
     pub books: Report,
+    /// How many more are known to be lost of the requests that left in each second, or fewer: of one that
+    /// was given up, the reply may come after all.
+    pub lost: BTreeMap<u64, i64>,
 }
 
 /// One worker's books.
@@ -44,6 +48,11 @@ pub struct Recorder {
     pub books: Report,
     /// When that ends.
     pub slice_end: u64,
+    /// When sending ends. What comes after that belongs to the last moment of it: a second of its own
+    /// would look like a collapse.
+    pub end: u64,
+    /// What has become known of losses in this slice.
+    lost: BTreeMap<u64, i64>,
     /// When the last right reply came, or measuring began.
     pub last_reply: u64,
     /// The longest time from a request to its reply.
@@ -65,6 +74,8 @@ impl Recorder {
             has_stamps: plan.stamps() != Whose::User,
             books: Report::default(),
             slice_end: measure_from.saturating_add(SLICE_NS),
+            end: u64::MAX,
+            lost: BTreeMap::new(),
             last_reply: measure_from,
             slowest: 0,
             has_departures: false,
@@ -75,7 +86,9 @@ impl Recorder {
 
     /// Hands over the slice that has ended by `now`. In those that have ended since there is nothing:
     /// a machine may have slept for a night.
+    #[inline]
     pub fn advance(&mut self, now: u64) {
+        let now = now.min(self.end.saturating_sub(1));
         if let Some(since) = now.checked_sub(self.slice_end) {
             self.hand_over();
             self.slice_end += (since / SLICE_NS + 1) * SLICE_NS;
@@ -83,11 +96,19 @@ impl Recorder {
     }
 
     fn hand_over(&mut self) {
-        let start = self.slice_end.saturating_sub(SLICE_NS);
-        let second = start.saturating_sub(self.measure_from) / SECOND_NS;
-        let books = std::mem::take(&mut self.books);
+        let slice = Slice {
+            second: self.second(self.slice_end),
+            books: std::mem::take(&mut self.books),
+            lost: std::mem::take(&mut self.lost),
+        };
         // Nobody collects any more when the run has failed elsewhere.
-        let _ = self.collector.send(Slice { second, books });
+        let _ = self.collector.send(slice);
+    }
+
+    /// The whole seconds from the start to `moment`, which is in none after this slice.
+    fn second(&self, moment: u64) -> u64 {
+        let start = self.slice_end.saturating_sub(SLICE_NS);
+        moment.min(start).saturating_sub(self.measure_from) / SECOND_NS
     }
 
     /// How much round trips differ from one to the next.
@@ -109,6 +130,8 @@ impl Recorder {
         if !self.measures(request) {
             return;
         }
+        // The second of a loss is told by the same time.
+        self.advance(request.sent);
         let counts = &mut self.books.counts;
         counts.sent += 1;
         counts.sent_bytes += bytes as u64;
@@ -138,10 +161,18 @@ impl Recorder {
                 }
                 if let Some((_, request)) = entry.answers {
                     self.right(request, count, at);
+                    if entry.given_up {
+                        *self.losses(request) -= count as i64;
+                    }
                 }
             }
             Class::Duplicate => counts.duplicate += 1,
-            Class::Corrupt => counts.corrupt += 1,
+            Class::Corrupt => {
+                counts.corrupt += 1;
+                if let (Some((_, request)), false) = (entry.answers, entry.given_up) {
+                    self.lost(request);
+                }
+            }
             Class::Truncated => counts.truncated += 1,
             Class::Foreign => counts.foreign += 1,
         }
@@ -177,7 +208,14 @@ impl Recorder {
 
     /// No right reply to `request` came, and none will be waited for.
     pub fn lost(&mut self, request: Request) {
-        self.books.counts.lost += u64::from(self.measures(request));
+        if self.measures(request) {
+            *self.losses(request) += 1;
+        }
+    }
+
+    /// What has become known of losses in the second in which `request` left.
+    fn losses(&mut self, request: Request) -> &mut i64 {
+        self.lost.entry(self.second(request.sent)).or_default()
     }
 
     /// Nobody waits for the reply to `request` any longer, whose time is not up.

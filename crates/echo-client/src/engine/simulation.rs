@@ -4,6 +4,7 @@
 #[path = "../../../fuzz/src/simulation.rs"]
 mod harness;
 mod schedule;
+mod seconds;
 mod silence;
 mod ways;
 
@@ -167,6 +168,9 @@ impl Check<'_> {
         let sums = (of(|s| s.sent), of(|s| s.echoes), of(|s| s.lost));
         if sums != (counts.sent, counts.unique, counts.lost) {
             return Err(format!("seconds add up to the whole: {sums:?}, {counts:?}"));
+        }
+        if let Some(second) = seconds.iter().find(|second| second.lost > second.sent) {
+            return Err(format!("more are lost than were sent: {second:?}"));
         }
         // Without a rate nobody knows how long those that never left had waited.
         let measured = match self.plan.pace {

@@ -122,13 +122,8 @@ impl Stream {
 
     /// The oldest request has been answered wrongly.
     fn fail(&mut self, detail: String, at: u64, ledger: &mut Ledger, context: &mut Context<'_>) {
-        if let Some((number, request)) = ledger.wrong_next() {
-            let entry = Entry {
-                answers: Some((number, request)),
-                ..Entry::stray(Class::Corrupt)
-            };
+        if let Some(entry) = ledger.wrong_next() {
             context.enter(entry, 1, at, self.wire_len, Some(detail));
-            context.recorder.lost(request);
         }
     }
 }

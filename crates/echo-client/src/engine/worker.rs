@@ -95,6 +95,7 @@ impl<'a> Worker<'a> {
             pauses: Pauses::default(),
             began: None,
         };
+        worker.context.recorder.end = worker.pacer.end();
         worker.idle.extend(0..worker.flows.len());
         for (index, connection) in connections.into_iter().enumerate() {
             worker.open(index, connection)?;
@@ -150,10 +151,7 @@ impl<'a> Worker<'a> {
         if now < self.next_look {
             return;
         }
-        // Replies that come after the end belong to the last moment of sending: a second of their
-        // own would look like a collapse.
-        let sending = now.min(self.pacer.end().saturating_sub(1));
-        self.context.recorder.advance(sending);
+        self.context.recorder.advance(now);
         let measure_from = self.run.measure_from;
         if now >= measure_from && self.began.is_none() {
             self.began = Some((now, Cpu::of_thread()));

@@ -199,7 +199,7 @@ pub struct Second {
     pub sent: u64,
     /// Right replies that came in it.
     pub echoes: u64,
-    /// Requests that were given up in it.
+    /// Of the requests that left in it, those that never got a right reply.
     pub lost: u64,
     /// Median of their round trips, where there were enough.
     pub rtt_p50_ns: Option<u64>,
