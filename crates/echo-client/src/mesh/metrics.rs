@@ -102,10 +102,12 @@ fn add(text: &mut Text, figures: &Figures) {
     let success = figures
         .success
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    text.one(
+    // No figure while there was none: 0 would be a list of 1970.
+    let success = success.map(|time| (String::new(), time.as_secs_f64()));
+    text.family(
         "echo_mesh_discovery_last_success_timestamp_seconds",
         "When all lists of peers could be had last, in seconds since 1970",
-        success.unwrap_or_default().as_secs_f64(),
+        success.as_slice(),
     );
 }
 

@@ -125,6 +125,8 @@ fn each_peer_is_told_apart_by_name_zone_and_transport() {
         all.iter().all(|peer| probed(text, peer, 20.0))
     });
     assert!(agent.get("/readyz").starts_with("HTTP/1.1 200 "));
+    let success = "echo_mesh_discovery_last_success_timestamp_seconds";
+    assert!(agent.sum(success, &[]) > 1e9);
     let figure = |family: &str, peer: &str, transport: &str| {
         let labels = [
             format!("peer=\"{peer}\""),
