@@ -22,7 +22,7 @@ mod traffic;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use echo_core::Exit;
 
@@ -59,7 +59,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match process::stop_in_order().and_then(|()| run(Cli::parse().task)) {
+    match stop_in_order().and_then(|()| run(Cli::parse().task)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough.
         Err(error) if error.is::<terminal::Closed>() => ExitCode::SUCCESS,
@@ -72,6 +72,16 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Makes signals stop this task in order; a second one ends it at once.
+fn stop_in_order() -> Result<()> {
+    let handler = || {
+        if process::interrupt() {
+            std::process::exit(Exit::Interrupted.code().into());
+        }
+    };
+    ctrlc::set_handler(handler).context("cannot handle signals")
 }
 
 fn run(task: Task) -> Result<()> {

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 /// CPU time that a process has used so far, threads that have ended included; exact to the
 /// nanosecond.
@@ -41,7 +40,7 @@ pub fn holds(id: u32, signal: Signal) -> Option<bool> {
         .lines()
         .find_map(|line| line.strip_prefix("SigBlk:\t"))?;
     let held = u64::from_str_radix(held, 16).ok()?;
-    Some(held >> (signal as i32 - 1) & 1 == 1)
+    Some(held >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 /// Memory that is this process's own: what would be free if it ended.
@@ -64,9 +63,13 @@ pub fn descriptors(id: u32) -> Result<usize> {
 
 /// Raises this process's limit of open files, which its children inherit, and returns it.
 pub fn raise_open_files() -> Result<u64> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(hard)
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let all = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    setrlimit(Resource::Nofile, all)?;
+    Ok(hard.unwrap_or(u64::MAX))
 }
 
 fn read(id: u32, file: &str) -> Result<String> {

@@ -1,17 +1,17 @@
-//! Child processes that cannot outlive their owner, and whose every wait has a deadline.
+//! Child processes that cannot outlive their owner, and whose every wait has a deadline. The programs'
+//! own tests take this file, too.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fmt, fs, thread};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use echo_core::Exit;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 /// What is kept of one output stream; the rest is read and dropped, so that the child never blocks.
 const KEPT: usize = 64 << 20;
@@ -29,14 +29,9 @@ const POLL: Duration = Duration::from_millis(2);
 /// the way out kills the children and removes what was made for them.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Makes signals stop this task in order; a second one ends it at once.
-pub fn stop_in_order() -> Result<()> {
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(Exit::Interrupted.code().into());
-        }
-    };
-    ctrlc::set_handler(handler).context("cannot handle signals")
+/// Asks this task to stop. Returns whether it had been asked before.
+pub fn interrupt() -> bool {
+    INTERRUPTED.swap(true, Ordering::Relaxed)
 }
 
 /// Whether a signal has asked this task to stop.
@@ -50,13 +45,15 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     /// An empty one.
     pub fn new(task: &str) -> Result<Self> {
-        let path = env::temp_dir().join(format!("echo-{task}-{}", std::process::id()));
+        // The number of the process would not do: one in a namespace has another's.
+        let number = RandomState::new().hash_one(());
+        let path = env::temp_dir().join(format!("echo-{task}-{number:x}"));
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Scratch(path))
     }
 
     /// A path in it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -71,10 +68,11 @@ impl Drop for Scratch {
 /// A running child. It is killed when this is dropped, during a panic too.
 pub struct Process {
     name: String,
-    child: Child,
-    stdin: Option<ChildStdin>,
+    /// The child itself, with its streams that nobody has collected.
+    pub child: Child,
     stdout: Stream,
-    stderr: Stream,
+    /// What it complains about.
+    pub stderr: Stream,
 }
 
 /// A child's end, and what it wrote.
@@ -91,23 +89,40 @@ pub struct Finished {
 impl Process {
     /// Starts a child with its three streams piped; what it writes is collected from the start.
     pub fn start(command: &mut Command) -> Result<Self> {
+        let mut process = Process::unread(command)?;
+        process.collect();
+        Ok(process)
+    }
+
+    /// Starts a child with its three streams piped, which nobody reads as yet.
+    pub fn unread(command: &mut Command) -> Result<Self> {
         let name = shown(command);
         ensure!(!is_interrupted(), "interrupted before {name}");
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        let stdout = Stream::collect(child.stdout.take().expect("stdout is piped"));
-        let stderr = Stream::collect(child.stderr.take().expect("stderr is piped"));
-        Ok(Process {
+        let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = streams.stderr(Stdio::piped()).spawn();
+        let child = child.with_context(|| format!("cannot start {name}"))?;
+        Ok(Process::of(name, child))
+    }
+
+    /// A child that someone else has started, whose streams nobody reads as yet.
+    pub fn of(name: String, child: Child) -> Self {
+        let (stdout, stderr) = (Stream::default(), Stream::default());
+        Process {
             name,
-            stdin: child.stdin.take(),
             child,
             stdout,
             stderr,
-        })
+        }
+    }
+
+    /// Collects from now on what it writes to pipes that nobody else reads.
+    pub fn collect(&mut self) {
+        if let Some(stdout) = self.child.stdout.take() {
+            self.stdout = Stream::collect(stdout);
+        }
+        if let Some(stderr) = self.child.stderr.take() {
+            self.stderr = Stream::collect(stderr);
+        }
     }
 
     /// The process's number.
@@ -149,8 +164,8 @@ impl Process {
     /// Writes to stdin, which stays open. For messages that fit a pipe.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let name = &self.name;
-        self.stdin
-            .as_mut()
+        let stdin = self.child.stdin.as_mut();
+        stdin
             .with_context(|| format!("the stdin of {name} is closed"))?
             .write_all(bytes)
             .with_context(|| format!("cannot write to the stdin of {name}"))
@@ -158,13 +173,13 @@ impl Process {
 
     /// Closes stdin: the child reads its end.
     pub fn close_stdin(&mut self) {
-        self.stdin = None;
+        self.child.stdin = None;
     }
 
     /// Sends a signal to this process alone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         // The child has not been waited for, so its number is still its own.
-        kill(pid(self.id()), signal)
+        kill_process(Pid::from_child(&self.child), signal)
             .with_context(|| format!("cannot send {signal:?} to {}", self.name))
     }
 
@@ -176,6 +191,7 @@ impl Process {
 
     /// Waits for the end, stdin as it is. A child that takes longer is killed.
     pub fn wait(mut self, limit: Duration) -> Result<Finished> {
+        self.collect();
         let deadline = Instant::now() + limit;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
@@ -243,18 +259,14 @@ pub fn words(words: &str) -> Result<String> {
 pub fn has(need: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     match need {
-        "root" => nix::unistd::geteuid().is_root(),
+        "root" => geteuid().is_root(),
         program => env::split_paths(&path).any(|folder| folder.join(program).is_file()),
     }
 }
 
-fn pid(id: u32) -> Pid {
-    Pid::from_raw(id.cast_signed())
-}
-
 /// A command as one would type it.
 pub fn shown(command: &Command) -> String {
-    let program = std::path::Path::new(command.get_program());
+    let program = Path::new(command.get_program());
     let mut line = program.file_name().map_or_else(String::new, quoted);
     for argument in command.get_args() {
         line.push(' ');
@@ -274,18 +286,20 @@ fn quoted(word: &std::ffi::OsStr) -> String {
 }
 
 /// One output stream of a child, collected by a thread that ends with it.
+/// One that nobody collects has ended.
 #[derive(Clone, Default)]
-struct Stream(Arc<(Mutex<Collected>, Condvar)>);
+pub struct Stream(Arc<(Mutex<Collected>, Condvar)>);
 
 #[derive(Default)]
 struct Collected {
     bytes: Vec<u8>,
-    ended: bool,
+    is_open: bool,
 }
 
 impl Stream {
     fn collect(mut source: impl Read + Send + 'static) -> Self {
         let stream = Stream::default();
+        stream.lock().is_open = true;
         let writer = stream.clone();
         thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
@@ -294,7 +308,7 @@ impl Stream {
                 let mut collected = writer.lock();
                 let kept = read.min(KEPT.saturating_sub(collected.bytes.len()));
                 collected.bytes.extend_from_slice(&buffer[..kept]);
-                collected.ended = read == 0;
+                collected.is_open = read > 0;
                 writer.0.1.notify_all();
                 if read == 0 {
                     return;
@@ -314,7 +328,11 @@ impl Stream {
 
     /// Waits until `found` finds something; `None` at the limit, when the stream
     /// has ended, or on an interrupt.
-    fn wait_for<T>(&self, limit: Duration, mut found: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+    pub fn wait_for<T>(
+        &self,
+        limit: Duration,
+        mut found: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Option<T> {
         let deadline = Instant::now() + limit;
         let mut collected = self.lock();
         loop {
@@ -322,7 +340,7 @@ impl Stream {
                 return Some(value);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if collected.ended || left.is_zero() || is_interrupted() {
+            if !collected.is_open || left.is_zero() || is_interrupted() {
                 return None;
             }
             collected = self
@@ -381,8 +399,10 @@ mod tests {
         let id = process.id();
         let error = process.wait(Duration::from_millis(20)).err().unwrap();
         assert!(error.to_string().contains("still running"), "{error}");
-        let alive = kill(pid(id), Signal::SIGCONT);
-        assert!(alive.is_err(), "process {id} is still there");
+        assert!(
+            !fs::exists(format!("/proc/{id}")).unwrap(),
+            "it is still there"
+        );
     }
 
     #[test]
@@ -395,8 +415,10 @@ mod tests {
         });
         assert!(owner.join().is_err());
         let id = receive.recv().unwrap();
-        let alive = kill(pid(id), Signal::SIGCONT);
-        assert!(alive.is_err(), "process {id} is still there");
+        assert!(
+            !fs::exists(format!("/proc/{id}")).unwrap(),
+            "it is still there"
+        );
     }
 
     #[test]

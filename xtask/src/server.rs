@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 
 use crate::process::{Finished, Process};
 
@@ -99,7 +99,7 @@ impl Server {
 
     /// Asks it to stop, and checks that it does so as it should.
     pub fn stop(self, limit: Duration) -> Result<Finished> {
-        self.process.signal(Signal::SIGTERM)?;
+        self.process.signal(Signal::TERM)?;
         let finished = self.process.wait(limit)?;
         let stderr = &finished.stderr;
         ensure!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use echo_explain::netstat;
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 
 use super::fact::Fact;
 use super::lab::Lab;
@@ -46,12 +46,12 @@ fn burst(lab: &Lab) -> Result<u64> {
     let server = lab.start("echo")?;
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(server.address)?;
-    server.process.signal(Signal::SIGSTOP)?;
+    server.process.signal(Signal::STOP)?;
     for _ in 0..COUNT {
         socket.send(&[0; BYTES])?;
     }
     thread::sleep(PAUSE);
-    server.process.signal(Signal::SIGCONT)?;
+    server.process.signal(Signal::CONT)?;
     // Over loopback each was in the buffer, or counted, when its call returned.
     let row = netstat::find("udp", server.address, None);
     Ok(row.context("the system does not list the server")?.drops)

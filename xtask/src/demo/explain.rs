@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_explain::{Lang, SocketKind, Step, Story};
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 
 use super::picture;
 use super::stage::{LIMIT, Stage};
@@ -52,7 +52,7 @@ fn record(stage: &mut Stage) -> Result<Vec<Seen>> {
         stage,
         &["--explain=json", "-m", MESSAGE, "-u", &tcp],
     )?);
-    server.process.signal(Signal::SIGTERM)?;
+    server.process.signal(Signal::TERM)?;
     let finished = server.process.wait(LIMIT)?;
     seen.extend(steps(Side::Server, id, &finished.stderr)?);
     Ok(seen)

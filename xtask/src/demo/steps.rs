@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use echo_core::Framing;
 use echo_explain::netstat::{self, Row};
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 
 use super::Step;
 use super::stage::{LIMIT, Stage, has_ipv6};
@@ -316,7 +316,7 @@ fn stop(stage: &mut Stage) -> Result<String> {
     let (tcp, udp) = (server.sockets("tcp")?, server.sockets("udp")?);
     let id = server.process.id();
     stage.types(&format!("kill -TERM {id}"))?;
-    server.process.signal(Signal::SIGTERM)?;
+    server.process.signal(Signal::TERM)?;
     let finished = server.process.wait(LIMIT)?;
     stage.sees(&format!("{}", finished.status))?;
     ensure!(

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 
 use super::Arena;
 use super::victim::Victim;
@@ -110,9 +110,9 @@ pub fn stops(arena: &mut Arena) -> Result<String> {
     let ((), pings) = beside(victim.tcp, arena.random.part(2), || {
         let stop = |_| {
             thread::sleep(Duration::from_millis(random.below(20)));
-            victim.signal(Signal::SIGSTOP)?;
+            victim.signal(Signal::STOP)?;
             thread::sleep(Duration::from_millis(random.below(60)));
-            victim.signal(Signal::SIGCONT)
+            victim.signal(Signal::CONT)
         };
         let stops = || (0..STOPS).try_for_each(stop);
         let ((), streams) = traffic::exchange_all(victim.tcp, &messages, Pace::default(), stops)?;

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::Arena;
@@ -98,7 +98,7 @@ pub struct Ground<'a> {
 impl<'a> Ground<'a> {
     /// The `n`th of several, whose clients talk to `healthy`.
     pub fn new(arena: &'a Arena, n: usize, healthy: &'a Victim) -> Result<Self> {
-        let dir = arena.dir.path(&format!("ground-{n}"));
+        let dir = arena.dir.path(format!("ground-{n}"));
         fs::create_dir_all(&dir)?;
         let run = |_| {
             let mut ping = arena.programs.command("echo-client")?;
@@ -229,7 +229,7 @@ fn echo_after(ground: &Ground, victim: &Victim, args: &[&str]) -> Result<()> {
 fn stand(ground: &Ground, command: &mut Command, wrapper: &str, args: &[&str]) -> Result<End> {
     let process = Process::start(command)?;
     let deadline = Instant::now() + LIMIT;
-    while proc::holds(process.id(), Signal::SIGTERM) == Some(false) {
+    while proc::holds(process.id(), Signal::TERM) == Some(false) {
         ensure!(
             Instant::now() < deadline,
             "it does not start within {LIMIT:?}"
@@ -253,7 +253,7 @@ fn stand(ground: &Ground, command: &mut Command, wrapper: &str, args: &[&str]) -
             "it used {used:?} of CPU in {WHILE:?} of waiting"
         );
     }
-    process.signal(Signal::SIGTERM)?;
+    process.signal(Signal::TERM)?;
     judge(&process.wait(PATIENCE)?, wrapper)
 }
 

@@ -80,7 +80,7 @@ pub fn too_little(arena: &mut Arena) -> Result<String> {
     fs::write(&directory, DIRECTORY)?;
     let mut wrappers = Vec::new();
     for (limit, values) in LIMITS {
-        let who = if *limit == "nproc" && nix::unistd::geteuid().is_root() {
+        let who = if *limit == "nproc" && rustix::process::geteuid().is_root() {
             NOBODY
         } else {
             ""

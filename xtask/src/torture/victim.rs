@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use echo_core::Framing;
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 
 use crate::proc;
 use crate::process::Finished;
@@ -118,7 +118,7 @@ impl Victim {
 
     /// Asks it to stop, and waits for its end, whatever that is.
     pub fn end(self) -> Result<Finished> {
-        self.signal(Signal::SIGTERM)?;
+        self.signal(Signal::TERM)?;
         self.server.process.wait(LIMIT)
     }
 

@@ -5,10 +5,13 @@
 pub mod bench;
 pub mod lab;
 pub mod network;
+#[path = "../../../../xtask/src/process.rs"]
+mod process;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +19,7 @@ use std::time::{Duration, Instant};
 use echo_core::Endpoint;
 use echo_server::fault::Seed;
 use echo_server::{Config, Handle, Server};
+use process::Process;
 
 /// No step takes longer, however busy the machine is.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -49,7 +53,7 @@ pub fn run_with(args: &[&str], input: &[u8]) -> Ended {
 /// How a run of the client ended.
 pub struct Ended {
     pub args: String,
-    /// `None`: killed, because it hung.
+    /// `None`: a signal killed it.
     pub code: Option<i32>,
     pub stdout: Vec<u8>,
     pub stderr: String,
@@ -222,20 +226,31 @@ pub fn closed_port() -> SocketAddr {
 }
 
 /// A client under way; it is killed if the test ends first.
-pub struct Running {
-    pub child: Child,
+pub struct Running(Process);
+
+impl From<Child> for Running {
+    fn from(child: Child) -> Self {
+        Running(Process::of("the client".to_owned(), child))
+    }
+}
+
+impl Deref for Running {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.0
+    }
 }
 
 /// Starts the client with all three streams piped.
 pub fn start(args: &[&str]) -> Running {
-    let mut command = command(args);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Running {
-        child: command.spawn().expect("the client starts"),
-    }
+    Running(Process::unread(&mut command(args)).expect("the client starts"))
 }
 
 impl Running {
@@ -279,40 +294,20 @@ impl Running {
 
     /// Ends its standard input, and waits for its end. Returns its code, and what it said since.
     pub fn end(mut self) -> Ended {
-        drop(self.child.stdin.take());
+        self.close_stdin();
         self.end_by_itself()
     }
 
     /// Waits for its end, and leaves its standard input open.
-    pub fn end_by_itself(mut self) -> Ended {
-        let start = Instant::now();
-        let (mut stdout, mut stderr) = (Vec::new(), String::new());
-        thread::scope(|scope| {
-            let out = self.child.stdout.take();
-            let err = self.child.stderr.take();
-            scope.spawn(|| out.map(|mut out| out.read_to_end(&mut stdout)));
-            scope.spawn(|| err.map(|mut err| err.read_to_string(&mut stderr)));
-            while let Ok(None) = self.child.try_wait() {
-                if start.elapsed() > DEADLINE {
-                    let _ = self.child.kill();
-                }
-                thread::sleep(Duration::from_millis(5));
-            }
-        });
-        let status = self.child.wait().expect("it has ended");
+    pub fn end_by_itself(self) -> Ended {
+        let finished = self.0.wait(DEADLINE);
+        let finished = finished.unwrap_or_else(|error| panic!("{error:#}"));
         Ended {
             args: String::new(),
-            code: status.code(),
-            stdout,
-            stderr,
+            code: finished.status.code(),
+            stdout: finished.stdout,
+            stderr: finished.stderr,
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -324,27 +319,22 @@ pub fn noise(len: usize) -> Vec<u8> {
 }
 
 /// A directory of its own for one test, removed at the end.
-pub struct Scratch(pub std::path::PathBuf);
+pub struct Scratch(process::Scratch);
 
 impl Scratch {
     pub fn new(name: &str) -> Self {
-        // The number of the process would not do: one in a namespace has another's.
-        let number = RandomState::new().hash_one(());
-        let path = std::env::temp_dir().join(format!("echo-client-{name}-{number:x}"));
-        std::fs::create_dir(&path).expect("a directory");
-        Scratch(path)
+        Scratch(process::Scratch::new(name).expect("a directory"))
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.path(name)
     }
 
     /// The path of a file in it, with `bytes` in it.
     pub fn file(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.0.join(name);
+        let path = self.path(name);
         std::fs::write(&path, bytes).expect("written");
         path.display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

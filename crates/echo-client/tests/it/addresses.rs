@@ -176,7 +176,7 @@ fn waiting_for_one_that_says_nothing_ends_in_time_and_says_so() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let home = Scratch::new("mute");
-    let path = home.0.join("mute.sock");
+    let path = home.path("mute.sock");
     let _unix = UnixListener::bind(&path).unwrap();
     let targets = [
         tcp.local_addr().unwrap().to_string(),

@@ -297,12 +297,12 @@ fn a_second_interrupt_ends_at_once() {
     let (mut reader, output) = UnixStream::pair().unwrap();
     let output = socket2::Socket::from(output);
     output.set_send_buffer_size(1).unwrap();
-    let mut client = Running {
-        child: command(&[&server, "--file", &path, "--raw", "-W", "1h"])
+    let mut client = Running::from(
+        command(&[&server, "--file", &path, "--raw", "-W", "1h"])
             .stdout(OwnedFd::from(output))
             .spawn()
             .unwrap(),
-    };
+    );
     reader.set_read_timeout(Some(DEADLINE)).unwrap();
     reader.read_exact(&mut [0]).unwrap();
     client.interrupt();

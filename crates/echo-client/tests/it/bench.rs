@@ -13,7 +13,7 @@ use echo_server::Config;
 fn every_echo_is_counted_over_every_transport_and_framing() {
     let server = echo();
     let scratch = Scratch::new("bench-transports");
-    let path = format!("unix:{}", scratch.0.join("e.sock").display());
+    let path = format!("unix:{}", scratch.path("e.sock").display());
     let _unix = echo_on(&path);
     let load = ["-c", "3000", "-P", "7", "--depth", "5"];
     for (target, more) in [

@@ -193,7 +193,7 @@ fn a_control_is_the_first_target_once_more() {
 #[test]
 fn the_command_of_a_comparison_can_be_typed_again_and_its_targets_are_told_apart() {
     let (one, files) = (echo(), Scratch::new("command"));
-    let page = files.0.join("page.html").display().to_string();
+    let page = files.path("page.html").display().to_string();
     let pids = format!("--pid={0},{0}", std::process::id());
     let short = [
         "--rounds", "1", "-c", "9", "--warmup", "0", "--json", "--report", &page,
@@ -278,7 +278,7 @@ fn the_processor_time_of_a_server_is_a_figure_where_its_process_is_named() {
             "{told:#}"
         );
         let files = Scratch::new("processor");
-        let page = files.0.join("page.html").display().to_string();
+        let page = files.path("page.html").display().to_string();
         let text = run(&[&single[..], &["--warmup", "0", "--report", &page]].concat());
         assert!(text.text().contains("server CPU "), "{text:?}");
         let page = std::fs::read_to_string(page).unwrap();

@@ -90,7 +90,7 @@ fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
 #[test]
 fn an_input_that_says_no_more_is_waited_for_until_the_deadline_or_an_interrupt() {
     let (echo, scratch) = (echo(), Scratch::new("fifo"));
-    let fifo = scratch.0.join("fifo").display().to_string();
+    let fifo = scratch.path("fifo").display().to_string();
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.unwrap().success());
     for (begun, args) in [
@@ -167,7 +167,7 @@ fn one_interrupt_is_enough_for_a_client_that_is_stuck() {
 #[test]
 fn a_baseline_that_nobody_writes_is_waited_for_no_longer_than_the_deadline() {
     let scratch = Scratch::new("baseline");
-    let pipe = scratch.0.join("pipe").display().to_string();
+    let pipe = scratch.path("pipe").display().to_string();
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     let ended = run(&["bench", "127.0.0.1:1", "-w", "1s", "--baseline", &pipe]);

@@ -110,14 +110,14 @@ fn a_hangup_tells_what_the_lists_have_now() {
 fn whatever_becomes_of_a_file_the_last_list_is_probed_on_time() {
     let server = echo();
     let scratch = Scratch::new("mesh-file");
-    let path = scratch.0.join("link");
+    let path = scratch.path("link");
     let good = scratch.file("good", &list(&[("one", "a", &server.tcp)]));
     symlink(&good, &path).unwrap();
     let agent = Agent::start(path.to_str().unwrap(), &["--refresh=20ms", "--peers=3"]);
     agent.until("it is up", |text| {
         sum(text, "echo_mesh_peer_up", &[]) == 2.0
     });
-    let fifo = scratch.0.join("fifo");
+    let fifo = scratch.path("fifo");
     network::run(&format!("mkfifo {}", fifo.display()));
     let many: Vec<_> = (0..10_000).map(|n| format!("peer-{n}")).collect();
     let many: Vec<_> = many
@@ -134,14 +134,14 @@ fn whatever_becomes_of_a_file_the_last_list_is_probed_on_time() {
         scratch.file("zero", b""),
         scratch.file("deep", &b"[".repeat(100_000)),
         scratch.file("bytes", b"\xff\xfe[]"),
-        scratch.0.join("nowhere").display().to_string(),
-        scratch.0.display().to_string(),
+        scratch.path("nowhere").display().to_string(),
+        scratch.path("").display().to_string(),
         fifo.display().to_string(),
         "/dev/zero".to_owned(),
         "/proc/kmsg".to_owned(),
     ];
     let turn_to = |target: &str| {
-        let draft = scratch.0.join("draft");
+        let draft = scratch.path("draft");
         symlink(target, &draft).unwrap();
         std::fs::rename(draft, &path).unwrap();
     };
@@ -222,6 +222,9 @@ fn a_name_is_all_of_its_addresses_and_one_with_too_many_is_told() {
                 lost.get("/readyz").starts_with("HTTP/1.1 503 "),
                 "it has no list"
             );
+            let success = "\necho_mesh_discovery_last_success_timestamp_seconds ";
+            let text = lost.get("/metrics");
+            assert!(!text.contains(success), "no list was had yet: {text}");
             lost.stop();
             let told = agent.stop();
             for words in [
@@ -286,7 +289,7 @@ fn a_name_that_is_empty_huge_failing_or_silent_delays_no_probe() {
         else {
             return eprintln!("skipped: python3 is not on this machine");
         };
-        let mut dns = Running { child };
+        let mut dns = Running::from(child);
         assert_eq!(dns.line(), "ready\n");
         let _server = echo_on("udp://0.0.0.0:5346");
         let mut args = vec!["mesh", "--self=192.0.2.1", "--peers=40", "--refresh=50ms"];

@@ -46,7 +46,7 @@ fn boastful() -> String {
 fn a_document_with_figures_that_cannot_be_is_refused() {
     let server = echo();
     let files = Scratch::new("impossible");
-    let (right, page) = (measured(&server.tcp), files.0.join("page.html"));
+    let (right, page) = (measured(&server.tcp), files.path("page.html"));
     let page = page.display().to_string();
     let other = files.file("other.json", measured(&server.tcp).to_string().as_bytes());
     let most = json!(u64::MAX);
@@ -154,10 +154,10 @@ fn no_file_takes_the_place_of_a_document_that_is_read() {
     let files = Scratch::new("spared");
     let saved = measured(&server.tcp).to_string();
     let document = files.file("saved.json", saved.as_bytes());
-    let (link, hard) = (files.0.join("link"), files.0.join("hard"));
+    let (link, hard) = (files.path("link"), files.path("hard"));
     std::os::unix::fs::symlink(&document, &link).unwrap();
     fs::hard_link(&document, &hard).unwrap();
-    let dotted = files.0.join("./saved.json");
+    let dotted = files.path("./saved.json");
     for name in [&link, &hard, &dotted] {
         let name = name.display().to_string();
         for args in [
@@ -185,9 +185,9 @@ fn no_file_takes_the_place_of_a_document_that_is_read() {
         }
     }
     assert_eq!(fs::read_to_string(&document).unwrap(), saved);
-    let directory = files.0.join("none/").display().to_string();
+    let directory = files.path("none/").display().to_string();
     run(&["merge", &document, "--report", &directory]).failed(1, &["is a directory"]);
-    assert!(!files.0.join("none").exists());
+    assert!(!files.path("none").exists());
 }
 
 #[test]
@@ -195,11 +195,11 @@ fn an_output_that_cannot_be_is_refused_before_the_run() {
     let server = echo_on("stamp://127.0.0.1:0");
     let target = format!("stamp://{}", End::from(&server.addresses()[0]));
     let files = Scratch::new("outputs");
-    let socket = files.0.join("socket");
+    let socket = files.path("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let socket = socket.display().to_string();
     run(&["ping", &target, "--report", &socket]).failed(1, &["a socket is no file"]);
-    let pipe = files.0.join("pipe").display().to_string();
+    let pipe = files.path("pipe").display().to_string();
     network::run(&format!("mkfifo {pipe}"));
     for flag in ["--report", "--hdr"] {
         let ended = run(&["ping", "-c1", "--json", &target, flag, &pipe]);
@@ -295,7 +295,7 @@ fn who_closes_standard_output_is_not_told_that_all_is_well() {
     let server = echo();
     let files = Scratch::new("closed");
     let saved = files.file("saved.json", measured(&server.tcp).to_string().as_bytes());
-    let page = files.0.join("page.html").display().to_string();
+    let page = files.path("page.html").display().to_string();
     let (bench, ping) = (
         ["bench", &server.tcp, "-c", "9"],
         ["ping", &server.tcp, "-c2", "-i1ms"],

@@ -75,7 +75,7 @@ fn over_ipv6_too_they_are_those_that_strace_sees() {
 /// sees.
 fn explains(name: &str, runs: &[(&[&str], i32, usize)]) {
     let scratch = Scratch::new(name);
-    let file = scratch.0.join("calls");
+    let file = scratch.path("calls");
     for &(args, code, most) in runs {
         for _ in 0..5 {
             let (told, seen) = watched(&file, args, code);
@@ -137,7 +137,7 @@ fn told(args: &[&str], code: i32) -> String {
 fn a_call_that_fails_is_told_with_its_reason() {
     let closed = closed_port().to_string();
     let scratch = Scratch::new("explain");
-    let path = scratch.0.join("e.sock").display().to_string();
+    let path = scratch.path("e.sock").display().to_string();
     let (udp, unix) = (format!("udp://{closed}"), format!("unix:{path}"));
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     drop(listener);

@@ -8,9 +8,9 @@ use crate::common::*;
 #[test]
 fn a_file_that_cannot_be_read_is_a_usage_error() {
     let scratch = Scratch::new("file");
-    let missing = scratch.0.join("missing").display().to_string();
+    let missing = scratch.path("missing").display().to_string();
     run(&["--file", &missing]).failed(2, &[&missing, "no such file"]);
-    let directory = scratch.0.display().to_string();
+    let directory = scratch.path("").display().to_string();
     run(&["--file", &directory]).failed(2, &[&directory, "directory"]);
     run(&["--config", &missing]).failed(2, &[&missing, "configuration file"]);
 }
@@ -91,7 +91,7 @@ fn limited(limit: &str, args: &[&str]) -> Ended {
 #[test]
 fn a_file_that_cannot_be_written_is_known_before_the_run() {
     let (echo, scratch) = (echo(), Scratch::new("unwritable"));
-    let directory = scratch.0.display().to_string();
+    let directory = scratch.path("").display().to_string();
     for (path, words) in [
         ("/nonexistent/file", "make the directory /nonexistent,"),
         (directory.as_str(), "name a file in it"),
@@ -146,7 +146,7 @@ fn a_file_that_fails_does_not_take_the_result_or_what_was_there_along() {
         assert_eq!(there(&page), limit != ":" || report != page, "{files:?}");
     }
     assert_eq!(
-        std::fs::read_dir(&scratch.0).unwrap().count(),
+        std::fs::read_dir(scratch.path("")).unwrap().count(),
         2,
         "no draft is left"
     );
@@ -158,7 +158,7 @@ fn a_file_may_have_the_longest_name_that_the_system_takes() {
     use std::os::unix::ffi::OsStrExt;
     let (echo, scratch) = (echo(), Scratch::new("long"));
     for name in [&[b'n'; 255], &[0xff; 255]] {
-        let path = scratch.0.join(OsStr::from_bytes(name));
+        let path = scratch.path(OsStr::from_bytes(name));
         let mut client = command(&["ping", &echo.tcp, "-c", "1"]);
         let output = client.arg("--report").arg(&path).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -170,7 +170,7 @@ fn a_file_may_have_the_longest_name_that_the_system_takes() {
 fn one_file_for_two_outputs_is_a_usage_error() {
     let (echo, scratch) = (echo(), Scratch::new("twice"));
     let file = scratch.file("file", b"a good one");
-    let beside = |name: &str| scratch.0.join(name).display().to_string();
+    let beside = |name: &str| scratch.path(name).display().to_string();
     let (link, hard, dangling) = (beside("link"), beside("hard"), beside("dangling"));
     std::os::unix::fs::symlink("file", &link).unwrap();
     std::fs::hard_link(&file, &hard).unwrap();

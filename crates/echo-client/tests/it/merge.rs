@@ -390,7 +390,7 @@ fn three_machines_begin_at_one_moment_and_are_merged() {
     let name = "three_machines_begin_at_one_moment_and_are_merged";
     network::in_own_machine(name, || {
         let (files, program) = (Scratch::new("machines"), env!("CARGO_BIN_EXE_echo-client"));
-        let directory = files.0.display().to_string();
+        let directory = files.path("").display().to_string();
         let sh = |script: &str, more: &[&str]| {
             let shell = Command::new("sh")
                 .args(["-ec", script, "sh", &directory])

@@ -76,7 +76,7 @@ fn every_framing_is_pinged_and_so_is_a_unix_socket() {
         assert_eq!((flaws(&document), code), (vec![], Some(0)), "{framing}");
     }
     let scratch = Scratch::new("ping");
-    let endpoint = format!("unix:{}", scratch.0.join("e.sock").display());
+    let endpoint = format!("unix:{}", scratch.path("e.sock").display());
     let _server = echo_on(&endpoint);
     let (document, code) = ping(&[&endpoint, "-c", "3", "-i", "1ms"]);
     assert_eq!((flaws(&document), code), (vec![], Some(0)));

@@ -274,7 +274,7 @@ fn the_schema_knows_wrong_documents() {
 #[test]
 fn a_run_that_is_stopped_says_so_wherever_it_is_shown() {
     let (server, scratch) = (echo(), Scratch::new("stopped"));
-    let page = scratch.0.join("page.html").display().to_string();
+    let page = scratch.path("page.html").display().to_string();
     let bench = ["bench", &server.tcp, "-d", "1h", "--warmup", "0"];
     let ping = ["ping", &server.tcp, "-c", "1000000", "-i", "1ms"];
     for args in [

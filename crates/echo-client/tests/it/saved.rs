@@ -94,7 +94,7 @@ fn a_comparison_of_saved_runs_judges_by_its_own_conditions() {
     let save = |name: &str, document: &Value| files.file(name, document.to_string().as_bytes());
     let lossy_run = lossy;
     let (right, lossy) = (save("right.json", &right), save("lossy.json", &lossy_run));
-    let page = files.0.join("page.html").display().to_string();
+    let page = files.path("page.html").display().to_string();
     let allowed = ["--fail-if", "loss>5%", "--report", &page];
     let text = run(&[&["compare", &right, &lossy][..], &allowed].concat());
     assert_eq!(text.code, Some(0), "{text:?}");

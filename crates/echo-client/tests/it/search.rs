@@ -13,7 +13,7 @@ fn a_search_finds_where_it_bends() {
     // One request at a time, each of which takes 2 ms: some 400 in a second.
     let slow = faulty(&["delay=2ms"]);
     let files = Scratch::new("search");
-    let log = files.0.join("log").display().to_string();
+    let log = files.path("log").display().to_string();
     let args = [
         "bench",
         &slow.tcp,

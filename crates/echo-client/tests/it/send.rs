@@ -24,7 +24,7 @@ fn the_default_message_comes_back() {
 #[test]
 fn a_unix_socket_is_a_stream_like_any_other() {
     let scratch = Scratch::new("unix");
-    let endpoint = format!("unix:{}", scratch.0.join("e.sock").display());
+    let endpoint = format!("unix:{}", scratch.path("e.sock").display());
     let _server = echo_on(&endpoint);
     run(&[&endpoint]).said(DEFAULT);
     let noise = noise(3_000_000);
@@ -388,7 +388,7 @@ fn a_lost_datagram_is_a_timeout_and_a_refused_one_is_not() {
 #[test]
 fn waiting_ends_when_the_server_is_up() {
     let scratch = Scratch::new("wait");
-    let endpoint = format!("unix:{}", scratch.0.join("e.sock").display());
+    let endpoint = format!("unix:{}", scratch.path("e.sock").display());
     let client = start(&[&endpoint, "--wait", "20s"]);
     let _server = echo_on(&endpoint);
     client.end().said(DEFAULT);

@@ -24,9 +24,7 @@ pub fn by_shell(before: &str, args: &[&str]) -> Running {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    Running {
-        child: shell.spawn().expect("sh runs"),
-    }
+    Running::from(shell.spawn().expect("sh runs"))
 }
 
 #[test]
@@ -65,7 +63,7 @@ fn a_standard_error_that_takes_nothing_keeps_nobody_from_the_end() {
         let mut command = command(args);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.stderr(stderr).spawn().unwrap();
-        let client = Running { child };
+        let client = Running::from(child);
         if let Some(signal) = signal {
             client.listens();
             client.signal(signal);
@@ -168,7 +166,7 @@ fn whoever_cannot_be_told_of_signals_is_ended_by_them() {
         return;
     }
     let (echo, log) = (echo(), Scratch::new("deaf"));
-    let log = log.0.join("log").display().to_string();
+    let log = log.path("log").display().to_string();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let signals = ["-P", "anon_inode:[signalfd]"];
     for (of, fails, code) in [
@@ -189,9 +187,7 @@ fn whoever_cannot_be_told_of_signals_is_ended_by_them() {
         ]);
         traced.arg(client.get_program()).args(client.get_args());
         traced.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut client = Running {
-            child: traced.spawn().expect("strace runs"),
-        };
+        let mut client = Running::from(traced.spawn().expect("strace runs"));
         client.line();
         client.line();
         client.signal("TERM");
@@ -266,14 +262,14 @@ fn streams_that_were_left_non_blocking_are_waited_for() {
     output.set_nonblocking(true).unwrap();
     input.set_nonblocking(true).unwrap();
     for args in [&["--file", &path][..], &["-m", "-"]] {
-        let mut client = Running {
-            child: command(&[&[echo.tcp.as_str(), "--raw"], args].concat())
+        let mut client = Running::from(
+            command(&[&[echo.tcp.as_str(), "--raw"], args].concat())
                 .stdin(OwnedFd::from(input.try_clone().unwrap()))
                 .stdout(OwnedFd::from(output.try_clone().unwrap()))
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap(),
-        };
+        );
         let mut back = vec![0; sent.len()];
         std::thread::scope(|scope| {
             if args[0] == "-m" {
@@ -306,7 +302,7 @@ fn a_refused_thread_is_an_error_in_words() {
         false => &[],
     };
     let scratch = Scratch::new("threads");
-    let copy = scratch.0.join("client");
+    let copy = scratch.path("client");
     // Not by this process: a child that another test starts meanwhile would hold the copy open, and
     // what is open for writing cannot be run.
     let mut copying = Command::new("cp");

@@ -29,9 +29,7 @@ impl Terminal {
         let stream = || Stdio::from(open().expect("the other end"));
         let mut command = command(args);
         command.stdin(stream()).stdout(stream()).stderr(stream());
-        let client = Running {
-            child: command.spawn().expect("the client starts"),
-        };
+        let client = Running::from(command.spawn().expect("the client starts"));
         let keyboard = File::from(keyboard);
         let mut screen = keyboard.try_clone().expect("a second descriptor");
         let (shown, typed) = channel();

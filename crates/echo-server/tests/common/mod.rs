@@ -7,19 +7,19 @@
 
 mod account;
 mod network;
+#[path = "../../../../xtask/src/process.rs"]
+mod process;
 mod stream;
 
 use std::fmt::Write as _;
-use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::process::{ChildStderr, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use process::{Process, Scratch};
+use rustix::process::Signal;
 
 pub use account::{Account, descriptors, raise_open_files};
 pub use network::{in_own_network, run};
@@ -49,8 +49,7 @@ pub fn skip(why: &str) {
 
 /// Whether `program` can be run here.
 pub fn has(program: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    let found = process::has(program);
     if !found {
         skip(&format!("{program} is not on this machine"));
     }
@@ -67,20 +66,23 @@ pub fn has_ipv6() -> bool {
 }
 
 /// A path for this test alone. Its parent, a fresh directory, is removed with it.
-pub struct TempPath(PathBuf);
+pub struct TempPath {
+    path: PathBuf,
+    _folder: Scratch,
+}
 
 impl TempPath {
     pub fn new(name: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("echo-{}-{number}", std::process::id()));
-        std::fs::create_dir(&dir).unwrap();
-        TempPath(dir.join(name))
+        let folder = well(Scratch::new("server"));
+        TempPath {
+            path: folder.path(name),
+            _folder: folder,
+        }
     }
 
     /// The path as text, as the command line takes it.
     pub fn text(&self) -> &str {
-        self.0.to_str().unwrap()
+        self.path.to_str().unwrap()
     }
 
     /// This path as an endpoint.
@@ -93,14 +95,7 @@ impl std::ops::Deref for TempPath {
     type Target = std::path::Path;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl Drop for TempPath {
-    fn drop(&mut self) {
-        // What cannot be removed is no business of the test that ends.
-        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+        &self.path
     }
 }
 
@@ -142,9 +137,7 @@ fn clean(mut command: Command) -> Command {
 
 /// A running server. It is killed when this is dropped, during a panic too.
 pub struct Server {
-    child: Child,
-    stdout: Stream,
-    stderr: Stream,
+    process: Process,
     ready: Vec<String>,
 }
 
@@ -177,56 +170,35 @@ impl Server {
 
     /// Whatever `command` starts, ready or not.
     pub fn launch(command: &mut Command) -> Self {
-        let (mut server, stderr) = Server::spawn(command);
-        server.stderr = Stream::collect(stderr);
-        server
+        Server::of(well(Process::start(command)))
     }
 
     /// A server to which nobody listens until someone reads what is returned beside it.
     pub fn unheard(args: &[&str]) -> (Self, ChildStderr) {
         let mut command = program();
-        command.arg("--listen=127.0.0.1:0").args(args);
-        let (mut server, stderr) = Server::spawn(&mut command);
+        let mut process = well(Process::unread(
+            command.arg("--listen=127.0.0.1:0").args(args),
+        ));
+        let stderr = process.child.stderr.take().unwrap();
+        process.collect();
+        let mut server = Server::of(process);
         server.get_ready();
-        server.stderr.lock().ended = true;
         (server, stderr)
     }
 
-    fn spawn(command: &mut Command) -> (Self, ChildStderr) {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stderr = child.stderr.take().unwrap();
-        let server = Server {
-            stdout: Stream::collect(child.stdout.take().unwrap()),
-            stderr: Stream::default(),
-            child,
-            ready: Vec::new(),
-        };
-        (server, stderr)
+    fn of(process: Process) -> Self {
+        let ready = Vec::new();
+        Server { process, ready }
     }
 
     fn get_ready(&mut self) {
-        assert!(
-            self.is_ready(),
-            "it does not get ready: {:?}",
-            self.stderr.text()
-        );
+        self.ready = well(self.process.lines_before("ready", LIMIT));
     }
 
     /// Waits until it is ready, or has ended without.
     pub fn is_ready(&mut self) -> bool {
-        let lines = self.stdout.wait_for(|text| {
-            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            (text.ends_with('\n') && lines.last()? == "ready").then_some(lines)
-        });
-        let Some(mut lines) = lines else { return false };
-        lines.pop();
-        self.ready = lines;
-        true
+        let lines = self.process.lines_before("ready", LIMIT);
+        lines.map(|lines| self.ready = lines).is_ok()
     }
 
     /// The lines before `ready`.
@@ -250,28 +222,27 @@ impl Server {
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     pub fn signal(&self, signal: Signal) {
-        // The child has not been waited for, so its number is still its own.
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        well(self.process.signal(signal));
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.process.child.try_wait().unwrap().is_none()
     }
 
     /// What it has told so far.
     pub fn told(&self) -> String {
-        self.stderr.text()
+        self.process.stderr()
     }
 
     /// Waits until it has told something in which `found` finds what it looks for.
     pub fn tells<T>(&self, what: &str, mut found: impl FnMut(&str) -> Option<T>) -> T {
-        self.stderr
-            .wait_for(&mut found)
-            .unwrap_or_else(|| panic!("the server does not tell {what}: {:?}", self.stderr.text()))
+        let found = |bytes: &[u8]| found(&String::from_utf8_lossy(bytes));
+        let told = self.process.stderr.wait_for(LIMIT, found);
+        told.unwrap_or_else(|| panic!("the server does not tell {what}: {:?}", self.told()))
     }
 
     /// Waits until it has told `text`.
@@ -293,28 +264,21 @@ impl Server {
     }
 
     /// Waits for its end, if need be for longer than others are waited for.
-    pub fn end_within(mut self, limit: Duration) -> Ended {
-        let mut status = None;
-        within(limit, "the process ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
+    pub fn end_within(self, limit: Duration) -> Ended {
+        let finished = well(self.process.finish(limit));
         let ended = Ended {
-            code: status.and_then(|status| status.code()),
-            stdout: self.stdout.whole(),
-            stderr: self.stderr.whole(),
+            code: finished.status.code(),
+            stdout: String::from_utf8_lossy(&finished.stdout).into_owned(),
+            stderr: finished.stderr,
         };
         assert!(!ended.stderr.contains("panicked"), "{ended:?}");
         ended
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Neither fails in a way that leaves it running: a child that has ended is only reaped.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What went well; otherwise the test ends with all that is known.
+fn well<T>(result: anyhow::Result<T>) -> T {
+    result.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// Runs a command that must end well, by itself.
@@ -336,66 +300,4 @@ pub fn fails(command: &mut Command, code: i32, told: &[&str]) {
     assert_eq!(complaint, "", "{command:?}: {:?}", ended.stderr);
     assert_eq!(ended.stdout, "", "{command:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "said once: {ended:?}");
-}
-
-/// One output stream of a child, collected by a thread that ends with it.
-#[derive(Clone, Default)]
-struct Stream(Arc<(Mutex<Collected>, Condvar)>);
-
-#[derive(Default)]
-struct Collected {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Stream {
-    fn collect(mut source: impl Read + Send + 'static) -> Self {
-        let stream = Stream::default();
-        let writer = stream.clone();
-        thread::spawn(move || {
-            let mut buffer = vec![0; 64 << 10];
-            loop {
-                let read = source.read(&mut buffer).unwrap_or(0);
-                let mut collected = writer.lock();
-                collected.bytes.extend_from_slice(&buffer[..read]);
-                collected.ended = read == 0;
-                writer.0.1.notify_all();
-                if read == 0 {
-                    return;
-                }
-            }
-        });
-        stream
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Collected> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.lock().bytes).into_owned()
-    }
-
-    /// Waits until `found` finds something; `None` at the limit, or when the stream has ended.
-    fn wait_for<T>(&self, mut found: impl FnMut(&str) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + LIMIT;
-        let mut collected = self.lock();
-        loop {
-            if let Some(value) = found(&String::from_utf8_lossy(&collected.bytes)) {
-                return Some(value);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if collected.ended || left.is_zero() {
-                return None;
-            }
-            let waited = self.0.1.wait_timeout(collected, left);
-            collected = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Everything, once the stream has ended.
-    fn whole(&self) -> String {
-        self.wait_for(|_| None::<()>);
-        self.text()
-    }
 }
