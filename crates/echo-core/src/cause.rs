@@ -40,6 +40,14 @@ pub fn remedy(error: &io::Error) -> Option<&'static str> {
     })
 }
 
+/// An error in words and, where [`remedy`] knows one, what to do about it.
+pub fn told(error: &io::Error) -> String {
+    match remedy(error) {
+        Some(remedy) => format!("{}; {remedy}", cause(error)),
+        None => cause(error),
+    }
+}
+
 /// An error in words, and what to do about it, which is `otherwise` unless [`remedy`] knows.
 ///
 /// ```

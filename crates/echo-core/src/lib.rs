@@ -24,7 +24,7 @@ mod wish;
 mod zone;
 
 pub use address::Address;
-pub use cause::{cause, remedied, remedy};
+pub use cause::{cause, remedied, remedy, told};
 pub use clock::{Clock, since_boot};
 pub use color::Color;
 pub use endpoint::{Endpoint, Transport};

@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use echo_core::cause;
+use echo_core::told;
 use rustix::event::{PollFd, PollFlags};
 
 use head::{Asked, MAX_HEAD, Page};
@@ -120,8 +120,8 @@ impl<A: Answers> Service for Monitors<A> {
             Err(error) => {
                 // Told when it starts, not for as long as it lasts.
                 if !std::mem::replace(&mut self.failing, true) {
-                    let told = format!("{} (--metrics)", cause(&error));
-                    self.answers.accept_failed(told, PAUSE);
+                    let failure = format!("--metrics: {}", told(&error));
+                    self.answers.accept_failed(failure, PAUSE);
                 }
                 // There is no other way not to be asked at once again; who is being answered waits, too.
                 std::thread::sleep(PAUSE);

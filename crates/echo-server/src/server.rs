@@ -20,6 +20,7 @@ use crate::sandbox::Sandbox;
 use crate::serve::guard::Guard;
 use crate::serve::limits::Limits;
 use crate::serve::memory;
+use crate::serve::rate::Rate;
 use crate::serve::shared::Shared;
 use crate::serve::udp::UdpEcho;
 use crate::serve::worker::{self, Worker};
@@ -75,7 +76,8 @@ impl Server {
             let path = config.control_path();
             control = path.map(|path| clients::bind(path, &events)).transpose()?;
             // Only now is it clear that no other server has the file.
-            let record = (!config.record.is_none()).then(|| Record::open(&config.record));
+            let record =
+                (!config.record.is_none()).then(|| Record::open(&config.record, memory::spare()));
             Ok((metrics, record.transpose()?.map(Arc::new)))
         };
         let (metrics, record) = match open_others() {
@@ -243,8 +245,10 @@ impl Server {
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
+        let record = self.record.map_or(0, |record| record.memory as u64);
+        let memory = memory::spare().saturating_sub(record);
         let shared = Arc::new(Shared {
-            limits: Limits::new(&self.config, memory::spare(), shutdown.clone())?,
+            limits: Limits::new(&self.config, memory, shutdown.clone())?,
             config: self.config,
             events: self.events,
             shutdown: shutdown.clone(),
@@ -264,9 +268,11 @@ impl Server {
             .filter_map(|bound| bound.address.socket())
             .map(|own| own.port())
             .collect();
+        let rate = Arc::new(Rate::new(shared.config.udp_rate));
         // From the last worker on: the first one accepts for all.
         for (bound, index) in udp.into_iter().zip((0..workers.len()).rev().cycle()) {
-            let guard = Guard::new(&shared.config, own_ports.clone(), shared.events.clone());
+            let (own_ports, events) = (own_ports.clone(), shared.events.clone());
+            let guard = Guard::new(&shared.config, rate.clone(), own_ports, events);
             let is_stateless = shared.config.stamp_stateless;
             let reflector = || Reflector::new(self.stamp_key.clone(), is_stateless);
             let reflector = bound.listen.is_stamp().then(reflector);

@@ -31,8 +31,7 @@ impl Answers for Books {
 
     fn accept_failed(&self, error: String, retry_in: Duration) {
         note(format_args!(
-            "echo-client: cannot accept a monitor: {error}; trying again in {retry_in:?}; raise the \
-             limit of open files (ulimit -n)"
+            "echo-client: cannot accept a monitor: {error}; trying again in {retry_in:?}"
         ));
     }
 }

@@ -16,9 +16,10 @@ use crate::file::{self, OwnFile};
 use crate::shutdown::Shutdown;
 use crate::thread;
 
-/// The most that waits to be written, in bytes, so that neither a file that stalls nor a pipe that
-/// nobody reads holds up the server or its memory.
-const QUEUE: usize = 8 << 20;
+/// The memory of what waits to be written, in bytes, so that neither a file that stalls nor a pipe that
+/// nobody reads holds up the server or its memory: at most, and as a part of what there is.
+const MEMORY: usize = 8 << 20;
+const PART: u64 = 8;
 
 /// How long a peer waits for its chunk to be written while nothing is, and at most. Then nobody waits
 /// any more until half of the queue is free.
@@ -34,6 +35,8 @@ const TURNS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Record {
     path: PathBuf,
+    /// The memory that it may take, of which one half is written while lines are added to the other.
+    pub(crate) memory: usize,
     /// Until it is started, with what removes the file again where it is new.
     file: Mutex<Option<(Option<OwnFile>, File)>>,
     queue: Mutex<Queue>,
@@ -63,8 +66,8 @@ struct Queue {
 }
 
 impl Record {
-    /// Opens the file, or creates it. What it holds stays.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+    /// Opens the file, or creates it. What it holds stays. The server has `memory` bytes.
+    pub(crate) fn open(path: &Path, memory: u64) -> Result<Self, Failure> {
         let file = file::append(path).map_err(|error| {
             Failure::usage(anyhow!(
                 "cannot record to {}: {}",
@@ -74,6 +77,7 @@ impl Record {
         })?;
         Ok(Record {
             path: path.to_owned(),
+            memory: usize::try_from(memory / PART).map_or(MEMORY, |part| part.min(MEMORY)),
             file: Mutex::new(Some(file)),
             queue: Mutex::default(),
             changed: Condvar::new(),
@@ -118,15 +122,18 @@ impl Record {
         if queue.over.is_some() {
             return;
         }
-        if queue.held() > 0 && queue.held() + 2 * bytes.len() > QUEUE {
+        // A chunk that is larger than the queue goes alone.
+        let most = match queue.held() {
+            0 => usize::MAX,
+            _ => self.memory / 2,
+        };
+        // Under the lock, so that the lines are in the order of their times.
+        let time = clock.now();
+        if !queue.push(most, time, |lines| line(lines, time, origin, bytes)) {
             queue.lost += 1;
             queue.missing += 1;
             return;
         }
-        // Under the lock, so that the lines are in the order of their times.
-        let time = clock.now();
-        queue.tell_lost(time);
-        queue.push(&line(time, origin, bytes));
         let (end, start) = (queue.added, Instant::now());
         self.changed.notify_all();
         while queue.written < end && !queue.stalled && queue.over.is_none() {
@@ -156,7 +163,7 @@ impl Record {
                 let mut queue = self.queue();
                 queue.written += n as u64;
                 queue.progress = Some(Instant::now());
-                queue.stalled &= queue.held() > QUEUE / 2;
+                queue.stalled &= queue.held() > self.memory / 2;
                 self.changed.notify_all();
             }
         }
@@ -174,7 +181,9 @@ impl Record {
         }
         drop(file);
         let mut queue = self.queue();
-        queue.tell_lost(clock.now());
+        let time = clock.now();
+        // Where that finds no memory, the exit code still tells.
+        let _: bool = queue.push(usize::MAX, time, |_| Ok(()));
         queue.closed = true;
         self.changed.notify_all();
         for _ in 0..TURNS {
@@ -211,55 +220,88 @@ impl Queue {
         (self.added - self.written) as usize
     }
 
-    fn push(&mut self, line: &str) {
-        self.lines.extend_from_slice(line.as_bytes());
-        self.added += line.len() as u64;
-    }
-
-    /// Says where chunks are missing, if some are.
-    fn tell_lost(&mut self, time: SystemTime) {
-        let (time, lost) = (unix_ns(time), std::mem::take(&mut self.lost));
-        if lost > 0 {
-            self.push(&format!(
-                "{{\"time_unix_ns\":{time},\"lost_chunks\":{lost}}}\n"
-            ));
+    /// Adds what `write` writes, and before it where chunks are missing, if some are. Returns whether there
+    /// was memory for it: of what is not being written yet, `most` bytes.
+    fn push(
+        &mut self,
+        most: usize,
+        time: SystemTime,
+        write: impl FnOnce(&mut Lines<'_>) -> io::Result<()>,
+    ) -> bool {
+        let start = self.lines.len();
+        let mut lines = Lines {
+            bytes: &mut self.lines,
+            most,
+        };
+        let (time, lost) = (unix_ns(time), self.lost);
+        let told = match lost {
+            0 => Ok(()),
+            _ => writeln!(lines, "{{\"time_unix_ns\":{time},\"lost_chunks\":{lost}}}"),
+        };
+        let is_added = told.and_then(|()| write(&mut lines)).is_ok();
+        match is_added {
+            true => self.lost = 0,
+            false => self.lines.truncate(start),
         }
+        self.added += (self.lines.len() - start) as u64;
+        is_added
     }
 }
 
-/// Built by hand: the bytes can be many, and their hexadecimal form needs no escaping.
-fn line(time: SystemTime, origin: Origin, bytes: &[u8]) -> String {
-    let ends = match origin {
-        Origin::Stream(id, transport, peer) => {
-            let peer = match peer {
-                PeerAddress::Inet(_) => format!(",\"peer\":\"{peer}\""),
-                PeerAddress::Unix => String::new(),
-            };
-            format!("\"transport\":\"{transport}\",\"connection\":{id}{peer}")
+/// Takes lines as long as they are `most` bytes and the system has memory for them.
+struct Lines<'a> {
+    bytes: &'a mut Vec<u8>,
+    most: usize,
+}
+
+impl Write for Lines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (had, needed) = (self.bytes.len(), self.bytes.len() + bytes.len());
+        if needed > self.most {
+            return Err(ErrorKind::StorageFull.into());
         }
-        Origin::Datagram { local, peer } => format!(
+        if needed > self.bytes.capacity() {
+            let room = needed.saturating_mul(2).min(self.most);
+            self.bytes.try_reserve_exact(room - had)?;
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Written by hand: the bytes can be many, and their hexadecimal form needs no escaping.
+fn line(lines: &mut impl Write, time: SystemTime, origin: Origin, bytes: &[u8]) -> io::Result<()> {
+    write!(lines, "{{\"time_unix_ns\":{},", unix_ns(time))?;
+    match origin {
+        Origin::Stream(id, transport, peer) => {
+            write!(lines, "\"transport\":\"{transport}\",\"connection\":{id}")?;
+            if let PeerAddress::Inet(_) = peer {
+                write!(lines, ",\"peer\":\"{peer}\"")?;
+            }
+        }
+        Origin::Datagram { local, peer } => write!(
+            lines,
             "\"transport\":\"udp\",\"local\":\"{}\",\"peer\":\"{}\"",
             Zoned(unmapped(local)),
             Zoned(unmapped(peer))
-        ),
-    };
-    let (time, len) = (unix_ns(time), bytes.len());
-    let mut line = format!("{{\"time_unix_ns\":{time},{ends},\"received_bytes\":{len},\"hex\":\"");
-    line.reserve(len * 2 + 3);
+        )?,
+    }
+    write!(lines, ",\"received_bytes\":{},\"hex\":\"", bytes.len())?;
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
-        line.push(DIGITS[usize::from(byte >> 4)].into());
-        line.push(DIGITS[usize::from(byte & 15)].into());
+        let digits = [byte >> 4, byte & 15].map(|half| DIGITS[usize::from(half)]);
+        lines.write_all(&digits)?;
     }
-    line.push('"');
-    if let Ok(text) = std::str::from_utf8(bytes)
-        && let Ok(text) = serde_json::to_string(text)
-    {
-        line += ",\"text\":";
-        line += &text;
+    lines.write_all(b"\"")?;
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        lines.write_all(b",\"text\":")?;
+        serde_json::to_writer(&mut *lines, text)?;
     }
-    line.push_str("}\n");
-    line
+    lines.write_all(b"}\n")
 }
 
 #[cfg(test)]
@@ -267,6 +309,12 @@ mod tests {
     use super::*;
     use echo_core::Transport;
     use std::time::UNIX_EPOCH;
+
+    fn written(time: SystemTime, origin: Origin, bytes: &[u8]) -> String {
+        let mut lines = Vec::new();
+        line(&mut lines, time, origin, bytes).unwrap();
+        String::from_utf8(lines).unwrap()
+    }
 
     #[test]
     fn a_chunk_is_a_line_of_json_with_its_time_size_and_bytes() {
@@ -276,7 +324,7 @@ mod tests {
         for transport in [Transport::Tcp, Transport::Unix] {
             let origin = Origin::Stream(3, transport, PeerAddress::Inet(peer));
             assert_eq!(
-                line(time, origin, b"\x00hi\xff"),
+                written(time, origin, b"\x00hi\xff"),
                 format!(
                     "{{\"time_unix_ns\":1700000000000000001,\"transport\":\"{transport}\",\"connection\":3,\
                      \"peer\":\"127.0.0.1:53412\",\"received_bytes\":4,\"hex\":\"006869ff\"}}\n"
@@ -286,7 +334,7 @@ mod tests {
         let local = "127.0.0.1:5346".parse().unwrap();
         let origin = Origin::Datagram { local, peer };
         assert_eq!(
-            line(time, origin, b"a \"\n"),
+            written(time, origin, b"a \"\n"),
             "{\"time_unix_ns\":1700000000000000001,\"transport\":\"udp\",\"local\":\"127.0.0.1:5346\",\
              \"peer\":\"127.0.0.1:53412\",\"received_bytes\":4,\"hex\":\"6120220a\",\"text\":\"a \\\"\\n\"}\n"
         );
@@ -294,13 +342,13 @@ mod tests {
 
     #[test]
     fn a_record_that_was_never_started_has_no_end_to_wait_for() {
-        let record = Record::open(Path::new("/dev/null")).unwrap();
+        let record = Record::open(Path::new("/dev/null"), u64::MAX).unwrap();
         record.end(&Clock::new()).unwrap();
     }
 
     #[test]
     fn a_full_disk_stops_the_server_and_is_told() {
-        let record = Arc::new(Record::open(Path::new("/dev/full")).unwrap());
+        let record = Arc::new(Record::open(Path::new("/dev/full"), u64::MAX).unwrap());
         let (shutdown, clock) = (Shutdown::new(), Clock::new());
         record.start(&shutdown).unwrap();
         let origin = Origin::Stream(1, Transport::Unix, PeerAddress::Unix);

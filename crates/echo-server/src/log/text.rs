@@ -188,8 +188,7 @@ fn line(out: &mut String, event: &Event) {
         Kind::Resumed { listener } => writeln!(out, "Resumed: {}", or_all(listener)),
         Kind::AcceptFailed { error, retry_in } => writeln!(
             out,
-            "Cannot accept: {error}; trying again in {} ms. Raise the open-file limit (ulimit -n) \
-             or lower --max-connections",
+            "Cannot accept: {error}; trying again in {} ms",
             retry_in.as_millis()
         ),
         Kind::Draining {

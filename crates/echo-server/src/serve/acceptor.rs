@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use echo_core::{Transport, cause};
+use echo_core::{Transport, told};
 use echo_explain::Audience;
 use mio::{Registry, Token};
 
@@ -108,7 +108,7 @@ impl Acceptor {
             let plan = self.faults.as_deref();
             if let Err(error) = door.open_or_refuse(shared, registry, plan, self.next_id) {
                 shared.events.tell(|| Kind::AcceptFailed {
-                    error: cause(&error),
+                    error: told(&error),
                     retry_in: Duration::ZERO,
                 });
             }
@@ -330,7 +330,7 @@ impl Door {
         let (retry_in, is_told) = self.backoff.fail(now);
         if is_told {
             shared.events.tell(|| Kind::AcceptFailed {
-                error: cause(error),
+                error: told(error),
                 retry_in,
             });
         }

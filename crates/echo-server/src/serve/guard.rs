@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Type};
 
 use crate::config::Config;
 use crate::event::{DropReason, Events, unmapped};
-use crate::serve::limits::network;
+use crate::serve::rate::Rate;
 use crate::socket::{datagram, open};
 
 /// Services live below this port (RFC 6335's system ports).
@@ -25,13 +25,8 @@ const FIRST_USER_PORT: u16 = 1024;
 /// NFS: the one service above 1023 that RFC 4890's successors still single out as a loop partner.
 const NFS_PORT: u16 = 2049;
 
-/// Sources that are followed. Two that share a slot share its allowance, so that a flood of forged
-/// sources costs no memory. 4,096 slots of 80 and of 16 bytes are 384 KiB.
+/// Datagrams that are followed, of 16 bytes: 64 KiB.
 const SLOTS: usize = 4096;
-
-/// The parts of a second in which replies are counted, and as many as any one second can touch.
-const PARTS: u64 = 16;
-const TOUCHED: usize = PARTS as usize + 1;
 
 /// Of this many datagrams that are the same, one gets no reply. Nothing else ends a loop with a
 /// server that answers as this one does; a client that repeats itself loses one in 65,536.
@@ -52,12 +47,10 @@ const KNOWN_FOR: Duration = Duration::from_secs(5);
 pub(crate) struct Guard {
     own_ports: Vec<u16>,
     allow_any: bool,
-    rate: u64,
-    recent: Option<Box<[Recent]>>,
+    rate: Arc<Rate>,
     repeats: Option<Box<[Repeats]>>,
     hasher: RandomState,
     events: Arc<Events>,
-    start: Instant,
     own: Known,
     broadcast: Known,
 }
@@ -103,30 +96,6 @@ impl Known {
     }
 }
 
-/// The replies to one source of late.
-#[derive(Clone, Copy, Default)]
-struct Recent {
-    /// The part of a second, from the guard's first on, of the last count.
-    part: u64,
-    counts: [u32; TOUCHED],
-}
-
-impl Recent {
-    /// How many more replies of `count` there may be: all of a second's at once, and in no second
-    /// more. For that, one that is always at its limit stays a seventeenth below it.
-    fn admit(&mut self, part: u64, count: u64, rate: u64) -> u64 {
-        let gone = (self.part + 1..=part).take(TOUCHED);
-        for part in gone {
-            self.counts[part as usize % TOUCHED] = 0;
-        }
-        self.part = part;
-        let sum: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
-        let allowed = count.min(rate.saturating_sub(sum));
-        self.counts[part as usize % TOUCHED] += allowed as u32;
-        allowed
-    }
-}
-
 /// How often a datagram of a source has come again.
 #[derive(Clone, Copy, Default)]
 struct Repeats {
@@ -136,14 +105,17 @@ struct Repeats {
 }
 
 impl Guard {
-    /// A guard that refuses sources at `own_ports`, where this server listens.
-    pub(crate) fn new(config: &Config, own_ports: Vec<u16>, events: Arc<Events>) -> Self {
+    /// A guard that refuses sources at `own_ports`, where this server listens, and those that `rate` does.
+    pub(crate) fn new(
+        config: &Config,
+        rate: Arc<Rate>,
+        own_ports: Vec<u16>,
+        events: Arc<Events>,
+    ) -> Self {
         Guard {
             own_ports,
             allow_any: config.udp_allow_any,
-            rate: config.udp_rate.into(),
-            recent: None,
-            start: Instant::now(),
+            rate,
             repeats: None,
             hasher: RandomState::new(),
             events,
@@ -191,7 +163,7 @@ impl Guard {
         if self.goes_round(source, bytes, count) {
             return Err(DropReason::Loop);
         }
-        self.allowance(ip, count, now)
+        self.rate.admit(ip, count, now)
     }
 
     /// Whether a datagram of this source has come so often that it must be going round.
@@ -218,23 +190,6 @@ impl Guard {
             };
         }
         goes_round
-    }
-
-    fn allowance(&mut self, ip: IpAddr, count: u64, now: Instant) -> Result<u64, DropReason> {
-        if self.rate == 0 || ip.is_loopback() {
-            return Ok(count);
-        }
-        let slots = self
-            .recent
-            .get_or_insert_with(|| vec![Recent::default(); SLOTS].into());
-        // Seeded, so that nobody can choose addresses that share a victim's slot.
-        let slot = &mut slots[self.hasher.hash_one(network(ip)) as usize % SLOTS];
-        let part = (now - self.start).as_nanos() as u64 / (1_000_000_000 / PARTS);
-        let allowed = slot.admit(part, count, self.rate);
-        match allowed {
-            0 => Err(DropReason::Rate),
-            allowed => Ok(allowed),
-        }
     }
 
     /// Whether this is an address of this machine, on which a packet to itself can claim to be from it.
@@ -272,7 +227,8 @@ mod tests {
     use crate::event::Level;
 
     fn guard(config: Config) -> Guard {
-        Guard::new(&config, vec![40_000], Events::off().into())
+        let rate = Rate::new(config.udp_rate).into();
+        Guard::new(&config, rate, vec![40_000], Events::off().into())
     }
 
     fn admit(guard: &mut Guard, source: &str, destination: &str) -> Result<u64, DropReason> {
@@ -319,7 +275,8 @@ mod tests {
                 udp_allow_any,
                 ..Config::default()
             };
-            let mut guard = Guard::new(&config, vec![40_000], events.clone());
+            let rate = Rate::new(0).into();
+            let mut guard = Guard::new(&config, rate, vec![40_000], events.clone());
             let mut calls = |after| {
                 let verdict = guard.admit(source, None, b"x", 1, start + after);
                 assert_eq!(verdict.is_ok(), udp_allow_any, "{verdict:?}");
@@ -365,45 +322,6 @@ mod tests {
             admit(&mut guard, "127.0.0.1:40000", "127.0.0.1"),
             Err(DropReason::OwnSocket)
         );
-    }
-
-    fn limited() -> impl FnMut(&str, u64, u64) -> Result<u64, DropReason> {
-        let mut guard = guard(Config {
-            udp_rate: 32,
-            ..Config::default()
-        });
-        let start = Instant::now();
-        move |source, count, ms| {
-            let now = start + Duration::from_millis(ms);
-            guard.admit(source.parse().unwrap(), None, b"x", count, now)
-        }
-    }
-
-    #[test]
-    fn the_rate_holds_for_each_source_in_any_second() {
-        let mut admit = limited();
-        let replies: Vec<u64> = (0..50_000)
-            .map(|ms| admit("192.0.2.1:50000", 3, ms).unwrap_or(0))
-            .collect();
-        for second in replies.windows(1000) {
-            assert!(second.iter().sum::<u64>() <= 32);
-        }
-        let total: u64 = replies.iter().sum();
-        assert!((1490..=1600).contains(&total), "{total}");
-        assert_eq!(admit("192.0.2.1:50001", 1, 49_999), Err(DropReason::Rate));
-        assert_eq!(admit("127.0.0.1:50000", 1000, 49_999), Ok(1000));
-    }
-
-    #[test]
-    fn an_ipv6_network_has_one_rate_for_all_its_addresses() {
-        let mut admit = limited();
-        assert_eq!(admit("[2001:db8::1]:50000", 40, 0), Ok(32));
-        assert_eq!(admit("[2001:db8::2:2]:50000", 1, 0), Err(DropReason::Rate));
-        let others = (1..=100).filter(|network| {
-            let source = format!("[2001:db8:0:{network:x}::2]:50000");
-            admit(&source, 1, 0) == Ok(1)
-        });
-        assert!(others.count() >= 98, "two may share a slot now and then");
     }
 
     #[test]

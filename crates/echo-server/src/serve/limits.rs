@@ -77,7 +77,8 @@ impl Limits {
         let pipes = (2 * MAX_PIPES * config.loops()).min(room / 2);
         let max_connections = match config.max_connections {
             0 => room - pipes,
-            max => max,
+            // Whoever came beyond that would wait, and never know for what.
+            max => max.min(room - pipes),
         };
         // The rest is for all that is small, and could not be done without.
         let stacks = (config.loops() as u64 + OTHER_THREADS) * STACK as u64;

@@ -13,6 +13,7 @@ mod outbox;
 mod peer;
 mod peers;
 pub mod proxy;
+pub(crate) mod rate;
 pub(crate) mod shared;
 #[cfg(test)]
 mod simulation;

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use echo_core::cause;
 use echo_core::stamp::{Arrival, Reflector};
+use echo_core::told;
 use quinn_udp::RecvMeta;
 
 use crate::Listen;
@@ -134,7 +134,7 @@ impl UdpEcho {
         if is_told {
             turn.events.tell(|| Kind::ReceiveFailed {
                 local: Address::Udp(self.socket.local()),
-                error: cause(error),
+                error: told(error),
                 retry_in,
             });
         }
@@ -372,7 +372,8 @@ mod tests {
             sender.connect(own.local_addr().unwrap()).unwrap();
             let (events, reader) = Events::channel(Level::Connections);
             let events = Arc::new(events);
-            let guard = Guard::new(&Config::default(), Vec::new(), events.clone());
+            let (config, rate) = (Config::default(), crate::serve::rate::Rate::new(0).into());
+            let guard = Guard::new(&config, rate, Vec::new(), events.clone());
             let socket = DatagramSocket::new(own, None).unwrap();
             let listen = Arc::new("udp://127.0.0.1:0".parse().unwrap());
             Bench {

@@ -217,13 +217,9 @@ fn a_probe_that_fails_answers_nobody_and_is_not_remembered() {
     in_own_network(
         "a_probe_that_fails_answers_nobody_and_is_not_remembered",
         || {
-            let mut command = crate::common::after("ulimit -n 32");
-            command.args([
-                "--listen=127.0.0.1:0",
-                "--listen=udp://0.0.0.0:0",
-                "--workers=1",
-            ]);
-            let server = Server::run(command.arg("--max-connections=1000"));
+            let listen = ["--listen=127.0.0.1:0", "--listen=udp://0.0.0.0:0"];
+            let server = Server::listening(&[&listen[..], &["--workers=1"]].concat());
+            run(&format!("prlimit --nofile=32 --pid {}", server.id()));
             let crowd: Vec<_> = (0..40)
                 .map(|_| crate::common::connect(server.tcp()))
                 .collect();
@@ -288,6 +284,22 @@ fn the_rate_bounds_each_source_but_loopback() {
             "{limited} in {seconds} s"
         );
         server.says("--udp-rate");
+        // However many sockets it asks.
+        let many = Server::listening(&[
+            "--listen=udp://0.0.0.0:0,udp://0.0.0.0:0,udp://0.0.0.0:0",
+            "--udp-rate=100",
+        ]);
+        let (start, asker) = (Instant::now(), client("192.0.2.1:0"));
+        let all = (0..3).map(|n| {
+            let port = many.nth("udp", n).port();
+            replies(&asker, SocketAddr::from(([192, 0, 2, 2], port)), 200)
+        });
+        let (all, seconds) = (all.sum::<usize>(), start.elapsed().as_secs() as usize + 1);
+        assert!(
+            (100..=100 * (seconds + 1)).contains(&all),
+            "{all} in {seconds} s"
+        );
+        many.stop();
         // Another source, and the same one a second later, have their own.
         assert!(replies(&client("192.0.2.3:0"), at("192.0.2.2"), 50) == 50);
         assert_eq!(replies(&client("127.0.0.1:0"), at("127.0.0.1"), 1000), 1000);

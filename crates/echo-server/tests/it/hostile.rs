@@ -267,7 +267,8 @@ fn accepting_that_fails_for_ever_is_told_and_burns_nothing() {
         server.says("500 ms");
         let tries = std::fs::read_to_string(&*calls).unwrap().lines().count();
         assert!(tries <= 1_500, "{error}: {tries} tries");
-        server.stop();
+        let told = server.stop().stderr;
+        assert_eq!(told.contains("ulimit -n"), error == "EMFILE", "{told}");
     }
 }
 

@@ -221,6 +221,29 @@ fn a_record_that_nobody_reads_freezes_nobody_and_is_told() {
 }
 
 #[test]
+fn a_record_that_stalls_where_memory_is_scarce_ends_nobody() {
+    for mib in [28, 32, 40] {
+        let path = TempPath::new("fifo");
+        crate::common::succeeds(Command::new("mkfifo").arg(&*path));
+        let _unread = OpenOptions::new().read(true).write(true).open(&*path);
+        let mut command = crate::common::after(&format!("ulimit -v {}", mib << 10));
+        command.args(["--listen=tcp://127.0.0.1:0", "--workers=1", "-q"]);
+        let server = Server::run(command.args(["--record", path.text()]));
+        let sent = pattern(60_000, 1);
+        let mut stream = connect(server.tcp());
+        (0..200).for_each(|_| echo(&mut stream, &sent));
+        drop(stream);
+        server.signal(Signal::TERM);
+        let ended = server.end();
+        assert_eq!(ended.code, Some(1), "{mib} MiB: {ended:?}");
+        assert!(
+            ended.stderr.contains("cannot record to"),
+            "{mib} MiB: {ended:?}"
+        );
+    }
+}
+
+#[test]
 fn a_record_into_a_pipe_must_have_its_reader() {
     let path = TempPath::new("fifo");
     crate::common::succeeds(Command::new("mkfifo").arg(&*path));
