@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::Deref;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -55,6 +55,29 @@ fn escape(text: &[u8]) -> Option<u8> {
     let digits = text.strip_prefix(br"\x")?.first_chunk::<2>()?;
     let digit = |at: usize| char::from(digits[at]).to_digit(16);
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+/// As many links as the system itself follows to a file.
+const LINKS: usize = 40;
+
+/// The directory that a file is in.
+pub fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Where a file of this name is, or will be: it may be a link to one that is not there yet.
+pub fn linked(name: &Path) -> PathBuf {
+    let mut path = name.to_owned();
+    for _ in 0..LINKS {
+        match fs::read_link(&path) {
+            Ok(link) => path = directory(&path).join(link),
+            Err(_) => break,
+        }
+    }
+    path
 }
 
 /// The bytes of a regular file, `max` at most: opening anything else must not wait, and reading it

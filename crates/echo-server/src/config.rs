@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use echo_core::endpoint::DEFAULT_HOST;
-use echo_core::path::shown;
+use echo_core::path::{directory, shown};
 use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, Failure, Framing, Transport};
 use echo_explain::Explain;
 
 use crate::event::{Format, GivenUp, Level};
 use crate::fault::{Fault, Place};
-use crate::file::{directory, is_open_at, is_same, lock_of};
+use crate::file::{is_open_at, is_same, lock_of};
 use crate::sandbox;
 use crate::settings::MAX_FRAME;
 use crate::{Listen, Name, On, Sockets};

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use echo_core::path::shown;
+use echo_core::path::{directory, linked, shown};
 use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use rustix::process::geteuid;
 
@@ -146,8 +146,9 @@ pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
         return Err(io::Error::other(why));
     }
     let mut options = OpenOptions::new();
-    if let Ok(file) = options.append(true).create_new(true).open(path) {
-        return Ok((Some(OwnFile::at(path)?), file));
+    let target = linked(path);
+    if let Ok(file) = options.append(true).create_new(true).open(&target) {
+        return Ok((Some(OwnFile::at(&target)?), file));
     }
     options.create_new(false).create(true);
     let mut how = OFlags::NONBLOCK;
@@ -204,9 +205,10 @@ fn is_ours(found: &fs::Metadata) -> bool {
 
 /// Whether both name one file, or will once it is there.
 pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
-    let found = |path| fs::metadata(path).ok().map(|found| identity(&found));
-    let place = |path| Some((found(directory(path))?, path.file_name()?));
-    place(one).is_some_and(|place_of_one| place(other) == Some(place_of_one))
+    let found = |path: &Path| fs::metadata(path).ok().map(|found| identity(&found));
+    let place = |path: &Path| Some((found(directory(path))?, path.file_name()?.to_owned()));
+    let places = [one, other].map(|path| place(&linked(path)));
+    (places[0].is_some() && places[0] == places[1])
         || found(one).is_some_and(|one| found(other) == Some(one))
 }
 
@@ -221,14 +223,6 @@ pub(crate) fn is_open_at(path: &Path, stream: BorrowedFd<'_>) -> bool {
             false => is_it,
         }
     })
-}
-
-/// The directory of `path`.
-pub(crate) fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 fn identity(found: &fs::Metadata) -> (u64, u64) {

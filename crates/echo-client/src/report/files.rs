@@ -10,16 +10,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use echo_core::path::shown;
+use echo_core::path::{directory, linked, shown};
 use echo_core::{Failure, Patient};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::{Fault, Outcome, Report, csv, hdr, html};
 use crate::connection::{ErrorKind, cause};
-
-/// As many links as the system itself follows to a file.
-const LINKS: usize = 40;
 
 /// Where a run writes what, besides standard output.
 #[derive(Debug, Default)]
@@ -124,15 +121,12 @@ const STDERR: &str = "standard error";
 impl Named {
     /// Follows the links of a name, also to a file that is not there yet.
     fn find(what: &'static str, name: &Path) -> Self {
-        let mut path = name.to_owned();
         // What /dev/stdout and its like lead to has no name of its own.
         let is_special = fs::metadata(name).is_ok_and(|data| !data.is_file() && !data.is_dir());
-        for _ in 0..if is_special { 0 } else { LINKS } {
-            match fs::read_link(&path) {
-                Ok(link) => path = directory(&path).join(link),
-                Err(_) => break,
-            }
-        }
+        let path = match is_special {
+            true => name.to_owned(),
+            false => linked(name),
+        };
         let path = match (directory(&path).canonicalize(), path.file_name()) {
             (Ok(directory), Some(file)) if !is_special => directory.join(file),
             _ => path,
@@ -255,13 +249,5 @@ impl Named {
         };
         let (name, cause) = (shown(&self.name), cause(error));
         format!("cannot write {name}: {cause}; {remedy}, or write elsewhere")
-    }
-}
-
-/// The directory that a file is in.
-fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }

@@ -197,6 +197,9 @@ fn two_settings_that_name_one_file_are_a_usage_error() {
     let twice = format!("{dir}/./x");
     std::os::unix::fs::symlink(&*path, path.with_file_name("link")).unwrap();
     let link = format!("{dir}/link");
+    let none = format!("{dir}/none");
+    std::os::unix::fs::symlink("none", path.with_file_name("dangling")).unwrap();
+    let dangling = format!("{dir}/dangling");
     let unix = format!("unix:{dir}/new");
     let lock = format!("{dir}/new.lock");
     for (arguments, flags) in [
@@ -206,6 +209,10 @@ fn two_settings_that_name_one_file_are_a_usage_error() {
         ),
         (
             ["--record", &link, "--ready-file", path.text()],
+            ["--record", "--ready-file"],
+        ),
+        (
+            ["--record", &dangling, "--ready-file", &none],
             ["--record", "--ready-file"],
         ),
         (

@@ -118,6 +118,13 @@ fn a_record_that_a_failed_start_has_made_goes_again() {
     let bad = ["--listen=127.0.0.1:0", "--ready-file=no/such/directory"];
     crate::common::fails(program().args(record).args(bad), 2, &["the ready file"]);
     assert_eq!(all_names(&path), [""; 0]);
+    // Through a link to what is not there yet, too.
+    let link = path.with_file_name("link");
+    std::os::unix::fs::symlink(&*path, &link).unwrap();
+    let linked = ["--record", link.to_str().unwrap()];
+    crate::common::fails(program().args(linked).args(bad), 2, &["the ready file"]);
+    assert_eq!(all_names(&path), ["link"]);
+    std::fs::remove_file(link).unwrap();
     std::fs::write(&*path, "before\n").unwrap();
     crate::common::fails(program().args(record).args(bad), 2, &["the ready file"]);
     assert_eq!(std::fs::read_to_string(&*path).unwrap(), "before\n");

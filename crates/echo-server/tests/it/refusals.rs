@@ -95,6 +95,14 @@ fn a_unix_socket_that_is_bound_and_does_not_listen_yet_is_not_taken_over() {
         .unwrap();
     let told = [path.text(), "another server listens there"];
     fails(program().args(["--listen", &path.endpoint()]), 1, &told);
+    // Of a name with an end of line the system's table says too little.
+    let odd = TempPath::new("e\n.sock");
+    let other = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    other
+        .bind(&socket2::SockAddr::unix(&*odd).unwrap())
+        .unwrap();
+    fails(program().args(["--listen", &odd.endpoint()]), 1, &told[1..]);
+    assert!(odd.exists());
     socket.listen(1).unwrap();
     std::os::unix::net::UnixStream::connect(&*path).unwrap();
     drop(socket);
