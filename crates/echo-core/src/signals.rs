@@ -13,23 +13,39 @@ use crate::{Failure, remedied};
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// What asks a program for something, and what ends it by default: a time or a use of the processor that
+/// is up, or the power.
+const HEARD: [Signal; 13] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGXCPU,
+    Signal::SIGIO,
+    Signal::SIGPWR,
+    Signal::SIGSTKFLT,
+];
+
 /// Signals that wait until somebody hears them.
 #[derive(Debug)]
 pub struct Signals(SigSet, SignalFd);
 
 impl Signals {
-    /// From now on SIGHUP, SIGINT, SIGTERM, SIGQUIT and SIGUSR1 wait: for this thread, and for all that
-    /// it starts. What the one who started the program has ignored stays so, and what he has blocked is
+    /// From now on SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, and what else would end a program that has
+    /// done nothing wrong, wait: for this thread, and for all that it starts. What the one who started the program has ignored stays so, and what he has blocked is
     /// heard.
     ///
     /// # Errors
     /// The system grants no descriptor.
     pub fn hold() -> Result<Self, Failure> {
-        use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
         let ignored = ignored();
         let is_heard = |signal: &Signal| ignored >> (*signal as i32 - 1) & 1 == 0;
-        let heard = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1].into_iter();
-        let heard: SigSet = heard.filter(is_heard).collect();
+        let heard: SigSet = HEARD.into_iter().filter(is_heard).collect();
         let file = SignalFd::with_flags(&heard, SfdFlags::SFD_CLOEXEC);
         let held = file.and_then(|file| heard.thread_block().map(|()| Signals(heard, file)));
         held.map_err(|error| {

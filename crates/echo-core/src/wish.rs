@@ -19,20 +19,19 @@ pub enum Wish {
     Second,
 }
 
-/// Tells wishes to stop apart: the same signal within half a second is the same wish.
+/// Tells wishes to stop apart: the same signal within half a second of the last one is the same wish.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes(Option<(Signal, Instant)>);
 
 impl Wishes {
     /// Takes a signal that arrived `now`.
     pub fn hear(&mut self, signal: Signal, now: Instant) -> Wish {
-        match self.0 {
+        let wish = match self.0 {
             Some((last, at)) if last == signal && now < at + SAME => Wish::Same,
-            before => {
-                self.0 = Some((signal, now));
-                before.map_or(Wish::First, |_| Wish::Second)
-            }
-        }
+            before => before.map_or(Wish::First, |_| Wish::Second),
+        };
+        self.0 = Some((signal, now));
+        wish
     }
 }
 
@@ -63,12 +62,14 @@ mod tests {
             (2000, term),
             (2010, term),
             (2499, term),
-            (2510, term),
+            (2998, term),
+            (3498, term),
         ];
         let told = told.map(|(ms, signal)| wishes.hear(signal, start + Duration::from_millis(ms)));
         let second = [
             Wish::First,
             Wish::Second,
+            Wish::Same,
             Wish::Same,
             Wish::Same,
             Wish::Second,

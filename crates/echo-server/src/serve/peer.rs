@@ -39,11 +39,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A connection that has been silent for this long is not waited for when the server stops.
 pub(crate) const SILENT: Duration = Duration::from_secs(1);
 
-/// Nor is one that has taken nothing of what it is owed for this long. A receiver that was full asks
-/// for more once a sixteenth of its buffer is free, 375 KiB of the 6 MiB that Linux gives at most:
-/// whoever reads 128 KiB a second is there in time.
-const STUCK: Duration = Duration::from_secs(3);
-
 /// What a peer needs next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -207,19 +202,22 @@ impl Peer {
     }
 
     /// When this peer is over unless it moves a byte by then, and why. Whoever is owed something
-    /// that leaves by itself is waited for.
+    /// that leaves by itself is waited for. So is whoever reads slowly, also while the server stops: a
+    /// receiver that was full asks for more only once a sixteenth of its buffer is free, which is 375 KiB
+    /// of the 6 MiB that Linux gives at most, and until then nobody can tell it from one that is dead.
     pub(crate) fn deadline(&self, patience: &Patience) -> Option<(Instant, Reason)> {
         let (timeout, drain, reason) = match self.outbox.owed() {
             _ if matches!(self.phase, Phase::Lingering(..)) => return None,
-            Owed::Nothing | Owed::Others => (patience.idle, patience.silent, Reason::Idle),
-            Owed::Room => (patience.write, STUCK, Reason::Unread),
+            Owed::Nothing | Owed::Others => (patience.idle, Some(patience.silent), Reason::Idle),
+            Owed::Room => (patience.write, None, Reason::Unread),
             #[cfg(test)]
             Owed::Time if defect::has(Mutant::IdleWhileOwed) => {
-                (patience.idle, patience.silent, Reason::Idle)
+                (patience.idle, Some(patience.silent), Reason::Idle)
             }
             Owed::Time => return None,
         };
-        let drain = patience.drain_until.map(|_| (drain, Reason::Shutdown));
+        let drain = drain.filter(|_| patience.drain_until.is_some());
+        let drain = drain.map(|drain| (drain, Reason::Shutdown));
         let timeout = (!timeout.is_zero()).then_some((timeout, reason));
         let first = timeout
             .into_iter()

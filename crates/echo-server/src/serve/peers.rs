@@ -329,7 +329,7 @@ impl Peers {
             self.close(key, reason);
         } else if let Some((_, reason)) = peer.deadline(&self.patience).filter(is_over) {
             #[cfg(test)]
-            if defect::has(Mutant::Untried) && reason == Reason::Shutdown {
+            if defect::has(Mutant::Untried) && reason == Reason::Unread {
                 return self.close(key, reason);
             }
             // Nobody is given up untried: the system tells of room only once a third of its buffer

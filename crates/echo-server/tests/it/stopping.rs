@@ -109,8 +109,8 @@ fn a_slow_reader_gets_what_it_is_owed_while_it_drains() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_not_waited_for() {
-    let server = Server::start(&["--drain=1h"]);
+fn a_peer_that_takes_nothing_is_waited_for_no_longer_than_ever() {
+    let server = Server::start(&["--drain=1h", "--write-timeout=1s"]);
     let stuck: Vec<TcpStream> = (0..3).map(|_| connect(server.tcp())).collect();
     crate::common::fill_all(&stuck);
     server.signal(Signal::TERM);
@@ -247,6 +247,20 @@ fn the_second_signal_ends_it_at_once_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn whatever_would_end_a_program_stops_it_in_order() {
+    for signal in [Signal::USR2, Signal::ALARM, Signal::XCPU, Signal::PROF] {
+        let path = TempPath::new("e.sock");
+        let server = Server::start(&["--listen", &path.endpoint()]);
+        server.signal(signal);
+        assert_eq!(server.end().code, Some(0), "{signal:?}");
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            0
+        );
+    }
+}
+
+#[test]
 fn a_signal_that_comes_while_it_starts_leaves_nothing_behind() {
     // So many that the first one is there well before the last.
     let paths: Vec<TempPath> = (0..200).map(|n| TempPath::new(&format!("{n}"))).collect();
@@ -278,7 +292,8 @@ fn one_wish_that_arrives_twice_is_one_wish() {
         return crate::common::skip("the machine is too busy to send two signals in half a second");
     }
     // It goes on with what it was about to do, until the wish comes again.
-    while start.elapsed() < Duration::from_millis(600) {
+    let last = Instant::now();
+    while last.elapsed() < Duration::from_millis(600) {
         echo(&mut talker, b"still here");
     }
     server.signal(Signal::TERM);
