@@ -99,7 +99,9 @@ mod tests {
 
     #[test]
     fn every_promise_names_tests_that_there_are() {
-        let mut names = BTreeSet::from(["torture", "defect", "simulation"].map(str::to_owned));
+        let checks = super::CHECKS.iter().map(|(name, _)| *name);
+        let names = checks.chain(["dist", "defect", "simulation"]);
+        let mut names: BTreeSet<String> = names.map(str::to_owned).collect();
         for one in fs::read_dir(root().join("crates")).unwrap().flatten() {
             let tests = one.path().join("tests");
             if tests.is_dir() {
