@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use echo_explain::netstat;
 use rustix::process::Signal;
 
-use super::fact::Fact;
 use super::lab::Lab;
+use super::report::Fact;
 
 const COUNT: usize = 1000;
 const BYTES: usize = 1400;

@@ -8,8 +8,8 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result};
 
-use super::fact::Fact;
 use super::lab::Lab;
+use super::report::Fact;
 use crate::proc;
 use crate::server::Server;
 use crate::traffic;

@@ -9,8 +9,8 @@ use std::{fs, thread};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::fact::Fact;
 use super::lab::Lab;
+use super::report::Fact;
 use crate::process::{self, Scratch};
 use crate::server::Server;
 use crate::{proc, traffic};

@@ -5,8 +5,6 @@ mod comparison;
 mod contender;
 mod correct;
 mod embed;
-mod fact;
-mod growth;
 mod idle;
 mod lab;
 mod machine;
@@ -27,10 +25,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use crate::terminal::say;
-use fact::Fact;
 use lab::Lab;
 use plan::Plan;
-use report::Report;
+use report::{Fact, Report};
 
 /// What is measured, and how often.
 #[derive(Args)]
@@ -74,8 +71,8 @@ fn parts() -> Vec<String> {
     let rows = plan.rows.into_iter().map(|row| row.key);
     let pairs = plan.pairs.into_iter().map(|pair| pair.key);
     let facts = FACTS.iter().map(|(part, _)| (*part).to_owned());
-    let whole = ["correct", "growth"].map(str::to_owned);
-    let mut parts: Vec<_> = rows.chain(pairs).chain(facts).chain(whole).collect();
+    let correct = ["correct".to_owned()];
+    let mut parts: Vec<_> = rows.chain(pairs).chain(facts).chain(correct).collect();
     parts.dedup();
     parts
 }
@@ -132,11 +129,6 @@ pub fn run(mut options: Options) -> Result<()> {
     if options.mesh {
         let played = report.failures.keep("mesh", mesh::play(&lab));
         report.facts.extend(played.unwrap_or_default());
-    }
-    if options.wants("growth") {
-        eprintln!("bench: the cost of growth");
-        let measured = growth::measure(&lab, options.quick);
-        report.growth = report.failures.keep("growth", measured).unwrap_or_default();
     }
 
     say(report.markdown())?;

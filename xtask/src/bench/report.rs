@@ -5,7 +5,6 @@ use anyhow::{Result, ensure};
 use super::comparison::HEADING;
 use super::correct::Checked;
 use super::embed::embed;
-use super::fact::Fact;
 use super::lab::Lab;
 use super::machine;
 use super::matrix::Measured;
@@ -16,8 +15,6 @@ const WORK_NOTE: &str = "50 x 64 B: fifty connections, messages of 64 bytes, one
                          unless a depth is given; CPU is the server's.";
 const RATIO_NOTE: &str = "ratio: of the two figures, with its 95 % interval over the rounds, by the \
                           same code as `echo-client bench A B`; faster and slower leave 1 out, a tie holds 1 and no difference of 5 %.";
-const GROWTH_NOTE: &str = "server CPU per echo, and the most memory the server had; one message \
-                           under way on each connection.";
 
 /// All that one run measured. Parts that were not asked for are empty.
 pub struct Report<'a> {
@@ -33,8 +30,20 @@ pub struct Report<'a> {
     pub correct: Vec<Checked<'a>>,
     /// What is no ratio of two servers.
     pub facts: Vec<Fact>,
-    /// The cost of growth.
-    pub growth: Table,
+}
+
+/// One measured promise that is no ratio of two servers.
+pub struct Fact {
+    /// What was done.
+    pub title: String,
+    /// What was measured.
+    pub measure: &'static str,
+    /// What came out.
+    pub value: String,
+    /// What had to.
+    pub target: String,
+    /// Whether it did.
+    pub pass: bool,
 }
 
 /// What could not be measured, and why. The rest of a long run is not lost to it.
@@ -66,7 +75,6 @@ impl<'a> Report<'a> {
             pairs: Vec::new(),
             correct: Vec::new(),
             facts: Vec::new(),
-            growth: Table::default(),
         }
     }
 
@@ -105,8 +113,6 @@ impl<'a> Report<'a> {
         text += &section("Targets", &self.targets(), &notes);
         text += &section("Idle, balance and load", &self.facts(), &[]);
         text += &section("Peers", &self.peers(), &self.faults());
-        let note = GROWTH_NOTE.to_owned();
-        text += &section("The cost of growth", &self.growth, &[note]);
         text.trim_end().to_owned() + "\n"
     }
 

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use echo_core::statistics::figure;
 
 use super::contender::Running;
-use super::fact::Fact;
 use super::lab::Lab;
+use super::report::Fact;
 
 /// The share of the 99th percentile that may be left of it.
 const AT_MOST: f64 = 0.5;

@@ -1,7 +1,6 @@
 //! A table in Markdown, which reads well on a terminal, too.
 
 /// Rows of cells under a heading.
-#[derive(Default)]
 pub struct Table {
     /// Whether each column is aligned to the right.
     right: Vec<bool>,

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::contender::Running;
-use super::fact::Fact;
 use super::lab::Lab;
+use super::report::Fact;
 
 /// How often the same question is asked.
 const RUNS: usize = 20;
