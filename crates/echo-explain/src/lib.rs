@@ -8,6 +8,7 @@ mod lang;
 pub mod netstat;
 #[cfg(feature = "words")]
 mod phrases;
+mod socket;
 #[cfg(feature = "words")]
 mod story;
 #[cfg(feature = "words")]
@@ -28,6 +29,7 @@ pub use audience::{Audience, Begun};
 pub use lang::Lang;
 #[cfg(feature = "words")]
 pub use phrases::Phrases;
+pub use socket::Known;
 #[cfg(feature = "words")]
 pub use story::Story;
 #[cfg(feature = "words")]

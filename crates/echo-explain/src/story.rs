@@ -1,8 +1,9 @@
 //! Steps in words: what one process did with its sockets, told to someone who sees it first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
+use super::socket::{Known, Role, Side, Sockets};
 use super::telling::{Forms, Telling, paragraph, tuple};
 use super::text::{Texts, Values};
 use echo_core::Zoned;
@@ -16,40 +17,10 @@ pub struct Story {
     texts: Texts,
     phrases: Phrases,
     forms: Forms,
-    sockets: HashMap<i32, Socket>,
+    sockets: Sockets,
     /// The texts that were told at length.
     told: BTreeSet<String>,
     count: usize,
-}
-
-/// What is known of a socket.
-#[derive(Clone, Debug)]
-struct Socket {
-    family: Family,
-    kind: SocketKind,
-    role: Role,
-    local: Option<End>,
-    peer: Option<End>,
-    received: u64,
-    sent: u64,
-    /// Who has said that it sends no more, in order.
-    finished: Vec<Side>,
-    broken: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Fresh,
-    Bound,
-    Listening,
-    Accepted,
-    Connected,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    This,
-    Other,
 }
 
 impl Story {
@@ -59,7 +30,7 @@ impl Story {
             texts: Texts::of(lang),
             phrases: Phrases::of(lang),
             forms: Forms::new(),
-            sockets: HashMap::new(),
+            sockets: Sockets::default(),
             told: BTreeSet::new(),
             count: 0,
         }
@@ -96,33 +67,17 @@ impl Story {
     /// Tells the next step.
     pub fn tell(&mut self, step: &Step) -> Telling {
         self.count += 1;
-        let known = match &step.call {
-            Call::Socket { .. } => None,
-            _ => self.sockets.get(&step.socket).cloned(),
-        };
-        let mut socket = known.unwrap_or_else(|| Socket::new(&step.call));
+        let before = self.sockets.before(step.socket, &step.call);
         let keys = match &step.error {
-            None => self.meaning(&step.call, &socket),
-            Some(trouble) => self.failure(&step.call, trouble, &socket),
+            None => self.meaning(&step.call, &before),
+            Some(trouble) => self.failure(&step.call, trouble, &before),
         };
-        match step.error {
-            None => socket.note(&step.call),
-            Some(_) => socket.broken = true,
-        }
+        let is_failed = step.error.is_some();
+        let socket = self.sockets.follow(step.socket, &step.call, is_failed);
         let values = self.values(step, &socket);
         let (python, system) = self.forms.of(step, &values, !socket.is_stream());
         let texts = keys.iter().map(|key| self.texts.filled(key, &values));
         let text = texts.collect::<Vec<_>>().join(" ");
-        match &step.call {
-            // The last thing that is known of it.
-            Call::Close => drop(self.sockets.remove(&step.socket)),
-            call => {
-                let accepted = socket.accepted(call);
-                self.sockets
-                    .extend(accepted.filter(|_| step.error.is_none()));
-                self.sockets.insert(step.socket, socket);
-            }
-        }
         let listed = step.listed.as_ref().map(|row| {
             let key = if row.is_empty() { "unlisted" } else { "listed" };
             (self.text(key, &[]), row.clone())
@@ -137,7 +92,7 @@ impl Story {
     }
 
     /// The texts of what went wrong, and the first time of why.
-    fn failure(&mut self, call: &Call, trouble: &Trouble, socket: &Socket) -> Vec<String> {
+    fn failure(&mut self, call: &Call, trouble: &Trouble, socket: &Known) -> Vec<String> {
         let (kind, carrier) = (&trouble.kind, socket.carrier());
         let on = match call {
             Call::Bind { .. } => "-bind",
@@ -164,7 +119,7 @@ impl Story {
     }
 
     /// The texts of what a call means, on a socket as it was before.
-    fn meaning(&mut self, call: &Call, socket: &Socket) -> Vec<String> {
+    fn meaning(&mut self, call: &Call, socket: &Known) -> Vec<String> {
         let is_unix = socket.family == Family::Unix;
         let mut more = Vec::new();
         let key = match call {
@@ -245,7 +200,7 @@ impl Story {
 
     /// What there is to tell of a step, by name: its call's fields, and what follows from them and from
     /// its socket.
-    fn values(&self, step: &Step, socket: &Socket) -> Values {
+    fn values(&self, step: &Step, socket: &Known) -> Values {
         // A call has no map whose keys are not text, which is all that TOML cannot hold.
         let call = toml::Table::try_from(&step.call).unwrap_or_default();
         let mut values = Values::new();
@@ -311,94 +266,6 @@ impl Story {
 
     fn bytes(&self, count: u64) -> String {
         self.texts.count(count, "byte", "bytes")
-    }
-}
-
-impl Socket {
-    /// A socket whose first call is `call`.
-    fn new(call: &Call) -> Self {
-        let (family, kind) = match call {
-            Call::Socket { family, kind } => (*family, *kind),
-            Call::Bind {
-                asked: End::Unix(_),
-                ..
-            }
-            | Call::Accept {
-                local: End::Unix(_),
-                ..
-            }
-            | Call::Connect {
-                peer: End::Unix(_), ..
-            } => (Family::Unix, SocketKind::Stream),
-            Call::SendTo { .. } | Call::ReceiveFrom { .. } => (Family::Inet, SocketKind::Datagram),
-            _ => (Family::Inet, SocketKind::Stream),
-        };
-        Socket {
-            family,
-            kind,
-            role: Role::Fresh,
-            local: None,
-            peer: None,
-            received: 0,
-            sent: 0,
-            finished: Vec::new(),
-            broken: false,
-        }
-    }
-
-    /// Takes note of a call that was made.
-    fn note(&mut self, call: &Call) {
-        let (local, peer) = match call {
-            Call::Bind { local, .. } => {
-                (self.role, self.local) = (Role::Bound, Some(local.clone()));
-                return;
-            }
-            Call::Connect { local, peer } => {
-                self.role = Role::Connected;
-                (local, peer)
-            }
-            Call::Listen { .. } => return self.role = Role::Listening,
-            Call::Send { sent_bytes, .. } => return self.sent += sent_bytes,
-            Call::Receive {
-                received_bytes: 0, ..
-            } if self.is_stream() => return self.finished.push(Side::Other),
-            Call::Receive { received_bytes, .. } => return self.received += received_bytes,
-            Call::Shutdown { .. } => return self.finished.push(Side::This),
-            _ => return,
-        };
-        (self.local, self.peer) = (Some(local.clone()), Some(peer.clone()));
-    }
-
-    /// The socket that a call returned, with its number.
-    fn accepted(&self, call: &Call) -> Option<(i32, Socket)> {
-        let Call::Accept {
-            accepted,
-            local,
-            peer,
-        } = call
-        else {
-            return None;
-        };
-        let conversation = Socket {
-            role: Role::Accepted,
-            local: Some(local.clone()),
-            peer: Some(peer.clone()),
-            ..self.clone()
-        };
-        Some((*accepted, conversation))
-    }
-
-    fn is_stream(&self) -> bool {
-        self.kind == SocketKind::Stream
-    }
-
-    /// What carries its bytes, as in the keys of texts.
-    fn carrier(&self) -> &'static str {
-        match (self.family, self.kind) {
-            (Family::Unix, _) => "unix",
-            (_, SocketKind::Stream) => "tcp",
-            (_, SocketKind::Datagram) => "udp",
-        }
     }
 }
 

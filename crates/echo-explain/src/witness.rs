@@ -1,26 +1,18 @@
 //! From calls to steps: when, and what the system lists of the socket right after.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::{Call, SocketKind, Step, Trouble};
-use crate::netstat;
+use echo_core::address::End;
 use echo_core::units::unix_ns;
+
+use super::socket::{Known, Sockets};
+use super::{Call, Step, Trouble};
+use crate::netstat;
 
 /// Sees every call of one process, in order.
 #[derive(Debug, Default)]
 pub struct Witness {
-    sockets: HashMap<i32, Socket>,
-}
-
-/// What the system lists a socket under. It outlives the socket: a connection that has been closed
-/// may be listed for another minute.
-#[derive(Clone, Debug)]
-struct Socket {
-    kind: SocketKind,
-    local: Option<SocketAddr>,
-    peer: Option<SocketAddr>,
+    sockets: Sockets,
 }
 
 impl Witness {
@@ -32,78 +24,42 @@ impl Witness {
         call: Call,
         error: Option<Trouble>,
     ) -> Step {
-        let listed = self.note(socket, &call, error.is_some());
+        let known = self.sockets.follow(socket, &call, error.is_some());
+        let looks = match &call {
+            // Its connection may be listed for another minute.
+            Call::Close => true,
+            _ if error.is_some() => false,
+            Call::Bind { .. } => !known.is_stream(),
+            Call::Receive { received_bytes, .. } => *received_bytes == 0 && known.is_stream(),
+            Call::Accept { .. }
+            | Call::Connect { .. }
+            | Call::Listen { .. }
+            | Call::Shutdown { .. } => true,
+            _ => false,
+        };
+        let accepted = known.accepted(&call).map(|(_, accepted)| accepted);
+        let listed = looks.then(|| row(&accepted.unwrap_or(known)));
         Step {
             time_unix_ns: unix_ns(time),
             socket,
             call,
             error,
-            listed: listed.and_then(|socket| socket.row()),
+            listed: listed.flatten(),
         }
-    }
-
-    /// Takes note of a call. Returns the socket that is worth a look at the system's list.
-    fn note(&mut self, number: i32, call: &Call, failed: bool) -> Option<Socket> {
-        match call {
-            Call::Close => return self.sockets.remove(&number),
-            Call::Socket { kind, .. } => {
-                self.sockets.insert(number, Socket::new(*kind));
-                return None;
-            }
-            _ if failed => return None,
-            Call::Accept {
-                accepted,
-                local,
-                peer,
-            } => {
-                let mut socket = Socket::new(SocketKind::Stream);
-                (socket.local, socket.peer) = (local.socket(), peer.socket());
-                self.sockets.insert(*accepted, socket.clone());
-                return Some(socket);
-            }
-            _ => {}
-        }
-        let socket = self.sockets.get_mut(&number)?;
-        let looks = match call {
-            Call::Bind { local, .. } => {
-                socket.local = local.socket();
-                socket.kind == SocketKind::Datagram
-            }
-            Call::Connect { local, peer } => {
-                (socket.local, socket.peer) = (local.socket(), peer.socket());
-                true
-            }
-            Call::Receive { received_bytes, .. } => {
-                *received_bytes == 0 && socket.kind == SocketKind::Stream
-            }
-            Call::Listen { .. } | Call::Shutdown { .. } => true,
-            _ => false,
-        };
-        looks.then(|| socket.clone())
     }
 }
 
-impl Socket {
-    fn new(kind: SocketKind) -> Self {
-        let (local, peer) = (None, None);
-        Socket { kind, local, peer }
-    }
-
-    /// Its row; empty when there is none. `None`: the system does not list such sockets.
-    fn row(&self) -> Option<String> {
-        let protocol = match self.kind {
-            SocketKind::Stream => "tcp",
-            SocketKind::Datagram => "udp",
-        };
-        let row = netstat::find(protocol, self.local?, self.peer);
-        Some(row.map(|row| row.to_string()).unwrap_or_default())
-    }
+/// The system's row of a socket; empty when there is none. `None`: the system does not list such sockets.
+fn row(socket: &Known) -> Option<String> {
+    let peer = socket.peer.as_ref().and_then(End::socket);
+    let row = netstat::find(socket.carrier(), socket.local.as_ref()?.socket()?, peer);
+    Some(row.map(|row| row.to_string()).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Family;
+    use crate::{Family, SocketKind};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
 

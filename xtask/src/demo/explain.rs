@@ -128,11 +128,12 @@ fn tell(trace: &Trace, lang: Lang) -> Result<()> {
 fn overview(stage: &Stage, trace: &Trace) -> Result<()> {
     say("")?;
     for (index, socket) in trace.sockets.iter().enumerate() {
-        let (Side::Client, Some(local), Some(peer)) = (socket.side, &socket.local, &socket.peer)
+        let (Side::Client, Some(local), Some(peer)) =
+            (socket.side, &socket.known.local, &socket.known.peer)
         else {
             continue;
         };
-        let (protocol, unit) = match socket.kind {
+        let (protocol, unit) = match socket.known.kind {
             SocketKind::Stream => ("TCP", "read"),
             SocketKind::Datagram => ("UDP", "datagram"),
         };

@@ -141,7 +141,7 @@ struct Line {
 fn lanes(trace: &Trace) -> Vec<i32> {
     let mut lanes = vec![0; trace.sockets.len()];
     let mut order: Vec<usize> = (0..lanes.len()).collect();
-    order.sort_by_key(|index| trace.sockets[*index].peer.is_none());
+    order.sort_by_key(|index| trace.sockets[*index].known.peer.is_none());
     let mut taken: BTreeMap<(Side, i32), Vec<(usize, usize)>> = BTreeMap::new();
     for index in order {
         let Socket {
@@ -268,13 +268,14 @@ fn state(seen: &Seen) -> &str {
 
 /// A socket in a process's box.
 fn ends(socket: &Socket) -> String {
-    let protocol = match socket.kind {
+    let known = &socket.known;
+    let protocol = match known.kind {
         SocketKind::Stream => "TCP",
         SocketKind::Datagram => "UDP",
     };
     let text = |end: &Option<End>| end.as_ref().map_or(String::new(), End::to_string);
-    let (number, local) = (socket.number, text(&socket.local));
-    match (&socket.peer, socket.kind) {
+    let (number, local) = (socket.number, text(&known.local));
+    match (&known.peer, known.kind) {
         (None, SocketKind::Stream) => format!("{number}  {protocol}  {local}  LISTEN"),
         (None, SocketKind::Datagram) => format!("{number}  {protocol}  {local}"),
         (peer, _) => format!("{number}  {protocol}  {local} \u{2194} {}", text(peer)),
@@ -282,7 +283,7 @@ fn ends(socket: &Socket) -> String {
 }
 
 fn class(socket: &Socket) -> &'static str {
-    match (socket.kind, &socket.peer) {
+    match (socket.known.kind, &socket.known.peer) {
         (SocketKind::Datagram, _) => "udp",
         (_, None) => "listen",
         (_, Some(_)) => "talk",

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use echo_core::address::End;
-use echo_explain::{Call, SocketKind, Step};
+use echo_explain::{Call, Known, SocketKind, Step};
 
 /// Which program a call is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,12 +33,8 @@ pub struct Socket {
     pub process: u32,
     /// Its number there.
     pub number: i32,
-    /// How it carries bytes.
-    pub kind: SocketKind,
-    /// This end.
-    pub local: Option<End>,
-    /// The other end; one that waits for others has none.
-    pub peer: Option<End>,
+    /// Its kind and its ends.
+    pub known: Known,
     /// The row of its first call, and of its last.
     pub rows: (usize, usize),
     /// Whether the system still lists it once it is closed.
@@ -105,17 +100,13 @@ impl Trace {
         let index = match open.get(&key) {
             Some(index) => *index,
             None => {
-                let kind = match &seen.step.call {
-                    Call::Socket { kind, .. } => *kind,
-                    _ => SocketKind::Stream,
-                };
+                let known = Known::new(&seen.step.call);
+                let accepted = known.accepted(&seen.step.call);
                 self.sockets.push(Socket {
                     side: seen.side,
                     process: seen.process,
                     number,
-                    kind,
-                    local: None,
-                    peer: None,
+                    known: accepted.map_or(known, |(_, accepted)| accepted),
                     rows: (row, row),
                     waits: false,
                 });
@@ -125,16 +116,10 @@ impl Trace {
         };
         let socket = &mut self.sockets[index];
         socket.rows.1 = row;
-        match &seen.step.call {
-            Call::Bind { local, .. } => socket.local = Some(local.clone()),
-            Call::Connect { local, peer } | Call::Accept { local, peer, .. } => {
-                (socket.local, socket.peer) = (Some(local.clone()), Some(peer.clone()));
-            }
-            Call::Close => {
-                socket.waits = seen.step.listed.as_ref().is_some_and(|row| !row.is_empty());
-                open.remove(&key);
-            }
-            _ => {}
+        socket.known.note(&seen.step.call);
+        if seen.step.call == Call::Close {
+            socket.waits = seen.step.listed.as_ref().is_some_and(|row| !row.is_empty());
+            open.remove(&key);
         }
         index
     }
@@ -175,7 +160,7 @@ impl Trace {
 
     /// From one socket to another: each read with the write that its first byte was written by.
     fn between(&self, from: usize, to: usize) -> Vec<Arrow> {
-        let (sender, receiver) = (&self.sockets[from], &self.sockets[to]);
+        let [sender, receiver] = [from, to].map(|socket| &self.sockets[socket].known);
         let (here, there) = (sender.local.as_ref(), receiver.local.as_ref());
         // One that waits for others has the same address as their connections, and sends nothing.
         let is_apart = sender.kind == SocketKind::Stream && sender.peer.as_ref() != there;
@@ -239,6 +224,7 @@ impl Trace {
 #[cfg(test)]
 pub mod sample {
     use super::*;
+    use echo_core::address::End;
     use echo_explain::Family;
 
     const SERVER: &str = "127.0.0.1:5346";
