@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::libc::{STA_UNSYNC, TIME_ERROR};
+use rtime_clock::adjtime::{Timex, adjtimex};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::units::{ns, unix_ns};
@@ -54,6 +56,32 @@ impl Clock {
         let furthest = self.origin.fetch_max(origin, Ordering::Relaxed).max(origin);
         let ns = furthest.saturating_add(ns(now - self.start));
         UNIX_EPOCH + Duration::from_nanos(ns)
+    }
+}
+
+/// What the kernel was told of the system's clock, by whatever sets it.
+#[derive(Debug, Default)]
+pub struct Discipline {
+    asked: Option<Instant>,
+    error: Option<Duration>,
+}
+
+impl Discipline {
+    /// By how much the system's clock is off at most (adjtimex(2)). `None`: nothing sets it, or who
+    /// confines this program lets nobody ask. The kernel counts by the second, and is asked no more
+    /// often.
+    pub fn error(&mut self) -> Option<Duration> {
+        let is_due = |asked: Instant| asked.elapsed() >= Duration::from_secs(1);
+        if self.asked.is_none_or(is_due) {
+            self.asked = Some(Instant::now());
+            let mut told = Timex::new();
+            let state = adjtimex(&mut told);
+            let is_set =
+                state.is_ok_and(|state| state != TIME_ERROR) && told.0.status & STA_UNSYNC == 0;
+            let micros = u64::try_from(told.0.maxerror).ok();
+            self.error = micros.filter(|_| is_set).map(Duration::from_micros);
+        }
+        self.error
     }
 }
 

@@ -25,7 +25,7 @@ mod zone;
 
 pub use address::Address;
 pub use cause::{cause, remedied, remedy, told};
-pub use clock::{Clock, since_boot};
+pub use clock::{Clock, Discipline, since_boot};
 pub use color::Color;
 pub use endpoint::{Endpoint, Transport};
 pub use exit::{Exit, Failure};

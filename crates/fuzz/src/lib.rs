@@ -185,7 +185,7 @@ pub fn reflected(data: &[u8]) {
         tos: 0,
     };
     let before = packet.clone();
-    if one.reflect(&mut packet, &arrival, || now).is_err() {
+    if one.reflect(&mut packet, &arrival, None, || now).is_err() {
         assert_eq!(packet, before);
         return;
     }
@@ -200,8 +200,8 @@ pub fn reflected(data: &[u8]) {
     });
     // Flags apart, which can make zeros of a header, nothing is added, moved or left out.
     assert!(asked.starts_with(&answered), "{asked:?} {answered:?}");
-    assert!(other.reflect(&mut packet, &arrival, || now).is_ok());
-    let again = one.reflect(&mut packet, &arrival, || now);
+    assert!(other.reflect(&mut packet, &arrival, None, || now).is_ok());
+    let again = one.reflect(&mut packet, &arrival, None, || now);
     assert_eq!(again, Err(Refusal::Reply));
 }
 

@@ -244,7 +244,7 @@ impl Run<'_> {
         for one in ended {
             clocks.merge(std::mem::take(&mut one.found.clocks));
         }
-        clocks.conclude(stamped::own_error(), ways, &mut report.others);
+        clocks.conclude(ways, &mut report.others);
         ways.sent_dscp = self.plan.connect.dscp.unwrap_or(0);
         let known = ways.lost_there + ways.lost_back;
         ways.lost_unknown = report.counts.lost.saturating_sub(known);

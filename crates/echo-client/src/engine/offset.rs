@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use echo_core::stamp::ErrorEstimate;
-
 use crate::report::{Latencies, OneWay, Span, Ways};
 
 /// Packets that are kept to look at; of more than twice as many, every second one goes.
@@ -34,13 +32,14 @@ pub struct Clocks {
     /// How often every second one has gone.
     thinned: u32,
     seen: usize,
-    /// What the reflector last said of its clock.
-    theirs: Option<ErrorEstimate>,
+    /// By how much both clocks may be off together, at their worst: without end where one of them was
+    /// not synchronised.
+    error: Duration,
 }
 
 impl Clocks {
-    /// Enters a packet, and what the reflector said of its clock.
-    pub fn enter(&mut self, passage: Passage, theirs: ErrorEstimate) {
+    /// Enters a packet, and by how much each clock is off at most, where it is synchronised.
+    pub fn enter(&mut self, passage: Passage, [own, theirs]: [Option<Duration>; 2]) {
         if self.seen.is_multiple_of(1 << self.thinned) {
             self.passages.push(passage);
         }
@@ -53,17 +52,20 @@ impl Clocks {
             });
             self.thinned += 1;
         }
-        self.theirs = Some(theirs);
+        let error = own
+            .zip(theirs)
+            .map(|(own, theirs)| own.saturating_add(theirs));
+        self.error = self.error.max(error.unwrap_or(Duration::MAX));
     }
 
     /// Adds what another worker has entered.
     pub fn merge(&mut self, other: Clocks) {
         self.passages.extend(other.passages);
-        self.theirs = self.theirs.or(other.theirs);
+        self.error = self.error.max(other.error);
     }
 
-    /// Tells of the two ways what the clocks allow, where `own` is what this end's says of itself.
-    pub fn conclude(mut self, own: ErrorEstimate, ways: &mut Ways, found: &mut Latencies) {
+    /// Tells of the two ways what the clocks allow.
+    pub fn conclude(mut self, ways: &mut Ways, found: &mut Latencies) {
         self.passages.sort_unstable_by_key(|passage| passage.at);
         let drift = drift(&self.passages);
         let start = self.passages.first().map_or(0, |first| first.at);
@@ -87,12 +89,9 @@ impl Clocks {
         ways.offset_ns = Some(offset);
         ways.offset_error_ns = Some(width as u64 / 2);
         ways.drift_ns_per_s = (drift != 0.0).then_some(drift * 1e9);
-        let both = self.theirs.and_then(|theirs| agreed(own, theirs));
-        let is_right = both.is_some_and(|error| {
-            let error = error.as_nanos() as i64;
-            // Who says that its clock is right, and is off by more, is not believed.
-            error < width / 2 && least <= error && most >= -error
-        });
+        let error = i64::try_from(self.error.as_nanos()).unwrap_or(i64::MAX);
+        // Who says that its clock is right, and is off by more, is not believed.
+        let is_right = error < width / 2 && least <= error && most >= -error;
         ways.one_way = if is_right {
             OneWay::Delay
         } else {
@@ -109,12 +108,6 @@ impl Clocks {
             }
         }
     }
-}
-
-/// By how much two clocks may differ that both are synchronised.
-fn agreed(own: ErrorEstimate, theirs: ErrorEstimate) -> Option<Duration> {
-    let is_so = own.is_synchronised() && theirs.is_synchronised();
-    is_so.then(|| Some(own.error()? + theirs.error()?))?
 }
 
 /// By how much the reflector's clock gains on ours in each nanosecond; 0 where that is not steady. A
@@ -168,17 +161,13 @@ fn median(values: &mut [f64]) -> Option<f64> {
 mod tests {
     use super::*;
     use echo_core::splitmix::mix;
-    use echo_core::stamp::Format;
 
     const MS: i64 = 1_000_000;
-
-    fn estimate(is_right: bool) -> ErrorEstimate {
-        ErrorEstimate::new(is_right, Format::Ntp, Duration::from_micros(100))
-    }
+    const FINE: Option<Duration> = Some(Duration::from_micros(100));
 
     /// A thousand packets, ten a second, over 10 ms each way and up to 2 ms more, and what `change`
-    /// makes of each.
-    fn ways(is_right: bool, change: impl Fn(&mut Passage)) -> (Ways, Latencies) {
+    /// makes of each; the clocks say of themselves what `errors` are.
+    fn ways(errors: [Option<Duration>; 2], change: impl Fn(&mut Passage)) -> (Ways, Latencies) {
         let mut clocks = Clocks::default();
         for n in 0..1000 {
             let mut passage = Passage {
@@ -187,10 +176,10 @@ mod tests {
                 back: 10 * MS + (mix(n + 9999) % 2_000_000) as i64,
             };
             change(&mut passage);
-            clocks.enter(passage, estimate(is_right));
+            clocks.enter(passage, errors);
         }
         let (mut ways, mut found) = <(Ways, Latencies)>::default();
-        clocks.conclude(estimate(true), &mut ways, &mut found);
+        clocks.conclude(&mut ways, &mut found);
         (ways, found)
     }
 
@@ -200,7 +189,7 @@ mod tests {
 
     #[test]
     fn an_offset_is_found_and_only_the_variation_is_known() {
-        let (ways, found) = ways(false, |passage| {
+        let (ways, found) = ways([None; 2], |passage| {
             passage.there += 1700 * MS;
             passage.back -= 1700 * MS;
         });
@@ -222,12 +211,12 @@ mod tests {
 
     #[test]
     fn clocks_that_are_right_tell_how_long_each_way_is() {
-        let (right, found) = ways(true, |passage| passage.back += 30 * MS);
+        let (right, found) = ways([FINE; 2], |passage| passage.back += 30 * MS);
         assert_eq!(right.one_way, OneWay::Delay);
         assert!((10.9..11.1).contains(&ms(&found, Span::There, 0.5)));
         assert!((40.9..41.1).contains(&ms(&found, Span::Back, 0.5)));
         // One that claims to be right and cannot be is not believed.
-        let (wrong, _) = ways(true, |passage| {
+        let (wrong, _) = ways([FINE; 2], |passage| {
             passage.there += 1700 * MS;
             passage.back -= 1700 * MS;
         });
@@ -235,9 +224,33 @@ mod tests {
     }
 
     #[test]
+    fn one_way_delays_are_told_where_both_clocks_are_right_to_half_a_round_trip() {
+        // It takes 20 ms.
+        let ms = |ms| Some(Duration::from_millis(ms));
+        for (errors, told) in [
+            ([ms(4), ms(5)], OneWay::Delay),
+            ([ms(6), ms(5)], OneWay::Variation),
+            ([None, ms(1)], OneWay::Variation),
+            ([ms(1), None], OneWay::Variation),
+            ([Some(Duration::MAX), ms(1)], OneWay::Variation),
+        ] {
+            assert_eq!(ways(errors, |_| {}).0.one_way, told, "{errors:?}");
+        }
+        // One that was not synchronised all the while was not.
+        let mut clocks = Clocks::default();
+        for (at, own) in [(0, FINE), (1, None), (2, FINE)] {
+            let (there, back) = (10 * MS, 10 * MS);
+            clocks.enter(Passage { at, there, back }, [own, FINE]);
+        }
+        let (mut ways, mut found) = <(Ways, Latencies)>::default();
+        clocks.conclude(&mut ways, &mut found);
+        assert_eq!(ways.one_way, OneWay::Variation);
+    }
+
+    #[test]
     fn a_drift_is_no_variation_and_a_step_of_the_path_is_no_drift() {
         for per_million in [-200, -30, 50, 300] {
-            let (ways, found) = ways(false, |passage| {
+            let (ways, found) = ways([None; 2], |passage| {
                 let gained = passage.at as i64 / 1_000_000 * per_million;
                 passage.there += gained;
                 passage.back -= gained;
@@ -247,7 +260,7 @@ mod tests {
             let p99 = ms(&found, Span::There, 0.99);
             assert!(p99 < 3.0, "{p99}");
         }
-        let (moved, found) = ways(false, |passage| {
+        let (moved, found) = ways([None; 2], |passage| {
             if passage.at > 50_000 * MS as u64 {
                 passage.there += 15 * MS;
             }
@@ -259,7 +272,7 @@ mod tests {
 
     #[test]
     fn of_a_clock_that_is_set_meanwhile_nothing_is_told() {
-        let (set, found) = ways(true, |passage| {
+        let (set, found) = ways([FINE; 2], |passage| {
             if passage.at > 50_000 * MS as u64 {
                 passage.there -= 5_000 * MS;
                 passage.back += 5_000 * MS;
@@ -268,7 +281,7 @@ mod tests {
         assert_eq!((set.one_way, set.offset_ns), (OneWay::Unknown, None));
         assert!(found.get(Span::There).is_none());
         let (mut none, mut found) = <(Ways, Latencies)>::default();
-        Clocks::default().conclude(estimate(true), &mut none, &mut found);
+        Clocks::default().conclude(&mut none, &mut found);
         assert_eq!(none.one_way, OneWay::Unknown);
     }
 
@@ -277,7 +290,7 @@ mod tests {
         let mut clocks = Clocks::default();
         for at in 0..10 * KEPT as u64 {
             let (there, back) = (1, 1);
-            clocks.enter(Passage { at, there, back }, estimate(false));
+            clocks.enter(Passage { at, there, back }, [None; 2]);
         }
         assert!((KEPT..2 * KEPT).contains(&clocks.passages.len()));
         let steps = clocks.passages.windows(2).map(|two| two[1].at - two[0].at);

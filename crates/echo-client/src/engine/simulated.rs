@@ -13,7 +13,6 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use echo_core::splitmix::{GAMMA, mix};
-use echo_core::stamp::ErrorEstimate;
 use socket2::{Domain, Type};
 
 use super::dial::Dialed;
@@ -70,11 +69,6 @@ pub fn now() -> Option<u64> {
         far.now += far.look_ns;
         far.now
     })
-}
-
-/// What this end's clock says of itself, where that is simulated.
-pub fn own_error() -> Option<ErrorEstimate> {
-    with(|far| far.reflector.as_ref().map(|reflector| reflector.own)).flatten()
 }
 
 /// Has this thread's runs played against `far` from now on, or against the system. Returns the

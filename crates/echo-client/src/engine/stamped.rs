@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use echo_core::Discipline;
 use echo_core::stamp::{ErrorEstimate, Format, Request as Base, Stamp};
 
 use super::clock::{self, Clock};
@@ -16,18 +17,6 @@ use crate::report::{Span, State, Ways};
 use crate::wire::echo::{Reply, token};
 use crate::wire::stamp::{Answer, Packets};
 
-/// What the system itself says of a clock that nothing sets (adjtimex(2)).
-const CLOCK_ERROR: Duration = Duration::from_secs(16);
-
-/// What this end's clock says of itself.
-pub fn own_error() -> ErrorEstimate {
-    #[cfg(test)]
-    if let Some(own) = super::simulated::own_error() {
-        return own;
-    }
-    ErrorEstimate::new(false, Format::Ntp, CLOCK_ERROR)
-}
-
 /// The requests of one connection: a session on each of its sockets.
 #[derive(Debug)]
 pub struct Stamped {
@@ -38,6 +27,8 @@ pub struct Stamped {
     /// The number of the first request of this session.
     first: u64,
     session: Session,
+    /// Of this end's clock.
+    discipline: Discipline,
     ends: Ends,
     /// The reply that has been recognised.
     answer: Option<Answer>,
@@ -52,6 +43,7 @@ impl Stamped {
             ssid: 0,
             first: 1,
             session: Session::default(),
+            discipline: Discipline::default(),
             ends: Ends::default(),
             answer: None,
         }
@@ -123,7 +115,7 @@ impl Codec for Stamped {
         let base = Base {
             seq: self.session.number(number - self.first, is_measured),
             sent: self.stamp(request.sent),
-            error: own_error(),
+            error: ErrorEstimate::new(self.discipline.error(), Format::Ntp),
             ssid: self.ssid,
         };
         self.packets.encode(&base, out);
@@ -171,7 +163,8 @@ impl Codec for Stamped {
             latencies
                 .of(Span::Network)
                 .record(Duration::from_nanos(network));
-            context.found.clocks.enter(passage, answer.base.error);
+            let errors = [self.discipline.error(), answer.base.error.error()];
+            context.found.clocks.enter(passage, errors);
         }
         context.found.ways.enter(&self.state(&answer, came));
     }

@@ -45,7 +45,7 @@ impl Packets {
         Request {
             seq: 0,
             sent: Stamp::new(Duration::ZERO, Format::Ntp),
-            error: ErrorEstimate::new(false, Format::Ntp, Duration::ZERO),
+            error: ErrorEstimate::new(None, Format::Ntp),
             ssid: 0,
         }
     }

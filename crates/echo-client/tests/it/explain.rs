@@ -1,7 +1,7 @@
 //! `--explain`: what is said of calls is what strace sees of them.
 
 #[path = "../../../echo-server/tests/common/strace.rs"]
-mod strace;
+pub mod strace;
 
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,7 @@
 //! STAMP: on which way it was, compared with what was really done to the packets.
 
 use std::net::UdpSocket;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,8 @@ use serde_json::Value;
 
 use crate::common::bench::counts;
 use crate::common::lab::{Lab, SERVER};
-use crate::common::{Scratch, closed_port, echo, run};
+use crate::common::{Scratch, closed_port, command, echo, run};
+use crate::explain::strace;
 
 /// What a reflector of a test does otherwise than a good one.
 #[derive(Clone, Default)]
@@ -21,6 +23,10 @@ struct Odd {
     ahead: Duration,
     /// The number of the request before whose reply it stands still for 300 ms.
     stands_at: Option<usize>,
+    /// How long the way there takes, and the way back.
+    ways: [Duration; 2],
+    /// By how much its clock may be off, where that is synchronised.
+    error: Option<Duration>,
     /// Of so many requests, one does not arrive.
     drops: usize,
     /// The bytes of its replies at most.
@@ -39,6 +45,7 @@ fn reflector(odd: Odd) -> String {
             let Ok((len, source)) = socket.recv_from(&mut buffer) else {
                 return;
             };
+            thread::sleep(odd.ways[0]);
             let arrival = Arrival {
                 source,
                 destination: address,
@@ -53,8 +60,9 @@ fn reflector(odd: Odd) -> String {
                 thread::sleep(Duration::from_millis(300));
             }
             let packet = &mut buffer[..len];
-            if reflector.reflect(packet, &arrival, now).is_ok() {
+            if reflector.reflect(packet, &arrival, odd.error, now).is_ok() {
                 let len = odd.len.unwrap_or(len).min(len);
+                thread::sleep(odd.ways[1]);
                 let _ = socket.send_to(&packet[..len], source);
             }
         }
@@ -213,6 +221,64 @@ fn a_clock_that_is_off_and_a_reflector_that_stands_still_are_no_delays_of_the_pa
     assert!(residence >= 300 * ms as u64, "{report:#}");
     assert!(network < residence && there < 150 * ms as u64, "{report:#}");
     assert_eq!(report["stamp"]["one_way"], "variation");
+}
+
+#[test]
+fn each_way_has_its_delay_where_the_system_says_that_both_clocks_are_right() {
+    if !strace::works() {
+        return;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let (there, back) = (Duration::from_millis(10), Duration::from_millis(20));
+    let fine = Some(Duration::from_micros(250));
+    // Of `struct timex`, the fourth word is the error, and the sixth what is so: STA_PLL or STA_UNSYNC.
+    let says = |error_us: u8, status: u8| {
+        let timex = format!("{:048}{error_us:02x}{:030}{status:02x}{:06}", 0, 0, 0);
+        format!("inject=clock_adjtime:retval=0:poke_exit=@arg2={timex}")
+    };
+    for (own, theirs, told) in [
+        (says(250, 1), fine, "delay"),
+        (says(250, 1), None, "variation"),
+        (says(250, 1), Some(there + back), "variation"),
+        (says(250, 0x40), fine, "variation"),
+        (
+            "inject=clock_adjtime:error=EPERM".to_owned(),
+            fine,
+            "variation",
+        ),
+    ] {
+        let target = reflector(Odd {
+            ways: [there, back],
+            error: theirs,
+            ..Odd::default()
+        });
+        let client = command(&[
+            "ping", "--json", "--stamp", &target, "-c5", "-i50ms", "-W2s",
+        ]);
+        let mut traced = Command::new("strace");
+        traced.env_clear().env("PATH", &path);
+        traced.args(["-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null"]);
+        traced.args(["-e", "trace=clock_adjtime", "-e", &own]);
+        traced.arg(client.get_program()).args(client.get_args());
+        let ended = traced.output().expect("strace runs");
+        let report: Value = serde_json::from_slice(&ended.stdout).expect("one document");
+        assert_eq!(report["stamp"]["one_way"], told, "{own}: {report:#}");
+        let ways = counts(&report, ["there_min_ns", "back_min_ns"]).map(Duration::from_nanos);
+        match told {
+            "delay" => {
+                // A figure is right to a thousandth.
+                let is_so = |way, is: Duration| is <= way + way / 1_000;
+                assert!(is_so(ways[0], there) && is_so(ways[1], back), "{ways:?}");
+                let round = counts(&report, ["network_max_ns"]).map(Duration::from_nanos);
+                assert!(is_so(round[0], ways[0] + ways[1]), "{ways:?} {round:?}");
+            }
+            _ => assert_eq!(
+                ways,
+                [Duration::ZERO; 2],
+                "{own}: longer than at its shortest"
+            ),
+        }
+    }
 }
 
 #[test]

@@ -7,14 +7,11 @@ use std::time::Duration;
 use lru::LruCache;
 
 use super::tlv::{self, ClassOfService, FollowUp, HEADER_LEN, Location};
-use super::{ErrorEstimate, Format, Key, Mode, Reply, Request, Stamp};
+use super::{ErrorEstimate, Key, Mode, Reply, Request, Stamp};
 
 /// Sessions that are told apart; of more, the one that was silent for longest is forgotten. One costs
 /// some 200 bytes, and whoever forges sources makes as many as there can be.
 pub const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-
-/// What the system itself says of a clock that nothing sets (adjtimex(2)).
-const CLOCK_ERROR: Duration = Duration::from_secs(16);
 
 /// How long our own stamp may have been on its way and back.
 const ROUND: Duration = Duration::from_secs(60);
@@ -45,8 +42,7 @@ pub enum Refusal {
     Reply,
 }
 
-/// A Session-Reflector, which numbers what it returns in each session. Its clock is taken for one that
-/// nothing sets.
+/// A Session-Reflector, which numbers what it returns in each session.
 #[derive(Debug)]
 pub struct Reflector {
     key: Option<Key>,
@@ -74,7 +70,8 @@ impl Reflector {
         self.sessions.as_ref().map_or(0, LruCache::len)
     }
 
-    /// Makes a request its reply. `now`, since the start of 1970, is asked for as late as can be.
+    /// Makes a request its reply. The clock is off by `error` at most, if anything sets it; `now`, since
+    /// the start of 1970, is asked for as late as can be.
     ///
     /// # Errors
     /// Why there is none; `packet` is then as it was.
@@ -82,6 +79,7 @@ impl Reflector {
         &mut self,
         packet: &mut [u8],
         arrival: &Arrival,
+        error: Option<Duration>,
         now: impl FnOnce() -> Duration,
     ) -> Result<(), Refusal> {
         let (mode, key) = (self.mode(), self.key.as_ref());
@@ -112,7 +110,7 @@ impl Reflector {
         let hash = key.map(|key| (key, find_hash(key, request.seq, tlvs)));
         let is_intact = hash.is_none_or(|(_, hash)| hash.is_ok());
         tlv::answer_each(tlvs, |kind, value| match is_intact {
-            true => answer(*kind, value, arrival, last, key.is_some()),
+            true => answer(*kind, value, arrival, error, last, key.is_some()),
             false => tlv::NOT_INTACT,
         });
         if let Some((key, Ok(Some(at)))) = hash {
@@ -123,7 +121,7 @@ impl Reflector {
         let reply = Reply {
             seq,
             sent: Stamp::new(now(), format),
-            error: own_error(format),
+            error: ErrorEstimate::new(error, format),
             received: Stamp::new(arrival.at, format),
             request,
             ttl: arrival.ttl,
@@ -154,15 +152,11 @@ pub fn class_wanted(mode: Mode, reply: &[u8]) -> u8 {
     class.map_or(0, |class| class.wanted)
 }
 
-fn own_error(format: Format) -> ErrorEstimate {
-    ErrorEstimate::new(false, format, CLOCK_ERROR)
-}
-
-/// Whether a packet has, where a reply tells of its request, what only we write, and lately. Nothing
-/// else ends a round of two reflectors that are set on each other.
+/// Whether a packet has, where a reply tells of its request, a stamp of just now: senders write zeros
+/// there. Nothing else ends a round of two reflectors that are set on each other.
 fn is_reply_to_us(came: &Reply, now: Duration) -> bool {
     let Request { sent, error, .. } = came.request;
-    error == own_error(error.format()) && sent.since_epoch(error.format()).abs_diff(now) < ROUND
+    sent.since_epoch(error.format()).abs_diff(now) < ROUND
 }
 
 /// Where the TLV is that holds a hash of those before it, if there is one.
@@ -191,12 +185,22 @@ fn find_hash(key: &Key, seq: u32, bytes: &[u8]) -> Result<Option<usize>, ()> {
 }
 
 /// Answers one TLV in place, and returns its flags.
-fn answer(kind: u8, value: &mut [u8], arrival: &Arrival, last: FollowUp, has_key: bool) -> u8 {
+fn answer(
+    kind: u8,
+    value: &mut [u8],
+    arrival: &Arrival,
+    error: Option<Duration>,
+    last: FollowUp,
+    has_key: bool,
+) -> u8 {
     let told: &[u8] = match kind {
         tlv::EXTRA_PADDING => return 0,
         tlv::LOCATION => return Location::answer(value, arrival.source, arrival.destination),
         tlv::HMAC if has_key => return 0,
-        tlv::TIMESTAMP_INFORMATION => &[tlv::SYNC_LOCAL, tlv::SOFTWARE].repeat(2),
+        tlv::TIMESTAMP_INFORMATION => {
+            let source = error.map_or(tlv::SYNC_LOCAL, |_| tlv::SYNC_NTP);
+            &[source, tlv::SOFTWARE].repeat(2)
+        }
         tlv::CLASS_OF_SERVICE => {
             let Some(class) = ClassOfService::decode(value) else {
                 return tlv::MALFORMED;

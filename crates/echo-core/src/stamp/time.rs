@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Seconds from NTP's epoch, 1900, to Unix's, 1970.
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 
+/// The error of a clock that nothing sets, as the kernel has it (adjtimex(2)).
+const UNSET: Duration = Duration::from_secs(16);
+
 /// How the 64 bits of a stamp are to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -58,31 +61,23 @@ impl ErrorEstimate {
     const SYNCHRONISED: u16 = 1 << 15;
     const PTP: u16 = 1 << 14;
 
-    /// That a clock is off by `error` at most, rounded up. More than 2^32 seconds are not told.
-    pub fn new(is_synchronised: bool, format: Format, error: Duration) -> Self {
-        let error = error.min(Duration::from_secs(1 << 32));
+    /// That a clock is off by `error` at most, rounded up, or is one that nothing sets. More than 2^32
+    /// seconds are not told.
+    pub fn new(error: Option<Duration>, format: Format) -> Self {
+        let synchronised = error.map_or(0, |_| Self::SYNCHRONISED);
+        let error = error.unwrap_or(UNSET).min(Duration::from_secs(1 << 32));
         let mut multiplier = (error.as_nanos() << 32).div_ceil(1_000_000_000);
         let mut scale = 0;
         while multiplier > 255 {
             multiplier = multiplier.div_ceil(2);
             scale += 1;
         }
-        let synchronised = if is_synchronised {
-            Self::SYNCHRONISED
-        } else {
-            0
-        };
         let format = match format {
             Format::Ntp => 0,
             Format::Ptp => Self::PTP,
         };
         // A multiplier of 0 is not allowed.
         ErrorEstimate(synchronised | format | scale << 8 | multiplier.max(1) as u16)
-    }
-
-    /// Whether the clock follows a source outside.
-    pub fn is_synchronised(self) -> bool {
-        self.0 & Self::SYNCHRONISED != 0
     }
 
     /// How the stamp beside it is to be read.
@@ -93,11 +88,13 @@ impl ErrorEstimate {
         }
     }
 
-    /// By how much the clock is off at most; `None` where it claims to be right, which no clock is.
+    /// By how much the clock is off at most; `None` where it follows no source outside, and where it
+    /// claims to be right, which no clock is.
     pub fn error(self) -> Option<Duration> {
         let (scale, multiplier) = (self.0 >> 8 & 0x3f, u128::from(self.0 & 0xff));
         let nanos = ((multiplier << scale) * 1_000_000_000) >> 32;
-        (multiplier > 0).then(|| Duration::from_nanos_u128(nanos))
+        let is_known = self.0 & Self::SYNCHRONISED != 0 && multiplier > 0;
+        is_known.then(|| Duration::from_nanos_u128(nanos))
     }
 }
 
@@ -130,19 +127,20 @@ mod tests {
     #[test]
     fn an_estimate_is_never_less_than_the_error() {
         for (error, bits) in [
-            (Duration::ZERO, 0x0001),
-            (Duration::from_nanos(1), 0x0005),
+            (Some(Duration::ZERO), 0x8001),
+            (Some(Duration::from_nanos(1)), 0x8005),
             // 2^-32 s x 2^26 x 64 = 1 s, which is 255 at most: 2^25 x 128.
-            (Duration::from_secs(1), 0x1980),
+            (Some(Duration::from_secs(1)), 0x9980),
             // The system gives up at 16 s: 2^29 x 128.
-            (Duration::from_secs(16), 0x1d80),
+            (None, 0x1d80),
         ] {
-            let estimate = ErrorEstimate::new(false, Format::Ntp, error);
+            let estimate = ErrorEstimate::new(error, Format::Ntp);
             assert_eq!(estimate, ErrorEstimate(bits), "{error:?}");
-            assert!(estimate.error().unwrap() >= error, "{error:?}");
+            assert!(estimate.error() >= error, "{error:?}");
+            assert_eq!(estimate.error().is_some(), error.is_some());
         }
-        let ptp = ErrorEstimate::new(true, Format::Ptp, Duration::MAX);
-        assert!(ptp.is_synchronised() && ptp.format() == Format::Ptp);
+        let ptp = ErrorEstimate::new(Some(Duration::MAX), Format::Ptp);
+        assert!(ptp.format() == Format::Ptp);
         assert!(ptp.error().unwrap() >= Duration::from_secs(1 << 32));
         assert_eq!(ErrorEstimate(0xff00).error(), None);
     }

@@ -29,6 +29,8 @@ pub const FOLLOW_UP: u8 = 7;
 /// A [tag](super::Key::tag) of the packet's number and of all TLVs before this one.
 pub const HMAC: u8 = 8;
 
+/// A clock that is set as NTP does it, in [`TIMESTAMP_INFORMATION`].
+pub const SYNC_NTP: u8 = 1;
 /// A clock that nothing sets, in [`TIMESTAMP_INFORMATION`].
 pub const SYNC_LOCAL: u8 = 5;
 /// Software takes the stamps, in [`TIMESTAMP_INFORMATION`] and a [`FollowUp`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echo_core::stamp::{Arrival, Reflector};
-use echo_core::told;
+use echo_core::{Discipline, told};
 use quinn_udp::RecvMeta;
 
 use crate::Listen;
@@ -33,7 +33,7 @@ pub(crate) struct UdpEcho {
     guard: Guard,
     pub(crate) listen: Arc<Listen>,
     /// What makes the replies; without it they are what came.
-    reflector: Option<Box<Reflector>>,
+    reflector: Option<Box<(Reflector, Discipline)>>,
     /// Entries offered to the next receive: many only while many arrive, for each has its cost.
     expected: usize,
     flood: Flood,
@@ -71,7 +71,7 @@ impl UdpEcho {
         UdpEcho {
             socket,
             guard,
-            reflector: reflector.map(Box::new),
+            reflector: reflector.map(|reflector| Box::new((reflector, Discipline::default()))),
             expected: 1,
             flood: Flood::default(),
             look: None,
@@ -276,7 +276,7 @@ impl UdpEcho {
         seen: Seen,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
-        let Some(reflector) = &mut self.reflector else {
+        let Some((reflector, clock)) = self.reflector.as_deref_mut() else {
             return Ok(());
         };
         let arrival = Arrival {
@@ -286,7 +286,7 @@ impl UdpEcho {
             ttl: seen.ttl,
             tos: seen.tos,
         };
-        Ok(reflector.reflect(datagram, &arrival, stamped::now)?)
+        Ok(reflector.reflect(datagram, &arrival, clock.error(), stamped::now)?)
     }
 
     /// Sends what the faults have due. Returns whether they have room for more.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{Account, LIMIT, Server, TempPath, fails, has_ipv6, program};
+use crate::common::{Account, LIMIT, Server, TempPath, fails, has, has_ipv6, program, wrapped};
+use echo_core::Discipline;
 use echo_core::splitmix;
 use echo_core::stamp::tlv::{self, ClassOfService, FollowUp, HEADER_LEN, Location};
 use echo_core::stamp::{ErrorEstimate, Format, Key, Mode, Reply, Request, Stamp};
@@ -31,7 +32,7 @@ fn request(seq: u32) -> Request {
     Request {
         seq,
         sent: Stamp::new(now(), Format::Ntp),
-        error: ErrorEstimate::new(false, Format::Ntp, Duration::from_secs(1)),
+        error: ErrorEstimate::new(None, Format::Ntp),
         ssid: 7,
     }
 }
@@ -73,6 +74,54 @@ fn gets_none(socket: &UdpSocket, packet: &[u8]) -> bool {
     reply.request.seq == u32::MAX
 }
 
+/// What the kernel says is `struct timex` of 64 bits: the error is its fourth word, and what is so its
+/// sixth.
+#[test]
+fn the_clock_is_told_as_the_system_has_it() {
+    if !has("strace") {
+        return;
+    }
+    const STA_PLL: u8 = 0x01;
+    const STA_UNSYNC: u8 = 0x40;
+    let says = |state: u8, status: u8| {
+        let timex = format!("{:048}{:02x}{:030}{status:02x}{:06}", 0, 250, 0, 0);
+        format!("retval={state}:poke_exit=@arg2={timex}")
+    };
+    for (said, error) in [
+        (says(0, STA_PLL), Some(Duration::from_micros(250))),
+        (says(5, STA_PLL), None),
+        (says(0, STA_UNSYNC), None),
+        ("error=EPERM".to_owned(), None),
+    ] {
+        let trace = "strace -D -f --seccomp-bpf -qq -o /dev/null -e trace=clock_adjtime";
+        let mut command = wrapped(&format!("{trace} -e inject=clock_adjtime:{said}"));
+        let server = Server::run(command.arg(ON_LOOPBACK));
+        let socket = sender(server.nth("stamp", 0));
+        let packet = ask(
+            &socket,
+            request(1),
+            &one(tlv::TIMESTAMP_INFORMATION, &[0; 4]),
+        );
+        let reply = Reply::decode(Mode::Unauthenticated, &packet).unwrap();
+        assert_eq!(
+            reply.error,
+            ErrorEstimate::new(error, Format::Ntp),
+            "{said}"
+        );
+        let by = if error.is_some() {
+            tlv::SYNC_NTP
+        } else {
+            tlv::SYNC_LOCAL
+        };
+        assert_eq!(
+            packet[48..],
+            [by, tlv::SOFTWARE, by, tlv::SOFTWARE],
+            "{said}"
+        );
+        server.stop();
+    }
+}
+
 #[test]
 fn a_request_comes_back_numbered_and_stamped_and_as_long_as_it_was() {
     let mut server = vec![Server::listening(&[ON_LOOPBACK])];
@@ -98,9 +147,8 @@ fn a_request_comes_back_numbered_and_stamped_and_as_long_as_it_was() {
             let came = reply.received.since_epoch(Format::Ntp);
             let left = reply.sent.since_epoch(Format::Ntp);
             assert!(before <= came && came <= left && left <= now(), "{reply:?}");
-            // Nothing here can ask the system whether something sets its clock.
-            assert!(!reply.error.is_synchronised());
-            assert_eq!(reply.error.error(), Some(Duration::from_secs(16)));
+            let is_set = Discipline::default().error().is_some();
+            assert_eq!(reply.error.error().is_some(), is_set, "as the system says");
         }
         server.stop();
     }
@@ -115,7 +163,7 @@ fn sessions_are_told_apart_by_port_and_identifier_and_stamps_are_as_the_sender_r
     );
     let ptp = Request {
         ssid: 8,
-        error: ErrorEstimate::new(true, Format::Ptp, Duration::ZERO),
+        error: ErrorEstimate::new(Some(Duration::ZERO), Format::Ptp),
         ..request(5)
     };
     for (socket, request, seq) in [

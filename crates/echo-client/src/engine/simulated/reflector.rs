@@ -22,12 +22,6 @@ pub struct Course {
 #[derive(Debug)]
 pub struct Reflector {
     pub is_stateless: bool,
-    /// By how much its clock is ahead of ours.
-    pub ahead: Duration,
-    /// What its clock says of itself.
-    pub error: ErrorEstimate,
-    /// What this end's clock says of itself.
-    pub own: ErrorEstimate,
     /// What becomes of the requests, in the order in which they leave; of the last one again and again.
     pub courses: VecDeque<Course>,
     /// Requests on the way, by when they arrive.
@@ -57,14 +51,10 @@ pub struct Session {
 }
 
 impl Reflector {
-    /// A reflector whose clock is ours, and says nothing of itself.
+    /// A reflector whose clock is ours, and is set by nothing.
     pub fn new(courses: Vec<Course>) -> Self {
-        let unknown = crate::engine::stamped::own_error();
         Reflector {
             is_stateless: false,
-            ahead: Duration::ZERO,
-            error: unknown,
-            own: unknown,
             courses: courses.into(),
             arriving: BTreeMap::new(),
             arrivals: 0,
@@ -87,10 +77,10 @@ impl Reflector {
     /// Makes a request that arrives `late` after it left its reply, and says which number that has.
     fn reflect(&mut self, line: usize, packet: &mut [u8], late: u64, held: u64) -> u32 {
         let request = Request::decode(Mode::Unauthenticated, packet).expect("a packet of STAMP");
-        let (ahead, error, is_stateless) = (self.ahead, self.error, self.is_stateless);
+        let is_stateless = self.is_stateless;
         let session = self.session(line);
         let format = request.error.format();
-        let came = request.sent.since_epoch(format) + Duration::from_nanos(late) + ahead;
+        let came = request.sent.since_epoch(format) + Duration::from_nanos(late);
         let reply = Reply {
             seq: if is_stateless {
                 request.seq
@@ -98,7 +88,7 @@ impl Reflector {
                 session.next
             },
             sent: Stamp::new(came + Duration::from_nanos(held), format),
-            error,
+            error: ErrorEstimate::new(None, format),
             received: Stamp::new(came, format),
             request,
             ttl: 0,

@@ -2,12 +2,11 @@
 //! done to the packets.
 
 use echo_core::splitmix::{GAMMA, mix};
-use echo_core::stamp::{ErrorEstimate, Format};
 
 use super::*;
 use crate::connection::Timestamps;
 use crate::engine::simulated::{Course, Reflector, Session};
-use crate::report::{Numbering, OneWay, Span, Ways, text};
+use crate::report::{Numbering, Ways};
 
 /// Of so many packets, one each way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -218,51 +217,4 @@ fn a_stateless_reflector_tells_no_way_and_every_count_all_the_same() {
         stateless += u64::from(ways.numbering == Numbering::Stateless);
     }
     assert_eq!(stateless, 30);
-}
-
-#[test]
-fn one_way_delays_are_shown_where_both_clocks_are_right_to_half_a_round_trip() {
-    let says = |is_right: bool, error: u64| {
-        ErrorEstimate::new(is_right, Format::Ntp, Duration::from_nanos(error))
-    };
-    let round: u64 = WAYS.iter().sum();
-    let half = round / 2;
-    let (fine, coarse) = (half / 2 - MS / 10, half / 2 + MS / 10);
-    for (own, theirs, ahead, shown) in [
-        (says(true, fine), says(true, fine), 0, OneWay::Delay),
-        (says(true, coarse), says(true, coarse), 0, OneWay::Variation),
-        (says(false, fine), says(true, fine), 0, OneWay::Variation),
-        (says(true, fine), says(false, fine), 0, OneWay::Variation),
-        // It is wrong, whatever it says of itself.
-        (
-            says(true, fine),
-            says(true, fine),
-            100 * MS,
-            OneWay::Variation,
-        ),
-    ] {
-        let mut reflector = Reflector::new(Path::default().courses(1, 0));
-        reflector.ahead = Duration::from_nanos(ahead);
-        (reflector.own, reflector.error) = (own, theirs);
-        let (report, far) = reflect(reflector, 200, 1);
-        let case = format!("{own:?} {theirs:?} {ahead}");
-        check_books(&report, &far, &case);
-        let ways = told(&report);
-        assert_eq!(ways.one_way, shown, "{case}");
-        let is = match shown {
-            OneWay::Delay => WAYS,
-            _ => [0, 0],
-        };
-        for (way, is) in [Span::There, Span::Back]
-            .map(|span| report.of(span).unwrap())
-            .into_iter()
-            .zip(is)
-        {
-            let p50 = way.quantile(0.5).as_nanos() as u64;
-            assert!(p50.abs_diff(is) <= is / 200 + 1_000, "{case}: {p50}");
-        }
-        let held = report.of(Span::Residence).unwrap().quantile(0.5);
-        assert_eq!(held.as_nanos() as u64 / 10_000, HELD / 10_000);
-        assert!(text(&report, 80).contains(&shown.to_string()), "{case}");
-    }
 }

@@ -1,5 +1,8 @@
 use super::*;
+use crate::stamp::Format;
 
+/// By how much its clock may be off.
+const ERROR: Option<Duration> = Some(Duration::from_micros(250));
 const NOW: Duration = Duration::from_secs(1_700_000_000);
 const REQUEST: Request = Request {
     seq: 7,
@@ -31,7 +34,7 @@ fn ask(reflector: &mut Reflector, request: Request, tlvs: &[u8]) -> Result<Vec<u
         key.seal(&mut packet);
     }
     let later = NOW + Duration::from_millis(1);
-    reflector.reflect(&mut packet, &arrival(), || later)?;
+    reflector.reflect(&mut packet, &arrival(), ERROR, || later)?;
     Ok(packet)
 }
 
@@ -50,14 +53,14 @@ fn one(kind: u8, value: &[u8]) -> Vec<u8> {
 fn a_reply_tells_of_its_request_and_of_itself_in_the_senders_format() {
     for format in [Format::Ntp, Format::Ptp] {
         let request = Request {
-            error: ErrorEstimate::new(true, format, Duration::ZERO),
+            error: ErrorEstimate::new(Some(Duration::ZERO), format),
             ..REQUEST
         };
         let reply = replies(&mut open(), request);
         let expected = Reply {
             seq: 0,
             sent: Stamp::new(NOW + Duration::from_millis(1), format),
-            error: ErrorEstimate::new(false, format, CLOCK_ERROR),
+            error: ErrorEstimate::new(ERROR, format),
             received: Stamp::new(NOW, format),
             request,
             ttl: 63,
@@ -101,7 +104,7 @@ fn of_too_many_sessions_the_one_that_was_silent_for_longest_is_forgotten() {
 fn a_short_request_gets_a_short_reply_and_one_without_room_for_a_reply_gets_none() {
     for len in 0..=44 {
         let mut packet = vec![0; len];
-        let reflected = open().reflect(&mut packet, &arrival(), || NOW);
+        let reflected = open().reflect(&mut packet, &arrival(), ERROR, || NOW);
         match len {
             41.. => assert_eq!(packet[40], 63, "{len} bytes"),
             _ => assert_eq!(reflected, Err(Refusal::Short), "{len} bytes"),
@@ -117,7 +120,7 @@ fn two_reflectors_that_are_set_on_each_other_stop() {
         REQUEST.encode(Mode::Unauthenticated, &mut packet);
         let mut rounds = (0..10).map(|round| {
             let one = &mut pair[round % 2];
-            one.reflect(&mut packet, &arrival(), || NOW)
+            one.reflect(&mut packet, &arrival(), ERROR, || NOW)
         });
         assert_eq!(
             rounds.position(|answer| answer == Err(Refusal::Reply)),
@@ -133,13 +136,13 @@ fn two_reflectors_that_are_set_on_each_other_stop() {
         received: Stamp(1),
         request: Request {
             sent: Stamp::new(NOW, Format::Ntp),
-            error: own_error(Format::Ntp),
+            error: ErrorEstimate(0x8d01),
             ..REQUEST
         },
         ttl: 255,
     };
     theirs.encode(Mode::Unauthenticated, &mut packet);
-    let again = open().reflect(&mut packet, &arrival(), || NOW);
+    let again = open().reflect(&mut packet, &arrival(), ERROR, || NOW);
     assert_eq!(again, Err(Refusal::Reply));
 }
 
@@ -154,7 +157,7 @@ fn each_tlv_is_answered_or_marked() {
         (tlv::EXTRA_PADDING, &b"abc"[..], 0, Some(&b"abc"[..])),
         (tlv::LOCATION, &question, 0, None),
         (tlv::LOCATION, &[0; 3], tlv::MALFORMED, Some(&[0; 3])),
-        (tlv::TIMESTAMP_INFORMATION, &[0; 4], 0, Some(&[5, 2, 5, 2])),
+        (tlv::TIMESTAMP_INFORMATION, &[0; 4], 0, Some(&[1, 2, 1, 2])),
         (
             tlv::TIMESTAMP_INFORMATION,
             &[0; 5],
@@ -205,6 +208,10 @@ fn each_tlv_is_answered_or_marked() {
         };
         assert_eq!(class_wanted(Mode::Unauthenticated, &packet), wanted);
     }
+    let mut packet = [&[0; 44], &one(tlv::TIMESTAMP_INFORMATION, &[0; 4])[..]].concat();
+    let unset = open().reflect(&mut packet, &arrival(), None, || NOW);
+    assert_eq!((unset, &packet[48..]), (Ok(()), &[5, 2, 5, 2][..]));
+    assert_eq!(packet[12..14], [0x1d, 0x80], "16 s, and nothing sets it");
     let packet = ask(&mut open(), REQUEST, &[0x80, 1, 0, 9, 1]).unwrap();
     assert_eq!(packet[44..], [tlv::MALFORMED, 1, 0, 9, 1]);
 }
@@ -234,9 +241,9 @@ fn only_who_has_the_key_is_answered_and_can_tell_that_we_have_it() {
     let mut forged = packet.clone();
     REQUEST.encode(Mode::Authenticated, &mut forged);
     Key::new(b"another").seal(&mut forged);
-    let answer = reflector.reflect(&mut forged, &arrival(), || NOW);
+    let answer = reflector.reflect(&mut forged, &arrival(), ERROR, || NOW);
     assert_eq!(answer, Err(Refusal::Unauthentic));
-    let answer = reflector.reflect(&mut [0; 111], &arrival(), || NOW);
+    let answer = reflector.reflect(&mut [0; 111], &arrival(), ERROR, || NOW);
     assert_eq!(answer, Err(Refusal::Short));
     assert_eq!(reflector.sessions(), 1);
 }
