@@ -8,6 +8,10 @@ use echo_core::{cause, remedy};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+/// What to do where nobody takes the requests of STAMP.
+pub const NO_REFLECTOR: &str =
+    "start a STAMP reflector there (echo-server --listen stamp://HOST), or check the port";
+
 /// Something that went wrong with a run, a request or a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use echo_core::Zoned;
 pub use echo_core::{Address, cause};
 pub use error::unconnected;
-pub use fault::{ErrorKind, Fault, whether_it_is_there};
+pub use fault::{ErrorKind, Fault, NO_REFLECTOR, whether_it_is_there};
 use rustix::event::{PollFd, Timespec, poll};
 pub use settings::{Connect, Family, LocalAddress, Over, Timestamps};
 use socket2::Socket;

@@ -83,9 +83,7 @@ fn look_up(
         if error.kind() == io::ErrorKind::TimedOut && limit < config.connect_timeout.0 {
             return unknown(&subject, "no answer");
         }
-        let text = cause(&error);
-        let text = text.trim_start_matches("failed to lookup address information: ");
-        unknown(&subject, text)
+        unknown(&subject, cause(&error))
     })
 }
 

@@ -13,6 +13,7 @@ use super::ledger::{Entry, Ledger, Request};
 use super::offset::Passage;
 use super::socket::{Ends, Received, Socket};
 use super::ways::Session;
+use crate::connection::NO_REFLECTOR;
 use crate::report::{Span, State, Ways};
 use crate::wire::echo::{Reply, token};
 use crate::wire::stamp::{Answer, Packets};
@@ -96,9 +97,7 @@ impl Stamped {
 impl Codec for Stamped {
     const WRONG: &str = "a reply is none to a packet of this session; look whether a STAMP reflector is \
                          there, and has the same --stamp-key";
-    const ABSENT: Option<&str> = Some(
-        "start a STAMP reflector there (echo-server --listen stamp://HOST), or check the port",
-    );
+    const ABSENT: Option<&str> = Some(NO_REFLECTOR);
 
     fn size(&self) -> usize {
         self.packets.size()

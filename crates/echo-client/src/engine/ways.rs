@@ -65,10 +65,14 @@ pub struct Session {
     /// The request from which on numbers on the wire are one more: one has been left out, to see whether
     /// the reflector counts or copies ours.
     gap: Option<u64>,
-    /// Its numbers have differed from ours.
+    /// By how much its first number was ahead of ours: whoever copies ours may add a constant.
+    ahead: Option<u32>,
+    /// That has not stayed so.
     has_own: bool,
-    /// They were the same behind the gap.
+    /// It has, behind the gap.
     has_copied: bool,
+    /// One of its numbers was higher than those before.
+    has_risen: bool,
     /// The longest stretch of requests that did not come in their order.
     reach: u64,
     /// Where requests were last found lost on the way there, and replies without a request: how many,
@@ -118,8 +122,10 @@ impl Session {
             return;
         }
         let ours = request + u64::from(self.gap.is_some_and(|gap| request >= gap));
-        self.has_own |= theirs != ours as u32;
-        self.has_copied |= self.gap.is_some_and(|gap| request >= gap) && theirs == ours as u32;
+        let ahead = theirs.wrapping_sub(ours as u32);
+        let is_ours = *self.ahead.get_or_insert(ahead) == ahead;
+        self.has_own |= !is_ours;
+        self.has_copied |= is_ours && self.gap.is_some_and(|gap| request >= gap);
         let (newest, highest) = self.newest.unwrap_or((request, theirs.into()));
         // Something between is missing, or late. Whether its way can be known shows once a number has
         // been left out.
@@ -165,6 +171,7 @@ impl Session {
         };
         let ahead = theirs.saturating_sub(*highest);
         *highest += ahead;
+        self.has_risen |= ahead > 0;
         let shift = |bits: u64, by| u32::try_from(by).ok().and_then(|by| bits.checked_shl(by));
         self.come = shift(self.come, ahead).unwrap_or(0);
         self.come |= shift(1, *highest - theirs).unwrap_or(0);
@@ -223,7 +230,8 @@ impl Session {
         session.settle(u64::MAX);
         let found = session.found;
         let seen = found.duplicated_there + found.reordered_there;
-        let is_count = !session.is_void && session.spares <= UNSEEN + SEEN * seen;
+        let is_count =
+            session.has_risen && !session.is_void && session.spares <= UNSEEN + SEEN * seen;
         let numbering = match (session.has_own, session.has_copied) {
             (true, _) if is_count => Numbering::Stateful,
             (false, true) => Numbering::Stateless,

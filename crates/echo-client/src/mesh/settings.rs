@@ -158,6 +158,11 @@ impl fmt::Display for Source {
 
 /// The host and the port of a peer.
 pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    const ALONE: &str = "write HOST:PORT alone; --transport says over what";
+    // No URL has a spelling that is taken here.
+    if text.contains("://") {
+        return Err(ALONE.to_owned());
+    }
     match text.parse()? {
         Endpoint::Inet { port: 0, .. } => {
             Err("nothing listens on port 0; give the server's".to_owned())
@@ -167,7 +172,7 @@ pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
             host,
             port,
         } => Ok((host, port)),
-        _ => Err("write HOST:PORT alone; --transport says over what".to_owned()),
+        _ => Err(ALONE.to_owned()),
     }
 }
 

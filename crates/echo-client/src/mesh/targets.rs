@@ -196,12 +196,8 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Ok(Zoned(address)) = Zoned::at(host, port) {
         return Ok(vec![address]);
     }
-    let found = (host, port).to_socket_addrs().map_err(|error| {
-        let text = cause(&error);
-        text.trim_start_matches("failed to lookup address information: ")
-            .to_owned()
-    })?;
-    Ok(found.collect())
+    let found = (host, port).to_socket_addrs();
+    found.map(Iterator::collect).map_err(|error| cause(&error))
 }
 
 /// Whom this one watches, of all that are `known`, and what it is called itself. Whoever is yet to be
@@ -290,6 +286,7 @@ mod tests {
             ("[{\"targets\": [7]}]", "expected a string"),
             ("[{\"targets\": [\"192.0.2.1\"]}]", "the port is missing"),
             ("[{\"targets\": [\"unix:x\"]}]", "HOST:PORT alone"),
+            ("[{\"targets\": [\"http://h/x\"]}]", "HOST:PORT alone"),
             (
                 "[{\"targets\": [\"192.0.2.1:1\"]}, {\"targets\": [\"192.0.2.1:1\"], \"labels\": {\"zone\": \"b\"}}]",
                 "is there twice",

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::counted;
 use super::{Metric, Report, Thresholds, Verdict};
-use crate::connection::{ErrorKind, Fault, whether_it_is_there};
+use crate::connection::{ErrorKind, Fault, NO_REFLECTOR, whether_it_is_there};
 use crate::interrupt::Why;
 
 /// How a run ended. Every rendering shows it.
@@ -322,8 +322,9 @@ impl Report {
                 let kind = *self.errors.keys().next().unwrap_or(&ErrorKind::Other);
                 let connections = counted(self.errors_in_all(), "connection", "connections");
                 let fault = Fault::new(kind, format!("{connections} to {name} failed"));
-                match kind {
-                    ErrorKind::Refused => fault.remedied(),
+                match (kind, &self.ways) {
+                    (ErrorKind::Refused, Some(_)) => fault.advise(NO_REFLECTOR),
+                    (ErrorKind::Refused, None) => fault.remedied(),
                     _ => fault,
                 }
             }

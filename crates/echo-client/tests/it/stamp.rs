@@ -23,6 +23,8 @@ struct Odd {
     ahead: Duration,
     /// The number of the request before whose reply it stands still for 300 ms.
     stands_at: Option<usize>,
+    /// The number of the request at which it ends.
+    ends_at: Option<usize>,
     /// How long the way there takes, and the way back.
     ways: [Duration; 2],
     /// By how much its clock may be off, where that is synchronised.
@@ -45,6 +47,9 @@ fn reflector(odd: Odd) -> String {
             let Ok((len, source)) = socket.recv_from(&mut buffer) else {
                 return;
             };
+            if odd.ends_at == Some(number) {
+                return;
+            }
             thread::sleep(odd.ways[0]);
             let arrival = Arrival {
                 source,
@@ -86,6 +91,11 @@ fn what_each_way_loses_is_what_the_router_dropped() {
     let test = "what_each_way_loses_is_what_the_router_dropped";
     Lab::open(test, |lab| {
         let _server = lab.serve("stamp://[::]:862", Config::default());
+        let swaps = Config {
+            fault: vec!["reorder=5%,udp".parse().expect("a fault")],
+            ..Config::default()
+        };
+        let _swapping = lab.serve("stamp://[::]:8620", swaps);
         let dropped = |way: &str| {
             let words = ["netns", "exec", "router", "nft", "-j", "list", "counter"];
             let nft = std::process::Command::new("ip")
@@ -99,19 +109,35 @@ fn what_each_way_loses_is_what_the_router_dropped() {
                 .and_then(|digits| digits.parse::<u64>().ok())
                 .expect("a number")
         };
-        for (there, back) in [(true, false), (false, true), (true, true)] {
+        // Last of all with replies that overtake others, and ones that come twice.
+        for (there, back, target) in [
+            (true, false, SERVER[0]),
+            (false, true, SERVER[0]),
+            (true, true, SERVER[0]),
+            (true, true, "203.0.113.2:8620"),
+        ] {
             lab.router("nft flush ruleset");
             lab.router("nft add table inet lab");
+            let is_odd = target != SERVER[0];
             for (is_so, way, port) in [(there, "there", "dport"), (back, "back", "sport")] {
                 lab.router(&format!("nft add counter inet lab {way}"));
                 if is_so {
                     lab.forward(&format!(
-                        "udp {port} 862 numgen random mod 20 == 0 counter name {way} drop"
+                        "udp {port} {{ 862, 8620 }} numgen random mod 20 == 0 counter name {way} drop"
                     ));
                 }
             }
-            let args = ["-c", "1000", "-i", "1ms", "--fail-if", "loss>50%"];
-            let report = ping(0, &[&["--stamp", SERVER[0]], &args[..]].concat());
+            if is_odd {
+                // Behind the rule that drops, so that no copy is dropped.
+                lab.router("nft add table ip lab");
+                lab.router("nft add chain ip lab copies { type filter hook forward priority 1 ; }");
+                lab.router(
+                    "nft add rule ip lab copies udp sport 8620 numgen random mod 30 == 0 \
+                     dup to 198.51.100.2 device rc",
+                );
+            }
+            let args = ["-c", "1000", "-i", "1ms", "--fail-if", "loss>50%,late>50%"];
+            let report = ping(0, &[&["--stamp", target], &args[..]].concat());
             let [lost, sent] = counts(&report, ["lost", "sent"]);
             let keys = ["lost_there", "lost_back", "lost_unknown"];
             let [lost_there, lost_back, unknown] = ways(&report, keys);
@@ -127,6 +153,9 @@ fn what_each_way_loses_is_what_the_router_dropped() {
             );
             assert!(unknown < 10 && lost > 20, "{report:#}");
             assert_eq!(report["stamp"]["numbering"], "stateful");
+            let keys = ["reordered_back", "duplicated_back"];
+            let odd = ways(&report, keys).map(|count| count > 0);
+            assert_eq!(odd, [is_odd; 2], "{report:#}");
         }
     });
 }
@@ -221,6 +250,19 @@ fn a_clock_that_is_off_and_a_reflector_that_stands_still_are_no_delays_of_the_pa
     assert!(residence >= 300 * ms as u64, "{report:#}");
     assert!(network < residence && there < 150 * ms as u64, "{report:#}");
     assert_eq!(report["stamp"]["one_way"], "variation");
+}
+
+#[test]
+fn of_a_reflector_that_goes_away_in_a_run_it_is_told_what_to_start() {
+    let target = reflector(Odd {
+        ends_at: Some(5),
+        ..Odd::default()
+    });
+    let ended = run(&[
+        "ping", "--stamp", &target, "-c", "9", "-i", "1ms", "-W200ms",
+    ]);
+    ended.failed(1, &["failed; start a STAMP reflector there"]);
+    assert!(!ended.stderr.contains("start echo-server"), "{ended:?}");
 }
 
 #[test]

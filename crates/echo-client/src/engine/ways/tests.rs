@@ -243,6 +243,34 @@ fn numbers_that_count_nothing_tell_of_no_way() {
 }
 
 #[test]
+fn a_constant_or_our_number_and_a_constant_says_nothing_of_the_way() {
+    type Theirs = fn(u32) -> u32;
+    let reflectors: [(Theirs, Numbering); 4] = [
+        (|_| 0, Numbering::Unknown),
+        (|_| 7, Numbering::Unknown),
+        (|ours| ours + 1_000_000, Numbering::Stateless),
+        (|ours| ours.wrapping_sub(9), Numbering::Stateless),
+    ];
+    for (at, (theirs, numbering)) in reflectors.into_iter().enumerate() {
+        for requests in [8, 10, 12, 16, 100] {
+            let mut session = Session::default();
+            for request in 0..requests {
+                let ours = session.number(request, true);
+                if request % 4 != 3 {
+                    session.reply(request, theirs(ours), true);
+                }
+            }
+            let ways = session.end().unwrap();
+            let nothing = Ways {
+                numbering,
+                ..Ways::default()
+            };
+            assert_eq!(ways, nothing, "{at}: {requests}");
+        }
+    }
+}
+
+#[test]
 fn a_reflector_may_begin_anew_behind_what_has_been_settled() {
     let mut session = Session::default();
     let mut reply = |request: u64, theirs: u32, is_first: bool| {
