@@ -14,8 +14,9 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What asks a program for something, and what ends it by default: a time or a use of the processor that
-/// is up, or the power.
-const HEARD: [Signal; 13] = [
+/// is up, or the power. Not those with which a profiler or a library samples, which must reach its
+/// handler (SIGPROF, SIGVTALRM, SIGIO), nor real-time signals, which mean nothing by themselves.
+const HEARD: [Signal; 10] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGTERM,
@@ -23,10 +24,7 @@ const HEARD: [Signal; 13] = [
     Signal::SIGUSR1,
     Signal::SIGUSR2,
     Signal::SIGALRM,
-    Signal::SIGVTALRM,
-    Signal::SIGPROF,
     Signal::SIGXCPU,
-    Signal::SIGIO,
     Signal::SIGPWR,
     Signal::SIGSTKFLT,
 ];
@@ -36,9 +34,9 @@ const HEARD: [Signal; 13] = [
 pub struct Signals(SigSet, SignalFd);
 
 impl Signals {
-    /// From now on SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, and what else would end a program that has
-    /// done nothing wrong, wait: for this thread, and for all that it starts. What the one who started the program has ignored stays so, and what he has blocked is
-    /// heard.
+    /// From now on SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGPWR and
+    /// SIGSTKFLT wait: for this thread, and for all that it starts. What the one who started the
+    /// program has ignored stays so, and what he has blocked is heard.
     ///
     /// # Errors
     /// The system grants no descriptor.

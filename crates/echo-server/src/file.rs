@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use echo_core::path::{directory, linked, shown};
-use rustix::fs::{FlockOperation, OFlags, flock, fstat};
+use rustix::fs::{FlockOperation, OFlags, PROC_SUPER_MAGIC, flock, fstat, statfs};
 use rustix::process::geteuid;
 
 /// The number of `/dev/tty`, which stands for the terminal of whoever opens it.
@@ -140,24 +140,23 @@ pub(crate) fn is_held(path: &Path) -> bool {
 /// dropped. No link is followed that others may have put there. Nothing is waited for: a pipe must have
 /// its reader.
 pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
-    if let Some(link) = foreign_link(path) {
-        let link = shown(&link);
-        let why = format!("{link} is a link, in a directory to which others may write");
-        return Err(io::Error::other(why));
-    }
+    append_to(judged(path)?)
+}
+
+/// The same where all links on the way have been judged: what has come since is not followed.
+fn append_to(path: PathBuf) -> io::Result<(Option<OwnFile>, File)> {
     let mut options = OpenOptions::new();
-    let target = linked(path);
-    if let Ok(file) = options.append(true).create_new(true).open(&target) {
-        return Ok((Some(OwnFile::at(&target)?), file));
+    if let Ok(file) = options.append(true).create_new(true).open(&path) {
+        return Ok((Some(OwnFile::at(&path)?), file));
     }
     options.create_new(false).create(true);
     let mut how = OFlags::NONBLOCK;
-    if !is_trusted(path) {
+    if !is_in_proc(&path) {
         how |= OFlags::NOFOLLOW;
     }
-    let opened = options.custom_flags(flags(how)).open(path);
+    let opened = options.custom_flags(flags(how)).open(&path);
     opened.map(|file| (None, file)).map_err(|error| {
-        let is_pipe = || fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+        let is_pipe = || fs::metadata(&path).is_ok_and(|found| found.file_type().is_fifo());
         match rustix::io::Errno::from_io_error(&error) {
             Some(rustix::io::Errno::NXIO) if is_pipe() => {
                 io::Error::other("nobody reads it; start its reader first")
@@ -167,23 +166,36 @@ pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
     })
 }
 
-/// The first link on the way to `path` that others may have put there.
-fn foreign_link(path: &Path) -> Option<PathBuf> {
+/// Where the file at `path` is, or will be: past all links on the way, none of which others may have put
+/// there.
+fn judged(path: &Path) -> io::Result<PathBuf> {
     let names = |path: &Path| -> Vec<OsString> {
         let names = path.components().rev();
         names.map(|name| name.as_os_str().to_owned()).collect()
     };
     let (mut way, mut rest) = (PathBuf::new(), names(path));
     for _ in 0..MOST_NAMES {
-        let next = way.join(rest.pop()?);
+        let Some(name) = rest.pop() else {
+            return Ok(way);
+        };
+        let next = way.join(name);
         match fs::read_link(&next) {
-            Ok(_) if !is_trusted(&next) => return Some(next),
-            Ok(target) => rest.extend(names(&target)),
-            Err(_) => way = next,
+            Ok(_) if !is_trusted(&next) => {
+                let link = shown(&next);
+                let why = format!("{link} is a link, in a directory to which others may write");
+                return Err(io::Error::other(why));
+            }
+            Ok(target) if !is_in_proc(&next) => rest.extend(names(&target)),
+            _ => way = next,
         }
     }
-    // Links that go round, which the system does not follow.
-    None
+    // Links that go round.
+    Err(rustix::io::Errno::LOOP.into())
+}
+
+/// Whether it is the system's own: its links to what is open lead there and name no path.
+fn is_in_proc(path: &Path) -> bool {
+    statfs(directory(path)).is_ok_and(|system| system.f_type == PROC_SUPER_MAGIC)
 }
 
 /// Whether only this user and the administrator can put files beside `path`, or it is a link of theirs which
@@ -207,9 +219,13 @@ fn is_ours(found: &fs::Metadata) -> bool {
 pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     let found = |path: &Path| fs::metadata(path).ok().map(|found| identity(&found));
     let place = |path: &Path| Some((found(directory(path))?, path.file_name()?.to_owned()));
-    let places = [one, other].map(|path| place(&linked(path)));
-    (places[0].is_some() && places[0] == places[1])
-        || found(one).is_some_and(|one| found(other) == Some(one))
+    match (found(one), found(other)) {
+        (None, None) => {
+            let [one, other] = [one, other].map(|path| place(&linked(path)));
+            one.is_some() && one == other
+        }
+        (one, other) => one == other,
+    }
 }
 
 /// Whether `stream` is the file, the pipe or the terminal at `path`: what another device is given goes
@@ -238,4 +254,22 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 /// As std takes them.
 fn flags(flags: OFlags) -> i32 {
     flags.bits() as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_comes_after_the_judgement_is_not_followed() {
+        let dir = std::env::temp_dir().join(format!("echo-file-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let (path, elsewhere) = (dir.join("record"), dir.join("elsewhere"));
+        let target = judged(&path).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        let told = append_to(target).map(drop);
+        let is_made = elsewhere.exists();
+        fs::remove_dir_all(dir).unwrap();
+        assert!(told.is_err() && !is_made);
+    }
 }

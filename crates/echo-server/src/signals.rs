@@ -13,8 +13,8 @@ use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
 /// How long an end that was asked for twice may take.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// From now on the first SIGINT, SIGTERM or SIGQUIT, or another that would end the program, asks the server
-/// to stop, and the second one ends it at once. SIGUSR1 has `tell_stats` called, once there is one. A terminal that hangs up does nothing.
+/// From now on the first of the [`Signals`] asks the server to stop, and the second one ends it at once.
+/// But SIGUSR1 has `tell_stats` called, once there is one, and a terminal that hangs up does nothing.
 ///
 /// # Errors
 /// A [`Failure`] when the system grants no thread.

@@ -204,7 +204,7 @@ impl Peer {
     /// When this peer is over unless it moves a byte by then, and why. Whoever is owed something
     /// that leaves by itself is waited for. So is whoever reads slowly, also while the server stops: a
     /// receiver that was full asks for more only once a sixteenth of its buffer is free, which is 375 KiB
-    /// of the 6 MiB that Linux gives at most, and until then nobody can tell it from one that is dead.
+    /// of the 6 MiB that Linux gives at most, and until then nobody can tell it from one that never reads.
     pub(crate) fn deadline(&self, patience: &Patience) -> Option<(Instant, Reason)> {
         let (timeout, drain, reason) = match self.outbox.owed() {
             _ if matches!(self.phase, Phase::Lingering(..)) => return None,

@@ -73,6 +73,10 @@ pub(crate) fn bind(
 /// Why a path is not taken over.
 const SERVED: &str = "another server listens there; stop it, or choose another path";
 
+/// The same, where the system does not tell whether a server that is about to listen has it.
+const UNKNOWN: &str = "a socket file is there, and /proc/net/unix cannot tell whether a server still has it; \
+                       remove it if none does, or choose another path";
+
 /// Removes a socket file that no server has; anything else that is in the way stays.
 fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
     let Ok(metadata) = fs::symlink_metadata(path) else {
@@ -88,26 +92,26 @@ fn remove_stale(events: &Events, path: &Path) -> Result<(), String> {
     };
     match probe() {
         // One that is bound and does not listen yet refuses, too.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_bound(path) => {
-            fs::remove_file(path).map_err(|error| {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => match is_bound(path) {
+            Some(false) => fs::remove_file(path).map_err(|error| {
                 let cause = cause(&error);
                 format!("the socket file left behind there cannot be removed: {cause}")
-            })
-        }
+            }),
+            Some(true) => Err(SERVED.to_owned()),
+            None => Err(UNKNOWN.to_owned()),
+        },
         _ => Err(SERVED.to_owned()),
     }
 }
 
 /// Whether the system lists a socket that may be bound to `path`: by the whole path or, where one
-/// was bound by a path from wherever its program was, by the name. What cannot be told is taken for one.
-fn is_bound(path: &Path) -> bool {
-    let Ok(table) = fs::read("/proc/net/unix") else {
-        return true;
-    };
+/// was bound by a path from wherever its program was, by the name. `None`: it cannot be told.
+fn is_bound(path: &Path) -> Option<bool> {
+    let table = fs::read("/proc/net/unix").ok()?;
     if path.as_os_str().as_bytes().contains(&b'\n') {
-        return true;
+        return None;
     }
-    table.split(|byte| *byte == b'\n').any(|line| {
+    let is_it = |line: &[u8]| {
         // Seven columns before it, none of which has a slash.
         let mut columns = line
             .splitn(2, |byte| *byte == b':')
@@ -127,5 +131,6 @@ fn is_bound(path: &Path) -> bool {
                 .file_name()
                 .is_some_and(|name| Some(name) == path.file_name()),
         }
-    })
+    };
+    Some(table.split(|byte| *byte == b'\n').any(is_it))
 }

@@ -214,6 +214,9 @@ fn a_loop_between_two_servers_on_loopback_ends() {
 
 #[test]
 fn a_probe_that_fails_answers_nobody_and_is_not_remembered() {
+    if !crate::common::has("prlimit") {
+        return;
+    }
     in_own_network(
         "a_probe_that_fails_answers_nobody_and_is_not_remembered",
         || {

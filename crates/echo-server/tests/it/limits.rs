@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::common::{
-    Account, Server, TempPath, after, connect, echo, eventually, fill, fill_all, in_own_network,
-    pattern, raise_open_files, read_to_end, run,
+    Account, Server, TempPath, after, connect, echo, eventually, fill, fill_all, has,
+    in_own_network, pattern, raise_open_files, read_to_end, run,
 };
 
 /// Whether the server keeps this connection: it echoes on it, or has closed it already.
@@ -168,6 +168,9 @@ fn a_peer_that_vanished_is_freed_within_the_stated_bound() {
 
 #[test]
 fn out_of_descriptors_it_waits_quietly_and_serves_again_within_a_second() {
+    if !has("prlimit") {
+        return;
+    }
     raise_open_files();
     let server = Server::listening(&["--listen=tcp://127.0.0.1:0", "--workers=2"]);
     // The cap is above what the system still grants, so that accepting is what fails.

@@ -82,6 +82,24 @@ fn a_record_goes_through_no_directory_that_others_may_have_linked() {
 }
 
 #[test]
+fn a_record_goes_to_what_is_open_as_well() {
+    let path = TempPath::new("record");
+    let kept = path.with_extension("kept");
+    let open = format!(
+        "exec 3>{0} && ln {0} {1} && rm {0}",
+        path.text(),
+        kept.display()
+    );
+    let mut command = crate::common::after(&open);
+    command.args(["--listen=127.0.0.1:0", "--record=/proc/self/fd/3"]);
+    let server = Server::run(&mut command);
+    echo(connect(server.tcp()), b"hello");
+    server.stop();
+    let kept = std::fs::read_to_string(&kept).unwrap();
+    assert!(kept.contains("hello") && !path.exists(), "{kept}");
+}
+
+#[test]
 fn a_record_is_none_of_the_standard_streams() {
     for name in ["/dev/stdout", "/proc/self/fd/2", "/dev/fd/1"] {
         let mut command = program();
