@@ -247,8 +247,14 @@ impl Server {
             .unzip();
         let record = self.record.map_or(0, |record| record.memory as u64);
         let memory = memory::spare().saturating_sub(record);
+        let limits = Limits::new(&self.config, memory, shutdown.clone())?;
+        let (max, asked) = (limits.max_connections, self.config.max_connections);
+        if max < asked {
+            let capped = || Kind::ConnectionsCapped { max, asked };
+            self.events.tell(capped);
+        }
         let shared = Arc::new(Shared {
-            limits: Limits::new(&self.config, memory, shutdown.clone())?,
+            limits,
             config: self.config,
             events: self.events,
             shutdown: shutdown.clone(),

@@ -202,7 +202,8 @@ settings! {
     #[arg(value_name = "WHETHER")]
     sandbox: Sandbox = Sandbox::On;
 } numbers {
-    /// Hold at most this many connections; 0, and never more than: what the open-file limit allows [default: 0]
+    /// Hold at most this many connections, and never more than the open-file limit allows; 0: as many
+    /// as it does [default: 0]
     max_connections: usize as Whole = 0;
     /// Hold at most this many connections from one IP address; 0: no limit [default: 0]
     max_per_ip: usize as Whole = 0;

@@ -62,6 +62,13 @@ pub enum Kind {
         /// The name of each.
         names: Vec<String>,
     },
+    /// The open-file limit leaves room for fewer connections than were asked for.
+    ConnectionsCapped {
+        /// That many can be open.
+        max: usize,
+        /// As many were asked for.
+        asked: usize,
+    },
     /// A connection was accepted.
     Accepted {
         /// Its number.

@@ -22,9 +22,12 @@ const MEMORY: usize = 8 << 20;
 const PART: u64 = 8;
 
 /// How long a peer waits for its chunk to be written while nothing is, and at most. Then nobody waits
-/// any more until half of the queue is free.
+/// any more, and what finds no room is lost, until half of that room is free.
 const STALLED: Duration = Duration::from_millis(250);
 const SLOW: Duration = Duration::from_secs(2);
+
+/// The most by which room for lines grows at once, in bytes.
+const STEP: usize = 1 << 20;
 
 /// How long the end waits for a file that takes nothing, and how often as long for one that is slow.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -35,7 +38,8 @@ const TURNS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Record {
     path: PathBuf,
-    /// The memory that it may take, of which one half is written while lines are added to the other.
+    /// The memory that it may take, of which one half is written while lines are added to the other. A
+    /// chunk that is larger than a half goes alone.
     pub(crate) memory: usize,
     /// Until it is started, with what removes the file again where it is new.
     file: Mutex<Option<(Option<OwnFile>, File)>>,
@@ -118,30 +122,39 @@ impl Record {
     /// Adds a chunk, and waits until it is written: whoever has its echo finds it in the record. Where
     /// the file stalls nobody waits, and what the queue cannot hold is lost and counted.
     pub(crate) fn add(&self, origin: Origin, bytes: &[u8], clock: &Clock) {
-        let mut queue = self.queue();
-        if queue.over.is_some() {
-            return;
+        let (mut queue, start) = (self.queue(), Instant::now());
+        while queue.over.is_none() {
+            let most = match queue.lines.is_empty() {
+                true => usize::MAX,
+                false => self.memory / 2,
+            };
+            // Under the lock, so that the lines are in the order of their times.
+            let time = clock.now();
+            let may_fit = queue.lines.len() + 2 * bytes.len() <= most;
+            if may_fit && queue.push(most, time, |lines| line(lines, time, origin, bytes)) {
+                break;
+            }
+            if queue.stalled || queue.held() == 0 {
+                queue.lost += 1;
+                queue.missing += 1;
+                return;
+            }
+            queue = self.wait(queue, start);
         }
-        // A chunk that is larger than the queue goes alone.
-        let most = match queue.held() {
-            0 => usize::MAX,
-            _ => self.memory / 2,
-        };
-        // Under the lock, so that the lines are in the order of their times.
-        let time = clock.now();
-        if !queue.push(most, time, |lines| line(lines, time, origin, bytes)) {
-            queue.lost += 1;
-            queue.missing += 1;
-            return;
-        }
-        let (end, start) = (queue.added, Instant::now());
+        let end = queue.added;
         self.changed.notify_all();
         while queue.written < end && !queue.stalled && queue.over.is_none() {
-            let waited = self.changed.wait_timeout(queue, STALLED);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-            let last = queue.progress.map_or(start, |at| at.max(start));
-            queue.stalled |= last.elapsed() > STALLED || start.elapsed() > SLOW;
+            queue = self.wait(queue, start);
         }
+    }
+
+    /// Waits for the writer on behalf of a peer that does since `start`.
+    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>, start: Instant) -> MutexGuard<'a, Queue> {
+        let waited = self.changed.wait_timeout(queue, STALLED);
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let last = queue.progress.map_or(start, |at| at.max(start));
+        queue.stalled |= last.elapsed() > STALLED || start.elapsed() > SLOW;
+        queue
     }
 
     fn write_to(&self, mut file: impl Write) -> io::Result<()> {
@@ -149,6 +162,7 @@ impl Record {
             let waits = |queue: &mut Queue| queue.lines.is_empty() && !queue.closed;
             let queue = self.changed.wait_while(self.queue(), waits);
             let lines = std::mem::take(&mut queue.unwrap_or_else(PoisonError::into_inner).lines);
+            self.changed.notify_all();
             if lines.is_empty() {
                 return Ok(());
             }
@@ -163,7 +177,7 @@ impl Record {
                 let mut queue = self.queue();
                 queue.written += n as u64;
                 queue.progress = Some(Instant::now());
-                queue.stalled &= queue.held() > self.memory / 2;
+                queue.stalled &= queue.held() > self.memory / 4;
                 self.changed.notify_all();
             }
         }
@@ -202,7 +216,7 @@ impl Record {
                 format!("it takes nothing, and what is left is missing; read it faster, or {OTHER}")
             }
             Some(Ok(())) if queue.missing > 0 => format!(
-                "{} chunks are missing, for it took nothing for too long; read it faster, or {OTHER}",
+                "{} chunks are missing, for it took too little for too long; read it faster, or {OTHER}",
                 queue.missing
             ),
             Some(Ok(())) => return Ok(()),
@@ -261,7 +275,7 @@ impl Write for Lines<'_> {
             return Err(ErrorKind::StorageFull.into());
         }
         if needed > self.bytes.capacity() {
-            let room = needed.saturating_mul(2).min(self.most);
+            let room = (needed + needed.min(STEP)).min(self.most);
             self.bytes.try_reserve_exact(room - had)?;
         }
         self.bytes.extend_from_slice(bytes);
@@ -338,6 +352,75 @@ mod tests {
             "{\"time_unix_ns\":1700000000000000001,\"transport\":\"udp\",\"local\":\"127.0.0.1:5346\",\
              \"peer\":\"127.0.0.1:53412\",\"received_bytes\":4,\"hex\":\"6120220a\",\"text\":\"a \\\"\\n\"}\n"
         );
+    }
+
+    /// Takes a little at a time.
+    struct Slow<F>(F);
+
+    impl<F: FnMut()> Write for Slow<F> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            (self.0)();
+            Ok(bytes.len().min(200))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A record of two halves of 512 bytes.
+    fn small() -> Record {
+        Record::open(Path::new("/dev/null"), PART << 10).unwrap()
+    }
+
+    fn add(record: &Record, len: usize) {
+        let origin = Origin::Stream(1, Transport::Unix, PeerAddress::Unix);
+        record.add(origin, &vec![0xff; len], &Clock::new());
+    }
+
+    #[test]
+    fn whatever_finds_no_room_waits_while_the_file_takes_more() {
+        let record = small();
+        let (mut last, mut is_busy) = (Instant::now(), false);
+        let look = || {
+            let now = Instant::now();
+            is_busy |= now - std::mem::replace(&mut last, now) > STALLED / 2;
+        };
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| record.write_to(Slow(look)));
+            let peers = [10, 180, 900].map(|len| {
+                let record = &record;
+                scope.spawn(move || (0..20).for_each(|_| add(record, len)))
+            });
+            for peer in peers {
+                peer.join().unwrap();
+            }
+            record.queue().closed = true;
+            record.changed.notify_all();
+            writer.join().unwrap().unwrap();
+        });
+        // A writer that got no time on this machine has stalled.
+        let missing = record.queue().missing;
+        assert!(missing == 0 || is_busy, "{missing}");
+    }
+
+    #[test]
+    fn once_it_stalls_nobody_waits_until_half_of_the_room_is_free() {
+        let record = small();
+        record.queue().stalled = true;
+        (0..20).for_each(|_| add(&record, 10));
+        assert!(record.queue().missing > 0, "it is full");
+        record.queue().closed = true;
+        let mut held = Vec::new();
+        let look = || {
+            let queue = record.queue();
+            held.push((queue.held(), queue.stalled));
+        };
+        record.write_to(Slow(look)).unwrap();
+        assert!(held[0].0 > 256 && held[held.len() - 1].0 <= 256, "{held:?}");
+        for (held, stalled) in held {
+            assert_eq!(stalled, held > 256, "{held}");
+        }
     }
 
     #[test]

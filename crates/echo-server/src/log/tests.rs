@@ -140,6 +140,7 @@ pub(super) fn events() -> Vec<Kind> {
     kinds.push(Kind::Unused {
         names: vec!["web".to_owned()],
     });
+    kinds.push(Kind::ConnectionsCapped { max: 7, asked: 9 });
     kinds.push(Kind::Faults { count: 1, seed: 7 });
     kinds.push(Kind::Lost { events: 2 });
     let (number, spec) = (1, "drop".to_owned());

@@ -89,6 +89,11 @@ fn line(out: &mut String, event: &Event) {
             Count(names.len() as u64, "socket"),
             printable(&names.join(", "))
         ),
+        Kind::ConnectionsCapped { max, asked } => writeln!(
+            out,
+            "Warning: the open-file limit leaves room for {max} connections, not for {asked}; \
+             raise it (ulimit -Hn)"
+        ),
         Kind::Accepted { id, peer, .. } => writeln!(out, "Connected by: {peer} (#{id})"),
         Kind::Refused { peer, reason, .. } => writeln!(out, "Refused: {peer}: {reason}"),
         Kind::Received { id, bytes: n, data } if data.is_empty() => {

@@ -33,7 +33,9 @@ const OTHER_THREADS: u64 = 6;
 /// The caps, and what is open now. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    max_connections: usize,
+    pub(crate) max_connections: usize,
+    /// Pipes that each worker may have.
+    pub(crate) pipes: usize,
     max_per_ip: usize,
     /// Connections left before the server has served what it was asked to; `None`: no limit.
     left: Option<AtomicUsize>,
@@ -73,12 +75,16 @@ impl Limits {
                 "of the {files} files that may be open, {open} are, and {spare} more are needed"
             )));
         }
-        // Pipes, with two ends each, are only there for speed.
-        let pipes = (2 * MAX_PIPES * config.loops()).min(room / 2);
+        // Pipes, with two ends each, are only there for speed: they get what those leave who were asked
+        // for. Whoever came beyond the room would wait, and never know for what.
+        let left = match config.max_connections {
+            0 => room / 2,
+            max => room.saturating_sub(max),
+        };
+        let pipes = (left / 2 / config.loops()).min(MAX_PIPES);
         let max_connections = match config.max_connections {
-            0 => room - pipes,
-            // Whoever came beyond that would wait, and never know for what.
-            max => max.min(room - pipes),
+            0 => room - 2 * pipes * config.loops(),
+            max => max.min(room),
         };
         // The rest is for all that is small, and could not be done without.
         let stacks = (config.loops() as u64 + OTHER_THREADS) * STACK as u64;
@@ -90,6 +96,7 @@ impl Limits {
         let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
         Ok(Arc::new(Limits {
             max_connections,
+            pipes,
             max_per_ip: config.max_per_ip,
             left: config.total().map(|total| AtomicUsize::new(total.get())),
             open: AtomicUsize::new(0),

@@ -56,7 +56,7 @@ impl Peers {
             slab: Slab::new(),
             again: Vec::new(),
             timers: Timers::default(),
-            pipes: Pipes::default(),
+            pipes: Pipes::new(shared.limits.pipes),
             buffer: vec![0; config.buffer_len()].into(),
             patience: Patience {
                 idle: config.idle_timeout.into(),

@@ -9,26 +9,36 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 
 use crate::socket::stream::Stream;
 
-/// Pipes a worker may have at once; bulk transfers beyond that are read and written. Each costs
-/// two descriptors and up to [`CAPACITY`] of the system's memory.
+/// Pipes a worker may have at once, where files are not scarce; bulk transfers beyond that are read and
+/// written. Each costs two descriptors and up to [`CAPACITY`] of the system's memory.
 pub(crate) const MAX_PIPES: usize = 8;
 
 /// What a pipe may hold. An unprivileged process may ask for this much on Linux.
 const CAPACITY: usize = 1 << 20;
 
 /// A worker's pipes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pipes {
+    most: usize,
     spare: Vec<Pipe>,
     /// Held by each pipe too: one that is closed is one less, wherever that happens.
     count: Arc<()>,
 }
 
 impl Pipes {
+    /// None yet, of at most as many.
+    pub(crate) fn new(most: usize) -> Self {
+        Pipes {
+            most,
+            spare: Vec::new(),
+            count: Arc::default(),
+        }
+    }
+
     /// An empty pipe; `None` when there are enough already, or the system has none to give.
     pub(crate) fn take(&mut self) -> Option<Pipe> {
         match self.spare.pop() {
-            None if Arc::strong_count(&self.count) > MAX_PIPES => None,
+            None if Arc::strong_count(&self.count) > self.most => None,
             None => Pipe::new(self.count.clone()).ok(),
             spare => spare,
         }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::common::{
-    Account, Server, TempPath, after, connect, echo, eventually, fill, fill_all, has,
+    Account, Server, TempPath, after, connect, echo, eventually, exchange, fill, fill_all, has,
     in_own_network, pattern, raise_open_files, read_to_end, run,
 };
 
@@ -217,6 +217,8 @@ fn leaves_room(args: &[&str]) {
     let account = Account::open(&server);
     let crowd: Vec<TcpStream> = (0..200).map(|_| connect(server.tcp())).collect();
     server.says("reached");
+    let is_told = server.told().contains("leaves room for");
+    assert_eq!(is_told, !args.is_empty(), "{}", server.told());
     let served = account.connections();
     assert!((8..32).contains(&served), "{served} of 200 are served");
     assert!(
@@ -230,6 +232,20 @@ fn leaves_room(args: &[&str]) {
     account.holds(0);
     account.serves_within(Duration::from_secs(1));
     account.balances(1 << 10);
+    server.stop();
+}
+
+#[test]
+fn a_cap_that_files_allow_is_kept_at_the_cost_of_speed() {
+    let mut command = after("ulimit -n 64");
+    command.args(["--listen=tcp://127.0.0.1:0", "--workers=1"]);
+    let server = Server::run(command.arg("--max-connections=40"));
+    let mut held: Vec<TcpStream> = (0..40).map(|_| connect(server.tcp())).collect();
+    held.iter_mut().for_each(|stream| echo(stream, b"in"));
+    let sent = pattern(1 << 20, 1);
+    held.pop();
+    assert!(exchange(server.tcp(), &sent) == sent);
+    assert!(!server.told().contains("leaves room"), "{}", server.told());
     server.stop();
 }
 
