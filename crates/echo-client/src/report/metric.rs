@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use echo_core::as_text;
 use echo_core::statistics::Better;
 
-use super::{Part, Report, Span, Unit, format};
+use super::format::nanos;
+use super::{Part, Report, Span, Unit};
 
 /// A figure of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,22 +42,52 @@ pub enum Metric {
     ServerCpu,
 }
 
-/// The metrics that have one name.
-const NAMES: [(&str, Metric); 13] = [
-    ("min", Metric::Min),
-    ("avg", Metric::Avg),
-    ("max", Metric::Max),
-    ("mdev", Metric::Mdev),
-    ("loss", Metric::Loss),
-    ("lost-there", Metric::LostThere),
-    ("lost-back", Metric::LostBack),
-    ("late", Metric::Late),
-    ("rate", Metric::Rate),
-    ("errors", Metric::Errors),
-    ("corrupt", Metric::Corrupt),
-    ("unsent", Metric::Unsent),
-    ("server-cpu", Metric::ServerCpu),
-];
+/// A metric that has one name: in what it is counted, and what a run has of it.
+type Named = (Metric, &'static str, Unit, fn(&Report) -> Option<f64>);
+
+const NAMED: [Named; 13] = {
+    use Unit::{Count, Percent, Rate, Time};
+    [
+        (Metric::Min, "min", Time, |run| run.rtt.min().map(nanos)),
+        (Metric::Avg, "avg", Time, |run| run.rtt.avg().map(nanos)),
+        (Metric::Max, "max", Time, |run| run.rtt.max().map(nanos)),
+        (Metric::Mdev, "mdev", Time, |run| run.rtt.mdev().map(nanos)),
+        (Metric::Loss, "loss", Percent, |run| {
+            share(run, run.counts.lost_on_the_way())
+        }),
+        (Metric::LostThere, "lost-there", Percent, |run| {
+            share(run, run.ways.as_ref()?.lost_there_at_most())
+        }),
+        (Metric::LostBack, "lost-back", Percent, |run| {
+            share(run, run.ways.as_ref()?.lost_back_at_most())
+        }),
+        (Metric::Late, "late", Percent, |run| {
+            share(run, run.counts.late)
+        }),
+        (Metric::Rate, "rate", Rate, Report::echoes_per_s),
+        (Metric::Errors, "errors", Count, |run| {
+            count(run.errors_in_all())
+        }),
+        (Metric::Corrupt, "corrupt", Count, |run| count(run.wrong())),
+        (Metric::Unsent, "unsent", Count, |run| {
+            count(run.counts.unsent)
+        }),
+        (
+            Metric::ServerCpu,
+            "server-cpu",
+            Time,
+            Report::server_cpu_per_echo_ns,
+        ),
+    ]
+};
+
+fn share(run: &Report, count: u64) -> Option<f64> {
+    run.counts.share(count).map(|share| share * 1e2)
+}
+
+fn count(count: u64) -> Option<f64> {
+    Some(count as f64)
+}
 
 impl Metric {
     /// Those that targets are compared by, in the order of a table.
@@ -70,28 +100,13 @@ impl Metric {
 
     /// The figure of a run, in its unit; `None` where that is not known.
     pub fn of(self, report: &Report) -> Option<f64> {
-        let (rtt, counts) = (&report.rtt, &report.counts);
-        let latency = |value: Option<Duration>| value.map(format::nanos);
-        let share = |count: u64| counts.share(count).map(|share| share * 1e2);
         match self {
-            Metric::Min => latency(rtt.min()),
-            Metric::Avg => latency(rtt.avg()),
-            Metric::Max => latency(rtt.max()),
-            Metric::Mdev => latency(rtt.mdev()),
             // Of few samples this is the maximum: the strictest reading there is.
             Metric::Percentile(span, percent) => {
                 let known = report.of(span).filter(|known| !known.is_empty())?;
-                Some(format::nanos(known.quantile(percent / 100.0)))
+                Some(nanos(known.quantile(percent / 100.0)))
             }
-            Metric::Loss => share(counts.lost_on_the_way()),
-            Metric::LostThere => share(report.ways.as_ref()?.lost_there_at_most()),
-            Metric::LostBack => share(report.ways.as_ref()?.lost_back_at_most()),
-            Metric::Late => share(counts.late),
-            Metric::Rate => report.echoes_per_s(),
-            Metric::Errors => Some(report.errors_in_all() as f64),
-            Metric::Corrupt => Some(report.wrong() as f64),
-            Metric::Unsent => Some(counts.unsent as f64),
-            Metric::ServerCpu => report.server_cpu_per_echo_ns(),
+            _ => self.named().and_then(|(.., of)| of(report)),
         }
     }
 
@@ -109,13 +124,12 @@ impl Metric {
     }
 
     /// In what it is counted.
-    pub const fn unit(self) -> Unit {
-        match self {
-            Metric::Loss | Metric::LostThere | Metric::LostBack | Metric::Late => Unit::Percent,
-            Metric::Rate => Unit::Rate,
-            Metric::Errors | Metric::Corrupt | Metric::Unsent => Unit::Count,
-            _ => Unit::Time,
-        }
+    pub fn unit(self) -> Unit {
+        self.named().map_or(Unit::Time, |(_, _, unit, _)| unit)
+    }
+
+    fn named(self) -> Option<Named> {
+        NAMED.into_iter().find(|(metric, ..)| *metric == self)
     }
 
     /// Which way it is better.
@@ -131,8 +145,8 @@ impl FromStr for Metric {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(&(_, metric)) = NAMES.iter().find(|(name, _)| *name == text) {
-            return Ok(metric);
+        if let Some((metric, ..)) = NAMED.iter().find(|(_, name, ..)| *name == text) {
+            return Ok(*metric);
         }
         let (span, of_it) = match text.rsplit_once('-') {
             Some((name, of_it)) => (name.parse().ok(), of_it),
@@ -142,7 +156,7 @@ impl FromStr for Metric {
         metric
             .map(|(span, percent)| Metric::Percentile(span, percent))
             .ok_or_else(|| {
-                let names = NAMES.map(|(name, _)| name).join(", ");
+                let names = NAMED.map(|(_, name, ..)| name).join(", ");
                 let spans = Span::ALL.iter().filter(|span| **span != Span::Rtt);
                 let spans: Vec<_> = spans.map(|span| format!("{span}-p99")).collect();
                 format!(
@@ -162,8 +176,8 @@ fn percentile(text: &str) -> Option<f64> {
 
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self, NAMES.iter().find(|(_, metric)| metric == self)) {
-            (_, Some((name, _))) => f.write_str(name),
+        match (self, self.named()) {
+            (_, Some((_, name, ..))) => f.write_str(name),
             (Metric::Percentile(Span::Rtt, percent), _) => write!(f, "p{percent}"),
             (Metric::Percentile(span, percent), _) => write!(f, "{span}-p{percent}"),
             _ => Ok(()),

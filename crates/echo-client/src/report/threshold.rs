@@ -1,6 +1,5 @@
 //! Thresholds that a run must keep: `p99>2ms,loss>0.1%`.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -23,8 +22,8 @@ pub struct Thresholds(pub Vec<Threshold>);
 pub struct Threshold {
     /// What is compared.
     pub metric: Metric,
-    /// How.
-    comparison: Comparison,
+    /// How: which of [`COMPARISONS`].
+    comparison: usize,
     /// With what.
     pub limit: f64,
     /// In what that is counted: as the metric is, unless it is about how much that has changed
@@ -32,13 +31,19 @@ pub struct Threshold {
     pub unit: Unit,
 }
 
-/// How a figure is compared with its limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Comparison {
-    /// On which side of it the condition holds.
-    side: Ordering,
-    /// Whether it holds at the limit, too.
-    at_limit: bool,
+/// How a figure is compared with its limit, as it is written, the longer before what it begins with.
+/// Opposites are equally far from either end.
+const COMPARISONS: [(&str, fn(&f64, &f64) -> bool); 4] = [
+    (">=", f64::ge),
+    ("<=", f64::le),
+    (">", f64::gt),
+    ("<", f64::lt),
+];
+const GREATER: usize = 2;
+
+/// What holds when a comparison does not.
+const fn opposite(comparison: usize) -> usize {
+    COMPARISONS.len() - 1 - comparison
 }
 
 /// One condition, applied to a run.
@@ -158,13 +163,10 @@ impl Thresholds {
 
 impl Threshold {
     /// Any at all is too much.
-    pub const fn not_zero(metric: Metric) -> Self {
+    pub fn not_zero(metric: Metric) -> Self {
         Threshold {
             metric,
-            comparison: Comparison {
-                side: Ordering::Greater,
-                at_limit: false,
-            },
+            comparison: GREATER,
             limit: 0.0,
             unit: metric.unit(),
         }
@@ -172,27 +174,23 @@ impl Threshold {
 
     /// The one that is broken where this is kept.
     pub fn negated(self) -> Self {
-        let comparison = self.comparison.negated();
+        let comparison = opposite(self.comparison);
         Threshold { comparison, ..self }
     }
 
     /// What a run that keeps it fulfils.
     pub fn kept(self) -> impl fmt::Display {
-        let (kept, limit) = (self.comparison.negated(), self.unit.typed(self.limit));
-        format!("{} {kept} {limit}", self.metric)
+        let (kept, _) = COMPARISONS[opposite(self.comparison)];
+        format!("{} {kept} {}", self.metric, self.unit.typed(self.limit))
     }
 
     /// Applies it to a figure; `None` where that is not known.
     pub fn decide(self, measured: Option<f64>) -> Verdict {
-        let Comparison { side, at_limit } = self.comparison;
-        let holds = |measured: f64| match measured.partial_cmp(&self.limit) {
-            Some(Ordering::Equal) => at_limit,
-            order => order == Some(side),
-        };
+        let (_, holds) = COMPARISONS[self.comparison];
         Verdict {
             threshold: self,
             measured: measured.map(significant),
-            failed: measured.is_none_or(holds),
+            failed: measured.is_none_or(|measured| holds(&measured, &self.limit)),
             is_short: false,
         }
     }
@@ -208,42 +206,17 @@ pub fn too_few(percent: f64) -> String {
     format!("a round has fewer than {least} samples: no p{percent}; make --duration longer")
 }
 
-impl Comparison {
-    /// What holds when this does not.
-    const fn negated(self) -> Self {
-        Comparison {
-            side: self.side.reverse(),
-            at_limit: !self.at_limit,
-        }
-    }
-}
-
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side = if self.side.is_lt() { "<" } else { ">" };
-        write!(f, "{side}{}", if self.at_limit { "=" } else { "" })
-    }
-}
-
 impl FromStr for Threshold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let at = text.find(['<', '>']).ok_or_else(|| {
-            format!("{text:?} compares nothing; write FIGURE>LIMIT, for example p99>2ms")
-        })?;
-        let (metric, rest) = text.split_at(at);
-        let (side, limit) = rest.split_at(1);
-        let equal = limit.strip_prefix('=');
-        let comparison = Comparison {
-            side: if side == "<" {
-                Ordering::Less
-            } else {
-                Ordering::Greater
-            },
-            at_limit: equal.is_some(),
-        };
-        let limit = equal.unwrap_or(limit);
+        let (metric, rest) = text.split_at(text.find(['<', '>']).unwrap_or(text.len()));
+        let mut known = COMPARISONS.iter().enumerate();
+        let (comparison, limit) = known
+            .find_map(|(i, (name, _))| Some((i, rest.strip_prefix(name)?)))
+            .ok_or_else(|| {
+                format!("{text:?} compares nothing; write FIGURE>LIMIT, for example p99>2ms")
+            })?;
         let metric: Metric = metric.trim().parse()?;
         let limit = limit.trim();
         let is_change = limit.starts_with(['+', '-']) && limit.ends_with('%');
@@ -280,7 +253,8 @@ impl FromStr for Thresholds {
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = self.unit.typed(self.limit);
-        write!(f, "{}{}{limit}", self.metric, self.comparison)
+        let (comparison, _) = COMPARISONS[self.comparison];
+        write!(f, "{}{comparison}{limit}", self.metric)
     }
 }
 
