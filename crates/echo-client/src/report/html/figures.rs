@@ -10,8 +10,6 @@ use crate::report::{Curve, Latency, Load, Metric, Report, Second, Span, Step, Ta
 const BARS: usize = 40;
 /// Points of the curve.
 const POINTS: u32 = 240;
-/// Parts of the curve that tell their value where they are pointed at.
-const SPOTS: u32 = 20;
 /// How many times more or less than the data is near.
 const NEAR: f64 = 4.0;
 /// Points along the time: as many as a wide screen can show apart.
@@ -53,16 +51,10 @@ pub fn by_percentile(all: &[(String, &str, &Latency)], limits: &[(String, f64)])
     let y = latency_axis(range.flatten().map(nanos), limits);
     let mut plot = Plot::new("Round-trip time by percentile", Axis::nines(nines), y);
     let quantile = |x: f64| 1.0 - 10f64.powf(-x);
-    let split = |parts| (0..=parts).map(move |i| nines * f64::from(i) / f64::from(parts));
     for (class, name, latency) in all.iter().filter(|(_, _, latency)| !latency.is_empty()) {
-        let points = split(POINTS).map(|x| (x, nanos(latency.quantile(quantile(x)))));
+        let along = (0..=POINTS).map(|i| nines * f64::from(i) / f64::from(POINTS));
+        let points = along.map(|x| (x, nanos(latency.quantile(quantile(x)))));
         plot.curve(class, name, &points.collect::<Vec<_>>());
-    }
-    for (from, to) in split(SPOTS).zip(split(SPOTS).skip(1)) {
-        let within = latencies().map(|latency| time(latency.quantile(quantile(to))));
-        let within = within.collect::<Vec<_>>().join(", ");
-        let title = format!("{} within {within}", Share(quantile(to)));
-        plot.bar("spot", [from, to], f64::INFINITY, &title);
     }
     show_limits(&mut plot, limits);
 
@@ -203,7 +195,7 @@ pub fn over_time(report: &Report) -> Card {
     let worst = highest(&lost).max(highest(&errors));
     let curves: [(&str, &[_]); 2] = [("requests lost", &lost), ("errors", &errors)];
     let y = Axis::linear(0.0, worst, round);
-    let mut losses = plot("Losses and errors", y, &[], &curves);
+    let losses = plot("Losses and errors", y, &[], &curves);
 
     let mut table = Table::new(&[
         "From", "Echoes/s", "Median", "p99", "Longest", "Lost", "Errors",
@@ -214,14 +206,6 @@ pub fn over_time(report: &Report) -> Card {
         let (at, per_s) = (format!("{} s", moment.from), rate(moment.per_s));
         let [p50, p99, max] = [second.rtt_p50_ns, second.rtt_p99_ns, second.rtt_max_ns].map(shown);
         let [lost, errors] = [second.lost, second.errors].map(thousands);
-        for (plot, title) in [
-            (&mut throughput, format!("{per_s} echoes/s")),
-            (&mut latency, format!("p99 {p99}, median {p50}")),
-            (&mut losses, format!("{lost} lost, {errors} errors")),
-        ] {
-            let title = format!("at {at}: {title}");
-            plot.bar("spot", [moment.from, moment.to], f64::INFINITY, &title);
-        }
         table
             .rows
             .push(vec![at, per_s, p50, p99, max, lost, errors]);
