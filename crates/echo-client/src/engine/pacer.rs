@@ -3,12 +3,17 @@
 use std::mem::take;
 
 use super::nanos;
-use super::plan::{self, Plan};
+use super::plan::{Pace, Plan};
 
 /// Says when one worker's requests are due, in nanoseconds since the run began.
 #[derive(Clone, Debug)]
 pub struct Pacer {
     pace: Pace,
+    /// When the first request of a rate is due, and how long after it the others, one after the other.
+    first: f64,
+    step: f64,
+    /// The next request: of a rate its number, of an interval when it is due.
+    next: u64,
     /// Requests before this moment warm up, and no budget is spent on them.
     measure_from: u64,
     /// No request is due from this moment on.
@@ -23,17 +28,6 @@ pub struct Pacer {
     held: u64,
     /// And those of warm-up that do, of which no budget is spent.
     warming: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Pace {
-    /// As soon as a connection has room.
-    Closed,
-    /// The `next` request is due at `first + next * step`, whatever became of those before it.
-    Rate { first: f64, step: f64, next: u64 },
-    /// The next request is due at `next`, and those after it in steps of `step`, unless it leaves
-    /// far too late.
-    Interval { step: u64, next: u64 },
 }
 
 /// A request that is due is sent late, but after a pause longer than this the missed ones of an
@@ -72,20 +66,10 @@ impl Pacer {
     /// Worker `index`'s share of the requests of a plan that `workers` make in turn.
     pub fn new(plan: &Plan, index: usize, workers: usize) -> Self {
         let measure_from = nanos(plan.warmup);
-        let pace = match plan.pace {
-            plan::Pace::Closed => Pace::Closed,
-            plan::Pace::Interval(step) => Pace::Interval {
-                step: nanos(step),
-                next: 0,
-            },
-            plan::Pace::Rate(per_s) => {
-                let interval = 1e9 / per_s;
-                Pace::Rate {
-                    first: interval * index as f64,
-                    step: interval * workers as f64,
-                    next: 0,
-                }
-            }
+        let (first, step) = match plan.pace {
+            Pace::Closed => (0.0, 0.0),
+            Pace::Rate(per_s) => (1e9 / per_s * index as f64, 1e9 / per_s * workers as f64),
+            Pace::Interval(step) => (0.0, nanos(step) as f64),
         };
         let (index, workers) = (index as u64, workers as u64);
         // The first workers take what does not divide.
@@ -93,7 +77,10 @@ impl Pacer {
         let end = |span| measure_from.saturating_add(nanos(span));
         let count = plan.count.map_or(u64::MAX, share);
         Pacer {
-            pace,
+            pace: plan.pace,
+            first,
+            step,
+            next: 0,
             measure_from,
             end: plan.duration.map_or(u64::MAX, end),
             cut: u64::MAX,
@@ -120,9 +107,9 @@ impl Pacer {
             // What warm-up has left undone is not made up for: that would delay what is measured.
             self.warming = 0;
         }
-        let due = match (self.held + self.warming, &self.pace) {
+        let due = match (self.held + self.warming, self.pace) {
             (0, _) => self.advance(now)?,
-            (held, Pace::Rate { first, step, next }) => due(*first, *step, next - held),
+            (held, Pace::Rate(_)) => self.due(self.next - held),
             _ => now,
         };
         match due < self.measure_from {
@@ -161,21 +148,22 @@ impl Pacer {
         let mut due = self.next_due().unwrap_or(now);
         if due < self.measure_from && self.measure_from <= now {
             let first_measured = self.count_before(self.measure_from);
-            if let Pace::Rate { next, .. } = &mut self.pace {
-                *next = first_measured.max(*next + 1);
+            if let Pace::Rate(_) = self.pace {
+                self.next = first_measured.max(self.next + 1);
             }
             due = self.next_due().unwrap_or(now);
             if !self.is_due(now) {
                 return None;
             }
         }
-        match &mut self.pace {
+        match self.pace {
             Pace::Closed => {}
-            Pace::Rate { next, .. } => *next += 1,
-            Pace::Interval { step, next } => {
-                *next += *step;
-                if now.saturating_sub(*next) > CATCH_UP_NS {
-                    *next = now + *step;
+            Pace::Rate(_) => self.next += 1,
+            Pace::Interval(_) => {
+                let step = self.step as u64;
+                self.next += step;
+                if now.saturating_sub(self.next) > CATCH_UP_NS {
+                    self.next = now + step;
                 }
                 // A person who waits for the next one counts from when it leaves.
                 due = now;
@@ -197,8 +185,8 @@ impl Pacer {
         match self.pace {
             _ if self.budget <= self.held => None,
             Pace::Closed => None,
-            Pace::Rate { first, step, next } => Some(due(first, step, next)),
-            Pace::Interval { next, .. } => Some(next),
+            Pace::Rate(_) => Some(self.due(self.next)),
+            Pace::Interval(_) => Some(self.next),
         }
     }
 
@@ -219,9 +207,9 @@ impl Pacer {
             return now;
         }
         let by_count = match self.pace {
-            Pace::Rate { first, step, .. } => {
+            Pace::Rate(_) => {
                 let warm_up = self.count_before(self.measure_from);
-                due(first, step, warm_up.saturating_add(self.count))
+                self.due(warm_up.saturating_add(self.count))
             }
             _ => u64::MAX,
         };
@@ -235,7 +223,7 @@ impl Pacer {
     /// interval, or until the last reply, which came at `last_reply`.
     pub fn meant(&self, last_reply: u64) -> u64 {
         match self.pace {
-            Pace::Interval { next, .. } => next,
+            Pace::Interval(_) => self.next,
             _ => last_reply,
         }
     }
@@ -245,19 +233,19 @@ impl Pacer {
     pub fn stop(&mut self, now: u64, is_left: bool) -> Unsent {
         self.end = self.end.min(now);
         let (budget, held) = (take(&mut self.budget), take(&mut self.held));
-        let Pace::Rate { first, step, next } = self.pace else {
+        let Pace::Rate(_) = self.pace else {
             let is_known = !is_left && self.count < u64::MAX;
             return Unsent {
                 count: if is_known { budget } else { 0 },
                 ..Unsent::default()
             };
         };
-        let from = self.count_before(self.measure_from).max(next - held);
+        let from = self.count_before(self.measure_from).max(self.next - held);
         let unsent = self.count_before(self.end).saturating_sub(from);
         Unsent {
             count: unsent.min(budget),
-            longest: self.end as f64 - (first + step * from as f64),
-            step,
+            longest: self.end as f64 - (self.first + self.step * from as f64),
+            step: self.step,
         }
     }
 
@@ -265,19 +253,20 @@ impl Pacer {
     fn count_before(&self, moment: u64) -> u64 {
         match self.pace {
             // What is due half a nanosecond before it is due at the moment.
-            Pace::Rate { first, step, .. } => {
-                ((moment as f64 - first - step.min(1.0) / 2.0) / step).ceil() as u64
+            Pace::Rate(_) => {
+                let after = moment as f64 - self.first - self.step.min(1.0) / 2.0;
+                (after / self.step).ceil() as u64
             }
             _ => 0,
         }
     }
-}
 
-/// When request `number` of a rate is due. 2^53 ns are 104 days: until then a sum of products stays exact
-/// to the nanosecond, where a sum of steps would drift; and what is due as a second ends is due then, and
-/// not just before.
-fn due(first: f64, step: f64, number: u64) -> u64 {
-    (first + step * number as f64).round() as u64
+    /// When request `number` of a rate is due. 2^53 ns are 104 days: until then a sum of products stays
+    /// exact to the nanosecond, where a sum of steps would drift; and what is due as a second ends is due
+    /// then, and not just before.
+    fn due(&self, number: u64) -> u64 {
+        (self.first + self.step * number as f64).round() as u64
+    }
 }
 
 #[cfg(test)]
