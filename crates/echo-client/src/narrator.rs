@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use echo_explain::{Audience, Call, Explain, Lang, Story, Trouble, Witness};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::connection::{TICK, is_readable};
 use crate::interrupt::Interrupt;
 use crate::output;
 
@@ -47,12 +47,6 @@ impl Narrator {
     }
 }
 
-/// How often a wait for the reader looks up, to see whether he has interrupted.
-const TICK: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 20_000_000,
-};
-
 /// Whoever reads along, and asks for each call with a line on standard input.
 #[derive(Debug)]
 pub struct Reader(Interrupt);
@@ -70,15 +64,13 @@ impl Reader {
             output::prompt(prompt);
         }
         loop {
-            let mut readable = [PollFd::new(&stdin, PollFlags::IN)];
-            // One that is interrupted only looks up sooner.
-            let _: rustix::io::Result<usize> = poll(&mut readable, Some(&TICK));
+            let is_readable = is_readable(&stdin, TICK);
             if self.0.why().is_some() {
                 return false;
             }
             // A byte at a time, for a buffer would hide what follows from the poll.
             let mut byte = [0];
-            if !readable[0].revents().is_empty() {
+            if is_readable {
                 match rustix::io::read(&stdin, &mut byte) {
                     Ok(1..) if byte == *b"\n" => return true,
                     Ok(0) => return false,

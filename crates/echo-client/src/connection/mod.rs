@@ -12,13 +12,14 @@ mod settings;
 mod within;
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use echo_core::Zoned;
 pub use echo_core::{Address, cause};
 pub use error::unconnected;
 pub use fault::{ErrorKind, Fault, NO_REFLECTOR, whether_it_is_there};
-use rustix::event::{PollFd, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 pub use settings::{Connect, Family, LocalAddress, Over, Timestamps};
 use socket2::Socket;
 pub use within::TICK;
@@ -162,6 +163,13 @@ fn try_once(
 pub fn wait(sockets: &mut [PollFd<'_>], limit: Duration) {
     let limit = Timespec::try_from(limit).ok();
     let _: rustix::io::Result<usize> = poll(sockets, limit.as_ref());
+}
+
+/// Waits likewise until there is something to read, or an end or an error. Returns whether there is.
+pub fn is_readable(what: &impl AsFd, limit: Duration) -> bool {
+    let mut readable = [PollFd::new(what, PollFlags::IN)];
+    wait(&mut readable, limit);
+    !readable[0].revents().is_empty()
 }
 
 /// Our end and the other, of a connected socket that has an address and a port.

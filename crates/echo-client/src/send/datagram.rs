@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use anyhow::anyhow;
 use echo_core::Failure;
-use rustix::event::{PollFd, PollFlags};
 
 use super::Ended;
 use super::difference;
@@ -15,8 +14,8 @@ use super::source::{Piece, Source};
 use super::stream::is_for_now;
 use super::window::Window;
 use crate::connection::{
-    Address, Connect, Connection, ErrorKind, Fault, TICK, cause, connect, packets, unconnected,
-    wait,
+    Address, Connect, Connection, ErrorKind, Fault, TICK, cause, connect, is_readable, packets,
+    unconnected,
 };
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -97,9 +96,7 @@ fn ask(
     let (socket, start) = (&mut connection.socket, Instant::now());
     let outcome = socket.write(&message).and_then(|_| {
         loop {
-            let mut readable = [PollFd::new(socket, PollFlags::IN)];
-            wait(&mut readable, TICK.min(config.timeout.0));
-            if !readable[0].revents().is_empty() {
+            if is_readable(socket, TICK.min(config.timeout.0)) {
                 match socket.read(&mut buffer) {
                     Err(error) if is_for_now(&error) => {}
                     Err(error) => return Err(error),

@@ -8,11 +8,10 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use anyhow::anyhow;
 use echo_core::framing::{Decoder, FrameError, Framing};
 use echo_core::{Failure, Patient, remedied};
-use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 
 use super::{DEFAULT_MESSAGE, Send, Trouble};
-use crate::connection::{Connect, ErrorKind, Fault, TICK, cause, wait};
+use crate::connection::{Connect, ErrorKind, Fault, TICK, cause, is_readable};
 use crate::interrupt::Interrupt;
 
 /// The most that is read at a time, and therefore the longest frame that `length` makes of a
@@ -152,12 +151,7 @@ impl Source {
                 let message = format!("{why} before all that is to be sent was read");
                 return Err(Fault::new(ErrorKind::Interrupted, message));
             }
-            let Some(file) = self.file() else {
-                return Ok(());
-            };
-            let mut readable = [PollFd::new(file, PollFlags::IN)];
-            wait(&mut readable, TICK);
-            if !readable[0].revents().is_empty() {
+            if self.file().is_none_or(|file| is_readable(file, TICK)) {
                 return Ok(());
             }
         }
