@@ -46,34 +46,30 @@ pub enum Metric {
 type Named = (Metric, &'static str, Unit, fn(&Report) -> Option<f64>);
 
 const NAMED: [Named; 13] = {
-    use Unit::{Count, Percent, Rate, Time};
+    use Metric::{Avg, Corrupt, Errors, Late, Loss, LostBack, LostThere};
+    use Metric::{Max, Mdev, Min, Rate, ServerCpu, Unsent};
+    use Unit::{Count, Percent, Time};
     [
-        (Metric::Min, "min", Time, |run| run.rtt.min().map(nanos)),
-        (Metric::Avg, "avg", Time, |run| run.rtt.avg().map(nanos)),
-        (Metric::Max, "max", Time, |run| run.rtt.max().map(nanos)),
-        (Metric::Mdev, "mdev", Time, |run| run.rtt.mdev().map(nanos)),
-        (Metric::Loss, "loss", Percent, |run| {
+        (Min, "min", Time, |run| run.rtt.min().map(nanos)),
+        (Avg, "avg", Time, |run| run.rtt.avg().map(nanos)),
+        (Max, "max", Time, |run| run.rtt.max().map(nanos)),
+        (Mdev, "mdev", Time, |run| run.rtt.mdev().map(nanos)),
+        (Loss, "loss", Percent, |run| {
             share(run, run.counts.lost_on_the_way())
         }),
-        (Metric::LostThere, "lost-there", Percent, |run| {
+        (LostThere, "lost-there", Percent, |run| {
             share(run, run.ways.as_ref()?.lost_there_at_most())
         }),
-        (Metric::LostBack, "lost-back", Percent, |run| {
+        (LostBack, "lost-back", Percent, |run| {
             share(run, run.ways.as_ref()?.lost_back_at_most())
         }),
-        (Metric::Late, "late", Percent, |run| {
-            share(run, run.counts.late)
-        }),
-        (Metric::Rate, "rate", Rate, Report::echoes_per_s),
-        (Metric::Errors, "errors", Count, |run| {
-            count(run.errors_in_all())
-        }),
-        (Metric::Corrupt, "corrupt", Count, |run| count(run.wrong())),
-        (Metric::Unsent, "unsent", Count, |run| {
-            count(run.counts.unsent)
-        }),
+        (Late, "late", Percent, |run| share(run, run.counts.late)),
+        (Rate, "rate", Unit::Rate, Report::echoes_per_s),
+        (Errors, "errors", Count, |run| figure(run.errors_in_all())),
+        (Corrupt, "corrupt", Count, |run| figure(run.wrong())),
+        (Unsent, "unsent", Count, |run| figure(run.counts.unsent)),
         (
-            Metric::ServerCpu,
+            ServerCpu,
             "server-cpu",
             Time,
             Report::server_cpu_per_echo_ns,
@@ -85,8 +81,8 @@ fn share(run: &Report, count: u64) -> Option<f64> {
     run.counts.share(count).map(|share| share * 1e2)
 }
 
-fn count(count: u64) -> Option<f64> {
-    Some(count as f64)
+fn figure(value: u64) -> Option<f64> {
+    Some(value as f64)
 }
 
 impl Metric {

@@ -33,13 +33,15 @@ pub struct Threshold {
 
 /// How a figure is compared with its limit, as it is written, the longer before what it begins with.
 /// Opposites are equally far from either end.
-const COMPARISONS: [(&str, fn(&f64, &f64) -> bool); 4] = [
+const COMPARISONS: [(&str, Holds); 4] = [
     (">=", f64::ge),
     ("<=", f64::le),
     (">", f64::gt),
     ("<", f64::lt),
 ];
 const GREATER: usize = 2;
+
+type Holds = fn(&f64, &f64) -> bool;
 
 /// What holds when a comparison does not.
 const fn opposite(comparison: usize) -> usize {
