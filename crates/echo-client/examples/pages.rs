@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use clap::CommandFactory;
+use clap_complete::Generator;
 use clap_complete::Shell::{Bash, Fish, Zsh};
+use echo_core::completions;
 
 fn main() -> io::Result<()> {
     let folder = env::args_os().nth(1).map(PathBuf::from);
@@ -13,7 +15,7 @@ fn main() -> io::Result<()> {
     write(echo_client::cli::Cli::command(), &share)
 }
 
-fn write(mut command: clap::Command, share: &Path) -> io::Result<()> {
+fn write(command: clap::Command, share: &Path) -> io::Result<()> {
     let name = command.get_name().to_owned();
     for (shell, folder) in [
         (Bash, "bash-completion/completions"),
@@ -22,7 +24,8 @@ fn write(mut command: clap::Command, share: &Path) -> io::Result<()> {
     ] {
         let folder = share.join(folder);
         fs::create_dir_all(&folder)?;
-        clap_complete::generate_to(shell, &mut command, &name, folder)?;
+        let file = folder.join(shell.file_name(&name));
+        fs::write(file, completions(shell, command.clone()))?;
     }
     let folder = share.join("man/man1");
     fs::create_dir_all(&folder)?;

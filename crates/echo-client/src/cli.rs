@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::{Shell, generate};
+use clap_complete::Shell;
 use echo_core::Endpoint;
 use echo_core::release::long_version;
+use echo_core::tip::hinted;
 use echo_explain::Lang;
 use serde::Deserialize;
 
@@ -16,7 +17,7 @@ use crate::compare::Compare;
 use crate::config::{Keys, Settings, switches, typed};
 use crate::connection::Connect;
 use crate::diagnose::Diagnose;
-use crate::hint::hinted;
+use crate::hint;
 use crate::merge::Merge;
 use crate::mesh::Mesh;
 use crate::ping::Ping;
@@ -98,13 +99,6 @@ pub struct File {
     pub diagnose: Diagnose,
 }
 
-/// What `shell` needs to complete the options of this program.
-pub fn completions(shell: Shell) -> String {
-    let mut text = Vec::new();
-    generate(shell, &mut Cli::command(), "echo-client", &mut text);
-    String::from_utf8_lossy(&text).into_owned()
-}
-
 /// Parses a command line. Returns what it says, the keys that were typed, and the language that was
 /// asked for, before files are looked at.
 ///
@@ -135,7 +129,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Cli, Keys, Lang),
     }
     let matches = command
         .try_get_matches_from_mut(&words)
-        .map_err(|error| hinted(error, &words, Cli::command()))?;
+        .map_err(|error| hinted(error, &words, Cli::command(), &hint::MEANT, &hint::RULES))?;
     let (own, of) = match matches.subcommand() {
         Some((name, own)) => (own, command.find_subcommand(name).unwrap_or(&command)),
         None => (&matches, &command),

@@ -23,7 +23,8 @@ pub mod send;
 pub mod thread;
 pub mod wire;
 
-use echo_core::Failure;
+use clap::CommandFactory;
+use echo_core::{Failure, completions};
 use echo_explain::Phrases;
 
 use cli::{Cli, Command, File, Invocation};
@@ -45,7 +46,7 @@ pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
         Some(Command::Merge(config)) => merge::run(config),
         Some(Command::Mesh(config)) => mesh::run(*config),
         Some(Command::Completions { shell }) => {
-            output::line(cli::completions(shell)).map_err(output::failure)
+            output::line(completions(shell, Cli::command())).map_err(output::failure)
         }
     }
 }

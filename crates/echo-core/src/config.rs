@@ -7,10 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use serde::de::{DeserializeOwned, Error};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 pub use toml::Table;
-use toml::Value;
 
 use crate::escape::printable;
 use crate::path::{contents, shown};
@@ -121,26 +120,6 @@ pub fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads a list, or a value as a list of that one.
-///
-/// # Errors
-/// A value is none of these.
-pub fn one_or_many<'de, T, D>(deserializer: D) -> std::result::Result<Option<Vec<T>>, D::Error>
-where
-    T: DeserializeOwned,
-    D: Deserializer<'de>,
-{
-    let values = match Value::deserialize(deserializer)? {
-        Value::Array(values) => values,
-        value => vec![value],
-    };
-    let values: std::result::Result<_, toml::de::Error> =
-        values.into_iter().map(T::deserialize).collect();
-    values
-        .map(Some)
-        .map_err(|error| D::Error::custom(error.message()))
-}
-
 /// The most that a settings file may have, in bytes: a thousand times what one needs.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -204,6 +183,8 @@ fn plain(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]

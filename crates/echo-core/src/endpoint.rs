@@ -206,9 +206,10 @@ fn such(transport: Option<Transport>, place: &str) -> Option<String> {
 }
 
 /// A host and a port that were typed as two words, as the one that they are: an IPv6 address goes in
-/// brackets.
+/// brackets, and a transport stands before an address.
 pub fn joined(host: &str, port: u16) -> String {
     match host.parse::<Ipv6Addr>() {
+        _ if scheme(host).is_some() => format!("{host}://{DEFAULT_HOST}:{port}"),
         Ok(address) => format!("[{address}]:{port}"),
         Err(_) => format!("{host}:{port}"),
     }
@@ -231,10 +232,14 @@ fn host_and_port(
         }
         None => match address.rsplit_once(':') {
             Some((host, port)) if host.contains(':') => {
-                let is_whole = |host: &str| host.split('%').next().map(Ipv6Addr::from_str);
-                let (host, port) = match is_whole(host) {
-                    Some(Ok(_)) => (host, port.to_owned()),
-                    _ => (address, default_port(transport).to_string()),
+                let is_whole = |host: &str| {
+                    let address = host.split('%').next().map(Ipv6Addr::from_str);
+                    address.is_some_and(|address| address.is_ok())
+                };
+                let (host, port) = match (is_whole(host), is_whole(address)) {
+                    (true, _) => (host, port.to_owned()),
+                    (_, true) => (address, default_port(transport).to_string()),
+                    _ => return Err("there are too many colons; write HOST:PORT".into()),
                 };
                 let scheme = transport.map(|transport| format!("{transport}://"));
                 return Err(format!(
@@ -353,6 +358,7 @@ mod tests {
             ("stamp:2001:db8::1", "write stamp://HOST"),
             ("tcp:", "write tcp://HOST:PORT"),
             ("localhost:7/udp", "write udp://localhost:7"),
+            ("127.0.0.1:5346:5347", "too many colons; write HOST:PORT"),
             ("unix:", "unix:PATH"),
             ("unix:@", "unix:@NAME"),
         ] {

@@ -4,12 +4,15 @@ pub mod address;
 mod cause;
 mod clock;
 mod color;
+#[cfg(feature = "cli")]
+mod completions;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod endpoint;
 pub mod escape;
 pub mod exit;
 pub mod framing;
+mod nearest;
 pub mod path;
 mod patient;
 pub mod release;
@@ -18,6 +21,8 @@ pub mod splitmix;
 pub mod stamp;
 pub mod statistics;
 pub mod text;
+#[cfg(feature = "cli")]
+pub mod tip;
 pub mod units;
 mod whole;
 mod wish;
@@ -27,9 +32,12 @@ pub use address::Address;
 pub use cause::{cause, remedied, remedy, told};
 pub use clock::{Clock, Discipline, since_boot};
 pub use color::Color;
+#[cfg(feature = "cli")]
+pub use completions::completions;
 pub use endpoint::{Endpoint, Transport};
 pub use exit::{Exit, Failure};
 pub use framing::Framing;
+pub use nearest::nearest;
 pub use path::FilePath;
 pub use patient::Patient;
 pub use signals::{Signals, survive_limits};

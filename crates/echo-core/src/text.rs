@@ -4,7 +4,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::de::{self, DeserializeOwned, Deserializer, Error, IntoDeserializer, Visitor};
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{
+    self, DeserializeOwned, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 
 /// Has serde write a type as its `Display` does, and read it as its `FromStr` does.
 #[macro_export]
@@ -101,5 +105,41 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for TextOrNumber<T> {
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
         self.visit_str(&number.to_string())
+    }
+}
+/// Reads a list, or a value as a list of that one.
+///
+/// # Errors
+/// A value is none of these.
+pub fn one_or_many<'de, T: Deserialize<'de>, L: From<Vec<T>>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<L, D::Error> {
+    let values = deserializer.deserialize_any(OneOrMany(PhantomData));
+    values.map(L::from)
+}
+
+struct OneOrMany<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value, or a list")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
+        Ok(vec![T::deserialize(text.into_deserializer())?])
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Vec<T>, E> {
+        Ok(vec![T::deserialize(number.into_deserializer())?])
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Vec<T>, A::Error> {
+        Ok(vec![T::deserialize(MapAccessDeserializer::new(table))?])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list))
     }
 }

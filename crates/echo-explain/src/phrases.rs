@@ -206,8 +206,11 @@ mod tests {
             1, 2, 11, 12, 13, 20, 21, 22, 23, 24, 28, 30, 32, 36, 90, 97, 98, 99, 100, 101, 103,
             104, 105, 107, 110, 111, 113,
         ] {
-            let words = echo_core::cause(&std::io::Error::from_raw_os_error(errno));
-            assert_ne!(phrases.say(&words), words, "{errno}");
+            let error = std::io::Error::from_raw_os_error(errno);
+            let remedy = echo_core::remedy(&error).map(str::to_owned);
+            for words in remedy.into_iter().chain([echo_core::cause(&error)]) {
+                assert_ne!(phrases.say(&words), words, "{errno}");
+            }
         }
     }
 

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::{Shell, generate};
+use clap_complete::Shell;
 use echo_core::config::{self, Layers, Source};
-use echo_core::endpoint::joined;
 use echo_core::release::long_version;
+use echo_core::tip::{Meant, hinted};
 use echo_core::{Failure, FilePath};
 use echo_explain::Lang;
 
@@ -19,7 +18,26 @@ use crate::config::Config;
 use crate::event::Level;
 use crate::settings::Settings;
 
-/// Echo what TCP, UDP and Unix socket peers send.
+/// What other programs take.
+const MEANT: [Meant; 3] = [
+    (
+        &["-p", "-l"],
+        None,
+        "where to listen needs no flag: echo-server 5346, or --listen HOST:PORT",
+    ),
+    (
+        &["-u", "--udp"],
+        None,
+        "UDP is echoed beside TCP; for UDP alone: echo-server udp://127.0.0.1:5346",
+    ),
+    (
+        &["-t", "--tcp"],
+        None,
+        "TCP is echoed beside UDP; for TCP alone: echo-server tcp://127.0.0.1:5346",
+    ),
+];
+
+/// Echoes what TCP, UDP and Unix socket peers send
 #[derive(Debug, Parser)]
 #[command(
     name = "echo-server",
@@ -34,7 +52,7 @@ use crate::settings::Settings;
 )]
 pub struct Cli {
     /// Listen here; short for --listen. A port alone is that of 127.0.0.1
-    #[arg(value_name = "ENDPOINT", conflicts_with = "listen",
+    #[arg(value_name = "ENDPOINT",
           value_parser = OsStringValueParser::new().try_map(Listen::typed))]
     endpoints: Vec<Listen>,
     #[command(flatten)]
@@ -59,13 +77,13 @@ pub struct Cli {
 /// What the program does instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Tell of every fault: what can happen, and where
+    /// Tells of every fault: what can happen, and where
     Fault {
         /// help, which is what there is to be asked
         #[arg(value_parser = ["help"], hide = true)]
         what: Option<String>,
     },
-    /// Give a running server a command, such as 'fault add drop=20%', and print its answer
+    /// Gives a running server a command, such as 'fault add drop=20%', and prints its answer
     Control {
         /// The server's --control
         #[arg(value_name = "unix:PATH")]
@@ -78,7 +96,7 @@ pub enum Command {
         )]
         command: Vec<String>,
     },
-    /// Print what a shell needs to complete this program's options
+    /// Prints what a shell needs to complete the options of this program
     Completions {
         /// The shell
         shell: Shell,
@@ -89,33 +107,11 @@ impl Cli {
     /// As it is typed.
     ///
     /// # Errors
-    /// clap's, without its tip to have a wrong flag be a value, which nobody means, and with one for a host
-    /// whose port stands behind it.
+    /// clap's, with a tip that helps.
     pub fn typed() -> Result<Self, clap::Error> {
-        Cli::try_parse().map_err(|mut error| {
-            let is_stale = matches!(error.get(ContextKind::Suggested), Some(ContextValue::StyledStrs(tips))
-                if tips.iter().any(|tip| tip.to_string().contains("as a value")));
-            if is_stale {
-                error.remove(ContextKind::Suggested);
-            }
-            let of_endpoint = |option: &str| ["[ENDPOINT]", "--listen"].iter().any(|own| option.starts_with(own));
-            let is_endpoint = matches!(error.get(ContextKind::InvalidArg),
-                Some(ContextValue::String(option)) if of_endpoint(option));
-            if let Some(ContextValue::String(host)) = error.get(ContextKind::InvalidValue)
-                && is_endpoint
-            {
-                let typed: Vec<_> = std::env::args_os().collect();
-                let port = |words: &[OsString]| {
-                    let port = words[1].to_str()?.parse().ok()?;
-                    (words[0] == **host).then_some(port)
-                };
-                if let Some(port) = typed.windows(2).find_map(port) {
-                    let tip = format!("host and port are one word: {}", joined(host, port));
-                    let tips = ContextValue::StyledStrs(vec![tip.into()]);
-                    error.insert(ContextKind::Suggested, tips);
-                }
-            }
-            error
+        Cli::try_parse().map_err(|error| {
+            let typed: Vec<_> = std::env::args_os().collect();
+            hinted(error, &typed, Cli::command(), &MEANT, &[])
         })
     }
 
@@ -155,13 +151,6 @@ impl Cli {
         layers.over(Source::Flag, &self.flags())
     }
 
-    /// What `shell` needs to complete the options of this program.
-    pub fn completions(shell: Shell) -> String {
-        let mut text = Vec::new();
-        generate(shell, &mut Cli::command(), "echo-server", &mut text);
-        String::from_utf8_lossy(&text).into_owned()
-    }
-
     /// The language that is asked for, before files are looked at.
     pub fn lang(&self) -> Lang {
         self.settings.lang.unwrap_or_default()
@@ -176,7 +165,8 @@ impl Cli {
     fn flags(&self) -> Settings {
         let mut settings = self.settings.clone();
         if !self.endpoints.is_empty() {
-            settings.listen = Some(self.endpoints.clone());
+            let listen = settings.listen.get_or_insert_default();
+            listen.extend(self.endpoints.clone());
         }
         if self.verbose {
             settings.log_level = Some(Level::Traffic);

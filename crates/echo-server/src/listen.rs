@@ -76,7 +76,7 @@ pub struct Listen {
     /// The longest frame it allows, in bytes, where not as all others.
     pub max_frame: Option<Size>,
     /// What goes wrong on purpose with it alone. It needs a name then.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::one_or_many::<Fault, _, _>")]
     pub fault: Vec<Fault>,
 }
 

@@ -9,7 +9,8 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
-use echo_core::{Exit, Failure, Patient, Signals, cause, survive_limits};
+use clap::CommandFactory;
+use echo_core::{Exit, Failure, Patient, Signals, cause, completions, survive_limits};
 use echo_explain::{Explain, Lang, Phrases};
 use echo_server::cli::{Cli, Command};
 use echo_server::control::ask::ask;
@@ -50,7 +51,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
             let (answer, exit) = ask(path, &command.join(" "))?;
             return print(&answer).map(|_| exit);
         }
-        Some(Command::Completions { shell }) => return print(&Cli::completions(*shell)),
+        Some(Command::Completions { shell }) => return print(&completions(*shell, Cli::command())),
         None => {}
     }
     let layers = cli.layers(|name| std::env::var_os(name))?;

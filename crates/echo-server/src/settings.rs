@@ -9,7 +9,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 #[cfg(feature = "cli")]
 use echo_core::Whole;
 #[cfg(feature = "cli")]
-use echo_core::config::{one_or_many, switch};
+use echo_core::config::switch;
+#[cfg(feature = "cli")]
+use echo_core::text::one_or_many;
 use echo_core::units::{Size, Timespan};
 use echo_core::{Color, Endpoint, FilePath, Framing};
 use echo_explain::{Explain, Lang};
@@ -118,19 +120,19 @@ settings! {
     /// `NAME=ENDPOINT` gives a name, for `on=NAME` and for commands.
     #[arg(visible_alias = "port", value_name = "ENDPOINT", value_delimiter = ',',
           value_parser = OsStringValueParser::new().try_map(Listen::typed))]
-    #[serde(default, deserialize_with = "one_or_many")]
+    #[serde(default, deserialize_with = "one_or_many::<Listen, _, _>")]
     listen: Vec<Listen> = vec![Endpoint::default().into()];
     /// Echo `raw` bytes as they come, whole `lines`, or whole `length`-prefixed frames [default: raw]
     ///
     /// `lines,on=NAME` does so on the listeners of that name; may be given several times.
     #[arg(value_name = "FRAMING", value_delimiter = ';')]
-    #[serde(default, deserialize_with = "one_or_many")]
+    #[serde(default, deserialize_with = "one_or_many::<On<Framing>, _, _>")]
     framing: Vec<On<Framing>> = vec![Framing::default().into()];
     /// End a connection that sends a frame longer than this [default: 1MiB]
     ///
     /// `64k,on=NAME` does so on the listeners of that name; may be given several times.
     #[arg(value_name = "SIZE", value_delimiter = ';')]
-    #[serde(default, deserialize_with = "one_or_many")]
+    #[serde(default, deserialize_with = "one_or_many::<On<Size>, _, _>")]
     max_frame: Vec<On<Size>> = vec![MAX_FRAME.into()];
     /// Once ready, put the ready lines into FILE, all at once
     #[arg(value_name = "FILE")]
@@ -218,6 +220,7 @@ settings! {
     ///
     /// `echo-server fault help` tells of each: what happens, and where.
     #[arg(value_name = "SPEC", value_delimiter = ';')]
+    #[serde(default, deserialize_with = "one_or_many::<Fault, _, _>")]
     fault: Vec<Fault> = Vec::new();
     /// Draw what chance decides among the faults from this number [default: random]
     #[arg(value_name = "N")]
@@ -251,7 +254,7 @@ settings! {
     ///
     /// There are `/metrics` for Prometheus, `/livez`, and `/readyz`, which is 503 while stopping.
     #[arg(value_name = "HOST:PORT", value_delimiter = ',')]
-    #[serde(default, deserialize_with = "one_or_many")]
+    #[serde(default, deserialize_with = "one_or_many::<Endpoint, _, _>")]
     metrics: Vec<Endpoint> = Vec::new();
 } switches {
     /// Begin each line of text with its time, in UTC

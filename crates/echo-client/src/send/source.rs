@@ -4,9 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::time::Instant;
 
 use anyhow::anyhow;
 use echo_core::framing::{Decoder, FrameError, Framing};
+use echo_core::units::Timespan;
 use echo_core::{Failure, Patient, remedied};
 use rustix::fs::OFlags;
 
@@ -90,7 +92,7 @@ impl Source {
             source.by_line = config.interactive || io::stdin().is_terminal();
         } else if config.message == DEFAULT_MESSAGE
             && !config.step
-            && source.takes_piped(interrupt)?
+            && source.takes_piped(connect.timeout, interrupt)?
         {
             source.name = "standard input".to_owned();
         } else {
@@ -126,10 +128,20 @@ impl Source {
         }
     }
 
-    /// Takes what is piped into this program, if that is anything. Says whether it is.
-    fn takes_piped(&mut self, interrupt: &Interrupt) -> Result<bool, Trouble> {
+    /// Takes what is piped into this program, if that is anything. Says whether it is. A pipe may be one
+    /// that a script was started with and nobody writes to, so its first byte is to come within `limit`.
+    fn takes_piped(&mut self, limit: Timespan, interrupt: &Interrupt) -> Result<bool, Trouble> {
         self.file = Some(Patient(stdin()?)).filter(|Patient(file)| is_pipe(file));
-        self.wait(interrupt)?;
+        let start = Instant::now();
+        while !self.is_ready(interrupt)? {
+            if start.elapsed() >= limit.0 {
+                return Err(Failure::usage(anyhow!(
+                    "nothing was piped in within {limit}; wait for it with --message -, send a text with \
+                     --message TEXT, or have no input (</dev/null)"
+                ))
+                .into());
+            }
+        }
         self.text = self.read()?.filter(|start| !start.is_empty());
         Ok(self.text.is_some())
     }
@@ -146,15 +158,17 @@ impl Source {
     /// # Errors
     /// Somebody has asked to stop.
     pub fn wait(&self, interrupt: &Interrupt) -> Result<(), Fault> {
-        loop {
-            if let Some(why) = interrupt.why() {
-                let message = format!("{why} before all that is to be sent was read");
-                return Err(Fault::new(ErrorKind::Interrupted, message));
-            }
-            if self.file().is_none_or(|file| is_readable(file, TICK)) {
-                return Ok(());
-            }
+        while !self.is_ready(interrupt)? {}
+        Ok(())
+    }
+
+    /// Whether [`Source::next`] does not wait, after waiting for a moment.
+    fn is_ready(&self, interrupt: &Interrupt) -> Result<bool, Fault> {
+        if let Some(why) = interrupt.why() {
+            let message = format!("{why} before all that is to be sent was read");
+            return Err(Fault::new(ErrorKind::Interrupted, message));
         }
+        Ok(self.file().is_none_or(|file| is_readable(file, TICK)))
     }
 
     /// The next bytes to send, or `None` at the end: what one read returns. There are none while a line

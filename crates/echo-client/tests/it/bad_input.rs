@@ -160,6 +160,11 @@ fn what_other_programs_take_is_answered_with_how_it_is_written_here() {
         (&["ping", "a:1", "hello"], "echo-client HOST:PORT -m hello"),
         (&["ping", "a:1", "b:1"], "one target is asked"),
         (&["-i", "0.2", "localhost:7100"], "one target is asked"),
+        (&["pinf", "localhost"], "subcommand exists: ping"),
+        (&["diagnos", "localhost"], "subcommand exists: diagnose"),
+        (&["hlep"], "subcommand exists: help"),
+        (&["help", "bnech"], "subcommand exists: bench"),
+        (&["udp", "7"], "one word: udp://127.0.0.1:7"),
         (&["mesh", "a:1"], "--targets dns:a:1"),
         (
             &["mesh", "--targets", "file:a.json", "file:b.json"],

@@ -122,3 +122,26 @@ fn completions_of_every_mode_are_printed_for_a_shell() {
     }
     run(&["completions", "csh"]).failed(2, &["csh", "bash", "zsh", "fish"]);
 }
+
+#[test]
+fn bash_completes_what_is_typed_of_every_mode() {
+    let scratch = Scratch::new("completions");
+    let script = scratch.file("bash", run(&["completions", "bash"]).text().as_bytes());
+    for (typed, options) in [
+        ("--interac", "--interactive"),
+        ("pin", "ping"),
+        ("ping --sta", "--stamp --stamp-key"),
+        ("bench --fi", "--find"),
+        ("mesh --targ", "--targets"),
+    ] {
+        let last = typed.split(' ').next_back().unwrap();
+        let complete = format!(
+            ". {script}; COMP_WORDS=(echo-client {typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _echo__client echo-client {last} ''; echo ${{COMPREPLY[@]}}"
+        );
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.args(["-c", &complete]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(told.trim(), options, "{typed}: {output:?}");
+    }
+}

@@ -88,6 +88,23 @@ fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
 }
 
 #[test]
+fn a_pipe_that_a_script_was_started_with_is_waited_for_as_any_answer_is() {
+    let echo = echo();
+    let mut silent = command(&[&echo.tcp, "-W", "100ms"]);
+    let silent = silent.stdin(std::process::Stdio::piped());
+    let mut client = silent.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // It stays open.
+    let input = client.stdin.take();
+    let told = std::io::read_to_string(client.stderr.take().unwrap()).unwrap();
+    assert_eq!(client.wait().unwrap().code(), Some(2), "{told}");
+    assert!(
+        told.contains("within 100ms") && told.contains("</dev/null"),
+        "{told}"
+    );
+    drop(input);
+}
+
+#[test]
 fn an_input_that_says_no_more_is_waited_for_until_the_deadline_or_an_interrupt() {
     let (echo, scratch) = (echo(), Scratch::new("fifo"));
     let fifo = scratch.path("fifo").display().to_string();

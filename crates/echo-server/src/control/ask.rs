@@ -36,16 +36,16 @@ pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
             _ => cause(error),
         };
         let remedy = "give the path of a server's --control";
-        let told = anyhow!("cannot {what} unix:{}: {cause}; {remedy}", shown(path));
+        let told = anyhow!("{what} unix:{}: {cause}; {remedy}", shown(path));
         Failure::new(Exit::Unreachable, told)
     };
-    let socket = connect(path).map_err(|error| fail("connect to", &error))?;
+    let socket = connect(path).map_err(|error| fail("cannot connect to", &error))?;
     let answer = exchange(socket, command);
-    let answer = answer.map_err(|error| fail("be answered by", &error))?;
+    let answer = answer.map_err(|error| fail("cannot be answered by", &error))?;
     // Written anew, so that nothing reaches a terminal but what JSON has, and of that no control.
     let Ok(object) = serde_json::from_str::<Map<String, Value>>(&answer) else {
         let other = io::Error::other("something else listens there");
-        return Err(fail("be answered by", &other));
+        return Err(fail("cannot be answered by", &other));
     };
     let exit = match object.contains_key("error") {
         true => Exit::Bad,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
 
+use echo_core::nearest;
 use echo_core::units::{Size, Timespan};
 
 use super::action::{WORDS, Word};
@@ -16,13 +17,27 @@ const PLACES: &str = "tcp, udp, unix, on=, peer=, conn=, msg=";
 /// What other tools call what happens.
 const OTHERS: &[(&str, &str)] = &[
     ("latency", "delay"),
+    ("lag", "delay"),
     ("jitter", "delay"),
     ("loss", "drop"),
+    ("packet-loss", "drop"),
+    ("bitflip", "corrupt"),
     ("bandwidth", "rate"),
+    ("throttle", "rate"),
+    ("limit", "rate"),
+    ("slow", "rate"),
     ("timeout", "stall"),
+    ("hang", "stall"),
+    ("blackhole", "stall"),
     ("down", "refuse"),
     ("reset", "reset-after"),
+    ("rst", "reset-after"),
     ("close", "close-after"),
+    ("hangup", "close-after"),
+    ("half-close", "half-close-after"),
+    ("welcome", "banner"),
+    ("connection", "conn"),
+    ("message", "msg"),
 ];
 
 /// Why a text is no fault: where it stops being one, and what to write instead.
@@ -88,19 +103,19 @@ fn parts(spec: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// How the right word is written that is nearest to a wrong one.
-fn meant(wrong: &str) -> &'static str {
+/// How the right word is written that is nearest to a wrong one, if any is near.
+fn meant(wrong: &str) -> Option<&'static str> {
     let wrong = wrong.to_lowercase();
-    let other = OTHERS.iter().find(|(other, _)| *other == wrong);
-    let wrong = other.map_or(&*wrong, |(_, word)| word);
-    let places = PLACES
-        .split(", ")
-        .map(|form| (form.trim_end_matches('='), form));
+    let forms = PLACES.split(", ");
+    let places = forms.map(|form| (form.trim_end_matches('='), form));
     let actions = WORDS.iter().map(|word| (word.name, word.form));
-    let words = actions.chain(places);
-    let likeness = |(word, _): &(&str, &str)| strsim::jaro_winkler(word, wrong);
-    let nearest = words.max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    nearest.map_or("drop", |(_, form)| form)
+    let words: Vec<_> = actions.chain(places).collect();
+    let known = words.iter().chain(OTHERS).map(|(word, _)| *word);
+    let near = nearest(&wrong, known)?;
+    let other = OTHERS.iter().find(|(other, _)| *other == near);
+    let near = other.map_or(near, |(_, word)| word);
+    let mut words = words.into_iter();
+    words.find_map(|(word, form)| (word == near).then_some(form))
 }
 
 /// What has been read of a fault.
@@ -172,10 +187,11 @@ impl<'a> Draft<'a> {
                 )));
             }
             let names: Vec<&str> = WORDS.iter().map(|word| word.name).collect();
+            let meant = meant(name.text);
             return Err(name.bad(format_args!(
-                "no such word; write {}. What happens is one of {}; where is one of {PLACES}. \
+                "no such word{}. What happens is one of {}; where is one of {PLACES}. \
                  `echo-server fault help` tells of each",
-                meant(name.text),
+                meant.map_or_else(String::new, |form| format!("; write {form}")),
                 names.join(", ")
             )));
         };

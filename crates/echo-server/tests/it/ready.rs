@@ -304,5 +304,13 @@ fn a_shell_takes_the_completions_that_are_printed_for_it() {
         if crate::common::has(shell) {
             crate::common::succeeds(std::process::Command::new(shell).arg("-n").arg(&*file));
         }
+        if shell == "bash" && crate::common::has(shell) {
+            let complete = format!(
+                ". {}; COMP_WORDS=(echo-server completions ba); COMP_CWORD=2; \
+                 _echo__server echo-server ba completions; test \"${{COMPREPLY[*]}}\" = bash",
+                file.text()
+            );
+            crate::common::succeeds(std::process::Command::new(shell).args(["-c", &complete]));
+        }
     }
 }

@@ -87,6 +87,11 @@ fn a_configuration_file_is_told_by_name_line_and_key() {
         ("workers = 0\n", &["line 1", "workers", "from 1 to 8192"]),
         ("listen = 1\n", &["line 1", "expected a text such as"]),
         ("once = 1\n", &["line 1", "expected true or false"]),
+        (
+            "[[listen]]\nendpoint = \":0\"\nfault = [\"drop\", \"dorp\"]\n",
+            &["line 3", "write drop"],
+        ),
+        ("once = true\nfault = \"dorp\"\n", &["line 2", "write drop"]),
         ("log = \"xml\"\n", &["line 1", "unknown value", "`json`"]),
         ("framing = 1\n", &["line 1", "raw, lines or length"]),
         ("workers = \n", &["line 1"]),
@@ -273,7 +278,7 @@ fn a_limit_under_which_nothing_could_come_is_a_usage_error() {
 }
 
 #[test]
-fn a_host_and_its_port_are_one_word() {
+fn what_is_nearly_right_is_answered_with_its_spelling() {
     for (args, told) in [
         ("localhost 7401", "one word: localhost:7401"),
         ("127.0.0.1 7401", "one word: 127.0.0.1:7401"),
@@ -282,6 +287,20 @@ fn a_host_and_its_port_are_one_word() {
         ("--port localhost 7401", "one word: localhost:7401"),
         ("--listen tcp:localhost:1", "write tcp://localhost:1"),
         ("--listen a+b=127.0.0.1:0", "write a name of letters"),
+        ("tcp 7401", "one word: tcp://127.0.0.1:7401"),
+        ("-p 7401", "echo-server 5346, or --listen"),
+        ("-p7401", "echo-server 5346, or --listen"),
+        ("-l 7401", "echo-server 5346, or --listen"),
+        ("-u 7401", "udp://127.0.0.1:5346"),
+        ("--udp", "udp://127.0.0.1:5346"),
+        ("hlep", "subcommand exists: help"),
+        ("faults", "subcommand exists: fault"),
+        ("foult help", "subcommand exists: fault"),
+        ("contrl unix:x stats", "subcommand exists: control"),
+        (
+            "-v control unix:x stats",
+            "the subcommand goes first: echo-server control",
+        ),
     ] {
         let mut command = assert_cmd::Command::from_std(program());
         let told = contains(told);

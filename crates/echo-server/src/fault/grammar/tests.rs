@@ -222,6 +222,15 @@ fn a_wrong_word_is_answered_with_the_nearest_right_one() {
         ("Latency=5ms", "write delay=50ms"),
         ("drop,con=3", "write conn=."),
         ("trikle=1/1s", "write trickle="),
+        ("drop,upd", "write udp."),
+        ("drop,tpc", "write tcp."),
+        ("drop,conection=3", "write conn=."),
+        ("hagn", "write stall"),
+        ("packet-loss", "write drop"),
+        ("blackhole", "write stall"),
+        ("drop,listen=api", "no such word. What"),
+        ("list", "no such word. What"),
+        ("stay", "no such word. What"),
     ] {
         let error = wrong.parse::<Fault>().unwrap_err().to_string();
         assert!(error.contains(right), "{error}");
