@@ -228,6 +228,7 @@ mod tests {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 match path.is_dir() {
+                    true if path.ends_with("tests") => {}
                     true => folders.push(path),
                     false if path.extension().is_some_and(|end| end == "rs") => {
                         said.push_str(&fs::read_to_string(path).unwrap());
@@ -276,7 +277,7 @@ mod tests {
             is_of_call.then_some(remedy)
         });
         let remedies: Vec<_> = remedies.collect();
-        assert!(remedies.len() > 20, "{remedies:?}");
+        assert!(remedies.len() > 10, "{remedies:?}");
         let left: Vec<_> = remedies
             .iter()
             .filter(|remedy| phrases.say(remedy) == **remedy)

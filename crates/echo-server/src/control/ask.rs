@@ -29,23 +29,24 @@ pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
     let path = Path::new(OsStr::from_bytes(
         bytes.strip_prefix(b"unix:").unwrap_or(bytes),
     ));
-    let fail = |what: &str, error: &io::Error| {
+    let at = format!("unix:{}", shown(path));
+    let fail = |what: String, error: &io::Error| {
         let cause = match error.kind() {
             ErrorKind::WouldBlock => format!("it said nothing for {} s", PATIENCE.as_secs()),
             ErrorKind::UnexpectedEof => "it closed the connection without a word".to_owned(),
             _ => cause(error),
         };
         let remedy = "give the path of a server's --control";
-        let told = anyhow!("{what} unix:{}: {cause}; {remedy}", shown(path));
+        let told = anyhow!("{what}: {cause}; {remedy}");
         Failure::new(Exit::Unreachable, told)
     };
-    let socket = connect(path).map_err(|error| fail("cannot connect to", &error))?;
+    let socket = connect(path).map_err(|error| fail(format!("cannot connect to {at}"), &error))?;
     let answer = exchange(socket, command);
-    let answer = answer.map_err(|error| fail("cannot be answered by", &error))?;
+    let answer = answer.map_err(|error| fail(format!("cannot be answered by {at}"), &error))?;
     // Written anew, so that nothing reaches a terminal but what JSON has, and of that no control.
     let Ok(object) = serde_json::from_str::<Map<String, Value>>(&answer) else {
         let other = io::Error::other("something else listens there");
-        return Err(fail("cannot be answered by", &other));
+        return Err(fail(format!("cannot be answered by {at}"), &other));
     };
     let exit = match object.contains_key("error") {
         true => Exit::Bad,
