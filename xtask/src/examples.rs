@@ -228,7 +228,6 @@ mod tests {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 match path.is_dir() {
-                    true if path.ends_with("tests") => {}
                     true => folders.push(path),
                     false if path.extension().is_some_and(|end| end == "rs") => {
                         said.push_str(&fs::read_to_string(path).unwrap());

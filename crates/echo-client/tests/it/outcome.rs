@@ -60,7 +60,7 @@ fn a_threshold_decides_what_it_names_and_all_else_is_decided_as_without_it() {
     };
     let errors = |kind| Report {
         errors: [(kind, 1)].into(),
-        fault: Some(Fault::new(kind, "why").advise("what to do")),
+        fault: Some(Fault::new(kind, "why").advise("give it more memory")),
         ..run(sent(100, 99))
     };
     for (report, thresholds, reasons) in [
