@@ -72,6 +72,8 @@ pub struct Flow {
     failures: u32,
     /// When the first of them was.
     failing_since: u64,
+    /// How many of them were sockets that were opened in vain: each fell silent.
+    in_vain: u32,
     /// Right replies until then.
     answered: u64,
 }
@@ -95,8 +97,9 @@ const IN_A_ROW: u32 = 3;
 /// Of a target that has never answered, silence is no proof before it has lasted so long: a path may be
 /// that much longer than the time-out.
 const SILENCE_NS: u64 = 1_000_000_000;
-/// Each socket that was opened in vain doubles the patience with the next one, up to so many times.
-const DOUBLINGS: u32 = 8;
+/// Beyond three time-outs silence is waited for no longer than this, whatever has been: a long outage, and
+/// a reply that came when this machine woke, say little of the path as it is now.
+const PATIENCE_NS: u64 = 60_000_000_000;
 
 impl Flow {
     /// A connection to `remote` that is yet to be made.
@@ -117,6 +120,7 @@ impl Flow {
             is_lossy: false,
             failures: 0,
             failing_since: 0,
+            in_vain: 0,
             answered: 0,
         }
     }
@@ -194,18 +198,19 @@ impl Flow {
         is_enough(self.ledger.misses)
     }
 
-    /// Whether this socket has been silent for so long by `now` that a new one is to be tried: for as many
-    /// time-outs as that takes, and as long as a reply has ever taken. On a path that is longer than the
-    /// time-out replies are late, and a new socket would lose them: so that one hears of it at last, each
-    /// that was opened in vain waits longer than the one before.
+    /// Whether this socket has been silent for so long by `now` that a new one is to be tried: for three
+    /// time-outs, and as long as a reply has ever taken. On a path that is longer than the time-out replies
+    /// are late, and a new socket would lose them: so that one hears of it at last, each that fell silent
+    /// without a reply has the next one wait twice as long.
     pub fn is_silent(&self, now: u64) -> bool {
         let in_vain = match self.ledger.answered() > self.answered {
             true => 0,
-            false => self.failures.min(DOUBLINGS),
+            false => self.in_vain,
         };
-        let row = u64::from(IN_A_ROW << in_vain);
-        let limit = self.ledger.timeout.saturating_mul(row);
-        self.has_failed() && self.ledger.silence(now) >= limit.max(self.ledger.longest)
+        let row = self.ledger.timeout.saturating_mul(IN_A_ROW.into());
+        let doubled = row.saturating_mul(1u64.checked_shl(in_vain).unwrap_or(u64::MAX));
+        let limit = doubled.max(self.ledger.longest).min(row.max(PATIENCE_NS));
+        self.has_failed() && self.ledger.silence(now) >= limit
     }
 
     /// Reads up to `turns` times what has come by the end.
@@ -278,8 +283,11 @@ impl Flow {
         let (now, answered) = (context.clock.now(), self.ledger.answered());
         if self.failures == 0 || answered > self.answered {
             (self.failures, self.failing_since, self.answered) = (0, now, answered);
+            self.in_vain = 0;
         }
         self.failures += 1;
+        let is_silent = fault.kind == ErrorKind::Timeout && matches!(self.state, State::Open(_));
+        self.in_vain += u32::from(is_silent);
         let failing = Duration::from_nanos(now - self.failing_since);
         let is_there = match context.plan.new_connection {
             // The first connection was made, before any other was tried.
@@ -290,7 +298,7 @@ impl Flow {
         let is_given_up = |limit| match fault.kind {
             // A stream that lies under load is no server to go on with.
             ErrorKind::Mismatch => true,
-            ErrorKind::Timeout if answered == 0 && self.ledger.silence(now) < SILENCE_NS => false,
+            _ if is_silent && answered == 0 && self.ledger.silence(now) < SILENCE_NS => false,
             _ => failing >= limit || (answered == 0 && !is_there),
         };
         if !context.plan.patience.is_some_and(is_given_up) {
