@@ -1,5 +1,6 @@
 //! The program: parses the command line, and alone turns an error into text and an exit code.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
@@ -11,7 +12,14 @@ use echo_explain::{Lang, Phrases};
 fn main() -> ExitCode {
     survive_limits();
     std::panic::set_hook(Box::new(|panic| {
-        last_words(format_args!("echo-client: {panic}"))
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("unnamed");
+        // What is not asked for (RUST_BACKTRACE) is not captured.
+        let trace = Backtrace::capture();
+        last_words(match trace.status() {
+            BacktraceStatus::Captured => format!("echo-client: thread {name} {panic}\n{trace}"),
+            _ => format!("echo-client: thread {name} {panic}"),
+        });
     }));
     let mut lang = Lang::Auto;
     let outcome = match cli::parse(std::env::args_os()) {

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::{Exit, Failure, Patient, remedied};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{retry_on_intr, write};
+use rustix::pipe::PIPE_BUF;
 
 use crate::thread::start;
 
@@ -59,7 +62,19 @@ pub fn last_words(text: impl fmt::Display) {
     match speaker {
         // It says nothing but that it is done.
         Ok(_) => drop(heard.recv_timeout(LAST_WORDS)),
-        Err(_) => note(text.trim_end()),
+        Err(_) => at_once(text.trim_end()),
+    }
+}
+
+/// Says it without a thread that may wait: as much as what is ready takes at once, or nothing.
+fn at_once(text: &str) {
+    let stderr = io::stderr();
+    let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+    if poll(&mut ready, Some(&Timespec::default())) == Ok(1) {
+        let line = format!("{text}\n");
+        let taken = line.len().min(PIPE_BUF);
+        // Nobody is left to tell if that fails.
+        let _ = retry_on_intr(|| write(&stderr, &line.as_bytes()[..taken]));
     }
 }
 

@@ -9,6 +9,7 @@ pub use reflector::{Course, Reflector, Session};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -188,11 +189,15 @@ pub struct FarEnd {
     pub lost_line: Option<usize>,
     /// When the client's socket had no room for a datagram.
     pub drops: Vec<u64>,
+    /// When the system does not tell of them.
+    pub hides_drops: Range<u64>,
     lines: Vec<Wire>,
     dials: Vec<(u64, usize, Sender<Dialed>)>,
     down_until: u64,
     /// Dialling is refused before this moment, while those who are connected are served.
     pub full_until: u64,
+    /// Or it is not answered at all.
+    pub drops_dials: bool,
     /// The most connections that were being made at a time.
     pub most_dials: usize,
     spurious: Option<u64>,
@@ -266,13 +271,13 @@ impl Line {
         })
     }
 
-    /// How many datagrams the socket had no room for.
-    pub fn overflowed(&self) -> u32 {
+    /// How many datagrams the socket had no room for, while the system tells.
+    pub fn overflowed(&self) -> Option<u32> {
         let dropped = |far: &mut FarEnd| {
             let so_far = far.drops.iter().filter(|&&at| at <= far.now);
-            so_far.count() as u32
+            (!far.hides_drops.contains(&far.now)).then_some(so_far.count() as u32)
         };
-        with(dropped).unwrap_or(0)
+        with(dropped).flatten()
     }
 
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -419,8 +424,11 @@ impl FarEnd {
                 true => Ok(connection(&self.remote())),
                 false => {
                     self.refused += 1;
-                    let error = ErrorKind::ConnectionRefused.into();
-                    Err(unconnected(&self.remote(), &error))
+                    let error = match self.drops_dials {
+                        true => ErrorKind::TimedOut,
+                        false => ErrorKind::ConnectionRefused,
+                    };
+                    Err(unconnected(&self.remote(), &error.into()))
                 }
             };
             // A worker that has ended needs neither.

@@ -25,7 +25,8 @@ pub trait Sink: Sync {
     }
 
     /// What the books say so far, some ten times a second, and when somebody has asked. The time
-    /// is that since warm-up; `None` before its end.
+    /// is that since warm-up; `None` before its end. What is lost may become fewer: a late reply takes
+    /// its request out of there again.
     fn so_far(&self, _measured: Option<Duration>, _books: &Report, _is_asked: bool) {}
 }
 

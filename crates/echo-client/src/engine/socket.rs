@@ -51,8 +51,8 @@ pub struct Socket {
     sent: u64,
     told: u64,
     numbers: Numbers,
-    /// Datagrams that it had no room for before measuring began.
-    before: u32,
+    /// Datagrams that it had no room for before measuring began, where the system tells.
+    before: Option<u32>,
     /// What a test has put in its place.
     #[cfg(test)]
     line: Option<Line>,
@@ -70,7 +70,7 @@ impl Socket {
             sent: 0,
             told: 0,
             numbers: Numbers::default(),
-            before: 0,
+            before: Some(0),
             #[cfg(test)]
             line: Line::open(),
         };
@@ -176,20 +176,19 @@ impl Socket {
         self.before = self.dropped();
     }
 
-    /// Datagrams that came for this socket while measuring, and that it had no room for.
+    /// Datagrams that came for this socket while measuring, and that it had no room for: 0 where the system
+    /// does not tell, which excuses no loss.
     pub fn overflowed(&self) -> u64 {
-        self.dropped().wrapping_sub(self.before).into()
+        let both = self.dropped().zip(self.before);
+        both.map_or(0, |(dropped, before)| dropped.wrapping_sub(before).into())
     }
 
-    fn dropped(&self) -> u32 {
+    fn dropped(&self) -> Option<u32> {
         #[cfg(test)]
         if let Some(line) = &self.line {
             return line.overflowed();
         }
-        match self.is_datagram() {
-            true => ancillary::drops(&self.socket),
-            false => 0,
-        }
+        ancillary::drops(&self.socket).filter(|_| self.is_datagram())
     }
 
     /// The most bytes of a datagram that fit its path in one packet, as far as the system knows.

@@ -57,9 +57,12 @@ impl Files {
         };
         let read = read.into_iter();
         let read = read.map(|path| Named::find(READ, path.as_ref()));
+        // A terminal and /dev/null take whatever comes, from anybody; a pipe of notes takes more than these.
         let streams = [
-            Named::stream(STDOUT, io::stdout().as_fd()),
-            Named::stream(STDERR, io::stderr().as_fd()),
+            Named::stream(STDOUT, io::stdout().as_fd(), |it| {
+                !it.file_type().is_char_device()
+            }),
+            Named::stream(STDERR, io::stderr().as_fd(), Metadata::is_file),
         ];
         let known: Vec<Named> = streams.into_iter().flatten().chain(read).collect();
         let wanted = [&files.page, &files.log, &files.rows];
@@ -139,16 +142,19 @@ impl Named {
         }
     }
 
-    /// Where the result goes, or what is told beside it; `None` where that is a terminal, or /dev/null,
-    /// which take whatever comes, from anybody.
-    fn stream(what: &'static str, stream: BorrowedFd<'_>) -> Option<Self> {
+    /// Where the result goes, or what is told beside it, where that is `kept` from all else.
+    fn stream(
+        what: &'static str,
+        stream: BorrowedFd<'_>,
+        kept: impl FnOnce(&Metadata) -> bool,
+    ) -> Option<Self> {
         let stream = File::from(stream.try_clone_to_owned().ok()?);
         let there = stream.metadata().ok();
         Some(Named {
             what,
             name: PathBuf::new(),
             path: PathBuf::new(),
-            there: Ok(there.filter(|data| !data.file_type().is_char_device())?),
+            there: Ok(there.filter(kept)?),
         })
     }
 

@@ -60,6 +60,17 @@ fn a_page_is_not_written_to_where_standard_error_goes() {
 }
 
 #[test]
+fn rows_go_to_standard_error_where_that_is_a_pipe_or_a_device() {
+    let echo = echo();
+    let args = ["ping", &echo.tcp, "-c", "1", "--csv", "/dev/stderr"];
+    let piped = run(&args);
+    assert_eq!(piped.code, Some(0), "{}", piped.stderr);
+    assert!(piped.stderr.contains(&echo.tcp), "{}", piped.stderr);
+    let nowhere = command(&args).stderr(Stdio::null()).output().unwrap();
+    assert_eq!(nowhere.status.code(), Some(0));
+}
+
+#[test]
 fn a_device_is_no_document() {
     for args in [
         &["compare", "/dev/zero", "/dev/zero"][..],

@@ -110,6 +110,52 @@ fn a_socket_that_falls_silent_is_opened_anew_after_three_time_outs() {
 }
 
 #[test]
+fn what_was_refused_makes_nobody_more_patient_with_silence() {
+    let plan = plan(false, 100, Pace::Interval(span(50)), 200);
+    // The first that gets through after ten refusals falls silent.
+    let steps = vec![Step::Echo(MS), Step::Restart(4_000 * MS), Step::Never];
+    let (report, far) = played(&plan, steps);
+    assert!(far.refused >= 10, "{}", far.refused);
+    assert_eq!(report.counts.connections, 3);
+    let silent = far
+        .messages
+        .iter()
+        .filter(|(sent, reply)| *sent > 4_000 * MS && reply.is_none());
+    let silent = silent.count();
+    assert!((6..=8).contains(&silent), "{silent}");
+}
+
+#[test]
+fn silence_is_waited_for_no_longer_than_a_minute() {
+    let slow = [vec![Step::Echo(100_000 * MS)], vec![Step::Echo(MS); 20]].concat();
+    // In a long outage, after 30 s and then always 60 s; and after a reply that came when this machine woke.
+    for (steps, connections) in [(vec![Step::Never; 36], 4), (slow, 2)] {
+        let plan = plan(true, 10_000, Pace::Interval(span(5_000)), 36);
+        let mut far = FarEnd::new(&plan, steps, 1);
+        (far.horizon, far.lost_line) = (400_000 * MS, Some(0));
+        let (report, _) = against(&plan, far);
+        assert_eq!(report.counts.connections, connections);
+    }
+}
+
+#[test]
+fn a_target_to_which_no_connection_is_made_any_more_is_given_up() {
+    let plan = Plan {
+        new_connection: true,
+        duration: Some(span(20_000)),
+        count: None,
+        patience: Some(span(2_000)),
+        ..plan(false, 100, Pace::Rate(100.0), 0)
+    };
+    let mut far = FarEnd::new(&plan, Vec::new(), 1);
+    (far.dial_ns, far.full_until, far.drops_dials) = (100 * MS, u64::MAX, true);
+    let played = play_out(&plan, far, &Told::default(), &Interrupt::default());
+    let (_, far, gave_up) = played.unwrap();
+    assert!(gave_up);
+    assert!(far.now < 4_000 * MS, "{}", far.now);
+}
+
+#[test]
 fn a_stream_remembers_all_that_it_is_owed() {
     let plan = Plan {
         depth: 60_000,
@@ -280,10 +326,14 @@ fn what_a_connection_that_was_given_up_was_to_send_is_unsent() {
 
 #[test]
 fn only_drops_of_what_is_measured_excuse_its_losses() {
-    for (drops, excused) in [
-        (vec![10 * MS, 20 * MS, 30 * MS], 0),
-        (vec![10 * MS, 105 * MS], 1),
-        (vec![105 * MS, 106 * MS, 107 * MS, 108 * MS], 2),
+    let (after, end) = (104 * MS, u64::MAX);
+    for (drops, hidden, excused) in [
+        (vec![10 * MS, 20 * MS, 30 * MS], 0..0, 0),
+        (vec![10 * MS, 105 * MS], 0..0, 1),
+        (vec![105 * MS, 106 * MS, 107 * MS, 108 * MS], 0..0, 2),
+        // Nor those of which the system told at one end only.
+        (vec![10 * MS, 20 * MS, 30 * MS], 0..after, 0),
+        (vec![10 * MS, 105 * MS], after..end, 0),
     ] {
         let plan = Plan {
             warmup: span(100),
@@ -293,7 +343,7 @@ fn only_drops_of_what_is_measured_excuse_its_losses() {
         let mut steps = vec![Step::Echo(MS); 12];
         steps.extend([Step::Never; 2]);
         let mut far = FarEnd::new(&plan, steps, 1);
-        far.drops = drops;
+        (far.drops, far.hides_drops) = (drops, hidden);
         let (report, _) = against(&plan, far);
         let counts = report.counts;
         assert_eq!((counts.lost, counts.overflowed), (2, excused));
