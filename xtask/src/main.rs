@@ -11,7 +11,6 @@ mod examples;
 mod pictures;
 mod proc;
 mod process;
-mod random;
 mod server;
 mod simulate;
 mod soak;

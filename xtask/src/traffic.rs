@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::random::Random;
+use echo_core::splitmix::Random;
 
 /// The longest that any one wait may take: far more than any takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);

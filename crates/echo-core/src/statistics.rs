@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use crate::splitmix::{GAMMA, mix};
+use crate::splitmix::{Random, mix};
 
 /// Times that the rounds are drawn again.
 const RESAMPLES: usize = 10_000;
@@ -102,19 +102,19 @@ impl Ratio {
         if rounds == 0 || (pairing == Pairing::InTurn && new.len() != base.len()) {
             return None;
         }
-        let mut dice = Dice(mix(seed));
+        let mut random = Random(mix(seed));
         let (mut again, mut base_again) = (new.clone(), base.clone());
         let ratio = (middle(&mut again) - middle(&mut base_again)).exp();
         let mut redraw = || {
             for slot in 0..new.len() {
-                let drawn = dice.below(new.len());
+                let drawn = random.below(new.len() as u64) as usize;
                 again[slot] = new[drawn];
                 if pairing == Pairing::InTurn {
                     base_again[slot] = base[drawn];
                 }
             }
             if pairing == Pairing::Apart {
-                base_again.fill_with(|| base[dice.below(base.len())]);
+                base_again.fill_with(|| *random.pick(&base));
             }
             middle(&mut again) - middle(&mut base_again)
         };
@@ -185,15 +185,12 @@ impl fmt::Display for Verdict {
 /// The order of the targets, round by round: a shuffled order and then its reverse, so that within
 /// two rounds a drift weighs as much on each (ABBA); then a fresh shuffle.
 pub fn schedule(targets: usize, rounds: usize, seed: u64) -> Vec<Vec<usize>> {
-    let mut dice = Dice(seed);
+    let mut random = Random(seed);
     let mut order: Vec<usize> = (0..targets).collect();
     (0..rounds)
         .map(|round| {
             match round % 2 {
-                // Fisher and Yates's.
-                0 => (1..targets)
-                    .rev()
-                    .for_each(|i| order.swap(i, dice.below(i + 1))),
+                0 => random.shuffle(&mut order),
                 _ => order.reverse(),
             }
             order.clone()
@@ -211,15 +208,4 @@ fn middle(values: &mut [f64]) -> f64 {
     let trimmed = (values.len() as f64 * TRIMMED) as usize;
     let kept = &values[trimmed..values.len() - trimmed];
     kept.iter().sum::<f64>() / kept.len() as f64
-}
-
-/// Numbers that look random, the same ones for the same seed.
-pub struct Dice(pub u64);
-
-impl Dice {
-    /// A number below `bound`, which is above zero.
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(GAMMA);
-        ((u128::from(mix(self.0)) * bound as u128) >> 64) as usize
-    }
 }

@@ -1,13 +1,12 @@
 //! Whether the verdicts on rounds are right as often as they should be, on noise as it comes.
 
-use echo_core::statistics::{
-    Better, Dice, FEWEST_ROUNDS, Pairing, Ratio, Verdict, figure, schedule,
-};
+use echo_core::splitmix::Random;
+use echo_core::statistics::{Better, FEWEST_ROUNDS, Pairing, Ratio, Verdict, figure, schedule};
 
 /// Rounds as they come on a machine at work: each has a noise of its own, rounds share a slow
 /// drift, and one in twenty is disturbed by something else.
 struct Bench {
-    dice: Dice,
+    dice: Random,
     noise: f64,
 }
 
@@ -59,7 +58,7 @@ impl Words {
 
 fn bench(noise: f64) -> Bench {
     Bench {
-        dice: Dice(1),
+        dice: Random(1),
         noise,
     }
 }

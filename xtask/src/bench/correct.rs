@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::contender::Contender;
 use super::lab::Lab;
-use crate::random::Random;
 use crate::traffic::{self, Exchange, Pace};
+use echo_core::splitmix::Random;
 
 /// The longest that a server may be silent while it owes bytes.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ fn half_close(address: SocketAddr) -> Result<()> {
         pause: Duration::from_millis(1),
         patience: SILENCE,
     };
-    let message = Random::new(0).bytes(10_000_000);
+    let message = Random(0).bytes(10_000_000);
     let Exchange { back, whole, .. } = traffic::exchange_at(address, &message, pace)?;
     let missing = message.len() - back;
     ensure!(
@@ -80,7 +80,7 @@ fn half_close(address: SocketAddr) -> Result<()> {
 
 fn stalled_neighbour(address: SocketAddr) -> Result<()> {
     let stalled = traffic::connect(address)?;
-    traffic::fill(&stalled, &Random::new(0).bytes(1_000_000))?;
+    traffic::fill(&stalled, &Random(0).bytes(1_000_000))?;
     let other = traffic::connect(address)?;
     other.set_read_timeout(Some(SILENCE))?;
     (0..100).try_for_each(|round| {

@@ -11,9 +11,9 @@ use rustix::process::Signal;
 
 use super::Step;
 use super::stage::{LIMIT, Stage, has_ipv6};
-use crate::random::Random;
 use crate::terminal::Skipped;
 use crate::traffic::{self, Exchange};
+use echo_core::splitmix::Random;
 
 /// Every step. Those after the first talk to the server that it starts, until the last stops it.
 pub const STORY: &[Step] = &[
@@ -218,7 +218,7 @@ fn stream(stage: &mut Stage) -> Result<String> {
     const LEN: usize = 10_000_000;
     let address = stage.server()?.ipv4("tcp")?;
     let path = stage.path("ten-megabytes");
-    let sent = Random::new(0).bytes(LEN);
+    let sent = Random(0).bytes(LEN);
     std::fs::write(&path, &sent).with_context(|| format!("cannot write {}", path.display()))?;
     let file = path.display().to_string();
     let start = Instant::now();

@@ -30,7 +30,7 @@ pub fn resets(arena: &mut Arena) -> Result<String> {
     let block = random.bytes(100_000);
     let ((), pings) = beside(victim.tcp, arena.random.part(2), || {
         (0..RESETS).try_for_each(|_| {
-            let peer = traffic::connect(spread(victim.tcp, random.next()))?;
+            let peer = traffic::connect(spread(victim.tcp, random.draw()))?;
             peer.set_nonblocking(true)?;
             // Before a byte, after a few, with an echo unread, with a backlog.
             let len = *random.pick(&[0, 1, 5_000, 100_000]);

@@ -19,8 +19,8 @@ use clap::Args;
 
 use crate::cargo::{Profile, Programs, passes};
 use crate::process::{Scratch, words};
-use crate::random::Random;
 use crate::terminal::{BOLD, DIM, GOOD, SKIPPED, Skipped, paint, say};
+use echo_core::splitmix::Random;
 use victim::Victim;
 
 /// Set in the process that runs in its own network namespace.
@@ -95,7 +95,7 @@ pub fn run(options: &Options) -> Result<()> {
         dir: Scratch::new("torture")?,
         own_network: inside,
         all: options.all,
-        random: Random::new(seed),
+        random: Random(seed),
     };
     rounds(&mut arena, seed, options)
 }
@@ -119,7 +119,7 @@ fn rounds(arena: &mut Arena, seed: u64, options: &Options) -> Result<()> {
         if done.is_multiple_of(asked.len()) {
             say(paint(BOLD, format_args!("seed {seed}")))?;
         }
-        arena.random = Random::new(seed).part(*number);
+        arena.random = Random(seed).part(*number);
         play(arena, step, seed)?;
     }
     Ok(())

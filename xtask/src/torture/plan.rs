@@ -17,9 +17,9 @@ use super::Arena;
 use super::victim::{Victim, framed};
 use crate::proc;
 use crate::process::{self, Finished, Process};
-use crate::random::Random;
 use crate::server::{Refused, Server};
 use crate::traffic::{self, Differs, LIMIT, Pace};
+use echo_core::splitmix::Random;
 
 /// Work for a program, as it is typed. TARGET, STAMP and HEALTHY are where a server in good health is, DIR
 /// is the trial's own directory.
@@ -109,7 +109,7 @@ impl<'a> Ground<'a> {
             arena,
             dir,
             healthy,
-            content: Random::new(0).bytes(300_000),
+            content: Random(0).bytes(300_000),
             runs: (0..2).map(run).collect::<Result<_>>()?,
         })
     }
@@ -214,7 +214,7 @@ fn serve(ground: &Ground, command: &mut Command, wrapper: &str, args: &[&str]) -
 /// Checks that the failure costs no more than the connection that it strikes.
 fn echo_after(ground: &Ground, victim: &Victim, args: &[&str]) -> Result<()> {
     talk(ground, &victim.server, args, Lasting::Once)?;
-    let message = framed(&mut Random::new(2), args, 300_000);
+    let message = framed(&mut Random(2), args, 300_000);
     // The failure may strike as late as here, but not twice.
     let last = match traffic::exchange(victim.tcp, &message)? {
         last if last.whole => last,
@@ -265,7 +265,7 @@ fn talk(ground: &Ground, server: &Server, args: &[&str], lasting: Lasting) -> Re
         Lasting::ForEver => (&[1, 500, 100_000], Duration::from_millis(100)),
     };
     let (tcp, udp) = (server.ipv4("tcp")?, server.ipv4("udp")?);
-    let mut random = Random::new(1);
+    let mut random = Random(1);
     for &len in lens {
         let pace = Pace {
             patience,

@@ -36,10 +36,8 @@ pub fn play(arena: &Arena, make: impl FnOnce(&Ground) -> Result<Vec<Case>>) -> R
     let grounds = (0..AT_ONCE).map(|n| Ground::new(arena, n, &healthy));
     let grounds = grounds.collect::<Result<Vec<_>>>()?;
     let mut cases = make(&grounds[0])?;
-    let (all, mut random) = (cases.len(), arena.random.clone());
-    for n in (1..all).rev() {
-        cases.swap(n, random.below(n as u64 + 1) as usize);
-    }
+    let all = cases.len();
+    arena.random.clone().shuffle(&mut cases);
     // What takes long would leave little else in a sample.
     cases.retain(|case| arena.all || case.plan.mode() != "diagnose");
     if !arena.all {

@@ -11,9 +11,9 @@ use rustix::process::Signal;
 
 use crate::proc;
 use crate::process::Finished;
-use crate::random::Random;
 use crate::server::Server;
 use crate::traffic::{self, LIMIT};
+use echo_core::splitmix::Random;
 
 /// The most workers that a server here has.
 const WORKERS: usize = 4;

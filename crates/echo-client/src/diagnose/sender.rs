@@ -4,8 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use echo_core::splitmix::mix;
-use echo_core::statistics::Dice;
+use echo_core::splitmix::{Random, mix};
 use echo_core::units::unix_ns;
 use rustix::event::PollFlags;
 use socket2::Socket;
@@ -59,13 +58,11 @@ impl Plan {
 
     /// The datagrams in the order in which they are to be sent, always the same.
     pub fn order(&self) -> Vec<Cell> {
-        let mut dice = Dice(mix(1));
+        let mut random = Random(mix(1));
         let mut order = Vec::with_capacity(self.count + self.cells.len());
         while order.len() < self.count && !self.cells.is_empty() {
             let mut pass = self.cells.clone();
-            (1..pass.len())
-                .rev()
-                .for_each(|i| pass.swap(i, dice.below(i + 1)));
+            random.shuffle(&mut pass);
             order.append(&mut pass);
         }
         order.truncate(self.count);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::common::{Ended, Scratch, echo, echo_on, faulty, network, run, run_with};
 use echo_client::merge::merged;
 use echo_client::report::{Latency, Report, Saved, json};
-use echo_core::splitmix::{GAMMA, mix};
+use echo_core::splitmix::Random;
 use serde_json::Value;
 
 #[track_caller]
@@ -138,11 +138,8 @@ fn where_documents_are_counted_none_is_too_few() {
 
 #[test]
 fn what_is_merged_is_what_one_histogram_would_have_seen() {
-    let mut state = 1;
-    let mut random = |below: u64| {
-        state = u64::wrapping_add(state, GAMMA);
-        mix(state) % below
-    };
+    let mut state = Random(1);
+    let mut random = |below: u64| state.below(below);
     let files = Scratch::new("property");
     for case in 0..8 {
         let mut whole = Latency::default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use echo_core::splitmix::{GAMMA, mix};
+use echo_core::splitmix::{GAMMA, Random, mix};
 
 use super::{Delay, Share};
 
@@ -11,21 +11,16 @@ use super::{Delay, Share};
 /// Nothing is kept between places, so that the order in which they are visited, and by which
 /// worker, changes nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(Random);
 
 impl Dice {
     /// The draws for the message `message` (0: the connection itself) of connection `connection`,
     /// made by the fault that is listed at `fault`.
     pub(crate) fn new(seed: u64, fault: usize, connection: u64, message: u64) -> Self {
         let place = [fault as u64, connection, message];
-        Dice(place.into_iter().fold(mix(seed), |state, part| {
+        Dice(Random(place.into_iter().fold(mix(seed), |state, part| {
             mix(state.wrapping_add(GAMMA) ^ mix(part.wrapping_add(GAMMA)))
-        }))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GAMMA);
-        mix(self.0)
+        })))
     }
 
     /// Whether this place is among `share`. Always draws, so that what follows does not depend
@@ -36,7 +31,7 @@ impl Dice {
 
     /// A number below `bound`, all equally likely; 0 when the bound is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        self.0.below(bound)
     }
 
     /// A delay from its distribution.
@@ -56,7 +51,7 @@ impl Dice {
 
     /// A number in (0, 1], in steps of 2^-53.
     fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
+        ((self.0.draw() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::common::{Account, LIMIT, Server, TempPath, fails, has, has_ipv6, program, wrapped};
 use echo_core::Discipline;
-use echo_core::splitmix;
+use echo_core::splitmix::Random;
 use echo_core::stamp::tlv::{self, ClassOfService, FollowUp, HEADER_LEN, Location};
 use echo_core::stamp::{ErrorEstimate, Format, Key, Mode, Reply, Request, Stamp};
 use nix::sys::socket::{
@@ -471,11 +471,8 @@ fn whatever_comes_no_reply_is_longer_and_the_reflector_lives() {
     let server = Server::listening(&[ON_LOOPBACK, "--listen=tcp://127.0.0.1:0", "--workers=1"]);
     let account = Account::open(&server);
     let socket = sender(server.nth("stamp", 0));
-    let mut chance = 1_u64;
-    let mut draw = |below: usize| {
-        chance = chance.wrapping_add(splitmix::GAMMA);
-        (splitmix::mix(chance) % below as u64) as usize
-    };
+    let mut random = Random(1);
+    let mut draw = |below: usize| random.below(below as u64) as usize;
     let whole = [
         one(tlv::LOCATION, &Location::question()),
         one(tlv::FOLLOW_UP, &[0; 16]),

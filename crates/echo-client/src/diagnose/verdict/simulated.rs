@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use echo_core::statistics::Dice;
+use echo_core::splitmix::Random;
 
 use super::super::ladder::{Rung, climb};
 use super::super::path::To;
@@ -77,7 +77,7 @@ const NOWHERE: To = (
 /// A path that is under way.
 pub struct Simulated {
     model: Model,
-    dice: Dice,
+    dice: Random,
     now: u64,
     number: u64,
     is_burst: bool,
@@ -96,7 +96,7 @@ impl Simulated {
         let tokens = model.policer.map_or(0.0, |(_, bucket)| bucket);
         let mut path = Simulated {
             model,
-            dice: Dice(seed),
+            dice: Random(seed),
             now: start,
             number: 0,
             is_burst: false,
@@ -134,11 +134,11 @@ impl Simulated {
     }
 
     fn of_thousand(&mut self, share: u32) -> bool {
-        share > 0 && self.dice.below(1000) < share as usize
+        share > 0 && self.dice.below(1000) < u64::from(share)
     }
 
     fn up_to(&mut self, most: u64) -> u64 {
-        self.dice.below(most as usize + 1) as u64
+        self.dice.below(most + 1)
     }
 
     fn train(&mut self, plan: &Plan) -> Train {

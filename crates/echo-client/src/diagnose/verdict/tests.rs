@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use echo_core::statistics::Dice;
+use echo_core::splitmix::Random;
 use echo_explain::{Lang, Phrases};
 
 use super::super::finding::{Findings, Kind, Verdict};
@@ -14,12 +14,12 @@ use super::simulated::{MS, Model, Simulated};
 const PARTS: [&str; 6] = ["title", "means", "next", "sent", "came", "test"];
 
 /// A path without a fault: near or far, with small delays and machines that are busy at times.
-fn harmless(dice: &mut Dice) -> Model {
-    let rtt = [MS / 10, MS, 10 * MS, 160 * MS][dice.below(4)];
+fn harmless(dice: &mut Random) -> Model {
+    let rtt = *dice.pick(&[MS / 10, MS, 10 * MS, 160 * MS]);
     Model {
         rtt,
-        spread: [MS / 20, MS, 4 * MS][dice.below(3)],
-        stalls: [(0, 0), (300 * MS, 8 * MS), (2000 * MS, 60 * MS)][dice.below(3)],
+        spread: *dice.pick(&[MS / 20, MS, 4 * MS]),
+        stalls: *dice.pick(&[(0, 0), (300 * MS, 8 * MS), (2000 * MS, 60 * MS)]),
         ..Model::default()
     }
 }
@@ -57,7 +57,7 @@ fn of_ten_thousand_paths_without_a_fault_at_most_ten_are_said_to_have_any() {
 }
 
 fn false_alarms(paths: u64) -> usize {
-    let mut dice = Dice(1);
+    let mut dice = Random(1);
     let is_wrong = |seed: &u64| {
         let model = harmless(&mut dice);
         let told = verdicts(model.clone(), *seed);
@@ -71,9 +71,9 @@ fn false_alarms(paths: u64) -> usize {
 }
 
 /// Draws faults with numbers at random, and expects each of them to be named in 19 of 20.
-fn named(verdict: Verdict, fault: impl Fn(&mut Dice, &mut Model)) {
+fn named(verdict: Verdict, fault: impl Fn(&mut Random, &mut Model)) {
     const RUNS: u64 = 20;
-    let mut dice = Dice(2);
+    let mut dice = Random(2);
     let mut missed = Vec::new();
     for seed in 0..RUNS {
         let mut model = harmless(&mut dice);
@@ -87,8 +87,8 @@ fn named(verdict: Verdict, fault: impl Fn(&mut Dice, &mut Model)) {
 }
 
 /// A number between two, both included.
-fn between(dice: &mut Dice, low: u64, high: u64) -> u64 {
-    low + dice.below((high - low) as usize + 1) as u64
+fn between(dice: &mut Random, low: u64, high: u64) -> u64 {
+    low + dice.below(high - low + 1)
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn delays_are_told_apart() {
 
 #[test]
 fn who_stops_now_and_then_has_not_gone_another_way() {
-    let mut dice = Dice(5);
+    let mut dice = Random(5);
     for seed in 0..20 {
         let mut model = harmless(&mut dice);
         let every = between(&mut dice, 1000, 2000);
@@ -245,7 +245,7 @@ fn limits_are_told_apart() {
 
 #[test]
 fn losses_at_random_that_end_are_no_bursts_and_are_told_to_be_gone() {
-    let mut dice = Dice(4);
+    let mut dice = Random(4);
     for seed in 0..20 {
         let mut model = harmless(&mut dice);
         model.loss.0 = between(&mut dice, 50, 300) as u32;
@@ -308,7 +308,7 @@ fn limit(model: Model, seed: u64) -> Option<f64> {
 
 #[test]
 fn a_limit_is_told_with_the_rate_that_it_lets_through() {
-    let (mut dice, mut missed) = (Dice(3), Vec::new());
+    let (mut dice, mut missed) = (Random(3), Vec::new());
     for seed in 0..40 {
         let counts_packets = seed % 2 == 0;
         let rate = match counts_packets {

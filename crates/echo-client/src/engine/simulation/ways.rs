@@ -1,7 +1,7 @@
 //! The engine against a simulated STAMP reflector: what it tells of both ways, compared with what was
 //! done to the packets.
 
-use echo_core::splitmix::{GAMMA, mix};
+use echo_core::splitmix::{Random, mix};
 
 use super::*;
 use crate::connection::Timestamps;
@@ -21,11 +21,9 @@ const WAYS: [u64; 2] = [3 * MS, 4 * MS];
 const HELD: u64 = MS / 2;
 
 impl Path {
-    fn courses(self, count: usize, mut seed: u64) -> Vec<Course> {
-        let mut one_in = |many: u64| {
-            seed = seed.wrapping_add(GAMMA);
-            many > 0 && mix(seed).is_multiple_of(many)
-        };
+    fn courses(self, count: usize, seed: u64) -> Vec<Course> {
+        let mut random = Random(seed);
+        let mut one_in = |many: u64| random.draw().is_multiple_of(many);
         let mut way = |at: usize| {
             let copies = 1 + u64::from(one_in(self.copied[at]));
             let late = 9 * MS * u64::from(one_in(self.late[at]));

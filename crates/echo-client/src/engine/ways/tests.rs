@@ -1,7 +1,7 @@
 //! Paths that lose, swap and copy packets each way, and what is told of them.
 
 use super::*;
-use echo_core::splitmix::{GAMMA, mix};
+use echo_core::splitmix::{Random, mix};
 
 /// What happens to packets: of so many, one, each way. Times are in the intervals of requests.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,11 +21,9 @@ struct Run {
     found: Ways,
 }
 
-fn run(path: Path, requests: u64, mut seed: u64) -> Run {
-    let mut one_in = |many: u64| {
-        seed = seed.wrapping_add(GAMMA);
-        many > 0 && mix(seed).is_multiple_of(many)
-    };
+fn run(path: Path, requests: u64, seed: u64) -> Run {
+    let mut random = Random(seed);
+    let mut one_in = |many: u64| random.draw().is_multiple_of(many);
     // A way takes what left, by its time, and gives what comes, in order.
     let mut way = |packets: Vec<(u64, u64, u32)>, at: usize| {
         let mut come = Vec::new();
