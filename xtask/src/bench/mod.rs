@@ -1,11 +1,10 @@
 //! `cargo xtask bench`: the server beside its peers, in one run on one machine.
 
-mod burst;
 mod comparison;
 mod contender;
 mod correct;
 mod embed;
-mod idle;
+mod facts;
 mod lab;
 mod machine;
 mod matrix;
@@ -13,7 +12,6 @@ mod mesh;
 mod pairs;
 mod plan;
 mod report;
-mod stamps;
 mod table;
 mod verdicts;
 
@@ -59,9 +57,9 @@ pub struct Options {
 type Facts = fn(&Lab, &Options) -> Result<Vec<Fact>>;
 
 const FACTS: &[(&str, Facts)] = &[
-    ("idle", |lab, options| idle::measure(lab, options.quick)),
-    ("burst", |lab, _| Ok(vec![burst::measure(lab)?])),
-    ("stamps", |lab, _| Ok(vec![stamps::measure(lab)?])),
+    ("idle", |lab, options| facts::idle(lab, options.quick)),
+    ("burst", |lab, _| Ok(vec![facts::burst(lab)?])),
+    ("stamps", |lab, _| Ok(vec![facts::stamps(lab)?])),
     ("mesh", |lab, options| mesh::cost(lab, options.quick)),
 ];
 
