@@ -6,53 +6,45 @@ use echo_core::splitmix::{GAMMA, Random, mix};
 
 use super::{Delay, Share};
 
-/// A sequence of draws that belongs to one place: a fault, a connection, a message.
+/// The draws for the message `message` (0: the connection itself) of connection `connection`, made by
+/// the fault that is listed at `fault`.
 ///
 /// Nothing is kept between places, so that the order in which they are visited, and by which
 /// worker, changes nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct Dice(Random);
+pub(crate) fn dice(seed: u64, fault: usize, connection: u64, message: u64) -> Random {
+    let place = [fault as u64, connection, message];
+    Random(place.into_iter().fold(mix(seed), |state, part| {
+        mix(state.wrapping_add(GAMMA) ^ mix(part.wrapping_add(GAMMA)))
+    }))
+}
 
-impl Dice {
-    /// The draws for the message `message` (0: the connection itself) of connection `connection`,
-    /// made by the fault that is listed at `fault`.
-    pub(crate) fn new(seed: u64, fault: usize, connection: u64, message: u64) -> Self {
-        let place = [fault as u64, connection, message];
-        Dice(Random(place.into_iter().fold(mix(seed), |state, part| {
-            mix(state.wrapping_add(GAMMA) ^ mix(part.wrapping_add(GAMMA)))
-        })))
+impl Share {
+    /// Whether a place is among it. Always draws, so that what follows does not depend on the share.
+    pub(super) fn hits(self, dice: &mut Random) -> bool {
+        dice.below(Share::ALL.millionths().into()) < self.millionths().into()
     }
+}
 
-    /// Whether this place is among `share`. Always draws, so that what follows does not depend
-    /// on the share.
-    pub(super) fn hits(&mut self, share: Share) -> bool {
-        self.below(Share::ALL.millionths().into()) < share.millionths().into()
-    }
-
-    /// A number below `bound`, all equally likely; 0 when the bound is 0.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0.below(bound)
-    }
-
+impl Delay {
     /// A delay from its distribution.
-    pub(super) fn delay(&mut self, delay: Delay) -> Duration {
-        match delay {
+    pub(super) fn drawn(self, dice: &mut Random) -> Duration {
+        match self {
             Delay::Fixed(delay) => delay,
-            Delay::Uniform(least, most) => least + (most - least).mul_f64(self.unit()),
+            Delay::Uniform(least, most) => least + (most - least).mul_f64(unit(dice)),
             Delay::Normal(mean, deviation) => {
                 // Box and Muller's.
-                let radius = (-2.0 * self.unit().ln()).sqrt();
-                let z = radius * (std::f64::consts::TAU * self.unit()).cos();
+                let radius = (-2.0 * unit(dice).ln()).sqrt();
+                let z = radius * (std::f64::consts::TAU * unit(dice)).cos();
                 let seconds = mean.as_secs_f64() + z * deviation.as_secs_f64();
                 Duration::from_secs_f64(seconds.max(0.0))
             }
         }
     }
+}
 
-    /// A number in (0, 1], in steps of 2^-53.
-    fn unit(&mut self) -> f64 {
-        ((self.0.draw() >> 11) + 1) as f64 / (1u64 << 53) as f64
-    }
+/// A number in (0, 1], in steps of 2^-53.
+fn unit(dice: &mut Random) -> f64 {
+    ((dice.draw() >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -62,8 +54,8 @@ mod tests {
     const ROUNDS: u64 = 20_000;
 
     /// One die for each of many messages, as they are used.
-    fn messages(fault: usize, connection: u64) -> impl Iterator<Item = Dice> {
-        (1..=ROUNDS).map(move |message| Dice::new(7, fault, connection, message))
+    fn messages(fault: usize, connection: u64) -> impl Iterator<Item = Random> {
+        (1..=ROUNDS).map(move |message| dice(7, fault, connection, message))
     }
 
     #[test]
@@ -72,7 +64,7 @@ mod tests {
             let share = Share::from_millionths(millionths).unwrap();
             for (fault, connection) in [(0, 1), (1, 1), (0, 2)] {
                 let hits = messages(fault, connection)
-                    .filter_map(|mut dice| dice.hits(share).then_some(()))
+                    .filter_map(|mut dice| share.hits(&mut dice).then_some(()))
                     .count() as f64;
                 let p = f64::from(millionths) / 1e6;
                 let deviation = (ROUNDS as f64 * p * (1.0 - p)).sqrt();
@@ -86,7 +78,7 @@ mod tests {
     fn faults_connections_and_seeds_draw_independently() {
         let half = Share::from_millionths(500_000).unwrap();
         let draws = |seed, fault, connection| {
-            (1..=ROUNDS).map(move |message| Dice::new(seed, fault, connection, message).hits(half))
+            (1..=ROUNDS).map(move |message| half.hits(&mut dice(seed, fault, connection, message)))
         };
         for (seed, fault, connection) in [(8, 0, 1), (7, 1, 1), (7, 0, 2)] {
             let agree = draws(7, 0, 1)
@@ -108,7 +100,7 @@ mod tests {
             (Delay::Normal(ms(50), ms(10)), 50.0, 10.0),
         ] {
             let drawn: Vec<f64> = messages(0, 1)
-                .map(|mut dice| dice.delay(delay).as_secs_f64() * 1e3)
+                .map(|mut dice| delay.drawn(&mut dice).as_secs_f64() * 1e3)
                 .collect();
             let n = drawn.len() as f64;
             let found = drawn.iter().sum::<f64>() / n;
@@ -125,10 +117,10 @@ mod tests {
     fn a_uniform_delay_stays_within_its_bounds_and_none_is_negative() {
         let ms = Duration::from_millis;
         for mut dice in messages(3, 9) {
-            let uniform = dice.delay(Delay::Uniform(ms(40), ms(60)));
+            let uniform = Delay::Uniform(ms(40), ms(60)).drawn(&mut dice);
             assert!((ms(40)..=ms(60)).contains(&uniform));
             // Below zero half of the time, if it were let.
-            dice.delay(Delay::Normal(Duration::ZERO, ms(10)));
+            Delay::Normal(Duration::ZERO, ms(10)).drawn(&mut dice);
         }
     }
 }

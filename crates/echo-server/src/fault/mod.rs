@@ -24,7 +24,7 @@ use crate::name::Name;
 pub use action::{Action, After, Corruption, Delay, Ending};
 pub(crate) use datagram::DatagramFaults;
 #[cfg(test)]
-pub(crate) use dice::Dice;
+pub(crate) use dice::dice;
 pub use grammar::ParseFaultError;
 pub(crate) use list::Faults;
 pub(crate) use place::Subject;

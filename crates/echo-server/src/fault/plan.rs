@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::dice::Dice;
+use echo_core::splitmix::Random;
+
+use super::dice::dice;
 use super::hold::Hold;
 use super::{Action, Corruption, Fault, Numbered, Pick, Subject};
 use crate::event::{Done, Events};
@@ -86,8 +88,8 @@ impl Plan {
     }
 
     /// Chance follows from the place in the list of those that a server starts with, from 0.
-    fn dice(&self, number: u64, subject: &Subject, message: u64) -> Dice {
-        Dice::new(self.seed, number as usize - 1, subject.number, message)
+    fn dice(&self, number: u64, subject: &Subject, message: u64) -> Random {
+        dice(self.seed, number as usize - 1, subject.number, message)
     }
 
     fn chooses(&self, at: usize, subject: &Subject) -> bool {
@@ -95,7 +97,10 @@ impl Plan {
         let Fault { action, place } = fault;
         action.sockets().contains(&subject.transport)
             && place.covers(subject)
-            && self.dice(*number, subject, 0).hits(place.connections.share)
+            && place
+                .connections
+                .share
+                .hits(&mut self.dice(*number, subject, 0))
     }
 }
 
@@ -210,7 +215,7 @@ impl Script {
                     continue;
                 }
                 Action::Delay(delay) => {
-                    let by = dice.delay(delay);
+                    let by = delay.drawn(&mut dice);
                     verdict.hold.delay(fault, by);
                     Done::Delayed { by }
                 }
@@ -228,7 +233,7 @@ impl Script {
 
     /// The actions that choose this message, each with its fault's number, the message's number as
     /// that counts, and the dice for its details.
-    fn choosing(&self, message: u64) -> impl Iterator<Item = (u64, u64, &Action, Dice)> {
+    fn choosing(&self, message: u64) -> impl Iterator<Item = (u64, u64, &Action, Random)> {
         self.faults()
             .filter_map(move |(since, Numbered { number, fault })| {
                 let Fault { action, place } = fault;
@@ -237,7 +242,7 @@ impl Script {
                     return None;
                 }
                 let mut dice = self.plan.dice(*number, &self.subject, message);
-                let hits = dice.hits(place.messages.share);
+                let hits = place.messages.share.hits(&mut dice);
                 hits.then_some((*number, message, action, dice))
             })
     }
@@ -248,7 +253,7 @@ impl Script {
     }
 }
 
-fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Dice) -> Done {
+fn corrupt(bytes: &mut [u8], corruption: Corruption, dice: &mut Random) -> Done {
     let len = bytes.len() as u64;
     let count = match corruption {
         Corruption::Bit => {
@@ -357,7 +362,7 @@ mod tests {
     #[test]
     fn as_many_bytes_are_corrupted_as_were_asked_for_and_they_all_differ() {
         for round in 0..1_000 {
-            let mut dice = dice::Dice::new(5, 0, 0, round);
+            let mut dice = dice(5, 0, 0, round);
             let bytes: Vec<u8> = (0..1 + dice.below(40)).map(|i| i as u8).collect();
             let count = 1 + dice.below(50);
             let mut changed = bytes.clone();

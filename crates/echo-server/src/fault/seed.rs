@@ -4,8 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 
-use echo_core::text;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use echo_core::as_text;
 
 /// What `--seed` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,25 +55,12 @@ impl FromStr for Seed {
     }
 }
 
-/// A number where TOML has one that large, a text otherwise.
-impl Serialize for Seed {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match *self {
-            Seed::Given(number) if i64::try_from(number).is_ok() => number.serialize(serializer),
-            seed => serializer.collect_str(&seed),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Seed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text::read(deserializer)
-    }
-}
+as_text!(Seed);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::{Deserialize, Serialize};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct File {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use echo_core::Framing;
+use echo_core::splitmix::Random;
 use echo_core::units::{Size, Timespan};
 
 use super::acceptor::Acceptor;
@@ -28,7 +29,7 @@ use schedule::{CHANGING, FAULTS, MERGE, SLOW, Setup, Step, schedule};
 use crate::config::Config;
 use crate::event::stats::{Counters, Totals};
 use crate::event::{EventReader, Events, Level, PeerAddress};
-use crate::fault::{Dice, Faults};
+use crate::fault::{Faults, dice};
 use crate::shutdown::Shutdown;
 use crate::socket::simulated::{Socket, Wire};
 use crate::socket::stream::Stream;
@@ -58,7 +59,7 @@ impl Other {
 
 struct Simulation<'a> {
     setup: &'a Setup,
-    dice: Dice,
+    dice: Random,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     acceptor: Option<Acceptor>,
@@ -123,7 +124,7 @@ impl<'a> Simulation<'a> {
         acceptor.set_faults(&shared, poll.registry(), plan);
         Simulation {
             setup,
-            dice: Dice::new(setup.seed, 2, 0, 0),
+            dice: dice(setup.seed, 2, 0, 0),
             acceptor: Some(acceptor),
             peers,
             shared,

@@ -4,12 +4,13 @@
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
-use crate::fault::Dice;
+use crate::fault::dice;
 use echo_core::Transport;
+use echo_core::splitmix::Random;
 
 /// What every peer sends, over and over: lines of any length, that repeat at no power of two.
 static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut dice = Dice::new(1, 0, 0, 0);
+    let mut dice = dice(1, 0, 0, 0);
     let byte = |_| match dice.below(24) {
         0 => b'\n',
         _ => dice.below(256) as u8,
@@ -42,7 +43,7 @@ pub(crate) struct Socket(pub(crate) Arc<Mutex<Wire>>);
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) transport: Transport,
-    pub(crate) dice: Dice,
+    pub(crate) dice: Random,
     /// Nothing may be read before all of the earlier is written.
     pub(crate) strict: bool,
     /// Nothing may be read while the server was last told that there is no room.
@@ -81,7 +82,7 @@ impl Socket {
     pub(crate) fn new(transport: Transport, seed: u64, capacity: u64, strict: bool) -> Self {
         Socket(Arc::new(Mutex::new(Wire {
             transport,
-            dice: Dice::new(seed, 0, 0, 0),
+            dice: dice(seed, 0, 0, 0),
             strict,
             faithful: true,
             sent: 0,

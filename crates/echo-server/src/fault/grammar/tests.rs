@@ -3,13 +3,14 @@
 use super::*;
 use crate::Config;
 use crate::fault::Share;
-use crate::fault::dice::Dice;
+use crate::fault::dice::dice;
 use echo_core::Transport;
+use echo_core::splitmix::Random;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A fault from anywhere in the grammar; not every one goes together.
-fn any(dice: &mut Dice) -> Fault {
+fn any(dice: &mut Random) -> Fault {
     let bytes = 1 + dice.below(HELD_MAX as u64);
     let time = Duration::from_nanos(dice.below(3_600_000_000_000));
     let after = match dice.below(3) {
@@ -61,7 +62,7 @@ fn any(dice: &mut Dice) -> Fault {
     Fault { action, place }
 }
 
-fn any_pick(dice: &mut Dice) -> Pick {
+fn any_pick(dice: &mut Random) -> Pick {
     let first = 1 + dice.below(3);
     Pick {
         first,
@@ -77,7 +78,7 @@ fn any_pick(dice: &mut Dice) -> Pick {
 fn every_fault_that_is_written_is_read_as_the_same_fault() {
     let mut read = 0;
     for round in 0..10_000 {
-        let fault = any(&mut Dice::new(1, 0, 0, round));
+        let fault = any(&mut dice(1, 0, 0, round));
         let text = fault.to_string();
         match text.parse::<Fault>() {
             Ok(again) => {
@@ -101,7 +102,7 @@ fn no_text_brings_the_parser_down() {
         .chars()
         .collect();
     for round in 0..10_000 {
-        let mut dice = Dice::new(2, 0, 0, round);
+        let mut dice = dice(2, 0, 0, round);
         let mut text = any(&mut dice).to_string();
         for _ in 0..=dice.below(3) {
             let at = dice.below(text.chars().count() as u64 + 1) as usize;

@@ -4,7 +4,7 @@ use super::*;
 use crate::event::PeerAddress;
 use crate::event::{EventReader, Kind, Level};
 use crate::fault::Faults;
-use crate::fault::dice::Dice;
+use crate::fault::dice::dice;
 use echo_core::Transport;
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ fn what_only_delays_or_cuts_loses_nothing_and_keeps_the_order() {
     ] {
         let mut bench = Bench::new(specs, Framing::Lines);
         let sent = lines(200);
-        let mut dice = Dice::new(3, 0, 0, 0);
+        let mut dice = dice(3, 0, 0, 0);
         for frames in sent
             .split_inclusive(|&b| b == b'\n')
             .collect::<Vec<_>>()

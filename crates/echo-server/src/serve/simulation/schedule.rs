@@ -2,7 +2,7 @@
 
 use echo_core::{Framing, Transport};
 
-use crate::fault::Dice;
+use crate::fault::dice;
 
 /// Faults that send everything back in the end, but for those from `CHANGING` on.
 pub(super) const FAULTS: [&str; 18] = [
@@ -78,31 +78,24 @@ pub(super) enum Step {
     Revise,
 }
 
-fn choose<T: Copy>(dice: &mut Dice, among: &[T]) -> T {
-    among[dice.below(among.len() as u64) as usize]
-}
-
 /// The schedule of a seed.
 pub(super) fn schedule(seed: u64) -> (Setup, Vec<Step>) {
-    let mut dice = Dice::new(seed, 1, 0, 0);
+    let mut random = dice(seed, 1, 0, 0);
     let setup = Setup {
         seed,
-        transport: choose(
-            &mut dice,
-            &[Transport::Tcp, Transport::Tcp, Transport::Unix],
-        ),
-        framing: choose(&mut dice, &[Framing::Raw, Framing::Raw, Framing::Lines]),
-        max_frame: choose(&mut dice, &[1 << 20, 1 << 20, SHORT]),
-        buffer: choose(&mut dice, &[1, 7, 100, 4 << 10, 20 << 10, 64 << 10]),
-        idle_ms: choose(&mut dice, &[0, 0, 50, 1_000]),
-        write_ms: choose(&mut dice, &[0, 60_000, 60_000, 1_000]),
-        drain_ms: choose(&mut dice, &[10, 2_000, 20_000, 20_000]),
-        asked: Dice::new(seed, 4, 0, 0).below(2) == 0,
-        fault: dice.below(FAULTS.len() as u64) as usize,
-        max_connections: choose(&mut dice, &[1, 2, 100, 100]),
-        total: choose(&mut dice, &[0, 0, 1, 3]),
-        capacity: choose(&mut dice, &[1, 100, 3_000, 50_000, 1 << 20]),
-        max_memory: choose(&mut dice, &[1 << 30, 1 << 30, 5_000, 50_000]),
+        transport: *random.pick(&[Transport::Tcp, Transport::Tcp, Transport::Unix]),
+        framing: *random.pick(&[Framing::Raw, Framing::Raw, Framing::Lines]),
+        max_frame: *random.pick(&[1 << 20, 1 << 20, SHORT]),
+        buffer: *random.pick(&[1, 7, 100, 4 << 10, 20 << 10, 64 << 10]),
+        idle_ms: *random.pick(&[0, 0, 50, 1_000]),
+        write_ms: *random.pick(&[0, 60_000, 60_000, 1_000]),
+        drain_ms: *random.pick(&[10, 2_000, 20_000, 20_000]),
+        asked: dice(seed, 4, 0, 0).below(2) == 0,
+        fault: random.below(FAULTS.len() as u64) as usize,
+        max_connections: *random.pick(&[1, 2, 100, 100]),
+        total: *random.pick(&[0, 0, 1, 3]),
+        capacity: *random.pick(&[1, 100, 3_000, 50_000, 1 << 20]),
+        max_memory: *random.pick(&[1 << 30, 1 << 30, 5_000, 50_000]),
     };
     // As much as takes few calls: where each moves a byte, only few.
     let least = setup.buffer.min(setup.capacity);
@@ -114,27 +107,27 @@ pub(super) fn schedule(seed: u64) -> (Setup, Vec<Step>) {
         _ => &[3, 70, 900, 9_000, 300_000],
     };
     let mut steps = vec![Step::Connect];
-    for _ in 0..10 + dice.below(50) {
-        let peer = dice.below(4) as usize;
-        let bytes = choose(&mut dice, most);
-        let bytes = 1 + dice.below(bytes);
-        steps.push(match dice.below(64) {
+    for _ in 0..10 + random.below(50) {
+        let peer = random.below(4) as usize;
+        let bytes = *random.pick(most);
+        let bytes = 1 + random.below(bytes);
+        steps.push(match random.below(64) {
             0..4 => Step::Connect,
             4..22 => Step::Send(peer, bytes),
             22..34 => Step::Take(peer, bytes),
             34..36 => Step::End(peer),
-            36 => Step::Fail(peer, dice.below(2) == 0),
+            36 => Step::Fail(peer, random.below(2) == 0),
             37..40 => Step::Spurious(peer),
             40..52 => Step::Poll,
             52..63 => {
-                let most = choose(&mut dice, &[3, 50, 400, 3_000]);
-                Step::Wait(dice.below(most))
+                let most = *random.pick(&[3, 50, 400, 3_000]);
+                Step::Wait(random.below(most))
             }
             _ => Step::Drain,
         });
     }
     // By chance of its own, for what seeds have shown before is to stay what they show.
-    let mut more = Dice::new(seed, 3, 0, 0);
+    let mut more = dice(seed, 3, 0, 0);
     if (DROP..CHANGING).contains(&setup.fault) {
         for _ in 0..more.below(4) {
             let at = 1 + more.below(steps.len() as u64) as usize;
