@@ -147,7 +147,7 @@ fn what_was_asked_of_a_comparison_is_asked_of_it_again() {
         0,
     );
 
-    let find = ["bench", &slow.tcp, "--find", "p50<1ms", "--rate", "100"];
+    let find = ["bench", &slow.tcp, "--find", "p50<1ms", "--rate", "2000"];
     let found = run(&[&find[..], &["-d", "50ms", "--warmup", "0", "--json"]].concat());
     let found = files.file("found.json", found.text().as_bytes());
     run(&["compare", &found, &found]).failed(1, &["p50<1ms is kept at no rate"]);

@@ -252,10 +252,6 @@ fn people_are_told_in_their_language_and_programs_in_one() {
             "ya pasó; da a cada máquina tiempo",
         ),
         (
-            &["bench", &echo.tcp, "--find", "p99<1h", "-r", "0.1"],
-            "un paso tardaría",
-        ),
-        (
             &["diagnose", "unix:e"],
             "un socket Unix no tiene camino que diagnosticar",
         ),
