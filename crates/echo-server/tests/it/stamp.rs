@@ -430,7 +430,7 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
             &["--listen=stamp:127.0.0.1:862"],
             "write stamp://127.0.0.1:862",
         ),
-        (&["--listen=stamp://tcp://127.0.0.1:1"], "brackets"),
+        (&["--listen=stamp://tcp://127.0.0.1:1"], "too many colons"),
         (&["--stamp-key=x"], "--listen stamp://127.0.0.1"),
         (&["--stamp-stateless"], "--listen stamp://127.0.0.1"),
         (&[ON_LOOPBACK, "--stamp-key=/dev/zero"], "no regular file"),
