@@ -101,7 +101,8 @@ impl Passed {
                 ("sender's fields", reply.request == request),
                 ("number", reply.seq == number && request.seq == number),
                 ("format", format == request.error.format()),
-                ("error", reply.error.error().is_some()),
+                // RFC 4656 forbids a multiplier of zero, synchronised or not.
+                ("error", reply.error.0 & 0xff != 0),
                 ("stamps", left <= came && came < LIMIT),
                 ("hash", is_whole),
             ] {
