@@ -12,7 +12,7 @@ use crate::nearest;
 pub type Rule = fn(&Wrong<'_>) -> Option<String>;
 
 /// Those of any program, in the order in which they are asked.
-const RULES: [Rule; 4] = [late, apart, doubled, alike];
+const RULES: [Rule; 3] = [late, apart, doubled];
 
 /// Words that other programs take, the flag that there has to be here, if any, and what to say of them.
 pub type Meant = (&'static [&'static str], Option<&'static str>, &'static str);
@@ -81,6 +81,7 @@ pub fn hinted(
         let general = RULES.iter().find_map(|rule| rule(&wrong));
         general
             .or_else(|| wrong.meant(meant))
+            .or_else(|| alike(&wrong))
             .or_else(|| rules.iter().find_map(|rule| rule(&wrong)))
     });
     // Nobody who mistypes a flag means to send it.
@@ -170,6 +171,7 @@ fn doubled(wrong: &Wrong<'_>) -> Option<String> {
 fn alike(wrong: &Wrong<'_>) -> Option<String> {
     let names = wrong.program.get_subcommands().map(Command::get_name);
     let first = wrong.typed.iter().find(|word| **word != "help")?;
+    let first = Some(first).filter(|first| !takes(wrong.program, first))?;
     let alike = nearest(first, names).filter(|alike| alike != first)?;
     Some(format!("a similar subcommand exists: {alike}"))
 }

@@ -143,7 +143,7 @@ pub(crate) fn append(path: &Path) -> io::Result<(Option<OwnFile>, File)> {
     append_to(judged(path)?)
 }
 
-/// The same where all links on the way have been judged: what has come since is not followed.
+/// The same where all links on the way have been judged: what has come since at its last name is not followed.
 fn append_to(path: PathBuf) -> io::Result<(Option<OwnFile>, File)> {
     let mut options = OpenOptions::new();
     if let Ok(file) = options.append(true).create_new(true).open(&path) {

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use echo_core::framing::{Decoder, FrameError, Framing};
@@ -19,6 +19,9 @@ use crate::interrupt::Interrupt;
 /// The most that is read at a time, and therefore the longest frame that `length` makes of a
 /// stream: from 64 KiB on, bulk throughput no longer grows with the size of a write.
 pub const CHUNK: usize = 64 << 10;
+
+/// How long whatever is piped in may take to begin, at least: a program has to start.
+const PIPED: Duration = Duration::from_secs(5);
 
 /// Messages to send, framed.
 pub struct Source {
@@ -92,7 +95,7 @@ impl Source {
             source.by_line = config.interactive || io::stdin().is_terminal();
         } else if config.message == DEFAULT_MESSAGE
             && !config.step
-            && source.takes_piped(connect.timeout, interrupt)?
+            && source.takes_piped(connect, interrupt)?
         {
             source.name = "standard input".to_owned();
         } else {
@@ -129,12 +132,15 @@ impl Source {
     }
 
     /// Takes what is piped into this program, if that is anything. Says whether it is. A pipe may be one
-    /// that a script was started with and nobody writes to, so its first byte is to come within `limit`.
-    fn takes_piped(&mut self, limit: Timespan, interrupt: &Interrupt) -> Result<bool, Trouble> {
+    /// that a script was started with and nobody writes to, so its first byte is to come in time.
+    fn takes_piped(&mut self, connect: &Connect, interrupt: &Interrupt) -> Result<bool, Trouble> {
         self.file = Some(Patient(stdin()?)).filter(|Patient(file)| is_pipe(file));
+        let limit = PIPED.max(connect.timeout.0).max(connect.wait.0);
         let start = Instant::now();
         while !self.is_ready(interrupt)? {
-            if start.elapsed() >= limit.0 {
+            // A deadline ends the wait by itself.
+            if connect.deadline.0.is_zero() && start.elapsed() >= limit {
+                let limit = Timespan(limit);
                 return Err(Failure::usage(anyhow!(
                     "nothing was piped in within {limit}; wait for it with --message -, send a text with \
                      --message TEXT, or have no input (</dev/null)"

@@ -162,6 +162,7 @@ fn what_other_programs_take_is_answered_with_how_it_is_written_here() {
         (&["-i", "0.2", "localhost:7100"], "one target is asked"),
         (&["pinf", "localhost"], "subcommand exists: ping"),
         (&["diagnos", "localhost"], "subcommand exists: diagnose"),
+        (&["ping1", "-p", "7"], "without a flag: HOST:PORT"),
         (&["hlep"], "subcommand exists: help"),
         (&["help", "bnech"], "subcommand exists: bench"),
         (&["udp", "7"], "one word: udp://127.0.0.1:7"),

@@ -88,17 +88,17 @@ fn an_input_that_does_not_end_is_a_failure_at_the_deadline() {
 }
 
 #[test]
-fn a_pipe_that_a_script_was_started_with_is_waited_for_as_any_answer_is() {
+fn a_pipe_that_a_script_was_started_with_is_not_waited_for_without_end() {
     let echo = echo();
     let mut silent = command(&[&echo.tcp, "-W", "100ms"]);
     let silent = silent.stdin(std::process::Stdio::piped());
     let mut client = silent.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    // It stays open.
+    // It stays open. A program that is to write takes its time to start, however short an answer may take.
     let input = client.stdin.take();
     let told = std::io::read_to_string(client.stderr.take().unwrap()).unwrap();
     assert_eq!(client.wait().unwrap().code(), Some(2), "{told}");
     assert!(
-        told.contains("within 100ms") && told.contains("</dev/null"),
+        told.contains("within 5s") && told.contains("</dev/null"),
         "{told}"
     );
     drop(input);

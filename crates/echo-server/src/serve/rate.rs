@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::event::DropReason;
@@ -19,9 +19,9 @@ const TOUCHED: usize = PARTS as usize + 1;
 /// Bounds the replies to each source.
 pub(crate) struct Rate {
     most: u64,
-    /// None where there is no limit. A lock for each, so that workers with different sources never wait
-    /// for each other.
-    recent: Box<[Mutex<Recent>]>,
+    /// None before the first is counted. A lock for each, so that workers with different sources never
+    /// wait for each other.
+    recent: OnceLock<Box<[Mutex<Recent>]>>,
     hasher: RandomState,
     start: Instant,
 }
@@ -55,10 +55,9 @@ impl Recent {
 impl Rate {
     /// At most `most` in any second, loopback excepted; 0: no limit.
     pub(crate) fn new(most: u32) -> Self {
-        let slots = if most == 0 { 0 } else { SLOTS };
         Rate {
             most: most.into(),
-            recent: (0..slots).map(|_| Mutex::default()).collect(),
+            recent: OnceLock::new(),
             hasher: RandomState::new(),
             start: Instant::now(),
         }
@@ -70,7 +69,9 @@ impl Rate {
             return Ok(count);
         }
         // Seeded, so that nobody can choose addresses that share a victim's slot.
-        let slot = &self.recent[self.hasher.hash_one(network(ip)) as usize % SLOTS];
+        let slots = || (0..SLOTS).map(|_| Mutex::default()).collect();
+        let slot =
+            &self.recent.get_or_init(slots)[self.hasher.hash_one(network(ip)) as usize % SLOTS];
         let part = (now - self.start).as_nanos() as u64 / (1_000_000_000 / PARTS);
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         match slot.admit(part, count, self.most) {

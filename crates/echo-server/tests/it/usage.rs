@@ -310,6 +310,20 @@ fn what_is_nearly_right_is_answered_with_its_spelling() {
 }
 
 #[test]
+fn a_flag_is_no_subcommand_with_a_slip() {
+    for (args, told) in [
+        ("--fault drp=20%", "write drop"),
+        ("--fault drop=20% --metrcis 1", "'--metrics'"),
+        ("--control unix:/x --metrcis 1", "'--metrics'"),
+    ] {
+        let mut command = assert_cmd::Command::from_std(program());
+        let ended = command.args(args.split(' ')).timeout(LIMIT).assert();
+        let ended = ended.code(2).stderr(contains(told));
+        ended.stderr(contains("subcommand").not());
+    }
+}
+
+#[test]
 fn the_value_of_another_option_is_no_host() {
     for option in ["--framing", "--workers", "--log-level"] {
         let mut command = assert_cmd::Command::from_std(program());
