@@ -7,6 +7,7 @@ pub mod lab;
 pub mod network;
 #[path = "../../../../xtask/src/process.rs"]
 mod process;
+pub mod reflector;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -22,6 +22,7 @@ mod files;
 mod measurement;
 mod merge;
 mod mesh;
+mod message;
 mod outcome;
 mod pairs;
 mod paths;

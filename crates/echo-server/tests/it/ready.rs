@@ -1,4 +1,4 @@
-//! The ready lines, and that nothing else reaches standard output.
+//! The ready lines, that nothing else reaches standard output, and the file that has them.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
@@ -6,8 +6,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 
 use crate::common::{
-    Server, TempPath, connect, echo, eventually, has_ipv6, in_own_network, program,
+    Server, TempPath, connect, echo, eventually, fails, has_ipv6, in_own_network, program,
 };
+use crate::fixture::all_names;
 
 #[test]
 fn a_host_and_port_is_tcp_and_udp_with_one_number() {
@@ -313,4 +314,75 @@ fn a_shell_takes_the_completions_that_are_printed_for_it() {
             crate::common::succeeds(std::process::Command::new(shell).args(["-c", &complete]));
         }
     }
+}
+
+#[test]
+fn the_ready_file_appears_whole_with_the_resolved_addresses() {
+    let path = TempPath::new("ready");
+    std::fs::write(&*path, "listening tcp 127.0.0.1:1\nready\n").unwrap();
+    let server = Server::start(&["--ready-file", path.text()]);
+    let expected = format!("{}\nready\n", server.ready_lines().join("\n"));
+    assert_eq!(std::fs::read_to_string(&*path).unwrap(), expected);
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        1
+    );
+    server.stop();
+}
+
+#[test]
+fn a_second_server_takes_no_ready_file_of_one_that_lives_and_that_of_a_dead_one() {
+    let path = TempPath::new("ready");
+    let server = Server::start(&["--ready-file", path.text()]);
+    let text = std::fs::read_to_string(&*path).unwrap();
+    fails(
+        program().args(["--listen=127.0.0.1:0", "--ready-file", path.text()]),
+        2,
+        &[path.text(), "that of a server that runs", "--ready-file"],
+    );
+    assert_eq!(std::fs::read_to_string(&*path).unwrap(), text);
+    server.signal(rustix::process::Signal::KILL);
+    assert_eq!(server.end().code, None);
+    assert!(path.exists());
+    Server::start(&["--ready-file", path.text()]).stop();
+    assert_eq!(all_names(&path), [""; 0]);
+}
+
+#[test]
+fn a_ready_file_goes_with_a_clean_stop_unless_it_is_anothers() {
+    let path = TempPath::new("ready");
+    for replaced in [false, true] {
+        let server = Server::start(&["--ready-file", path.text(), "--drain=20s"]);
+        let mut talker = connect(server.tcp());
+        echo(&mut talker, b"hello");
+        if replaced {
+            std::fs::remove_file(&*path).unwrap();
+            std::fs::write(&*path, "another's").unwrap();
+        }
+        server.signal(rustix::process::Signal::TERM);
+        if !replaced {
+            eventually("it says no more that it is ready", || {
+                echo(&mut talker, b"while it drains");
+                !path.exists()
+            });
+        }
+        drop(talker);
+        assert_eq!(server.end().code, Some(0));
+        assert_eq!(path.exists(), replaced);
+    }
+}
+
+#[test]
+fn a_ready_file_takes_the_place_of_nothing_but_a_plain_file() {
+    let path = TempPath::new("ready");
+    let target = path.with_extension("target");
+    std::fs::write(&target, "mine").unwrap();
+    std::os::unix::fs::symlink(&target, &*path).unwrap();
+    fails(
+        program().args(["--listen=127.0.0.1:0", "--ready-file", path.text()]),
+        2,
+        &[path.text(), "no plain file", "--ready-file"],
+    );
+    assert!(path.is_symlink());
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
 }

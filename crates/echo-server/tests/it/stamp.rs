@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{Account, LIMIT, Server, TempPath, fails, has, has_ipv6, program, wrapped};
+use crate::common::{Account, LIMIT, Server, TempPath, has, has_ipv6, wrapped};
 use echo_core::Discipline;
 use echo_core::splitmix::Random;
 use echo_core::stamp::tlv::{self, ClassOfService, FollowUp, HEADER_LEN, Location};
@@ -416,52 +416,6 @@ fn faults_and_names_apply_as_to_all_datagrams() {
     // Numbered before the fault, the second was lost on the way back.
     assert_eq!(numbers, [(0, 0), (2, 2), (3, 3), (3, 3), (4, 4)]);
     server.stop();
-}
-
-#[test]
-fn what_makes_no_sense_is_refused_with_a_remedy() {
-    let file = TempPath::new("key");
-    std::fs::write(&*file, "short").unwrap();
-    for (args, told) in [
-        (&["--listen=stamp://::1"][..], "in brackets"),
-        (&["--listen=stamp://"], "stamp://HOST"),
-        (&["--listen=stamp://unix:x"], "not a number"),
-        (
-            &["--listen=stamp:127.0.0.1:862"],
-            "write stamp://127.0.0.1:862",
-        ),
-        (&["--listen=stamp://tcp://127.0.0.1:1"], "too many colons"),
-        (&["--stamp-key=x"], "--listen stamp://127.0.0.1"),
-        (&["--stamp-stateless"], "--listen stamp://127.0.0.1"),
-        (&[ON_LOOPBACK, "--stamp-key=/dev/zero"], "no regular file"),
-        (
-            &[ON_LOOPBACK, "--stamp-key=/nonexistent/key"],
-            "no such file",
-        ),
-        (
-            &[ON_LOOPBACK, "--stamp-key", file.text()],
-            "16 bytes or more",
-        ),
-        (&["--metrics=stamp://127.0.0.1:0"], "--metrics"),
-    ] {
-        let ended = Server::launch(program().args(args)).end();
-        assert_eq!(ended.code, Some(2), "{ended:?}");
-        assert!(ended.stderr.contains(told), "{told}: {ended:?}");
-    }
-    let config = TempPath::new("config.toml");
-    let framed = r#"listen = [{ endpoint = "stamp://127.0.0.1:0", framing = "lines" }]"#;
-    std::fs::write(&*config, framed).unwrap();
-    fails(
-        program().args(["--config", config.text()]),
-        2,
-        &["have no frames"],
-    );
-    let printed = program()
-        .args(["--listen=way=stamp://[::1]", "--print-config"])
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(printed.stdout).unwrap();
-    assert!(printed.contains(r#""way=stamp://[::1]:862""#), "{printed}");
 }
 
 /// Random packets, and requests in which something was changed: 20,000, or as many as `STAMP_PACKETS`

@@ -283,6 +283,7 @@ fn what_is_nearly_right_is_answered_with_its_spelling() {
         ("localhost 7401", "one word: localhost:7401"),
         ("127.0.0.1 7401", "one word: 127.0.0.1:7401"),
         ("::1 7401", "one word: [::1]:7401"),
+        ("fe80::1%eth0 7401", "one word: [fe80::1%eth0]:7401"),
         ("--listen localhost 7401", "one word: localhost:7401"),
         ("--port localhost 7401", "one word: localhost:7401"),
         ("--listen tcp:localhost:1", "write tcp://localhost:1"),
@@ -371,4 +372,56 @@ fn a_time_that_the_system_does_not_count_is_told_by_its_option() {
     let server = Server::start(&[&long[..], &["--exit-after=200d", "--spin=0"]].concat());
     crate::common::echo(crate::common::connect(server.tcp()), b"hello");
     server.stop();
+}
+
+#[test]
+fn a_reflector_that_makes_no_sense_is_refused_with_a_remedy() {
+    let file = TempPath::new("key");
+    std::fs::write(&*file, "short").unwrap();
+    for (args, told) in [
+        (&["--listen=stamp://::1"][..], "in brackets"),
+        (&["--listen=stamp://"], "stamp://HOST"),
+        (&["--listen=stamp://unix:x"], "not a number"),
+        (
+            &["--listen=stamp:127.0.0.1:862"],
+            "write stamp://127.0.0.1:862",
+        ),
+        (&["--listen=stamp://tcp://127.0.0.1:1"], "too many colons"),
+        (&["--stamp-key=x"], "--listen stamp://127.0.0.1"),
+        (&["--stamp-stateless"], "--listen stamp://127.0.0.1"),
+        (
+            &["--listen=stamp://127.0.0.1:0", "--stamp-key=/dev/zero"],
+            "no regular file",
+        ),
+        (
+            &[
+                "--listen=stamp://127.0.0.1:0",
+                "--stamp-key=/nonexistent/key",
+            ],
+            "no such file",
+        ),
+        (
+            &["--listen=stamp://127.0.0.1:0", "--stamp-key", file.text()],
+            "16 bytes or more",
+        ),
+        (&["--metrics=stamp://127.0.0.1:0"], "--metrics"),
+    ] {
+        let ended = Server::launch(program().args(args)).end();
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(told), "{told}: {ended:?}");
+    }
+    let config = TempPath::new("config.toml");
+    let framed = r#"listen = [{ endpoint = "stamp://127.0.0.1:0", framing = "lines" }]"#;
+    std::fs::write(&*config, framed).unwrap();
+    fails(
+        program().args(["--config", config.text()]),
+        2,
+        &["have no frames"],
+    );
+    let printed = program()
+        .args(["--listen=way=stamp://[::1]", "--print-config"])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains(r#""way=stamp://[::1]:862""#), "{printed}");
 }
