@@ -130,6 +130,8 @@ impl<'a> Worker<'a> {
         self.context
             .recorder
             .unsent(self.pacer.stop(until, is_left));
+        // Where the end was not known before, it is now: what comes while draining is of the last second.
+        self.context.recorder.end = self.pacer.end();
         self.drain(now)?;
         Ok(self.close(until, cost))
     }

@@ -14,7 +14,6 @@ const LOST: usize = 10;
 #[track_caller]
 fn even(url: &str, timeout: Duration, far: impl FnOnce(&mut FarEnd)) -> Report {
     let connect = Connect {
-        udp: true,
         timeout: Timespan(timeout),
         ..super::target(url)
     };
@@ -71,6 +70,28 @@ fn with_an_even_loss_each_second_has_its_share_whatever_the_time_out() {
             far.reflector = Some(Reflector::new(courses));
         });
         assert_eq!(report.counts.lost, SECONDS * PER_S / LOST as u64);
+    }
+}
+
+#[test]
+fn what_comes_once_all_has_left_is_of_the_last_second() {
+    for duration in [None, Some(Duration::from_secs(60))] {
+        let plan = Plan {
+            depth: 1024,
+            pace: Pace::Rate(PER_S as f64),
+            count: Some(PER_S * 3 / 2),
+            duration,
+            ..Plan::new(Connect {
+                timeout: Timespan(span(9_000)),
+                ..super::target("udp://127.0.0.1:7")
+            })
+        };
+        let mut far = FarEnd::new(&plan, vec![Step::Echo(4_000 * MS); 149], 1);
+        far.steps.push_back(Step::Never);
+        far.horizon = 60_000 * MS;
+        let (report, ..) = play_out(&plan, far, &Told::default(), &Interrupt::default()).unwrap();
+        let told: Vec<_> = report.seconds.iter().map(|s| (s.sent, s.lost)).collect();
+        assert_eq!(told, [(PER_S, 0), (PER_S / 2, 1)], "{duration:?}");
     }
 }
 
