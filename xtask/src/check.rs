@@ -1,7 +1,7 @@
 //! A check: how it is made, or why it is left out.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -59,7 +59,7 @@ pub fn shell(script: &str, own: &Scratch, programs: &Path) -> Result<Command> {
         shell.args(["--mount", "--net", "sh"]);
     }
     shell.args(["-euc", script, "sh"]).arg(own.path(""));
-    shell.arg(programs).current_dir(root());
+    shell.arg(programs).current_dir(root()).stdin(Stdio::null());
     Ok(shell)
 }
 

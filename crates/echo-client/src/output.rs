@@ -48,7 +48,7 @@ pub fn note(text: impl fmt::Display) {
 }
 
 /// How long the end of the program waits for whoever is to hear why.
-pub const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Says on standard error what the program ends with. Where nobody takes it in time, the exit code alone
 /// tells: what cannot be said must not keep the program from its end.

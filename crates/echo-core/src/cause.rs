@@ -21,7 +21,8 @@ pub fn cause(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     // Whoever asks for a name says so.
-    let text = text.trim_start_matches("failed to lookup address information: ");
+    let looked_up = text.strip_prefix("failed to lookup address information: ");
+    let text = looked_up.unwrap_or(text);
     let mut letters = text.chars();
     match letters.next() {
         Some(first) => first.to_lowercase().chain(letters).collect(),

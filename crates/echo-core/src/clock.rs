@@ -62,7 +62,8 @@ impl Clock {
 /// What the kernel was told of the system's clock, by whatever sets it.
 #[derive(Debug, Default)]
 pub struct Discipline {
-    asked: Option<Instant>,
+    /// The second of the last time that it was asked, by the clock that costs least.
+    asked: Option<i64>,
     error: Option<Duration>,
 }
 
@@ -71,9 +72,8 @@ impl Discipline {
     /// confines this program lets nobody ask. The kernel counts by the second, and is asked no more
     /// often.
     pub fn error(&mut self) -> Option<Duration> {
-        let is_due = |asked: Instant| asked.elapsed() >= Duration::from_secs(1);
-        if self.asked.is_none_or(is_due) {
-            self.asked = Some(Instant::now());
+        let second = clock_gettime(ClockId::MonotonicCoarse).tv_sec;
+        if self.asked.replace(second) != Some(second) {
             let mut told = Timex::new();
             let state = adjtimex(&mut told);
             let is_set =

@@ -163,12 +163,8 @@ fn unix(path: FilePath) -> Result<Endpoint, String> {
 
 /// The transport that stands before an address under this name.
 fn scheme(name: &str) -> Option<Transport> {
-    match name {
-        "tcp" => Some(Transport::Tcp),
-        "udp" => Some(Transport::Udp),
-        "stamp" => Some(Transport::Stamp),
-        _ => None,
-    }
+    let named = name.parse().ok();
+    named.filter(|transport| *transport != Transport::Unix)
 }
 
 /// The same, unless it only looks like a host and a port.
@@ -208,11 +204,17 @@ fn such(transport: Option<Transport>, place: &str) -> Option<String> {
 /// A host and a port that were typed as two words, as the one that they are: an IPv6 address goes in
 /// brackets, and a transport stands before an address.
 pub fn joined(host: &str, port: u16) -> String {
-    match host.parse::<Ipv6Addr>() {
-        _ if scheme(host).is_some() => format!("{host}://{DEFAULT_HOST}:{port}"),
-        Ok(address) => format!("[{address}]:{port}"),
-        Err(_) => format!("{host}:{port}"),
+    match scheme(host) {
+        Some(transport) => format!("{transport}://{DEFAULT_HOST}:{port}"),
+        None if is_ipv6(host) => format!("[{host}]:{port}"),
+        None => format!("{host}:{port}"),
     }
+}
+
+/// Whether it is an IPv6 address, with or without a zone.
+fn is_ipv6(host: &str) -> bool {
+    let address = host.split('%').next().map(Ipv6Addr::from_str);
+    address.is_some_and(|address| address.is_ok())
 }
 
 fn host_and_port(
@@ -232,11 +234,7 @@ fn host_and_port(
         }
         None => match address.rsplit_once(':') {
             Some((host, port)) if host.contains(':') => {
-                let is_whole = |host: &str| {
-                    let address = host.split('%').next().map(Ipv6Addr::from_str);
-                    address.is_some_and(|address| address.is_ok())
-                };
-                let (host, port) = match (is_whole(host), is_whole(address)) {
+                let (host, port) = match (is_ipv6(host), is_ipv6(address)) {
                     (true, _) => (host, port.to_owned()),
                     (_, true) => (address, default_port(transport).to_string()),
                     _ => return Err("there are too many colons; write HOST:PORT".into()),

@@ -107,6 +107,7 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for TextOrNumber<T> {
         self.visit_str(&number.to_string())
     }
 }
+
 /// Reads a list, or a value as a list of that one.
 ///
 /// # Errors
@@ -133,6 +134,14 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Vec<T>, E> {
         Ok(vec![T::deserialize(number.into_deserializer())?])
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Vec<T>, E> {
+        Ok(vec![T::deserialize(number.into_deserializer())?])
+    }
+
+    fn visit_bool<E: Error>(self, is: bool) -> Result<Vec<T>, E> {
+        Ok(vec![T::deserialize(is.into_deserializer())?])
     }
 
     fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Vec<T>, A::Error> {

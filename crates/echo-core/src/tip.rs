@@ -67,15 +67,16 @@ pub fn hinted(
     });
     let words: Vec<String> = words.collect();
     let own = typed.iter().find_map(mode).unwrap_or(&program);
+    let is_place = words
+        .iter()
+        .any(|word| PLACES.iter().any(|place| word.contains(place)));
     let mut wrong = words.iter().map(|word| Wrong {
         word,
         program: &program,
         own,
         typed: &typed,
         is_value: error.kind() == ErrorKind::ValueValidation,
-        is_place: words
-            .iter()
-            .any(|word| PLACES.iter().any(|place| word.contains(place))),
+        is_place,
     });
     let hint = wrong.find_map(|wrong| {
         let general = RULES.iter().find_map(|rule| rule(&wrong));

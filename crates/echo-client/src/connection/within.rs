@@ -11,7 +11,7 @@ use crate::interrupt::Why;
 use crate::thread;
 
 /// Does work that may block for longer than it should, in a thread that is left behind then:
-/// `getaddrinfo` knows no limit of time.
+/// `getaddrinfo` knows no limit of time, nor does a read of a pipe that nobody writes to.
 ///
 /// # Errors
 /// There is no thread for it, or somebody has asked to stop.

@@ -140,11 +140,11 @@ impl Verdict {
     /// happen anywhere on the way.
     pub fn is_of_target(self) -> bool {
         use Verdict::*;
-        matches!(self, TcpRefused | UdpRefused | Stopped | Clock)
-            || matches!(
-                self,
-                NotEcho | TcpNoEcho | Framing | ServerSlow | ServerStall
-            )
+        match self {
+            TcpRefused | UdpRefused | NotEcho | TcpNoEcho | Framing => true,
+            Stopped | ServerSlow | ServerStall | Clock => true,
+            _ => false,
+        }
     }
 }
 

@@ -158,7 +158,6 @@ fn take((name, needs, probe): (&'static str, &[Need], Probe), path: &mut Path<'_
 /// # Errors
 /// Something is wrong with the path; this program cannot go on.
 pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Result<(), Failure> {
-    settings.check(&connect)?;
     let files = Files::check([settings.report.as_deref(), None, None], &connect.read)?;
     let lang = connect.lang.resolve(|name| std::env::var_os(name));
     let words = Words::of(lang, connect.phrases.clone());

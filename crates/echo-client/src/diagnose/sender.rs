@@ -136,10 +136,8 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
     if path.interrupt.why().is_some() {
         return Err(ErrorKind::Interrupted.into());
     }
-    let (mut train, drops) = (
-        sender.train,
-        sender.sockets.iter().filter_map(ancillary::drops),
-    );
+    let mut train = sender.train;
+    let drops = sender.sockets.iter().filter_map(ancillary::drops);
     train.overflowed = drops.map(u64::from).sum();
     let back = |probe: &Probe| u64::from(probe.copies) * plan.bytes_of(probe.cell);
     path.received_bytes += train.probes.iter().map(back).sum::<u64>();

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::anyhow;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use echo_core::stamp;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, Failure, FilePath, as_text};
+use echo_core::{Endpoint, FilePath, as_text};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Settings, defaults};
@@ -86,13 +86,11 @@ impl Default for Diagnose {
 
 impl Settings for Diagnose {
     const TABLE: &str = "diagnose";
-}
 
-impl Diagnose {
     /// Refuses what there is no path to.
-    pub fn check(&self, connect: &Connect) -> Result<(), Failure> {
+    fn check(&self, connect: &Connect) -> Result<()> {
         let target = &connect.target;
-        Err(Failure::usage(match target {
+        Err(match target {
             Endpoint::Unix(_) => anyhow!(
                 "{target}: a Unix socket has no path to diagnose: there is no name, no address, no hop \
                  and no datagram; ping and send tell whether somebody there echoes, and bench how fast"
@@ -115,6 +113,6 @@ impl Diagnose {
                 "--bind: a diagnosis is sent from many ports; give an address without a port"
             ),
             Endpoint::Inet { .. } => return Ok(()),
-        }))
+        })
     }
 }

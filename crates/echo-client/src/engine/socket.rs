@@ -188,7 +188,7 @@ impl Socket {
         if let Some(line) = &self.line {
             return line.overflowed();
         }
-        ancillary::drops(&self.socket).filter(|_| self.is_datagram())
+        self.is_datagram().then(|| ancillary::drops(&self.socket))?
     }
 
     /// The most bytes of a datagram that fit its path in one packet, as far as the system knows.

@@ -39,7 +39,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Message")]
 pub struct Send {
-    /// Send this text, and not what is piped in; - sends standard input, whatever it is
+    /// Send this text, and not what is piped in, which is to begin within 5 s, --timeout or --wait; -
+    /// sends standard input, whatever it is
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
           default_value = DEFAULT_MESSAGE)]
     pub message: String,

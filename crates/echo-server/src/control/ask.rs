@@ -42,11 +42,12 @@ pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
     };
     let socket = connect(path).map_err(|error| fail(format!("cannot connect to {at}"), &error))?;
     let answer = exchange(socket, command);
-    let answer = answer.map_err(|error| fail(format!("cannot be answered by {at}"), &error))?;
+    let unanswered = |error: &io::Error| fail(format!("cannot be answered by {at}"), error);
+    let answer = answer.map_err(|error| unanswered(&error))?;
     // Written anew, so that nothing reaches a terminal but what JSON has, and of that no control.
     let Ok(object) = serde_json::from_str::<Map<String, Value>>(&answer) else {
         let other = io::Error::other("something else listens there");
-        return Err(fail(format!("cannot be answered by {at}"), &other));
+        return Err(unanswered(&other));
     };
     let exit = match object.contains_key("error") {
         true => Exit::Bad,

@@ -58,7 +58,8 @@ impl From<FrameError> for Reason {
 reasons! {
     /// Why a datagram got no reply.
     DropReason:
-    /// Its source is a service's port: a reply could start an endless exchange.
+    /// Its source is a service's port, or one of this server's at another address: a reply could start
+    /// an endless exchange.
     ServicePort => "service-port", "its source port is a service's";
     /// Its source is one of this server's own sockets.
     OwnSocket => "own-socket", "its source is this server";

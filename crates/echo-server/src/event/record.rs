@@ -306,9 +306,12 @@ fn line(lines: &mut impl Write, time: SystemTime, origin: Origin, bytes: &[u8]) 
     }
     write!(lines, ",\"received_bytes\":{},\"hex\":\"", bytes.len())?;
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        let digits = [byte >> 4, byte & 15].map(|half| DIGITS[usize::from(half)]);
-        lines.write_all(&digits)?;
+    let mut hex = [0; 128];
+    for part in bytes.chunks(hex.len() / 2) {
+        for (byte, digits) in part.iter().zip(hex.chunks_exact_mut(2)) {
+            digits.copy_from_slice(&[byte >> 4, byte & 15].map(|half| DIGITS[usize::from(half)]));
+        }
+        lines.write_all(&hex[..2 * part.len()])?;
     }
     lines.write_all(b"\"")?;
     if let Ok(text) = std::str::from_utf8(bytes) {

@@ -13,7 +13,7 @@ use crate::{Config, Server};
 pub(crate) enum Mutant {
     /// Room to write is of no interest while a fault holds the bytes.
     EdgeLost,
-    /// Who takes nothing while the server drains is not tried.
+    /// Who has taken nothing for too long is given up untried.
     Untried,
     /// A connection that a fault refuses takes a place.
     PlaceLost,

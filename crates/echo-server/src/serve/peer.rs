@@ -216,7 +216,7 @@ impl Peer {
             }
             Owed::Time => return None,
         };
-        let drain = drain.filter(|_| patience.drain_until.is_some());
+        let drain = patience.drain_until.and(drain);
         let drain = drain.map(|drain| (drain, Reason::Shutdown));
         let timeout = (!timeout.is_zero()).then_some((timeout, reason));
         let first = timeout

@@ -18,7 +18,7 @@ pub(crate) type Armed = Option<Instant>;
 pub(crate) struct Patience {
     /// For one that is owed nothing; 0: for ever.
     pub(crate) idle: Duration,
-    /// For one that takes nothing of what it is owed; 0: for ever.
+    /// For one that takes nothing of what it is owed, also while the server is stopping; 0: for ever.
     pub(crate) write: Duration,
     /// For one that is owed nothing, once the server is stopping.
     pub(crate) silent: Duration,

@@ -289,11 +289,11 @@ fn the_rate_bounds_each_source_but_loopback() {
         server.says("--udp-rate");
         // However many sockets it asks.
         let many = Server::listening(&[
-            "--listen=udp://0.0.0.0:0,udp://0.0.0.0:0,udp://0.0.0.0:0",
+            "--listen=udp://0.0.0.0:0,udp://0.0.0.0:0,udp://0.0.0.0:0,udp://0.0.0.0:0,udp://0.0.0.0:0,udp://0.0.0.0:0",
             "--udp-rate=100",
         ]);
         let (start, asker) = (Instant::now(), client("192.0.2.1:0"));
-        let all = (0..3).map(|n| {
+        let all = (0..6).map(|n| {
             let port = many.nth("udp", n).port();
             replies(&asker, SocketAddr::from(([192, 0, 2, 2], port)), 200)
         });

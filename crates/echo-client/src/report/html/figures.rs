@@ -127,7 +127,7 @@ pub fn histogram(rtt: &Latency) -> Card {
         let [from, to] = bounds.map(short_time);
         let share = Share(percent(bar.count) / 100.0).to_string();
         let title = format!("{from} to {to}: {share}");
-        plot.bar("bar", bounds, percent(bar.count), &title);
+        plot.bar(bounds, percent(bar.count), &title);
         table.rows.push(vec![from, to, thousands(bar.count), share]);
     }
     Card {

@@ -188,11 +188,11 @@ impl Plot {
 
     /// A bar of some height above the `x` from one value to another, which shows `title` when it is
     /// pointed at.
-    pub fn bar(&mut self, class: &str, x: [f64; 2], height: f64, title: &str) {
+    pub fn bar(&mut self, x: [f64; 2], height: f64, title: &str) {
         let [from, to] = x;
         let corners = [(from, 0.0), (from, height), (to, height), (to, 0.0)];
         let path = self.path(&corners);
-        self.mark(class, path + "Z", title);
+        self.mark("bar", path + "Z", title);
     }
 
     fn mark(&mut self, class: &str, path: String, title: &str) {
