@@ -140,11 +140,18 @@ impl Verdict {
     /// happen anywhere on the way.
     pub fn is_of_target(self) -> bool {
         use Verdict::*;
-        match self {
-            TcpRefused | UdpRefused | NotEcho | TcpNoEcho | Framing => true,
-            Stopped | ServerSlow | ServerStall | Clock => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            TcpRefused
+                | UdpRefused
+                | Stopped
+                | Clock
+                | NotEcho
+                | TcpNoEcho
+                | Framing
+                | ServerSlow
+                | ServerStall
+        )
     }
 }
 
