@@ -36,11 +36,7 @@ impl<A: Audience + Clone> Watched<A> {
     ) -> io::Result<Self> {
         let begun = audience.begin();
         let socket = Socket::new(domain, kind, protocol)?;
-        let watched = Watched {
-            socket: Some(socket),
-            audience: audience.clone(),
-            is_finished: false,
-        };
+        let watched = Watched::of(audience, socket);
         let family = match domain {
             Domain::IPV4 => Family::Inet,
             Domain::IPV6 => Family::Inet6,
@@ -52,6 +48,15 @@ impl<A: Audience + Clone> Watched<A> {
         };
         watched.ended(begun, &Ok(()), |()| Call::Socket { family, kind });
         Ok(watched)
+    }
+
+    /// A socket that is there already.
+    pub fn of(audience: &A, socket: Socket) -> Self {
+        Watched {
+            socket: Some(socket),
+            audience: audience.clone(),
+            is_finished: false,
+        }
     }
 }
 
@@ -127,7 +132,8 @@ impl<A: Audience> Watched<A> {
         local.map_or(End::Unix(PathBuf::new()), |local| end(&local))
     }
 
-    fn ended<T: Copy + Default>(
+    /// Tells what came of a call on it, which had `begun`.
+    pub fn ended<T: Copy + Default>(
         &self,
         begun: Begun,
         outcome: &io::Result<T>,

@@ -27,7 +27,7 @@ use crate::serve::worker::{self, Worker};
 use crate::shutdown::Shutdown;
 use crate::socket::bind;
 use crate::socket::datagram::DatagramSocket;
-use crate::socket::listener::{Bound, Listener, Reception};
+use crate::socket::listener::{Listener, Reception};
 
 /// A server whose sockets are bound. Peers can connect already; [`Server::start`] serves them.
 pub struct Server {
@@ -38,8 +38,8 @@ pub struct Server {
     /// Where nobody else is told.
     reader: Option<EventReader>,
     record: Option<Arc<Record>>,
-    bound: Vec<Bound>,
-    metrics: Vec<Bound>,
+    bound: Vec<Listener>,
+    metrics: Vec<Listener>,
     control: Option<Listener>,
     totals: Arc<Totals>,
     is_confined: bool,
@@ -70,24 +70,14 @@ impl Server {
         let stamp_key = stamp_key.transpose()?;
         let faults = Faults::new(seed, config.faults());
         let bound = bind::bind_all(&config, faults.plan().as_deref(), &events)?;
-        let mut control = None;
-        let mut open_others = || -> Result<_, Failure> {
-            let metrics = bind::bind_metrics(&config, &bound)?;
-            let path = config.control_path();
-            control = path.map(|path| clients::bind(path, &events)).transpose()?;
-            // Only now is it clear that no other server has the file.
-            let record =
-                (!config.record.is_none()).then(|| Record::open(&config.record, memory::spare()));
-            Ok((metrics, record.transpose()?.map(Arc::new)))
-        };
-        let (metrics, record) = match open_others() {
-            Ok(others) => others,
-            Err(failure) => {
-                bind::close_all(bound, &events);
-                control.into_iter().for_each(|socket| socket.close(&events));
-                return Err(failure);
-            }
-        };
+        let metrics = bind::bind_metrics(&config, &bound)?;
+        let control = config.control_path();
+        let control = control.map(|path| clients::bind(path, &events));
+        let control = control.transpose()?;
+        // Only now is it clear that no other server has the file.
+        let record =
+            (!config.record.is_none()).then(|| Record::open(&config.record, memory::spare()));
+        let record = record.transpose()?.map(Arc::new);
         if let Some(record) = &record {
             events = events.with_record(record.clone());
         }
@@ -135,7 +125,7 @@ impl Server {
 
     /// The address of the first socket of the listener `name`.
     pub fn address(&self, name: &str) -> Option<&Address> {
-        let is_named = |bound: &&Bound| {
+        let is_named = |bound: &&Listener| {
             let own = bound.listen.name.as_ref();
             own.is_some_and(|own| own.as_str() == name)
         };
@@ -152,7 +142,7 @@ impl Server {
     /// are answered, then `ready`.
     pub fn ready_lines(&self) -> String {
         let mut lines = String::new();
-        for Bound {
+        for Listener {
             listen, address, ..
         } in &self.bound
         {
@@ -194,7 +184,7 @@ impl Server {
         let record = self.record.clone();
         let control = self.control.take();
         let metrics = std::mem::take(&mut self.metrics).into_iter();
-        let metrics = metrics.map(|bound| TcpListener::from(bound.listener.socket));
+        let metrics = metrics.map(|bound| TcpListener::from(bound.socket.into_inner()));
         let metrics: Vec<_> = metrics.collect();
         // A listener that is told to refuse, and to be there again, is bound again.
         let ports = self.bound.iter().filter_map(|bound| match bound.address {
@@ -267,7 +257,7 @@ impl Server {
             .enumerate()
             .map(|(index, poll)| Worker::new(index, poll, shared.clone()))
             .collect();
-        let is_udp = |bound: &Bound| bound.listener.transport == Transport::Udp;
+        let is_udp = |bound: &Listener| matches!(bound.address, Address::Udp(_));
         let (udp, streams): (Vec<_>, Vec<_>) = self.bound.into_iter().partition(is_udp);
         let own_ports: Vec<u16> = udp
             .iter()
@@ -283,7 +273,7 @@ impl Server {
             let reflector = || Reflector::new(self.stamp_key.clone(), is_stateless);
             let reflector = bound.listen.is_stamp().then(reflector);
             let stamped = reflector.as_ref().map(Reflector::mode);
-            let socket = DatagramSocket::new(bound.listener.socket.into(), stamped)?;
+            let socket = DatagramSocket::new(bound.socket, stamped)?;
             workers[index].add_udp(UdpEcho::new(socket, guard, bound.listen, reflector))?;
         }
         workers[0].accept_from(streams)?;

@@ -2,11 +2,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::{JoinHandle, sleep};
 use std::time::Instant;
 
 use anyhow::anyhow;
-use echo_core::{Failure, remedied};
+use echo_core::{Endpoint, Failure, remedied};
 use echo_metrics::rounds::PAUSE;
 use echo_metrics::{Rounds, Service};
 use rustix::event::{PollFd, PollFlags};
@@ -24,7 +25,7 @@ use crate::thread;
 /// The longest line, in bytes: far more than any fault has.
 const LINE_MAX: usize = 16 << 10;
 
-/// Commands of one client, and clients that come, before others have their turn.
+/// Clients that come before others have their turn.
 const TURN: usize = 16;
 
 /// Whoever owns the file may control the server.
@@ -32,7 +33,8 @@ const MODE: u32 = 0o600;
 
 /// Binds `path`, as any Unix path is bound, for its owner alone.
 pub(crate) fn bind(path: &Path, events: &Events) -> Result<Listener, Failure> {
-    unix::bind(path, CLIENTS as i32, Some(MODE), events).map_err(Failure::bad)
+    let listen = Arc::new(Endpoint::Unix(path.to_owned()).into());
+    unix::bind(path, &listen, CLIENTS as i32, Some(MODE), events).map_err(Failure::bad)
 }
 
 /// Has commands done from now on, until what is returned ends it.
@@ -76,7 +78,6 @@ impl Service for Commands {
                     input: Vec::new(),
                     output: Vec::new(),
                     ended: false,
-                    has_more: false,
                 }),
                 #[cfg(test)]
                 Ok(_) => {}
@@ -91,22 +92,14 @@ impl Service for Commands {
             true => PollFlags::IN,
             false => PollFlags::OUT,
         };
-        let at_once = client.has_more.then(Instant::now);
+        let at_once = client.is_asking().then(Instant::now);
         (PollFd::new(&client.stream, flags), at_once)
     }
 
     fn turn(&mut self, client: &mut Client) -> bool {
-        client.has_more = false;
-        for _ in 0..TURN {
-            match client.go_on(&self.control) {
-                Ok(true) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(false) | Err(_) => return false,
-            }
-        }
-        client.has_more = true;
-        true
+        client.go_on(&self.control).unwrap_or_else(|error| {
+            matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+        })
     }
 }
 
@@ -133,11 +126,15 @@ struct Client {
     output: Vec<u8>,
     /// No more commands will come.
     ended: bool,
-    /// Its turn was over before it was.
-    has_more: bool,
 }
 
 impl Client {
+    /// Whether there is something to do that waits for nothing but its turn.
+    fn is_asking(&self) -> bool {
+        let has_line = || self.input.contains(&b'\n') || self.input.len() > LINE_MAX;
+        self.output.is_empty() && (self.ended || has_line())
+    }
+
     /// Sends, or does a command, or reads. Returns whether there is more to do.
     fn go_on(&mut self, control: &Control) -> io::Result<bool> {
         if !self.output.is_empty() {

@@ -1,7 +1,6 @@
 //! Accepting: one worker takes every connection and hands it to the one with the fewest.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use echo_core::{Transport, told};
 use echo_explain::Audience;
 use mio::{Registry, Token};
 
+use crate::Name;
 use crate::config::Config;
 use crate::event::{ConnectionId, Done, Events, Kind, Refusal};
 use crate::fault::{Action, Plan, Subject};
@@ -19,8 +19,7 @@ use crate::serve::handshakes::Handshakes;
 use crate::serve::inbox::{Accepted, Newcomer};
 use crate::serve::shared::Shared;
 use crate::socket::bind;
-use crate::socket::listener::{Bound, Listener, Reception};
-use crate::{Listen, Name};
+use crate::socket::listener::{Listener, Reception};
 
 /// Connections accepted in one turn, so that a storm of them cannot starve those that are open.
 const ACCEPTS_PER_TURN: usize = 256;
@@ -44,11 +43,7 @@ pub(crate) struct Acceptor {
 /// One listener, and how it fares.
 struct Door {
     token: Token,
-    listen: Arc<Listen>,
-    /// Its address, where it is not all that this machine has.
-    local: Option<SocketAddr>,
     listener: Listener,
-    reception: Reception,
     /// Whoever connects waits, as a command has it.
     held: bool,
     /// Failures in a row that each concerned one connection.
@@ -60,24 +55,18 @@ struct Door {
 impl Acceptor {
     /// Registers the stream listeners of `bound` with tokens from `first_token` on.
     pub(crate) fn new(
-        bound: Vec<Bound>,
+        bound: Vec<Listener>,
         registry: &Registry,
         first_token: usize,
         config: &Config,
     ) -> io::Result<Self> {
         let mut doors = Vec::new();
-        for bound in bound {
+        for listener in bound {
             let token = Token(first_token + doors.len());
-            bound.listener.register(registry, token)?;
+            listener.register(registry, token)?;
             doors.push(Door {
                 token,
-                listen: bound.listen,
-                local: bound
-                    .address
-                    .socket()
-                    .filter(|own| !own.ip().is_unspecified()),
-                listener: bound.listener,
-                reception: bound.reception,
+                listener,
                 held: false,
                 failures: 0,
                 backoff: Backoff::new(),
@@ -119,7 +108,7 @@ impl Acceptor {
     /// Has whoever connects to the listeners of this name, or any, wait; or no more.
     pub(crate) fn pause(&mut self, listener: Option<&Name>, paused: bool) {
         let doors = self.doors.iter_mut();
-        for door in doors.filter(|door| door.listen.is_called(listener)) {
+        for door in doors.filter(|door| door.listener.listen.is_called(listener)) {
             door.held = paused;
         }
         // Where nothing waits, that is all there is to see.
@@ -184,11 +173,16 @@ impl Acceptor {
                 Ok((stream, address)) => {
                     door.failures = 0;
                     door.backoff = Backoff::new();
+                    let Listener {
+                        listen,
+                        address: own,
+                        ..
+                    } = &door.listener;
                     let newcomer = Newcomer {
                         stream,
                         address,
-                        listen: door.listen.clone(),
-                        local: door.local,
+                        listen: listen.clone(),
+                        local: own.socket().filter(|own| !own.ip().is_unspecified()),
                         place: None,
                     };
                     match &mut self.handshakes {
@@ -250,9 +244,7 @@ impl Acceptor {
 
     /// Closes the listeners: whoever waits in a backlog is refused.
     pub(crate) fn close(self, events: &Events) {
-        for door in self.doors {
-            door.listener.close(events);
-        }
+        drop(self.doors);
         if let Some(handshakes) = self.handshakes {
             handshakes.close(events);
         }
@@ -268,31 +260,25 @@ impl Door {
         plan: Option<&Plan>,
         number: ConnectionId,
     ) -> io::Result<()> {
-        let (transport, listener) = (self.listener.transport, self.listen.name.as_ref());
-        let tcp = transport == Transport::Tcp;
-        let refuses = tcp && plan.is_some_and(|plan| plan.refuses_all(listener));
-        let next = Subject::new(transport, listener, number, None);
+        let next = self.next(number);
+        let tcp = next.transport == Transport::Tcp;
+        let refuses = tcp && plan.is_some_and(|plan| plan.refuses_all(next.listener.as_ref()));
         let backlog = plan.and_then(|plan| plan.backlog(&next));
-        match self.reception {
+        match self.listener.reception {
             Reception::Refusing if refuses => return Ok(()),
             Reception::Waiting if !refuses && backlog.is_some() => return Ok(()),
             Reception::Open if !refuses => return Ok(()),
             _ if refuses => {
-                if bind::refuse(
-                    &mut self.listener,
-                    &self.listen,
-                    &shared.config,
-                    &shared.events,
-                )? {
+                if bind::refuse(&mut self.listener, &shared.config, &shared.events)? {
                     self.listener.register(registry, self.token)?;
                 }
-                self.reception = Reception::Refusing;
+                self.listener.reception = Reception::Refusing;
                 next.tell(&shared.events, None, &Action::Refuse, Done::Plainly);
             }
             _ => {
                 let backlog = backlog.unwrap_or(bind::BACKLOG);
-                self.listener.listen(backlog, &shared.events)?;
-                self.reception = Reception::Open;
+                self.listener.listen_with(backlog)?;
+                self.listener.reception = Reception::Open;
             }
         }
         Ok(())
@@ -300,24 +286,32 @@ impl Door {
 
     /// Whether the next connection is taken: no fault has it, and all after it, wait or refused.
     fn takes(&mut self, shared: &Shared, plan: Option<&Plan>, number: ConnectionId) -> bool {
-        if self.held || self.reception == Reception::Refusing {
+        if self.held || self.listener.reception == Reception::Refusing {
             return false;
         }
         let Some(plan) = plan else {
             return true;
         };
-        let listener = self.listen.name.as_ref();
-        let next = Subject::new(self.listener.transport, listener, number, None);
+        let next = self.next(number);
         let Some(backlog) = plan.backlog(&next) else {
             return true;
         };
-        if std::mem::replace(&mut self.reception, Reception::Waiting) != Reception::Waiting {
+        let reception = &mut self.listener.reception;
+        if std::mem::replace(reception, Reception::Waiting) != Reception::Waiting {
             // Where that fails, more wait than were to.
-            let _: io::Result<()> = self.listener.listen(backlog, &shared.events);
+            let _: io::Result<()> = self.listener.listen_with(backlog);
             let action = Action::NoAccept(0);
             next.tell(&shared.events, None, &action, Done::Plainly);
         }
         false
+    }
+
+    /// The connection of this number, which is to come.
+    fn next(&self, number: ConnectionId) -> Subject {
+        let Listener {
+            address, listen, ..
+        } = &self.listener;
+        Subject::new(address.transport(), listen.name.as_ref(), number, None)
     }
 
     /// Takes note that accepting failed. What concerns one connection holds up no other, until it

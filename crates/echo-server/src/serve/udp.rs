@@ -201,7 +201,6 @@ impl UdpEcho {
         }
         // All that is held back is due within a second.
         self.tell(turn.now + LOOK_EVERY, turn.events, turn.counters);
-        self.socket.close(turn.events);
     }
 
     /// When the faults have something to do, or receiving is tried again.
@@ -352,6 +351,7 @@ mod tests {
     use crate::event::{EventReader, Level};
     use crate::fault::Faults;
     use crate::socket::datagram::ask_for_room;
+    use echo_explain::Watched;
     use std::net::UdpSocket;
 
     /// A socket that is served, and one that sends to it.
@@ -374,7 +374,7 @@ mod tests {
             let events = Arc::new(events);
             let (config, rate) = (Config::default(), crate::serve::rate::Rate::new(0).into());
             let guard = Guard::new(&config, rate, Vec::new(), events.clone());
-            let socket = DatagramSocket::new(own, None).unwrap();
+            let socket = DatagramSocket::new(Watched::of(&*events, own.into()), None).unwrap();
             let listen = Arc::new("udp://127.0.0.1:0".parse().unwrap());
             Bench {
                 echo: UdpEcho::new(socket, guard, listen, None),

@@ -21,7 +21,7 @@ use crate::serve::shared::Shared;
 use crate::serve::spin::{Asked, Found, Spin};
 use crate::serve::udp::{UdpEcho, UdpTurn};
 use crate::socket::datagram::Batch;
-use crate::socket::listener::Bound;
+use crate::socket::listener::Listener;
 
 /// Readiness events taken from the system at once.
 const EVENTS: usize = 1024;
@@ -82,7 +82,7 @@ impl Worker {
     }
 
     /// Has this worker accept for all.
-    pub(crate) fn accept_from(&mut self, bound: Vec<Bound>) -> io::Result<()> {
+    pub(crate) fn accept_from(&mut self, bound: Vec<Listener>) -> io::Result<()> {
         self.acceptor = Some(Acceptor::new(
             bound,
             self.poll.registry(),
@@ -93,12 +93,12 @@ impl Worker {
     }
 
     /// Has this worker serve a UDP socket.
-    pub(crate) fn add_udp(&mut self, mut udp: UdpEcho) -> io::Result<()> {
+    pub(crate) fn add_udp(&mut self, udp: UdpEcho) -> io::Result<()> {
         let entry = self.udp.vacant_entry();
         let token = Token(UDP + entry.key());
-        self.poll
-            .registry()
-            .register(udp.socket.source(), token, Interest::READABLE)?;
+        let mut source = SourceFd(&udp.socket.as_raw_fd());
+        let registry = self.poll.registry();
+        registry.register(&mut source, token, Interest::READABLE)?;
         entry.insert(udp);
         self.batch.get_or_insert_with(|| Box::new(Batch::new()));
         Ok(())

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use echo_core::endpoint::DEFAULT_PORT;
 use echo_core::{Endpoint, Failure, Transport, Zoned, remedied};
-use echo_explain::{Audience, Watched};
-use socket2::{Domain, Protocol, Socket, Type};
+use echo_explain::Watched;
+use socket2::{Domain, Protocol, Type};
 
 use crate::config::Config;
 use crate::event::{Address, Events, Kind};
 use crate::fault::{Plan, Subject};
 use crate::socket::inherited::Inherited;
-use crate::socket::listener::{Bound, Listener, Reception, set_options};
+use crate::socket::listener::{Listener, Reception, set_options};
 use crate::socket::places::{Place, Places};
-use crate::socket::{datagram, open, unix};
+use crate::socket::{datagram, local_address, open, unix};
 use crate::{Listen, Sockets};
 
 /// Connections the system may hold ready for us. `std` hard-codes 128, which a burst of clients
@@ -25,34 +25,6 @@ pub(crate) const BACKLOG: i32 = 4096;
 
 /// How often port 0 is tried again when the port the system chose for TCP is taken for UDP.
 const PORT_TRIES: usize = 32;
-
-/// Binds every endpoint, or none.
-pub(crate) fn bind_all(
-    config: &Config,
-    faults: Option<&Plan>,
-    events: &Events,
-) -> Result<Vec<Bound>, Failure> {
-    let mut bound = Vec::new();
-    let binder = Binder {
-        config,
-        faults,
-        events,
-    };
-    match bind_each(binder, &mut bound) {
-        Ok(()) => Ok(bound),
-        Err(failure) => {
-            close_all(bound, events);
-            Err(failure)
-        }
-    }
-}
-
-/// Closes what was bound.
-pub(crate) fn close_all(bound: Vec<Bound>, events: &Events) {
-    for socket in bound {
-        socket.listener.close(events);
-    }
-}
 
 /// What sockets are bound by.
 #[derive(Clone, Copy)]
@@ -64,7 +36,7 @@ struct Binder<'a> {
 
 /// Binds the addresses of `--metrics`, or none. Nothing goes wrong on purpose there, and what is
 /// explained are the sockets of peers, of which `bound` are.
-pub(crate) fn bind_metrics(config: &Config, bound: &[Bound]) -> Result<Vec<Bound>, Failure> {
+pub(crate) fn bind_metrics(config: &Config, bound: &[Listener]) -> Result<Vec<Listener>, Failure> {
     let binder = Binder {
         config,
         faults: None,
@@ -88,40 +60,36 @@ pub(crate) fn bind_metrics(config: &Config, bound: &[Bound]) -> Result<Vec<Bound
     Ok(found)
 }
 
-fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> {
-    let config = binder.config;
+/// Binds every endpoint, or none.
+pub(crate) fn bind_all(
+    config: &Config,
+    faults: Option<&Plan>,
+    events: &Events,
+) -> Result<Vec<Listener>, Failure> {
+    let binder = Binder {
+        config,
+        faults,
+        events,
+    };
     // What one socket takes depends on all the others.
     let listen = config.listen.iter();
     let listen = listen.map(|listen| Place::of(listen, binder.events));
     let places = Places(listen.collect::<Result<_, _>>()?);
     let mut inherited = Inherited::of_process();
-    let asked = config.listen.iter().map(|listen| &listen.endpoint);
-    let asked = asked.filter_map(|sockets| match sockets {
-        Sockets::Inherited(name) => name.as_deref(),
-        Sockets::Own(_) => None,
-    });
-    let asked: Vec<&str> = asked.collect();
+    let mut bound: Vec<Listener> = Vec::new();
     for place in &places.0 {
-        let open = |(address, listener)| Bound {
-            listen: place.listen.clone(),
-            address,
-            listener,
-            reception: Reception::Open,
-        };
         match &place.listen.endpoint {
-            Sockets::Inherited(name) => {
-                let taken = inherited.take(name.as_deref(), &asked, config);
-                let taken = taken.map_err(|Failure { exit, error }| {
+            Sockets::Inherited(_) => {
+                let taken = inherited.take(&place.listen, config, events);
+                bound.extend(taken.map_err(|Failure { exit, error }| {
                     let endpoint = &place.listen.endpoint;
                     Failure::new(exit, anyhow!("cannot listen on {endpoint}: {error}"))
-                })?;
-                bound.extend(taken.into_iter().map(open));
+                })?);
             }
             Sockets::Own(Endpoint::Unix(path)) => {
                 let backlog = binder.backlog(&place.listen, Transport::Unix);
-                let listener = unix::bind(path, backlog, None, binder.events);
-                let listener = listener.map_err(Failure::bad)?;
-                bound.push(open((Address::Unix(path.to_owned()), listener)));
+                let listener = unix::bind(path, &place.listen, backlog, None, events);
+                bound.push(listener.map_err(Failure::bad)?);
             }
             Sockets::Own(Endpoint::Inet { .. }) => {
                 let listeners = bind_inet(binder, place, &places);
@@ -131,13 +99,14 @@ fn bind_each(binder: Binder<'_>, bound: &mut Vec<Bound>) -> Result<(), Failure> 
     }
     let left = inherited.left();
     if !left.is_empty() {
-        binder.events.tell(|| Kind::Unused { names: left });
+        events.tell(|| Kind::Unused { names: left });
     }
-    as_found(config, bound).check()
+    as_found(config, &bound).check()?;
+    Ok(bound)
 }
 
 /// The configuration, with the kind of those sockets that were handed over and are all of one.
-fn as_found(config: &Config, bound: &[Bound]) -> Config {
+fn as_found(config: &Config, bound: &[Listener]) -> Config {
     let mut found = config.clone();
     let inherited = found.listen.iter_mut();
     for listen in inherited.filter(|listen| listen.is_inherited()) {
@@ -201,8 +170,8 @@ impl BindError {
 
     /// What to say of `place`, where `own` are sockets that this server has already: on another address of
     /// that port it is another program.
-    fn of<'a>(self, place: &Place, mut own: impl Iterator<Item = &'a Bound>) -> Failure {
-        let is_own = |bound: &&Bound| {
+    fn of<'a>(self, place: &Place, mut own: impl Iterator<Item = &'a Listener>) -> Failure {
+        let is_own = |bound: &&Listener| {
             let is_there = |own: SocketAddr| {
                 let [one, other] = [own, self.address].map(|address| address.ip());
                 let is_all = one.is_unspecified() || other.is_unspecified();
@@ -227,7 +196,11 @@ fn is_without_zone(address: &SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 
-fn bind_inet(binder: Binder<'_>, place: &Place, places: &Places) -> Result<Vec<Bound>, BindError> {
+fn bind_inet(
+    binder: Binder<'_>,
+    place: &Place,
+    places: &Places,
+) -> Result<Vec<Listener>, BindError> {
     let is_chosen = place.addresses.iter().all(|address| address.port() == 0);
     let mut tries = 0;
     loop {
@@ -245,8 +218,8 @@ fn bind_addresses(
     binder: Binder<'_>,
     place: &Place,
     places: &Places,
-) -> Result<Vec<Bound>, BindError> {
-    let mut bound: Vec<Bound> = Vec::new();
+) -> Result<Vec<Listener>, BindError> {
+    let mut bound: Vec<Listener> = Vec::new();
     let mut missing = None;
     for &address in &place.addresses {
         for &transport in place.transports {
@@ -265,10 +238,7 @@ fn bind_addresses(
                 Err(e) if !place.literal && e.kind == io::ErrorKind::AddrNotAvailable => {
                     missing = Some(e);
                 }
-                Err(error) => {
-                    close_all(bound, binder.events);
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -284,77 +254,50 @@ fn bind_socket(
     transport: Transport,
     address: SocketAddr,
     only_v6: bool,
-) -> io::Result<Bound> {
+) -> io::Result<Listener> {
     let Binder { config, events, .. } = binder;
     if transport == Transport::Udp {
         let opening = open_inet(events, Type::DGRAM, Protocol::UDP, address, only_v6)?;
         datagram::ask_for_room(opening.socket());
         opening.bind(&address.into())?;
-        return bound(listen, opening, Address::Udp, Reception::Open);
+        let address = Address::Udp(local_address(opening.socket())?);
+        return Ok(Listener::new(listen, address, opening));
     }
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
     set_options(config, opening.socket())?;
     opening.bind(&address.into())?;
+    let address = Address::Tcp(local_address(opening.socket())?);
+    let mut listener = Listener::new(listen, address, opening);
     let name = listen.name.as_ref();
-    let reception = match binder.faults.is_some_and(|plan| plan.refuses_all(name)) {
-        true => {
-            // Or another program that sets it could bind there too, and listen.
-            opening.socket().set_reuse_address(false)?;
-            Reception::Refusing
-        }
-        false => {
-            opening.listen(binder.backlog(listen, transport))?;
-            Reception::Open
-        }
-    };
-    bound(listen, opening, Address::Tcp, reception)
-}
-
-fn bound(
-    listen: &Arc<Listen>,
-    opening: Watched<Events>,
-    address: fn(SocketAddr) -> Address,
-    reception: Reception,
-) -> io::Result<Bound> {
-    let address = address(local_address(opening.socket())?);
-    let listener = Listener {
-        file: None,
-        transport: address.transport(),
-        socket: opening.into_inner(),
-    };
-    Ok(Bound {
-        listen: listen.clone(),
-        address,
-        listener,
-        reception,
-    })
-}
-
-/// The IP address and port of a socket that has one.
-fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
-    let address = socket.local_addr()?.as_socket();
-    address.ok_or_else(|| io::ErrorKind::Unsupported.into())
+    if binder.faults.is_some_and(|plan| plan.refuses_all(name)) {
+        // Or another program that sets it could bind there too, and listen.
+        listener.socket.socket().set_reuse_address(false)?;
+        listener.reception = Reception::Refusing;
+    } else {
+        listener.socket.listen(binder.backlog(listen, transport))?;
+    }
+    Ok(listener)
 }
 
 /// Has a listener listen no more, and the system refuse whoever connects. Its port stays its own. Returns
 /// whether it has another socket then.
 pub(crate) fn refuse(
     listener: &mut Listener,
-    listen: &Listen,
     config: &Config,
     events: &Events,
 ) -> io::Result<bool> {
     let is_chosen = matches!(
-        listen.endpoint,
+        listener.listen.endpoint,
         Sockets::Own(Endpoint::Inet { port: 0, .. })
     );
-    let address = local_address(&listener.socket)?;
-    let only_v6 = address.is_ipv6() && listener.socket.only_v6()?;
+    let socket = listener.socket.socket();
+    let address = local_address(socket)?;
+    let only_v6 = address.is_ipv6() && socket.only_v6()?;
     let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
     set_options(config, opening.socket())?;
     // One that was told its port by the system would lose it as soon as it listens no more; but
     // while it is open nobody else can take it who does not ask for just that.
-    match listener.socket.shutdown(Shutdown::Read) {
+    match socket.shutdown(Shutdown::Read) {
         // It was tried before.
         Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
         outcome => outcome?,
@@ -362,17 +305,14 @@ pub(crate) fn refuse(
     let bound = opening.bind(&address.into());
     let is_another = bound.is_ok();
     match bound {
-        Ok(()) => {
-            let refusing = opening.into_inner();
-            events.close(std::mem::replace(&mut listener.socket, refusing));
-        }
+        Ok(()) => listener.socket = opening,
         // Where a port cannot be asked for again, because it is below 1024 or was never to be shared, the
         // one that was handed over for it has it still. One that the system chose is gone, though the socket
         // still tells of it.
         Err(error) if is_chosen => return Err(error),
         Err(_) => {}
     }
-    listener.socket.set_reuse_address(false)?;
+    listener.socket.socket().set_reuse_address(false)?;
     Ok(is_another)
 }
 
@@ -402,6 +342,7 @@ impl Binder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::Socket;
 
     #[test]
     fn a_listener_whose_port_is_gone_does_not_go_on_as_if_it_had_it() {
@@ -419,16 +360,13 @@ mod tests {
         let other = open(address);
         first.listen(1).unwrap();
         other.set_reuse_address(false).unwrap();
-        let mut listener = Listener {
-            file: None,
-            transport: Transport::Tcp,
-            socket: first,
-        };
         let listen: Listen = "tcp://127.0.0.1:0".parse().unwrap();
-        let error = refuse(&mut listener, &listen, &config, &events).unwrap_err();
+        let (own, first) = (Address::Tcp(address), Watched::of(&events, first));
+        let mut listener = Listener::new(&Arc::new(listen), own, first);
+        let error = refuse(&mut listener, &config, &events).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(other);
-        assert!(refuse(&mut listener, &listen, &config, &events).unwrap());
-        assert_eq!(local_address(&listener.socket).unwrap(), address);
+        assert!(refuse(&mut listener, &config, &events).unwrap());
+        assert_eq!(local_address(listener.socket.socket()).unwrap(), address);
     }
 }

@@ -2,21 +2,20 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use echo_core::address::End;
 use echo_core::escape::excerpt;
 use echo_core::stamp::{Mode, class_wanted};
-use echo_explain::{Audience, Begun, Call, netstat};
-use mio::net::UdpSocket;
+use echo_explain::{Audience, Begun, Call, Watched, netstat};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::event::{Datagrams, Events, Kind, Origin, unmapped};
-use crate::socket::open;
 use crate::socket::stamped::{self, Seen};
+use crate::socket::{local_address, open};
 
 /// Of all services the one that never answers (RFC 863).
 const DISCARD: u16 = 9;
@@ -122,7 +121,7 @@ pub(crate) struct Sent {
 
 /// A bound UDP socket. Whatever is done with it is told.
 pub(crate) struct DatagramSocket {
-    socket: UdpSocket,
+    socket: Watched<Events>,
     state: UdpSocketState,
     /// The address it is bound to. Bound to all of them, a reply must be told which one was asked.
     local: SocketAddr,
@@ -134,24 +133,20 @@ pub(crate) struct DatagramSocket {
 
 impl DatagramSocket {
     /// One that gets packets of STAMP, laid out as `stamped` says, or anything.
-    pub(crate) fn new(socket: std::net::UdpSocket, stamped: Option<Mode>) -> io::Result<Self> {
+    pub(crate) fn new(socket: Watched<Events>, stamped: Option<Mode>) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        allow_fragments(&socket)?;
+        let local = local_address(socket.socket())?;
+        allow_fragments(socket.socket(), local.is_ipv6())?;
         if stamped.is_some() {
-            stamped::prepare(&socket)?;
+            stamped::prepare(socket.socket(), local.is_ipv6())?;
         }
-        let local = socket.local_addr()?;
         Ok(DatagramSocket {
-            socket: UdpSocket::from_std(socket),
+            socket,
             state,
             local,
             overflowed: 0,
             stamped,
         })
-    }
-
-    pub(crate) fn source(&mut self) -> &mut UdpSocket {
-        &mut self.socket
     }
 
     /// The address that it is bound to.
@@ -172,7 +167,7 @@ impl DatagramSocket {
         batch.count = 0;
         if self.stamped.is_some() {
             let buffer = &mut batch.buffers[..BUFFER_LEN];
-            (batch.metas[0], batch.seen) = stamped::receive(&self.socket, buffer)?;
+            (batch.metas[0], batch.seen) = stamped::receive(self.socket.socket(), buffer)?;
             batch.count = 1;
             self.received(batch, events);
             return Ok(());
@@ -196,14 +191,13 @@ impl DatagramSocket {
             next = run.next;
             let lens = batch.metas[run.first..run.next].iter();
             let received_bytes = lens.map(|meta| meta.len as u64).sum();
-            events.ended(Begun::default(), self.socket.as_raw_fd(), &Ok(()), |()| {
-                Call::ReceiveFrom {
+            self.socket
+                .ended(Begun::default(), &Ok(()), |()| Call::ReceiveFrom {
                     peer: End::Inet(run.meta.addr),
                     datagrams: run.count,
                     received_bytes,
                     data: excerpt(batch.entry(run.first)),
-                }
-            });
+                });
             let (local, peer) = (self.asked(&run.meta), unmapped(run.meta.addr));
             for i in run.first..run.next {
                 let origin = Origin::Datagram { local, peer };
@@ -258,7 +252,7 @@ impl DatagramSocket {
         let (stride, peer) = (meta.stride.max(1), unmapped(meta.addr));
         let count = contents.len().div_ceil(stride).max(1) as u64;
         let train = count > 1 && count <= self.state.max_gso_segments() as u64;
-        let (begun, number) = (events.begin(), self.socket.as_raw_fd());
+        let begun = events.begin();
         let mut sent = Sent {
             count,
             bytes: contents.len() as u64,
@@ -268,7 +262,8 @@ impl DatagramSocket {
             for datagram in crate::event::pieces(contents, stride) {
                 if let Err(error) = self.transmit(meta, datagram, None) {
                     let outcome: io::Result<()> = Err(error);
-                    events.ended(begun, number, &outcome, |()| self.told(meta, 1, datagram));
+                    let call = |()| self.told(meta, 1, datagram);
+                    self.socket.ended(begun, &outcome, call);
                     sent.error = outcome.err().map(|error| error.kind());
                     sent.count -= 1;
                     sent.bytes -= datagram.len() as u64;
@@ -277,7 +272,7 @@ impl DatagramSocket {
         }
         if sent.count > 0 {
             let Sent { count, bytes, .. } = sent;
-            events.ended(begun, number, &Ok(()), |()| {
+            self.socket.ended(begun, &Ok(()), |()| {
                 self.told(meta, count, &contents[..bytes as usize])
             });
             events.trace(|| {
@@ -312,7 +307,7 @@ impl DatagramSocket {
         let src_ip = meta.dst_ip.filter(|_| self.local.ip().is_unspecified());
         if let Some(mode) = self.stamped {
             let tos = class_wanted(mode, contents) << 2;
-            return stamped::send(&self.socket, meta.addr, src_ip, tos, contents);
+            return stamped::send(self.socket.socket(), meta.addr, src_ip, tos, contents);
         }
         let transmit = Transmit {
             destination: meta.addr,
@@ -340,9 +335,11 @@ impl DatagramSocket {
         self.overflowed += new;
         new
     }
+}
 
-    pub(crate) fn close(self, events: &Events) {
-        events.close(self.socket);
+impl AsRawFd for DatagramSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.socket().as_raw_fd()
     }
 }
 
@@ -360,11 +357,11 @@ pub(crate) fn ask_for_room(socket: impl AsFd) {
 
 /// Lets replies be cut into fragments again, which `quinn-udp` forbids for QUIC's sake: a datagram
 /// longer than the path's packets must come back too.
-fn allow_fragments(socket: &std::net::UdpSocket) -> io::Result<()> {
+fn allow_fragments(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt as option};
 
     sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
-    if socket.local_addr()?.is_ipv6() {
+    if is_ipv6 {
         sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DONT)?;
         setsockopt(socket, option::Ipv6DontFrag, &false)?;
     }

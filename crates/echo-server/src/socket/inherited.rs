@@ -2,17 +2,20 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use anyhow::{anyhow, ensure};
 use echo_core::escape::printable;
 use echo_core::{Failure, Transport, cause};
+use echo_explain::Watched;
 use listenfd::ListenFd;
 use socket2::{Protocol, SockRef, Socket};
 
 use crate::config::Config;
-use crate::event::Address;
+use crate::event::{Address, Events};
 use crate::socket::listener::{Listener, set_options};
 use crate::socket::{address, datagram};
+use crate::{Listen, Sockets};
 
 /// More than any unit has; each costs a descriptor.
 const MOST: usize = 1024;
@@ -49,17 +52,19 @@ impl Inherited {
         left.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Takes those of a name or, without one, all but those that are `asked` for by name.
+    /// Takes those of the name that `listen` has or, without one, all but those that others ask for by name.
     ///
     /// # Errors
     /// A [`Failure`] when there is none, or one is nothing to listen on; of usage, when another listener
     /// has taken it.
     pub(crate) fn take(
         &mut self,
-        name: Option<&str>,
-        asked: &[&str],
+        listen: &Arc<Listen>,
         config: &Config,
-    ) -> Result<Vec<(Address, Listener)>, Failure> {
+        events: &Events,
+    ) -> Result<Vec<Listener>, Failure> {
+        let name = asked(listen);
+        let asked: Vec<&str> = config.listen.iter().filter_map(asked).collect();
         let is_meant = |own: &str| name.map_or(!asked.contains(&own), |name| own == name);
         let all = self.names.iter().enumerate();
         let meant = all.filter(|(_, (own, _))| is_meant(own));
@@ -68,7 +73,12 @@ impl Inherited {
         let names = self.names.iter().map(|(name, _)| &**name);
         let names = printable(&names.collect::<Vec<_>>().join(", "));
         match name {
-            _ if !left.is_empty() => self.open(&left, config).map_err(Failure::bad),
+            _ if !left.is_empty() => {
+                let found = self.open(&left, config).map_err(Failure::bad)?;
+                let listener =
+                    |(address, socket)| Listener::new(listen, address, Watched::of(events, socket));
+                Ok(found.into_iter().map(listener).collect())
+            }
             Some(name) if taken.is_empty() && !names.is_empty() => Err(Failure::bad(anyhow!(
                 "no socket of that name was handed over, but {names}; write FileDescriptorName={name} \
                  into the socket unit, or ask for one of these"
@@ -88,7 +98,7 @@ impl Inherited {
         &mut self,
         places: &[usize],
         config: &Config,
-    ) -> anyhow::Result<Vec<(Address, Listener)>> {
+    ) -> anyhow::Result<Vec<(Address, Socket)>> {
         let sockets = self.sockets.get_or_insert_with(ListenFd::from_env);
         let mut found = Vec::new();
         for &index in places {
@@ -99,14 +109,14 @@ impl Inherited {
                 "descriptor {number} was not handed over, though LISTEN_FDS counts it; leave that to \
                  systemd"
             );
-            let listener = listener(sockets, index, config).map_err(|error| {
+            let socket = socket(sockets, index, config).map_err(|error| {
                 anyhow!(
                     "descriptor {number} that was handed over {error}; there it takes \
                      ListenStream= or ListenDatagram= with an address, or ListenStream= with a \
                      path, and Accept=no"
                 )
             })?;
-            found.push(listener);
+            found.push(socket);
         }
         Ok(found)
     }
@@ -124,11 +134,11 @@ fn is_inherited(number: usize) -> bool {
 }
 
 /// The socket at `index`, ready to be listened on.
-fn listener(
+fn socket(
     sockets: &mut ListenFd,
     index: usize,
     config: &Config,
-) -> anyhow::Result<(Address, Listener)> {
+) -> anyhow::Result<(Address, Socket)> {
     // Each refuses what is of another kind, and leaves it where it is.
     if let Ok(Some(tcp)) = sockets.take_tcp_listener(index) {
         check(&tcp, &[Protocol::TCP, Protocol::MPTCP])?;
@@ -162,15 +172,16 @@ fn said(error: io::Error) -> anyhow::Error {
     anyhow!("cannot be used: {}", cause(&error))
 }
 
-fn ready(socket: Socket, transport: Transport) -> io::Result<(Address, Listener)> {
+fn ready(socket: Socket, transport: Transport) -> io::Result<(Address, Socket)> {
     socket.set_nonblocking(true)?;
     let address = address(transport, &socket.local_addr()?);
-    let address = address.ok_or(io::ErrorKind::Unsupported)?;
-    // A path stays when the listener goes: it is that of whoever made it.
-    let listener = Listener {
-        file: None,
-        transport,
-        socket,
-    };
-    Ok((address, listener))
+    Ok((address.ok_or(io::ErrorKind::Unsupported)?, socket))
+}
+
+/// The name by which a listener asks for what was handed over.
+fn asked(listen: &Listen) -> Option<&str> {
+    match &listen.endpoint {
+        Sockets::Inherited(name) => name.as_deref(),
+        Sockets::Own(_) => None,
+    }
 }

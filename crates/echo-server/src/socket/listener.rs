@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use echo_core::Transport;
-use echo_explain::{Audience, Begun, Call};
+use echo_explain::{Audience, Begun, Call, Watched};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::{Socket, TcpKeepalive};
@@ -18,12 +18,16 @@ use crate::event::{Address, Events, PeerAddress};
 use crate::file::{Lock, OwnFile};
 use crate::socket::stream::Stream;
 
-/// A bound socket, not blocking.
+/// A bound socket, not blocking. Dropped, it is closed.
 pub(crate) struct Listener {
     /// It goes first: as long as the socket has it, no other can have its number.
-    pub(crate) file: Option<SocketFile>,
-    pub(crate) transport: Transport,
-    pub(crate) socket: Socket,
+    pub(super) _file: Option<SocketFile>,
+    pub(crate) socket: Watched<Events>,
+    /// The address it got.
+    pub(crate) address: Address,
+    /// As what it was configured.
+    pub(crate) listen: Arc<Listen>,
+    pub(crate) reception: Reception,
 }
 
 /// A Unix socket's file, and the right to it; nothing in the abstract namespace.
@@ -44,28 +48,30 @@ pub(crate) enum Reception {
     Refusing,
 }
 
-/// A bound socket and the address it got.
-pub(crate) struct Bound {
-    /// As what it was configured.
-    pub(crate) listen: Arc<Listen>,
-    pub(crate) address: Address,
-    pub(crate) listener: Listener,
-    pub(crate) reception: Reception,
-}
-
 impl Listener {
+    /// One that accepts whoever connects.
+    pub(super) fn new(listen: &Arc<Listen>, address: Address, socket: Watched<Events>) -> Self {
+        Listener {
+            _file: None,
+            socket,
+            address,
+            listen: listen.clone(),
+            reception: Reception::Open,
+        }
+    }
+
     /// Has `registry` tell when there are connections.
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        let mut source = SourceFd(&self.socket.as_raw_fd());
+        let mut source = SourceFd(&self.socket.socket().as_raw_fd());
         registry.register(&mut source, token, Interest::READABLE)
     }
 
     /// Takes a connection.
     pub(crate) fn accept(&self, events: &Events) -> io::Result<(Stream, PeerAddress)> {
-        let (socket, address) = accept(&self.socket)?;
-        let stream = Stream::Socket(socket, self.transport);
+        let (socket, address) = accept(self.socket.socket())?;
+        let stream = Stream::Socket(socket, self.address.transport());
         let peer = address.map_or(PeerAddress::Unix, PeerAddress::Inet);
-        let number = self.socket.as_raw_fd();
+        let number = self.socket.socket().as_raw_fd();
         events.ended(Begun::default(), number, &Ok(()), |()| Call::Accept {
             accepted: stream.as_raw_fd(),
             local: (&stream.local(None)).into(),
@@ -75,21 +81,12 @@ impl Listener {
     }
 
     /// Has the system hold ready so many connections from now on.
-    pub(crate) fn listen(&self, backlog: i32, events: &Events) -> io::Result<()> {
-        let (begun, number) = (events.begin(), self.socket.as_raw_fd());
-        if self.transport == Transport::Tcp {
+    pub(crate) fn listen_with(&self, backlog: i32) -> io::Result<()> {
+        if self.address.transport() == Transport::Tcp {
             // One that refused gave it up, and connections that it accepted before have its port.
-            self.socket.set_reuse_address(true)?;
+            self.socket.socket().set_reuse_address(true)?;
         }
-        let outcome = self.socket.listen(backlog);
-        events.ended(begun, number, &outcome, |()| Call::Listen { backlog });
-        outcome
-    }
-
-    /// Stops listening.
-    pub(crate) fn close(self, events: &Events) {
-        drop(self.file);
-        events.close(self.socket);
+        self.socket.listen(backlog)
     }
 }
 

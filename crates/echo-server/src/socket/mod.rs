@@ -13,11 +13,12 @@ pub(crate) mod stream;
 pub(crate) mod unix;
 
 use std::io;
+use std::net::SocketAddr;
 
 use echo_core::Transport;
 use echo_core::address::End;
 use echo_explain::{Watched, end};
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::event::{Address, Events};
 
@@ -31,6 +32,12 @@ pub(crate) fn open(
     let opening = Watched::new(events, domain, kind, protocol)?;
     opening.socket().set_nonblocking(true)?;
     Ok(opening)
+}
+
+/// The IP address and port of a socket that has one.
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 /// The address of a socket of such a kind; `None` where it has none.

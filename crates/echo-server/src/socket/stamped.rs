@@ -2,7 +2,7 @@
 //! `quinn-udp` does not hand over.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeSpec;
 use quinn_udp::RecvMeta;
-use socket2::SockRef;
+use socket2::Socket;
 
 /// The TTL of packets between the two ends of a session (RFC 5357, section 4.1.2).
 const TTL: u32 = 255;
@@ -44,21 +44,19 @@ pub(crate) fn now() -> Duration {
 }
 
 /// Has the system tell what [`receive`] wants to know, and join no datagrams.
-pub(crate) fn prepare(socket: &UdpSocket) -> io::Result<()> {
-    let is_ipv6 = socket.local_addr()?.is_ipv6();
+pub(crate) fn prepare(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(socket, sockopt::UdpGroSegment, &false)?;
-    let sock = SockRef::from(socket);
     if is_ipv6 {
         setsockopt(socket, sockopt::Ipv6RecvHopLimit, &true)?;
         setsockopt(socket, sockopt::Ipv6RecvTClass, &true)?;
-        sock.set_unicast_hops_v6(TTL)?;
+        socket.set_unicast_hops_v6(TTL)?;
     }
     // One that takes IPv4 too tells of it as one for IPv4 alone does.
-    if !is_ipv6 || !sock.only_v6()? {
+    if !is_ipv6 || !socket.only_v6()? {
         setsockopt(socket, sockopt::Ipv4RecvTtl, &true)?;
         setsockopt(socket, sockopt::IpRecvTos, &true)?;
-        sock.set_ttl_v4(TTL)?;
+        socket.set_ttl_v4(TTL)?;
     }
     Ok(())
 }

@@ -6,20 +6,24 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use echo_core::path::shown;
-use echo_core::{Transport, cause, remedied};
+use echo_core::{cause, remedied};
 use socket2::{Domain, SockAddr, Type};
 
-use crate::event::Events;
+use crate::Listen;
+use crate::event::{Address, Events};
 use crate::file::{self, Lock, OwnFile};
 use crate::socket::listener::{Listener, SocketFile};
 use crate::socket::open;
 
-/// Binds a path, unless another has it. A file gets the permissions `mode`, or those of the umask.
+/// Binds the path of `listen`, unless another has it. A file gets the permissions `mode`, or those of the
+/// umask.
 pub(crate) fn bind(
     path: &Path,
+    listen: &Arc<Listen>,
     backlog: i32,
     mode: Option<u32>,
     events: &Events,
@@ -63,10 +67,10 @@ pub(crate) fn bind(
         None
     };
     opening.listen(backlog).map_err(refused)?;
+    let listener = Listener::new(listen, Address::Unix(path.to_owned()), opening);
     Ok(Listener {
-        file,
-        transport: Transport::Unix,
-        socket: opening.into_inner(),
+        _file: file,
+        ..listener
     })
 }
 
