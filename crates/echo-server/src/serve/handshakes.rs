@@ -13,7 +13,7 @@ use crate::event::{Events, PeerAddress, Refusal};
 use crate::serve::inbox::Newcomer;
 use crate::serve::proxy::{Header, MAX_HEADER};
 use crate::serve::shared::Shared;
-use crate::serve::timers::{Armed, Timers};
+use crate::serve::timers::Timers;
 
 /// How long a header is waited for. The protocol asks for three seconds at least, in which a segment
 /// that is lost is sent again.
@@ -24,7 +24,6 @@ struct Handshake {
     newcomer: Newcomer,
     /// The other end sends no more.
     over: bool,
-    armed: Armed,
 }
 
 /// The connections whose header has not come, of the worker that accepts.
@@ -69,12 +68,11 @@ impl Handshakes {
         if registered.is_err() {
             return shared.turn_away(newcomer, Refusal::NoHeader);
         }
-        let handshake = entry.insert(Handshake {
+        entry.insert(Handshake {
             newcomer,
             over: false,
-            armed: None,
         });
-        self.timers.arm(key, &mut handshake.armed, now + PATIENCE);
+        self.timers.arm(key, now + PATIENCE);
         // Who has waited in the queue has often said it already.
         self.ready.push(key);
     }
@@ -108,7 +106,6 @@ impl Handshakes {
             }
         }
         while let Some(key) = self.timers.expired(now) {
-            self.open[key].armed = None;
             self.refuse(key, shared, Refusal::LateHeader);
         }
         None
@@ -121,8 +118,8 @@ impl Handshakes {
 
     /// Takes one out.
     fn end(&mut self, key: usize) -> Newcomer {
-        let mut handshake = self.open.remove(key);
-        self.timers.disarm(key, &mut handshake.armed);
+        let handshake = self.open.remove(key);
+        self.timers.disarm(key);
         let stream = &handshake.newcomer.stream;
         // It was registered, so that this cannot fail.
         let _: io::Result<()> = self.registry.deregister(&mut SourceFd(&stream.as_raw_fd()));

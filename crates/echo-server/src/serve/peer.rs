@@ -15,7 +15,7 @@ use crate::serve::defect::{self, Mutant};
 use crate::serve::inbox::Accepted;
 use crate::serve::limits::Permit;
 use crate::serve::outbox::{Flow, Outbox, Owed};
-use crate::serve::timers::{Armed, Patience};
+use crate::serve::timers::Patience;
 use crate::serve::turn::{Readiness, Turn};
 use crate::socket::stream::Stream;
 
@@ -61,8 +61,6 @@ pub(crate) struct Peer {
     pub(crate) since: Instant,
     /// When a byte last moved.
     active: Instant,
-    /// This peer's deadline among the worker's timers.
-    pub(crate) armed: Armed,
     /// Whether it already waits for another turn.
     pub(crate) queued: bool,
     pub(crate) outbox: Outbox,
@@ -103,7 +101,6 @@ impl Peer {
             received: 0,
             since: now,
             active: now,
-            armed: None,
             queued: false,
             outbox: Outbox::new(accepted.id),
             decoder,

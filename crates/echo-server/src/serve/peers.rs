@@ -306,7 +306,7 @@ impl Peers {
         // What a turn that is to come will do needs no timer.
         let wake = peer.outbox.wake().filter(|_| !peer.queued);
         if let Some(at) = ends.chain(wake).min() {
-            self.timers.arm(key, &mut peer.armed, at);
+            self.timers.arm(key, at);
         }
     }
 
@@ -315,8 +315,7 @@ impl Peers {
         let due = std::iter::from_fn(|| self.timers.expired(self.now));
         for key in due.collect::<Vec<_>>() {
             // One that held most may have been ended for another.
-            if let Some(peer) = self.slab.get_mut(key) {
-                peer.armed = None;
+            if self.slab.contains(key) {
                 self.wake(key);
             }
         }
@@ -353,8 +352,8 @@ impl Peers {
 
     fn close(&mut self, key: usize, reason: Reason) {
         // Closing its descriptor takes it out of the poll instance too.
-        let mut peer = self.slab.remove(key);
-        self.timers.disarm(key, &mut peer.armed);
+        let peer = self.slab.remove(key);
+        self.timers.disarm(key);
         if self.slab.is_empty() {
             self.pipes.close_spare();
         }

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     queue: BTreeSet<(Instant, usize)>,
+    /// The deadline of each key.
+    armed: Vec<Option<Instant>>,
 }
-
-/// The deadline a key has in [`Timers`], kept by the key's owner.
-pub(crate) type Armed = Option<Instant>;
 
 /// How long peers are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -28,18 +27,20 @@ pub(crate) struct Patience {
 
 impl Timers {
     /// Makes sure `key` fires at `at` or before.
-    pub(crate) fn arm(&mut self, key: usize, armed: &mut Armed, at: Instant) {
-        if armed.is_some_and(|earlier| earlier <= at) {
-            return;
+    pub(crate) fn arm(&mut self, key: usize, at: Instant) {
+        if self.armed.len() <= key {
+            self.armed.resize(key + 1, None);
         }
-        self.disarm(key, armed);
-        self.queue.insert((at, key));
-        *armed = Some(at);
+        if self.armed[key].is_none_or(|earlier| at < earlier) {
+            self.disarm(key);
+            self.queue.insert((at, key));
+            self.armed[key] = Some(at);
+        }
     }
 
     /// Takes back `key`'s deadline, if it has one.
-    pub(crate) fn disarm(&mut self, key: usize, armed: &mut Armed) {
-        if let Some(at) = armed.take() {
+    pub(crate) fn disarm(&mut self, key: usize) {
+        if let Some(at) = self.armed.get_mut(key).and_then(Option::take) {
             self.queue.remove(&(at, key));
         }
     }
@@ -49,10 +50,11 @@ impl Timers {
         self.queue.first().map(|(at, _)| *at)
     }
 
-    /// A key whose deadline has passed; its owner must set its `Armed` to `None`.
+    /// A key whose deadline has passed: it has none any more.
     pub(crate) fn expired(&mut self, now: Instant) -> Option<usize> {
-        let (at, _) = self.queue.first()?;
-        (*at <= now).then(|| self.queue.pop_first().expect("just seen").1)
+        let (_, key) = *self.queue.first().filter(|(at, _)| *at <= now)?;
+        self.disarm(key);
+        Some(key)
     }
 }
 
@@ -65,13 +67,12 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut timers = Timers::default();
-        let mut armed = [None; 3];
-        timers.arm(0, &mut armed[0], at(30));
-        timers.arm(1, &mut armed[1], at(20));
-        timers.arm(0, &mut armed[0], at(10));
-        timers.arm(1, &mut armed[1], at(25));
-        timers.arm(2, &mut armed[2], at(5));
-        timers.disarm(2, &mut armed[2]);
+        timers.arm(0, at(30));
+        timers.arm(1, at(20));
+        timers.arm(0, at(10));
+        timers.arm(1, at(25));
+        timers.arm(2, at(5));
+        timers.disarm(2);
         assert_eq!(timers.next(), Some(at(10)));
         assert_eq!(timers.expired(at(9)), None);
         assert_eq!(timers.expired(at(40)), Some(0));
