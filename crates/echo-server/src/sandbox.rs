@@ -24,16 +24,10 @@ named!(Sandbox);
 /// for removing files in the directories `removing`, and renaming them in `making`: in those nothing
 /// can be written or read, though anything can be removed. What the system tells of this process stays
 /// readable, and TCP can be bound to `ports`.
+///
+/// # Errors
+/// The system refuses: it is as without.
 pub(crate) fn enter<'a>(
-    removing: impl Iterator<Item = &'a Path>,
-    making: Option<&Path>,
-    ports: &[u16],
-) -> GivenUp {
-    // Where the system refuses, it is as without: told, and no reason not to serve.
-    restrict(removing, making, ports).unwrap_or_default()
-}
-
-fn restrict<'a>(
     removing: impl Iterator<Item = &'a Path>,
     making: Option<&Path>,
     ports: &[u16],

@@ -30,25 +30,22 @@ pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
         bytes.strip_prefix(b"unix:").unwrap_or(bytes),
     ));
     let at = format!("unix:{}", shown(path));
-    let fail = |what: String, error: &io::Error| {
+    let fail = |what: String, error: io::Error| {
         let cause = match error.kind() {
             ErrorKind::WouldBlock => format!("it said nothing for {} s", PATIENCE.as_secs()),
             ErrorKind::UnexpectedEof => "it closed the connection without a word".to_owned(),
-            _ => cause(error),
+            _ => cause(&error),
         };
         let remedy = "give the path of a server's --control";
-        let told = anyhow!("{what}: {cause}; {remedy}");
-        Failure::new(Exit::Unreachable, told)
+        Failure::unreachable(anyhow!("{what}: {cause}; {remedy}"))
     };
-    let socket = connect(path).map_err(|error| fail(format!("cannot connect to {at}"), &error))?;
-    let answer = exchange(socket, command);
-    let unanswered = |error: &io::Error| fail(format!("cannot be answered by {at}"), error);
-    let answer = answer.map_err(|error| unanswered(&error))?;
+    let socket = connect(path).map_err(|error| fail(format!("cannot connect to {at}"), error))?;
+    let object = exchange(socket, command).and_then(|answer| {
+        let object = serde_json::from_str::<Map<String, Value>>(&answer);
+        object.map_err(|_| io::Error::other("something else listens there"))
+    });
     // Written anew, so that nothing reaches a terminal but what JSON has, and of that no control.
-    let Ok(object) = serde_json::from_str::<Map<String, Value>>(&answer) else {
-        let other = io::Error::other("something else listens there");
-        return Err(unanswered(&other));
-    };
+    let object = object.map_err(|error| fail(format!("cannot be answered by {at}"), error))?;
     let exit = match object.contains_key("error") {
         true => Exit::Bad,
         false => Exit::Success,

@@ -93,17 +93,13 @@ impl Control {
         // Held until all have been told: two changes come to every worker in one order.
         let mut faults = server.faults();
         let (removed, added) = faults.change(gone, new);
-        for Numbered { number, fault } in &removed {
-            server.events.tell(|| Kind::FaultRemoved {
-                number: *number,
-                spec: fault.to_string(),
-            });
+        for gone in &removed {
+            let told = || Kind::FaultRemoved(gone.clone().into());
+            server.events.tell(told);
         }
-        for Numbered { number, fault } in &added {
-            server.events.tell(|| Kind::FaultAdded {
-                number: *number,
-                spec: fault.to_string(),
-            });
+        for new in &added {
+            let told = || Kind::FaultAdded(new.clone().into());
+            server.events.tell(told);
         }
         server.ask(Order::Revise(faults.plan()));
         Ok((removed, added))
@@ -139,8 +135,7 @@ impl Control {
     /// # Errors
     /// No listener has that name; the server has ended.
     pub fn pause(&self, listener: Option<Name>) -> Result<()> {
-        let told = listener.clone();
-        self.hold(listener, true, || Kind::Paused { listener: told })
+        self.hold(listener, true, |listener| Kind::Paused { listener })
     }
 
     /// Takes again what waits at the listeners of a name, or at all.
@@ -148,16 +143,15 @@ impl Control {
     /// # Errors
     /// See [`Control::pause`].
     pub fn resume(&self, listener: Option<Name>) -> Result<()> {
-        let told = listener.clone();
-        self.hold(listener, false, || Kind::Resumed { listener: told })
+        self.hold(listener, false, |listener| Kind::Resumed { listener })
     }
 
-    fn hold(&self, on: Option<Name>, paused: bool, told: impl FnOnce() -> Kind) -> Result<()> {
+    fn hold(&self, on: Option<Name>, paused: bool, told: fn(Option<Name>) -> Kind) -> Result<()> {
         let server = self.server()?;
         if let Some(name) = &on {
             server.config.check_name("", name)?;
         }
-        server.events.tell(told);
+        server.events.tell(|| told(on.clone()));
         server.ask(Order::Pause(on, paused));
         Ok(())
     }

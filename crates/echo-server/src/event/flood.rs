@@ -31,8 +31,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What is held back of a flood: of each kind the first is told at once, then a sum each second.
 #[derive(Default)]
 pub(crate) struct Flood {
-    answered: Held,
-    dropped: [Held; DropReason::CODES.len()],
+    /// Those that were answered, and those that were not, by reason.
+    held: [Held; 1 + DropReason::CODES.len()],
     /// When a sum must be told.
     due: Option<Instant>,
 }
@@ -93,10 +93,7 @@ impl Flood {
         if is_told_elsewhere || !events.wants(Level::Connections) {
             return;
         }
-        let held = match why {
-            None => &mut self.answered,
-            Some(why) => &mut self.dropped[why.index()],
-        };
+        let held = &mut self.held[why.map_or(0, |why| 1 + why.index())];
         held.add(why, sum);
         self.due = earlier(self.due, held.tell(now, events));
     }
@@ -108,7 +105,7 @@ impl Flood {
 
     /// Tells what is due.
     pub(crate) fn flush(&mut self, now: Instant, events: &Events) {
-        let held = self.dropped.iter_mut().chain([&mut self.answered]);
+        let held = self.held.iter_mut();
         self.due = held.filter_map(|held| held.tell(now, events)).min();
     }
 }

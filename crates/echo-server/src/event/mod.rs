@@ -28,6 +28,7 @@ pub use peer::{PeerAddress, unmapped};
 pub use reason::{DropReason, Reason, Refusal};
 pub use stats::Stats;
 
+use crate::fault::Numbered;
 use crate::name::Name;
 pub use crate::shutdown::Stop;
 
@@ -182,19 +183,9 @@ pub enum Kind {
         seed: u64,
     },
     /// A fault came.
-    FaultAdded {
-        /// Its number.
-        number: u64,
-        /// How it is written.
-        spec: String,
-    },
+    FaultAdded(Box<Numbered>),
     /// A fault went, and what it held back left.
-    FaultRemoved {
-        /// Its number.
-        number: u64,
-        /// How it is written.
-        spec: String,
-    },
+    FaultRemoved(Box<Numbered>),
     /// Listeners take nothing more until they are resumed.
     Paused {
         /// Those of this name; `None`: all.

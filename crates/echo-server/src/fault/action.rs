@@ -120,15 +120,10 @@ macro_rules! words {
         }),+];
 
         impl Action {
-            /// The word that it is written with.
-            pub(super) fn word(&self) -> &'static Word {
+            /// The name it is written with.
+            pub fn name(&self) -> &'static str {
                 match self {
-                    $($($action => &Word {
-                        name: $name,
-                        sockets: $sockets,
-                        per_message: $per_message,
-                        form: $form,
-                    },)?)+
+                    $($($action => $name,)?)+
                 }
             }
         }
@@ -159,13 +154,14 @@ words! {
 
 impl Action {
     /// The place of its word among [`WORDS`].
-    pub(super) fn index(&self) -> Option<usize> {
-        WORDS.iter().position(|word| word.name == self.name())
+    pub(super) fn index(&self) -> usize {
+        let is_own = |word: &Word| word.name == self.name();
+        WORDS.iter().position(is_own).unwrap_or(0)
     }
 
-    /// The name it is written with.
-    pub fn name(&self) -> &'static str {
-        self.word().name
+    /// The word that it is written with.
+    pub(super) fn word(&self) -> &'static Word {
+        &WORDS[self.index()]
     }
 
     /// The kinds of socket on which it can happen.

@@ -81,12 +81,6 @@ impl Plan {
         refuses
     }
 
-    /// The faults for a connection or source; `None` when there are none.
-    pub(super) fn script(self: &Arc<Self>, subject: &Subject) -> Option<Script> {
-        let script = Script::new(self, subject.clone());
-        (!script.is_empty()).then_some(script)
-    }
-
     /// Chance follows from the place in the list of those that a server starts with, from 0.
     fn dice(&self, number: u64, subject: &Subject, message: u64) -> Random {
         dice(self.seed, number as usize - 1, subject.number, message)
@@ -143,10 +137,11 @@ impl Script {
     /// Has the faults of `plan` apply from now on, after `messages` messages; those that did
     /// before go on counting.
     pub(super) fn revise(&mut self, plan: Option<&Arc<Plan>>, messages: u64) {
-        let Some(mut new) = plan.and_then(|plan| plan.script(&self.subject)) else {
+        let Some(plan) = plan else {
             self.chosen.clear();
             return;
         };
+        let mut new = Script::new(plan, self.subject.clone());
         for (at, since) in &mut new.chosen {
             let number = new.plan.faults[*at].number;
             *since = self.since(number).unwrap_or(messages);
@@ -307,8 +302,9 @@ mod tests {
         ]);
         let subject =
             |transport, number, from| Subject::new(transport, None, number, Some(peer(from)));
-        let script =
-            |transport, number, from| plan.script(&subject(transport, number, from)).is_some();
+        let script = |transport, number, from| {
+            !Script::new(&plan, subject(transport, number, from)).is_empty()
+        };
         assert!(!script(Transport::Tcp, 2, "127.0.0.1:9"));
         assert!(script(Transport::Udp, 2, "127.0.0.1:9"));
         assert!(script(Transport::Tcp, 3, "127.0.0.1:9"));
@@ -323,7 +319,7 @@ mod tests {
     fn the_order_of_application_is_not_the_order_of_writing() {
         let fates = |specs: &[&str]| {
             let subject = Subject::new(Transport::Tcp, None, 1, Some(PeerAddress::Unix));
-            let script = plan(specs).script(&subject).unwrap();
+            let script = Script::new(&plan(specs), subject);
             let mut bytes = b"message".to_vec();
             script.judge(1, &mut bytes, Instant::now(), false, &Events::off());
             bytes
@@ -345,7 +341,7 @@ mod tests {
     fn a_fault_that_is_added_changes_nothing_of_those_before_it() {
         let drops = |specs: &[&str]| -> Vec<u64> {
             let subject = Subject::new(Transport::Udp, None, 1, Some(PeerAddress::Unix));
-            let script = plan(specs).script(&subject).unwrap();
+            let script = Script::new(&plan(specs), subject);
             let (now, off) = (Instant::now(), Events::off());
             let verdict = |message| script.judge(message, &mut b"x".to_vec(), now, false, &off);
             (1..=1000)

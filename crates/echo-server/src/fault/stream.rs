@@ -77,7 +77,10 @@ impl StreamFaults {
         framing: Framing,
         now: Instant,
     ) -> Option<Box<Self>> {
-        let script = plan.script(subject)?;
+        let script = Script::new(plan, subject.clone());
+        if script.is_empty() {
+            return None;
+        }
         let mut faults = StreamFaults {
             script,
             framing,

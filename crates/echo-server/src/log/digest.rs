@@ -86,17 +86,9 @@ impl Digest {
 
     /// Whether this event goes into the sum and not into a line of its own.
     pub(super) fn takes(&mut self, kind: &Kind) -> bool {
-        if !matches!(
-            kind,
-            Kind::Accepted { .. } | Kind::Refused { .. } | Kind::Closed { .. }
-        ) {
-            return false;
-        }
-        self.lines += 1;
-        if !self.busy && self.lines <= READABLE {
-            return false;
-        }
+        let sums_up = self.busy || self.lines >= READABLE;
         match kind {
+            Kind::Accepted { .. } | Kind::Refused { .. } | Kind::Closed { .. } if !sums_up => {}
             Kind::Accepted { .. } => self.sum.accepted += 1,
             Kind::Refused { .. } => self.sum.refused += 1,
             Kind::Closed {
@@ -117,9 +109,10 @@ impl Digest {
                     }
                 }
             }
-            _ => {}
+            _ => return false,
         }
-        true
+        self.lines += 1;
+        sums_up
     }
 }
 

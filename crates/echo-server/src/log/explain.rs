@@ -3,54 +3,38 @@
 use std::fmt::Display;
 
 use echo_core::Zoned;
-use echo_explain::{Explain, Lang, Step, Story};
+use echo_explain::{Lang, Story};
 
-use super::{Render, json};
+use super::Render;
 use crate::event::{DropReason, Event, Kind, PeerAddress, Refusal};
 
 /// Each call, and what stands beside it.
 pub(super) struct Explained {
-    explain: Explain,
     story: Story,
     colour: bool,
 }
 
 impl Explained {
-    pub(super) fn new(explain: Explain, lang: Lang, colour: bool) -> Self {
-        Explained {
-            explain,
-            story: Story::new(lang),
-            colour,
-        }
+    pub(super) fn new(lang: Lang, colour: bool) -> Self {
+        let story = Story::new(lang);
+        Explained { story, colour }
     }
 }
 
 impl Render for Explained {
     fn intro(&self) -> String {
-        match self.explain {
-            Explain::Text => self.story.intro(),
-            _ => String::new(),
-        }
+        self.story.intro()
     }
 
     fn event(&mut self, event: &Event, out: &mut String) {
-        match (&event.kind, self.explain) {
-            (Kind::Call(step), Explain::Json) => out.push_str(&line(step)),
-            (Kind::Lost { .. }, Explain::Json) => out.push_str(&json::line(event)),
-            (_, Explain::Json) => {}
-            (Kind::Call(step), _) => {
+        match &event.kind {
+            Kind::Call(step) => {
                 let told = self.story.tell(step).paragraph(self.colour);
                 out.push_str(&format!("\n{told}"));
             }
             _ => out.push_str(&beside(&self.story, event)),
         }
     }
-}
-
-fn line(step: &Step) -> String {
-    // A step has no map whose keys are not text, which is all that JSON cannot hold.
-    let step = serde_json::to_string(step).unwrap_or_default();
-    format!("{step}\n")
 }
 
 /// What is no call, but explains one that follows, or that no other follows.
@@ -111,7 +95,7 @@ fn beside(story: &Story, event: &Event) -> String {
             ];
             story.aside(key, values)
         }
-        Kind::Lost { events } => format!("{}\n", story.missing(*events)),
+        Kind::Lost { events } => story.aside("lost", &[("count", events)]) + "\n",
         _ => return String::new(),
     };
     format!("\n{text}")
@@ -129,18 +113,6 @@ mod tests {
     use super::*;
     use crate::log::tests as sample;
     use std::time::UNIX_EPOCH;
-
-    #[test]
-    fn calls_that_are_lost_are_told_in_json_too_and_other_events_are_not() {
-        let mut explained = Explained::new(Explain::Json, Lang::En, false);
-        let mut told = String::new();
-        for kind in sample::events() {
-            let time = UNIX_EPOCH;
-            explained.event(&Event { time, kind }, &mut told);
-        }
-        let lost = "{\"time_unix_ns\":0,\"event\":\"lost\",\"events\":2}\n";
-        assert_eq!(told, lost);
-    }
 
     #[test]
     fn what_stands_beside_the_calls_is_told_in_each_language() {

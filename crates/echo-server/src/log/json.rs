@@ -6,8 +6,10 @@ use serde::Serialize;
 use super::Render;
 use crate::event::{Event, Kind};
 
-/// Each event as a line.
-pub(super) struct Json;
+/// Each event as a line; where calls are explained, each call and how many are missing.
+pub(super) struct Json {
+    pub(super) only_calls: bool,
+}
 
 /// When and what come first.
 #[derive(Serialize)]
@@ -19,17 +21,17 @@ struct Line<'a> {
 
 impl Render for Json {
     fn event(&mut self, event: &Event, out: &mut String) {
-        out.push_str(&line(event));
+        let line = match &event.kind {
+            Kind::Call(step) => serde_json::to_string(step),
+            kind if self.only_calls && !matches!(kind, Kind::Lost { .. }) => return,
+            kind => serde_json::to_string(&Line {
+                time_unix_ns: unix_ns(event.time),
+                kind,
+            }),
+        };
+        // None has a map whose keys are not text, which is all that JSON cannot hold.
+        out.push_str(&(line.unwrap_or_default() + "\n"));
     }
-}
-
-pub(super) fn line(event: &Event) -> String {
-    let line = Line {
-        time_unix_ns: unix_ns(event.time),
-        kind: &event.kind,
-    };
-    // Those who want calls as JSON get nothing but calls, which alone have no line here.
-    serde_json::to_string(&line).map_or_else(|_| String::new(), |line| line + "\n")
 }
 
 #[cfg(test)]
@@ -44,8 +46,23 @@ mod tests {
 
     fn lines(kinds: Vec<Kind>) -> Vec<String> {
         let time = UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_001);
-        let events = kinds.into_iter().map(|kind| Event { time, kind });
-        events.map(|event| line(&event)).collect()
+        let line = |kind| {
+            let mut line = String::new();
+            Json { only_calls: false }.event(&Event { time, kind }, &mut line);
+            line
+        };
+        kinds.into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn calls_that_are_lost_are_told_in_json_too_and_other_events_are_not() {
+        let mut told = String::new();
+        for kind in sample::events() {
+            let time = UNIX_EPOCH;
+            Json { only_calls: true }.event(&Event { time, kind }, &mut told);
+        }
+        let lost = "{\"time_unix_ns\":0,\"event\":\"lost\",\"events\":2}\n";
+        assert_eq!(told, lost);
     }
 
     #[test]
@@ -105,7 +122,7 @@ mod tests {
         }
         drop(events);
         let mut out = Vec::new();
-        crate::log::tell(&mut Json, &reader, &mut out).unwrap();
+        crate::log::tell(&mut Json { only_calls: false }, &reader, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let (events, lost): (Vec<_>, Vec<_>) = text
             .lines()

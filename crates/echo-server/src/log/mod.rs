@@ -39,8 +39,9 @@ pub enum Style {
 pub fn write(style: Style, events: &EventReader, out: impl Write) -> io::Result<()> {
     let render: &mut dyn Render = match style {
         Style::Text(level, lang, timed) => &mut Text::new(level, lang, timed, Instant::now()),
-        Style::Json => &mut Json,
-        Style::Explained(explain, lang, colour) => &mut Explained::new(explain, lang, colour),
+        Style::Json => &mut Json { only_calls: false },
+        Style::Explained(Explain::Json, ..) => &mut Json { only_calls: true },
+        Style::Explained(_, lang, colour) => &mut Explained::new(lang, colour),
     };
     tell(render, events, out)
 }

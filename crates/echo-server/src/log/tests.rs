@@ -5,6 +5,7 @@ use crate::event::{
     Address, Applied, ConnectionId, Datagrams, Done, DropReason, Events, GivenUp, Kind,
     PeerAddress, Reason, Refusal, Stats, Stop,
 };
+use crate::fault::Numbered;
 use echo_core::Transport;
 use echo_core::framing::FrameError;
 use echo_core::units::Size;
@@ -143,12 +144,12 @@ pub(super) fn events() -> Vec<Kind> {
     kinds.push(Kind::ConnectionsCapped { max: 7, asked: 9 });
     kinds.push(Kind::Faults { count: 1, seed: 7 });
     kinds.push(Kind::Lost { events: 2 });
-    let (number, spec) = (1, "drop".to_owned());
-    kinds.push(Kind::FaultAdded {
-        number,
-        spec: spec.clone(),
-    });
-    kinds.push(Kind::FaultRemoved { number, spec });
+    let fault = Numbered {
+        number: 1,
+        fault: "drop".parse().unwrap(),
+    };
+    kinds.push(Kind::FaultAdded(fault.clone().into()));
+    kinds.push(Kind::FaultRemoved(fault.into()));
     let listener = "api".parse().ok();
     kinds.push(Kind::Paused {
         listener: listener.clone(),
@@ -239,7 +240,7 @@ fn a_disk_that_was_full_gets_whole_lines_and_what_is_missing_first() {
         };
         let mut lines = Lines::new(&mut disk);
         let (events, reader) = Events::channel(Level::Connections);
-        let mut json = Json;
+        let mut json = Json { only_calls: false };
         let mut told = |lines: &mut Lines<_>, ids: std::ops::Range<u64>| {
             lines.tell_lost(&mut json, reader.now());
             for id in ids {

@@ -168,27 +168,25 @@ fn line(out: &mut String, event: &Event) {
             what,
             transport,
             connection,
-            peer: Some(peer),
+            peer,
             message,
-        } => match message {
-            None => writeln!(out, "Fault: {what}: {transport} {peer} (#{connection})"),
-            Some(message) => writeln!(
+        } => match (peer, message) {
+            (None, _) => writeln!(
+                out,
+                "Fault: {what}: {transport} connections from #{connection} on"
+            ),
+            (Some(peer), None) => {
+                writeln!(out, "Fault: {what}: {transport} {peer} (#{connection})")
+            }
+            (Some(peer), Some(message)) => writeln!(
                 out,
                 "Fault: {what}: {transport} message {message} from {peer} (#{connection})"
             ),
         },
-        Kind::Fault {
-            what,
-            transport,
-            connection,
-            peer: None,
-            ..
-        } => writeln!(
-            out,
-            "Fault: {what}: {transport} connections from #{connection} on"
-        ),
-        Kind::FaultAdded { number, spec } => writeln!(out, "Fault {number} added: {spec}"),
-        Kind::FaultRemoved { number, spec } => writeln!(out, "Fault {number} removed: {spec}"),
+        Kind::FaultAdded(new) => writeln!(out, "Fault {} added: {}", new.number, new.fault),
+        Kind::FaultRemoved(gone) => {
+            writeln!(out, "Fault {} removed: {}", gone.number, gone.fault)
+        }
         Kind::Paused { listener } => writeln!(out, "Paused: {}", or_all(listener)),
         Kind::Resumed { listener } => writeln!(out, "Resumed: {}", or_all(listener)),
         Kind::AcceptFailed { error, retry_in } => writeln!(
