@@ -65,8 +65,18 @@ pub fn shell(script: &str, own: &Scratch, programs: &Path) -> Result<Command> {
 
 /// Has such a shell do as `script` says, which tells by itself what is wrong.
 pub fn run(script: &str, own: &Scratch, programs: &Path) -> Result<()> {
-    let status = shell(script, own, programs)?.status();
-    let status = status.context("cannot run a shell")?;
+    ends_well(&mut shell(script, own, programs)?)
+}
+
+/// The same of a script that gets these words instead, and needs nothing.
+pub fn script(script: &str, words: &[String]) -> Result<()> {
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", script, "sh"]).args(words);
+    ends_well(shell.current_dir(root()))
+}
+
+fn ends_well(shell: &mut Command) -> Result<()> {
+    let status = shell.status().context("cannot run a shell")?;
     ensure!(
         status.success(),
         "the script ended with {status}; it said why above"

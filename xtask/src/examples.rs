@@ -1,32 +1,19 @@
 //! The examples in docs/examples, and the commands that documents show, run as their readers would.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
+use std::{env, fs, iter};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::cargo::{Profile, Programs, root};
-use crate::process;
-use crate::terminal::{SKIPPED, paint, say};
+use crate::check;
+use crate::process::{self, Scratch};
+use crate::terminal::say;
 
-/// Each takes a few hundred milliseconds; starting Node on a busy machine takes longest.
+/// Each takes a few hundred milliseconds.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// How a kind of file is run, by how its name starts and ends: the first of these that is on the
-/// machine.
-const RUNNERS: &[(&str, &str, &[&[&str]])] = &[
-    ("test_", ".py", &[&["pytest", "-q"], &["pytest-3", "-q"]]),
-    ("", ".py", &[&["python3"]]),
-    ("", ".mjs", &[&["node", "--test"]]),
-    ("", ".sh", &[&["sh"]]),
-];
-
-/// Where the examples are, in the workspace.
-const DIRS: &[&str] = &["docs/examples", "docs/examples/faults"];
 
 /// What shows commands, in docs/.
 const DOCUMENTS: &[&str] = &["../README.md", "FAULTS.md", "EVENTS.md", "README.es.md"];
@@ -42,34 +29,12 @@ const OTHERS: &[&str] = &[
 
 /// Runs every example against the programs as they are now.
 pub fn run() -> Result<()> {
-    let programs = Programs::ours(Profile::Dev)?;
+    let (own, programs) = (Scratch::new("examples")?, Programs::ours(Profile::Dev)?);
+    let folder = programs.folder()?;
+    check::run(include_str!("checks/examples.sh"), &own, folder)?;
     let path = env::var_os("PATH").unwrap_or_default();
-    let paths = [programs.folder()?.to_owned()]
-        .into_iter()
-        .chain(env::split_paths(&path));
+    let paths = iter::once(folder.to_owned()).chain(env::split_paths(&path));
     let path = env::join_paths(paths)?;
-
-    for file in &files()? {
-        let (dir, name) = (file.parent().context("no directory")?, name(file));
-        let Some(mut command) = runner(file)? else {
-            let skipped = format!("{name}: skipped, its runner is not on this machine");
-            say(paint(SKIPPED, skipped))?;
-            continue;
-        };
-        command.arg(file).env("PATH", &path).current_dir(dir);
-        // Nothing is left in the tree.
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
-        command.env("PYTEST_ADDOPTS", "-p no:cacheprovider");
-        let finished = process::run(&mut command, LIMIT)?;
-        ensure!(
-            finished.status.success(),
-            "{name}: {}\n{}{}",
-            finished.status,
-            String::from_utf8_lossy(&finished.stdout),
-            finished.stderr
-        );
-        say(format!("{name}: passed"))?;
-    }
     for document in DOCUMENTS {
         let count = check(document, &path).with_context(|| format!("docs/{document}"))?;
         say(format!("{document}: {count} commands are as shown"))?;
@@ -129,50 +94,6 @@ fn check(document: &str, path: &OsStr) -> Result<usize> {
     }
     ensure!(count > 0, "it shows no command");
     Ok(count)
-}
-
-/// Every example, each directory's in the order of their names.
-fn files() -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for dir in DIRS.iter().map(|dir| root().join(dir)) {
-        let entries =
-            fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
-        let mut paths: Vec<PathBuf> = entries
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
-        paths.retain(|path| path.is_file());
-        paths.sort();
-        files.append(&mut paths);
-    }
-    Ok(files)
-}
-
-fn name(file: &Path) -> Cow<'_, str> {
-    file.file_name().unwrap_or_default().to_string_lossy()
-}
-
-/// The command for a file, less its name; `None` when this machine has none.
-fn runner(file: &Path) -> Result<Option<Command>> {
-    let name = name(file);
-    let (_, _, candidates) = RUNNERS
-        .iter()
-        .find(|(start, end, _)| name.starts_with(start) && name.ends_with(end))
-        .with_context(|| format!("nobody knows how to run {}", file.display()))?;
-    Ok(candidates
-        .iter()
-        .find(|words| works(words[0]))
-        .map(|words| {
-            let mut command = Command::new(words[0]);
-            command.args(&words[1..]);
-            command
-        }))
-}
-
-/// Whether there is such a program, and not only a shim that looks for one: that ends with 127. A
-/// shell may not know the option, which is answer enough.
-fn works(program: &str) -> bool {
-    let version = Command::new(program).arg("--version").output();
-    version.is_ok_and(|output| output.status.code() != Some(127))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ mod bench;
 mod cargo;
 mod check;
 mod ci;
-mod coverage;
 mod demo;
 mod deploy;
 mod examples;
@@ -12,13 +11,13 @@ mod pictures;
 mod proc;
 mod process;
 mod server;
-mod simulate;
 mod soak;
 mod strangers;
 mod terminal;
 mod torture;
 mod traffic;
 
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -48,9 +47,20 @@ enum Task {
     /// Hold 10,000 connections for a while beside other work, and check that nothing grows
     Soak(soak::Options),
     /// Play schedules drawn from a seed against the server's serving loop, and check every promise
-    Simulate(simulate::Options),
+    Simulate {
+        /// Play schedules for as many minutes
+        #[arg(long, default_value = "1")]
+        minutes: NonZeroU64,
+        /// The first schedule's seed; each further one has the next
+        #[arg(long, default_value_t = 10_000)]
+        seed: u64,
+    },
     /// Print which lines the tests execute
-    Coverage(coverage::Options),
+    Coverage {
+        /// Only the tests of these packages; all of them when none is named
+        #[arg(short, long, value_name = "NAME")]
+        package: Vec<String>,
+    },
     /// Build a release twice, compare, and put all that belongs to it into target/dist
     Dist,
     /// Everything a change must pass, or the checks that are named
@@ -91,8 +101,11 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(options) => bench::run(options),
         Task::Torture(options) => torture::run(&options),
         Task::Soak(options) => soak::run(&options),
-        Task::Simulate(options) => simulate::run(&options),
-        Task::Coverage(options) => coverage::run(&options),
+        Task::Simulate { minutes, seed } => {
+            let words = [minutes.to_string(), seed.to_string()];
+            check::script(include_str!("tasks/simulate.sh"), &words)
+        }
+        Task::Coverage { package } => check::script(include_str!("tasks/coverage.sh"), &package),
         Task::Dist => deploy::dist(),
         Task::Ci(options) => ci::run(&options),
     }

@@ -28,14 +28,11 @@ const FLAGS: &str = "--headless --no-sandbox --disable-gpu --disable-quic --no-f
 type Picture = (&'static str, fn(&Studio, &Path) -> Result<()>);
 
 const PICTURES: &[Picture] = &[
-    ("demo.svg", |studio, file| {
-        studio.demo("demo --explain --lang en --picture", file)
-    }),
-    ("demo.es.svg", |studio, file| {
-        studio.demo("demo --explain --lang es --picture", file)
-    }),
-    ("demo-terminal.svg", |studio, file| {
-        studio.demo("demo --lang en --screen", file)
+    ("demo.svg", |_, file| explained("en", file)),
+    ("demo.es.svg", |_, file| explained("es", file)),
+    ("demo-terminal.svg", |_, file| {
+        let printed = demo(&["--lang", "en"])?;
+        draw("cargo xtask demo --lang en", &printed, file)
     }),
     ("diagnose.svg", Studio::diagnosis),
     ("report.png", |studio, file| {
@@ -89,6 +86,21 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
+/// What this program's own demo draws to `file`.
+fn explained(lang: &str, file: &Path) -> Result<()> {
+    let file = file.to_string_lossy();
+    demo(&["--explain", "--lang", lang, "--picture", &*file]).map(drop)
+}
+
+/// What the demo prints on a terminal.
+fn demo(words: &[&str]) -> Result<String> {
+    let mut demo = Command::new(std::env::current_exe()?);
+    demo.arg("demo").args(words).env("CLICOLOR_FORCE", "1");
+    Ok(String::from_utf8(
+        process::run(&mut demo, LIMIT)?.success()?,
+    )?)
+}
+
 /// What pictures are made with.
 struct Studio {
     programs: Programs,
@@ -101,13 +113,6 @@ impl Studio {
             programs: Programs::ours(Profile::Dev)?,
             scratch: Scratch::new("pictures")?,
         })
-    }
-
-    /// This program's own, which draws to `file`.
-    fn demo(&self, words: &str, file: &Path) -> Result<()> {
-        let mut demo = Command::new(std::env::current_exe()?);
-        process::run(demo.args(words.split(' ')).arg(file), LIMIT)?.success()?;
-        Ok(())
     }
 
     /// What is said of a path with one thing wrong.

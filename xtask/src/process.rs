@@ -242,6 +242,23 @@ impl Finished {
     }
 }
 
+/// Looks again and again until there is something to see; what is missing after `limit`, `why` tells.
+pub fn until<T>(
+    limit: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+    why: impl FnOnce() -> String,
+) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(seen) = look()? {
+            return Ok(seen);
+        }
+        ensure!(!is_interrupted(), "interrupted");
+        ensure!(Instant::now() < deadline, "{} within {limit:?}", why());
+        thread::sleep(POLL);
+    }
+}
+
 /// Runs a command to its end, with nothing on stdin.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Finished> {
     Process::start(command)?.finish(limit)

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use echo_core::stamp::Key;
@@ -17,7 +17,7 @@ use serde_json::{Deserializer, Value};
 use crate::cargo::{self, Profile, Programs, root};
 use crate::check::How::Task;
 use crate::check::{self, Check};
-use crate::process::{self, Process, Scratch};
+use crate::process::{self, Process, Scratch, until};
 use crate::server::Server;
 use crate::terminal::{Skipped, say};
 use relay::Relay;
@@ -297,13 +297,10 @@ fn agree(document: &Value, facts: &[(&str, usize)]) -> Result<()> {
 fn answers(address: SocketAddr) -> Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-    let deadline = Instant::now() + LIMIT;
-    while Instant::now() < deadline {
+    let answered = || {
         // Nobody may be there yet, which the next call then tells.
         let asked = socket.send_to(&[0; 44], address);
-        if asked.is_ok() && socket.recv(&mut [0; 64]).is_ok() {
-            return Ok(());
-        }
-    }
-    bail!("{address} does not answer")
+        Ok(asked.and_then(|_| socket.recv(&mut [0; 64])).ok())
+    };
+    until(LIMIT, answered, || format!("{address} does not answer")).map(drop)
 }

@@ -4,13 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-
-use echo_core::splitmix::Random;
 
 /// The longest that any one wait may take: far more than any takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -252,48 +250,4 @@ pub fn fill(mut stream: &TcpStream, block: &[u8]) -> Result<usize> {
     }
     stream.set_nonblocking(false)?;
     Ok(sent)
-}
-
-/// What a bystander saw.
-#[derive(Clone, Copy, Debug)]
-pub struct Pings {
-    /// Messages that came back.
-    pub count: u64,
-    /// The longest that one took.
-    pub longest: Duration,
-}
-
-/// Makes `trouble` beside a peer that must lose nothing: it says something, waits for it to come
-/// back, and so on until the trouble is over.
-pub fn beside<T>(
-    address: SocketAddr,
-    random: Random,
-    trouble: impl FnOnce() -> Result<T>,
-) -> Result<(T, Pings)> {
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let bystander = scope.spawn(|| ping(address, random, &over));
-        let outcome = trouble();
-        // However it went, or the bystander would be waited for without end.
-        over.store(true, Ordering::Relaxed);
-        let pings = bystander.join().expect("the bystander does not panic");
-        Ok((outcome?, pings?))
-    })
-}
-
-fn ping(address: SocketAddr, mut random: Random, over: &AtomicBool) -> Result<Pings> {
-    let stream = connect(address)?;
-    let mut pings = Pings {
-        count: 0,
-        longest: Duration::ZERO,
-    };
-    while !over.load(Ordering::Relaxed) {
-        let len = 1 + random.below(200) as usize;
-        let start = Instant::now();
-        echo(&stream, &random.bytes(len))
-            .with_context(|| format!("the bystander, after {} pings", pings.count))?;
-        pings.longest = pings.longest.max(start.elapsed());
-        pings.count += 1;
-    }
-    Ok(pings)
 }

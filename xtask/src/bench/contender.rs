@@ -2,15 +2,14 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::machine;
 use crate::cargo::{Programs, root};
-use crate::process::Process;
+use crate::process::{Process, until};
 use crate::server::Server;
 
 /// The longest that a server may take to listen.
@@ -74,21 +73,10 @@ impl Contender {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let words = self.command.replace("PORT", &address.port().to_string());
         let process = Process::start(&mut programs.typed("", &words)?)?;
-        wait_for_listener(address)?;
+        let listens = || Ok(TcpStream::connect_timeout(&address, START).ok());
+        until(START, listens, || format!("nothing listens on {address}"))?;
         Ok(Running { process, address })
     }
-}
-
-fn wait_for_listener(address: SocketAddr) -> Result<()> {
-    let deadline = Instant::now() + START;
-    while TcpStream::connect_timeout(&address, START).is_err() {
-        ensure!(
-            Instant::now() < deadline,
-            "nothing listens on {address} after {START:?}"
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
 }
 
 /// The version of a package in the peers' lock file.

@@ -7,22 +7,17 @@ mod steps;
 mod trace;
 
 use std::env;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
 use anstyle::Style;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use echo_explain::{Lang, wrap};
 
 use crate::cargo::{Profile, Programs};
-use crate::process;
-use crate::terminal::{BAD, BOLD, Closed, GOOD, SKIPPED, Skipped, WIDTH, draw, paint, say};
+use crate::terminal::{BAD, BOLD, Closed, GOOD, SKIPPED, Skipped, WIDTH, paint, say};
 use stage::Stage;
-
-/// All of it takes about two seconds, after a build that has been done.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// What is shown.
 #[derive(Debug, Args)]
@@ -41,9 +36,6 @@ pub struct Options {
     /// Draw to this SVG file instead of demo.svg in the target directory
     #[arg(long, value_name = "FILE", requires = "explain")]
     picture: Option<PathBuf>,
-    /// Draw what is printed to this SVG file, as a terminal shows it
-    #[arg(long, value_name = "FILE")]
-    screen: Option<PathBuf>,
 }
 
 /// One part of the story: its title, and how it is played, which tells what it has proved.
@@ -52,9 +44,6 @@ type Step = (&'static str, fn(&mut Stage) -> Result<String>);
 /// Builds both programs and plays every step; the first that fails ends the demo.
 pub fn run(options: Options) -> Result<()> {
     let programs = Programs::ours(Profile::Dev)?;
-    if let Some(path) = options.screen {
-        return shoot(&words(), &path);
-    }
     let lang = options.lang.resolve(|name| env::var_os(name));
     let mut stage = Stage::new(programs, lang)?;
     say("")?;
@@ -109,28 +98,6 @@ pub fn run(options: Options) -> Result<()> {
     );
     say(format!("  {}", paint(BOLD, stage.say(&summary))))?;
     say("")
-}
-
-/// The words that this run was started with, but for the picture of its screen.
-fn words() -> Vec<String> {
-    let (mut words, mut all) = (Vec::new(), env::args().skip(1));
-    while let Some(word) = all.next() {
-        match word.as_str() {
-            "--screen" => drop(all.next()),
-            other if other.starts_with("--screen=") => {}
-            _ => words.push(word),
-        }
-    }
-    words
-}
-
-/// Runs this program with `words` and in colour, shows what it prints, and draws that to `path`.
-fn shoot(words: &[String], path: &Path) -> Result<()> {
-    let mut command = Command::new(env::current_exe().context("where is this program?")?);
-    let command = command.args(words).env("CLICOLOR_FORCE", "1");
-    let printed = String::from_utf8(process::run(command, LIMIT)?.success()?)?;
-    draw(&format!("cargo xtask {}", words.join(" ")), &printed, path)?;
-    say(printed.trim_end())
 }
 
 /// What a step came to, wrapped beside its mark.

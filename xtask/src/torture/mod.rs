@@ -14,12 +14,15 @@ use std::env;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::cargo::{Profile, Programs, passes};
-use crate::process::{Scratch, words};
+use crate::process::{Process, Scratch, words};
 use crate::terminal::{BOLD, DIM, GOOD, SKIPPED, Skipped, paint, say};
+use crate::traffic::LIMIT;
 use echo_core::splitmix::Random;
 use victim::Victim;
 
@@ -151,6 +154,27 @@ impl Arena {
         let why = "this machine grants no network namespace";
         ensure!(self.own_network, Skipped(why.to_owned()));
         Ok(())
+    }
+
+    /// Makes `trouble` beside a client that must lose nothing: it says something, waits for it to come
+    /// back, and so on until the trouble is over. Returns what there is to say of that, too.
+    fn beside<T>(
+        &self,
+        victim: &Victim,
+        trouble: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, String)> {
+        let mut client = self.programs.command("echo-client")?;
+        client.args(["ping", "--interval=0", "--timeout=20s", "--quiet", "--json"]);
+        let client = Process::start(client.arg(victim.tcp.to_string()))?;
+        let outcome = trouble()?;
+        client.signal(Signal::INT)?;
+        let told = client.wait(LIMIT)?.success().context("the bystander")?;
+        let told: Value = serde_json::from_slice(&told)?;
+        let [count, longest] = ["unique", "rtt_max_ns"].map(|key| told[key].as_u64().unwrap_or(0));
+        ensure!(count > 0, "the bystander said nothing: {told}");
+        let longest = Duration::from_nanos(longest);
+        let pings = format!("none of {count} pings, the slowest of which took {longest:.1?}");
+        Ok((outcome, pings))
     }
 
     /// Starts a server with these arguments.

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::Arena;
 use super::victim::{Victim, framed};
 use crate::proc;
-use crate::process::{self, Finished, Process};
+use crate::process::{self, Finished, Process, until};
 use crate::server::{Refused, Server};
 use crate::traffic::{self, Differs, LIMIT, Pace};
 use echo_core::splitmix::Random;
@@ -228,14 +228,8 @@ fn echo_after(ground: &Ground, victim: &Victim, args: &[&str]) -> Result<()> {
 /// A server whose failure lasts: no byte is wrong, it does not work for nothing, and it ends.
 fn stand(ground: &Ground, command: &mut Command, wrapper: &str, args: &[&str]) -> Result<End> {
     let process = Process::start(command)?;
-    let deadline = Instant::now() + LIMIT;
-    while proc::holds(process.id(), Signal::TERM) == Some(false) {
-        ensure!(
-            Instant::now() < deadline,
-            "it does not start within {LIMIT:?}"
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
+    let starts = || Ok((proc::holds(process.id(), Signal::TERM) != Some(false)).then_some(()));
+    until(LIMIT, starts, || "it does not start".to_owned())?;
     // It may be unable to say that it is ready.
     let process = match Server::await_ready(process, Duration::from_secs(1)) {
         Ok(server) => {

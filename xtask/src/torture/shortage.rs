@@ -14,45 +14,10 @@ use crate::process;
 use crate::traffic::LIMIT;
 
 /// Replaces a standard stream by one that is closed, full, or does not block; then runs a program.
-const STREAM: &str = "\
-import os, sys
-how, fd = sys.argv[1], int(sys.argv[2])
-if how == 'closed':
-    os.close(fd)
-elif how == 'nospace':
-    os.dup2(os.open('/dev/full', os.O_RDWR), fd)
-elif how == 'nonblocking':
-    os.set_blocking(fd, False)
-else:
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    try:
-        while True: os.write(write, bytes(4096))
-    except BlockingIOError:
-        pass
-    os.set_blocking(write, True)
-    os.set_inheritable(read, True)
-    os.dup2(read if fd == 0 else write, fd)
-os.execvp(sys.argv[3], sys.argv[3:])
-";
+const STREAM: &str = include_str!("stream.py");
 
 /// Makes a directory full or read-only, or has it vanish soon; then runs a program.
-const DIRECTORY: &str = "\
-how=$1 dir=$2
-shift 2
-case $how in
-full)
-    mkdir -p \"$dir-full\" && mount -t tmpfs -o size=1m tmpfs \"$dir-full\" || exit 127
-    cp -a \"$dir/.\" \"$dir-full\"
-    cat /dev/zero > \"$dir-full/filler\" 2>/dev/null
-    mount --bind \"$dir-full\" \"$dir\" ;;
-read-only)
-    mount --bind \"$dir\" \"$dir\" && mount -o remount,bind,ro \"$dir\" ;;
-vanishing)
-    (sleep 0.05; rm -rf \"$dir\") & ;;
-esac || exit 127
-exec \"$@\"
-";
+const DIRECTORY: &str = include_str!("directory.sh");
 
 /// Limits of the system, each with the values that it is set to.
 const LIMITS: &[(&str, &[u64])] = &[

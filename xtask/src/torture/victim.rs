@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +9,7 @@ use echo_core::Framing;
 use rustix::process::Signal;
 
 use crate::proc;
-use crate::process::Finished;
+use crate::process::{Finished, until};
 use crate::server::Server;
 use crate::traffic::{self, LIMIT};
 use echo_core::splitmix::Random;
@@ -101,19 +100,15 @@ impl Victim {
 
     /// Waits until it holds as many descriptors as at first.
     fn quiet(&self) -> Result<Holding> {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let now = Holding::of(self.id())?;
-            if now.descriptors == self.base.descriptors {
-                return Ok(now);
-            }
-            let base = self.base;
-            ensure!(
-                Instant::now() < deadline,
-                "descriptors: {now:?}, at first {base:?}"
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
+        let (base, mut last) = (self.base, self.base);
+        let is_quiet = || {
+            last = Holding::of(self.id())?;
+            Ok((last.descriptors == base.descriptors).then_some(last))
+        };
+        until(LIMIT, is_quiet, || {
+            "its descriptors are not what they were".to_owned()
+        })
+        .with_context(|| format!("{last:?}, at first {base:?}"))
     }
 
     /// Asks it to stop, and waits for its end, whatever that is.
@@ -137,21 +132,17 @@ impl Victim {
 impl Holding {
     /// What a server holds that has served, but serves nobody now.
     fn between_connections(id: u32, address: SocketAddr) -> Result<Self> {
-        let deadline = Instant::now() + LIMIT;
-        loop {
+        let serves = || {
             // One for each worker, so that all of them are there. Faults may be the end of the
             // first connections, or of the server.
             let greeted: Result<Vec<_>> = (0..WORKERS).map(|_| traffic::greet(address)).collect();
-            let mut holding = Holding::of(id)?;
-            if greeted.is_ok() {
-                holding.descriptors -= WORKERS;
-                return Ok(holding);
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "nobody is served within {LIMIT:?}"
-            );
-        }
+            let holding = Holding::of(id)?;
+            Ok(greeted.ok().map(|greeted| Holding {
+                descriptors: holding.descriptors - greeted.len(),
+                ..holding
+            }))
+        };
+        until(LIMIT, serves, || "nobody is served".to_owned())
     }
 
     fn of(id: u32) -> Result<Self> {
