@@ -206,7 +206,8 @@ impl Finding {
         self.with("where", place)
     }
 
-    /// Whether it is why something else was found, of the same address and transport.
+    /// Whether it is why something else was found, of the same address and transport: only a rule looks
+    /// at the transport.
     fn explains(&self, symptom: &Finding) -> bool {
         let mut rows = EXPLAINS.iter().filter(|(cause, _)| *cause == self.verdict);
         let is_same = |name| match (self.values.get(name), symptom.values.get(name)) {
@@ -215,7 +216,7 @@ impl Finding {
         };
         rows.any(|(_, symptoms)| symptoms.contains(&symptom.verdict))
             && is_same("ip")
-            && is_same("what")
+            && (self.verdict != Verdict::Prohibited || is_same("what"))
     }
 
     /// Where it happens, if that is known.

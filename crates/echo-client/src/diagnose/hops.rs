@@ -130,8 +130,8 @@ fn tcp(path: &mut Path<'_>, remote: SocketAddr, distance: Distance) -> io::Resul
             ttl: Some(ttl),
             ..Call::to(remote)
         };
-        // Each twice: some ports may never get through.
-        let calls: Vec<Call> = ttls.flat_map(|ttl| [call(ttl); 2]).collect();
+        // Each several times: half of the ports may never get through.
+        let calls: Vec<Call> = ttls.flat_map(|ttl| [call(ttl); 4]).collect();
         let made = calls.iter().zip(dial(path, &calls, calls.len(), CONNECT)?);
         let made = made.filter(|(_, (answer, _))| answer.time().is_some());
         io::Result::Ok(made.filter_map(|(call, _)| call.ttl).min())

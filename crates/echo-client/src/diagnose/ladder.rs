@@ -8,7 +8,7 @@ use super::path::{Path, To};
 use super::sender::{self, Plan};
 use super::train::{Cell, lost};
 use super::trains::{SMALL, largest};
-use super::verdict::{HEADER, TURNS, Turn, highest, is_limited};
+use super::verdict::{HEADER, TURNS, Turn, highest, is_limited, is_queued};
 
 /// Rates below the highest, in bits a second with headers, and how long each is tried.
 const RUNGS: [u64; 3] = [2_000_000, 5_000_000, 10_000_000];
@@ -120,11 +120,16 @@ fn confirm(
         size: SMALL,
         ..rung
     };
-    // Half of what the highest rate is tried with, at most.
+    // Half of what the highest rate is tried with, at most; of a queue, which is there at once, half of
+    // that: it has to be filled by a transfer as well.
+    let part = match turns.last().is_some_and(is_queued) {
+        true => BUCKET / 4,
+        false => BUCKET / 2,
+    };
     let bytes_per_s = rung.per_s * (rung.size + HEADER) as u64;
-    let half = Duration::from_secs_f64(BUCKET as f64 / 2.0 / bytes_per_s as f64);
+    let most = Duration::from_secs_f64(part as f64 / bytes_per_s as f64);
     let brief = |rung: Rung| Rung {
-        time: AGAIN.min(half),
+        time: AGAIN.min(most),
         ..rung
     };
     for _ in 1..TURNS {

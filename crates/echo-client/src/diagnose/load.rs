@@ -10,7 +10,7 @@ use super::SPENT;
 use super::path::Path;
 use super::sender::{self, Plan};
 use super::talk::{Heard, Talk};
-use super::train::{Cell, trips};
+use super::train::{Cell, Probe, trips};
 use super::trains::SMALL;
 use super::verdict::{self, shown};
 
@@ -51,9 +51,11 @@ pub fn load(path: &mut Path<'_>) -> Result<String> {
     let longest = heard.iter().map(|heard| heard.elapsed).max();
     let start = train.probes.first().map_or(0, |first| first.sent);
     let until = start + ns(longest.unwrap_or_default());
-    let loaded = trips(train.probes.iter().filter(|probe| probe.sent <= until));
+    let loaded = train.probes.iter().filter(|probe| probe.sent <= until);
+    let loaded: Vec<&Probe> = loaded.collect();
     let idle = path.trains.steady.iter().flat_map(|train| &train.probes);
     path.findings.extend(verdict::load(&trips(idle), &loaded));
+    let loaded = trips(loaded);
     let moved = heard.iter().map(|heard| heard.back).sum::<u64>() / 1000;
     let (n, half) = (loaded.0.len(), shown(loaded.at(0.5).unwrap_or_default()));
     Ok(format!(

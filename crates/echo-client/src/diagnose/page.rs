@@ -3,6 +3,7 @@
 use askama::Template;
 use echo_core::Zoned;
 
+use super::finding::Kind;
 use super::path::{Done, Path};
 use super::verdict::shown;
 use super::words::Words;
@@ -27,7 +28,8 @@ struct Picture {
 struct Stop {
     name: String,
     address: String,
-    told: Vec<String>,
+    /// Each in a word, and whether it is wrong.
+    told: Vec<(String, bool)>,
     is_bad: bool,
 }
 
@@ -81,7 +83,9 @@ fn picture(path: &Path<'_>, words: &Words) -> String {
     }
     stops.push(stop("target".to_owned(), server));
     let mut way = Stop::default();
-    for finding in path.findings.all() {
+    // What could not be judged happens nowhere.
+    let found = path.findings.all().iter();
+    for finding in found.filter(|finding| finding.kind != Kind::Unknown) {
         let is_there = |stop: &Stop| {
             [&stop.name, &stop.address]
                 .map(Some)
@@ -93,7 +97,13 @@ fn picture(path: &Path<'_>, words: &Words) -> String {
         };
         let at = at.map_or(&mut way, |at| &mut stops[at]);
         at.is_bad |= finding.is_problem();
-        at.told.push(finding.verdict.to_string());
+        at.told
+            .push((finding.verdict.to_string(), finding.is_problem()));
+    }
+    if !way.told.is_empty() {
+        // It stands below the middle, where a hop may be that has nothing to do with it.
+        way.told
+            .insert(0, (words.phrase("anywhere on the way:"), false));
     }
     for stop in &mut stops {
         stop.name = words.phrase(&stop.name);

@@ -29,8 +29,9 @@ const MOMENT: Duration = Duration::from_secs(1);
 const CALLS: usize = 4;
 /// The time from one datagram to the next.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// How long a connection may take whose first packet is lost: it is sent again after a second.
-const CONNECT: Duration = Duration::from_millis(2500);
+/// How long a connection may take whose first packet is lost, which is sent again after a second; and a
+/// router that asks for a machine next to it three times, a second each, before it says that it is not there.
+const CONNECT: Duration = Duration::from_millis(3500);
 
 /// What came of the probes to one address.
 #[derive(Debug)]
@@ -169,7 +170,7 @@ impl Seen {
         };
         let came = match said.count() {
             0 => "no answer at all".to_owned(),
-            said => format!("{said} such answers, and nothing else"),
+            said => format!("{said} had such an answer, and nothing else came"),
         };
         let finding = finding!(verdict; n: answers.len(), what, ip: self.ip(), came);
         Some(finding.by("reached").at(place))
@@ -257,7 +258,7 @@ pub(super) fn told(seen: &[Seen]) -> String {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::super::finding::Kind;
+    use super::super::finding::{Findings, Kind};
     use super::super::train::Probe;
     use super::*;
 
@@ -340,6 +341,21 @@ mod tests {
         assert_eq!(told[0].values["n"], (DATAGRAMS + CALLS).to_string());
         let apart = [seen("203.0.113.9:7", barred, Answer::Barred(other))];
         assert_eq!(verdicts(&apart).len(), 2);
+    }
+
+    #[test]
+    fn a_way_that_is_missing_is_missing_for_both_transports_though_of_one_nobody_says_so() {
+        for (answer, verdict) in [
+            (Answer::Unreachable(Some(HOP)), Verdict::Unreachable),
+            (Answer::UsedUp(HOP), Verdict::Loop),
+        ] {
+            for (udp, tcp) in [(answer, Answer::Silence), (Answer::Silence, answer)] {
+                let mut findings = Findings::default();
+                findings.extend(judge(&[seen("203.0.113.9:7", udp, tcp)], &[]));
+                let told: Vec<_> = findings.all().iter().map(|found| found.verdict).collect();
+                assert_eq!(told, [verdict]);
+            }
+        }
     }
 
     #[test]

@@ -67,7 +67,12 @@ fn a_page_shows_the_path_and_what_was_found_there() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.text().contains("tcp-refused"), "{ended:?}");
     let page = std::fs::read_to_string(page).expect("the page");
-    for part in ["<svg class=\"path\"", "127.0.0.1", "tcp-refused", "FAILED"] {
+    for part in [
+        "<svg class=\"path\"",
+        "127.0.0.1",
+        "class=\"told bad\"",
+        "FAILED",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
 }

@@ -172,10 +172,15 @@ fn healed(calm: &Calm<'_>) -> Option<Finding> {
 
 /// Round trips while something is transferred against those while nothing is: in round trips a
 /// minute, as draft-ietf-ippm-responsiveness counts.
-pub fn load(idle: &Sorted, loaded: &Sorted) -> Option<Finding> {
+pub fn load(idle: &Sorted, probes: &[&Probe]) -> Option<Finding> {
+    let loaded = trips(probes.iter().copied());
     let p = significant(rank_sum(&idle.0, &loaded.0), 1)?;
     let (before, under) = (idle.at(0.5)?, loaded.at(0.5)?);
-    (under > before + DISTURBING).then(|| {
+    let timed = probes.iter().filter_map(|one| Some((one.sent, one.rtt()?)));
+    let late: Vec<_> = timed
+        .filter(|(_, trip)| *trip > before + DISTURBING)
+        .collect();
+    (under > before + DISTURBING && !is_held(&late)).then(|| {
         finding!(Verdict::Bufferbloat, p;
             n: loaded.0.len(), idle: shown(before), loaded: shown(under),
             rpm: 60_000_000_000 / under

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::super::answer::Answer;
 use super::super::chance::{Count, binomial, fisher, runs, significant};
 use super::super::finding::{Finding, Verdict, finding};
 use super::super::train::{Probe, Train, lost};
@@ -83,7 +84,11 @@ pub fn losses(calm: &Calm<'_>, outage: &Outage) -> Vec<Finding> {
     let mut findings = Vec::new();
     let outside = |probe: &&Probe| !outage.holds(probe.sent);
     let mixed = calm.mixed.iter().flat_map(|train| &train.probes);
-    let mut mixed: Vec<&Probe> = mixed.filter(outside).collect();
+    // What is too large for a link, as somebody says, is not lost: what follows is smaller.
+    let fits = |probe: &&Probe| !matches!(probe.said, Some((Answer::TooLarge(..), _)));
+    let mut mixed: Vec<&Probe> = mixed
+        .filter(|probe| outside(probe) && fits(probe))
+        .collect();
     let mut slow: Vec<&Probe> = calm.slow.probes.iter().filter(outside).collect();
     if let Some((finding, dead)) = flow(&mixed) {
         findings.push(finding);
@@ -154,11 +159,10 @@ fn periodic(all: &[&Probe], trains: &[&Train]) -> Option<Finding> {
         return None;
     }
     let interval = trains.first()?.interval;
-    let time = shown(interval.as_nanos() as u64 * beat as u64);
     let (lost, _) = lost(all.iter().copied());
     Some(finding!(Verdict::LossPeriodic, p;
         n, per_s: (1.0 / interval.as_secs_f64()).round(), lost, alike, gaps: gaps.len(),
-        period: format!("{beat} ({time})")
+        beat, period: shown(interval.as_nanos() as u64 * beat as u64)
     ))
 }
 
@@ -185,7 +189,7 @@ fn flow(mixed: &[&Probe]) -> Option<(Finding, Vec<usize>)> {
         rest = (rest.0 - worst.0, rest.1 - worst.1);
     }
     let p = significant(fisher(worst, rest), flows)?;
-    if share(worst) < 0.5 || dead.len() * 2 > flows {
+    if share(worst) < 0.5 {
         return None;
     }
     let (all, n) = lost(mixed.iter().copied());
@@ -220,6 +224,7 @@ fn apart(
 pub fn class(tos: u8) -> String {
     match tos >> 2 {
         46 => "EF".to_owned(),
-        class => format!("CS{}/{class}", class >> 3),
+        class if class % 8 == 0 => format!("CS{}", class / 8),
+        class => format!("DSCP {class}"),
     }
 }

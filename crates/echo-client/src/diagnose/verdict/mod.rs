@@ -20,7 +20,7 @@ use super::train::Train;
 use crate::report::format::{Share, short_time};
 
 pub use delay::load;
-pub use rate::{HEADER, TURNS, highest, is_limited};
+pub use rate::{HEADER, TURNS, highest, is_limited, is_queued};
 
 /// All the trains of a diagnosis; of those that were not sent, nothing is said.
 #[derive(Clone, Debug, Default)]

@@ -48,7 +48,7 @@ fn effect(turn: &Turn) -> Option<Effect> {
     let [(slow_lost, slow), (lost, sent)] =
         [&turn.slow, &turn.fast].map(|train| lost(&train.probes));
     let is_lossy = lost * 10 > sent && lost * slow > slow_lost * sent * 2;
-    let is_slowed = || throughput(&turn.fast) < bytes_per_s(&turn.fast) * 0.7;
+    let is_slowed = || throughput(&turn.fast) < bytes_per_s(&turn.fast) * 0.85;
     match is_queued(turn) && (is_lossy || is_slowed()) {
         true => Some(Effect::Queued),
         false => is_lossy.then_some(Effect::Dropped),
@@ -56,7 +56,7 @@ fn effect(turn: &Turn) -> Option<Effect> {
 }
 
 /// Whether the last of a fast train waited for those before them.
-fn is_queued(turn: &Turn) -> bool {
+pub fn is_queued(turn: &Turn) -> bool {
     let (first, last) = turn.fast.probes.split_at(turn.fast.probes.len() / 2);
     let usual = trips(&turn.slow.probes).at(0.5);
     match (usual, trips(first).at(0.5), trips(last).at(0.25)) {

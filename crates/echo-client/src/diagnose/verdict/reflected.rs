@@ -105,7 +105,13 @@ fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
     // What waits together waits for one stop.
     let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
     let (count, moments) = (bunches.count(), train.span().div_ceil(MOMENT) as usize);
-    let p = significant(binomial((count, count.max(moments)), HEALTHY_STOPS), 1)?;
+    let Some(p) = significant(binomial((count, count.max(moments)), HEALTHY_STOPS), 1) else {
+        let why = format!(
+            "this machine was late by {} itself",
+            shown(ns(train.stalled))
+        );
+        return (limit > 3 * STALL).then(|| finding!(Verdict::Unjudged; what: "stops", why));
+    };
     let longest = late.iter().map(|(_, time)| *time).max()?;
     Some(finding!(verdict, p;
         n: known.len(), count, late: late.len(), limit: shown(limit), time: shown(longest)
