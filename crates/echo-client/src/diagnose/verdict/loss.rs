@@ -52,11 +52,17 @@ pub fn outage<'a>(trains: impl Iterator<Item = &'a Train>, asked: &'a [Train]) -
     let is_seen = |one: &&Probe, other: &&Probe| {
         other.sent - one.sent < OUTAGE / 2 || asked.contains(&other.sent)
     };
-    let mut spans = Vec::new();
+    let (mut spans, mut edges) = (Vec::new(), Vec::new());
     let (mut inside, mut longest, mut most) = (0, 0, 0);
-    for part in groups(&all).flat_map(|group| group.chunk_by(is_seen)) {
+    let ends = |part: &[&Probe]| (part[0].sent, part[part.len() - 1].sent);
+    let looked = all.chunk_by(is_seen);
+    for (part, seen) in looked.flat_map(|all| groups(all).map(move |part| (part, ends(all)))) {
+        let (start, end) = ends(part);
+        if part.len() < FEW && (start == seen.0 || end == seen.1) {
+            // Nobody has looked how long it took.
+            edges.push((start, end));
+        }
         if part.len() >= FEW {
-            let (start, end) = (part[0].sent, part[part.len() - 1].sent);
             spans.push((start, end));
             inside += part.len();
             longest = longest.max(end - start);
@@ -73,8 +79,9 @@ pub fn outage<'a>(trains: impl Iterator<Item = &'a Train>, asked: &'a [Train]) -
         let time = shown(longest);
         finding!(Verdict::Outage, p; n, inside, outside, time)
     });
-    if finding.is_none() {
-        spans.clear();
+    match finding {
+        Some(_) => spans.append(&mut edges),
+        None => spans.clear(),
     }
     Outage { finding, spans }
 }

@@ -122,6 +122,17 @@ fn losses_are_told_apart() {
     });
 }
 
+#[test]
+fn what_an_outage_cuts_off_a_train_belongs_to_it() {
+    let mut trains = Simulated::trains(Model::default(), 1);
+    let lose = |probes: &mut [Probe]| probes.iter_mut().for_each(|probe| probe.came = None);
+    lose(&mut trains.mixed.as_mut().unwrap().probes[100..200]);
+    lose(&mut trains.again.as_mut().unwrap().probes[595..]);
+    let found = judge(&trains);
+    let told: Vec<_> = found.iter().map(|found| found.verdict).collect();
+    assert_eq!(told, [Verdict::Outage]);
+}
+
 /// What is told of a path without a fault but for what `change` does to its mixed train.
 fn told_of_mixed(change: impl FnMut(&mut Probe)) -> Vec<Verdict> {
     let mut trains = Simulated::trains(Model::default(), 1);
