@@ -180,7 +180,10 @@ pub fn load(idle: &Sorted, probes: &[&Probe]) -> Option<Finding> {
     let late: Vec<_> = timed
         .filter(|(_, trip)| *trip > before + DISTURBING)
         .collect();
-    (under > before + DISTURBING && !is_held(&late)).then(|| {
+    // What has waited for somebody who had stopped was in no queue.
+    let bunches = late.chunk_by(|one, other| other.0 - one.0 < MOMENT);
+    let queued: usize = bunches.filter(|few| !is_held(few)).map(<[_]>::len).sum();
+    (queued * 2 > loaded.0.len()).then(|| {
         finding!(Verdict::Bufferbloat, p;
             n: loaded.0.len(), idle: shown(before), loaded: shown(under),
             rpm: 60_000_000_000 / under

@@ -360,6 +360,12 @@ fn who_stops_beside_a_transfer_is_no_long_queue() {
     };
     assert!(is_told(|sent| sent * 2 + 1));
     assert!(!is_told(|_| 401));
+    // Twice, and in between nothing waits.
+    assert!(!is_told(|sent| match sent {
+        0..180 => 301,
+        180..280 => sent + 1,
+        _ => 600,
+    }));
 }
 
 /// The rate of the limit that a path is said to have, in what it counts.
