@@ -1,7 +1,7 @@
 //! Threads, whose refusal is an error in words.
 
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use anyhow::anyhow;
 use echo_core::{Failure, cause};
@@ -16,6 +16,21 @@ pub fn start<T: Send + 'static>(
 ) -> Result<JoinHandle<T>, Failure> {
     let builder = Builder::new().name(name.to_owned());
     builder.spawn(work).map_err(|error| refused(&error))
+}
+
+/// Starts a thread that ends before its scope does.
+///
+/// # Errors
+/// The system refuses it.
+pub fn start_in<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    let started = Builder::new()
+        .name(name.to_owned())
+        .spawn_scoped(scope, work);
+    started.map_err(|error| io::Error::other(refused(&error).error))
 }
 
 /// Why there is no thread, and what helps.

@@ -1,6 +1,7 @@
 //! What the system tells of datagrams besides their bytes: when each came and in which state, when
 //! ours left, and which of ours met an error on its way, by whose word.
 
+use std::fs::read_to_string;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
@@ -207,7 +208,25 @@ sockopt_impl!(
     Memory, GetOnly, SOL_SOCKET, SO_MEMINFO, [u32; 9]
 );
 
-/// Datagrams that this socket had no room for so far, in the system's 32 bits, where it tells.
+/// Datagrams so far of which this machine's sockets took none, since something on the way had changed them:
+/// their checksum was wrong. A socket counts its own among those of [`drops`].
+pub fn damaged() -> u64 {
+    let read = |name: &str| read_to_string(format!("/proc/thread-self/net/{name}"));
+    let (ipv4, ipv6) = (read("snmp"), read("snmp6"));
+    let (ipv4, ipv6) = (ipv4.unwrap_or_default(), ipv6.unwrap_or_default());
+    // A line of names, and one of counts; of IPv6 each has a line.
+    let mut udp = ipv4.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let mut words = || udp.next().unwrap_or_default().split(' ');
+    let counts = words().zip(words());
+    let counts = counts.filter_map(|(name, count)| (name == "InCsumErrors").then_some(count));
+    let others = ipv6.lines();
+    let others = others.filter_map(|line| line.strip_prefix("Udp6InCsumErrors"));
+    let counts = counts.chain(others).map(|count| count.trim().parse());
+    counts.filter_map(Result::<u64, _>::ok).sum()
+}
+
+/// Datagrams that this socket had no room for so far, in the system's 32 bits, where it tells; and those that
+/// came to it [`damaged`].
 pub fn drops(socket: &Socket) -> Option<u32> {
     let [.., drops] = getsockopt(socket, Memory).ok()?;
     Some(drops)

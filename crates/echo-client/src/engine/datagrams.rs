@@ -2,8 +2,10 @@
 
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 use super::clock::Clock;
-use super::flow::{Context, Transport, Wire, broken};
+use super::flow::{Context, Transport, Wire, broken, goes_on};
 use super::ledger::{Class, Entry, Ledger, Request};
 use super::socket::{Received, Socket};
 use crate::connection::{ErrorKind, Fault};
@@ -22,6 +24,8 @@ pub trait Codec: fmt::Debug + Send {
     const WRONG: &str;
     /// What to do where nobody takes them, if that is other than with an echo server.
     const ABSENT: Option<&str> = None;
+    /// Whether the other end misses those that have not left.
+    const COUNTS: bool = false;
 
     /// The bytes of each.
     fn size(&self) -> usize;
@@ -111,6 +115,15 @@ impl<C: Codec> Datagrams<C> {
         }
     }
 
+    /// The next one has not left, and will not.
+    fn withhold(&mut self, wire: &mut Wire<'_, '_>) {
+        let number = wire.ledger.next() - self.unsent;
+        self.unsent -= 1;
+        if let Some(request) = wire.ledger.withhold(number) {
+            wire.context.recorder.withheld(request, self.codec.size());
+        }
+    }
+
     /// What an error of the socket means, and what to do about it.
     fn broken(error: &io::Error, socket: &Socket) -> Fault {
         let fault = broken(error, true);
@@ -195,7 +208,23 @@ impl<C: Codec> Transport for Datagrams<C> {
             match wire.socket.write(datagram) {
                 Ok(_) => self.unsent -= 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(Self::broken(&error, wire.socket)),
+                Err(error) => {
+                    let fault = Self::broken(&error, wire.socket);
+                    // This machine's own firewall, which may let the next one go.
+                    if Errno::from_io_error(&error) != Some(Errno::PERM) {
+                        return Err(fault);
+                    }
+                    self.withhold(wire);
+                    if C::COUNTS || !goes_on(wire.ledger, wire.ledger.misses, wire.context.plan) {
+                        while self.unsent > 0 {
+                            self.withhold(wire);
+                        }
+                        return Err(fault);
+                    }
+                    wire.context.recorder.failed(fault.kind);
+                    wire.context.tell_error(Some(number), &fault);
+                    wire.context.found.last_error = Some(fault);
+                }
             }
         }
         // Mostly the system has passed it on by now, and would wake this thread to say so.

@@ -174,8 +174,7 @@ impl Flow {
 
     /// Gives up the oldest request, which was refused. Returns whether the connection goes on.
     pub fn refuse(&mut self, fault: &Fault, context: &mut Context<'_>) -> bool {
-        let is_patient = context.plan.patience.is_none() || self.ledger.answered() > 0;
-        if !is_patient || is_enough(self.ledger.misses + 1) {
+        if !goes_on(&self.ledger, self.ledger.misses + 1, context.plan) {
             return false;
         }
         let (seq, request) = self.ledger.refuse_oldest().unzip();
@@ -314,6 +313,11 @@ impl Flow {
         }
         context.found.fault.get_or_insert_with(|| fault.clone());
     }
+}
+
+/// Whether a socket is kept of which so many requests in a row have failed.
+pub fn goes_on(ledger: &Ledger, misses: u32, plan: &Plan) -> bool {
+    (plan.patience.is_none() || ledger.answered() > 0) && !is_enough(misses)
 }
 
 fn is_enough(misses: u32) -> bool {

@@ -9,8 +9,8 @@ use serde::Serialize;
 #[cfg(test)]
 use super::simulated::{Mutant, has};
 
-/// Unanswered requests that are remembered after their time was up, so that a late reply is told
-/// from a duplicate. At 32 bytes each, a connection that loses everything costs 130 KB.
+/// Requests among which those without an answer are remembered after their time was up, so that a late
+/// reply is told from a duplicate: so many, at 32 bytes each, and all that left within two time-outs.
 const REMEMBERED: usize = 4096;
 
 /// Requests that leave within this part of the time-out are given up together.
@@ -340,6 +340,18 @@ impl Ledger {
         given_up
     }
 
+    /// Enters that request `number` has not left, and is not awaited: a miss, too. Returns it, unless it was
+    /// given up before.
+    pub fn withhold(&mut self, number: u64) -> Option<Request> {
+        let slot = self.slot(number);
+        let slot = slot.filter(|slot| slot.state == State::Awaited)?;
+        slot.state = State::Answered;
+        let request = slot.request;
+        self.no_longer_awaited(1);
+        self.misses += 1;
+        Some(request)
+    }
+
     /// Gives up the oldest request that is awaited, which is known to have failed. Those that left
     /// at about the same time fail together: they are one miss.
     fn give_up_oldest(&mut self) -> Option<(u64, Request)> {
@@ -356,13 +368,15 @@ impl Ledger {
         Some((number, request))
     }
 
-    /// Lets go of the oldest requests that are settled, and of those given up that are more than are
-    /// remembered.
+    /// Lets go of the oldest requests that are settled, and of those given up that are too many and too
+    /// old to be remembered.
     pub fn forget(&mut self) {
+        let newest = self.slots.back().map_or(0, |slot| slot.request.sent);
+        let old = newest.saturating_sub(self.timeout.saturating_mul(2));
         while let Some(slot) = self.slots.front()
             && match slot.state {
                 State::Awaited => false,
-                State::GivenUp => self.slots.len() > self.remembered,
+                State::GivenUp => self.slots.len() > self.remembered && slot.request.sent < old,
                 State::Answered => true,
             }
         {

@@ -40,10 +40,10 @@ pub use ledger::Class;
 pub use plan::{Pace, Plan};
 pub use sink::{Event, Peer, Sink, What};
 
-use crate::connection::{Address, Connection, ErrorKind, Fault};
+use crate::connection::{Address, Connection, ErrorKind, Fault, ancillary};
 use crate::interrupt::Interrupt;
 use crate::report::{Report, Span, Whose};
-use crate::thread::refused;
+use crate::thread::start_in;
 use crate::wire::echo;
 use crate::wire::message::Message;
 use crate::wire::stamp::Packets;
@@ -91,12 +91,17 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
     report.started_unix_ns = unix_ns(SystemTime::now() + plan.warmup);
     let has_seconds = plan.log || report.load.is_some();
     let mut collector = Collector::new(has_seconds, plan.log);
+    let damaged = ancillary::damaged();
     let mut idle = None;
     let worked = run.work(connections, |slices| {
         idle = run.collect(slices, &mut collector);
     });
     match worked {
         Ok(ended) => {
+            // What came damaged was lost on the way.
+            let damaged = ancillary::damaged().saturating_sub(damaged);
+            let overflowed = &mut collector.total.counts.overflowed;
+            *overflowed = overflowed.saturating_sub(damaged);
             run.conclude(&mut report, ended, collector);
             let used = idle.zip(run.server_cpu());
             report.server_cpu_ns = used.map(|(before, after)| nanos(after.saturating_sub(before)));
@@ -146,9 +151,7 @@ impl Run<'_> {
                     let worker = Worker::new(self, index, share, sender);
                     self.stop_all_after(worker.and_then(Worker::run))
                 };
-                let name = format!("load-{index}");
-                let spawned = thread::Builder::new().name(name).spawn_scoped(scope, work);
-                let spawned = spawned.map_err(|error| io::Error::other(refused(&error).error));
+                let spawned = start_in(scope, &format!("load-{index}"), work);
                 workers.push(self.stop_all_after(spawned)?);
             }
             drop(sender);

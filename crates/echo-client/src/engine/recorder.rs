@@ -241,6 +241,21 @@ impl Recorder {
         }
     }
 
+    /// This machine has not let `request` of `bytes` go, which has been entered as sent.
+    pub fn withheld(&mut self, request: Request, bytes: usize) {
+        // Of what is handed over already nothing is taken back.
+        if request.sent < self.slice_end.saturating_sub(SLICE_NS) {
+            return self.lost(request);
+        }
+        if self.measures(request) {
+            let counts = &mut self.books.counts;
+            counts.sent -= 1;
+            counts.sent_bytes -= bytes as u64;
+            counts.delayed -= u64::from(request.sent - request.due > ON_TIME_NS);
+            counts.unsent += 1;
+        }
+    }
+
     /// Something went wrong.
     pub fn failed(&mut self, kind: ErrorKind) {
         *self.books.errors.entry(kind).or_default() += 1;

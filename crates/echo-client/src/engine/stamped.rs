@@ -98,6 +98,7 @@ impl Codec for Stamped {
     const WRONG: &str = "a reply is none to a packet of this session; look whether a STAMP reflector is \
                          there, and has the same --stamp-key";
     const ABSENT: Option<&str> = Some(NO_REFLECTOR);
+    const COUNTS: bool = true;
 
     fn size(&self) -> usize {
         self.packets.size()

@@ -322,7 +322,12 @@ impl<'a> Worker<'a> {
             {
                 self.fill(index);
             }
-            Err(fault) => self.failed(index, &fault),
+            // Whoever cannot or must not pass a datagram on says so, too.
+            Err(fault) => {
+                use ErrorKind::{Permission, Refused, Unreachable};
+                let is_answer = matches!(fault.kind, Refused | Unreachable | Permission);
+                self.failed(index, &fault, is_answer);
+            }
         }
     }
 
@@ -353,7 +358,7 @@ impl<'a> Worker<'a> {
             State::Open(_) => {}
         }
         if let Err(fault) = self.send(index, now) {
-            self.failed(index, &fault);
+            self.failed(index, &fault, fault.kind == ErrorKind::Refused);
         }
     }
 
@@ -381,27 +386,27 @@ impl<'a> Worker<'a> {
             wire.context.recorder.sent(request, bytes);
         }
         transport.flush(&mut wire)?;
-        if has_room {
+        // What has not left makes room, of which no reply will tell.
+        if has_room || (!transport.is_blocked() && wire.ledger.awaited() < self.depth) {
             self.idle(index);
         }
         Ok(())
     }
 
-    /// An error on a socket. Of a datagram it is the answer: to the oldest, as nobody knows to
+    /// An error on a socket. Of a datagram it may be the answer: to the oldest, as nobody knows to
     /// which. Anything else ends the connection.
-    fn failed(&mut self, index: usize, fault: &Fault) {
+    fn failed(&mut self, index: usize, fault: &Fault, is_answer: bool) {
         self.context.recorder.failed(fault.kind);
         let flow = &mut self.flows[index];
-        let is_answer = self.is_udp && fault.kind == ErrorKind::Refused;
-        if !is_answer || !flow.refuse(fault, &mut self.context) {
-            return self.fail(index, fault);
+        match is_answer && self.is_udp && flow.refuse(fault, &mut self.context) {
+            // There may be more to read, of which no event will tell.
+            true => self.ready.push(Ready {
+                index,
+                readable: true,
+                ended: false,
+            }),
+            false => self.fail(index, fault),
         }
-        // There may be more to read, of which no event will tell.
-        self.ready.push(Ready {
-            index,
-            readable: true,
-            ended: false,
-        });
     }
 
     /// A flow has no socket any more, or still none.

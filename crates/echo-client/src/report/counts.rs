@@ -37,7 +37,8 @@ pub struct Counts {
     pub foreign: u64,
     /// With a rate: requests that were due but left over a millisecond late.
     pub delayed: u64,
-    /// Requests that were due but never left, or left over when the last connection was given up.
+    /// Requests that were due but never left, were left over when the last connection was given up, or
+    /// that this machine's own firewall did not let go.
     pub unsent: u64,
     /// Connections (sockets, for UDP) that were opened.
     pub connections: u64,

@@ -212,7 +212,7 @@ impl Report {
                     .iter()
                     .for_each(|verdict| outcome.judge(verdict));
                 // Whatever is excused, a run that has seen nothing is no good one.
-                let is_blind = self.counts.sent > 0 && self.counts.received == 0;
+                let is_blind = self.counts.sent > 0 && self.counts.received == self.counts.foreign;
                 if is_blind && outcome.reasons.is_empty() {
                     outcome.fail(self.nothing_came());
                 }
@@ -324,7 +324,7 @@ impl Report {
                 let fault = Fault::new(kind, format!("{connections} to {name} failed"));
                 match (kind, &self.ways) {
                     (ErrorKind::Refused, Some(_)) => fault.advise(NO_REFLECTOR),
-                    (ErrorKind::Refused, None) => fault.remedied(),
+                    (ErrorKind::Refused | ErrorKind::Permission, None) => fault.remedied(),
                     _ => fault,
                 }
             }
@@ -349,7 +349,7 @@ impl Report {
                         "the replies to others were awaited; add --depth or --parallel, or lower \
                          --rate"
                     }
-                    _ => "connections had failed",
+                    _ => "connections had failed, or this machine did not let them go",
                 };
                 let due = sent + unsent;
                 Fault::new(

@@ -9,6 +9,7 @@ mod absent;
 mod addresses;
 mod bad_input;
 mod bench;
+mod blame;
 mod compare;
 mod config;
 mod corpora;

@@ -10,7 +10,7 @@ fn run(counts: Counts) -> Report {
     let mut report = Report {
         elapsed: Duration::from_secs(1),
         counts: Counts {
-            received: counts.unique + counts.corrupt,
+            received: counts.unique + counts.corrupt + counts.foreign,
             lost: counts.sent - counts.unique,
             ..counts
         },
@@ -53,6 +53,13 @@ fn a_threshold_decides_what_it_names_and_all_else_is_decided_as_without_it() {
         corrupt: 1,
         ..sent(100, 100)
     };
+    // One had no room beside those that strangers sent.
+    let mut strange = run(Counts {
+        foreign: 9,
+        overflowed: 1,
+        ..sent(1, 0)
+    });
+    strange.target.transport = "udp".to_owned();
     // As many as came had no room, and more than that.
     let dropped = Counts {
         overflowed: 9,
@@ -72,6 +79,7 @@ fn a_threshold_decides_what_it_names_and_all_else_is_decided_as_without_it() {
         (run(dropped), "", vec![Lost]),
         (run(dropped), "loss>5%", vec![Lost]),
         (run(sent(5, 0)), "loss>100%", vec![Lost]),
+        (strange, "", vec![Lost]),
         (run(late), "", vec![Late]),
         (run(late), "loss>1%", vec![Late]),
         (run(late), "late>50%", vec![]),

@@ -63,12 +63,15 @@ fn memory_is_bounded_and_nothing_is_forgotten_that_is_awaited() {
     ledger.forget();
     assert_eq!(ledger.slots.len() as u64, requests);
     while ledger.expire(TIMEOUT).is_some() {}
-    ledger.forget();
+    // However many: as long again as it was waited for them, their replies are late.
+    for (sent, first, class) in [(2, 10, Class::Late), (3, 11, Class::Duplicate)] {
+        ledger.push(Request::new(sent * TIMEOUT, sent * TIMEOUT));
+        ledger.forget();
+        assert_eq!(classes(&mut ledger, sent * TIMEOUT, &[first]), [class]);
+    }
     assert_eq!(ledger.slots.len(), REMEMBERED);
-    assert_eq!(
-        classes(&mut ledger, TIMEOUT + 1, &[10, 11]),
-        [Class::Duplicate, Class::Late]
-    );
+    let last = requests - 1;
+    assert_eq!(classes(&mut ledger, 3 * TIMEOUT, &[last]), [Class::Late]);
 }
 
 #[test]
