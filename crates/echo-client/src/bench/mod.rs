@@ -20,6 +20,7 @@ use crate::connection::{Connect, within};
 use crate::engine::{self, Pace, Plan};
 use crate::interrupt::Interrupt;
 use crate::measure::{self, Results, Style, Watch, message_size};
+use crate::output;
 use crate::report::{self, Files, Mode, Report, Saved};
 use start::Moment;
 
@@ -153,7 +154,11 @@ fn wait(moment: Moment, interrupt: &Interrupt) -> Result<(), Failure> {
     }
     while let Some(left) = moment.left()
         && !interrupt.wait(left.min(STEP))
-    {}
+    {
+        if interrupt.take_question() {
+            output::note(format_args!("waiting for {moment}"));
+        }
+    }
     Ok(())
 }
 

@@ -86,7 +86,7 @@ pub struct Connect {
     /// Give up resolving, or connecting to one address, after this long
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub connect_timeout: Timespan,
-    /// Give up when nothing has come back for this long
+    /// How long a reply may take, or of a stream that is sent its next bytes
     #[arg(short = 'W', long, value_name = "DURATION", default_value = "5s")]
     pub timeout: Timespan,
     /// Sum up and stop after this long in all; 0 sets no limit

@@ -1,5 +1,6 @@
 //! Load: small datagrams beside two transfers, which show how long the queues on the way are.
 
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::talk::{Heard, Talk};
 use super::train::{Cell, Probe, trips};
 use super::trains::SMALL;
 use super::verdict::{self, shown};
+use crate::thread::start_in;
 
 /// Streams that are transferred at once.
 const STREAMS: u64 = 2;
@@ -39,14 +41,16 @@ pub fn load(path: &mut Path<'_>) -> Result<String> {
     let (train, heard) = thread::scope(|scope| {
         let carry = |mut talk: Talk| {
             talk.rate /= STREAMS;
-            scope.spawn(move || talk.carry(bytes, TIME))
+            start_in(scope, "carry", move || talk.carry(bytes, TIME))
         };
-        let under_way: Vec<_> = talks.into_iter().map(carry).collect();
-        let train = sender::send(path, &plan);
+        let under_way = talks
+            .into_iter()
+            .map(carry)
+            .collect::<io::Result<Vec<_>>>()?;
+        let train = sender::send(path, &plan)?;
         let heard = under_way.into_iter().filter_map(|one| one.join().ok());
-        (train, heard.collect::<Vec<Heard>>())
-    });
-    let train = train?;
+        io::Result::Ok((train, heard.collect::<Vec<Heard>>()))
+    })?;
     heard.iter().for_each(|heard| heard.count(path));
     let longest = heard.iter().map(|heard| heard.elapsed).max();
     let start = train.probes.first().map_or(0, |first| first.sent);

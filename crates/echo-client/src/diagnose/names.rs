@@ -13,6 +13,7 @@ use super::path::{Path, family};
 use crate::connection::{Connect, Unknown, look_up_family};
 use crate::interrupt::Interrupt;
 use crate::report::format;
+use crate::thread::start_in;
 
 /// A name server that answers needs less, wherever on Earth it is; a system that waits for one
 /// that does not answer needs more.
@@ -41,9 +42,14 @@ pub fn names(path: &mut Path<'_>) -> Result<String> {
         // In the order of RFC 6724, section 2.1: IPv6 first.
         let families = [false, true].into_iter();
         let wanted = families.filter(|is_ipv4| connect.wants_family(*is_ipv4));
-        let ask = |is_ipv4| scope.spawn(move || ask(connect, interrupt, host, *port, is_ipv4));
-        let threads: Vec<_> = wanted.map(ask).collect();
-        let asked = threads.into_iter().filter_map(|thread| thread.join().ok());
+        let ask = move |is_ipv4| ask(connect, interrupt, host, *port, is_ipv4);
+        let begin = |is_ipv4| start_in(scope, "ask", move || ask(is_ipv4)).map_err(|_| is_ipv4);
+        let threads: Vec<_> = wanted.map(begin).collect();
+        // Where the system refuses a thread, they are asked for one after the other.
+        let asked = threads.into_iter().filter_map(|thread| match thread {
+            Ok(thread) => thread.join().ok(),
+            Err(is_ipv4) => Some(ask(is_ipv4)),
+        });
         asked.collect()
     });
     let found = asked.iter().flat_map(|asked| asked.found.iter().flatten());

@@ -105,6 +105,7 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
         return Err(io::Error::new(ErrorKind::QuotaExceeded, SPENT));
     }
     let mut sender = Sender::open(path, plan)?;
+    let damaged = ancillary::damaged();
     let begun = Instant::now();
     let mut due = begun;
     for cell in plan.order() {
@@ -138,7 +139,8 @@ pub fn send(path: &mut Path<'_>, plan: &Plan) -> io::Result<Train> {
     }
     let mut train = sender.train;
     let drops = sender.sockets.iter().filter_map(ancillary::drops);
-    train.overflowed = drops.map(u64::from).sum();
+    let damaged = ancillary::damaged().saturating_sub(damaged);
+    train.overflowed = drops.map(u64::from).sum::<u64>().saturating_sub(damaged);
     let back = |probe: &Probe| u64::from(probe.copies) * plan.bytes_of(probe.cell);
     path.received_bytes += train.probes.iter().map(back).sum::<u64>();
     if path.remote.map(|remote| remote.ip()) == Some(plan.remote.ip()) {

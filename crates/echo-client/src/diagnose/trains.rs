@@ -1,6 +1,5 @@
 //! The trains that ask nothing of the far end but an echo, or of a STAMP reflector more.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -86,7 +85,9 @@ pub fn mixed(path: &mut Path<'_>) -> Result<String> {
 
 /// Packets to a STAMP reflector beside the server, if there is one.
 pub fn stamp(path: &mut Path<'_>) -> Result<String> {
-    let to = (SocketAddr::new(path.remote()?.ip(), stamp::PORT), 0);
+    let mut remote = path.remote()?;
+    remote.set_port(stamp::PORT);
+    let to = (remote, 0);
     if sender::send(path, &knocks(to))?.lost() == KNOCKS {
         bail!("no STAMP reflector answers on port {}", stamp::PORT);
     }

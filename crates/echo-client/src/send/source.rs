@@ -15,6 +15,7 @@ use rustix::fs::OFlags;
 use super::{DEFAULT_MESSAGE, Send, Trouble};
 use crate::connection::{Connect, ErrorKind, Fault, TICK, cause, is_readable};
 use crate::interrupt::Interrupt;
+use crate::output;
 
 /// The most that is read at a time, and therefore the longest frame that `length` makes of a
 /// stream: from 64 KiB on, bulk throughput no longer grows with the size of a write.
@@ -173,6 +174,9 @@ impl Source {
         if let Some(why) = interrupt.why() {
             let message = format!("{why} before all that is to be sent was read");
             return Err(Fault::new(ErrorKind::Interrupted, message));
+        }
+        if interrupt.take_question() {
+            output::note("waiting for what is to be sent");
         }
         Ok(self.file().is_none_or(|file| is_readable(file, TICK)))
     }

@@ -114,6 +114,27 @@ fn whoever_asks_how_it_is_going_is_told_and_it_goes_on() {
 }
 
 #[test]
+fn whoever_asks_while_it_waits_is_told_for_what() {
+    let echo = echo();
+    for args in [
+        &["-u", "-i", &echo.udp][..],
+        &["-m", "-", "-u", &echo.udp],
+        &[&echo.tcp],
+        &["bench", "--start-at", "2100-01-01T00:00:00Z", &echo.tcp],
+    ] {
+        let mut client = start(args);
+        client.listens();
+        client.signal("USR1");
+        let mut stderr = BufReader::new(client.child.stderr.take().unwrap());
+        let mut words = String::new();
+        stderr.read_line(&mut words).unwrap();
+        assert!(words.starts_with("waiting for "), "{args:?}: {words}");
+        client.interrupt();
+        assert!(client.end().code.is_some(), "{args:?}");
+    }
+}
+
+#[test]
 fn whoever_asks_while_it_connects_is_told_and_it_goes_on() {
     // Two that nobody accepts: a third is not answered.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -343,6 +364,17 @@ fn a_refused_thread_is_an_error_in_words() {
             }
             assert!(start.elapsed() < DEADLINE);
         }
+        // What else is started beside these, in the midst of a diagnosis.
+        let limit = format!("--nproc={limit}");
+        let words = [as_nobody, &["prlimit", &limit, copy.to_str().unwrap()]].concat();
+        let mut client = Command::new(words[0]);
+        client
+            .args(&words[1..])
+            .args(["diagnose", &name, "-w", "1s"]);
+        let output = client.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{limit}: {told}");
+        assert!(!told.contains("does not exist"), "{limit}: {told}");
     }
 }
 
