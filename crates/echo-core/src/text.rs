@@ -10,17 +10,18 @@ use serde::de::{
     self, DeserializeOwned, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
 
-/// Has serde write a type as its `Display` does, and read it as its `FromStr` does.
+/// Has serde write a type as its `Display` does, and read it as its `FromStr` does; one of another type,
+/// where that can.
 #[macro_export]
 macro_rules! as_text {
-    ($type:ty) => {
-        impl serde::Serialize for $type {
+    ($type:ty $(, $of:ident: $($bound:tt)+)?) => {
+        impl$(<$of: $($bound)+>)? serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $type {
+        impl<'de $(, $of: $($bound)+)?> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 $crate::text::read(deserializer)
             }

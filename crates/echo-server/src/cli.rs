@@ -7,10 +7,10 @@ use anyhow::{Result, anyhow};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use echo_core::FilePath;
 use echo_core::config::{self, Layers, Source};
 use echo_core::release::long_version;
 use echo_core::tip::{Meant, hinted};
-use echo_core::{Failure, FilePath};
 use echo_explain::Lang;
 
 use crate::Listen;
@@ -118,26 +118,16 @@ impl Cli {
     /// Folds defaults, file, environment and flags.
     ///
     /// # Errors
-    /// A usage [`Failure`] that names the file and line, or the variable.
-    pub fn layers(
-        &self,
-        environment: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Layers, Failure> {
-        self.fold(environment).map_err(Failure::usage)
-    }
-
-    fn fold(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Layers> {
+    /// It names the file and line, or the variable.
+    pub fn layers(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Layers> {
         let mut layers = Layers::defaults(&Config::default())?;
         if let Some(path) = self.file(&environment) {
             let settings: Settings = config::read_file(&path)?;
             layers = layers.over(Source::File(path), &settings.spelled_out())?;
         }
         // What is short for another key is overridden by it, as in a file.
-        let keys = ["once"].into_iter().chain(layers.keys()).map(str::to_owned);
-        let keys: Vec<String> = keys.collect();
-        for (variable, flag) in
-            config::flags_from_environment(keys.iter().map(String::as_str), environment)
-        {
+        let keys = ["once"].into_iter().chain(layers.keys());
+        for (variable, flag) in config::flags_from_environment(keys, environment) {
             let cli = Cli::try_parse_from(["echo-server".into(), flag]).map_err(|error| {
                 let text = error.to_string();
                 // The cause and what can be written instead; after an empty line comes the usage.

@@ -146,21 +146,13 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match named(text)? {
-            Some((name, endpoint)) => Listen {
-                name: Some(name),
-                ..endpoint.parse::<Sockets>()?.into()
-            },
-            None => text.parse::<Sockets>()?.into(),
+        // What is before the `=` is a name where it is neither a path nor an address.
+        let named = text.split_once('=').filter(|(name, _)| !name.contains(':'));
+        let (name, endpoint) = named.map_or((None, text), |(name, to)| (Some(name), to));
+        Ok(Listen {
+            name: name.map(str::parse).transpose()?,
+            ..endpoint.parse::<Sockets>()?.into()
         })
-    }
-}
-
-/// A name and what it is given to, where what is before the `=` is neither a path nor an address.
-fn named(text: &str) -> Result<Option<(Name, &str)>, String> {
-    match text.split_once('=') {
-        Some((name, endpoint)) if !name.contains(':') => Ok(Some((name.parse()?, endpoint))),
-        _ => Ok(None),
     }
 }
 
@@ -262,17 +254,7 @@ impl<T: fmt::Display> fmt::Display for On<T> {
     }
 }
 
-impl<T: fmt::Display> Serialize for On<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for On<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text::read(deserializer)
-    }
-}
+as_text!(On<T>, T: fmt::Display + FromStr<Err: fmt::Display>);
 
 #[cfg(test)]
 mod tests {

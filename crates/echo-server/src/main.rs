@@ -54,7 +54,8 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
         Some(Command::Completions { shell }) => return print(&completions(*shell, Cli::command())),
         None => {}
     }
-    let layers = cli.layers(|name| std::env::var_os(name))?;
+    let layers = cli.layers(|name| std::env::var_os(name));
+    let layers = layers.map_err(Failure::usage)?;
     let config: Config = layers.resolve().map_err(Failure::usage)?;
     if cli.print_config {
         return print(&layers.to_string());

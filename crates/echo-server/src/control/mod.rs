@@ -4,7 +4,6 @@ pub mod ask;
 pub(crate) mod clients;
 mod command;
 
-use std::fmt;
 use std::sync::{Arc, Weak};
 
 use anyhow::{Result, anyhow};
@@ -20,14 +19,8 @@ pub(crate) use clients::Serving;
 
 /// Tells a running server what to do. Each call returns once every worker has done it: what is sent
 /// afterwards meets the server as it is then. Once the server has ended, each is an error.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Control(Weak<Shared>);
-
-impl fmt::Debug for Control {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Control")
-    }
-}
 
 /// Faults that went, and faults that came.
 type Changed = (Vec<Numbered>, Vec<Numbered>);

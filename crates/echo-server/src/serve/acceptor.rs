@@ -173,16 +173,12 @@ impl Acceptor {
                 Ok((stream, address)) => {
                     door.failures = 0;
                     door.backoff = Backoff::new();
-                    let Listener {
-                        listen,
-                        address: own,
-                        ..
-                    } = &door.listener;
+                    let own = door.listener.address.socket();
                     let newcomer = Newcomer {
                         stream,
                         address,
-                        listen: listen.clone(),
-                        local: own.socket().filter(|own| !own.ip().is_unspecified()),
+                        listen: door.listener.listen.clone(),
+                        local: own.filter(|own| !own.ip().is_unspecified()),
                         place: None,
                     };
                     match &mut self.handshakes {
@@ -308,10 +304,8 @@ impl Door {
 
     /// The connection of this number, which is to come.
     fn next(&self, number: ConnectionId) -> Subject {
-        let Listener {
-            address, listen, ..
-        } = &self.listener;
-        Subject::new(address.transport(), listen.name.as_ref(), number, None)
+        let name = self.listener.listen.name.as_ref();
+        Subject::new(self.listener.address.transport(), name, number, None)
     }
 
     /// Takes note that accepting failed. What concerns one connection holds up no other, until it
