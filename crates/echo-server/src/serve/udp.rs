@@ -191,12 +191,8 @@ impl UdpEcho {
 
     /// Books what is still owed as lost, tells what is still untold, and closes the socket.
     pub(crate) fn close(mut self, turn: &UdpTurn<'_>) {
-        for meta in self
-            .faults
-            .take()
-            .into_iter()
-            .flat_map(|faults| faults.owed())
-        {
+        let faults = self.faults.take().into_iter();
+        for meta in faults.flat_map(|faults| faults.owed()) {
             self.dropped(turn, &meta, DropReason::Shutdown, 1);
         }
         // All that is held back is due within a second.

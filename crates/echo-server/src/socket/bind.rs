@@ -27,33 +27,35 @@ pub(crate) const BACKLOG: i32 = 4096;
 const PORT_TRIES: usize = 32;
 
 /// What sockets are bound by.
-#[derive(Clone, Copy)]
 struct Binder<'a> {
     config: &'a Config,
     faults: Option<&'a Plan>,
     events: &'a Events,
+    /// What one socket takes depends on all the others.
+    places: Places,
 }
 
 /// Binds the addresses of `--metrics`, or none. Nothing goes wrong on purpose there, and what is
 /// explained are the sockets of peers, of which `bound` are.
 pub(crate) fn bind_metrics(config: &Config, bound: &[Listener]) -> Result<Vec<Listener>, Failure> {
-    let binder = Binder {
-        config,
-        faults: None,
-        events: &Events::off(),
-    };
+    let events = &Events::off();
     let places = config.metrics.iter().map(|endpoint| {
         Ok(Place {
             transports: &[Transport::Tcp],
             option: "--metrics",
-            ..Place::of(&endpoint.clone().into(), binder.events)?
+            ..Place::of(&endpoint.clone().into(), events)?
         })
     });
-    let places = Places(places.collect::<Result<_, Failure>>()?);
+    let binder = Binder {
+        config,
+        faults: None,
+        events,
+        places: Places(places.collect::<Result<_, Failure>>()?),
+    };
     let mut found = Vec::new();
-    for place in &places.0 {
+    for place in &binder.places.0 {
         let own = bound.iter().chain(&found);
-        let listeners = bind_inet(binder, place, &places);
+        let listeners = binder.inet(place);
         let listeners = listeners.map_err(|error| error.of(place, own))?;
         found.extend(listeners);
     }
@@ -66,18 +68,17 @@ pub(crate) fn bind_all(
     faults: Option<&Plan>,
     events: &Events,
 ) -> Result<Vec<Listener>, Failure> {
+    let listen = config.listen.iter();
+    let places = listen.map(|listen| Place::of(listen, events));
     let binder = Binder {
         config,
         faults,
         events,
+        places: Places(places.collect::<Result<_, _>>()?),
     };
-    // What one socket takes depends on all the others.
-    let listen = config.listen.iter();
-    let listen = listen.map(|listen| Place::of(listen, binder.events));
-    let places = Places(listen.collect::<Result<_, _>>()?);
     let mut inherited = Inherited::of_process();
     let mut bound: Vec<Listener> = Vec::new();
-    for place in &places.0 {
+    for place in &binder.places.0 {
         match &place.listen.endpoint {
             Sockets::Inherited(_) => {
                 let taken = inherited.take(&place.listen, config, events);
@@ -92,7 +93,7 @@ pub(crate) fn bind_all(
                 bound.push(listener.map_err(Failure::bad)?);
             }
             Sockets::Own(Endpoint::Inet { .. }) => {
-                let listeners = bind_inet(binder, place, &places);
+                let listeners = binder.inet(place);
                 bound.extend(listeners.map_err(|error| error.of(place, bound.iter()))?);
             }
         }
@@ -196,87 +197,90 @@ fn is_without_zone(address: &SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 
-fn bind_inet(
-    binder: Binder<'_>,
-    place: &Place,
-    places: &Places,
-) -> Result<Vec<Listener>, BindError> {
-    let is_chosen = place.addresses.iter().all(|address| address.port() == 0);
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match bind_addresses(binder, place, places) {
-            // The port that the first socket was given is taken for a later one.
-            Err(e) if is_chosen && e.kind == io::ErrorKind::AddrInUse && tries < PORT_TRIES => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Binds all transports on all addresses of a place, with one port number for all.
-fn bind_addresses(
-    binder: Binder<'_>,
-    place: &Place,
-    places: &Places,
-) -> Result<Vec<Listener>, BindError> {
-    let mut bound: Vec<Listener> = Vec::new();
-    let mut missing = None;
-    for &address in &place.addresses {
-        for &transport in place.transports {
-            let mut address = address;
-            if let Some(first) = bound.first().and_then(|first| first.address.socket()) {
-                address.set_port(first.port());
-            }
-            if !place.literal && places.lists(transport, address) {
-                continue;
-            }
-            let only_v6 = !places.takes_ipv4(transport, address);
-            let failed = |error| BindError::new(place.option, transport, address, &error);
-            match bind_socket(binder, &place.listen, transport, address, only_v6).map_err(failed) {
-                Ok(socket) => bound.push(socket),
-                // A name may resolve to an address family that this machine does not run.
-                Err(e) if !place.literal && e.kind == io::ErrorKind::AddrNotAvailable => {
-                    missing = Some(e);
+impl Binder<'_> {
+    fn inet(&self, place: &Place) -> Result<Vec<Listener>, BindError> {
+        let is_chosen = place.addresses.iter().all(|address| address.port() == 0);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.addresses(place) {
+                // The port that the first socket was given is taken for a later one.
+                Err(e) if is_chosen && e.kind == io::ErrorKind::AddrInUse && tries < PORT_TRIES => {
                 }
-                Err(error) => return Err(error),
+                outcome => return outcome,
             }
         }
     }
-    match missing {
-        Some(error) if bound.is_empty() => Err(error),
-        _ => Ok(bound),
-    }
-}
 
-fn bind_socket(
-    binder: Binder<'_>,
-    listen: &Arc<Listen>,
-    transport: Transport,
-    address: SocketAddr,
-    only_v6: bool,
-) -> io::Result<Listener> {
-    let Binder { config, events, .. } = binder;
-    if transport == Transport::Udp {
-        let opening = open_inet(events, Type::DGRAM, Protocol::UDP, address, only_v6)?;
-        datagram::ask_for_room(opening.socket());
+    /// Binds all transports on all addresses of a place, with one port number for all.
+    fn addresses(&self, place: &Place) -> Result<Vec<Listener>, BindError> {
+        let mut bound: Vec<Listener> = Vec::new();
+        let mut missing = None;
+        for &address in &place.addresses {
+            for &transport in place.transports {
+                let mut address = address;
+                if let Some(first) = bound.first().and_then(|first| first.address.socket()) {
+                    address.set_port(first.port());
+                }
+                if !place.literal && self.places.lists(transport, address) {
+                    continue;
+                }
+                let failed = |error| BindError::new(place.option, transport, address, &error);
+                match self
+                    .socket(&place.listen, transport, address)
+                    .map_err(failed)
+                {
+                    Ok(socket) => bound.push(socket),
+                    // A name may resolve to an address family that this machine does not run.
+                    Err(e) if !place.literal && e.kind == io::ErrorKind::AddrNotAvailable => {
+                        missing = Some(e);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        match missing {
+            Some(error) if bound.is_empty() => Err(error),
+            _ => Ok(bound),
+        }
+    }
+
+    fn socket(
+        &self,
+        listen: &Arc<Listen>,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> io::Result<Listener> {
+        let only_v6 = !self.places.takes_ipv4(transport, address);
+        if transport == Transport::Udp {
+            let opening = open_inet(self.events, Type::DGRAM, Protocol::UDP, address, only_v6)?;
+            datagram::ask_for_room(opening.socket());
+            opening.bind(&address.into())?;
+            let address = Address::Udp(local_address(opening.socket())?);
+            return Ok(Listener::new(listen, address, opening));
+        }
+        let opening = open_inet(self.events, Type::STREAM, Protocol::TCP, address, only_v6)?;
+        set_options(self.config, opening.socket())?;
         opening.bind(&address.into())?;
-        let address = Address::Udp(local_address(opening.socket())?);
-        return Ok(Listener::new(listen, address, opening));
+        let address = Address::Tcp(local_address(opening.socket())?);
+        let mut listener = Listener::new(listen, address, opening);
+        let name = listen.name.as_ref();
+        if self.faults.is_some_and(|plan| plan.refuses_all(name)) {
+            // Or another program that sets it could bind there too, and listen.
+            listener.socket.socket().set_reuse_address(false)?;
+            listener.reception = Reception::Refusing;
+        } else {
+            listener.socket.listen(self.backlog(listen, transport))?;
+        }
+        Ok(listener)
     }
-    let opening = open_inet(events, Type::STREAM, Protocol::TCP, address, only_v6)?;
-    set_options(config, opening.socket())?;
-    opening.bind(&address.into())?;
-    let address = Address::Tcp(local_address(opening.socket())?);
-    let mut listener = Listener::new(listen, address, opening);
-    let name = listen.name.as_ref();
-    if binder.faults.is_some_and(|plan| plan.refuses_all(name)) {
-        // Or another program that sets it could bind there too, and listen.
-        listener.socket.socket().set_reuse_address(false)?;
-        listener.reception = Reception::Refusing;
-    } else {
-        listener.socket.listen(binder.backlog(listen, transport))?;
+
+    /// How many connections the system may hold ready: fewer where a fault leaves them waiting.
+    fn backlog(&self, listen: &Listen, transport: Transport) -> i32 {
+        let first = Subject::new(transport, listen.name.as_ref(), 1, None);
+        let waiting = self.faults.and_then(|plan| plan.backlog(&first));
+        waiting.unwrap_or(BACKLOG)
     }
-    Ok(listener)
 }
 
 /// Has a listener listen no more, and the system refuse whoever connects. Its port stays its own. Returns
@@ -328,15 +332,6 @@ fn open_inet(
         opening.socket().set_only_v6(only_v6)?;
     }
     Ok(opening)
-}
-
-impl Binder<'_> {
-    /// How many connections the system may hold ready: fewer where a fault leaves them waiting.
-    fn backlog(&self, listen: &Listen, transport: Transport) -> i32 {
-        let first = Subject::new(transport, listen.name.as_ref(), 1, None);
-        let waiting = self.faults.and_then(|plan| plan.backlog(&first));
-        waiting.unwrap_or(BACKLOG)
-    }
 }
 
 #[cfg(test)]
