@@ -227,6 +227,23 @@ impl DatagramFaults {
         }
         None
     }
+
+    /// Has no more than `most` pieces of a reply leave now: the others are due next.
+    pub(crate) fn cut(&mut self, reply: &mut Reply, most: usize) {
+        let most = reply.meta.stride.saturating_mul(most);
+        if reply.bytes.len() > most {
+            let (bytes, hold) = (reply.bytes.split_off(most), reply.hold.clone());
+            let rest = Reply {
+                bytes,
+                hold,
+                ..*reply
+            };
+            // Before all others, none of which has that number.
+            let at = self.wake().map_or(rest.at(), |at| at.min(rest.at()));
+            self.queue.place((at, 0), rest);
+            reply.extra = true;
+        }
+    }
 }
 
 impl Sources {
@@ -302,12 +319,16 @@ impl Reply {
 
 impl Queue {
     fn insert(&mut self, reply: Reply) -> Key {
-        let key = (reply.at(), self.numbered);
         self.numbered += 1;
+        let key = (reply.at(), self.numbered);
+        self.place(key, reply);
+        key
+    }
+
+    fn place(&mut self, key: Key, reply: Reply) {
         self.held += reply.cost();
         *self.of.entry(reply.meta.addr).or_default() += 1;
         self.replies.insert(key, reply);
-        key
     }
 
     fn pop(&mut self, now: Instant) -> Option<Reply> {

@@ -21,6 +21,11 @@ use crate::socket::stamped::{self, Seen};
 /// Batches answered in one turn, so that a flood cannot starve the worker's connections.
 const BATCHES_PER_TURN: usize = 8;
 
+/// What the datagrams of one turn may cost, in bytes, and what each costs besides its own: a batch may be
+/// of trains, and one reply of thousands of pieces. About a millisecond of the machine's time.
+pub(crate) const TURN: usize = 2 << 20;
+const DATAGRAM: usize = 2 << 10;
+
 /// How often a socket that gets datagrams is asked how many the system has dropped.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -59,6 +64,15 @@ pub(crate) struct UdpTurn<'a> {
     pub(crate) now: Instant,
     pub(crate) events: &'a Events,
     pub(crate) counters: &'a Counters,
+    /// What datagrams may still cost, in bytes.
+    pub(crate) left: usize,
+}
+
+impl UdpTurn<'_> {
+    /// Takes note of `count` datagrams of `size` bytes.
+    fn spend(&mut self, count: usize, size: usize) {
+        self.left = self.left.saturating_sub(count * (size + DATAGRAM));
+    }
 }
 
 impl UdpEcho {
@@ -91,7 +105,11 @@ impl UdpEcho {
         for _ in 0..BATCHES_PER_TURN {
             let tries = self.backoff.tries(turn.now) && !self.paused;
             let over = self.draining && self.emptied;
-            if !self.release(turn) || !tries || over {
+            let has_room = self.release(turn);
+            if turn.left == 0 {
+                return true;
+            }
+            if !has_room || !tries || over {
                 return false;
             }
             match self.socket.receive(turn.batch, self.expected, turn.events) {
@@ -104,10 +122,12 @@ impl UdpEcho {
                         // A sender that goes on must not hold up the end.
                         self.emptied |= self.left == 0;
                     }
+                    let before = turn.left;
                     self.answer(turn);
                     self.expected = match count == self.expected {
-                        // What the faults hold back is bounded but for what is received at once.
+                        // What the faults hold back is bounded but for what is received at once, as a turn is.
                         _ if self.faults.is_some() => 1,
+                        _ if before - turn.left > TURN / 8 => count.div_ceil(2),
                         true => (count * 4).min(BATCH),
                         false => count.max(1),
                     };
@@ -210,6 +230,7 @@ impl UdpEcho {
         while let Some(run) = self.socket.run(turn.batch, next) {
             next = run.next;
             turn.counters.datagrams.add(run.count);
+            turn.spend(run.count as usize, run.meta.stride);
             match self.faults {
                 Some(_) => self.distort(turn, &run),
                 None => self.echo(turn, &run),
@@ -285,15 +306,20 @@ impl UdpEcho {
     }
 
     /// Sends what the faults have due. Returns whether they have room for more.
-    fn release(&mut self, turn: &UdpTurn<'_>) -> bool {
+    fn release(&mut self, turn: &mut UdpTurn<'_>) -> bool {
         if self.faults.is_none() {
             return true;
         }
         let now = Instant::now();
-        let pop = |faults: &mut Box<DatagramFaults>| faults.pop(now, turn.events);
-        while let Some(reply) = self.faults.as_mut().and_then(pop) {
+        while turn.left > 0
+            && let Some(faults) = &mut self.faults
+            && let Some(mut reply) = faults.pop(now, turn.events)
+        {
+            // As many pieces as one call sends.
+            faults.cut(&mut reply, 64);
             let (meta, bytes) = (reply.meta, &reply.bytes);
             let sent = self.socket.send(&meta, bytes, turn.events);
+            turn.spend(pieces(bytes, meta.stride).count(), meta.stride);
             // In however many pieces, it is one datagram that is answered, and only once.
             if !reply.extra {
                 let (count, bytes) = (u64::from(sent.error.is_none()), meta.len as u64);
@@ -382,12 +408,13 @@ mod tests {
             }
         }
 
-        fn advance(&mut self) -> bool {
+        fn advance(&mut self, left: usize) -> bool {
             let mut turn = UdpTurn {
                 batch: &mut self.batch,
                 now: Instant::now(),
                 events: &self.events,
                 counters: &self.counters,
+                left,
             };
             self.echo.advance(&mut turn)
         }
@@ -399,13 +426,13 @@ mod tests {
             let mut bench = Bench::new();
             bench.echo.pause(true);
             bench.sender.send(b"x").unwrap();
-            assert!(!bench.advance());
+            assert!(!bench.advance(TURN));
             bench.echo.drain();
             if paused_again {
                 bench.echo.pause(true);
             }
             assert!(bench.echo.owes());
-            while bench.advance() {}
+            while bench.advance(TURN) {}
             assert_eq!(bench.counters.answered.get(), 1);
             assert!(!bench.echo.owes());
         }
@@ -418,13 +445,31 @@ mod tests {
         let plan = Faults::new(7, faults.into()).plan();
         bench.echo.set_faults(plan);
         bench.sender.send(b"ten bytes!").unwrap();
-        while bench.advance() {}
+        while bench.advance(TURN) {}
         let told = std::iter::from_fn(|| bench.reader.try_next());
         let answered = told.filter_map(|event| match event.kind {
             Kind::DatagramsAnswered(sum) => Some((sum.count, sum.bytes)),
             _ => None,
         });
         assert_eq!(answered.collect::<Vec<_>>(), [(1, 10)]);
+    }
+
+    #[test]
+    fn a_turn_is_over_when_its_bytes_are_moved_whatever_becomes_of_them() {
+        let mut bench = Bench::new();
+        for _ in 0..3 {
+            bench.sender.send(&[0; 40_000]).unwrap();
+        }
+        assert!(bench.advance(40_000));
+        assert_eq!(bench.counters.datagrams.get(), 1);
+        while bench.advance(TURN) {}
+        assert_eq!(bench.counters.answered.get(), 3);
+        let split = "split=1".parse().unwrap();
+        bench.echo.set_faults(Faults::new(7, vec![split]).plan());
+        bench.sender.send(&[0; 5_000]).unwrap();
+        let turns = (0..).take_while(|_| bench.advance(TURN)).count();
+        assert!(turns >= 5_000 / (TURN / DATAGRAM), "{turns}");
+        assert_eq!(bench.counters.answered.get(), 4);
     }
 
     #[test]
@@ -437,7 +482,7 @@ mod tests {
             for _ in 0..(BATCHES_PER_TURN + 1) * BATCH {
                 bench.sender.send(b"x").unwrap();
             }
-            bench.advance();
+            bench.advance(TURN);
             if !bench.echo.owes() {
                 return;
             }

@@ -42,9 +42,10 @@ impl Bench {
     fn run(&mut self) -> Vec<(Duration, Vec<u8>)> {
         let mut left = Vec::new();
         while let Some(at) = self.faults.wake() {
-            let Some(reply) = self.faults.pop(at, &self.events) else {
+            let Some(mut reply) = self.faults.pop(at, &self.events) else {
                 continue;
             };
+            self.faults.cut(&mut reply, 1);
             let after = at.saturating_duration_since(self.now);
             for piece in crate::event::pieces(&reply.bytes, reply.meta.stride) {
                 left.push((after, piece.to_vec()));
