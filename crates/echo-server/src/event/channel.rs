@@ -400,6 +400,20 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_is_held_up_before_it_tells_turns_no_time_back() {
+        let (events, reader) = Events::channel(Level::Connections);
+        let (now, kind) = (SystemTime::now(), end(1));
+        for time in [now, now - Duration::from_secs(1)] {
+            let kind = kind.clone();
+            events.put(Event { time, kind });
+        }
+        let times = [reader.next(), reader.next()].map(|event| event.unwrap().time);
+        assert_eq!(times, [now, now]);
+        drop(events);
+        assert!(reader.now() >= now);
+    }
+
+    #[test]
     fn a_reader_may_wait_for_ever() {
         let (events, reader) = Events::channel(Level::Connections);
         events.tell(|| end(1));

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use echo_core::Clock;
 use echo_core::units::unix_ns;
 use serde::{Serialize, Serializer};
 
@@ -49,9 +48,9 @@ macro_rules! figures {
             /// When it was bound.
             #[serde(rename = "since_unix_ns", serialize_with = "since")]
             pub since: SystemTime,
-            /// When these were its totals.
+            /// For how long it had been then, however the clock was set meanwhile.
             #[serde(skip)]
-            pub until: SystemTime,
+            pub up: Duration,
             $(#[doc = $help] #[serde(rename = $key)] pub $name: u64,)+
             $(
                 #[doc = $of_help]
@@ -77,7 +76,7 @@ macro_rules! figures {
                 let sum = |of: &dyn Fn(&Counters) -> u64| self.counters.iter().map(|all| of(all)).sum();
                 let ($totals, mut $stats) = (self, Stats {
                     since: self.since,
-                    until: self.clock.now(),
+                    up: self.start.elapsed(),
                     $($name: sum(&|all| all.$name.get()),)+
                     $($of_name: std::array::from_fn(|reason| sum(&|all| all.$of_name[reason].get())),)+
                     $($all_name: 0,)+
@@ -159,7 +158,7 @@ pub(crate) struct Told {
 /// The counters of all workers, for whoever wants to know what they come to.
 #[derive(Debug)]
 pub(crate) struct Totals {
-    clock: Clock,
+    start: Instant,
     since: SystemTime,
     told: Arc<Told>,
     pub(crate) counters: Vec<Arc<Counters>>,
@@ -167,10 +166,9 @@ pub(crate) struct Totals {
 
 impl Totals {
     pub(crate) fn new(workers: usize, events: &Events) -> Arc<Self> {
-        let clock = events.clock();
         Arc::new(Totals {
-            since: clock.now(),
-            clock,
+            start: Instant::now(),
+            since: events.clock().now(),
             told: events.told(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
         })
@@ -180,5 +178,18 @@ impl Totals {
     pub(crate) fn turns(&self) -> Vec<u64> {
         let counters = self.counters.iter();
         counters.map(|counters| counters.turns.get()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_forward_makes_no_server_older() {
+        let mut totals = Totals::new(1, &Events::off());
+        // Bound half a century ago, by a clock that nobody had set yet.
+        Arc::get_mut(&mut totals).unwrap().since = SystemTime::UNIX_EPOCH;
+        assert!(totals.stats().up < Duration::from_secs(3600));
     }
 }

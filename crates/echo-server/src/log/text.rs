@@ -246,8 +246,7 @@ fn amount(sum: &Datagrams) -> String {
 
 /// What a server has done, in one line.
 fn totals(stats: &Stats) -> String {
-    let up = stats.until.duration_since(stats.since).unwrap_or_default();
-    let up = Duration::from_millis(up.as_millis() as u64);
+    let up = Duration::from_millis(stats.up.as_millis() as u64);
     let mut text = format!(
         "{} ({} open, {} refused), received {}, sent {}; {}",
         Count(stats.accepted, "connection"),
