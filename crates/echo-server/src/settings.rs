@@ -278,6 +278,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_container_that_is_to_stop_has_time_to() {
+        // Killed after 10 s; a record and a standard error that take nothing are waited for by 1.5 s.
+        assert!(Config::default().drain <= Timespan::from_secs(8));
+    }
+
+    #[test]
     fn settings_and_configuration_have_the_same_keys() {
         let config = toml::Table::try_from(Config::default()).unwrap();
         let settings: Settings = config.clone().try_into().unwrap();

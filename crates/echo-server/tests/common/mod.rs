@@ -1,12 +1,8 @@
 //! A server as a process of its own, and clients whose every wait has a deadline.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test file uses a part of this"
-)]
 
 mod account;
 mod network;
+#[allow(dead_code, reason = "xtask uses the rest of it")]
 #[path = "../../../../xtask/src/process.rs"]
 mod process;
 mod stream;
