@@ -47,7 +47,7 @@ pub fn lines(
         IntervalLogWriterBuilder::new()
             .begin_log_with(&mut lines, &mut serializer)
             .expect(IN_MEMORY)
-            .write_histogram(latency.histogram(), start, length, tag)
+            .write_histogram(&latency.histogram(), start, length, tag)
             .expect(IN_MEMORY);
     }
     lines

@@ -16,6 +16,7 @@ const DIGITS: u8 = 3;
 const COMPRESSED: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
 /// What is wrong with all that is none.
 const FOREIGN: &str = "it is no whole HdrHistogram (V2, compressed)";
+const VALID: &str = "bounds are valid";
 /// Far more than a histogram of any bounds is encoded in, before it is compressed.
 const LONGEST: u64 = 1 << 20;
 
@@ -48,7 +49,8 @@ pub struct Bar {
 impl Default for Latency {
     fn default() -> Self {
         Latency {
-            histogram: Histogram::new_with_max(HIGHEST_NS, DIGITS).expect("bounds are valid"),
+            // It grows with the latencies: few are so long that it needs its 264 KiB.
+            histogram: Histogram::new(DIGITS).expect(VALID),
             min: u64::MAX,
             max: 0,
             sum: 0,
@@ -66,7 +68,8 @@ impl Latency {
     /// Takes `count` samples of `ns` nanoseconds each.
     #[inline]
     pub fn record_many(&mut self, ns: u64, count: u64) {
-        self.histogram.saturating_record_n(ns, count);
+        let grown = self.histogram.record_n(ns.min(HIGHEST_NS), count);
+        grown.expect("memory takes every histogram");
         self.min = self.min.min(ns);
         self.max = self.max.max(ns);
         self.sum += u128::from(ns) * u128::from(count);
@@ -83,7 +86,7 @@ impl Latency {
         }
         self.histogram
             .add(&other.histogram)
-            .expect("every histogram has the same bounds");
+            .expect("memory takes every histogram");
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.sum += other.sum;
@@ -181,7 +184,7 @@ impl Latency {
     pub fn encoded(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
-            .serialize(&self.histogram, &mut bytes)
+            .serialize(&self.histogram(), &mut bytes)
             .expect("memory takes every histogram");
         bytes
     }
@@ -200,7 +203,7 @@ impl Latency {
         let read = Deserializer::new().deserialize(&mut &plain[..]);
         let read: Histogram<u64> = read.map_err(|_| anyhow!(FOREIGN))?;
         let mut latency = Latency::default();
-        latency.histogram.add(&read)?;
+        latency.histogram.add(bounded(&read)?)?;
         (latency.min, latency.max) = (min.unwrap_or(u64::MAX), max.unwrap_or(0));
         (latency.sum, latency.squares) = (sum.into(), squares as u128);
         ensure!(latency.agrees(), "its samples have other exact figures");
@@ -225,13 +228,20 @@ impl Latency {
     }
 
     /// The histogram itself, for the log that other tools merge.
-    pub fn histogram(&self) -> &Histogram<u64> {
-        &self.histogram
+    pub fn histogram(&self) -> Histogram<u64> {
+        bounded(&self.histogram).expect("nothing longer is recorded")
     }
 
     fn known(&self, ns: u64) -> Option<Duration> {
         (!self.is_empty()).then(|| Duration::from_nanos(ns))
     }
+}
+
+/// A histogram with the bounds that all have outside of this program. One of longer latencies is an error.
+fn bounded(histogram: &Histogram<u64>) -> Result<Histogram<u64>> {
+    let mut all = Histogram::new_with_max(HIGHEST_NS, DIGITS).expect(VALID);
+    all.add(histogram)?;
+    Ok(all)
 }
 
 /// An encoded histogram without its compression. One that claims to be longer than it is would have
