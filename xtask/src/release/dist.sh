@@ -25,6 +25,14 @@ for program in $programs; do
     cp "$own/one/target/release/$program" "$dist/bin"
     echo "$program: the same to the last byte in both"
 done
+# The manifests ask for no older crates than the programs build with.
+(
+    cd "$own/another-folder"
+    rm Cargo.lock
+    RUSTC_BOOTSTRAP=1 cargo -Zdirect-minimal-versions generate-lockfile --quiet
+    cargo check --quiet --locked --target-dir target/oldest $packages
+)
+echo "they build with the oldest crates that their manifests allow"
 cargo run --quiet --locked --package echo-client --example pages -- "$dist"
 sh -eu xtask/src/release/packages.sh "$own/one" "$dist/share" "$dist"
 # What is linked into the programs, as CycloneDX has it.
@@ -36,8 +44,12 @@ for line in filter(str.strip, open(sys.argv[1])):
     package, licence = line.strip().rsplit("|", 1)
     name, version = package.split(" ")[:2]
     version = version.removeprefix("v")
-    components.append({"type": "library", "name": name, "version": version, "purl": f"pkg:cargo/{name}@{version}",
-                       "licenses": [{"expression": licence.replace("/", " OR ")}]})
+    component = {"type": "library", "name": name, "version": version,
+                 "licenses": [{"expression": licence.replace("/", " OR ")}]}
+    # Whoever has the names of these on crates.io has nothing to do with them.
+    if "(/" not in package:
+        component["purl"] = f"pkg:cargo/{name}@{version}"
+    components.append(component)
 print(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}, indent=2))
 BILL
 cd "$dist"
