@@ -160,6 +160,19 @@ pub fn defaults<T: Args>() -> T {
     T::from_arg_matches(&matches).expect("the text of a default is a value")
 }
 
+/// Has settings begin as the [`defaults`] of their flags.
+macro_rules! by_flags {
+    ($type:ty) => {
+        impl Default for $type {
+            fn default() -> Self {
+                $crate::config::defaults()
+            }
+        }
+    };
+}
+
+pub(crate) use by_flags;
+
 /// Has every flag that is on or off take a value too (`--raw=false`), so that it can be taken back.
 pub fn switches(command: Command) -> Command {
     let switched = command.mut_args(|argument| {

@@ -45,9 +45,7 @@ pub fn run(cli: Cli, keys: &Keys) -> Result<(), Failure> {
         Some(Command::Compare(config)) => compare::run(config),
         Some(Command::Merge(config)) => merge::run(config),
         Some(Command::Mesh(config)) => mesh::run(*config),
-        Some(Command::Completions { shell }) => {
-            output::line(completions(shell, Cli::command())).map_err(output::failure)
-        }
+        Some(Command::Completions { shell }) => output::line(completions(shell, Cli::command())),
     }
 }
 
@@ -61,19 +59,15 @@ fn mode<M: Settings>(
     let connect = below.settle(invocation.connect, keys)?;
     let mode = below.settle(invocation.mode, keys)?;
     if invocation.print_config {
-        return output::line(format_args!("{connect}\n{mode}")).map_err(output::failure);
+        return output::line(format_args!("{connect}\n{mode}"));
     }
     let (mut connect, mode) = (connect.settings, mode.settings);
     connect.phrases = Phrases::of(connect.lang.resolve(|name| std::env::var_os(name)));
     connect.check().map_err(Failure::usage)?;
     connect.read_key()?;
     mode.check(&connect).map_err(Failure::usage)?;
-    connect.read = connect
-        .stamp_key
-        .iter()
-        .cloned()
-        .chain(below.path())
-        .collect();
+    let key = connect.stamp_key.iter().cloned();
+    connect.read = key.chain(below.path()).collect();
     let interrupt = Interrupt::install(connect.deadline, Hangup::Stops)?;
     let outcome = run(connect, mode, &interrupt);
     interrupt.end();

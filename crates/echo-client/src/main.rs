@@ -28,9 +28,7 @@ fn main() -> ExitCode {
             echo_client::run(cli, &keys)
         }
         // Help and version are results.
-        Err(told) if !told.use_stderr() => {
-            output::line(rendered(&told, &io::stdout())).map_err(output::failure)
-        }
+        Err(told) if !told.use_stderr() => output::line(rendered(&told, &io::stdout())),
         Err(error) => {
             last_words(rendered(&error, &io::stderr()));
             Err(Failure::new(Exit::Usage, output::Told))

@@ -22,14 +22,15 @@ struct State {
     story: Story,
     explain: Explain,
     colour: bool,
-    /// Whoever reads along, until he goes.
-    reader: Option<Reader>,
+    /// Whoever reads along and asks for each call with a line on standard input, until he goes; he may be
+    /// interrupted.
+    reader: Option<Interrupt>,
 }
 
 impl Narrator {
     /// One that explains as asked, on standard error, and says at once how to read it. With a
     /// `reader`, no call is made before he asks for it.
-    pub fn new(explain: Explain, lang: Lang, colour: bool, reader: Option<Reader>) -> Self {
+    pub fn new(explain: Explain, lang: Lang, colour: bool, reader: Option<Interrupt>) -> Self {
         if explain == Explain::Off {
             return Narrator::default();
         }
@@ -47,40 +48,26 @@ impl Narrator {
     }
 }
 
-/// Whoever reads along, and asks for each call with a line on standard input.
-#[derive(Debug)]
-pub struct Reader(Interrupt);
-
-impl Reader {
-    /// One who may be interrupted.
-    pub fn new(interrupt: &Interrupt) -> Self {
-        Reader(interrupt.clone())
+/// Waits until the next call is asked for. False: it never will be.
+fn is_asked_for(interrupt: &Interrupt, prompt: &str) -> bool {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        output::prompt(prompt);
     }
-
-    /// Waits until the next call is asked for. False: it never will be.
-    fn asks(&self, prompt: &str) -> bool {
-        let stdin = io::stdin();
-        if stdin.is_terminal() {
-            output::prompt(prompt);
+    while interrupt.why().is_none() {
+        if !is_readable(&stdin, TICK) {
+            continue;
         }
-        loop {
-            let is_readable = is_readable(&stdin, TICK);
-            if self.0.why().is_some() {
-                return false;
-            }
-            // A byte at a time, for a buffer would hide what follows from the poll.
-            let mut byte = [0];
-            if is_readable {
-                match rustix::io::read(&stdin, &mut byte) {
-                    Ok(1..) if byte == *b"\n" => return true,
-                    Ok(0) => return false,
-                    // What else is typed on the line, or a read that was interrupted.
-                    Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}
-                    Err(_) => return false,
-                }
-            }
+        // A byte at a time, for a buffer would hide what follows from the poll.
+        let mut byte = [0];
+        match rustix::io::read(&stdin, &mut byte) {
+            Ok(1..) if byte == *b"\n" => return true,
+            // What else is typed on the line, or a read that was interrupted.
+            Ok(1..) | Err(Errno::INTR | Errno::AGAIN) => {}
+            _ => return false,
         }
     }
+    false
 }
 
 impl Audience for Narrator {
@@ -93,7 +80,9 @@ impl Audience for Narrator {
         if let Some(state) = &self.0 {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             let prompt = state.story.text("step", &[]);
-            state.reader.take_if(|reader| !reader.asks(&prompt));
+            state
+                .reader
+                .take_if(|reader| !is_asked_for(reader, &prompt));
         }
         SystemTime::now()
     }

@@ -27,14 +27,20 @@ impl fmt::Display for Told {
 impl std::error::Error for Told {}
 
 /// Writes bytes as they are, at once.
-pub fn bytes(bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// What that means for the program.
+pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = Patient(io::stdout().lock());
-    stdout.write_all(bytes)?;
-    stdout.flush()
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(failure)
 }
 
 /// Writes a text and, where it does not end in one, a newline, at once.
-pub fn line(text: impl fmt::Display) -> io::Result<()> {
+///
+/// # Errors
+/// What that means for the program.
+pub fn line(text: impl fmt::Display) -> Result<(), Failure> {
     let mut text = text.to_string();
     if !text.ends_with('\n') {
         text.push('\n');
@@ -85,7 +91,7 @@ pub fn prompt(text: &str) {
 }
 
 /// What a failed write to standard output means for the program.
-pub fn failure(error: io::Error) -> Failure {
+fn failure(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         // It is no fault to have read enough, as `head` does.
         return Failure::new(Exit::Success, Told);

@@ -47,10 +47,13 @@ pub enum Endpoint {
 }
 
 /// What carries bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// A byte stream (RFC 9293).
+    #[default]
     Tcp,
     /// Datagrams (RFC 768).
     Udp,

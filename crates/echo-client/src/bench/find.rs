@@ -9,10 +9,8 @@ use echo_core::as_text;
 use echo_core::units::Timespan;
 
 use super::search::{Search, knee};
-use super::{Bench, known, measure};
+use super::{Bench, Job, known};
 use crate::connection::{Connect, ErrorKind};
-use crate::interrupt::Interrupt;
-use crate::measure::Watch;
 use crate::report::{
     Curve, Fault, Metric, Outcome, Report, Step, Threshold, Thresholds, format, significant,
 };
@@ -61,11 +59,6 @@ impl FromStr for Conditions {
     }
 }
 
-/// The rate to begin with.
-fn first(rate: f64) -> f64 {
-    if rate > 0.0 { rate } else { START }
-}
-
 /// The opposite of a condition, which is what a run fails for.
 fn broken(condition: &str) -> Result<Threshold, String> {
     match condition.split_once('=') {
@@ -89,15 +82,14 @@ as_text!(Conditions);
 
 /// Searches, and reports the run at the highest rate that kept the condition, with the curve; where
 /// none did, the first one.
-pub fn run(
-    connect: &Connect,
-    config: &Bench,
-    conditions: &Conditions,
-    watch: &Watch,
-    interrupt: &Interrupt,
-) -> Report {
-    let begun = Instant::now();
-    let mut search = Search::from(first(config.rate));
+pub fn run(job: &Job<'_>, connect: &Connect, conditions: &Conditions) -> Report {
+    let (config, begun) = (job.config, Instant::now());
+    let start = if config.rate > 0.0 {
+        config.rate
+    } else {
+        START
+    };
+    let mut search = Search::from(start);
     let mut steps: Vec<Step> = Vec::new();
     let mut best: Option<Report> = None;
     let mut limit = "a higher one has no meaning".to_owned();
@@ -112,10 +104,10 @@ pub fn run(
         config.duration = Some(Timespan(
             config.span().map_or(enough, |span| span.max(enough)),
         ));
-        watch.say(format!("{rate:.0} requests/s: "));
-        let mut report = measure(connect, pid, &config, watch, interrupt);
+        job.watch.say(format!("{rate:.0} requests/s: "));
+        let mut report = job.measure(connect, pid, &config);
         // A step that is cut short neither keeps a condition nor breaks it.
-        let why = interrupt.why();
+        let why = job.interrupt.why();
         let thresholds = Some(&conditions.broken).filter(|_| why.is_none());
         report.conclude(thresholds, why);
         let is_only_cut = |reason: &Fault| reason.kind == ErrorKind::Interrupted;

@@ -86,20 +86,16 @@ fn several(
     files: &Files,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let watch = Watch::new(!config.quiet);
-    let mut reports = match &config.find {
-        Some(conditions) => {
-            vec![find::run(
-                &targets[0],
-                config,
-                conditions,
-                &watch,
-                interrupt,
-            )]
-        }
-        None => rounds::run(targets, config, &watch, interrupt),
+    let job = Job {
+        config,
+        watch: Watch::new(!config.quiet),
+        interrupt,
     };
-    watch.clear();
+    let mut reports = match &config.find {
+        Some(conditions) => vec![find::run(&job, &targets[0], conditions)],
+        None => rounds::run(&job, targets),
+    };
+    job.watch.clear();
     // A search has decided about each of its steps.
     for report in reports.iter_mut().filter(|_| config.find.is_none()) {
         report.conclude(config.fail_if.as_ref(), interrupt.why());
@@ -171,20 +167,19 @@ fn known(connect: &Connect, config: &Bench) -> Report {
     }
 }
 
-/// One run of many.
-fn measure(
-    connect: &Connect,
-    pid: Option<u32>,
-    config: &Bench,
-    watch: &Watch,
-    interrupt: &Interrupt,
-) -> Report {
-    engine::run(
-        &plan(connect, pid, config),
-        known(connect, config),
-        watch,
-        interrupt,
-    )
+/// Runs of which there are many: what they have in common.
+struct Job<'a> {
+    config: &'a Bench,
+    watch: Watch,
+    interrupt: &'a Interrupt,
+}
+
+impl Job<'_> {
+    /// One run of many, which may differ from the others.
+    fn measure(&self, connect: &Connect, pid: Option<u32>, config: &Bench) -> Report {
+        let (plan, known) = (plan(connect, pid, config), known(connect, config));
+        engine::run(&plan, known, &self.watch, self.interrupt)
+    }
 }
 
 fn plan(connect: &Connect, server: Option<u32>, config: &Bench) -> Plan {

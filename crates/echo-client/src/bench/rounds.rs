@@ -2,20 +2,14 @@
 
 use echo_core::statistics::schedule;
 
-use super::{Bench, known, measure};
+use super::{Job, known};
 use crate::connection::{Connect, ErrorKind};
-use crate::interrupt::Interrupt;
-use crate::measure::Watch;
 use crate::report::Report;
 
 /// Measures every target in each round, and reports each with its rounds; how they ended is not
 /// decided yet. What ends one of them early ends all: no round of the others would have a partner.
-pub fn run(
-    targets: &[Connect],
-    config: &Bench,
-    watch: &Watch,
-    interrupt: &Interrupt,
-) -> Vec<Report> {
+pub fn run(job: &Job<'_>, targets: &[Connect]) -> Vec<Report> {
+    let config = job.config;
     // One command measures all of them.
     let command = known(&targets[0], config).command;
     let whole = |target: &Connect| Report {
@@ -34,10 +28,11 @@ pub fn run(
             // The control is the first target once more.
             let pid = config.pid.get(i).or(config.pid.first()).copied();
             let (count, name) = (rounds.len(), &wholes[i].target.name);
-            watch.say(format!("round {number} of {count}, {name}: "));
-            let one = measure(&targets[i], pid, config, watch, interrupt);
+            job.watch
+                .say(format!("round {number} of {count}, {name}: "));
+            let one = job.measure(&targets[i], pid, config);
             // A target that stood still for all of a round is no reason to give the others up.
-            let (is_cut, is_empty) = (interrupt.why().is_some(), is_empty(&one));
+            let (is_cut, is_empty) = (job.interrupt.why().is_some(), is_empty(&one));
             let is_over = is_cut || !(one.fault.is_none() || is_empty);
             // Of what is stopped before it measures anything there is nothing to say beside others.
             if !is_cut || one.counts.sent > 0 || wholes[i].rounds.is_empty() {

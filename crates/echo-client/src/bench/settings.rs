@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use echo_core::units::{Size, Timespan};
-use echo_core::{Endpoint, FilePath, Whole};
+use echo_core::{Endpoint, FilePath, Transport, Whole};
 use serde::{Deserialize, Serialize};
 
 use super::find::Conditions;
 use super::start::Moment;
 use crate::compare::SEED;
-use crate::config::{Settings, defaults};
+use crate::config::{Settings, by_flags};
 use crate::connection::Connect;
 use crate::engine::cpu::of_process;
 use crate::measure::{check, check_size, check_target};
@@ -39,12 +39,7 @@ pub struct Bench {
     pub baseline: Option<FilePath>,
     /// The process of each target's server, on this machine: its CPU time for an echo, and that of
     /// its children, is a figure
-    #[arg(
-        long,
-        value_name = "PID",
-        value_delimiter = ',',
-        help_heading = "Comparison"
-    )]
+    #[arg(long, value_delimiter = ',', help_heading = "Comparison")]
     pub pid: Vec<u32>,
     /// What the order of the rounds is shuffled by
     #[arg(long, value_name = "N", default_value = SEED, help_heading = "Comparison")]
@@ -118,11 +113,7 @@ pub struct Bench {
     pub hdr: Option<FilePath>,
 }
 
-impl Default for Bench {
-    fn default() -> Self {
-        defaults()
-    }
-}
+by_flags!(Bench);
 
 impl Settings for Bench {
     const TABLE: &str = "bench";
@@ -275,7 +266,7 @@ impl Bench {
 }
 
 /// Where a target is and how it is talked to, however that is spelled.
-fn place(connect: &Connect) -> (bool, bool, Endpoint) {
+fn place(connect: &Connect) -> (Transport, Endpoint) {
     let target = match &connect.target {
         Endpoint::Inet { host, port, .. } => {
             let address = host.parse::<IpAddr>().map(|address| address.to_string());
@@ -284,7 +275,7 @@ fn place(connect: &Connect) -> (bool, bool, Endpoint) {
         }
         path => path.clone(),
     };
-    (connect.is_udp(), connect.is_stamp(), target)
+    (connect.transport(), target)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

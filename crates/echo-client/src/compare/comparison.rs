@@ -88,14 +88,16 @@ impl Comparison {
                 }
             }
         }
-        self.conclude();
+        // All of it ended as the target did that ended worst.
+        self.outcome = Outcome::default();
+        for (name, target) in self.names.iter().zip(&self.targets) {
+            self.outcome.add(target.outcome.of(name));
+        }
     }
 
     /// Warns where the last target, which is the first once more, differs from that.
     pub fn distrust_control(&mut self) {
-        let Some(control) = self.targets.len().checked_sub(1) else {
-            return;
-        };
+        let control = self.targets.len() - 1;
         for figure in self.figures.iter().filter(|f| f.target == control) {
             if let Some((_, word @ (Verdict::Faster | Verdict::Slower))) = figure.ratio {
                 self.targets[control].notes.push(format!(
@@ -142,15 +144,6 @@ impl Comparison {
         let said = targets.map(|(name, target)| (name, of(target)));
         said.flat_map(|(name, said)| said.into_iter().map(move |line| format!("{name}: {line}")))
             .collect()
-    }
-
-    /// How all of it ended: as the target did that ended worst.
-    fn conclude(&mut self) {
-        let mut whole = Outcome::default();
-        for (name, target) in self.names.iter().zip(&self.targets) {
-            whole.add(target.outcome.of(name));
-        }
-        self.outcome = whole;
     }
 }
 
@@ -211,10 +204,8 @@ fn figures(
 /// What the targets are called: a label, else the target, by which transport where that differs;
 /// numbered where two are called alike.
 fn names(targets: &[Report]) -> Vec<String> {
-    let transport = |report: &Report| report.target.transport.clone();
-    let differ = targets
-        .iter()
-        .any(|report| transport(report) != transport(&targets[0]));
+    let transport = |report: &Report| report.target.transport;
+    let differ = (targets.iter()).any(|report| transport(report) != transport(&targets[0]));
     let mut seen = BTreeMap::<String, u32>::new();
     let name = |report: &Report| {
         let name = match &report.label {

@@ -64,17 +64,15 @@ pub enum Form {
 pub fn run(config: Compare) -> Result<(), Failure> {
     let files = Files::check([config.report.as_deref(), None, None], &config.files)?;
     let saved = Saved::load(&config.files, false).map_err(Failure::usage)?;
-    let [first, others @ ..] = &saved[..] else {
-        return Err(Failure::usage(anyhow!("there is nothing to compare")));
-    };
-    if others.is_empty() {
+    if let [only] = &saved[..] {
         return Err(Failure::usage(anyhow!(
             "{} holds one run, and nothing to be held against it; name another file",
-            first.source
+            only.source
         )));
     }
-    let mut of_one = others.iter().map(|one| (one.at, &one.source, one.compared));
-    let pairing = match of_one.all(|one| one == (first.at, &first.source, Some(true))) {
+    let mut of_each = saved.iter().map(|one| (one.at, &one.source, one.compared));
+    let first = saved.first().map(|one| (one.at, &one.source, Some(true)));
+    let pairing = match of_each.all(|one| Some(one) == first) {
         true => Pairing::InTurn,
         false => Pairing::Apart,
     };
@@ -114,6 +112,5 @@ pub fn show(mut comparison: Comparison, form: Form, files: &Files) -> Result<(),
         Form::Json => comparison.json(),
         Form::Csv => comparison.csv(),
     };
-    let told = output::line(text).map_err(output::failure);
-    report::ended(&comparison.outcome, told, form == Form::Text)
+    report::ended(&comparison.outcome, output::line(text), form == Form::Text)
 }

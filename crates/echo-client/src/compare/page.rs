@@ -12,12 +12,10 @@ const COLOURS: usize = 6;
 pub fn html(comparison: &Comparison) -> String {
     let names = &comparison.names;
     let mut cards = vec![Card {
-        heading: "Figures".into(),
         text: "The middle of the rounds, its ratio to that of the first target, and where the \
                ratio lies with 95 % confidence."
             .into(),
-        table: comparison.table(),
-        ..Card::default()
+        ..Card::drawn("Figures", Vec::new(), comparison.table())
     }];
     let targets = comparison.targets.iter().zip(names).enumerate();
     let latencies: Vec<(String, &str, &Latency)> = targets
@@ -76,12 +74,7 @@ fn strips(metric: Metric, names: &[String], figures: &[&Figure]) -> Card {
         let (class, name) = (colour("stroke middle", i), format!("{} {name}", i + 1));
         plot.curve(&class, &name, &stroke(figure.value, 0.1));
     }
-    Card {
-        heading: format!("Every round: {metric}"),
-        plots: vec![plot],
-        table,
-        ..Card::default()
-    }
+    Card::drawn(format!("Every round: {metric}"), vec![plot], table)
 }
 
 fn colour(class: &str, target: usize) -> String {

@@ -1,9 +1,9 @@
 //! Why an address could not be connected to, and what helps.
 
+use std::fs::Metadata;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 
 use echo_core::units::Timespan;
 use echo_core::{Endpoint, cause};
@@ -75,8 +75,9 @@ fn why(address: &Address, error: &io::Error) -> Fault {
     let unreachable =
         |cause: &str, remedy: &str| Fault::new(ErrorKind::Unreachable, cause).advise(remedy);
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    let is_no_socket = |data: Metadata| !data.file_type().is_socket();
     match (address, errno) {
-        (Address::Unix(path), _) if is_no_socket(path) => {
+        (Address::Unix(path), _) if path.metadata().is_ok_and(is_no_socket) => {
             Fault::new(ErrorKind::Other, "it is not a socket")
                 .advise("give the path of the socket that echo-server listens on")
         }
@@ -133,12 +134,6 @@ fn no_route(address: &SocketAddr) -> &'static str {
             "check the address, and whether this machine has IPv6 and a route to it, or use IPv4"
         }
     }
-}
-
-/// Whether something is there, but not what a connection could lead to.
-fn is_no_socket(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|data| !data.file_type().is_socket())
 }
 
 /// Whether an address has a meaning on one link only, and does not say on which.

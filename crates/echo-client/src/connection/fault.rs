@@ -4,13 +4,16 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use echo_core::{cause, remedy};
+use echo_core::{cause, named, remedy};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// What to do where nobody takes the requests of STAMP.
 pub const NO_REFLECTOR: &str =
     "start a STAMP reflector there (echo-server --listen stamp://HOST), or check the port";
+
+/// What is told where a stream ends.
+pub const CLOSED: &str = "the server closed the connection";
 
 /// Something that went wrong with a run, a request or a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,12 +215,7 @@ pub const fn whether_it_is_there(is_stamp: bool, is_udp: bool) -> &'static str {
     }
 }
 
-/// Its name in a JSON document.
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+named!(ErrorKind);
 
 #[cfg(test)]
 mod tests {

@@ -11,16 +11,18 @@ mod resolve;
 mod settings;
 mod within;
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use echo_core::Zoned;
 pub use echo_core::{Address, cause};
 pub use error::unconnected;
-pub use fault::{ErrorKind, Fault, NO_REFLECTOR, whether_it_is_there};
+pub use fault::{CLOSED, ErrorKind, Fault, NO_REFLECTOR, whether_it_is_there};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-pub use settings::{Connect, Family, LocalAddress, Over, Timestamps};
+pub use settings::{Connect, Family, LocalAddress, Timestamps};
 use socket2::Socket;
 pub use within::TICK;
 pub(crate) use within::within;
@@ -115,12 +117,8 @@ pub fn connect_one(
     address: &Address,
     interrupt: &Interrupt,
 ) -> Result<Connection, Fault> {
-    race(
-        config,
-        std::slice::from_ref(address),
-        Ask::Nothing,
-        &answering(config, interrupt),
-    )
+    let (one, stopped) = (slice::from_ref(address), answering(config, interrupt));
+    race(config, one, Ask::Nothing, &stopped)
 }
 
 /// Says why to stop, if there is a reason; and to whoever asks meanwhile, what is going on.
@@ -170,6 +168,12 @@ pub fn is_readable(what: &impl AsFd, limit: Duration) -> bool {
     let mut readable = [PollFd::new(what, PollFlags::IN)];
     wait(&mut readable, limit);
     !readable[0].revents().is_empty()
+}
+
+/// Whether a read or a write may go otherwise the next time.
+pub fn is_for_now(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
 }
 
 /// Our end and the other, of a connected socket that has an address and a port.

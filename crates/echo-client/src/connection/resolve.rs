@@ -122,8 +122,20 @@ pub fn look_up_family(
         socktype: dns_lookup::SockType::Stream.into(),
         ..dns_lookup::AddrInfoHints::default()
     };
-    let looking =
-        move || Ok(dns_lookup::getaddrinfo(Some(&name), None, Some(hints)).map(Vec::from_iter));
+    let looking = move || {
+        let found = dns_lookup::getaddrinfo(Some(&name), None, Some(hints));
+        let found = found.map_err(|error| match error.kind() {
+            // As where the time is up.
+            dns_lookup::LookupErrorKind::Again => io::ErrorKind::TimedOut.into(),
+            _ => io::Error::from(error),
+        })?;
+        let addresses = found.flatten().map(|found| {
+            let mut address = found.sockaddr;
+            address.set_port(port);
+            address
+        });
+        Ok(addresses.collect())
+    };
     let stopped = || interrupt.why();
     let found = match within("it", config.connect_timeout, &stopped, looking.clone()) {
         // Without a thread for it, the system alone limits its time.
@@ -131,19 +143,9 @@ pub fn look_up_family(
         found => found,
     };
     match found {
-        Ok(Ok(Ok(found))) => {
-            let addresses = found.into_iter().flatten().map(|found| {
-                let mut address = found.sockaddr;
-                address.set_port(port);
-                address
-            });
-            Ok(addresses.collect())
-        }
-        Ok(Ok(Err(error))) if matches!(error.kind(), dns_lookup::LookupErrorKind::Again) => {
-            Err(Unknown::Silence)
-        }
-        Ok(Ok(Err(error))) => Err(Unknown::Nothing(cause(&error.into()))),
-        Ok(Err(_)) => Err(Unknown::Silence),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(Unknown::Silence),
+        Ok(Err(error)) => Err(Unknown::Nothing(cause(&error))),
         Err(error) => Err(Unknown::Nothing(error.to_string())),
     }
 }

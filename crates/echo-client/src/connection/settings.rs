@@ -14,7 +14,7 @@ use echo_core::{Color, Endpoint, Failure, FilePath, Transport, Zoned, as_text};
 use echo_explain::{Lang, Phrases};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Keys, Settings, defaults};
+use crate::config::{Keys, Settings, by_flags};
 use crate::narrator::Narrator;
 
 /// What to connect to, and how.
@@ -44,12 +44,7 @@ pub struct Connect {
     #[serde(skip)]
     pub read: Vec<FilePath>,
     /// Which addresses of a name to try: any, ipv4 or ipv6
-    #[arg(
-        long,
-        value_name = "FAMILY",
-        hide_possible_values = true,
-        default_value = "any"
-    )]
+    #[arg(long, hide_possible_values = true, default_value = "any")]
     pub family: Family,
     /// The same as --family ipv4
     #[arg(short = '4', conflicts_with_all = ["family", "ipv6"])]
@@ -146,26 +141,11 @@ pub enum Timestamps {
     User,
 }
 
-/// What an option needs of what carries the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// TCP, or a Unix socket.
-    Stream,
-    /// UDP.
-    Udp,
-    /// TCP or UDP.
-    Network,
-}
-
 /// A local address to connect from; port 0 lets the system choose one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalAddress(pub SocketAddr);
 
-impl Default for Connect {
-    fn default() -> Self {
-        defaults()
-    }
-}
+by_flags!(Connect);
 
 impl Settings for Connect {
     const TABLE: &str = "connect";
@@ -183,23 +163,15 @@ impl Settings for Connect {
 }
 
 impl Connect {
-    /// Refuses the first of these options that is given, and means nothing to what carries the bytes.
-    pub fn refuse(&self, options: &[(&str, bool, Over)]) -> Result<()> {
-        let is_unix = self.transport() == Some(Transport::Unix);
-        let over = match self.is_udp() {
-            true => "UDP",
-            false if is_unix => "a Unix socket",
-            false => "TCP",
+    /// Refuses the first of these options that is given and does not fit what carries the bytes.
+    pub fn refuse(&self, options: &[(&str, bool, bool)]) -> Result<()> {
+        let over = match self.transport() {
+            Transport::Tcp => "TCP",
+            Transport::Udp | Transport::Stamp => "UDP",
+            Transport::Unix => "a Unix socket",
         };
-        let misplaced = options.iter().find(|(_, is_given, needs)| {
-            let fits = match needs {
-                Over::Stream => !self.is_udp(),
-                Over::Udp => self.is_udp(),
-                Over::Network => !is_unix,
-            };
-            *is_given && !fits
-        });
-        match misplaced {
+        let mut given = options.iter().filter(|(_, is_given, _)| *is_given);
+        match given.find(|(.., fits)| !fits) {
             None => Ok(()),
             Some((option, ..)) => {
                 bail!("{option} means nothing over {over}; leave one of them out")
@@ -209,8 +181,9 @@ impl Connect {
 
     /// Refuses what contradicts itself.
     pub fn check(&self) -> Result<()> {
-        let (target, transport) = (&self.target, self.transport());
-        let [is_tcp, is_unix] = [Transport::Tcp, Transport::Unix].map(|of| transport == Some(of));
+        let (target, tcp) = (&self.target, Some(Transport::Tcp));
+        let is_tcp = matches!(target, Endpoint::Inet { transport, .. } if *transport == tcp);
+        let is_unix = matches!(target, Endpoint::Unix(_));
         let is_portless = matches!(target, Endpoint::Inet { port: 0, .. });
         ensure!(
             !is_portless,
@@ -241,15 +214,15 @@ impl Connect {
                 "{option} 0s leaves no time for an answer; give a longer one"
             );
         }
-        let kernel = self.timestamps == Timestamps::Kernel;
+        let (kernel, is_network) = (self.timestamps == Timestamps::Kernel, !is_unix);
         self.refuse(&[
-            ("--timestamps kernel", kernel, Over::Udp),
-            ("--family", self.family != Family::Any, Over::Network),
-            ("--bind", self.bind.is_some(), Over::Network),
-            ("--interface", self.interface.is_some(), Over::Network),
-            ("--ttl", self.ttl.is_some(), Over::Network),
-            ("--dscp", self.dscp.is_some(), Over::Network),
-            ("--df", self.df, Over::Network),
+            ("--timestamps kernel", kernel, self.is_udp()),
+            ("--family", self.family != Family::Any, is_network),
+            ("--bind", self.bind.is_some(), is_network),
+            ("--interface", self.interface.is_some(), is_network),
+            ("--ttl", self.ttl.is_some(), is_network),
+            ("--dscp", self.dscp.is_some(), is_network),
+            ("--df", self.df, is_network),
         ])
     }
 
@@ -262,19 +235,21 @@ impl Connect {
 
     /// Whether messages travel as datagrams.
     pub fn is_udp(&self) -> bool {
-        self.udp || self.is_stamp() || self.transport() == Some(Transport::Udp)
+        matches!(self.transport(), Transport::Udp | Transport::Stamp)
     }
 
     /// Whether they are packets of STAMP.
     pub fn is_stamp(&self) -> bool {
-        self.stamp || self.transport() == Some(Transport::Stamp)
+        self.transport() == Transport::Stamp
     }
 
-    /// What the target itself says.
-    fn transport(&self) -> Option<Transport> {
+    /// What carries messages, as the target says, or an option.
+    pub fn transport(&self) -> Transport {
         match &self.target {
-            Endpoint::Inet { transport, .. } => *transport,
-            Endpoint::Unix(_) => Some(Transport::Unix),
+            Endpoint::Unix(_) => Transport::Unix,
+            _ if self.stamp => Transport::Stamp,
+            Endpoint::Inet { transport, .. } if !self.udp => transport.unwrap_or(Transport::Tcp),
+            Endpoint::Inet { transport, .. } => transport.unwrap_or(Transport::Udp),
         }
     }
 }

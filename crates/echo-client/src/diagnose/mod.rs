@@ -174,7 +174,7 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
     }
     let tell = |line: String| match settings.json {
         true => Ok(()),
-        false => output::line(line).map_err(output::failure),
+        false => output::line(line),
     };
     if !settings.idle.0.is_zero() {
         let longest = Timespan(idle::longest(path.settings));
@@ -204,7 +204,7 @@ pub fn run(connect: Connect, settings: Diagnose, interrupt: &Interrupt) -> Resul
         true => document::json(&path, &outcome),
         false => text::summary(&path, &words, outcome.by.is_some()),
     };
-    let told = output::line(text).map_err(output::failure);
+    let told = output::line(text);
     // The document is English, and whoever reads the screen need not be.
     for (reason, problem) in outcome.reasons.iter_mut().zip(path.findings.problems()) {
         reason.message = words.title(problem);

@@ -39,7 +39,7 @@ pub struct Options {
     offered: u8,
     /// The largest segment, the packet that it fills, and the largest that fits the link, in bytes.
     segment: u32,
-    packet: u32,
+    pub packet: u32,
     mtu: u32,
 }
 
@@ -65,11 +65,6 @@ impl Options {
             packet: segment + headers,
             mtu,
         })
-    }
-
-    /// The packet that a whole segment fills, in bytes.
-    pub fn packet(&self) -> usize {
-        self.packet as usize
     }
 
     /// What is worth telling of them.

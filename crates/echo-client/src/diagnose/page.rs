@@ -44,11 +44,7 @@ pub fn html(path: &Path<'_>, outcome: &Outcome, words: &Words) -> String {
     let heads = ["step", "what came of it"].map(|head| words.phrase(head));
     let mut steps = Table::new(&heads.each_ref().map(String::as_str));
     steps.rows.extend(path.steps.iter().map(step));
-    let done = Card {
-        heading: words.phrase("What was done"),
-        table: steps,
-        ..Card::default()
-    };
+    let done = Card::drawn(words.phrase("What was done"), Vec::new(), steps);
     let page = Page {
         lang: words.lang,
         heading: format!("diagnose {}", path.connect.target),

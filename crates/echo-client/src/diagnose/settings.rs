@@ -10,7 +10,7 @@ use echo_core::units::{Size, Timespan};
 use echo_core::{Endpoint, FilePath, as_text};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Settings, defaults};
+use crate::config::{Settings, by_flags};
 use crate::connection::Connect;
 
 /// The least that some steps can do something with.
@@ -78,11 +78,7 @@ impl fmt::Display for Bitrate {
 
 as_text!(Bitrate);
 
-impl Default for Diagnose {
-    fn default() -> Self {
-        defaults()
-    }
-}
+by_flags!(Diagnose);
 
 impl Settings for Diagnose {
     const TABLE: &str = "diagnose";

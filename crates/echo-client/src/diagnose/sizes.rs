@@ -87,7 +87,7 @@ fn largest(path: &mut Path<'_>, to: To) -> Result<(usize, Option<Finding>)> {
             continue;
         }
         let Some(p) = tried.silence() else {
-            match tried.has_small() {
+            match came(&tried.small) * 4 >= tried.small.len() * 3 {
                 true => bail!("packets of {size} bytes are turned back, and nobody says what fits"),
                 false => bail!("too few packets of any size come back"),
             }
@@ -132,7 +132,7 @@ fn do_segments_pass(path: &mut Path<'_>, size: usize) -> bool {
     };
     let is_whole = talk.echo(path, SEGMENTS).back >= SEGMENTS * MESSAGE as u64;
     let options = Options::of(&talk.socket, remote);
-    is_whole && options.is_ok_and(|options| options.packet() > size)
+    is_whole && options.is_ok_and(|options| options.packet as usize > size)
 }
 
 impl Tried {
@@ -176,10 +176,6 @@ impl Tried {
         let mut large = self.large.iter();
         let is_silent = large.all(|answer| *answer == Answer::Silence);
         self.p().filter(|_| is_silent)
-    }
-
-    fn has_small(&self) -> bool {
-        came(&self.small) * 4 >= self.small.len() * 3
     }
 
     /// How many of the large ones, and of the small ones, did not come.

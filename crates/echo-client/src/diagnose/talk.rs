@@ -1,6 +1,6 @@
 //! A stream of bytes that are sent to an echo server and compared as they come back.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use socket2::Socket;
 
 use super::dial::{Call, dial};
 use super::path::{Path, ready};
-use crate::connection::TICK;
+use crate::connection::{TICK, is_for_now};
 use crate::interrupt::Interrupt;
 use crate::wire::echo;
 use crate::wire::message::Message;
@@ -135,7 +135,7 @@ impl Talk {
                     heard.wrong = heard.wrong.or(at);
                     self.back += len as u64;
                 }
-                (Err(error), _) | (_, Err(error)) if is_fatal(&error) => {
+                (Err(error), _) | (_, Err(error)) if !is_for_now(&error) => {
                     heard.ended = Some(Some(error.kind()));
                 }
                 _ => {}
@@ -186,10 +186,6 @@ impl Heard {
             None => came,
         }
     }
-}
-
-fn is_fatal(error: &io::Error) -> bool {
-    !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// What a stream's bytes take in packets, headers included, if they fill them.

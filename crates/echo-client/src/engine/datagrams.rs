@@ -193,7 +193,7 @@ impl<C: Codec> Transport for Datagrams<C> {
 
     fn flush(&mut self, wire: &mut Wire<'_, '_>) -> Result<(), Fault> {
         let end = wire.ledger.next();
-        if wire.socket.sent() == 0 && self.unsent > 0 {
+        if wire.socket.sent == 0 && self.unsent > 0 {
             self.first = end - self.unsent;
             self.codec
                 .begin(self.first, wire.socket, wire.context.clock);

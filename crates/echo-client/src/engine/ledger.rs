@@ -2,9 +2,9 @@
 //! which they leave, across all the sockets that the connection has had.
 
 use std::collections::VecDeque;
-use std::fmt;
 
-use serde::Serialize;
+use echo_core::named;
+use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 use super::simulated::{Mutant, has};
@@ -41,7 +41,7 @@ impl Request {
 }
 
 /// What a reply is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// The right bytes, in time, in order.
@@ -67,12 +67,7 @@ impl Class {
     }
 }
 
-/// Its name in text and in JSON.
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+named!(Class);
 
 /// A reply, entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

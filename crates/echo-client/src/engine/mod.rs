@@ -227,7 +227,7 @@ impl Run<'_> {
         if let [lone] = &ended[..]
             && (report.load.is_none() || self.plan.parallel == 1)
         {
-            report.jitter_ns = lone.jitter.map(|jitter| jitter.as_nanos() as u64);
+            report.jitter_ns = lone.jitter_ns;
         }
         self.sum_up_ways(report, &mut ended);
         report.notes = notes::notes(self.plan, report, &ended);

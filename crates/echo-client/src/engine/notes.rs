@@ -81,31 +81,25 @@ fn seconds(span: Duration) -> String {
 /// A run that says nothing about the server must not pass for a good one.
 pub fn nothing(plan: &Plan, unsent: u64, interrupt: &Interrupt) -> Fault {
     let is_paced = !matches!(plan.pace, Pace::Closed);
-    let (kind, why) = match interrupt.why() {
-        Some(why) => (
-            ErrorKind::Interrupted,
-            format!(
-                "{why} before the first measured request; let it run for longer, or shorten \
-                 --warmup"
-            ),
-        ),
-        None if is_paced && unsent == 0 => (
-            ErrorKind::Other,
-            "no request was due while measuring; raise --rate or --duration".to_owned(),
-        ),
+    if let Some(why) = interrupt.why() {
+        let message = format!(
+            "nothing was measured: {why} before the first measured request; let it run for longer, \
+             or shorten --warmup"
+        );
+        return Fault::new(ErrorKind::Interrupted, message);
+    }
+    let (kind, why) = if is_paced && unsent == 0 {
+        let why = "no request was due while measuring; raise --rate or --duration";
+        (ErrorKind::Other, why)
+    } else if plan.warmup.is_zero() {
         // Nothing was under way before: it is this side that did not get on.
-        None if plan.warmup.is_zero() => (
-            ErrorKind::Other,
-            "this side had no core before the time was up; give it one of its own, or raise \
-             --duration"
-                .to_owned(),
-        ),
-        None => (
-            ErrorKind::Timeout,
-            "the replies to requests of the warm-up were awaited all the time; look at the server \
-             with ping, or raise --duration"
-                .to_owned(),
-        ),
+        let why = "this side had no core before the time was up; give it one of its own, or raise \
+                   --duration";
+        (ErrorKind::Other, why)
+    } else {
+        let why = "the replies to requests of the warm-up were awaited all the time; look at the \
+                   server with ping, or raise --duration";
+        (ErrorKind::Timeout, why)
     };
-    Fault::new(kind, format!("nothing was measured: {why}"))
+    Fault::new(kind, why).of("nothing was measured")
 }

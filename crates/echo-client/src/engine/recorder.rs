@@ -59,7 +59,8 @@ pub struct Recorder {
     pub slowest: u64,
     /// Whether the kernel has said when a request left.
     pub has_departures: bool,
-    jitter: Jitter,
+    /// How much round trips differ from one to the next.
+    pub jitter: Jitter,
     collector: Sender<Slice>,
 }
 
@@ -109,11 +110,6 @@ impl Recorder {
     fn second(&self, moment: u64) -> u64 {
         let start = self.slice_end.saturating_sub(SLICE_NS);
         moment.min(start).saturating_sub(self.measure_from) / SECOND_NS
-    }
-
-    /// How much round trips differ from one to the next.
-    pub fn jitter(&self) -> Option<Duration> {
-        self.jitter.mean()
     }
 
     /// A connection was opened, which took so long.
@@ -191,7 +187,7 @@ impl Recorder {
             false => {
                 // Nothing was due before it could leave.
                 self.books.rtt.record_many(since_sent, count);
-                self.jitter.record(Duration::from_nanos(since_sent));
+                self.jitter.record(since_sent);
             }
         }
         self.slowest = self.slowest.max(since_sent);

@@ -47,8 +47,9 @@ pub struct Socket {
     socket: socket2::Socket,
     wall: Wall,
     stamps: Whose,
-    /// Datagrams that the system has taken, and those of which it has said when they left.
-    sent: u64,
+    /// Datagrams that the system has taken.
+    pub sent: u64,
+    /// Those of which it has said when they left.
     told: u64,
     numbers: Numbers,
     /// Datagrams that it had no room for before measuring began, where the system tells.
@@ -209,11 +210,6 @@ impl Socket {
             local: local.map(|local| SocketAddr::new(local.ip(), local.port())),
             ttl: ttl.ok().and_then(|ttl| ttl.try_into().ok()).unwrap_or(0),
         }
-    }
-
-    /// Datagrams that have been sent.
-    pub fn sent(&self) -> u64 {
-        self.sent
     }
 
     /// Writes bytes, or sends one datagram.

@@ -157,12 +157,8 @@ impl Codec for Stamped {
         if let Some((passage, held)) = passage {
             let network = (at - passage.at).saturating_sub(held);
             let latencies = &mut context.recorder.books.others;
-            latencies
-                .of(Span::Residence)
-                .record(Duration::from_nanos(held));
-            latencies
-                .of(Span::Network)
-                .record(Duration::from_nanos(network));
+            latencies.of(Span::Residence).record_many(held, 1);
+            latencies.of(Span::Network).record_many(network, 1);
             let errors = [self.discipline.error(), answer.base.error.error()];
             context.found.clocks.enter(passage, errors);
         }

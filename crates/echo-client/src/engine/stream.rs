@@ -4,10 +4,10 @@ use std::io;
 
 use super::flow::{Context, Transport, Wire, broken};
 use super::ledger::{Class, Entry, Ledger};
-use crate::connection::{ErrorKind, Fault};
+use crate::connection::{CLOSED, ErrorKind, Fault};
+use crate::wire::common_prefix;
 use crate::wire::message::Message;
 
-const CLOSED: &str = "the server closed the connection";
 /// Full buffers read before others have their turn.
 const TURN: usize = 16;
 
@@ -91,10 +91,7 @@ impl Stream {
         let (expected, got) = (&mut context.scratch[..len], &context.buffer[at..at + len]);
         self.message
             .fill_stream(ledger.oldest(), self.received, expected);
-        match *expected == *got {
-            true => len,
-            false => expected.iter().zip(got).take_while(|(a, b)| a == b).count(),
-        }
+        common_prefix(expected, got)
     }
 
     /// Says which byte of the oldest echo is the first wrong one.

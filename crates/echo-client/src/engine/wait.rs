@@ -22,7 +22,8 @@ const WAKER: Token = Token(usize::MAX);
 pub struct Wait {
     poll: Poll,
     events: Events,
-    waker: Arc<Waker>,
+    /// What ends the sleep from another thread.
+    pub waker: Arc<Waker>,
 }
 
 /// What a socket is ready for.
@@ -62,11 +63,6 @@ impl Wait {
     /// Includes the socket of flow `index`.
     pub fn register(&self, socket: &Socket, index: usize) -> io::Result<()> {
         socket.register(self.poll.registry(), Token(index))
-    }
-
-    /// What ends the sleep from another thread.
-    pub fn waker(&self) -> Arc<Waker> {
-        self.waker.clone()
     }
 
     /// Sleeps for `limit` at most, and says which sockets are ready. Where `is_exact`, that is

@@ -81,7 +81,7 @@ impl<'a> Worker<'a> {
         let mut worker = Worker {
             run,
             flows: flows.map(flow).collect(),
-            dialer: Dialer::new(wait.waker(), places),
+            dialer: Dialer::new(wait.waker.clone(), places),
             wait,
             idle: VecDeque::new(),
             ready: Vec::new(),

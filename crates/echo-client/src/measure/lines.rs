@@ -3,7 +3,6 @@
 //! A thread of its own writes them, so that whoever reads them slowly delays no measurement. What
 //! its queue has no room for is counted, and told at the end.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -13,6 +12,7 @@ use std::time::Duration;
 use echo_core::units::unix_ns;
 use echo_core::{Clock, Failure};
 use echo_explain::Phrases;
+use serde_json::json;
 
 use super::Watch;
 use crate::engine::{Class, Event, Peer, Sink, What};
@@ -91,7 +91,7 @@ impl Lines {
             let mut events = in_order(events);
             let outcome = events.try_for_each(|event| writer.write(&event));
             closed.store(outcome.is_err(), Ordering::Relaxed);
-            outcome.map_err(output::failure)
+            outcome
         };
         let writer = thread::start("lines", work)?;
         Ok(Lines {
@@ -131,14 +131,13 @@ impl Lines {
         self.writer
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let told = match (self.missed.into_inner(), self.form) {
-            (0, _) => return Ok(()),
-            (count, Form::Events) => {
-                serde_json::json!({"event": "missed", "count": count}).to_string()
-            }
-            (count, _) => format!("{count} more lines: standard output did not take them in time"),
-        };
-        output::line(told).map_err(output::failure)
+        match (self.missed.into_inner(), self.form) {
+            (0, _) => Ok(()),
+            (count, Form::Events) => output::line(json!({"event": "missed", "count": count})),
+            (count, _) => output::line(format_args!(
+                "{count} more lines: standard output did not take them in time"
+            )),
+        }
     }
 }
 
@@ -161,9 +160,9 @@ impl Sink for Lines {
 }
 
 /// The last line of the events.
-pub fn summary(report: &Report) -> io::Result<()> {
+pub fn summary(report: &Report) -> Result<(), Failure> {
     let report = document::value(report);
-    output::line(serde_json::json!({"event": "summary", "report": report}))
+    output::line(json!({"event": "summary", "report": report}))
 }
 
 /// The same events, none of them before the one that it follows: between a look at the clock and the
@@ -184,7 +183,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
+    fn write(&mut self, event: &Event) -> Result<(), Failure> {
         match (&event.what, self.style.form) {
             (What::Connected(ends), _) => {
                 if self.style.verbose {

@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use echo_core::units::Size;
 use echo_core::{Failure, Framing};
 
-use crate::connection::{Connect, Over};
+use crate::connection::Connect;
 use crate::engine::{self, Plan};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -49,7 +49,7 @@ pub fn check_target(connect: &Connect, new_connection: bool) -> Result<()> {
         !connect.is_udp() || connect.framing == Framing::Raw,
         "a datagram is a frame already; leave --framing out"
     );
-    connect.refuse(&[("--new-connection", new_connection, Over::Stream)])
+    connect.refuse(&[("--new-connection", new_connection, !connect.is_udp())])
 }
 
 /// Refuses a size that cannot be sent, such as that of a datagram below `least`.
@@ -119,13 +119,10 @@ pub fn run(
     results.files.write(&mut report);
     // Where nothing was sent, the error says it all.
     let has_text = report.counts.sent > 0;
-    let told = told.and_then(|()| {
-        let told = match form {
-            Form::Events => lines::summary(&report),
-            _ if has_text && has_headline => output::line(""),
-            _ => Ok(()),
-        };
-        told.map_err(output::failure)
+    let told = told.and_then(|()| match form {
+        Form::Events => lines::summary(&report),
+        _ if has_text && has_headline => output::line(""),
+        _ => Ok(()),
     });
     if told.is_err() || form == Form::Events {
         return report::ended(&report.outcome, told, false);

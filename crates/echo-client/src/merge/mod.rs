@@ -120,7 +120,7 @@ pub fn merged(parts: &[Saved]) -> Result<Report> {
 
 /// What was done otherwise in a part than in another, or is said of other figures.
 fn difference(part: &Report, other: &Report) -> Option<String> {
-    let [from, to] = [part, other].map(|report| &report.target.transport);
+    let [from, to] = [part, other].map(|report| report.target.transport);
     match [part, other].map(one_way) {
         _ if from != to => Some(format!("one is over {from}, the other over {to}")),
         [Some(from), Some(to)] if from != to => Some(format!(

@@ -202,7 +202,7 @@ impl<'a> Agent<'a> {
         let now = clock();
         let late = now.saturating_sub(self.until);
         shared.stood_still = late > STOOD_STILL_NS.min(nanos(shared.mesh.timeout.0));
-        shared.books.open().turned = Instant::now();
+        shared.books.open().turned = Some(Instant::now());
         for ready in std::mem::take(&mut shared.ready) {
             // It may have gone since.
             if let Some(path) = paths.get_mut(ready.index) {

@@ -32,16 +32,10 @@ impl Books {
         let replies = |over: &Transport| CLASSES.map(|class| ((*over, class), 0));
         let errors = |over: &Transport| KINDS.map(|kind| ((*over, kind), 0));
         Books(Arc::new(Mutex::new(Figures {
-            paths: BTreeMap::new(),
-            rtt: BTreeMap::new(),
             replies: transports.iter().flat_map(replies).collect(),
             errors: transports.iter().flat_map(errors).collect(),
-            delayed: 0,
-            known: 0,
-            failures: 0,
-            success: None,
-            turned: Instant::now(),
-            is_closed: false,
+            turned: Some(Instant::now()),
+            ..Figures::default()
         })))
     }
 
@@ -52,7 +46,7 @@ impl Books {
 }
 
 /// What is in the books.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Each path's, by its number.
     pub paths: BTreeMap<usize, Account>,
@@ -71,7 +65,7 @@ pub struct Figures {
     /// When all lists could be had last.
     pub success: Option<SystemTime>,
     /// When the agent took its last turn.
-    pub turned: Instant,
+    pub turned: Option<Instant>,
     /// Whether nobody is to ask any more.
     pub is_closed: bool,
 }

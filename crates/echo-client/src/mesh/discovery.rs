@@ -26,15 +26,16 @@ pub struct List {
 }
 
 /// The lists of all sources, as they were when they could be had last.
-pub struct Lists(Vec<Listed>);
+pub struct Lists {
+    listed: Vec<Listed>,
+    /// The addresses of the names in them.
+    found: Found,
+}
 
 /// One of them.
 struct Listed {
     source: Source,
-    /// What was read at the start, until that is looked up.
-    read: Option<Vec<(Peer, Host)>>,
-    /// `None` until it could be had.
-    peers: Option<Vec<Peer>>,
+    peers: Vec<(Peer, Host)>,
     /// What was told of it last.
     told: String,
 }
@@ -47,20 +48,16 @@ impl Lists {
     pub fn read(sources: &[Source]) -> Result<Self, String> {
         let listed = |source: &Source| {
             let wrong = |error| format!("cannot take {source}: {error}; write a list there first");
-            let read = list(source).map_err(wrong)?;
             Ok(Listed {
                 source: source.clone(),
-                // A name that stands for its addresses has none yet.
-                peers: located(source, &read, &Found::new()).ok(),
-                read: Some(read),
+                peers: list(source).map_err(wrong)?,
                 told: String::new(),
             })
         };
-        sources
-            .iter()
-            .map(listed)
-            .collect::<Result<_, _>>()
-            .map(Lists)
+        Ok(Lists {
+            listed: sources.iter().map(listed).collect::<Result<_, String>>()?,
+            found: Found::new(),
+        })
     }
 
     /// Looks at all sources, and looks up all names. What cannot be had stays as it was; it is told, and
@@ -72,37 +69,37 @@ impl Lists {
         mut known: impl FnMut(BTreeMap<Arc<str>, Peer>),
     ) -> usize {
         let mut failures = 0;
-        let read = |listed: &mut Listed| match listed.read.take() {
-            Some(read) if !is_asked => Ok(read),
-            _ => list(&listed.source),
-        };
-        let read: Vec<_> = self.0.iter_mut().map(read).collect();
-        let names = read.iter().flatten().flatten();
+        let take = |listed: &mut Listed| list(&listed.source).map(|peers| listed.peers = peers);
+        let taken: Vec<_> = self.listed.iter_mut().map(take).collect();
+        let names = self.listed.iter().flat_map(|listed| &listed.peers);
         let names = names.filter(|(peer, _)| peer.address.is_none());
         let names: BTreeSet<_> = names.map(|(_, host)| host.clone()).collect();
-        let found = look_up(&names, |found| {
-            for (listed, read) in self.0.iter_mut().zip(&read) {
-                // What fails is told at the end.
-                if let Ok(read) = read
-                    && let Ok(peers) = located(&listed.source, read, found)
-                {
-                    listed.take(peers);
-                }
-            }
-            known(self.known());
+        self.found.retain(|host, _| names.contains(host));
+        let failed = look_up(&names, &mut self.found, |found| {
+            known(all(&self.listed, found));
         });
-        for (listed, read) in self.0.iter_mut().zip(read) {
-            let source = &listed.source;
-            let tells = match read.and_then(|read| located(source, &read, &found)) {
-                Ok(peers) => listed.take(peers),
-                Err(error) => {
-                    let otherwise = match listed.peers {
-                        Some(_) => "the last list stays",
-                        None => "it is looked up again",
+        for (listed, taken) in self.listed.iter_mut().zip(taken) {
+            let Listed { source, peers, .. } = listed;
+            // The host of a name that stands for its addresses.
+            let host = peers.first().map(|(_, host)| host);
+            let host = host.filter(|_| matches!(source, Source::Dns(..)));
+            let many = host.map(|host| self.found[host].len());
+            let unknown = host.and_then(|host| failed.get(host)).cloned();
+            let tells = match (taken.err().or(unknown), many) {
+                (Some(error), many) => {
+                    let otherwise = match many {
+                        Some(0) => "it is looked up again",
+                        _ => "the last list stays",
                     };
                     failures += 1;
                     format!("cannot take {source}: {error}; {otherwise}")
                 }
+                (None, Some(MANY_ADDRESSES..)) => format!(
+                    "{source} has {} addresses: a resolver returns 4,090 at most, and leaves out the \
+                     others in silence; list them in a file (--targets file:PATH)",
+                    many.unwrap_or_default()
+                ),
+                (None, _) => String::new(),
             };
             if !tells.is_empty() && (is_asked || tells != listed.told) {
                 note(format_args!("echo-client: {tells}"));
@@ -112,44 +109,16 @@ impl Lists {
         failures
     }
 
-    /// Whether each source has been had.
-    pub fn are_whole(&self) -> bool {
-        self.0.iter().all(|listed| listed.peers.is_some())
-    }
-
     /// All peers. Where two sources have the same name, it is the first one's.
     pub fn known(&self) -> BTreeMap<Arc<str>, Peer> {
-        let peers = self.0.iter().rev().flat_map(|listed| &listed.peers);
-        let named = peers
-            .flatten()
-            .map(|peer| (peer.name.clone(), peer.clone()));
-        named.collect()
+        all(&self.listed, &self.found)
     }
 }
 
-impl Listed {
-    /// Takes what its source has. Returns what there is to tell of that.
-    fn take(&mut self, mut peers: Vec<Peer>) -> String {
-        let before = self.peers.take().unwrap_or_default();
-        let before = before.iter().map(|peer| (&peer.name, peer));
-        let before: BTreeMap<_, _> = before.collect();
-        // A name that cannot be looked up now has the address that it had.
-        for peer in peers.iter_mut().filter(|peer| peer.address.is_none()) {
-            if let Some(known) = before.get(&peer.name) {
-                peer.address = known.address;
-                peer.is_awaited &= known.is_awaited;
-            }
-        }
-        let (source, many) = (&self.source, peers.len());
-        self.peers = Some(peers);
-        match source {
-            Source::Dns(..) if many >= MANY_ADDRESSES => format!(
-                "{source} has {many} addresses: a resolver returns 4,090 at most, and leaves out the \
-                 others in silence; list them in a file (--targets file:PATH)"
-            ),
-            _ => String::new(),
-        }
-    }
+fn all(listed: &[Listed], found: &Found) -> BTreeMap<Arc<str>, Peer> {
+    let located = |listed: &Listed| located(&listed.source, &listed.peers, found);
+    let peers = listed.iter().rev().flat_map(located);
+    peers.map(|peer| (peer.name.clone(), peer)).collect()
 }
 
 /// Tells `agent` whom to watch, first of all and after each change, until somebody asks to stop.

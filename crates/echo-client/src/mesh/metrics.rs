@@ -21,7 +21,8 @@ impl Answers for Books {
     }
 
     fn is_live(&mut self) -> bool {
-        self.open().turned.elapsed() < PATIENCE
+        let turned = self.open().turned;
+        turned.is_some_and(|turned| turned.elapsed() < PATIENCE)
     }
 
     fn is_ready(&self) -> bool {
@@ -40,11 +41,8 @@ fn add(text: &mut Text, figures: &Figures) {
     text.build_info("echo_mesh_build_info", env!("CARGO_PKG_VERSION"));
     let of_paths = |figure: fn(&Account) -> u64| {
         let told = figures.paths.values().map(|path| {
-            let (peer, zone, over) = (
-                Label(&path.peer.name),
-                Label(&path.peer.zone),
-                path.transport,
-            );
+            let [peer, zone] = [&path.peer.name, &path.peer.zone].map(|text| Label(text));
+            let over = path.transport;
             let labels = format!("{{peer={peer},peer_zone={zone},transport=\"{over}\"}}");
             (labels, figure(path) as f64)
         });

@@ -63,7 +63,8 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     };
     let lines = mesh.jsonl.then(|| Lines::start(style)).transpose()?;
     let books = Books::new(&mesh.transport);
-    if lists.are_whole() {
+    // A name that stands for its addresses is yet to be looked up.
+    if (mesh.targets.iter()).all(|source| matches!(source, Source::File(_))) {
         books.open().looked(lists.known().len(), 0);
     }
     let listener = mesh.metrics.as_ref().map(listen).transpose()?;
@@ -74,13 +75,18 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     thread::start("metrics", answering)?;
     let wait = Wait::new().map_err(|error| no_files(&error))?;
     let (sender, list) = channel();
-    let looking = (mesh.clone(), books.clone(), wait.waker(), interrupt.clone());
+    let looking = (
+        mesh.clone(),
+        books.clone(),
+        wait.waker.clone(),
+        interrupt.clone(),
+    );
     // Not waited for at the end: a name may take long to resolve.
     thread::start("discovery", move || {
         let (mesh, books, waker, interrupt) = looking;
         keep_looking(&mesh, lists, &books, &sender, &waker, &interrupt);
     })?;
-    output::line(ready).map_err(output::failure)?;
+    output::line(ready)?;
     let plan = Plan {
         size: SIZE,
         // The agent has books of its own.
@@ -108,11 +114,10 @@ pub fn run(mut mesh: Mesh) -> Result<(), Failure> {
     finished?;
     probed.map_err(|error| no_files(&error))?;
     let summary = books.open().summary();
-    let last = match mesh.jsonl {
-        true => json!({"event": "summary", "figures": summary}).to_string(),
-        false => summary.to_string(),
-    };
-    output::line(last).map_err(output::failure)
+    match mesh.jsonl {
+        true => output::line(json!({"event": "summary", "figures": summary})),
+        false => output::line(summary),
+    }
 }
 
 /// Prints who watches whom.
@@ -125,7 +130,7 @@ fn print_plan(mesh: &Mesh, lists: &Lists) -> Result<(), Failure> {
             text += &format!("{} {}\n", printable(name), printable(peer));
         }
     }
-    output::bytes(text.as_bytes()).map_err(output::failure)
+    output::bytes(text.as_bytes())
 }
 
 fn listen(address: &(String, u16)) -> Result<TcpListener, Failure> {
@@ -145,17 +150,15 @@ fn listen(address: &(String, u16)) -> Result<TcpListener, Failure> {
 fn ready_lines(listener: Option<&TcpListener>, jsonl: bool) -> String {
     let address = listener.and_then(|listener| listener.local_addr().ok());
     let address = address.map(|address| Zoned(address).to_string());
-    let lines = match jsonl {
-        true => [
-            address.map(|at| json!({"event": "listening", "metrics": at}).to_string()),
-            Some(json!({"event": "ready"}).to_string()),
-        ],
-        false => [
-            address.map(|at| format!("listening metrics {at}")),
-            Some("ready".to_owned()),
-        ],
+    let listening = address.map(|at| match jsonl {
+        true => format!("{}\n", json!({"event": "listening", "metrics": at})),
+        false => format!("listening metrics {at}\n"),
+    });
+    let ready = match jsonl {
+        true => json!({"event": "ready"}).to_string(),
+        false => "ready".to_owned(),
     };
-    lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    listening.unwrap_or_default() + &ready
 }
 
 fn no_files(error: &io::Error) -> Failure {

@@ -83,9 +83,7 @@ pub enum Own {
 impl Mesh {
     /// Refuses what contradicts itself.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Mesh {
-            interval, timeout, ..
-        } = self;
+        let (interval, timeout) = (self.interval, self.timeout);
         ensure!(
             interval.0 >= SHORTEST,
             "--interval {interval} is shorter than 1ms; give a longer one"

@@ -35,8 +35,8 @@ const SOON: Duration = Duration::from_millis(250);
 /// Where a peer is listed: a name or an address, and a port.
 pub type Host = (String, u16);
 
-/// What is known of names by now.
-pub type Found = BTreeMap<Host, Result<Vec<SocketAddr>, String>>;
+/// What is known of names by now: the addresses that each has had last, if it has had any.
+pub type Found = BTreeMap<Host, Vec<SocketAddr>>;
 
 /// One that is to be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,20 +87,13 @@ pub fn list(source: &Source) -> Result<Vec<(Peer, Host)>, String> {
 }
 
 /// The peers of a source by what was `found`. One whose name has no address is down.
-///
-/// # Errors
-/// A name that stands for its addresses has none.
-pub fn located(
-    source: &Source,
-    listed: &[(Peer, Host)],
-    found: &Found,
-) -> Result<Vec<Peer>, String> {
+pub fn located(source: &Source, listed: &[(Peer, Host)], found: &Found) -> Vec<Peer> {
     let mut peers = Vec::new();
     for (peer, host) in listed {
         let addresses = found.get(host);
         if let Source::File(_) = source {
             // Of several always the same one, in whichever order they come.
-            let first = || addresses?.as_ref().ok()?.iter().min().copied();
+            let first = || addresses?.iter().min().copied();
             peers.push(Peer {
                 address: peer.address.or_else(first),
                 is_awaited: peer.is_awaited && addresses.is_none(),
@@ -108,22 +101,25 @@ pub fn located(
             });
             continue;
         }
-        let addresses = addresses.ok_or("it is yet to be looked up")?.clone()?;
-        let addresses: BTreeSet<_> = addresses.into_iter().collect();
-        peers.extend(addresses.into_iter().map(|address| Peer {
-            name: Zoned(address).to_string().into(),
+        peers.extend(addresses.into_iter().flatten().map(|address| Peer {
+            name: Zoned(*address).to_string().into(),
             zone: peer.zone.clone(),
-            address: Some(address),
+            address: Some(*address),
             is_awaited: false,
         }));
     }
-    Ok(peers)
+    peers
 }
 
-/// Looks up names, many at once, and tells now and then what has been found by then. A name for which
-/// nobody answers in time has no address: its thread ends when the system gives up.
-pub fn look_up(hosts: &BTreeSet<Host>, mut tell: impl FnMut(&Found)) -> Found {
-    let mut found = Found::new();
+/// Looks up names, many at once, and tells now and then what has been found by then; returns why some
+/// have no address. One for which nobody answers in time has none: its thread ends when the system
+/// gives up.
+pub fn look_up(
+    hosts: &BTreeSet<Host>,
+    found: &mut Found,
+    mut tell: impl FnMut(&Found),
+) -> BTreeMap<Host, String> {
+    let mut failed = BTreeMap::new();
     let mut waiting = hosts.iter();
     let mut asked = BTreeMap::new();
     let (sender, answers) = mpsc::channel();
@@ -133,26 +129,32 @@ pub fn look_up(hosts: &BTreeSet<Host>, mut tell: impl FnMut(&Found)) -> Found {
             && let Some(host) = waiting.next().cloned()
         {
             asked.insert(host.clone(), Instant::now());
-            let (sender, of) = (sender.clone(), host.clone());
-            let answer = move || sender.send((of.clone(), resolve(&of.0, of.1)));
+            let (own, of) = (sender.clone(), host.clone());
+            let answer = move || own.send((of.clone(), resolve(&of.0, of.1)));
             if let Err(refused) = start("resolve", answer) {
-                asked.remove(&host);
-                found.insert(host, Err(refused.to_string()));
+                let _ = sender.send((host, Err(refused.to_string())));
             }
         }
         if asked.is_empty() {
-            return found;
+            return failed;
         }
-        if let Ok((host, answer)) = answers.recv_timeout(SOON) {
+        let answer = answers.recv_timeout(SOON);
+        let late = asked.extract_if(.., |_, begun| begun.elapsed() >= LIMIT);
+        let late = late.map(|(host, _)| (host, Err(format!("no answer within {LIMIT:?}"))));
+        for (host, answer) in answer.into_iter().chain(late.collect::<Vec<_>>()) {
             asked.remove(&host);
-            found.insert(host, answer);
             is_new = true;
-        }
-        for (host, _) in asked.extract_if(.., |_, begun| begun.elapsed() >= LIMIT) {
-            found.insert(host, Err(format!("no answer within {LIMIT:?}")));
+            match answer {
+                Ok(addresses) => drop(found.insert(host, addresses)),
+                Err(error) => {
+                    // It keeps what it has had.
+                    found.entry(host.clone()).or_default();
+                    failed.insert(host, error);
+                }
+            }
         }
         if is_new && told.elapsed() >= SOON {
-            tell(&found);
+            tell(found);
             (told, is_new) = (Instant::now(), false);
         }
     }

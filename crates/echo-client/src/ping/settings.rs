@@ -6,7 +6,7 @@ use echo_core::units::{Size, Timespan};
 use echo_core::{FilePath, Whole};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Settings, defaults};
+use crate::config::{Settings, by_flags};
 use crate::connection::Connect;
 use crate::measure::{MAX_DATAGRAM, check, check_size};
 use crate::report::Thresholds;
@@ -62,11 +62,7 @@ pub struct Ping {
     pub hdr: Option<FilePath>,
 }
 
-impl Default for Ping {
-    fn default() -> Self {
-        defaults()
-    }
-}
+by_flags!(Ping);
 
 impl Settings for Ping {
     const TABLE: &str = "ping";

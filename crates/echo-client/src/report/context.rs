@@ -1,8 +1,8 @@
 //! What a run's figures are about: who was asked, and the machine that measured.
 
-use echo_core::Endpoint;
 use echo_core::address::End;
 use echo_core::path::shown;
+use echo_core::{Endpoint, Transport};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -17,48 +17,37 @@ pub struct Target {
     pub name: String,
     /// The address and port it resolved to, or the path; empty while it has not been resolved.
     pub address: String,
-    /// `tcp`, `udp`, `stamp` or `unix`.
-    pub transport: String,
+    /// What carries messages.
+    pub transport: Transport,
 }
 
 impl Target {
     /// The target as it was written; its address is known once it has been resolved.
     pub fn of(connect: &Connect) -> Self {
-        let (name, transport) = match &connect.target {
-            Endpoint::Unix(path) => (shown(path).to_string(), "unix"),
-            Endpoint::Inet { host, port, .. } => {
-                let transport = match connect.is_udp() {
-                    _ if connect.is_stamp() => "stamp",
-                    true => "udp",
-                    false => "tcp",
-                };
-                let name = Endpoint::inet(None, host.as_str(), *port);
-                (name.to_string(), transport)
-            }
-        };
         Target {
-            name,
+            name: match &connect.target {
+                Endpoint::Unix(path) => shown(path).to_string(),
+                Endpoint::Inet { host, port, .. } => {
+                    Endpoint::inet(None, host.as_str(), *port).to_string()
+                }
+            },
             address: String::new(),
-            transport: transport.into(),
+            transport: connect.transport(),
         }
     }
 
     /// Its name, and where that is not the address itself, that too; and the transport.
     pub fn told(&self) -> String {
-        let Target {
-            name,
-            address,
-            transport,
-        } = self;
-        match address {
-            address if address.is_empty() || address == name => format!("{name} ({transport})"),
-            address => format!("{name} ({address}, {transport})"),
+        let (name, address, transport) = (&self.name, &self.address, self.transport);
+        match address.is_empty() || address == name {
+            true => format!("{name} ({transport})"),
+            false => format!("{name} ({address}, {transport})"),
         }
     }
 
     /// Whether it is asked by datagrams: they may come in any order, and from anybody.
     pub fn is_udp(&self) -> bool {
-        ["udp", "stamp"].contains(&self.transport.as_str())
+        matches!(self.transport, Transport::Udp | Transport::Stamp)
     }
 
     /// Notes the address that answered to the name.

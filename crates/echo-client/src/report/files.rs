@@ -4,7 +4,6 @@
 use std::fs::{self, File, Metadata};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -57,14 +56,15 @@ impl Files {
         };
         let read = read.into_iter();
         let read = read.map(|path| Named::find(READ, path.as_ref()));
+        let streams = [(STDOUT, "/proc/self/fd/1"), (STDERR, "/proc/self/fd/2")];
+        let streams = streams.map(|(what, path)| Named::find(what, Path::new(path)));
         // A terminal and /dev/null take whatever comes, from anybody; a pipe of notes takes more than these.
-        let streams = [
-            Named::stream(STDOUT, io::stdout().as_fd(), |it| {
-                !it.file_type().is_char_device()
-            }),
-            Named::stream(STDERR, io::stderr().as_fd(), Metadata::is_file),
-        ];
-        let known: Vec<Named> = streams.into_iter().flatten().chain(read).collect();
+        let is_kept = |stream: &Named| match (&stream.there, stream.what) {
+            (Ok(data), STDOUT) => !data.file_type().is_char_device(),
+            (there, _) => there.as_ref().is_ok_and(Metadata::is_file),
+        };
+        let streams = streams.into_iter().filter(is_kept);
+        let known: Vec<Named> = streams.chain(read).collect();
         let wanted = [&files.page, &files.log, &files.rows];
         let wanted: Vec<&Named> = wanted.into_iter().flatten().collect();
         let known: Vec<&Named> = known.iter().chain(wanted.iter().copied()).collect();
@@ -140,22 +140,6 @@ impl Named {
             there: fs::metadata(&path),
             path,
         }
-    }
-
-    /// Where the result goes, or what is told beside it, where that is `kept` from all else.
-    fn stream(
-        what: &'static str,
-        stream: BorrowedFd<'_>,
-        kept: impl FnOnce(&Metadata) -> bool,
-    ) -> Option<Self> {
-        let stream = File::from(stream.try_clone_to_owned().ok()?);
-        let there = stream.metadata().ok();
-        Some(Named {
-            what,
-            name: PathBuf::new(),
-            path: PathBuf::new(),
-            there: Ok(there.filter(kept)?),
-        })
     }
 
     fn is_same(&self, other: &Named) -> bool {

@@ -27,10 +27,9 @@ pub fn log(report: &Report) -> Vec<u8> {
         .begin_log_with(&mut log, &mut V2DeflateSerializer::new())
         .expect(IN_MEMORY);
     log.extend_from_slice(LEGEND);
-    report
-        .seconds
-        .iter()
-        .for_each(|second| log.extend_from_slice(&second.log));
+    for second in &report.seconds {
+        log.extend_from_slice(&second.log);
+    }
     log
 }
 

@@ -284,29 +284,26 @@ fn bounds(steps: i32, min: u64, max: u64) -> Vec<u64> {
     bounds
 }
 
-/// The mean difference between consecutive round trips.
+/// The mean difference between consecutive round trips, in nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Jitter {
-    previous: Option<Duration>,
-    sum_ns: u128,
-    count: u64,
+    previous: Option<u64>,
+    sum: u128,
+    count: u128,
 }
 
 impl Jitter {
     /// Takes the next round trip.
-    pub fn record(&mut self, rtt: Duration) {
-        if let Some(previous) = self.previous.replace(rtt) {
-            self.sum_ns += rtt.abs_diff(previous).as_nanos();
+    pub fn record(&mut self, rtt_ns: u64) {
+        if let Some(previous) = self.previous.replace(rtt_ns) {
+            self.sum += u128::from(rtt_ns.abs_diff(previous));
             self.count += 1;
         }
     }
 
     /// The mean so far; `None` before the second round trip.
-    pub fn mean(&self) -> Option<Duration> {
-        let mean = self.sum_ns.checked_div(u128::from(self.count))?;
-        Some(Duration::from_nanos(
-            u64::try_from(mean).unwrap_or(u64::MAX),
-        ))
+    pub fn mean(&self) -> Option<u64> {
+        self.sum.checked_div(self.count)?.try_into().ok()
     }
 }
 
@@ -461,8 +458,8 @@ mod tests {
         let mut jitter = Jitter::default();
         assert_eq!(jitter.mean(), None);
         for ms in [10, 14, 12] {
-            jitter.record(Duration::from_millis(ms));
+            jitter.record(ms);
         }
-        assert_eq!(jitter.mean(), Some(Duration::from_millis(3)));
+        assert_eq!(jitter.mean(), Some(3));
     }
 }

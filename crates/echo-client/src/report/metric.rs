@@ -58,10 +58,12 @@ const NAMED: [Named; 13] = {
             share(run, run.counts.lost_on_the_way())
         }),
         (LostThere, "lost-there", Percent, |run| {
-            share(run, run.ways.as_ref()?.lost_there_at_most())
+            let ways = run.ways.as_ref()?;
+            share(run, ways.lost_there + ways.lost_unknown)
         }),
         (LostBack, "lost-back", Percent, |run| {
-            share(run, run.ways.as_ref()?.lost_back_at_most())
+            let ways = run.ways.as_ref()?;
+            share(run, ways.lost_back + ways.lost_unknown)
         }),
         (Late, "late", Percent, |run| share(run, run.counts.late)),
         (Rate, "rate", Unit::Rate, Report::echoes_per_s),

@@ -281,14 +281,6 @@ impl Report {
             .then(|| count as f64 / self.elapsed.as_secs_f64())
     }
 
-    /// Processor time of this side for an echo, where there were any.
-    pub fn cpu_per_echo(&self) -> Option<Duration> {
-        let cpu_ns = self.generator.as_ref()?.cpu_ns;
-        cpu_ns
-            .checked_div(self.counts.unique)
-            .map(Duration::from_nanos)
-    }
-
     /// Errors of every kind.
     pub fn errors_in_all(&self) -> u64 {
         self.errors.values().sum()

@@ -120,9 +120,9 @@ impl Outcome {
 
     /// How a part ended, each reason with its `name`.
     pub fn of(&self, name: &str) -> Self {
-        let named = |reason: &Fault| Fault::new(reason.kind, format!("{name}: {}", reason.message));
+        let reasons = self.reasons.iter().cloned();
         Outcome {
-            reasons: self.reasons.iter().map(named).collect(),
+            reasons: reasons.map(|reason| reason.of(name)).collect(),
             ..*self
         }
     }

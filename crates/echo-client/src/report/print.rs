@@ -18,11 +18,7 @@ pub fn print(report: &Report, as_json: bool, has_text: bool) -> Result<(), Failu
         false if has_text => output::line(shown(report)),
         false => Ok(()),
     };
-    ended(
-        &report.outcome,
-        told.map_err(output::failure),
-        has_text && !as_json,
-    )
+    ended(&report.outcome, told, has_text && !as_json)
 }
 
 /// The text as this terminal can show it: with bars of blocks only where the locale has them.
@@ -52,8 +48,7 @@ pub fn ended(outcome: &Outcome, told: Result<(), Failure>, is_told: bool) -> Res
     }
     match outcome.failure() {
         None => Ok(()),
-        Some(ended) if is_closed => Err(Failure::new(ended.exit, output::Told)),
-        Some(ended) if is_told && io::stdout().is_terminal() => {
+        Some(ended) if is_closed || (is_told && io::stdout().is_terminal()) => {
             Err(Failure::new(ended.exit, output::Told))
         }
         Some(ended) => Err(ended),

@@ -1,6 +1,6 @@
 //! Documents that were saved: read back, however many a file holds.
 
-use std::fs::{self, File, FileType};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -73,10 +73,12 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     match path == Path::new("-") {
         true => io::stdin().take(LONGEST + 1).read_to_end(&mut text)?,
         // A pipe ends once; of a device nobody knows whether it ever does.
-        false if is_device(&fs::metadata(path)?.file_type()) => {
-            return Err(io::Error::other("it is a device"));
-        }
-        false => File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?,
+        false => match fs::metadata(path)?.file_type() {
+            kind if kind.is_char_device() || kind.is_block_device() => {
+                return Err(io::Error::other("it is a device"));
+            }
+            _ => File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?,
+        },
     };
     match text.len() as u64 > LONGEST {
         true => Err(io::Error::other(format!(
@@ -84,10 +86,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         ))),
         false => Ok(text),
     }
-}
-
-fn is_device(kind: &FileType) -> bool {
-    kind.is_char_device() || kind.is_block_device()
 }
 
 /// The reports in a text of concatenated documents.

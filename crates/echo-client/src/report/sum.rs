@@ -126,20 +126,12 @@ impl Report {
         // What differs from one run to another differs by more than jitter.
         self.jitter_ns = None;
         let after_s = self.seconds_until(other.started_unix_ns);
-        for second in &other.seconds {
-            let start_s = second.start_s + after_s;
-            let at = self
-                .seconds
-                .binary_search_by_key(&start_s, |own| own.start_s);
-            match at {
-                Ok(at) => self.seconds[at].add(second),
-                Err(at) => self.seconds.insert(
-                    at,
-                    Second {
-                        start_s,
-                        ..second.clone()
-                    },
-                ),
+        for mut second in other.seconds.iter().cloned() {
+            second.start_s += after_s;
+            let own = &mut self.seconds;
+            match own.binary_search_by_key(&second.start_s, |own| own.start_s) {
+                Ok(at) => own[at].add(&second),
+                Err(at) => own.insert(at, second),
             }
         }
     }
@@ -176,10 +168,8 @@ impl Report {
 
     /// Whether a thread that made the load had no time left.
     pub fn is_generator_full(&self) -> bool {
-        let share = self
-            .generator
-            .as_ref()
-            .and_then(|generator| generator.busiest_share);
+        let generator = self.generator.as_ref();
+        let share = generator.and_then(|generator| generator.busiest_share);
         share.is_some_and(|share| share >= FULL)
     }
 

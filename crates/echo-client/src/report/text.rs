@@ -162,7 +162,9 @@ fn throughput(report: &Report) -> Option<String> {
         told.push(format!("{echoes} echoes/s, {bytes} each way"));
     }
     // A cost per echo needs echoes, and a share of a core some time.
-    if let Some((generator, cost)) = report.generator.as_ref().zip(report.cpu_per_echo()) {
+    if let Some(generator) = &report.generator
+        && let Some(cost) = generator.cpu_ns.checked_div(report.counts.unique)
+    {
         let busy = generator
             .busiest_share
             .map(|share| match generator.threads {
@@ -172,7 +174,7 @@ fn throughput(report: &Report) -> Option<String> {
                     share * 100.0
                 ),
             });
-        let (cost, busy) = (format::time(cost), busy.unwrap_or_default());
+        let (cost, busy) = (format::short_time(cost as f64), busy.unwrap_or_default());
         told.push(format!("client CPU {cost}/echo{busy}"));
     }
     let cost = report.server_cpu_per_echo_ns().map(format::short_time);
@@ -249,6 +251,7 @@ fn drawn(share: f64, columns: usize) -> String {
 mod tests {
     use super::*;
     use crate::report::{Counts, Mode, Target};
+    use echo_core::Transport;
 
     fn ping() -> Report {
         Report {
@@ -256,7 +259,7 @@ mod tests {
             target: Target {
                 name: "localhost:5346".into(),
                 address: "127.0.0.1:5346".into(),
-                transport: "udp".into(),
+                transport: Transport::Udp,
             },
             counts: Counts {
                 sent: 4,
@@ -282,7 +285,7 @@ mod tests {
     #[test]
     fn the_summary_reads_as_pings_does() {
         let mut report = ping();
-        report.target.transport = "tcp".into();
+        report.target.transport = Transport::Tcp;
         report.jitter_ns = Some(3000);
         for us in [30, 40, 50, 60] {
             report.rtt.record(Duration::from_micros(us));

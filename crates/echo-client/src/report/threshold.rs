@@ -147,14 +147,8 @@ impl Thresholds {
 
     /// Applies to a run every condition about the run itself.
     pub fn judge(&self, report: &Report) -> Vec<Verdict> {
-        self.own()
-            .map(|own| own.decide(own.metric.of(report)))
-            .collect()
-    }
-
-    /// The conditions about a run itself.
-    pub fn own(&self) -> impl Iterator<Item = Threshold> {
-        self.0.iter().copied().filter(|own| !own.is_change())
+        let own = self.0.iter().filter(|one| !one.is_change());
+        own.map(|one| one.decide(one.metric.of(report))).collect()
     }
 
     /// The conditions about what has changed since another run.

@@ -95,11 +95,6 @@ impl State {
     /// The most that are told apart.
     pub const MOST: usize = 256;
 
-    /// Whether an address or a port was another one there.
-    pub fn is_translated(&self) -> bool {
-        self.seen_from.is_some() && self.seen_from != self.sent_from
-    }
-
     /// Whether it is the same state, however often it was met.
     pub fn is_like(&self, other: &State) -> bool {
         let count = self.count;
@@ -108,16 +103,6 @@ impl State {
 }
 
 impl Ways {
-    /// Requests that may have been lost on the way there, for all that is known.
-    pub fn lost_there_at_most(&self) -> u64 {
-        self.lost_there + self.lost_unknown
-    }
-
-    /// And replies on the way back.
-    pub fn lost_back_at_most(&self) -> u64 {
-        self.lost_back + self.lost_unknown
-    }
-
     /// Adds what was found on another session, or by another run that means the same.
     pub fn add(&mut self, other: &Ways) {
         self.numbering = match (self.numbering, other.numbering) {
@@ -181,8 +166,9 @@ impl Ways {
         let hops = shown(self.distinct(|state| Some(state.there_hops?.to_string())));
         lines.extend(hops.map(|hops| format!("routers on the way there: {hops}")));
         let translated = self.distinct(|state| {
-            let seen = state.seen_from.filter(|_| state.is_translated())?;
-            Some(match state.sent_from {
+            let (from, seen) = (state.sent_from, state.seen_from?);
+            // Whether an address or a port was another one there.
+            (from != Some(seen)).then(|| match from {
                 Some(from) => format!("{from} is seen as {seen}"),
                 None => format!("an unknown address is seen as {seen}"),
             })

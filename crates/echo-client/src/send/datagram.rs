@@ -11,11 +11,10 @@ use super::Ended;
 use super::difference;
 use super::show::Show;
 use super::source::{Piece, Source};
-use super::stream::is_for_now;
 use super::window::Window;
 use crate::connection::{
-    Address, Connect, Connection, ErrorKind, Fault, TICK, cause, connect, is_readable, packets,
-    unconnected,
+    Address, Connect, Connection, ErrorKind, Fault, TICK, cause, connect, is_for_now, is_readable,
+    packets, unconnected,
 };
 use crate::interrupt::Interrupt;
 use crate::output;

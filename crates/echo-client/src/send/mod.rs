@@ -17,10 +17,10 @@ use echo_core::{Failure, FilePath};
 use echo_explain::Explain;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Keys, Settings, defaults};
-use crate::connection::{Connect, Connection, ErrorKind, Fault, Over};
+use crate::config::{Keys, Settings, by_flags};
+use crate::connection::{Connect, Connection, ErrorKind, Fault};
 use crate::interrupt::{Interrupt, Why};
-use crate::narrator::{Narrator, Reader};
+use crate::narrator::Narrator;
 use crate::output;
 use crate::report::{self, Files, Mode, Report, Thresholds};
 use show::Show;
@@ -48,13 +48,7 @@ pub struct Send {
     #[arg(short, long, conflicts_with_all = ["message", "file"])]
     pub interactive: bool,
     /// Send this file
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        conflicts_with = "message",
-        default_value = ""
-    )]
+    #[arg(short, long, conflicts_with = "message", default_value = "")]
     pub file: FilePath,
     /// Write the returned bytes as they are, and nothing else
     #[arg(long)]
@@ -80,11 +74,7 @@ pub struct Send {
     pub step: bool,
 }
 
-impl Default for Send {
-    fn default() -> Self {
-        defaults()
-    }
-}
+by_flags!(Send);
 
 impl Settings for Send {
     const TABLE: &str = "send";
@@ -114,10 +104,10 @@ impl Settings for Send {
             "--buffer {buffer} is no size for a read; give one from 1 to {MAX_BUFFER}"
         );
         self.fail_if.as_ref().map_or(Ok(()), Thresholds::alone)?;
-        let is_cut = buffer != Send::default().buffer;
+        let (is_cut, is_stream) = (buffer != Send::default().buffer, !connect.is_udp());
         connect.refuse(&[
-            ("--half-close", self.half_close, Over::Stream),
-            ("--buffer", is_cut, Over::Stream),
+            ("--half-close", self.half_close, is_stream),
+            ("--buffer", is_cut, is_stream),
         ])
     }
 }
@@ -156,7 +146,7 @@ pub fn run(mut connect: Connect, config: Send, interrupt: &Interrupt) -> Result<
         .enabled(io::stderr().is_terminal(), |name| std::env::var_os(name));
     let mut report = Report::new(Mode::Send, &connect, &config);
     let mut explain = config.explain;
-    let reader = config.step.then(|| Reader::new(interrupt));
+    let reader = config.step.then(|| interrupt.clone());
     if reader.is_some() {
         // Who reads takes as long as it takes.
         (connect.timeout, connect.connect_timeout) = (Timespan(DAY), Timespan(DAY));

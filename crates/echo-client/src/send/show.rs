@@ -78,7 +78,7 @@ impl Show {
             return Ok(());
         }
         if self.raw {
-            return output::bytes(payload).map_err(output::failure);
+            return output::bytes(payload);
         }
         self.count += payload.len() as u64;
         let room = match self.is_stream {
@@ -159,6 +159,6 @@ impl Show {
         self.count = 0;
         self.has_shown = true;
         self.is_slow |= self.progress.clear();
-        output::line(self.phrases.say(&line)).map_err(output::failure)
+        output::line(self.phrases.say(&line))
     }
 }

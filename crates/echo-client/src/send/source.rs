@@ -135,6 +135,8 @@ impl Source {
     /// Takes what is piped into this program, if that is anything. Says whether it is. A pipe may be one
     /// that a script was started with and nobody writes to, so its first byte is to come in time.
     fn takes_piped(&mut self, connect: &Connect, interrupt: &Interrupt) -> Result<bool, Trouble> {
+        // Another program writes to it, as in `echo hola | echo-client`.
+        let is_pipe = |file: &File| file.metadata().is_ok_and(|data| data.file_type().is_fifo());
         self.file = Some(Patient(stdin()?)).filter(|Patient(file)| is_pipe(file));
         let limit = PIPED.max(connect.timeout.0).max(connect.wait.0);
         let start = Instant::now();
@@ -267,12 +269,6 @@ fn stdin() -> Result<File, Failure> {
         Failure::bad(anyhow!("cannot read standard input: {cause}"))
     })?;
     Ok(stdin.into())
-}
-
-/// Whether another program writes to it, as in `echo hola | echo-client`.
-fn is_pipe(file: &File) -> bool {
-    let data = file.metadata();
-    data.is_ok_and(|data| data.file_type().is_fifo())
 }
 
 /// What one read returns.

@@ -1,6 +1,6 @@
 //! Sends over a stream and receives at the same time, in constant memory.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use echo_core::units::{Size, Timespan};
@@ -11,7 +11,7 @@ use super::show::Show;
 use super::source::Source;
 use super::window::Window;
 use super::{Ended, Send, Trouble};
-use crate::connection::{self, Connect, ErrorKind, Fault, TICK, Watched, wait};
+use crate::connection::{self, CLOSED, Connect, ErrorKind, Fault, TICK, Watched, is_for_now, wait};
 use crate::interrupt::{Interrupt, Why};
 use crate::output;
 use crate::report::Report;
@@ -90,7 +90,7 @@ impl Exchange<'_> {
             }
             if may_read {
                 match self.socket.read(&mut buffer) {
-                    Ok(0) => return self.ended(closed()),
+                    Ok(0) => return self.ended(Fault::new(ErrorKind::Closed, CLOSED)),
                     Ok(len) => self.take(&buffer[..len])?,
                     Err(error) if is_for_now(&error) => {}
                     Err(error) => return self.ended(Fault::from(&error)),
@@ -279,14 +279,4 @@ impl Exchange<'_> {
         );
         Err(Fault::new(ErrorKind::Interrupted, message).into())
     }
-}
-
-fn closed() -> Fault {
-    Fault::new(ErrorKind::Closed, "the server closed the connection")
-}
-
-/// Whether it may go otherwise the next time.
-pub fn is_for_now(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, WouldBlock};
-    matches!(error.kind(), WouldBlock | Interrupted)
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use echo_core::Failure;
 
 use super::source::Piece;
+use crate::wire::common_prefix;
 
 /// More than the kernels of both ends hold for one connection (Linux allows 4 MiB to send and
 /// 6 MiB to receive, each way, by default), so that only a server that stores what it should
@@ -107,14 +108,6 @@ impl Window {
 
 fn memory(piece: &Piece) -> usize {
     size_of::<Piece>() + piece.bytes.len()
-}
-
-fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let len = a.len().min(b.len());
-    if a[..len] == b[..len] {
-        return len;
-    }
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -12,53 +12,40 @@ const CONSTANT: usize = 16;
 const NUMBER: std::ops::Range<usize> = 16..24;
 const CRC: std::ops::Range<usize> = 24..HEADER_LEN;
 
-/// Bytes that follow from a token, a message's number and an offset within the message, so that
-/// none need be kept to be compared: SplitMix64 (Steele, Lea, Flood 2014), which can start
-/// anywhere in its sequence.
+/// Fills `out` with bytes that follow from a session's token, a message's number and an offset within
+/// the message, so that none need be kept to be compared: SplitMix64 (Steele, Lea, Flood 2014), which
+/// can start anywhere in its sequence.
 ///
 /// ```
-/// use echo_client::wire::echo::Pattern;
+/// use echo_client::wire::echo::fill;
 ///
 /// let (mut whole, mut part) = ([0; 10], [0; 4]);
-/// Pattern::new(7).fill(1, 0, &mut whole);
-/// Pattern::new(7).fill(1, 6, &mut part);
+/// fill(7, 1, 0, &mut whole);
+/// fill(7, 1, 6, &mut part);
 /// assert_eq!(part, whole[6..]);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pattern {
-    token: u64,
-}
-
-impl Pattern {
-    /// The pattern of one session.
-    pub const fn new(token: u64) -> Self {
-        Pattern { token }
+#[inline]
+pub fn fill(token: u64, number: u64, offset: u64, out: &mut [u8]) {
+    let seed = output(token, number);
+    let mut index = offset / 8;
+    let skipped = (offset % 8) as usize;
+    let mut rest = out;
+    if skipped > 0 {
+        let word = output(seed, index).to_le_bytes();
+        let head = rest.len().min(8 - skipped);
+        let (first, after) = rest.split_at_mut(head);
+        first.copy_from_slice(&word[skipped..skipped + head]);
+        (rest, index) = (after, index + 1);
     }
-
-    /// Fills `out` with the bytes of message `number` from `offset` on.
-    #[inline]
-    pub fn fill(self, number: u64, offset: u64, out: &mut [u8]) {
-        let seed = output(self.token, number);
-        let mut index = offset / 8;
-        let skipped = (offset % 8) as usize;
-        let mut rest = out;
-        if skipped > 0 {
-            let word = output(seed, index).to_le_bytes();
-            let head = rest.len().min(8 - skipped);
-            let (first, after) = rest.split_at_mut(head);
-            first.copy_from_slice(&word[skipped..skipped + head]);
-            (rest, index) = (after, index + 1);
-        }
-        // The state goes on by steps: a multiplication a word is a third of the cost.
-        let mut state = state(seed, index);
-        let (words, tail) = rest.as_chunks_mut();
-        for word in words {
-            *word = mix(state).to_le_bytes();
-            state = state.wrapping_add(GAMMA);
-        }
-        if !tail.is_empty() {
-            tail.copy_from_slice(&mix(state).to_le_bytes()[..tail.len()]);
-        }
+    // The state goes on by steps: a multiplication a word is a third of the cost.
+    let mut state = state(seed, index);
+    let (words, tail) = rest.as_chunks_mut();
+    for word in words {
+        *word = mix(state).to_le_bytes();
+        state = state.wrapping_add(GAMMA);
+    }
+    if !tail.is_empty() {
+        tail.copy_from_slice(&mix(state).to_le_bytes()[..tail.len()]);
     }
 }
 
@@ -103,7 +90,7 @@ pub const fn is_numbered(size: usize) -> bool {
 /// Makes `out` the datagram `number` of the session `token`: a header as far as there is room
 /// for one, and the pattern.
 pub fn encode(token: u64, number: u64, out: &mut [u8]) {
-    Pattern::new(token).fill(number, 0, out);
+    fill(token, number, 0, out);
     if !is_numbered(out.len()) {
         return;
     }
@@ -245,7 +232,7 @@ mod tests {
         for len in 1..200 {
             seed = output(seed, 0);
             let mut garbage = vec![0; len];
-            Pattern::new(seed).fill(0, 0, &mut garbage);
+            fill(seed, 0, 0, &mut garbage);
             assert_eq!(decode(TOKEN, 56, &garbage), Reply::Foreign, "{len}");
         }
     }

@@ -3,12 +3,12 @@
 
 use echo_core::framing::{Framing, HEADER_LEN};
 
-use crate::wire::echo::Pattern;
+use crate::wire::echo;
 
 /// What one connection sends, again and again.
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
-    pattern: Pattern,
+    token: u64,
     payload_len: usize,
     framing: Framing,
 }
@@ -17,7 +17,7 @@ impl Message {
     /// Messages of `payload_len` bytes, each one frame.
     pub fn new(token: u64, payload_len: usize, framing: Framing) -> Self {
         Message {
-            pattern: Pattern::new(token),
+            token,
             payload_len,
             framing,
         }
@@ -37,9 +37,9 @@ impl Message {
     #[inline]
     pub fn fill(&self, number: u64, offset: usize, out: &mut [u8]) {
         match self.framing {
-            Framing::Raw => self.pattern.fill(number, offset as u64, out),
+            Framing::Raw => echo::fill(self.token, number, offset as u64, out),
             Framing::Lines => {
-                self.pattern.fill(number, offset as u64, out);
+                echo::fill(self.token, number, offset as u64, out);
                 for byte in out.iter_mut().filter(|byte| **byte == b'\n') {
                     *byte = b' ';
                 }
@@ -53,7 +53,7 @@ impl Message {
                 let (head, body) = out.split_at_mut(rest.len().min(out.len()));
                 head.copy_from_slice(&rest[..head.len()]);
                 let offset = (offset + head.len()).saturating_sub(HEADER_LEN);
-                self.pattern.fill(number, offset as u64, body);
+                echo::fill(self.token, number, offset as u64, body);
             }
         }
     }

@@ -315,7 +315,7 @@ impl Running {
 /// Bytes without a pattern that an error could hide in.
 pub fn noise(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    echo_client::wire::echo::Pattern::new(1).fill(1, 0, &mut bytes);
+    echo_client::wire::echo::fill(1, 1, 0, &mut bytes);
     bytes
 }
 

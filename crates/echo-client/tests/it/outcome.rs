@@ -59,7 +59,7 @@ fn a_threshold_decides_what_it_names_and_all_else_is_decided_as_without_it() {
         overflowed: 1,
         ..sent(1, 0)
     });
-    strange.target.transport = "udp".to_owned();
+    strange.target.transport = echo_core::Transport::Udp;
     // As many as came had no room, and more than that.
     let dropped = Counts {
         overflowed: 9,

@@ -22,7 +22,7 @@ pub struct Ended {
     /// The times it stood still itself.
     pub pauses: Pauses,
     /// How much round trips differ from one to the next.
-    pub jitter: Option<Duration>,
+    pub jitter_ns: Option<u64>,
     /// Whether the kernel has said when requests left.
     pub has_departures: bool,
     /// What it found out.
@@ -138,7 +138,7 @@ impl Worker<'_> {
             until,
             meant: self.pacer.meant(recorder.last_reply),
             pauses: self.pauses,
-            jitter: recorder.jitter(),
+            jitter_ns: recorder.jitter.mean(),
             has_departures: recorder.has_departures,
             found,
         };

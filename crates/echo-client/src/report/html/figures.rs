@@ -76,12 +76,7 @@ pub fn by_percentile(all: &[(String, &str, &Latency)], limits: &[(String, f64)])
     row("longest", &Latency::max);
     row("mean", &Latency::avg);
     row("deviation", &Latency::mdev);
-    Card {
-        heading: "Latency by percentile".into(),
-        plots: vec![plot],
-        table,
-        ..Card::default()
-    }
+    Card::drawn("Latency by percentile", vec![plot], table)
 }
 
 /// Latency by the rate at which it was measured.
@@ -101,11 +96,8 @@ pub fn by_rate(curve: &Curve) -> Card {
     plot.curve(CURVES[0], "99th percentile", &p99);
     plot.curve(CURVES[1], "median", &p50);
     Card {
-        heading: "Latency by rate".into(),
         text: format!("{}: {}", curve.condition, curve.found()),
-        plots: vec![plot],
-        table: curve.table(),
-        ..Card::default()
+        ..Card::drawn("Latency by rate", vec![plot], curve.table())
     }
 }
 
@@ -131,11 +123,8 @@ pub fn histogram(rtt: &Latency) -> Card {
         table.rows.push(vec![from, to, thousands(bar.count), share]);
     }
     Card {
-        heading: "Distribution".into(),
         text: "Share of the echoes by round trip.".into(),
-        plots: vec![plot],
-        table,
-        ..Card::default()
+        ..Card::drawn("Distribution", vec![plot], table)
     }
 }
 
@@ -215,12 +204,7 @@ pub fn over_time(report: &Report) -> Card {
     let mut plots = vec![throughput];
     plots.extend(is_known.then_some(latency));
     plots.extend((worst > 0.0).then_some(losses));
-    Card {
-        heading: "Over time".into(),
-        plots,
-        table,
-        ..Card::default()
-    }
+    Card::drawn("Over time", plots, table)
 }
 
 /// Whether a figure is a round trip, which the curves of those show; their deviation is none.

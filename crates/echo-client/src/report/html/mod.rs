@@ -54,6 +54,16 @@ pub(crate) struct Card {
 }
 
 impl Card {
+    /// Pictures, and the table of their values.
+    pub fn drawn(heading: impl Into<String>, plots: Vec<Plot>, table: Table) -> Self {
+        Card {
+            heading: heading.into(),
+            plots,
+            table,
+            ..Card::default()
+        }
+    }
+
     /// Whether it takes the whole width: for several pictures, or a table that is not folded away.
     fn is_wide(&self) -> bool {
         let has_columns = !self.table.heads.is_empty();
