@@ -8,7 +8,7 @@ use echo_core::tip::{Meant, Rule, Wrong, takes};
 use crate::mesh::Source;
 
 /// What other programs take.
-pub const MEANT: [Meant; 4] = [
+pub const MEANT: [Meant; 9] = [
     (
         &["-p", "--port", "--host"],
         None,
@@ -21,8 +21,33 @@ pub const MEANT: [Meant; 4] = [
     ),
     (
         &["-t"],
+        Some("--warmup"),
+        "for how long is --duration; the time to live is --ttl",
+    ),
+    (
+        &["-t"],
         Some("--ttl"),
         "the time to live is --ttl; ping goes on until Ctrl-C where there is no --count",
+    ),
+    (
+        &["-f", "-A", "--flood"],
+        Some("--interval"),
+        "as fast as answers come is --interval 0",
+    ),
+    (
+        &["-I"],
+        Some("--interface"),
+        "from where is --interface NAME, or --bind ADDRESS",
+    ),
+    (
+        &["-M"],
+        Some("--df"),
+        "what must not be cut into fragments is sent with --df",
+    ),
+    (
+        &["-b", "-R", "--bandwidth"],
+        Some("--rate"),
+        "how many requests a second is --rate",
     ),
     (
         &["--tcp"],

@@ -158,6 +158,14 @@ fn unix(path: FilePath) -> Result<Endpoint, String> {
     if path.as_os_str() == "@" {
         return Err("the name is missing; write unix:@NAME".into());
     }
+    // As nobody who has a path in the root directory writes it.
+    let rest = path.as_os_str().as_bytes().strip_prefix(b"//");
+    if let Some(rest) = rest.filter(|rest| !rest.starts_with(b"/")) {
+        let rest = printable(&String::from_utf8_lossy(rest)).to_string();
+        return Err(format!(
+            "a path is no URL; write unix:{rest} or unix:/{rest}"
+        ));
+    }
     if path.as_os_str().as_bytes().contains(&0) {
         return Err("a path cannot hold a zero byte".into());
     }
@@ -362,6 +370,10 @@ mod tests {
             ("127.0.0.1:5346:5347", "too many colons; write HOST:PORT"),
             ("unix:", "unix:PATH"),
             ("unix:@", "unix:@NAME"),
+            (
+                "unix://run/e.sock",
+                "write unix:run/e.sock or unix:/run/e.sock",
+            ),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(remedy), "{text:?} gave {error:?}");

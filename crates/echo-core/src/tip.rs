@@ -129,7 +129,8 @@ impl Wrong<'_> {
 }
 
 fn late(wrong: &Wrong<'_>) -> Option<String> {
-    let late = wrong.program.find_subcommand(wrong.word)?;
+    let word = Some(wrong.word).filter(|_| wrong.is_place || !wrong.is_value);
+    let late = word.and_then(|word| wrong.program.find_subcommand(word))?;
     let program = wrong.program.get_name();
     Some(format!("the subcommand goes first: {program} {late} ..."))
 }

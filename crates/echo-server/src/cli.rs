@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use echo_core::FilePath;
 use echo_core::config::{self, Layers, Source};
 use echo_core::release::long_version;
-use echo_core::tip::{Meant, hinted};
+use echo_core::tip::{Meant, Wrong, hinted};
 use echo_explain::Lang;
 
 use crate::Listen;
@@ -19,9 +19,9 @@ use crate::event::Level;
 use crate::settings::Settings;
 
 /// What other programs take.
-const MEANT: [Meant; 3] = [
+const MEANT: [Meant; 6] = [
     (
-        &["-p", "-l"],
+        &["-p", "-l", "--host", "--bind", "--address"],
         None,
         "where to listen needs no flag: echo-server 5346, or --listen HOST:PORT",
     ),
@@ -35,7 +35,31 @@ const MEANT: [Meant; 3] = [
         None,
         "TCP is echoed beside UDP; for TCP alone: echo-server tcp://127.0.0.1:5346",
     ),
+    (&["--json"], None, "events are JSON with --log json"),
+    (
+        &[
+            "--banner",
+            "--corrupt",
+            "--delay",
+            "--drop",
+            "--latency",
+            "--loss",
+        ],
+        None,
+        "what is to go wrong is told to --fault, as in --fault delay=200ms; echo-server fault help",
+    ),
+    (
+        &["--forward", "--proxy", "--upstream"],
+        None,
+        "it answers by itself, and forwards nothing",
+    ),
 ];
+
+/// Commands about faults go to a server that runs.
+fn live(wrong: &Wrong<'_>) -> Option<String> {
+    let is_fault = wrong.own.get_name() == "fault";
+    is_fault.then(|| "of a server that runs: echo-server control unix:PATH 'fault list'".to_owned())
+}
 
 /// Echoes what TCP, UDP and Unix socket peers send
 #[derive(Debug, Parser)]
@@ -111,7 +135,7 @@ impl Cli {
     pub fn typed() -> Result<Self, clap::Error> {
         Cli::try_parse().map_err(|error| {
             let typed: Vec<_> = std::env::args_os().collect();
-            hinted(error, &typed, Cli::command(), &MEANT, &[])
+            hinted(error, &typed, Cli::command(), &MEANT, &[live])
         })
     }
 

@@ -1,6 +1,9 @@
 //! What a service manager is told, where it wants to know (`Type=notify`): sd_notify(3).
 
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,8 +50,19 @@ pub(crate) fn start(totals: Arc<Totals>, shutdown: Shutdown) -> Result<(), Failu
 }
 
 fn tell(state: &[NotifyState<'_>]) {
+    let text: String = state.iter().map(|state| format!("{state}\n")).collect();
     // A manager that is gone or does not listen is nothing that peers should feel.
-    let _: io::Result<()> = sd_notify::notify(state);
+    let _: io::Result<usize> = to_manager(text.as_bytes());
+}
+
+/// Sends it where `NOTIFY_SOCKET` says, which sd-notify takes for a path even where it is a name (`@`).
+fn to_manager(text: &[u8]) -> io::Result<usize> {
+    let place = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let place = match place.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(&place),
+    }?;
+    UnixDatagram::unbound()?.send_to_addr(text, &place)
 }
 
 fn doing(stats: &Stats) -> String {

@@ -1,7 +1,7 @@
 //! What is sent, cut into frames as it is read.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
@@ -135,9 +135,7 @@ impl Source {
     /// Takes what is piped into this program, if that is anything. Says whether it is. A pipe may be one
     /// that a script was started with and nobody writes to, so its first byte is to come in time.
     fn takes_piped(&mut self, connect: &Connect, interrupt: &Interrupt) -> Result<bool, Trouble> {
-        // Another program writes to it, as in `echo hola | echo-client`.
-        let is_pipe = |file: &File| file.metadata().is_ok_and(|data| data.file_type().is_fifo());
-        self.file = Some(Patient(stdin()?)).filter(|Patient(file)| is_pipe(file));
+        self.file = Some(Patient(stdin()?)).filter(|Patient(file)| is_meant(file));
         let limit = PIPED.max(connect.timeout.0).max(connect.wait.0);
         let start = Instant::now();
         while !self.is_ready(interrupt)? {
@@ -269,6 +267,15 @@ fn stdin() -> Result<File, Failure> {
         Failure::bad(anyhow!("cannot read standard input: {cause}"))
     })?;
     Ok(stdin.into())
+}
+
+/// Whether it is there for this program: a pipe that another one writes to, as in `echo hola |
+/// echo-client`, or a file that is redirected. One that has been read from belongs to somebody else: to
+/// a loop over its lines, in which this program is asked to start.
+fn is_meant(mut file: &File) -> bool {
+    let is_begun = file.stream_position().is_ok_and(|at| at > 0);
+    let data = file.metadata();
+    data.is_ok_and(|data| data.file_type().is_fifo() || data.is_file() && !is_begun)
 }
 
 /// What one read returns.

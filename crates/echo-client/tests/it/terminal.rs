@@ -1,7 +1,7 @@
 //! The client as somebody at a terminal uses it.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -136,6 +136,22 @@ fn what_is_piped_in_is_sent_a_line_a_datagram_where_lines_are_asked_for() {
     run_with(&[&echo.tcp], b"")
         .said("Received: \"Hello world! This is an echo server made with Rust.\"\n");
     run_with(&["-m", "this", &echo.tcp], b"not that").said("Received: \"this\"\n");
+    let scratch = Scratch::new("piped");
+    let path = scratch.file("lines", b"hola\nadios\n");
+    // A file, but not what a loop over its lines is yet to read.
+    for (begun, said) in [
+        (0, "\"hola\\nadios\\n\" (11 bytes identical)"),
+        (5, "\"Hello world!"),
+    ] {
+        let mut file = File::open(&path).unwrap();
+        file.seek(SeekFrom::Start(begun)).unwrap();
+        let client = command(&[&echo.tcp]).stdin(file).output().unwrap();
+        let received = String::from_utf8(client.stdout).unwrap();
+        assert!(
+            received.starts_with(&format!("Received: {said}")),
+            "{received}"
+        );
+    }
     let lines = "Received: \"a\\n\" (2 bytes identical)\nReceived: \"b\" (1 byte identical)\n";
     run_with(&["-i", &echo.udp], b"a\nb").said(lines);
 }

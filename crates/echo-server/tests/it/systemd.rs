@@ -1,7 +1,8 @@
 //! Sockets that are handed over, and what a service manager is told.
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self, UnixDatagram, UnixStream};
 use std::process::Command;
 
 use crate::common::{
@@ -287,6 +288,19 @@ fn a_service_manager_hears_of_the_start_of_each_beat_and_of_the_end() {
     assert!(end.contains("STATUS=Stopping; 1 connections open"), "{end}");
     drop(talking);
     assert_eq!(server.end().code, Some(0));
+}
+
+#[test]
+fn a_service_manager_may_listen_under_a_name_that_is_no_path() {
+    let name = format!("echo-notify-{}", std::process::id());
+    let address = net::SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = UnixDatagram::bind_addr(&address).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut command = program();
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let server = Server::run(command.arg("--listen=127.0.0.1:0"));
+    heard(&manager, "READY=1");
+    server.stop();
 }
 
 #[test]

@@ -298,6 +298,15 @@ fn what_is_nearly_right_is_answered_with_its_spelling() {
         ("faults", "subcommand exists: fault"),
         ("foult help", "subcommand exists: fault"),
         ("contrl unix:x stats", "subcommand exists: control"),
+        ("fault list", "echo-server control unix:PATH 'fault list'"),
+        (
+            "fault add drop",
+            "echo-server control unix:PATH 'fault list'",
+        ),
+        ("--latency 9ms", "--fault delay=200ms"),
+        ("--upstream a:1", "forwards nothing"),
+        ("--json", "--log json"),
+        ("--host a", "echo-server 5346, or --listen"),
         (
             "-v control unix:x stats",
             "the subcommand goes first: echo-server control",
@@ -314,6 +323,7 @@ fn what_is_nearly_right_is_answered_with_its_spelling() {
 fn a_flag_is_no_subcommand_with_a_slip() {
     for (args, told) in [
         ("--fault drp=20%", "write drop"),
+        ("--fault help", "`echo-server fault help` tells"),
         ("--fault drop=20% --metrcis 1", "'--metrics'"),
         ("--control unix:/x --metrcis 1", "'--metrics'"),
     ] {
