@@ -316,7 +316,7 @@ fn each_fault_that_was_mended_would_be_found_and_shown_in_few_steps() {
         Mutant::Endless,
         Mutant::IdleWhileOwed,
     ];
-    harness::find(&mutants, bring_back, play, 1_000);
+    harness::find(&mutants, bring_back, play, 10_000);
 }
 
 #[test]
