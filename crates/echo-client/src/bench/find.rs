@@ -92,8 +92,7 @@ pub fn run(job: &Job<'_>, connect: &Connect, conditions: &Conditions) -> Report 
     let mut search = Search::from(start);
     let mut steps: Vec<Step> = Vec::new();
     let mut best: Option<Report> = None;
-    let mut limit = "a higher one has no meaning".to_owned();
-    let mut cut = None;
+    let (mut cut, mut cut_for) = (None, None);
     let pid = config.pid.first().copied();
     while let (Some(rate), None) = (search.next().map(significant), &cut) {
         let mut config = Bench {
@@ -111,36 +110,36 @@ pub fn run(job: &Job<'_>, connect: &Connect, conditions: &Conditions) -> Report 
         let thresholds = Some(&conditions.broken).filter(|_| why.is_none());
         report.conclude(thresholds, why);
         let is_only_cut = |reason: &Fault| reason.kind == ErrorKind::Interrupted;
-        let was_warming_up = !steps.is_empty() && report.outcome.reasons.iter().all(is_only_cut);
+        let was_warming_up = best.is_some() && report.outcome.reasons.iter().all(is_only_cut);
         if let Some(why) = why.filter(|_| report.counts.received > 0 || was_warming_up) {
             report.outcome = Outcome::default();
             report.outcome.cut(why, begun.elapsed());
         }
         let kept = report.outcome.exit_code == 0 && why.is_none();
-        if !kept {
+        let against = (!kept).then(|| {
             let reasons = report.outcome.reasons.iter();
             let reasons: Vec<_> = reasons.map(|reason| reason.message.as_str()).collect();
-            limit = reasons.join("; ").replace("--fail-if: ", "");
+            let mut limit = reasons.join("; ").replace("--fail-if: ", "");
             // Whoever spins has no time left at any rate.
             if why.is_none() && report.is_generator_full() && !config.busy {
                 limit = format!("the generator is the limit, not the server: {limit}");
             }
-            limit = format!("at {}/s {limit}", format::rate(rate));
-        }
+            format!("at {}/s {limit}", format::rate(rate))
+        });
         // A rate at which nothing comes back any more is too high, unless nothing ever came, or
         // nobody is there any more.
         let is_gone = report.outcome.exit_code == Exit::Unreachable.code();
-        if why.is_some() || is_gone || (report.counts.received == 0 && steps.is_empty()) {
-            cut = Some(report.outcome.clone());
-        } else {
-            steps.retain(|step| step.rate_per_s != rate);
+        if why.is_some() || is_gone || (report.counts.received == 0 && best.is_none()) {
+            (cut, cut_for) = (Some(report.outcome.clone()), against);
+        } else if search.learn(rate, against, may_be_own_doing(&report)) {
             steps.push(Step::of(rate, &report));
-            search.learn(rate, kept, may_be_own_doing(&report));
         }
         if kept || best.is_none() {
             best = Some(report);
         }
     }
+    let limit = cut_for.or(search.limit);
+    let limit = limit.unwrap_or_else(|| "a higher one has no meaning".to_owned());
     steps.sort_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
     let mut report = best.unwrap_or_default();
     if search.kept.is_none() {

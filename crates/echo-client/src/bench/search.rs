@@ -8,13 +8,15 @@ const SLOWEST: f64 = 64.0;
 const FASTEST: f64 = 1e9;
 
 /// What is known so far.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     start: f64,
     /// The highest rate that kept the condition.
     pub kept: Option<f64>,
     /// The lowest that did not.
     pub broken: Option<f64>,
+    /// What stood against that one.
+    pub limit: Option<String>,
     /// Whether the rate that is tried was not kept once already, and that proves nothing.
     is_doubted: bool,
 }
@@ -26,6 +28,7 @@ impl Search {
             start,
             kept: None,
             broken: None,
+            limit: None,
             is_doubted: false,
         }
     }
@@ -45,16 +48,17 @@ impl Search {
             .then_some(next)
     }
 
-    /// Takes what came of a rate. One that was not kept when that may be this side's own doing
-    /// (`is_doubtful`) is tried once more. Of two that contradict each other the lower one counts: one
-    /// that was not kept is not one to promise.
-    pub fn learn(&mut self, rate: f64, kept: bool, is_doubtful: bool) {
-        self.is_doubted = !kept && is_doubtful && !self.is_doubted;
-        match kept {
+    /// Takes what came of a rate: what stood against it, if it was not kept. When that may be this
+    /// side's own doing (`is_doubtful`) it is tried once more. Of two that contradict each other the
+    /// lower one counts: one that was not kept is not one to promise. Returns whether it counts.
+    pub fn learn(&mut self, rate: f64, against: Option<String>, is_doubtful: bool) -> bool {
+        self.is_doubted = against.is_some() && is_doubtful && !self.is_doubted;
+        match against {
             _ if self.is_doubted => {}
-            true => self.kept = Some(rate),
-            false => self.broken = Some(rate),
+            None => self.kept = Some(rate),
+            against => (self.broken, self.limit) = (Some(rate), against),
         }
+        !self.is_doubted
     }
 }
 
@@ -82,7 +86,7 @@ mod tests {
         let mut search = Search::from(start);
         let mut steps = 0;
         while let Some(rate) = search.next() {
-            search.learn(rate, rate <= limit, false);
+            search.learn(rate, (rate > limit).then(String::new), false);
             steps += 1;
         }
         (search, steps)
@@ -104,14 +108,19 @@ mod tests {
     #[test]
     fn a_rate_that_was_not_kept_while_this_side_stood_still_is_tried_once_more() {
         let mut search = Search::from(1000.0);
-        search.learn(1000.0, false, true);
+        let against = |why: &str| Some(why.to_owned());
+        assert!(!search.learn(1000.0, against("a pause"), true));
         assert_eq!(search.next(), Some(1000.0));
-        search.learn(1000.0, true, true);
+        assert!(search.learn(1000.0, None, true));
         assert_eq!(search.next(), Some(2000.0));
-        search.learn(2000.0, false, true);
+        assert_eq!(search.limit, None, "what stood against a rate that was kept");
+        assert!(!search.learn(2000.0, against("a pause"), true));
         assert_eq!(search.next(), Some(2000.0));
-        search.learn(2000.0, false, true);
+        assert!(search.learn(2000.0, against("too much"), true));
         assert_eq!((search.kept, search.broken), (Some(1000.0), Some(2000.0)));
+        search.learn(1400.0, against("another pause"), true);
+        search.learn(1400.0, None, true);
+        assert_eq!(search.limit.as_deref(), Some("too much"));
     }
 
     #[test]

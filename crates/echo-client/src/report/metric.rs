@@ -108,6 +108,15 @@ impl Metric {
         }
     }
 
+    /// Whether it is a percentile for which the run has too few samples.
+    pub fn is_short(self, report: &Report) -> bool {
+        let Metric::Percentile(span, percent) = self else {
+            return false;
+        };
+        let known = report.of(span).filter(|known| !known.is_empty());
+        known.is_some_and(|known| known.percentile(percent / 100.0).is_none())
+    }
+
     /// What a round has of it. Nothing at all is no figure: it has no ratio to anything; nor has the
     /// time for which nothing came.
     pub fn of_round(self, round: &Part) -> Option<f64> {

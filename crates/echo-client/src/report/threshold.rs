@@ -58,7 +58,8 @@ pub struct Verdict {
     pub measured: Option<f64>,
     /// Whether the run fails for it. A figure that is not known fails: nothing shows it is good.
     pub failed: bool,
-    /// Whether it is not known for rounds in which something came back, and not enough.
+    /// Whether so few samples have no such percentile: of a run that is the longest, of rounds it is
+    /// not known.
     #[serde(skip)]
     pub is_short: bool,
 }
@@ -73,6 +74,13 @@ impl fmt::Display for Verdict {
             // What looks like the limit and is on the other side of it is shown to the last digit.
             Some(value) if shown(value) == shown(limit) => unit.typed(value),
             Some(value) => shown(value),
+        };
+        let measured = match self.threshold.metric {
+            Metric::Percentile(_, percent) if self.is_short && self.measured.is_some() => {
+                let least = least(percent);
+                format!("{measured}, the longest: fewer than {least} samples have no p{percent}")
+            }
+            _ => measured,
         };
         let word = if self.failed { "broken" } else { "held" };
         write!(f, "{word}: {} ({measured})", self.threshold.kept())
@@ -147,8 +155,12 @@ impl Thresholds {
 
     /// Applies to a run every condition about the run itself.
     pub fn judge(&self, report: &Report) -> Vec<Verdict> {
-        let own = self.0.iter().filter(|one| !one.is_change());
-        own.map(|one| one.decide(one.metric.of(report))).collect()
+        let decide = |own: &Threshold| Verdict {
+            is_short: own.metric.is_short(report),
+            ..own.decide(own.metric.of(report))
+        };
+        let own = self.0.iter().filter(|own| !own.is_change());
+        own.map(decide).collect()
     }
 
     /// The conditions about what has changed since another run.
@@ -198,8 +210,14 @@ impl Threshold {
 
 /// Why rounds may have no such percentile.
 pub fn too_few(percent: f64) -> String {
-    let least = (100.0 / (100.0 - percent)).ceil();
+    let least = least(percent);
     format!("a round has fewer than {least} samples: no p{percent}; make --duration longer")
+}
+
+/// The fewest samples that have such a percentile.
+fn least(percent: f64) -> f64 {
+    // The quotient is one rounding away from a whole number: 100 / (100 - 99.9) > 1,000.
+    (100.0 / (100.0 - percent) - 1e-6).ceil()
 }
 
 impl FromStr for Threshold {
@@ -215,12 +233,14 @@ impl FromStr for Threshold {
             })?;
         let metric: Metric = metric.trim().parse()?;
         let limit = limit.trim();
-        let is_change = limit.starts_with(['+', '-']) && limit.ends_with('%');
-        if is_change && !Metric::COMPARED.contains(&metric) {
+        let figure = format!("{metric}{}", COMPARISONS[comparison].0);
+        let is_compared = Metric::COMPARED.contains(&metric);
+        let is_change = limit.starts_with(['+', '-']) && (is_compared || limit.ends_with('%'));
+        if is_change && !is_compared {
             let compared = Metric::COMPARED.map(|metric| metric.to_string()).join(", ");
             let example = metric.unit().example();
             return Err(format!(
-                "{limit} is a change, and those are of {compared}; write {metric}{example}"
+                "{limit} is a change, and those are of {compared}; write {figure}{example}"
             ));
         }
         let unit = if is_change {
@@ -231,7 +251,7 @@ impl FromStr for Threshold {
         Ok(Threshold {
             metric,
             comparison,
-            limit: unit.limit(&metric.to_string(), limit)?,
+            limit: unit.limit(&figure, limit)?,
             unit,
         })
     }

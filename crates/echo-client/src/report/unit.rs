@@ -53,16 +53,26 @@ impl Unit {
         }
     }
 
-    /// The limit of `figure` that has been typed.
+    /// The limit that has been typed behind `figure`, which ends with what compares them.
     ///
     /// # Errors
     /// It is none, or does not say in what it is counted; the error says how to write one.
     pub fn limit(self, figure: &str, text: &str) -> Result<f64, String> {
-        let number = match self {
+        let unit = match self {
             // Bare seconds are what nobody means.
-            Unit::Time if text.ends_with(|c: char| c.is_ascii_digit() || c == '.') => {
-                return Err(format!("{text:?} has no unit; write {figure}>{text}ms"));
-            }
+            Unit::Time => "ms",
+            Unit::Percent | Unit::Change => "%",
+            Unit::Rate | Unit::Count => "",
+        };
+        let is_signed = text.starts_with(['+', '-']);
+        let is_bare = match self {
+            Unit::Time => text.ends_with(|c: char| c.is_ascii_digit() || c == '.'),
+            _ => text.parse().is_ok_and(f64::is_finite) && !unit.is_empty(),
+        };
+        if is_bare && is_signed == (self == Unit::Change) {
+            return Err(format!("{text:?} has no unit; write {figure}{text}{unit}"));
+        }
+        let number = match self {
             Unit::Time => {
                 let span: Result<Timespan, _> = text.parse();
                 return span.map(|s| format::nanos(s.0)).map_err(|e| e.to_string());
@@ -76,14 +86,15 @@ impl Unit {
             .filter(|value: &f64| value.is_finite() && (*value >= 0.0 || self == Unit::Change))
             .ok_or_else(|| format!("{text:?} is no limit for it; write {figure}{example}"))
     }
-    /// A limit as it is written behind a figure.
+
+    /// A limit as it is written behind a figure and what compares them.
     pub const fn example(self) -> &'static str {
         match self {
-            Unit::Time => ">2ms",
-            Unit::Percent => ">0.1%, with its percent sign",
-            Unit::Change => ">+10%",
-            Unit::Rate => "<1000",
-            Unit::Count => ">0",
+            Unit::Time => "2ms",
+            Unit::Percent => "0.1%, with its percent sign",
+            Unit::Change => "+10%",
+            Unit::Rate => "1000",
+            Unit::Count => "0",
         }
     }
 }

@@ -199,15 +199,21 @@ fn an_error_says_what_to_write_instead() {
         ("p100>2ms", "no figure of a run"),
         ("latency>2ms", "no figure of a run"),
         ("p99>2", "write p99>2ms"),
+        ("p99<=2.", "write p99<=2.ms"),
+        ("p99>+10", "write p99>+10%"),
+        ("p50>-5", "write p50>-5%"),
+        ("p99>+10ms", "write p99>+10%"),
+        ("max>+10", "200ms"),
+        ("max>+10%", "write max>2ms"),
         ("max>1m30", "has no unit"),
         ("p99>fast", "200ms"),
         ("p99>", "200ms"),
-        ("loss>0.1", "percent sign"),
-        ("loss>-1%", "loss>0.1%"),
+        ("loss<0.5", "write loss<0.5%"),
+        ("loss>-1%", "loss>0.1%, with its percent sign"),
         ("loss>x%", "loss>0.1%"),
         ("rate<NaN", "rate<1000"),
         ("errors>many", "errors>0"),
-        ("late>5", "late>0.1%"),
+        ("late>5", "write late>5%"),
     ] {
         let error = text.parse::<Thresholds>().expect_err(text);
         assert!(error.contains(remedy), "{text:?}: {error}");
@@ -254,6 +260,23 @@ fn what_rounds_to_its_limit_is_shown_to_the_last_digit() {
     let mut report = Report::default();
     report.rtt.record(Duration::from_nanos(2_000_400));
     assert_eq!(told("max>2ms", &report), ["broken: max <= 2ms (2.0004ms)"]);
+}
+
+#[test]
+fn a_percentile_that_so_few_samples_cannot_have_is_not_judged_in_silence() {
+    let mut report = Report::default();
+    for us in [30, 40, 50] {
+        report.rtt.record(Duration::from_micros(us));
+    }
+    let longest = "50 µs, the longest: fewer than 1000 samples have no p99.9";
+    assert_eq!(
+        told("p99.9>500ms,p99.9>1us,p50>1s", &report),
+        [
+            format!("held: p99.9 <= 500ms ({longest})"),
+            format!("broken: p99.9 <= 1us ({longest})"),
+            "held: p50 <= 1s (40 µs)".to_owned()
+        ]
+    );
 }
 
 #[test]

@@ -67,6 +67,8 @@ fn a_search_that_finds_nothing_says_so() {
     assert!(!ended.text().contains("FAILED: broken"), "{ended:?}");
     for (condition, word) in [
         ("p99", "FIGURE"),
+        ("p99<5", "write p99<5ms"),
+        ("loss<=1", "write loss<=1%"),
         ("p99=5ms", "<"),
         ("loss=1%", "0"),
         ("", "nothing"),
