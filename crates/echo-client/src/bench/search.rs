@@ -113,7 +113,10 @@ mod tests {
         assert_eq!(search.next(), Some(1000.0));
         assert!(search.learn(1000.0, None, true));
         assert_eq!(search.next(), Some(2000.0));
-        assert_eq!(search.limit, None, "what stood against a rate that was kept");
+        assert_eq!(
+            search.limit, None,
+            "what stood against a rate that was kept"
+        );
         assert!(!search.learn(2000.0, against("a pause"), true));
         assert_eq!(search.next(), Some(2000.0));
         assert!(search.learn(2000.0, against("too much"), true));

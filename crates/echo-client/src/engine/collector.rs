@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::recorder::{SECOND_NS, Slice};
-use crate::report::{Report, Second, Span, hdr};
+use crate::report::{Latency, Report, Second, Span, hdr};
 
 /// All workers' books, as they come in.
 #[derive(Debug, Default)]
@@ -17,6 +17,10 @@ pub struct Collector {
     open: BTreeMap<u64, Report>,
     /// How many are lost of the requests of each second, so far as is known: a time-out may be long.
     lost: BTreeMap<u64, i64>,
+    /// How many that were due in each second never left: that is known in the end.
+    unsent: BTreeMap<u64, u64>,
+    /// How long those had waited, for the log.
+    waited: Latency,
     /// Whether anybody wants the seconds: a run may go on for months.
     has_seconds: bool,
     /// Whether they keep their lines of the log.
@@ -39,10 +43,17 @@ impl Collector {
             second,
             books,
             lost,
+            unsent,
         } = slice;
         self.total.add(&books);
         let known = &mut self.total.counts.lost;
         *known = known.saturating_add_signed(lost.values().sum());
+        for (due, waited, count) in unsent {
+            self.total.counts.unsent += count;
+            self.total.rtt.record_many(waited, count);
+            self.waited.record_many(waited, count);
+            *self.unsent.entry(due).or_default() += count;
+        }
         if !self.has_seconds {
             return;
         }
@@ -72,6 +83,7 @@ impl Collector {
         for second in &mut self.seconds {
             let lost = self.lost.get(&second.start_s).copied();
             second.lost = lost.unwrap_or(0).try_into().unwrap_or(0);
+            second.unsent += self.unsent.remove(&second.start_s).unwrap_or(0);
         }
         (self.total, self.seconds)
     }
@@ -94,13 +106,21 @@ impl Collector {
         let ns = |value: Option<Duration>| value.map(|value| value.as_nanos() as u64);
         let start = Duration::from_secs(start_s);
         let length = Duration::from_nanos(length);
-        let log = || hdr::lines(start, length, &books.rtt, books.of(Span::Service));
+        let waited = &mut self.waited;
+        let mut log = || {
+            // No echo took so long, and the log is to hide no server that stood still in the end.
+            waited.merge(&books.rtt);
+            let lines = hdr::lines(start, length, waited, books.of(Span::Service));
+            waited.clear();
+            lines
+        };
         self.seconds.push(Second {
             start_s,
             sent: books.counts.sent,
             echoes: books.counts.unique,
             // That is not known yet.
             lost: 0,
+            unsent: books.counts.unsent,
             rtt_p50_ns: ns(books.rtt.percentile(0.5)),
             rtt_p99_ns: ns(books.rtt.percentile(0.99)),
             rtt_max_ns: ns(books.rtt.max()),
@@ -113,6 +133,7 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::super::ledger::{Class, Entry, Request};
+    use super::super::pacer::Pacer;
     use super::super::plan::{Pace, Plan};
     use super::super::recorder::Recorder;
     use super::*;
@@ -217,6 +238,31 @@ mod tests {
         let service = total.of(Span::Service).unwrap();
         assert_eq!(service.max(), Some(Duration::from_millis(1)));
         assert_eq!(total.counts.delayed, 1);
+    }
+
+    #[test]
+    fn what_never_left_is_of_the_second_in_which_it_was_due_and_no_echo_of_the_last() {
+        let (sender, slices) = channel();
+        let plan = Plan {
+            pace: Pace::Rate(2.0),
+            duration: Some(Duration::from_secs(3)),
+            ..Plan::new(Connect::default())
+        };
+        let mut recorder = Recorder::new(&plan, sender);
+        let first = request(1);
+        recorder.sent(first, 64);
+        recorder.reply(&answer(first, Class::Ok), 1, 1_000_001, 64);
+        let mut pacer = Pacer::new(&plan, 0, 1);
+        pacer.take(1);
+        recorder.advance(3 * SECOND_NS);
+        recorder.unsent(pacer.stop(3 * SECOND_NS, true), 3 * SECOND_NS);
+        let (total, seconds) = collected(recorder, &slices);
+        assert_eq!((total.rtt.count(), total.counts.unsent), (6, 5));
+        assert_eq!(total.rtt.max(), Some(Duration::from_millis(2500)));
+        let told = |s: &Second| (s.start_s, s.echoes, s.unsent, s.rtt_max_ns);
+        let told: Vec<_> = seconds.iter().map(told).collect();
+        let expected = [(0, 1, 1, Some(1_000_000)), (1, 0, 2, None), (2, 0, 2, None)];
+        assert_eq!(told[..3], expected, "{told:?}");
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Slice {
     /// How many more are known to be lost of the requests that left in each second, or fewer: of one that
     /// was given up, the reply may come after all.
     pub lost: BTreeMap<u64, i64>,
+    /// Requests that never left: the second in which they were due, how long they had waited in
+    /// nanoseconds, and how many those are.
+    pub unsent: Vec<(u64, u64, u64)>,
 }
 
 /// One worker's books.
@@ -53,6 +56,8 @@ pub struct Recorder {
     pub end: u64,
     /// What has become known of losses in this slice.
     lost: BTreeMap<u64, i64>,
+    /// What never left.
+    unsent: Vec<(u64, u64, u64)>,
     /// When the last right reply came, or measuring began.
     pub last_reply: u64,
     /// The longest time from a request to its reply.
@@ -77,6 +82,7 @@ impl Recorder {
             slice_end: measure_from.saturating_add(SLICE_NS),
             end: u64::MAX,
             lost: BTreeMap::new(),
+            unsent: Vec::new(),
             last_reply: measure_from,
             slowest: 0,
             has_departures: false,
@@ -101,6 +107,7 @@ impl Recorder {
             second: self.second(self.slice_end),
             books: std::mem::take(&mut self.books),
             lost: std::mem::take(&mut self.lost),
+            unsent: std::mem::take(&mut self.unsent),
         };
         // Nobody collects any more when the run has failed elsewhere.
         let _ = self.collector.send(slice);
@@ -224,16 +231,19 @@ impl Recorder {
         self.books.counts.overflowed += count;
     }
 
-    /// Requests were due and never left. Their latency is the time they have waited at least: what
-    /// a server that stands still at the end would hide otherwise.
-    pub fn unsent(&mut self, unsent: Unsent) {
+    /// Requests were due and never left, `until` sending ended. Their latency is the time they have
+    /// waited at least: what a server that stands still at the end would hide otherwise.
+    pub fn unsent(&mut self, unsent: Unsent, until: u64) {
         #[cfg(test)]
         if has(Mutant::Omission) {
             return;
         }
         self.books.counts.unsent += unsent.count;
         for (waited, count) in unsent.waits() {
-            self.books.rtt.record_many(waited, count);
+            let due = self.second(until.saturating_sub(waited));
+            self.unsent.push((due, waited, count));
+            // The second says how many.
+            self.books.counts.unsent -= count;
         }
     }
 

@@ -127,11 +127,12 @@ impl<'a> Worker<'a> {
             true => now.min(self.pacer.end()),
             false => self.pacer.planned_end(now),
         };
-        self.context
-            .recorder
-            .unsent(self.pacer.stop(until, is_left));
+        let unsent = self.pacer.stop(until, is_left);
         // Where the end was not known before, it is now: what comes while draining is of the last second.
-        self.context.recorder.end = self.pacer.end();
+        let recorder = &mut self.context.recorder;
+        recorder.end = self.pacer.end();
+        recorder.advance(now);
+        recorder.unsent(unsent, recorder.end);
         self.drain(now)?;
         Ok(self.close(until, cost))
     }

@@ -13,7 +13,7 @@ pub fn csv(reports: &[Report]) -> String {
             row
         })
     });
-    let columns = "target,start_s,sent,echoes,lost,errors,rtt_p50_ns,rtt_p99_ns,rtt_max_ns";
+    let columns = "target,start_s,sent,echoes,lost,errors,rtt_p50_ns,rtt_p99_ns,rtt_max_ns,unsent";
     rows(columns, seconds)
 }
 

@@ -201,7 +201,10 @@ pub struct Second {
     pub echoes: u64,
     /// Of the requests that left in it, those that never got a right reply.
     pub lost: u64,
-    /// Median of their round trips, where there were enough.
+    /// Requests that were due in it and never left.
+    #[serde(default)]
+    pub unsent: u64,
+    /// Median of the round trips of those that echoed, where there were enough.
     pub rtt_p50_ns: Option<u64>,
     /// Their 99th percentile, where there were enough.
     pub rtt_p99_ns: Option<u64>,
@@ -232,6 +235,21 @@ pub struct Generator {
 }
 
 impl Report {
+    /// What there is to know of round trips that are none of an echo, if there are any.
+    pub fn bounds(&self) -> Option<String> {
+        let all = self.rtt.count();
+        let never = match self.load {
+            Some(Load::Rate { .. }) => all.saturating_sub(self.counts.unique),
+            _ => 0,
+        };
+        (never > 0).then(|| {
+            format!(
+                "{never} of the {all} round trips are of requests that never left: each counts as long \
+                 as it had waited, and would have taken longer"
+            )
+        })
+    }
+
     /// What is known before a run with these `settings`.
     pub fn new<S: Serialize + Default>(mode: Mode, connect: &Connect, settings: &S) -> Self {
         let (config, command) = context::configuration(mode, connect, settings);

@@ -214,6 +214,7 @@ impl Second {
         self.sent += other.sent;
         self.echoes += other.echoes;
         self.lost += other.lost;
+        self.unsent += other.unsent;
         self.errors += other.errors;
     }
 }

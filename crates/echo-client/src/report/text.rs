@@ -147,6 +147,7 @@ fn books(report: &Report) -> Vec<String> {
             "{delayed} left over 1 ms late, {unsent} were due and never left"
         ));
     }
+    lines.extend(report.bounds());
     if !report.errors.is_empty() {
         let errors = report.errors.iter();
         let shown: Vec<_> = errors.map(|(kind, n)| format!("{n} {kind}")).collect();

@@ -67,6 +67,19 @@ fn what_never_left_because_the_server_froze_counts_from_when_it_was_due() {
         assert_eq!((sent + unsent, samples), (1500, 1500), "{report}");
         assert!(unsent >= 500, "{report}");
         assert!(p90 >= 300_000_000, "{report}");
+        // What never left is told where it was due, and is no echo.
+        let told = |key: &str| {
+            report["seconds"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|s| s[key].as_u64().unwrap_or(0))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told("unsent").iter().sum::<u64>(), unsent, "{report}");
+        for (echoes, longest) in told("echoes").iter().zip(told("rtt_max_ns")) {
+            assert!(*echoes > 0 || longest == 0, "{report}");
+        }
     }
 }
 

@@ -102,7 +102,8 @@ pub fn by_rate(curve: &Curve) -> Card {
 }
 
 /// How many round trips took how long.
-pub fn histogram(rtt: &Latency) -> Card {
+pub fn histogram(report: &Report) -> Card {
+    let rtt = &report.rtt;
     let bars = rtt.bars(BARS);
     let percent = |count: u64| count as f64 / rtt.count() as f64 * 100.0;
     let tallest = percent(bars.iter().map(|bar| bar.count).max().unwrap_or(0));
@@ -113,7 +114,7 @@ pub fn histogram(rtt: &Latency) -> Card {
         Axis::log(from as f64, to as f64, short_time),
         Axis::linear(0.0, tallest, |percent| format!("{} %", round(percent))),
     );
-    let mut table = Table::new(&["From", "To", "Echoes", "Share"]);
+    let mut table = Table::new(&["From", "To", "Round trips", "Share"]);
     for bar in &bars {
         let bounds = [bar.from_ns, bar.to_ns].map(|ns| ns as f64);
         let [from, to] = bounds.map(short_time);
@@ -123,7 +124,10 @@ pub fn histogram(rtt: &Latency) -> Card {
         table.rows.push(vec![from, to, thousands(bar.count), share]);
     }
     Card {
-        text: "Share of the echoes by round trip.".into(),
+        text: match report.bounds() {
+            None => "Share of the echoes by round trip.".into(),
+            Some(bounds) => format!("Share of the round trips by how long they took. {bounds}."),
+        },
         ..Card::drawn("Distribution", vec![plot], table)
     }
 }
@@ -136,18 +140,21 @@ pub fn over_time(report: &Report) -> Card {
     let plot = |shows: &str, y: Axis, lower: &[_], curves: &[(&str, &[(f64, f64)])]| {
         let time = Axis::until(end, |s| format!("{} s", round(s)));
         let mut plot = Plot::new(&format!("{shows} over time"), time, y);
-        plot.area("wash", lower, curves[0].1);
+        let parts = |points| <[(f64, f64)]>::split(points, |point| point.1.is_nan());
+        let lower = parts(lower).chain(std::iter::repeat(&[][..]));
+        for (lower, upper) in lower.zip(parts(curves[0].1)) {
+            plot.area("wash", lower, upper);
+        }
         for (class, (name, points)) in CURVES.iter().zip(curves) {
             plot.curve(class, name, points);
         }
         plot
     };
-    // A level line for each moment: between them nothing was measured that a slope could show.
+    // A level line for each moment: between them nothing was measured that a slope could show. Where
+    // nothing is known there is a gap.
     let levels = |of: &dyn Fn(&Moment) -> Option<f64>| -> Vec<(f64, f64)> {
-        let known = moments.iter().filter_map(|m| Some((m, of(m)?)));
-        known
-            .flat_map(|(m, value)| [(m.from, value), (m.to, value)])
-            .collect()
+        let level = |m: &Moment| [m.from, m.to].map(|at| (at, of(m).unwrap_or(f64::NAN)));
+        moments.iter().flat_map(level).collect()
     };
     let highest = |points: &[(f64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
 
@@ -171,7 +178,8 @@ pub fn over_time(report: &Report) -> Card {
     let p50 = levels(&|m| m.second.rtt_p50_ns.map(|ns| ns as f64));
     let p99 = levels(&|m| m.second.rtt_p99_ns.map(|ns| ns as f64));
     let both = p50.iter().chain(&p99).map(|point| point.1);
-    let y = latency_axis(both, &limits);
+    let known: Vec<f64> = both.filter(|value| !value.is_nan()).collect();
+    let y = latency_axis(known.iter().copied(), &limits);
     // Where the upper edge is not known, there is no band.
     let band = |second: &Second| second.rtt_p99_ns.and(second.rtt_p50_ns);
     let lower = levels(&|m| band(&m.second).map(|ns| ns as f64));
@@ -179,28 +187,28 @@ pub fn over_time(report: &Report) -> Card {
     let mut latency = plot("Latency", y, &lower, &curves);
     show_limits(&mut latency, &limits);
 
-    let lost = levels(&|m| Some(m.second.lost as f64));
+    let lost = levels(&|m| Some((m.second.lost + m.second.unsent) as f64));
     let errors = levels(&|m| Some(m.second.errors as f64));
     let worst = highest(&lost).max(highest(&errors));
-    let curves: [(&str, &[_]); 2] = [("requests lost", &lost), ("errors", &errors)];
+    let curves: [(&str, &[_]); 2] = [("requests lost or unsent", &lost), ("errors", &errors)];
     let y = Axis::linear(0.0, worst, round);
     let losses = plot("Losses and errors", y, &[], &curves);
 
     let mut table = Table::new(&[
-        "From", "Echoes/s", "Median", "p99", "Longest", "Lost", "Errors",
+        "From", "Echoes/s", "Median", "p99", "Longest", "Lost", "Unsent", "Errors",
     ]);
     for moment in &moments {
         let second = &moment.second;
         let shown = |ns: Option<u64>| ns.map_or("too few".to_owned(), |ns| short_time(ns as f64));
         let (at, per_s) = (format!("{} s", moment.from), rate(moment.per_s));
         let [p50, p99, max] = [second.rtt_p50_ns, second.rtt_p99_ns, second.rtt_max_ns].map(shown);
-        let [lost, errors] = [second.lost, second.errors].map(thousands);
+        let [lost, unsent, errors] = [second.lost, second.unsent, second.errors].map(thousands);
         table
             .rows
-            .push(vec![at, per_s, p50, p99, max, lost, errors]);
+            .push(vec![at, per_s, p50, p99, max, lost, unsent, errors]);
     }
     // Seconds of several machines have no percentiles.
-    let is_known = !p50.is_empty() || !p99.is_empty();
+    let is_known = !known.is_empty();
     let mut plots = vec![throughput];
     plots.extend(is_known.then_some(latency));
     plots.extend((worst > 0.0).then_some(losses));
@@ -265,6 +273,7 @@ fn moments(report: &Report) -> Vec<Moment> {
             second: Second {
                 echoes,
                 lost: sum(|second| second.lost),
+                unsent: sum(|second| second.unsent),
                 errors: sum(|second| second.errors),
                 rtt_p50_ns: worst(|second| second.rtt_p50_ns),
                 rtt_p99_ns: worst(|second| second.rtt_p99_ns),

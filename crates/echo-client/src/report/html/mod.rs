@@ -103,10 +103,7 @@ pub fn html(report: &Report) -> String {
     let has_sent = report.counts.sent > 0;
     let mut cards = Vec::new();
     if !report.rtt.is_empty() {
-        cards.extend([
-            figures::percentiles(report),
-            figures::histogram(&report.rtt),
-        ]);
+        cards.extend([figures::percentiles(report), figures::histogram(report)]);
     }
     cards.extend(figures::ways(report));
     cards.extend(report.curve.as_ref().map(figures::by_rate));

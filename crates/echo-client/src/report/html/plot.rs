@@ -202,13 +202,18 @@ impl Plot {
         }
     }
 
+    /// Through those points that are known; a line ends where one is not.
     fn path(&self, points: &[(f64, f64)]) -> String {
-        let mut path = String::new();
-        for (i, &(x, y)) in points.iter().enumerate() {
-            let command = if i == 0 { 'M' } else { 'L' };
+        let (mut path, mut command) = (String::new(), 'M');
+        for &(x, y) in points {
+            if y.is_nan() {
+                command = 'M';
+                continue;
+            }
             let (across, down) = (self.x.place(x) * FULL, (1.0 - self.y.place(y)) * FULL);
             // Writing to a string cannot fail.
             let _ = write!(path, "{command}{across:.1} {down:.1}");
+            command = 'L';
         }
         path
     }
