@@ -207,10 +207,11 @@ impl Run<'_> {
             let latest = ended.iter().map(of).max().unwrap_or(0);
             Duration::from_nanos(latest.saturating_sub(self.measure_from))
         };
-        report.took = latest(|one| one.until);
+        let until = latest(|one| one.until);
+        report.took = until.max(latest(|one| one.last_reply));
         let meant = latest(|one| one.meant);
         let counts = &collector.total.counts;
-        report.elapsed = self.plan.window(counts, report.took, meant);
+        report.elapsed = self.plan.window(counts, until, meant);
         let longest = self.plan.duration.unwrap_or(Duration::MAX);
         let (total, seconds) = collector.finish(report.elapsed.min(longest));
         report.add(&total);

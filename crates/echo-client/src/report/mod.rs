@@ -91,7 +91,7 @@ pub struct Report {
     /// interval counts, and replies that were waited for after it do not.
     #[serde(rename = "elapsed_ns", with = "document::nanos")]
     pub elapsed: Duration,
-    /// How much of that had passed when it was stopped, or had sent all.
+    /// How much time had passed when it was stopped, or had sent all and heard the last.
     #[serde(skip)]
     pub took: Duration,
     /// How `bench` paced its requests.

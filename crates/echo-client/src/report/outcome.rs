@@ -201,7 +201,11 @@ impl Report {
                     } = default.decide(default.metric.of(self));
                     // Of a run that sent nothing there is no loss to tell, and where something
                     // else went wrong it may well follow from that.
-                    let has_cause = default.metric == Metric::Loss && !outcome.reasons.is_empty();
+                    let is_explained = !self.target.is_udp()
+                        || self.counts.lost <= self.errors_in_all() + self.wrong();
+                    let has_cause = default.metric == Metric::Loss
+                        && !outcome.reasons.is_empty()
+                        && (is_explained || self.counts.received == 0);
                     let complaint = self.complaint(default.metric, counted.as_ref()).whole();
                     let is_new = !has_cause && !outcome.reasons.contains(&complaint);
                     if failed && measured.is_some() && is_new {
@@ -320,8 +324,12 @@ impl Report {
         match metric {
             Metric::Errors => {
                 let kind = *self.errors.keys().next().unwrap_or(&ErrorKind::Other);
-                let connections = counted(self.errors_in_all(), "connection", "connections");
-                let fault = Fault::new(kind, format!("{connections} to {name} failed"));
+                let errors = self.errors_in_all();
+                let failed = match self.target.is_udp() {
+                    true => counted(errors, "datagram", "datagrams"),
+                    false => counted(errors, "connection", "connections"),
+                };
+                let fault = Fault::new(kind, format!("{failed} to {name} failed"));
                 match (kind, &self.ways) {
                     (ErrorKind::Refused, Some(_)) => fault.advise(NO_REFLECTOR),
                     (ErrorKind::Refused | ErrorKind::Permission, None) => fault.remedied(),

@@ -83,7 +83,11 @@ fn lines(report: &Report, columns: usize) -> Vec<String> {
 
 /// What was measured, in words.
 pub fn measured(report: &Report) -> Vec<String> {
-    let mut lines: Vec<_> = report.load.map(paced).into_iter().collect();
+    let mut lines: Vec<_> = report
+        .load
+        .map(|load| paced(load, report))
+        .into_iter()
+        .collect();
     lines.extend(books(report));
     lines.extend(report.ways.iter().flat_map(Ways::told));
     lines.extend(report.load.and_then(|_| throughput(report)));
@@ -102,11 +106,15 @@ pub fn measured(report: &Report) -> Vec<String> {
     lines
 }
 
-fn paced(load: Load) -> String {
+fn paced(load: Load, report: &Report) -> String {
     match load {
         Load::Closed { in_flight } => format!(
             "closed loop, {in_flight} in flight: each request waits for a reply, so a slow server is asked less often"
         ),
+        Load::Rate { .. } if report.machines.len() > 1 && !report.has_rate() => {
+            "no rate of the whole: rtt counts from when a request was due, service from when it left"
+                .to_owned()
+        }
         Load::Rate { per_s } => format!(
             "{per_s} requests/s: rtt counts from when a request was due, service from when it left"
         ),
@@ -117,7 +125,10 @@ fn paced(load: Load) -> String {
 fn books(report: &Report) -> Vec<String> {
     let counts = &report.counts;
     let (sent, received, loss) = (counts.sent, counts.received, Share(counts.loss()));
-    let time = report.elapsed.as_secs_f64();
+    // What a ping is to last counts to the end of its last interval; nobody waits for that. How long
+    // a saved one took is not known.
+    let took = Some(report.took).filter(|took| report.load.is_none() && !took.is_zero());
+    let time = took.unwrap_or(report.elapsed).as_secs_f64();
     let mut lines = vec![format!(
         "{sent} sent, {received} received, {loss} loss, over {time:.2} s"
     )];
@@ -281,6 +292,15 @@ mod tests {
              0 duplicate, 0 reordered, 0 corrupt, 0 late, 0 truncated, 0 foreign\n\
              passed\n"
         );
+    }
+
+    #[test]
+    fn a_ping_lasts_as_long_as_it_took_and_not_to_the_end_of_its_last_interval() {
+        let mut report = ping();
+        report.took = Duration::from_millis(2010);
+        assert!(text(&report, COLUMNS).contains("over 2.01 s"));
+        report.load = Some(Load::Rate { per_s: 1.0 });
+        assert!(text(&report, COLUMNS).contains("over 3.00 s"));
     }
 
     #[test]

@@ -199,6 +199,14 @@ fn windows_apart_have_no_rate() {
     merge(&[&one, &other], &["--fail-if", "rate<1"]).failed(1, &["rate"]);
     let text = merge(&[&one, &other], &[]);
     assert!(!text.text().contains("echoes/s,"), "{text:?}");
+    let paced = ["-r", "99", "--fail-if", "unsent>99"];
+    let one = measured(&echo.tcp, "h1", &paced);
+    let text = merge(
+        &[&one, &moved(&one, 500_000_000)],
+        &["--fail-if", "unsent>999"],
+    );
+    assert!(text.text().contains("no rate of the whole"), "{text:?}");
+    assert!(!text.text().contains("requests/s"), "{text:?}");
 }
 
 #[test]

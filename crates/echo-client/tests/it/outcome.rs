@@ -107,6 +107,26 @@ fn a_threshold_decides_what_it_names_and_all_else_is_decided_as_without_it() {
 }
 
 #[test]
+fn datagrams_that_were_refused_are_no_connections_and_excuse_no_others() {
+    let udp = |lost: u64, refused| {
+        let mut report = run(sent(20, 20 - lost));
+        report.target.transport = echo_core::Transport::Udp;
+        report.errors = [(ErrorKind::Refused, refused)].into();
+        report.conclude(None, None);
+        let reasons = report.outcome.reasons.into_iter();
+        reasons.map(|reason| reason.message).collect::<Vec<_>>()
+    };
+    let told = udp(5, 5);
+    assert!(
+        told.len() == 1 && told[0].contains("5 datagrams to"),
+        "{told:?}"
+    );
+    let told = udp(6, 1);
+    assert!(told[0].contains("1 datagram to"), "{told:?}");
+    assert!(told[1].starts_with("6 of 20 requests"), "{told:?}");
+}
+
+#[test]
 fn a_run_that_fails_for_a_good_figure_says_how_the_opposite_is_asked() {
     for (condition, opposite) in [
         ("p99<2ms", Some("p99>=2ms")),

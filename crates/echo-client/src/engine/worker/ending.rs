@@ -17,6 +17,8 @@ use crate::report::{Generator, significant};
 pub struct Ended {
     /// Until when it was to send, in nanoseconds since the run began.
     pub until: u64,
+    /// When the last right reply came.
+    pub last_reply: u64,
     /// Until when that was meant, as the pacer says.
     pub meant: u64,
     /// The times it stood still itself.
@@ -136,6 +138,7 @@ impl Worker<'_> {
             .then(|| std::mem::take(&mut found.ways));
         let ended = Ended {
             until,
+            last_reply: recorder.last_reply,
             meant: self.pacer.meant(recorder.last_reply),
             pauses: self.pauses,
             jitter_ns: recorder.jitter.mean(),
