@@ -176,10 +176,11 @@ fn may_be_own_doing(report: &Report) -> bool {
     report.counts.received > 0 && generator.is_some_and(|generator| generator.paused_ns > 0)
 }
 
-/// The rate from which on latency grows out of proportion.
+/// The rate from which on latency grows out of proportion, though it is kept.
 fn knee_of(steps: &[Step]) -> Option<f64> {
     let points = steps
         .iter()
+        .filter(|step| step.kept)
         .filter_map(|step| Some((step.rate_per_s, step.part.rtt_p50_ns? as f64)));
     let points: Vec<(f64, f64)> = points.collect();
     knee(&points).map(|at| points[at].0)

@@ -12,7 +12,7 @@ pub struct Curve {
     pub condition: String,
     /// The highest rate that kept it; `None` where not even the lowest did.
     pub kept_per_s: Option<f64>,
-    /// Where the curve bends, if it does.
+    /// Where the curve bends among the rates that were kept, if it does.
     pub knee_per_s: Option<f64>,
     /// Why it was not kept at the next higher rate, or why none was tried.
     pub limit: String,
@@ -27,6 +27,9 @@ pub struct Step {
     pub rate_per_s: f64,
     /// Requests without a reply of their own.
     pub loss_percent: f64,
+    /// Requests that were due and never left.
+    #[serde(default)]
+    pub unsent: u64,
     /// Whether the condition was kept.
     pub kept: bool,
     /// What was measured.
@@ -40,6 +43,7 @@ impl Step {
         Step {
             rate_per_s,
             loss_percent: format::significant(report.counts.loss() * 100.0),
+            unsent: report.counts.unsent,
             kept: report.outcome.exit_code == 0,
             part: Part::of(report),
         }
@@ -47,17 +51,13 @@ impl Step {
 }
 
 impl Curve {
-    /// A row for each step, the knee and the rate that was found marked.
+    /// A row for each step, the knee and the rate that was found marked. What never left has a column
+    /// where there is any: mostly it is why a rate was not kept.
     pub fn table(&self) -> Table {
-        let heads = [
-            "requests/s",
-            "p50",
-            "p99",
-            "max",
-            "loss",
-            &self.condition,
-            "",
-        ];
+        let has_unsent = self.steps.iter().any(|step| step.unsent > 0);
+        let unsent = has_unsent.then_some("unsent");
+        let mut heads = vec!["requests/s", "p50", "p99", "max", "loss"];
+        heads.extend(unsent.into_iter().chain([&*self.condition, ""]));
         let time = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::short_time(ns as f64));
         let row = |step: &Step| {
             let marks = [
@@ -69,15 +69,16 @@ impl Curve {
                 .filter(|(rate, _)| *rate == Some(step.rate_per_s));
             let marks: Vec<_> = marks.map(|(_, mark)| mark).collect();
             let word = if step.kept { "held" } else { "broken" };
-            vec![
+            let mut row = vec![
                 format::rate(step.rate_per_s),
                 time(step.part.rtt_p50_ns),
                 time(step.part.rtt_p99_ns),
                 time(step.part.rtt_max_ns),
                 Share(step.loss_percent / 100.0).to_string(),
-                word.to_owned(),
-                marks.join(" "),
-            ]
+            ];
+            row.extend(unsent.map(|_| format::thousands(step.unsent)));
+            row.extend([word.to_owned(), marks.join(" ")]);
+            row
         };
         Table {
             rows: self.steps.iter().map(row).collect(),
@@ -102,6 +103,21 @@ impl Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_never_left_has_a_column_where_there_is_any() {
+        let mut curve = Curve {
+            condition: "p50<1s".into(),
+            steps: vec![Step::default()],
+            ..Curve::default()
+        };
+        let heads = ["requests/s", "p50", "p99", "max", "loss", "p50<1s", ""];
+        assert_eq!(curve.table().heads, heads);
+        curve.steps[0].unsent = 1234;
+        let table = curve.table();
+        assert_eq!(table.heads[5..], ["unsent", "p50<1s", ""]);
+        assert_eq!(table.rows[0][5..], ["1,234", "broken", ""]);
+    }
 
     #[test]
     fn a_search_cut_short_in_its_first_step_does_not_say_that_nothing_was_kept() {

@@ -95,6 +95,10 @@ pub fn by_rate(curve: &Curve) -> Card {
     let mut plot = Plot::new("Latency by rate", x, y);
     plot.curve(CURVES[0], "99th percentile", &p99);
     plot.curve(CURVES[1], "median", &p50);
+    if let Some(kept) = curve.kept_per_s {
+        let edges = [f64::NEG_INFINITY, f64::INFINITY].map(|y| (kept, y));
+        plot.curve("limit", &format!("kept up to {}/s", rate(kept)), &edges);
+    }
     Card {
         text: format!("{}: {}", curve.condition, curve.found()),
         ..Card::drawn("Latency by rate", vec![plot], curve.table())
