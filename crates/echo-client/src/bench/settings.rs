@@ -108,7 +108,7 @@ pub struct Bench {
     /// Write a row for each second, for a spreadsheet, too
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub csv: Option<FilePath>,
-    /// Write the latencies as an HdrHistogram log, too: logs of several machines can be merged
+    /// Write the latencies as an HdrHistogram log, too, for tools that merge those; with --rate, its lines tagged service count from when a request left
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub hdr: Option<FilePath>,
 }

@@ -57,7 +57,7 @@ pub struct Ping {
     /// Write the report as a page for a browser, too
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub report: Option<FilePath>,
-    /// Write the round trips as an HdrHistogram log, too: logs of several machines can be merged
+    /// Write the round trips as an HdrHistogram log, too, for tools that merge those
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub hdr: Option<FilePath>,
 }

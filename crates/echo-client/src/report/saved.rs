@@ -23,7 +23,7 @@ const TOLD: &str = "echo-client: ";
 /// A report, and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    /// The file's name; `-` is standard input.
+    /// The file's name, and where in it, unless it begins with this.
     pub source: String,
     /// Where in the file its document begins.
     pub at: usize,
@@ -43,7 +43,10 @@ impl Saved {
     pub fn load(files: &[impl AsRef<Path>], may_be_empty: bool) -> Result<Vec<Self>> {
         let mut saved = Vec::new();
         for path in files.iter().map(AsRef::as_ref) {
-            let source = shown(path).to_string();
+            let source = match path == Path::new("-") {
+                true => "standard input".to_owned(),
+                false => shown(path).to_string(),
+            };
             let text = read(path).map_err(|error| {
                 let cause = cause(&error);
                 anyhow!("cannot read {source}: {cause}; name a document that --json has printed")
@@ -115,7 +118,10 @@ fn all(text: &[u8], source: &str) -> Result<Vec<Saved>> {
         let (compared, reports, length) =
             read.with_context(|| format!("{source}: the document at byte {at} cannot be read"))?;
         saved.extend(reports.into_iter().map(|report| Saved {
-            source: source.to_owned(),
+            source: match at {
+                0 => source.to_owned(),
+                at => format!("{source} at byte {at}"),
+            },
             at,
             compared,
             report,
@@ -132,6 +138,10 @@ struct Head {
 
 /// The document that a text begins with, and how long that is.
 fn first(text: &[u8]) -> Result<(Value, usize)> {
+    ensure!(
+        !text.starts_with(b"#["),
+        "it is a log, which other tools merge; save the run with --json"
+    );
     let mut heads = serde_json::Deserializer::from_slice(text).into_iter::<Head>();
     let head = heads.next().transpose();
     let head = head.map_err(|error| match error.is_data() {

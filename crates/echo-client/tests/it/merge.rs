@@ -254,6 +254,19 @@ fn what_is_missing_or_does_not_belong_is_said() {
 }
 
 #[test]
+fn a_log_is_no_document_and_what_comes_together_is_told_apart() {
+    let echo = echo();
+    let files = Scratch::new("logs");
+    let log = files.path("run.hlog").display().to_string();
+    let one = measured(&echo.tcp, "h1", &["--hdr", &log]);
+    run(&["merge", &log]).failed(2, &["run.hlog", "other tools merge", "--json"]);
+    let text = format!("{one}\n{}", measured(&echo.tcp, "h2", &["-s", "65"]));
+    let both = files.file("both.json", text.as_bytes());
+    let told = run(&["merge", &both]);
+    told.failed(2, &["both.json at byte", "cannot be merged with", "--size"]);
+}
+
+#[test]
 fn a_damaged_document_is_named_and_nothing_is_merged() {
     let echo = echo();
     let one = measured(&echo.tcp, "h1", &[]).to_string();
