@@ -232,6 +232,7 @@ impl Flow {
         let longest = context.recorder.slowest.saturating_mul(2);
         let overdue = context.clock.now().saturating_sub(longest);
         let mut is_told = false;
+        let others = Fault::new(ErrorKind::Lost, "no reply before its socket was given up");
         while let Some((number, request)) = self.ledger.abandon() {
             // What others have passed, and the slowest would have by far, was lost: there need be no time to
             // wait for it. A path may merely reorder.
@@ -242,6 +243,9 @@ impl Flow {
             }
             self.lose(request, context);
             if let Some(fault) = fault {
+                // What has become of one datagram is told once; a time is up for all.
+                let is_of_one = context.plan.connect.is_udp() && fault.kind != ErrorKind::Timeout;
+                let fault = if is_told && is_of_one { &others } else { fault };
                 context.tell_error(Some(number), fault);
                 is_told = true;
             }

@@ -109,3 +109,28 @@ fn color_marks_what_is_not_well() {
         "no terminal, no colour: {auto:?}"
     );
 }
+
+#[test]
+fn a_refused_datagram_is_told_once_for_each_time_that_icmp_said_so() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let target = socket.local_addr().unwrap().to_string();
+    // Five have a reply, as many have none, and then nobody listens any more.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        for number in 0..10 {
+            let (len, from) = socket.recv_from(&mut buffer).expect("a datagram");
+            if number < 5 {
+                socket.send_to(&buffer[..len], from).expect("a reply");
+            }
+        }
+    });
+    let args = ["ping", "-u", &target, "-c", "50", "-i", "20ms", "-W", "1s"];
+    let ended = run(&[&args[..], &["--jsonl"]].concat());
+    let events = ended.text().lines();
+    let events = events.map(|line| serde_json::from_str::<Value>(line).expect(line));
+    let events: Vec<Value> = events.collect();
+    let refused = events.iter().filter(|event| event["kind"] == "refused");
+    let summary = &events.last().unwrap()["report"];
+    let counted = summary["errors"]["refused"].as_u64().unwrap_or(0);
+    assert_eq!(counted, refused.count() as u64, "{events:#?}");
+}
