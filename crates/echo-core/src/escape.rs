@@ -2,17 +2,19 @@
 
 use std::fmt;
 
+use crate::path::{prints, spelled};
+
 /// Shows bytes as text in which no byte can act on a terminal or forge a line of a log.
 ///
-/// Printable UTF-8 stays as it is. Control and other unprintable characters become `\n`, `\t`,
-/// `\u{1b}` and the like, bytes that are not UTF-8 become `\xff`, and `"` and `\` get a backslash,
-/// so that the text can stand between quotes.
+/// Printable UTF-8 stays as it is. Ends of lines and tabs become `\n` and `\t`, the bytes of other
+/// characters that do not print, and those that are not UTF-8, become `\x1b` or `\xff` as in Python,
+/// and `"` and `\` get a backslash, so that the text can stand between quotes.
 ///
 /// ```
 /// use echo_core::escape::Escaped;
 ///
 /// assert_eq!(Escaped("¡Hola!".as_bytes()).to_string(), "¡Hola!");
-/// assert_eq!(Escaped(b"\x1b[2J\xff").to_string(), r"\u{1b}[2J\xff");
+/// assert_eq!(Escaped(b"\x1b[2J\xff").to_string(), r"\x1b[2J\xff");
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a [u8]);
@@ -20,11 +22,9 @@ pub struct Escaped<'a>(pub &'a [u8]);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            // `escape_debug` escapes single quotes too, which are safe and common in text.
+            // Single quotes are safe, and common in text.
             f.write_str(&escape(chunk.valid(), &['\'']))?;
-            for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
-            }
+            f.write_str(&chunk.invalid().iter().map(spelled).collect::<String>())?;
         }
         Ok(())
     }
@@ -64,11 +64,15 @@ pub fn printable(text: &str) -> String {
 
 /// Escapes all but what is `plain`.
 fn escape(text: &str, plain: &[char]) -> String {
-    let part = |part: &str| match part.strip_suffix(plain) {
-        Some(words) => format!("{}{}", words.escape_debug(), &part[words.len()..]),
-        None => part.escape_debug().to_string(),
-    };
-    text.split_inclusive(plain).map(part).collect()
+    let mut shown = String::new();
+    for char in text.chars() {
+        match char {
+            _ if plain.contains(&char) || prints(char) => shown.push(char),
+            '\n' | '\r' | '\t' | '\'' | '"' | '\\' => shown.extend(char.escape_debug()),
+            _ => shown.extend(char.encode_utf8(&mut [0; 4]).as_bytes().iter().map(spelled)),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -95,10 +99,10 @@ mod tests {
 
     #[test]
     fn nothing_that_acts_on_a_terminal_passes() {
-        assert_eq!(shown(b"\x1b]0;title\x07"), r"\u{1b}]0;title\u{7}");
-        assert_eq!(shown(b"a\r\n\t\0"), r"a\r\n\t\0");
-        assert_eq!(shown("\u{9b}2J".as_bytes()), r"\u{9b}2J");
-        assert_eq!(shown("\u{202e}abc".as_bytes()), r"\u{202e}abc");
+        assert_eq!(shown(b"\x1b]0;title\x07"), r"\x1b]0;title\x07");
+        assert_eq!(shown(b"a\r\n\t\0"), r"a\r\n\t\x00");
+        assert_eq!(shown("\u{9b}2J".as_bytes()), r"\xc2\x9b2J");
+        assert_eq!(shown("\u{202e}abc".as_bytes()), r"\xe2\x80\xaeabc");
         assert_eq!(shown(b"say \"\\\""), r#"say \"\\\""#);
     }
 

@@ -138,12 +138,12 @@ pub fn shown(path: &(impl AsRef<OsStr> + ?Sized)) -> impl fmt::Display {
     text
 }
 
-fn prints(char: char) -> bool {
+pub(crate) fn prints(char: char) -> bool {
     // After a letter: an accent that stands alone would be escaped.
-    format!("a{char}").escape_debug().count() == 2
+    char.escape_debug().len() == 1 || format!("a{char}").escape_debug().count() == 2
 }
 
-fn spelled(byte: &u8) -> String {
+pub(crate) fn spelled(byte: &u8) -> String {
     format!("\\x{byte:02x}")
 }
 

@@ -304,7 +304,7 @@ mod tests {
             "accept(3) = 7",
             "recv(7, 16): &#34;Hello&#34;",
             "TIME_WAIT",
-            "&#60;hello&#62; &#38; \\u{1b}[2J",
+            "&#60;hello&#62; &#38; \\x1b[2J",
         ] {
             assert!(svg.contains(part), "{part}: {svg}");
         }
