@@ -164,9 +164,11 @@ mod tests {
                 None => joined.push_str(&format!("{}\n", line.trim())),
             }
         }
-        let causes = (1..134).map(|number| cause(&io::Error::from_raw_os_error(number)));
-        // So says gai_strerror(3) of glibc.
-        let resolver = "\nTemporary failure in name resolution\nName or service not known\n";
+        let errors = (1..134).map(io::Error::from_raw_os_error);
+        let causes = errors.map(|error| format!("{}\n{}", cause(&error), error.kind()));
+        // So say gai_strerror(3) of glibc and, of what is no error of the system, std.
+        let resolver =
+            "\nTemporary failure in name resolution\nName or service not known\nother error\n";
         joined.replace("\\\"", "\"") + resolver + &causes.collect::<Vec<_>>().join("\n")
     }
 
@@ -174,8 +176,9 @@ mod tests {
     fn what_is_translated_is_what_the_programs_say() {
         let said = said();
         let is_said = |sentence: &String| {
-            // What a label is for stands elsewhere than the label.
-            let parts = sentence.split("{}").map(|part| part.trim_end_matches(": "));
+            // What a label is for stands elsewhere than the label, and what is counted than the count.
+            let parts = sentence.split("{}");
+            let parts = parts.map(|part| part.trim_start().trim_end_matches([' ', ':', ',', 's']));
             let mut parts = parts.filter(|part| part.len() > 3);
             parts.all(|part| said.contains(part))
         };
@@ -185,15 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_done_about_an_error_of_the_system_is_translated() {
+    fn failures_and_what_is_to_be_done_about_an_error_of_the_system_are_translated() {
         let (said, phrases) = (said(), Phrases::of(Lang::Es));
-        let ways = ["remedied", ".advise"];
+        let ways = [
+            "remedied",
+            ".advise",
+            "Failure::bad(anyhow!",
+            "Failure::usage(anyhow!",
+        ];
         let calls = ways.iter().flat_map(|way| said.split(way).skip(1));
         let remedies = calls.filter_map(|call| {
             let (before, rest) = call.strip_prefix('(')?.split_once('"')?;
             // The remedy stands behind the error and in the same call; its values are no part of it.
             let is_of_call = !before.starts_with(')') && !before.contains(['{', ';']);
-            let remedy = rest.split('"').next()?.replace(['{', '}'], "");
+            let remedy = rest.split('"').next()?.replace('{', "x").replace('}', "");
             is_of_call.then_some(remedy)
         });
         let remedies: Vec<_> = remedies.collect();

@@ -14,7 +14,8 @@ const FEW: usize = 6;
 pub struct Phrases(Vec<Phrase>);
 
 /// A sentence: the English between its values, and the other with `{1}`, `{2}` for them. What stands
-/// behind a word is somebody's own and stays as it is, unless the other has it as `{2*}`.
+/// behind a word is somebody's own and stays as it is, as does a word alone, which may name a fault or a
+/// setting; unless the other has it as `{2*}`.
 #[derive(Clone, Debug)]
 struct Phrase {
     english: Vec<String>,
@@ -62,13 +63,21 @@ impl Phrases {
         }
     }
 
+    /// What is a value of a text in this language; a word alone may be a name, and stays as it is.
+    pub fn value(&self, text: &str) -> String {
+        match text.contains(' ') {
+            true => self.say(text),
+            false => text.to_owned(),
+        }
+    }
+
     fn line(&self, line: &str) -> String {
         let text = line.trim_start();
         let indent = &line[..line.len() - text.len()];
         let said = self.0.iter().find_map(|phrase| {
             let values = (1..).zip(phrase.values(text)?).flat_map(|(number, value)| {
                 let value = match value.split_once("; ") {
-                    _ if phrase.is_said(number) => self.line(value),
+                    _ if phrase.is_said(number, value) => self.line(value),
                     // Behind somebody's own there may be another sentence, but not between quotes.
                     Some((own, more)) if !phrase.is_quoted(number) => {
                         format!("{own}; {}", self.line(more))
@@ -123,14 +132,14 @@ impl Phrase {
     }
 
     /// Whether a value is said, too: it is a sentence, or a part of one.
-    fn is_said(&self, number: usize) -> bool {
+    fn is_said(&self, number: usize, value: &str) -> bool {
         let (before, after) = (&self.english[number - 1], &self.english[number]);
         let is_clause = match before.strip_suffix(' ') {
             None if before.is_empty() => after.starts_with([';', ',']) || after.starts_with(" ("),
             None => !self.is_quoted(number),
             Some(before) => !before.ends_with(char::is_alphanumeric),
         };
-        is_clause || self.other.contains(&format!("{{{number}*}}"))
+        (is_clause && value.contains(' ')) || self.other.contains(&format!("{{{number}*}}"))
     }
 }
 
@@ -147,7 +156,10 @@ mod tests {
              \"{} sent, {} received\" = \"{2} de {1}\"\n\
              \"{}: {}\" = \"{1}: {2}\"\n\
              \"{} of {}\" = \"{1} de {2}\"\n\
-             \"one of many\" = \"uno entre muchos\"\n",
+             \"one of many\" = \"uno entre muchos\"\n\
+             \"rate\" = \"ritmo\"\n\
+             \"Fault {} added: {}\" = \"fallo {1}: {2}\"\n\
+             \"in turn: {}\" = \"por turnos: {1*}\"\n",
         );
         let say = |text: &str| phrases.say(text);
         assert_eq!(
@@ -161,6 +173,8 @@ mod tests {
         );
         assert_eq!(say("a: one of many"), "a: uno entre muchos");
         assert_eq!(say("no sentence"), "no sentence");
+        assert_eq!(say("Fault 1 added: rate"), "fallo 1: rate");
+        assert_eq!(say("in turn: rate"), "por turnos: ritmo");
         assert_eq!(
             Phrases::of(Lang::En).say("connection refused"),
             "connection refused"
@@ -195,7 +209,7 @@ mod tests {
                 "{said}"
             );
         }
-        let nobody_s = "frame of 3 bytes or more is over the limit of 1";
+        let nobody_s = "a sentence of 3 bytes or more that nobody has translated: 1";
         assert_eq!(phrases.say(nobody_s), nobody_s);
     }
 

@@ -49,7 +49,7 @@ impl Story {
     /// The text of `key`, with each `{name}` replaced by its value, which is said in the same language.
     pub fn text(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
         let said = |(name, value): &(&str, &dyn Display)| {
-            ((*name).to_owned(), self.phrases.say(&value.to_string()))
+            ((*name).to_owned(), self.phrases.value(&value.to_string()))
         };
         self.texts.filled(key, &values.iter().map(said).collect())
     }

@@ -111,7 +111,7 @@ pub enum ErrorKind {
     Closed,
     /// What came back is not what was sent.
     Mismatch,
-    /// No local port, descriptor or memory is left.
+    /// Local ports, descriptors or memory are exhausted.
     Exhausted,
     /// The local address cannot be used.
     Local,

@@ -161,7 +161,8 @@ fn books(report: &Report) -> Vec<String> {
     lines.extend(report.bounds());
     if !report.errors.is_empty() {
         let errors = report.errors.iter();
-        let shown: Vec<_> = errors.map(|(kind, n)| format!("{n} {kind}")).collect();
+        let said = errors.map(|(kind, n)| format!("{n} {}", report.phrases.say(&kind.to_string())));
+        let shown: Vec<_> = said.collect();
         lines.push(format!("errors: {}", shown.join(", ")));
     }
     lines

@@ -22,7 +22,7 @@ impl GivenUp {
     /// What the server still may, in words.
     pub fn left(self) -> String {
         let all = [
-            (self.files, "files"),
+            (self.files, "the opening of files"),
             (self.tcp, "TCP connections of its own"),
             (self.privileges, "new privileges"),
         ];

@@ -26,7 +26,7 @@ reasons! {
     /// A fault ended it; the name is the fault's.
     Fault(name: &'static str) => "fault", "the fault {name}";
     /// Serving it hit a defect of this server, which ended nothing else.
-    Defect => "defect", "a defect of this server; please report it";
+    Defect => "defect", "a defect of this server (please report it)";
     /// The peer sent a frame, or began one, that is longer than is allowed.
     FrameTooLong(error: FrameError) => "frame-too-long", "{error}";
     /// The peer finished within a frame.

@@ -48,7 +48,7 @@ impl fmt::Display for Connections {
         )?;
         self.bad
             .iter()
-            .try_for_each(|(count, reason)| write!(f, "; {count} times: {reason}"))
+            .try_for_each(|(count, reason)| write!(f, "; {count} of them: {reason}"))
     }
 }
 

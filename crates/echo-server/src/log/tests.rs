@@ -72,33 +72,44 @@ pub(super) fn events() -> Vec<Kind> {
         },
         Kind::ReceiveFailed {
             local: Address::Udp(local),
-            error: "no memory".into(),
+            error: "cannot allocate memory".into(),
             retry_in: Duration::from_millis(5),
         },
         Kind::DatagramsAnswered(sum),
+        Kind::DatagramsAnswered(Datagrams { count: 1, ..sum }),
         Kind::DatagramsReceived {
             sum,
             data: "hello".into(),
         },
         Kind::DatagramsSent(sum),
+        Kind::DatagramsSent(Datagrams { count: 1, ..sum }),
         Kind::DatagramsOverflowed {
             local: Address::Udp(local),
             count: 3,
         },
         Kind::Stats(stats().into()),
-        Kind::Confined(GivenUp {
-            files: false,
-            tcp: false,
-            privileges: true,
-        }),
+        Kind::Stats(Box::new(Stats {
+            accepted: 1,
+            datagrams: 1,
+            dropped: [2; DropReason::CODES.len()],
+            overflowed: 1,
+            ..stats()
+        })),
     ];
+    let given_up = (0..7).map(|bits| GivenUp {
+        files: bits & 1 > 0,
+        tcp: bits & 2 > 0,
+        privileges: bits & 4 > 0,
+    });
+    kinds.extend(given_up.map(Kind::Confined));
     kinds.extend(
         [
             Refusal::Connections(1),
             Refusal::PerIp(1),
             Refusal::Memory(Size(64 << 20)),
+            Refusal::Fault,
             Refusal::NoHeader,
-            Refusal::BadHeader("it does not begin with a PROXY header"),
+            Refusal::BadHeader("its PROXY header is no text"),
             Refusal::LateHeader,
         ]
         .map(|reason| Kind::Refused {
@@ -114,6 +125,7 @@ pub(super) fn events() -> Vec<Kind> {
         Reason::FrameTruncated(FrameError::Truncated { held: 1 }),
         Reason::Idle,
         Reason::Unread,
+        Reason::Memory,
         Reason::Shutdown,
         Reason::Asked,
         Reason::Failed(ErrorKind::Other),
@@ -134,16 +146,27 @@ pub(super) fn events() -> Vec<Kind> {
         DropReason::NotUnicast,
         DropReason::Rate,
         DropReason::Loop,
+        DropReason::NotStamp,
+        DropReason::Unauthentic,
         DropReason::Shutdown,
         DropReason::Failed(ErrorKind::Other),
     ];
     kinds.extend(reasons.map(|reason| Kind::DatagramsDropped { reason, sum }));
-    kinds.push(Kind::Unused {
-        names: vec!["web".to_owned()],
-    });
+    let sum = Datagrams { count: 1, ..sum };
+    kinds.extend(reasons.map(|reason| Kind::DatagramsDropped { reason, sum }));
+    for count in 1..3 {
+        let names = vec!["web".to_owned(); count];
+        kinds.push(Kind::Unused { names });
+        kinds.push(Kind::Faults { count, seed: 7 });
+        let events = count as u64;
+        kinds.push(Kind::Lost { events });
+        kinds.push(Kind::Draining {
+            why: Stop::Command,
+            connections: 2 * (count - 1),
+            at_most: Duration::from_secs(1),
+        });
+    }
     kinds.push(Kind::ConnectionsCapped { max: 7, asked: 9 });
-    kinds.push(Kind::Faults { count: 1, seed: 7 });
-    kinds.push(Kind::Lost { events: 2 });
     let fault = Numbered {
         number: 1,
         fault: "drop".parse().unwrap(),
@@ -155,6 +178,8 @@ pub(super) fn events() -> Vec<Kind> {
         listener: listener.clone(),
     });
     kinds.push(Kind::Resumed { listener });
+    kinds.push(Kind::Paused { listener: None });
+    kinds.push(Kind::Resumed { listener: None });
     let peer = Some(PeerAddress::Unix);
     let fault = |name, done, peer, message| Kind::Fault {
         what: Applied { name, done },
@@ -173,6 +198,9 @@ pub(super) fn events() -> Vec<Kind> {
         [
             ("drop", Done::Plainly),
             ("corrupt", Done::Corrupted { offset, bytes }),
+            ("corrupt", Done::Corrupted { offset, bytes: 2 }),
+            ("rate", Done::Plainly),
+            ("duplicate", Done::Plainly),
             ("truncate", Done::Truncated { to: 4 }),
             ("delay", Done::Delayed { by }),
             ("merge", Done::Merged { bytes }),
