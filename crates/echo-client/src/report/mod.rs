@@ -92,7 +92,13 @@ pub struct Report {
     #[serde(rename = "elapsed_ns", with = "document::nanos")]
     pub elapsed: Duration,
     /// How much time had passed when it was stopped, or had sent all and heard the last.
-    #[serde(skip)]
+    /// Zero of what several machines measured together.
+    #[serde(
+        default,
+        rename = "took_ns",
+        with = "document::nanos",
+        skip_serializing_if = "Duration::is_zero"
+    )]
     pub took: Duration,
     /// How `bench` paced its requests.
     #[serde(flatten)]

@@ -125,12 +125,12 @@ fn paced(load: Load, report: &Report) -> String {
 fn books(report: &Report) -> Vec<String> {
     let counts = &report.counts;
     let (sent, received, loss) = (counts.sent, counts.received, Share(counts.loss()));
-    // What a ping is to last counts to the end of its last interval; nobody waits for that. How long
-    // a saved one took is not known.
+    // What a ping is to last counts to the end of its last interval; nobody waits for that.
     let took = Some(report.took).filter(|took| report.load.is_none() && !took.is_zero());
     let time = took.unwrap_or(report.elapsed).as_secs_f64();
+    let digits = if time < 0.1 { 4 } else { 2 };
     let mut lines = vec![format!(
-        "{sent} sent, {received} received, {loss} loss, over {time:.2} s"
+        "{sent} sent, {received} received, {loss} loss, over {time:.digits$} s"
     )];
     let classes = [
         ("duplicate", counts.duplicate),
@@ -300,6 +300,8 @@ mod tests {
         let mut report = ping();
         report.took = Duration::from_millis(2010);
         assert!(text(&report, COLUMNS).contains("over 2.01 s"));
+        report.took = Duration::from_micros(213);
+        assert!(text(&report, COLUMNS).contains("over 0.0002 s"));
         report.load = Some(Load::Rate { per_s: 1.0 });
         assert!(text(&report, COLUMNS).contains("over 3.00 s"));
     }

@@ -350,6 +350,7 @@ fn sample() -> Report {
     for ns in (0..999).map(|i| 12_345 + i * i * 977) {
         report.rtt.record(Duration::from_nanos(ns));
     }
+    report.took = Duration::from_millis(2_345);
     report
 }
 
