@@ -137,7 +137,8 @@ impl Named {
         Named {
             what,
             name: name.to_owned(),
-            there: fs::metadata(&path),
+            // By its name: what standard output was opened as may be called otherwise by now.
+            there: fs::metadata(name),
             path,
         }
     }

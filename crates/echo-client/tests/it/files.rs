@@ -60,6 +60,24 @@ fn a_page_is_not_written_to_where_standard_error_goes() {
 }
 
 #[test]
+fn a_page_does_not_replace_the_result_whose_file_has_another_name_by_now() {
+    let (echo, scratch) = (echo(), Scratch::new("renamed"));
+    let first = scratch.file("first", b"");
+    let second = scratch.path("second").display().to_string();
+    std::fs::hard_link(&first, &second).unwrap();
+    let result = OpenOptions::new().append(true).open(&first).unwrap();
+    std::fs::remove_file(&first).unwrap();
+    let mut client = command(&["ping", &echo.tcp, "-c", "1", "--report", &second]);
+    let output = client.stdout(result).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("standard output and --report are both"),
+        "{told}"
+    );
+}
+
+#[test]
 fn rows_go_to_standard_error_where_that_is_a_pipe_or_a_device() {
     let echo = echo();
     let rows = ["bench", echo.tcp.as_str(), "--csv", "/dev/stderr"];
