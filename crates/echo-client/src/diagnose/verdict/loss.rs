@@ -40,11 +40,17 @@ pub fn groups<'a>(probes: &'a [&'a Probe]) -> impl Iterator<Item = &'a [&'a Prob
     groups.filter(|group| group[0].is_lost())
 }
 
+/// What is too large for a link, as somebody says, is not lost: what follows is smaller.
+fn fits(probe: &&Probe) -> bool {
+    !matches!(probe.said, Some((Answer::TooLarge(..), _)))
+}
+
 /// Finds times at which everything was lost, whatever was sent, where nearly all that is lost is lost
 /// then. Some trains have `asked` whether one still went on.
 pub fn outage<'a>(trains: impl Iterator<Item = &'a Train>, asked: &'a [Train]) -> Outage {
     let trains = trains.chain(asked);
-    let mut all: Vec<&Probe> = trains.flat_map(|train| &train.probes).collect();
+    let all = trains.flat_map(|train| &train.probes);
+    let mut all: Vec<&Probe> = all.filter(fits).collect();
     all.sort_by_key(|probe| probe.sent);
     let asked = asked.iter().flat_map(|train| &train.probes);
     let asked: HashSet<u64> = asked.map(|probe| probe.sent).collect();
@@ -91,12 +97,9 @@ pub fn losses(calm: &Calm<'_>, outage: &Outage) -> Vec<Finding> {
     let mut findings = Vec::new();
     let outside = |probe: &&Probe| !outage.holds(probe.sent);
     let mixed = calm.mixed.iter().flat_map(|train| &train.probes);
-    // What is too large for a link, as somebody says, is not lost: what follows is smaller.
-    let fits = |probe: &&Probe| !matches!(probe.said, Some((Answer::TooLarge(..), _)));
-    let mut mixed: Vec<&Probe> = mixed
-        .filter(|probe| outside(probe) && fits(probe))
-        .collect();
-    let mut slow: Vec<&Probe> = calm.slow.probes.iter().filter(outside).collect();
+    let mut mixed: Vec<&Probe> = mixed.filter(fits).filter(outside).collect();
+    let slow = calm.slow.probes.iter().filter(fits);
+    let mut slow: Vec<&Probe> = slow.filter(outside).collect();
     if let Some((finding, dead)) = flow(&mixed) {
         findings.push(finding);
         mixed.retain(|probe| !dead.contains(&probe.cell.flow));

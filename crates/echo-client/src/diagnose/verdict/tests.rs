@@ -162,6 +162,17 @@ fn what_somebody_calls_too_large_is_not_lost() {
         }
     });
     assert_eq!(told, []);
+    let mut trains = Simulated::trains(Model::default(), 1);
+    let refuse = |probe: &mut Probe| {
+        (probe.came, probe.said) = (None, Some((Answer::TooLarge(None, 1000), probe.sent)));
+    };
+    let mixed = &mut trains.mixed.as_mut().unwrap().probes;
+    mixed[100..200].iter_mut().for_each(refuse);
+    let slow = trains.ladder.iter_mut().map(|turn| &mut turn.slow.probes);
+    slow.for_each(|probes| probes.iter_mut().take(5).for_each(refuse));
+    let found = judge(&trains);
+    let told: Vec<_> = found.iter().map(|found| found.verdict).collect();
+    assert_eq!(told, []);
 }
 
 #[test]
