@@ -9,7 +9,7 @@ use super::chance::Count;
 /// A tenth of a second: what waits at the same time waits for the same.
 pub const MOMENT: u64 = 100_000_000;
 /// A scheduler with other things to do takes up to a tenth of that.
-const STALL: Duration = Duration::from_millis(30);
+pub const STALL: Duration = Duration::from_millis(30);
 
 /// What one datagram is like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

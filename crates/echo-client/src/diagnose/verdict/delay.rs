@@ -4,7 +4,7 @@ use echo_core::units::ns;
 
 use super::super::chance::{binomial, fisher, rank_sum, significant};
 use super::super::finding::{Finding, Verdict, finding};
-use super::super::train::{MOMENT, Probe, Sorted, Train, lost, trips};
+use super::super::train::{MOMENT, Probe, STALL, Sorted, Train, lost, trips};
 use super::super::trains::SMALL;
 use super::loss::groups;
 use super::order::overtaken;
@@ -107,8 +107,13 @@ fn flow_slow(mixed: &Train) -> Option<(Finding, Vec<usize>)> {
 /// A moment from which on, and for all of the last train, every round trip is longer, or shorter, than
 /// any before it was.
 fn step(calm: &Calm<'_>) -> Option<Finding> {
-    let calm: Vec<&Train> = calm.all().filter(|train| !train.is_disturbed()).collect();
-    let late = calm.iter().map(|train| ns(train.stalled)).max()?;
+    // What disturbs a train for a moment makes a few of it late, which are left out below: that a machine
+    // was late once is no reason to see nothing of a whole train.
+    let calm: Vec<&Train> = calm.all().collect();
+    let late = calm
+        .iter()
+        .map(|train| ns(train.stalled.min(STALL)))
+        .max()?;
     // Large ones take longer on any narrow link.
     let timed = |train: &&Train| {
         let small = train.probes.iter().filter(|probe| probe.cell.size == SMALL);

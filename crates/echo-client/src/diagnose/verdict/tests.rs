@@ -8,9 +8,10 @@ use echo_explain::{Lang, Phrases};
 use super::super::answer::Answer;
 use super::super::finding::{Findings, Kind, Verdict};
 use super::super::train::{Damage, Probe, Sorted};
+
 use super::super::words::Words;
 use super::simulated::{MS, Model, Simulated};
-use super::{HEADER, judge, load};
+use super::{HEADER, Trains, judge, load};
 
 const PARTS: [&str; 6] = ["title", "means", "next", "sent", "came", "test"];
 
@@ -253,6 +254,33 @@ fn who_stops_now_and_then_has_not_gone_another_way() {
         let mut problems = told.iter().filter(|found| found.is_problem());
         let is_jitter = problems.all(|found| found.verdict == Verdict::Jitter);
         assert!(is_jitter, "{model:?}: {told:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_was_late_at_times_still_sees_another_way() {
+    let mut dice = Random(6);
+    for seed in 0..100 {
+        for step in [None, Some((between(&mut dice, 2500, 8000) * MS, 30 * MS))] {
+            let model = Model {
+                step,
+                ..harmless(&mut dice)
+            };
+            let mut trains = Simulated::trains(model.clone(), seed);
+            let Trains {
+                steady,
+                mixed,
+                again,
+                ..
+            } = &mut trains;
+            for train in [steady, mixed, again].into_iter().flatten() {
+                train.stalled = Duration::from_millis(250);
+            }
+            let told = judge(&trains);
+            let is_told = told.iter().any(|found| found.verdict == Verdict::Step);
+            let is_long = model.rtt > 200 * MS;
+            assert!(is_told == step.is_some() || is_long, "{model:?}: {told:?}");
+        }
     }
 }
 
