@@ -32,7 +32,7 @@ pub struct Victim {
 #[derive(Clone, Copy, Debug)]
 struct Holding {
     descriptors: usize,
-    threads: u64,
+    threads: usize,
     memory_kib: u64,
 }
 
@@ -148,7 +148,7 @@ impl Holding {
     fn of(id: u32) -> Result<Self> {
         Ok(Holding {
             descriptors: proc::descriptors(id)?,
-            threads: proc::status(id, "Threads")?,
+            threads: proc::threads(id)?,
             memory_kib: proc::status(id, "VmRSS")?,
         })
     }
