@@ -150,6 +150,12 @@ fn step(calm: &Calm<'_>) -> Option<Finding> {
     (gap > least).then(|| finding!(Verdict::Step, p; n, first, before, after))
 }
 
+/// Those that were sent within a moment of one another, of some in the order of sending, of which it is
+/// known when: by a clock that may have been set.
+pub fn bunches(some: &[(u64, u64)]) -> impl Iterator<Item = &[(u64, u64)]> {
+    some.chunk_by(|one, other| other.0.abs_diff(one.0) < MOMENT)
+}
+
 /// Whether some, of which it is known when they were sent and how long they took, have come nearly at
 /// once: then they have waited for somebody who had stopped.
 fn is_held(some: &[(u64, u64)]) -> bool {
@@ -186,8 +192,8 @@ pub fn load(idle: &Sorted, probes: &[&Probe]) -> Option<Finding> {
         .filter(|(_, trip)| *trip > before + DISTURBING)
         .collect();
     // What has waited for somebody who had stopped was in no queue.
-    let bunches = late.chunk_by(|one, other| other.0 - one.0 < MOMENT);
-    let queued: usize = bunches.filter(|few| !is_held(few)).map(<[_]>::len).sum();
+    let queued = bunches(&late).filter(|few| !is_held(few));
+    let queued: usize = queued.map(<[_]>::len).sum();
     (queued * 2 > loaded.0.len()).then(|| {
         finding!(Verdict::Bufferbloat, p;
             n: loaded.0.len(), idle: shown(before), loaded: shown(under),

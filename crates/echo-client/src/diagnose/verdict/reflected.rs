@@ -8,6 +8,7 @@ use super::super::chance::{binomial, significant};
 use super::super::finding::{Finding, Verdict, finding};
 use super::super::payload::FIRST;
 use super::super::train::{MOMENT, Probe, Reflected, Sorted, Train};
+use super::delay::bunches;
 use super::loss::{HEALTHY, Outage, class};
 use super::{beyond, shown};
 
@@ -103,8 +104,8 @@ fn stall(train: &Train, known: &[Known<'_>]) -> Option<Finding> {
         false => (Verdict::NetworkStall, by_network),
     };
     // What waits together waits for one stop.
-    let bunches = late.chunk_by(|one, other| other.0.saturating_sub(one.0) < MOMENT);
-    let (count, moments) = (bunches.count(), train.span().div_ceil(MOMENT) as usize);
+    let count = bunches(&late).count();
+    let moments = train.span().div_ceil(MOMENT) as usize;
     let Some(p) = significant(binomial((count, count.max(moments)), HEALTHY_STOPS), 1) else {
         let why = format!(
             "this machine was late by {} itself",

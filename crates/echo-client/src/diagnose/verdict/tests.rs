@@ -395,7 +395,11 @@ fn who_stops_beside_a_transfer_is_no_long_queue() {
             ..Probe::default()
         };
         let probes: Vec<Probe> = (0..400).step_by(20).map(probe).collect();
-        load(&Sorted::of([MS; 100]), &Vec::from_iter(&probes)).is_some()
+        let is_told = |probes: &[&Probe]| load(&Sorted::of([MS; 100]), probes).is_some();
+        let told = is_told(&Vec::from_iter(&probes));
+        // The clock is set back after each.
+        is_told(&Vec::from_iter(probes.iter().rev()));
+        told
     };
     assert!(is_told(|sent| sent * 2 + 1));
     assert!(!is_told(|_| 401));
