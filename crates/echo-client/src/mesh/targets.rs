@@ -138,14 +138,20 @@ pub fn look_up(
         if asked.is_empty() {
             return failed;
         }
-        let answer = answers.recv_timeout(SOON);
+        let answer = answers.recv_timeout(SOON).ok();
+        if let Some((host, _)) = &answer {
+            asked.remove(host);
+        }
         let late = asked.extract_if(.., |_, begun| begun.elapsed() >= LIMIT);
         let late = late.map(|(host, _)| (host, Err(format!("no answer within {LIMIT:?}"))));
         for (host, answer) in answer.into_iter().chain(late.collect::<Vec<_>>()) {
-            asked.remove(&host);
             is_new = true;
             match answer {
-                Ok(addresses) => drop(found.insert(host, addresses)),
+                Ok(addresses) => {
+                    // It may have been late.
+                    failed.remove(&host);
+                    found.insert(host, addresses);
+                }
                 Err(error) => {
                     // It keeps what it has had.
                     found.entry(host.clone()).or_default();
