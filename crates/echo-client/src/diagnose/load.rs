@@ -43,15 +43,18 @@ pub fn load(path: &mut Path<'_>) -> Result<String> {
             talk.rate /= STREAMS;
             start_in(scope, "carry", move || talk.carry(bytes, TIME))
         };
-        let under_way = talks
-            .into_iter()
-            .map(carry)
-            .collect::<io::Result<Vec<_>>>()?;
-        let train = sender::send(path, &plan)?;
-        let heard = under_way.into_iter().filter_map(|one| one.join().ok());
-        io::Result::Ok((train, heard.collect::<Vec<Heard>>()))
-    })?;
-    heard.iter().for_each(|heard| heard.count(path));
+        let under_way: Vec<_> = talks.into_iter().map(carry).collect();
+        let train = sender::send(path, &plan);
+        let heard = under_way.into_iter();
+        let heard = heard.filter_map(|one| one.map(|one| one.join().ok()).transpose());
+        (train, heard.collect::<Vec<io::Result<Heard>>>())
+    });
+    // What went through counts, whatever else failed.
+    heard.iter().flatten().for_each(|heard| heard.count(path));
+    let (train, heard) = (
+        train?,
+        heard.into_iter().collect::<io::Result<Vec<Heard>>>()?,
+    );
     let longest = heard.iter().map(|heard| heard.elapsed).max();
     let start = train.probes.first().map_or(0, |first| first.sent);
     let until = start + ns(longest.unwrap_or_default());
