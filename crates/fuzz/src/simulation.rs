@@ -14,7 +14,7 @@ pub type Play = fn(u64) -> Result<(), Broken>;
 
 /// A schedule that breaks a promise.
 pub struct Broken {
-    /// Its seed, the promise, and what is left of it.
+    /// Its seed, what is left of it, and the promise that this breaks: not always the first one found.
     pub told: String,
     /// How many of its steps are left, and how many there were.
     pub steps: [usize; 2],
@@ -34,8 +34,9 @@ pub fn play<S: Debug, T: Clone + Debug>(
     let run = |steps: &[T]| {
         let ended = panic::catch_unwind(AssertUnwindSafe(|| run(&setup, steps)));
         ended.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>();
-            Err(text.unwrap_or(&"it panics").to_string())
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let text = text.or_else(|| panic.downcast_ref().cloned());
+            Err(text.unwrap_or_else(|| "it panics".to_owned()))
         })
     };
     let Err(mut promise) = run(&all) else {
@@ -62,6 +63,13 @@ pub fn play<S: Debug, T: Clone + Debug>(
         told: format!("seed {seed}: {promise}\n{setup:?}\n{steps:?}"),
         steps: [steps.len(), all.len()],
     })
+}
+
+#[test]
+fn a_panic_is_told_with_its_words() {
+    let broken = play(1, ((), vec![2]), |(), steps| panic!("{steps:?}"));
+    let told = broken.map_err(|broken| broken.told);
+    assert!(told.is_err_and(|told| told.starts_with("seed 1: [2]\n")));
 }
 
 /// Asserts that each of these seeds' schedules keeps every promise.
