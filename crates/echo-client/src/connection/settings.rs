@@ -163,17 +163,17 @@ impl Settings for Connect {
 }
 
 impl Connect {
-    /// Refuses the first of these options that is given and does not fit what carries the bytes.
-    pub fn refuse(&self, options: &[(&str, bool, bool)]) -> Result<()> {
+    /// Refuses the first of these options that is out of place: given, though it does not fit what
+    /// carries the bytes.
+    pub fn refuse(&self, options: &[(&str, bool)]) -> Result<()> {
         let over = match self.transport() {
             Transport::Tcp => "TCP",
             Transport::Udp | Transport::Stamp => "UDP",
             Transport::Unix => "a Unix socket",
         };
-        let mut given = options.iter().filter(|(_, is_given, _)| *is_given);
-        match given.find(|(.., fits)| !fits) {
+        match options.iter().find(|(_, is_misplaced)| *is_misplaced) {
             None => Ok(()),
-            Some((option, ..)) => {
+            Some((option, _)) => {
                 bail!("{option} means nothing over {over}; leave one of them out")
             }
         }
@@ -214,15 +214,15 @@ impl Connect {
                 "{option} 0s leaves no time for an answer; give a longer one"
             );
         }
-        let (kernel, is_network) = (self.timestamps == Timestamps::Kernel, !is_unix);
+        let kernel = self.timestamps == Timestamps::Kernel;
         self.refuse(&[
-            ("--timestamps kernel", kernel, self.is_udp()),
-            ("--family", self.family != Family::Any, is_network),
-            ("--bind", self.bind.is_some(), is_network),
-            ("--interface", self.interface.is_some(), is_network),
-            ("--ttl", self.ttl.is_some(), is_network),
-            ("--dscp", self.dscp.is_some(), is_network),
-            ("--df", self.df, is_network),
+            ("--timestamps kernel", kernel && !self.is_udp()),
+            ("--family", is_unix && self.family != Family::Any),
+            ("--bind", is_unix && self.bind.is_some()),
+            ("--interface", is_unix && self.interface.is_some()),
+            ("--ttl", is_unix && self.ttl.is_some()),
+            ("--dscp", is_unix && self.dscp.is_some()),
+            ("--df", is_unix && self.df),
         ])
     }
 

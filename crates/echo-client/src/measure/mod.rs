@@ -49,7 +49,7 @@ pub fn check_target(connect: &Connect, new_connection: bool) -> Result<()> {
         !connect.is_udp() || connect.framing == Framing::Raw,
         "a datagram is a frame already; leave --framing out"
     );
-    connect.refuse(&[("--new-connection", new_connection, !connect.is_udp())])
+    connect.refuse(&[("--new-connection", new_connection && connect.is_udp())])
 }
 
 /// Refuses a size that cannot be sent, such as that of a datagram below `least`.

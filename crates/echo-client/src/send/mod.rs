@@ -104,10 +104,10 @@ impl Settings for Send {
             "--buffer {buffer} is no size for a read; give one from 1 to {MAX_BUFFER}"
         );
         self.fail_if.as_ref().map_or(Ok(()), Thresholds::alone)?;
-        let (is_cut, is_stream) = (buffer != Send::default().buffer, !connect.is_udp());
+        let (is_cut, is_udp) = (buffer != Send::default().buffer, connect.is_udp());
         connect.refuse(&[
-            ("--half-close", self.half_close, is_stream),
-            ("--buffer", is_cut, is_stream),
+            ("--half-close", self.half_close && is_udp),
+            ("--buffer", is_cut && is_udp),
         ])
     }
 }
