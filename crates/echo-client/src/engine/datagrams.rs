@@ -115,12 +115,13 @@ impl<C: Codec> Datagrams<C> {
         }
     }
 
-    /// The next one has not left, and will not.
-    fn withhold(&mut self, wire: &mut Wire<'_, '_>) {
+    /// The next one has not left, and will not, because of `fault`.
+    fn withhold(&mut self, fault: &Fault, wire: &mut Wire<'_, '_>) {
         let number = wire.ledger.next() - self.unsent;
         self.unsent -= 1;
         if let Some(request) = wire.ledger.withhold(number) {
             wire.context.recorder.withheld(request, self.codec.size());
+            wire.context.tell_error(Some(number), fault);
         }
     }
 
@@ -214,15 +215,14 @@ impl<C: Codec> Transport for Datagrams<C> {
                     if Errno::from_io_error(&error) != Some(Errno::PERM) {
                         return Err(fault);
                     }
-                    self.withhold(wire);
+                    self.withhold(&fault, wire);
                     if C::COUNTS || !goes_on(wire.ledger, wire.ledger.misses, wire.context.plan) {
                         while self.unsent > 0 {
-                            self.withhold(wire);
+                            self.withhold(&fault, wire);
                         }
                         return Err(fault);
                     }
                     wire.context.recorder.failed(fault.kind);
-                    wire.context.tell_error(Some(number), &fault);
                     wire.context.found.last_error = Some(fault);
                 }
             }

@@ -243,11 +243,12 @@ impl Flow {
             }
             self.lose(request, context);
             if let Some(fault) = fault {
-                // What has become of one datagram is told once; a time is up for all.
+                // What has become of one datagram is told once; a time is up for all, and whoever was not let
+                // go is none of them.
                 let is_of_one = context.plan.connect.is_udp() && fault.kind != ErrorKind::Timeout;
-                let fault = if is_told && is_of_one { &others } else { fault };
-                context.tell_error(Some(number), fault);
-                is_told = true;
+                let is_other = is_of_one && (is_told || fault.kind == ErrorKind::Permission);
+                context.tell_error(Some(number), if is_other { &others } else { fault });
+                is_told |= !is_other;
             }
         }
         let is_lossy = std::mem::take(&mut self.is_lossy);

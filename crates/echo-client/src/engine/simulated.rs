@@ -125,7 +125,7 @@ pub enum Step {
     Cut(u64),
     /// Answers, and sends what nobody has asked for.
     Foreign(u64),
-    /// Says that nobody is there, or resets a stream.
+    /// Says that nobody is there, or that a datagram may not pass, or resets a stream.
     Refuse,
     /// Ends a stream with what is owed.
     End,
@@ -135,6 +135,8 @@ pub enum Step {
     Restart(u64),
     /// The worker is woken for nothing, and late.
     Spurious(u64),
+    /// Answers soon, and the client's own firewall takes so many of its datagrams off from then on.
+    Bar(u32),
 }
 
 /// What a reply is.
@@ -177,6 +179,8 @@ pub struct FarEnd {
     pub messages: Vec<(u64, Option<u64>)>,
     /// Dialling, and sending, was in vain so often.
     pub refused: u64,
+    /// Of these, datagrams that the client's own firewall took off.
+    pub barred: u64,
     /// A message left later than it was due to, as there was no room, or nobody at first.
     pub blocked: bool,
     /// The last moment of which a step says what happens.
@@ -214,6 +218,7 @@ struct Wire {
     mute: bool,
     ended: bool,
     failure: Option<ErrorKind>,
+    bars: u32,
     /// Whole messages that the server has not taken, the beginning of another, and the bytes that
     /// came since it stalled.
     pending: VecDeque<Vec<u8>>,

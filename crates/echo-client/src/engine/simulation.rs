@@ -34,6 +34,7 @@ struct Told {
     replies: AtomicU64,
     right: AtomicU64,
     failed: AtomicU64,
+    barred: AtomicU64,
 }
 
 impl Sink for Told {
@@ -44,8 +45,12 @@ impl Sink for Told {
                 let right = u64::from(class.is_right());
                 self.right.fetch_add(right, Ordering::Relaxed);
             }
-            What::Error { seq: Some(_), .. } => {
+            What::Error {
+                seq: Some(_), kind, ..
+            } => {
+                let is_barred = u64::from(kind == ErrorKind::Permission);
                 self.failed.fetch_add(1, Ordering::Relaxed);
+                self.barred.fetch_add(is_barred, Ordering::Relaxed);
             }
             _ => {}
         }
@@ -168,14 +173,19 @@ impl Check<'_> {
         if let Some(second) = seconds.iter().find(|second| second.lost > second.sent) {
             return Err(format!("more are lost than were sent: {second:?}"));
         }
-        // Without a rate nobody knows how long those that never left had waited.
-        let measured = match self.plan.pace {
-            Pace::Rate(_) => counts.unique + counts.unsent,
+        // Without a rate nobody knows how long those that never left had waited; what was barred has not.
+        let waited = match self.plan.pace {
+            Pace::Rate(_) => counts.unsent,
+            _ => 0,
+        };
+        let most = counts.unique + waited;
+        let least = match self.far.barred {
+            0 => most,
             _ => counts.unique,
         };
         match self.report.rtt.count() {
-            count if count != measured => Err(format!("{count} round trips of {measured}")),
-            _ => Ok(()),
+            count if (least..=most).contains(&count) => Ok(()),
+            count => Err(format!("{count} round trips of {least} to {most}")),
         }
     }
 
@@ -191,6 +201,14 @@ impl Check<'_> {
         if self.told.each && (replies, right) != (counts.received, counts.unique) {
             return Err(format!(
                 "each reply is told once: {replies}, {right}, {counts:?}"
+            ));
+        }
+        let barred = self.told.barred.load(Ordering::Relaxed);
+        let unsent = (counts.unsent, self.far.barred);
+        // What was behind the last one of three in a row has not left either.
+        if self.told.each && (barred < self.far.barred || barred > counts.unsent) {
+            return Err(format!(
+                "each that is barred is told, and has not left: {barred}, {unsent:?}"
             ));
         }
         // A datagram may have come in time, and be read after its request was given up.
@@ -253,6 +271,7 @@ impl Check<'_> {
             return match counts.unsent {
                 0 => Ok(()),
                 unsent if self.gave_up && counts.sent + unsent == count => Ok(()),
+                unsent if self.far.barred > 0 && counts.sent + unsent <= count => Ok(()),
                 unsent => Err(format!("{unsent} were due without a rate")),
             };
         };

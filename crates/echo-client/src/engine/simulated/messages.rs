@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use echo_core::splitmix::mix;
+use rustix::io::Errno;
 
 use super::{FarEnd, Kind, MS, Parcel, SOON, Step, US};
 use crate::report::Counts;
@@ -32,6 +33,12 @@ impl FarEnd {
             }
             self.refused += 1;
             return Err(kind.into());
+        }
+        if wire.bars > 0 {
+            wire.bars -= 1;
+            self.calm = self.calm.max(self.now + 1);
+            (self.refused, self.barred) = (self.refused + 1, self.barred + 1);
+            return Err(Errno::PERM.into());
         }
         if wire.ended && !wire.coming.values().any(|p| matches!(p, Parcel::End)) {
             // Nobody is there to take it, and that is heard of later.
@@ -129,9 +136,10 @@ impl FarEnd {
             }
             Step::Refuse => self.fail(
                 index,
-                match self.udp {
-                    true => ErrorKind::ConnectionRefused,
-                    false => ErrorKind::ConnectionReset,
+                match (self.udp, n % 2) {
+                    (true, 0) => ErrorKind::ConnectionRefused,
+                    (true, _) => ErrorKind::HostUnreachable,
+                    (false, _) => ErrorKind::ConnectionReset,
                 },
             ),
             Step::End => {
@@ -156,6 +164,10 @@ impl FarEnd {
             Step::Spurious(late) => {
                 self.send(index, MS, whole(message));
                 self.spurious = Some(late);
+            }
+            Step::Bar(count) => {
+                self.send(index, MS, whole(message));
+                self.lines[index].bars = if self.udp { count } else { 0 };
             }
         }
     }

@@ -36,7 +36,8 @@ fn step(random: &mut Random) -> Step {
     let (first, then) = (after(random), after(random));
     match random.below(42) {
         0..24 => Step::Echo(first),
-        24..27 => Step::Torn(first, then),
+        24..26 => Step::Torn(first, then),
+        26 => Step::Bar(1 + (first % 4) as u32),
         27..29 => Step::Twice(first, then),
         29..32 => Step::Never,
         32..34 => Step::Corrupt(first),
