@@ -5,6 +5,8 @@ use std::io;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::clock::Clock;
 use super::ledger::{Class, Entry, Ledger, Request};
 use super::offset::Clocks;
@@ -467,11 +469,16 @@ impl<'a> Context<'a> {
 
 /// What a system error on a connection means.
 pub fn broken(error: &io::Error, is_udp: bool) -> Fault {
-    let kind = ErrorKind::of(error);
+    let kind = match ErrorKind::of(error) {
+        // A router that bars a datagram says so with one word over IPv4, and another over IPv6.
+        _ if is_udp && Errno::from_io_error(error) == Some(Errno::ACCESS) => ErrorKind::Unreachable,
+        kind => kind,
+    };
     let fault = match kind {
         // What ICMP says of a port on which nobody listens.
         ErrorKind::Refused if is_udp => Fault::new(kind, "port unreachable"),
         _ => Fault {
+            kind,
             remedy: None,
             ..error.into()
         },

@@ -323,12 +323,7 @@ impl<'a> Worker<'a> {
             {
                 self.fill(index);
             }
-            // Whoever cannot or must not pass a datagram on says so, too.
-            Err(fault) => {
-                use ErrorKind::{Permission, Refused, Unreachable};
-                let is_answer = matches!(fault.kind, Refused | Unreachable | Permission);
-                self.failed(index, &fault, is_answer);
-            }
+            Err(fault) => self.failed(index, &fault),
         }
     }
 
@@ -359,7 +354,7 @@ impl<'a> Worker<'a> {
             State::Open(_) => {}
         }
         if let Err(fault) = self.send(index, now) {
-            self.failed(index, &fault, fault.kind == ErrorKind::Refused);
+            self.failed(index, &fault);
         }
     }
 
@@ -395,9 +390,11 @@ impl<'a> Worker<'a> {
     }
 
     /// An error on a socket. Of a datagram it may be the answer: to the oldest, as nobody knows to
-    /// which. Anything else ends the connection.
-    fn failed(&mut self, index: usize, fault: &Fault, is_answer: bool) {
+    /// which; whoever cannot or must not pass one on says so, too. The system tells whatever comes next, a read
+    /// or a write. Anything else ends the connection.
+    fn failed(&mut self, index: usize, fault: &Fault) {
         self.context.recorder.failed(fault.kind);
+        let is_answer = matches!(fault.kind, ErrorKind::Refused | ErrorKind::Unreachable);
         let flow = &mut self.flows[index];
         match is_answer && self.is_udp && flow.refuse(fault, &mut self.context) {
             // There may be more to read, of which no event will tell.

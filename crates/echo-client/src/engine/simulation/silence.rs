@@ -73,6 +73,29 @@ fn what_comes_after_its_time_is_late_and_not_lost() {
 }
 
 #[test]
+fn a_refused_datagram_takes_no_other_along_whichever_call_hears_of_it_first() {
+    for steps in [
+        // It is the next one's write.
+        vec![Step::Echo(MS), Step::Refuse],
+        vec![Step::Refuse, Step::Echo(MS)],
+        vec![Step::Echo(20 * MS), Step::Bar(2)],
+    ] {
+        let is_barred = matches!(steps[1], Step::Bar(_));
+        let plan = Plan {
+            depth: 4,
+            ..plan(true, 100, Pace::Closed, 20)
+        };
+        let (report, _) = played(&plan, steps);
+        let expected = if is_barred {
+            [18, 0, 0, 2, 1]
+        } else {
+            [20, 0, 1, 0, 1]
+        };
+        assert_eq!(fates(&report), expected);
+    }
+}
+
+#[test]
 fn a_path_that_is_far_longer_than_the_time_out_is_heard_of_after_few_sockets() {
     for (udp, patience) in [(true, None), (true, Some(span(0))), (false, None)] {
         let plan = Plan {
