@@ -117,6 +117,10 @@ impl<C: Codec> Datagrams<C> {
 
     /// The next one has not left, and will not, because of `fault`.
     fn withhold(&mut self, fault: &Fault, wire: &mut Wire<'_, '_>) {
+        // It has a number of ours, and none of those that left: what has not been told by now of an earlier one
+        // is entered for a later one, before which that departed, and so for none.
+        self.hear_departures(wire);
+        self.first += 1;
         let number = wire.ledger.next() - self.unsent;
         self.unsent -= 1;
         if let Some(request) = wire.ledger.withhold(number) {

@@ -34,6 +34,14 @@ fn what_this_machines_firewall_refuses_has_not_left_and_costs_nothing_else() {
             (&report["errors"]["permission"], code),
             (&5.into(), Some(1))
         );
+        // Nor do the others depart at another time.
+        let slow = faulty(&["delay=100ms"]);
+        let (_, port) = slow.tcp.split_once(':').unwrap();
+        let slowly = rule.replace("7000", port);
+        command_runs(&format!("{slowly} numgen inc mod 6 == 1 drop"));
+        let (report, _) = ping("-c 20 -i 20ms", &slow.tcp);
+        let least = report["rtt_min_ns"].as_u64();
+        assert!(least >= Some(100_000_000), "{report}");
         command_runs(&format!("{rule} drop"));
         let (report, code) = ping("-c 5 -i 1ms", "127.0.0.2:7000");
         assert_eq!(counts(&report, keys)[..4], [0, 0, 0, 5], "{report}");
