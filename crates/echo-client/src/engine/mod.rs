@@ -91,15 +91,15 @@ pub fn run(plan: &Plan, mut report: Report, sink: &dyn Sink, interrupt: &Interru
     report.started_unix_ns = unix_ns(SystemTime::now() + plan.warmup);
     let has_seconds = plan.log || report.load.is_some();
     let mut collector = Collector::new(has_seconds, plan.log);
-    let damaged = ancillary::damaged();
-    let mut idle = None;
+    let mut begun = None;
     let worked = run.work(connections, |slices| {
-        idle = run.collect(slices, &mut collector);
+        begun = run.collect(slices, &mut collector);
     });
+    let (idle, damaged) = begun.unwrap_or_default();
     match worked {
         Ok(ended) => {
-            // What came damaged was lost on the way.
-            let damaged = ancillary::damaged().saturating_sub(damaged);
+            // What came damaged was lost on the way: ours, or another program's.
+            let damaged = run.damaged().saturating_sub(damaged);
             let overflowed = &mut collector.total.counts.overflowed;
             *overflowed = overflowed.saturating_sub(damaged);
             run.conclude(&mut report, ended, collector);
@@ -172,20 +172,24 @@ impl Run<'_> {
     }
 
     /// Takes the workers' books until the last of them has gone. Returns what the server had used
-    /// of its processor when measuring began.
-    fn collect(&self, slices: &Receiver<Slice>, collector: &mut Collector) -> Option<Duration> {
-        let mut idle = None;
+    /// of its processor when measuring began, and how many datagrams had come damaged.
+    fn collect(
+        &self,
+        slices: &Receiver<Slice>,
+        collector: &mut Collector,
+    ) -> Option<(Option<Duration>, u64)> {
+        let mut begun = None;
         loop {
             let warmup = self.measure_from.checked_sub(self.clock.now());
             let warmup = warmup
                 .map(Duration::from_nanos)
                 .filter(|left| !left.is_zero());
-            if warmup.is_none() && idle.is_none() {
-                idle = self.server_cpu();
+            if warmup.is_none() && begun.is_none() {
+                begun = Some((self.server_cpu(), self.damaged()));
             }
             match slices.recv_timeout(warmup.map_or(INTERVAL, |left| left.min(INTERVAL))) {
                 Ok(slice) => collector.take(slice),
-                Err(RecvTimeoutError::Disconnected) => return idle,
+                Err(RecvTimeoutError::Disconnected) => return begun,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if self.sink.is_closed() {
@@ -195,6 +199,14 @@ impl Run<'_> {
             let measured = measured.map(Duration::from_nanos);
             let is_asked = self.interrupt.take_question();
             self.sink.so_far(measured, &collector.total, is_asked);
+        }
+    }
+
+    /// Datagrams that came damaged so far, to whomever on this machine: ours are no more than that.
+    fn damaged(&self) -> u64 {
+        match self.plan.connect.is_udp() {
+            true => ancillary::damaged(),
+            false => 0,
         }
     }
 
