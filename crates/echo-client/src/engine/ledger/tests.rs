@@ -72,6 +72,16 @@ fn memory_is_bounded_and_nothing_is_forgotten_that_is_awaited() {
     assert_eq!(ledger.slots.len(), REMEMBERED);
     let last = requests - 1;
     assert_eq!(classes(&mut ledger, 3 * TIMEOUT, &[last]), [Class::Late]);
+    // However many left within that time, there is an end to it.
+    let sent = 10 * TIMEOUT;
+    let next = ledger.next();
+    for _ in 0..MOST {
+        ledger.push(Request::new(sent, sent));
+    }
+    while ledger.expire(sent + TIMEOUT).is_some() {}
+    ledger.push(Request::new(sent + TIMEOUT, sent + TIMEOUT));
+    ledger.forget();
+    assert_eq!((ledger.slots.len(), ledger.oldest), (MOST, next + 1));
 }
 
 #[test]
