@@ -133,4 +133,5 @@ fn a_refused_datagram_is_told_once_for_each_time_that_icmp_said_so() {
     let summary = &events.last().unwrap()["report"];
     let counted = summary["errors"]["refused"].as_u64().unwrap_or(0);
     assert_eq!(counted, refused.count() as u64, "{events:#?}");
+    assert!(counted > 0, "{events:#?}");
 }
