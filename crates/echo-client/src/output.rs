@@ -29,7 +29,7 @@ impl std::error::Error for Told {}
 /// Writes bytes as they are, at once.
 ///
 /// # Errors
-/// What that means for the program.
+/// What a failed write ends the program with: nothing is said where nobody reads any more.
 pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = Patient(io::stdout().lock());
     let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
@@ -39,7 +39,7 @@ pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
 /// Writes a text and, where it does not end in one, a newline, at once.
 ///
 /// # Errors
-/// What that means for the program.
+/// What a failed write ends the program with: nothing is said where nobody reads any more.
 pub fn line(text: impl fmt::Display) -> Result<(), Failure> {
     let mut text = text.to_string();
     if !text.ends_with('\n') {

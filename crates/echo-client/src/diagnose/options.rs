@@ -37,10 +37,11 @@ pub struct Options {
     /// The options in use, as bits, and those that this machine offers.
     used: u8,
     offered: u8,
-    /// The largest segment, the packet that it fills, and the largest that fits the link, in bytes.
+    /// The largest segment, and the largest packet that fits the link, in bytes.
     segment: u32,
-    pub packet: u32,
     mtu: u32,
+    /// The packet that such a segment fills.
+    pub packet: u32,
 }
 
 impl Options {

@@ -27,7 +27,7 @@ pub trait Transport: fmt::Debug + Send {
     /// its bytes on the wire.
     fn push(&mut self) -> usize;
 
-    /// Writes what the system takes.
+    /// Writes what the system takes; datagrams that it refuses are told and counted.
     fn flush(&mut self, wire: &mut Wire<'_, '_>) -> Result<(), Fault>;
 
     /// Reads what has come. `ended`: the other side sends no more. Returns whether there may be
@@ -174,7 +174,7 @@ impl Flow {
         expired
     }
 
-    /// Gives up the oldest request, which was refused. Returns whether the connection goes on.
+    /// Gives up the oldest request, which somebody has turned back. Returns whether the connection goes on.
     pub fn refuse(&mut self, fault: &Fault, context: &mut Context<'_>) -> bool {
         if !goes_on(&self.ledger, self.ledger.misses + 1, context.plan) {
             return false;

@@ -103,7 +103,7 @@ pub struct Ledger {
     /// A request is given up so many nanoseconds after it left.
     pub timeout: u64,
     slots: VecDeque<Slot>,
-    /// Unanswered requests that are remembered after their time was up.
+    /// Requests among which those that were given up are remembered, however old they are.
     pub remembered: usize,
     /// The number of the oldest slot.
     oldest: u64,

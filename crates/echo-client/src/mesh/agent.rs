@@ -45,7 +45,8 @@ const CROWD: usize = 8;
 const MOMENTS: usize = 16;
 
 /// Lost probes of a path whose replies may still come, and are late: more than are lost in a row before
-/// its socket is changed. Of datagrams the oldest is forgotten; a stream that owes more is given up.
+/// its socket is changed. Of datagrams the older ones are forgotten after two time-outs; a stream that
+/// owes more is given up.
 const REMEMBERED: usize = 8;
 
 /// All paths, and when each has its next turn.
