@@ -10,6 +10,9 @@ use super::{Turn, percent};
 pub const TURNS: usize = 4;
 /// A queue that is worth the name makes the last wait so much longer than a slow one.
 const QUEUED: u64 = 5_000_000;
+/// A train that comes back at less than this part of its rate was slowed: of the shortest, 60 ms, so
+/// much is left where two busy machines delay the last by 10 ms.
+const UNHINDERED: f64 = 0.85;
 /// Nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 /// IP and UDP add so much to a payload, in bytes.
@@ -48,7 +51,7 @@ fn effect(turn: &Turn) -> Option<Effect> {
     let [(slow_lost, slow), (lost, sent)] =
         [&turn.slow, &turn.fast].map(|train| lost(&train.probes));
     let is_lossy = lost * 10 > sent && lost * slow > slow_lost * sent * 2;
-    let is_slowed = || throughput(&turn.fast) < bytes_per_s(&turn.fast) * 0.85;
+    let is_slowed = || throughput(&turn.fast) < bytes_per_s(&turn.fast) * UNHINDERED;
     match is_queued(turn) && (is_lossy || is_slowed()) {
         true => Some(Effect::Queued),
         false => is_lossy.then_some(Effect::Dropped),
