@@ -375,6 +375,10 @@ fn a_refused_thread_is_an_error_in_words() {
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{limit}: {told}");
         assert!(!told.contains("does not exist"), "{limit}: {told}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let is_summed_up = text.contains(&format!("\n{name}: "));
+        let is_refused = told.contains("cannot start a thread");
+        assert!(is_summed_up || is_refused, "{limit}: {text}, {told}");
     }
 }
 
