@@ -231,6 +231,9 @@ fn a_record_that_stalls_where_memory_is_scarce_ends_nobody() {
         let mut server = Server::launch(command.args(["--record", path.text()]));
         // The program itself takes what it takes.
         if !server.is_ready() && mib < 40 {
+            let ended = server.end();
+            assert_eq!(ended.code, Some(1), "{mib} MiB: {ended:?}");
+            assert!(ended.stderr.contains("cannot "), "{mib} MiB: {ended:?}");
             continue;
         }
         let sent = pattern(60_000, 1);
