@@ -21,7 +21,7 @@ for file in docs/examples/*.* docs/examples/faults/*.*; do
         continue
     fi
     # Starting Node on a busy machine takes longest.
-    said=$(cd "${file%/*}" && timeout 60 "$runner" $flags "$name" 2>&1 < /dev/null) ||
+    said=$(cd "${file%/*}" && timeout -k 5 60 "$runner" $flags "$name" 2>&1 < /dev/null) ||
         { echo "$name: exit code $?: $said" >&2 && exit 1; }
     echo "$name: passed"
 done

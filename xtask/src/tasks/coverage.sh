@@ -12,8 +12,9 @@ done
 [ $# -gt 0 ] || set -- --workspace --exclude=xtask
 # The compiler's files are read by tools of its LLVM's version alone. Where rustup's are missing, Debian's do.
 version=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+[ -n "$version" ] || fail "rustc -vV names no version of LLVM"
 if command -v "llvm-cov-$version" > /dev/null; then export LLVM_COV="${LLVM_COV-llvm-cov-$version}"; fi
 if command -v "llvm-profdata-$version" > /dev/null; then export LLVM_PROFDATA="${LLVM_PROFDATA-llvm-profdata-$version}"; fi
 # The suite itself has targets that are no code of the product's.
 cargo llvm-cov test --locked --summary-only --ignore-filename-regex='(^|/)(tests|examples|xtask)/' "$@" ||
-    fail "it needs LLVM's own tools: rustup component add llvm-tools, or apt-get install llvm-$version"
+    fail "a test failed, as told above, or LLVM's own tools are missing: rustup component add llvm-tools, or apt-get install llvm-$version"

@@ -4,5 +4,7 @@
 export SIMULATE_SECONDS=$(($1 * 30)) SIMULATE_SEED="$2"
 for simulation in echo-server:serve echo-client:engine; do
     cargo test --release --locked --quiet --package "${simulation%:*}" --lib -- \
-        "${simulation#*:}::simulation::simulate" --exact --ignored --nocapture
+        "${simulation#*:}::simulation::simulate" --exact --ignored --nocapture |
+        awk '{ print } /every promise kept$/ { played = 1 } END { exit !played }' ||
+        { echo "$simulation: no schedules were played to their end" >&2 && exit 1; }
 done
