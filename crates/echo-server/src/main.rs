@@ -126,10 +126,13 @@ fn serve(config: Config, events: Events, signals: Signals) -> Result<(), Failure
     };
     thread::start("ready", print_lines)?;
     let running = server.start(&shutdown)?;
-    let published = ready_file.publish().and_then(|()| running.notify());
+    let published = ready_file.publish();
     match published {
-        // It has not ended before it was told.
-        Ok(()) => drop(go.send(())),
+        Ok(()) => {
+            running.notify();
+            // It has not ended before it was told.
+            let _ = go.send(());
+        }
         Err(_) => fail(&shutdown),
     }
     shutdown.wait();

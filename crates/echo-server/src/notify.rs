@@ -5,6 +5,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use echo_core::Failure;
@@ -20,15 +21,20 @@ use crate::thread;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Tells that the server is ready, how it is doing, and that it stops; and feeds the watchdog as long
-/// as every worker takes a turn when it is woken. Does nothing where no manager listens.
+/// as every worker takes a turn when it is woken: from the first word on, and not at all without one.
+/// Does nothing where no manager listens.
 ///
 /// # Errors
 /// A [`Failure`] when the system grants no thread.
-pub(crate) fn start(totals: Arc<Totals>, shutdown: Shutdown) -> Result<(), Failure> {
+pub(crate) fn start(totals: Arc<Totals>, shutdown: Shutdown) -> Result<Sender<()>, Failure> {
+    let (go, ready) = channel();
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
-        return Ok(());
+        return Ok(go);
     }
-    thread::start("notify", move || {
+    let work = move || {
+        if ready.recv().is_err() {
+            return;
+        }
         let mut pulse = Pulse::new(totals.clone(), shutdown.clone());
         // Twice as often as is asked for, as systemd advises.
         let every = sd_notify::watchdog_enabled().map_or(EVERY, |limit| (limit / 2).min(EVERY));
@@ -45,8 +51,8 @@ pub(crate) fn start(totals: Arc<Totals>, shutdown: Shutdown) -> Result<(), Failu
             Stopping,
             Status(&format!("Stopping; {}", doing(&totals.stats()))),
         ]);
-    })
-    .map(drop)
+    };
+    thread::start("notify", work).map(|_| go)
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
 use anyhow::anyhow;
@@ -29,6 +30,8 @@ pub struct Running {
     threads: Vec<JoinHandle<io::Result<()>>>,
     metrics: Option<Rounds>,
     serving: Option<Serving>,
+    /// Has a service manager told that the server is ready.
+    ready: Option<Sender<()>>,
 }
 
 impl Running {
@@ -46,6 +49,7 @@ impl Running {
             threads: Vec::new(),
             metrics: None,
             serving: None,
+            ready: None,
         };
         let Err(failure) = running.start_threads(workers, metrics, control) else {
             return Ok(running);
@@ -80,6 +84,10 @@ impl Running {
         }
         let serving = control.map(|listener| clients::start(listener, self.control()));
         self.serving = serving.transpose()?;
+        let Shared {
+            totals, shutdown, ..
+        } = &*self.shared;
+        self.ready = Some(notify::start(totals.clone(), shutdown.clone())?);
         // Last, for a file that it has made stays from then on.
         match &self.record {
             Some(record) => record.start(&self.shared.shutdown),
@@ -94,11 +102,9 @@ impl Running {
 
     /// Tells a service manager that the server is ready and, from then on, how it is doing, where
     /// `NOTIFY_SOCKET` names one.
-    ///
-    /// # Errors
-    /// A [`Failure`] when the system grants no thread.
-    pub fn notify(&self) -> Result<(), Failure> {
-        notify::start(self.shared.totals.clone(), self.shared.shutdown.clone())
+    pub fn notify(&self) {
+        // Where none is named nobody hears it.
+        let _ = self.ready.iter().try_for_each(|ready| ready.send(()));
     }
 
     /// Waits for the end.

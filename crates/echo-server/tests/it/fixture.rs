@@ -244,11 +244,14 @@ fn no_thread_is_no_ready() {
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(path.parent().unwrap(), mode).unwrap();
-    for threads in 1..5 {
+    for threads in 1..8 {
         let mut command = crate::common::wrapped(&format!("{user}{threads}"));
         command.args(["--listen=127.0.0.1:0", "--workers=1", "--exit-after=1h"]);
         command.args(["--ready-file", path.text()]);
-        // The log, signals, the time, and a worker: one too few of them each time.
+        command.args(["--record", &format!("{}.record", path.text())]);
+        command.env("NOTIFY_SOCKET", "@nobody");
+        // Beside the first: those of the log, signals, the time, the ready lines, a worker, the manager
+        // and the record, one too few of them each time.
         let ended = Server::launch(&mut command).end();
         assert_eq!(ended.code, Some(1), "{threads}: {ended:?}");
         assert_eq!(ended.stdout, "", "{threads}");
