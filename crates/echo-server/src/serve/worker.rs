@@ -19,7 +19,7 @@ use crate::serve::inbox::{Accepted, Connection, Inbox, Mail, Order};
 use crate::serve::peers::Peers;
 use crate::serve::shared::Shared;
 use crate::serve::spin::{Asked, Found, Spin};
-use crate::serve::udp::{TURN, UdpEcho, UdpTurn};
+use crate::serve::udp::{UdpEcho, UdpTurn};
 use crate::socket::datagram::Batch;
 use crate::socket::listener::Listener;
 
@@ -236,7 +236,7 @@ impl Worker {
             now: self.now,
             events: &self.shared.events,
             counters: &self.counters,
-            left: TURN,
+            spent: 0,
         };
         if catch_unwind(AssertUnwindSafe(|| udp.advance(&mut turn))).unwrap_or(true) {
             self.udp_again.push(key);
@@ -332,7 +332,7 @@ impl Worker {
                     now: self.now,
                     events: &self.shared.events,
                     counters: &self.counters,
-                    left: TURN,
+                    spent: 0,
                 });
             }
         }
