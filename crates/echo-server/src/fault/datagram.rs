@@ -1,6 +1,7 @@
 //! The faults of one UDP socket: what stands between receiving a datagram and answering it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ pub(crate) struct Reply {
     pub(crate) bytes: Vec<u8>,
     /// Whether the datagram is answered by another one, too, of which this is a copy.
     pub(crate) extra: bool,
+    /// Why a piece of it could not be sent, of those that have been.
+    pub(crate) failed: Option<ErrorKind>,
     hold: Hold,
     /// Where it waits to be overtaken: the fault that has it wait, and its message as that counts.
     waits: Option<(u64, u64)>,
@@ -116,6 +119,7 @@ impl DatagramFaults {
             meta,
             bytes: datagram.to_vec(),
             extra: false,
+            failed: None,
             hold: Hold::none(now),
             waits: None,
             turn: None,
@@ -228,21 +232,11 @@ impl DatagramFaults {
         None
     }
 
-    /// Has no more than `most` pieces of a reply leave now: the others are due next.
-    pub(crate) fn cut(&mut self, reply: &mut Reply, most: usize) {
-        let most = reply.meta.stride.saturating_mul(most);
-        if reply.bytes.len() > most {
-            let (bytes, hold) = (reply.bytes.split_off(most), reply.hold.clone());
-            let rest = Reply {
-                bytes,
-                hold,
-                ..*reply
-            };
-            // Before all others, none of which has that number.
-            let at = self.wake().map_or(rest.at(), |at| at.min(rest.at()));
-            self.queue.place((at, 0), rest);
-            reply.extra = true;
-        }
+    /// Has the rest of a reply that was cut leave next.
+    pub(crate) fn put_back(&mut self, rest: Reply) {
+        // Before all others, none of which has that number.
+        let at = self.wake().map_or(rest.at(), |at| at.min(rest.at()));
+        self.queue.place((at, 0), rest);
     }
 }
 
@@ -291,6 +285,16 @@ impl Sources {
 }
 
 impl Reply {
+    /// Keeps no more than `most` pieces. Returns the others.
+    pub(crate) fn cut(&mut self, most: usize) -> Option<Reply> {
+        let most = self.meta.stride.saturating_mul(most);
+        (self.bytes.len() > most).then(|| Reply {
+            bytes: self.bytes.split_off(most),
+            hold: self.hold.clone(),
+            ..*self
+        })
+    }
+
     /// When it may leave.
     fn at(&self) -> Instant {
         let at = match self.waits {

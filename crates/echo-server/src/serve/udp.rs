@@ -324,17 +324,20 @@ impl UdpEcho {
             && let Some(mut reply) = faults.pop(now, turn.events)
         {
             // As many pieces as one call sends.
-            faults.cut(&mut reply, 64);
+            let rest = reply.cut(64);
             let (meta, bytes) = (reply.meta, &reply.bytes);
             let sent = self.socket.send(&meta, bytes, turn.events);
             turn.spend(pieces(bytes, meta.stride).count(), meta.stride);
-            // In however many pieces, it is one datagram that is answered, and only once.
-            if !reply.extra {
-                let (count, bytes) = (u64::from(sent.error.is_none()), meta.len as u64);
+            let error = sent.error.or(reply.failed);
+            if let Some(mut rest) = rest {
+                rest.failed = error;
+                faults.put_back(rest);
+            } else if !reply.extra {
+                // In however many pieces, it is one datagram that is answered, and only once.
                 let one = Sent {
-                    count,
-                    bytes,
-                    ..sent
+                    count: u64::from(error.is_none()),
+                    bytes: meta.len as u64,
+                    error,
                 };
                 self.replied(turn, &meta, &one, 1);
             }

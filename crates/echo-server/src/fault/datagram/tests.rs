@@ -45,7 +45,8 @@ impl Bench {
             let Some(mut reply) = self.faults.pop(at, &self.events) else {
                 continue;
             };
-            self.faults.cut(&mut reply, 1);
+            let rest = reply.cut(1);
+            rest.into_iter().for_each(|rest| self.faults.put_back(rest));
             let after = at.saturating_duration_since(self.now);
             for piece in crate::event::pieces(&reply.bytes, reply.meta.stride) {
                 left.push((after, piece.to_vec()));

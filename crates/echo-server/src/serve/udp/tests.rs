@@ -1,4 +1,4 @@
-//! What a turn may cost and what the end answers.
+//! What a turn may cost, what is booked of an answer in pieces, and what the end answers.
 
 use super::*;
 use crate::Config;
@@ -7,6 +7,7 @@ use crate::fault::Faults;
 use crate::socket::datagram::ask_for_room;
 use echo_explain::Watched;
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 
 /// A socket that is served, and one that sends to it.
 struct Bench {
@@ -115,6 +116,24 @@ fn what_a_batch_costs_is_known_where_the_turn_had_little_left() {
     assert_eq!(bench.counters.answered.get(), BATCH as u64);
     let expected = bench.echo.expected;
     assert!((1..BATCH).contains(&expected), "{expected}");
+}
+
+#[test]
+fn an_answer_of_which_any_piece_cannot_be_sent_has_failed() {
+    let mut bench = Bench::new();
+    let split = "split=1".parse().unwrap();
+    bench.echo.set_faults(Faults::new(7, vec![split]).plan());
+    // It sends nothing from now on, and says that nobody is connected to it.
+    let own = bench.echo.socket.as_raw_fd();
+    let _ = nix::sys::socket::shutdown(own, nix::sys::socket::Shutdown::Write);
+    bench.sender.send(&[0; 200]).unwrap();
+    assert!(bench.advance(1) && bench.advance(1));
+    assert!(bench.echo.owes());
+    bench.echo.socket = Bench::new().echo.socket;
+    while bench.advance(TURN) {}
+    assert_eq!(bench.counters.answered.get(), 0);
+    let failed = DropReason::Failed(io::ErrorKind::BrokenPipe);
+    assert_eq!(bench.counters.dropped[failed.index()].get(), 1);
 }
 
 #[test]
