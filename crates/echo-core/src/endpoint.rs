@@ -152,15 +152,15 @@ impl TryFrom<OsString> for Endpoint {
 }
 
 fn unix(path: FilePath) -> Result<Endpoint, String> {
-    if path.is_none() {
+    let rest = path.as_os_str().as_bytes().strip_prefix(b"//");
+    if path.is_none() || rest == Some(b"") {
         return Err("the path is missing; write unix:PATH".into());
     }
     if path.as_os_str() == "@" {
         return Err("the name is missing; write unix:@NAME".into());
     }
-    // As nobody who has a path in the root directory writes it.
-    let rest = path.as_os_str().as_bytes().strip_prefix(b"//");
-    if let Some(rest) = rest.filter(|rest| !rest.starts_with(b"/")) {
+    // As a URL has a host. A path below a directory is one, however many slashes it begins with.
+    if let Some(rest) = rest.filter(|rest| !rest.contains(&b'/')) {
         let rest = printable(&String::from_utf8_lossy(rest)).to_string();
         return Err(format!(
             "a path is no URL; write unix:{rest} or unix:/{rest}"
@@ -309,6 +309,8 @@ mod tests {
             "[::ffff:127.0.0.1]:1",
             "[fe80::1%eth0]:65535",
             "unix:run/e.sock",
+            // As a script writes it, below a folder that happens to be the root.
+            "unix://run/e.sock",
             "unix:/tmp/with space:and:colons",
             r"unix:/tmp/\xff\x1b",
             "unix:@name",
@@ -370,9 +372,10 @@ mod tests {
             ("127.0.0.1:5346:5347", "too many colons; write HOST:PORT"),
             ("unix:", "unix:PATH"),
             ("unix:@", "unix:@NAME"),
+            ("unix://", "the path is missing; write unix:PATH"),
             (
-                "unix://run/e.sock",
-                "write unix:run/e.sock or unix:/run/e.sock",
+                "unix://found.sock",
+                "write unix:found.sock or unix:/found.sock",
             ),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();

@@ -92,10 +92,12 @@ impl Config {
             );
         }
         let control = self.control.to_string();
-        let is_address = matches!(control.parse(), Ok(Endpoint::Inet { .. }));
-        let is_owned = |path: &Path| {
-            !is_address && !control.contains("://") && !path.to_string_lossy().starts_with('@')
+        let is_file = match control.parse() {
+            Ok(Endpoint::Inet { .. }) => false,
+            Ok(Endpoint::Unix(_)) => true,
+            Err(_) => !control.contains("://"),
         };
+        let is_owned = |path: &Path| is_file && !path.to_string_lossy().starts_with('@');
         ensure!(
             self.control_path().is_none_or(is_owned),
             "--control {} has no owner who alone could use it; give a file, as in --control \

@@ -1,6 +1,5 @@
 //! `echo-server control`: a command given to a running server.
 
-use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use echo_core::path::shown;
-use echo_core::{Exit, Failure, cause};
+use echo_core::{Endpoint, Exit, Failure, cause};
 use serde_json::{Map, Value};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -25,11 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// A [`Failure`] when nobody listens there, or nobody answers.
 pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
-    let bytes = path.as_os_str().as_bytes();
-    let path = Path::new(OsStr::from_bytes(
-        bytes.strip_prefix(b"unix:").unwrap_or(bytes),
-    ));
-    let at = format!("unix:{}", shown(path));
+    let path = match Endpoint::try_from(path.as_os_str().to_owned()) {
+        Ok(Endpoint::Unix(path)) => path,
+        Err(error) if path.as_os_str().as_bytes().starts_with(b"unix:") => {
+            let told = anyhow!("cannot connect to {}: {error}", shown(path));
+            return Err(Failure::usage(told));
+        }
+        _ => path.to_owned(),
+    };
+    let at = format!("unix:{}", shown(&path));
     let fail = |what: String, error: io::Error| {
         let cause = match error.kind() {
             ErrorKind::WouldBlock => format!("it said nothing for {} s", PATIENCE.as_secs()),
@@ -39,7 +42,7 @@ pub fn ask(path: &Path, command: &str) -> Result<(String, Exit), Failure> {
         let remedy = "give the path of a server's --control";
         Failure::unreachable(anyhow!("{what}: {cause}; {remedy}"))
     };
-    let socket = connect(path).map_err(|error| fail(format!("cannot connect to {at}"), error))?;
+    let socket = connect(&path).map_err(|error| fail(format!("cannot connect to {at}"), error))?;
     let object = exchange(socket, command).and_then(|answer| {
         let object = serde_json::from_str::<Map<String, Value>>(&answer);
         object.map_err(|_| io::Error::other("something else listens there"))

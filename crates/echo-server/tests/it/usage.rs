@@ -303,6 +303,10 @@ fn what_is_nearly_right_is_answered_with_its_spelling() {
             "fault add drop",
             "echo-server control unix:PATH 'fault list'",
         ),
+        (
+            "control unix://found.sock stats",
+            "write unix:found.sock or unix:/found.sock",
+        ),
         ("--latency 9ms", "--fault delay=200ms"),
         ("--upstream a:1", "forwards nothing"),
         ("--json", "--log json"),
