@@ -22,8 +22,10 @@ struct Line<'a> {
 impl Render for Json {
     fn event(&mut self, event: &Event, out: &mut String) {
         let line = match &event.kind {
-            Kind::Call(step) => serde_json::to_string(step),
+            Kind::Call(step) if self.only_calls => serde_json::to_string(step),
             kind if self.only_calls && !matches!(kind, Kind::Lost { .. }) => return,
+            // Only who asks for calls knows what such a line is.
+            Kind::Call(_) => return,
             kind => serde_json::to_string(&Line {
                 time_unix_ns: unix_ns(event.time),
                 kind,
@@ -40,6 +42,7 @@ mod tests {
     use crate::event::{Address, PeerAddress, Reason};
     use crate::log::tests as sample;
     use echo_core::framing::FrameError;
+    use echo_explain::{Call, Step};
     use serde_json::{Map, Value};
     use std::net::SocketAddr;
     use std::time::{Duration, UNIX_EPOCH};
@@ -63,6 +66,15 @@ mod tests {
         }
         let lost = |n| format!("{{\"time_unix_ns\":0,\"event\":\"lost\",\"events\":{n}}}\n");
         assert_eq!(told, lost(1) + &lost(2));
+        let step = Step {
+            time_unix_ns: 0,
+            socket: 3,
+            call: Call::Listen { backlog: 1 },
+            error: None,
+            listed: None,
+        };
+        let among_others = lines(vec![Kind::Call(Box::new(step))]);
+        assert_eq!(among_others, [""], "it is no event");
     }
 
     #[test]
