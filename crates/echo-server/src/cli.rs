@@ -51,13 +51,13 @@ const MEANT: [Meant; 6] = [
     (
         &["--forward", "--proxy", "--upstream"],
         None,
-        "it answers by itself, and forwards nothing",
+        "it answers by itself, and forwards nothing; behind a load balancer: --proxy-protocol",
     ),
 ];
 
 /// Commands about faults go to a server that runs.
 fn live(wrong: &Wrong<'_>) -> Option<String> {
-    let is_fault = wrong.own.get_name() == "fault";
+    let is_fault = wrong.own.get_name() == "fault" && !wrong.word.starts_with('-');
     is_fault.then(|| "of a server that runs: echo-server control unix:PATH 'fault list'".to_owned())
 }
 

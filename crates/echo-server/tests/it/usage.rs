@@ -308,7 +308,7 @@ fn what_is_nearly_right_is_answered_with_its_spelling() {
             "write unix:found.sock or unix:/found.sock",
         ),
         ("--latency 9ms", "--fault delay=200ms"),
-        ("--upstream a:1", "forwards nothing"),
+        ("--proxy", "behind a load balancer: --proxy-protocol"),
         ("--json", "--log json"),
         ("--host a", "echo-server 5346, or --listen"),
         (
@@ -330,6 +330,7 @@ fn a_flag_is_no_subcommand_with_a_slip() {
         ("--fault help", "`echo-server fault help` tells"),
         ("--fault drop=20% --metrcis 1", "'--metrics'"),
         ("--control unix:/x --metrcis 1", "'--metrics'"),
+        ("--record fault --metrcis 1", "'--metrics'"),
     ] {
         let mut command = assert_cmd::Command::from_std(program());
         let ended = command.args(args.split(' ')).timeout(LIMIT).assert();
