@@ -183,6 +183,8 @@ impl FarEnd {
     fn end(&mut self, index: usize) {
         if !self.udp {
             self.send(index, 0, Parcel::End);
+            // Also where that is the moment at which the run begins: to end it is no calm.
+            self.calm = self.calm.max(self.now + 1);
             self.lines[index].ended = true;
         }
     }
