@@ -356,7 +356,10 @@ fn packets_travel_as_they_are_asked_to() {
             }
             // On each line only what happened, and what to do about it once.
             let text = sized(&ping, 4000).text().replace("\n  ", " ");
-            assert_eq!(text.matches(&fits).count(), 3, "{text}");
+            // The second may have left before it was heard of the first, whose socket it goes down with.
+            let told =
+                text.matches(&fits).count() + text.matches("its socket was given up").count();
+            assert_eq!(told, 3, "{text}");
             assert_eq!(text.matches("leave --df out").count(), 1, "{text}");
             let message = "x".repeat(most + 1);
             let sent = run(&["--df", "-m", &message, udp]);

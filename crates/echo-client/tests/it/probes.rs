@@ -176,7 +176,7 @@ fn replies_that_come_twice_or_to_another_probe_are_told_apart() {
     }
     let lost = figure(&text, "lost_total", "behind");
     assert!(
-        lost >= figure(&text, "requests_total", "behind") - 1.0,
+        lost * 2.0 >= figure(&text, "requests_total", "behind"),
         "{text}"
     );
     agent.stop();
