@@ -232,8 +232,8 @@ fn what_is_no_echo_is_told_as_such() {
 #[test]
 fn silence_ends_in_time() {
     let server = faulty(&["truncate=20"]);
-    let silence = ["nothing came back for 100ms", "20 of 51 bytes"];
-    run(&[&server.tcp, "-W", "200ms"]).failed(1, &silence);
+    let silence = ["nothing came back for 1s", "20 of 51 bytes"];
+    run(&[&server.tcp, "-W", "2s"]).failed(1, &silence);
 }
 
 #[test]
