@@ -145,6 +145,9 @@ impl Client {
         {
             let line: Vec<u8> = self.input.drain(..=end).collect();
             self.output = answer(&control.command(&String::from_utf8_lossy(&line)));
+            // At once: it may have been to stop, and then there is no further turn.
+            let sent = self.stream.write(&self.output)?;
+            self.output.drain(..sent);
         } else if self.input.len() > LINE_MAX {
             self.output = answer(&json!({ "error": "the line is too long" }));
             self.input = Vec::new();
