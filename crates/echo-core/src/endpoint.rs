@@ -161,7 +161,7 @@ fn unix(path: FilePath) -> Result<Endpoint, String> {
     }
     // As a URL has a host. A path below a directory is one, however many slashes it begins with.
     if let Some(rest) = rest.filter(|rest| !rest.contains(&b'/')) {
-        let rest = printable(&String::from_utf8_lossy(rest)).to_string();
+        let rest = printable(&String::from_utf8_lossy(rest));
         return Err(format!(
             "a path is no URL; write unix:{rest} or unix:/{rest}"
         ));

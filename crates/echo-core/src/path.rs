@@ -106,7 +106,7 @@ pub fn contents(path: &Path, max: u64) -> Result<Vec<u8>, String> {
 
 /// A Unix socket's path from what is written: `@name` is Linux's abstract namespace, in which the
 /// system has names begin with a zero byte; a file of that name is `./@name`.
-pub(crate) fn of_socket(path: FilePath) -> PathBuf {
+pub fn of_socket(path: FilePath) -> PathBuf {
     let mut bytes = path.0.into_os_string().into_vec();
     match bytes.first_mut() {
         Some(first) if *first == b'@' => *first = 0,

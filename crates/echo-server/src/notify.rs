@@ -1,15 +1,14 @@
 //! What a service manager is told, where it wants to know (`Type=notify`): sd_notify(3).
 
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use echo_core::Failure;
+use echo_core::path::of_socket;
 use sd_notify::NotifyState::{self, Ready, Status, Stopping, Watchdog};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::event::Stats;
 use crate::event::stats::Totals;
@@ -64,11 +63,8 @@ fn tell(state: &[NotifyState<'_>]) {
 /// Sends it where `NOTIFY_SOCKET` says, which sd-notify takes for a path even where it is a name (`@`).
 fn to_manager(text: &[u8]) -> io::Result<usize> {
     let place = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-    let place = match place.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-        _ => SocketAddr::from_pathname(&place),
-    }?;
-    UnixDatagram::unbound()?.send_to_addr(text, &place)
+    let place = SockAddr::unix(of_socket(place.into()))?;
+    Socket::new(Domain::UNIX, Type::DGRAM, None)?.send_to(text, &place)
 }
 
 fn doing(stats: &Stats) -> String {

@@ -18,4 +18,4 @@ if command -v "llvm-profdata-$version" > /dev/null; then export LLVM_PROFDATA="$
 # The suite itself has targets that are no code of the product's. A server that has given up the file system cannot
 # write its counters when it ends, and says so on standard error, where some tests then read it: they fail here alone.
 cargo llvm-cov test --locked --ignore-run-fail --summary-only --ignore-filename-regex='(^|/)(tests|examples|xtask)/' "$@" ||
-    fail "a test failed, as told above, or LLVM's own tools are missing: rustup component add llvm-tools, or apt-get install llvm-$version"
+    fail "it does not build, as told above, or LLVM's own tools are missing: rustup component add llvm-tools, or apt-get install llvm-$version"

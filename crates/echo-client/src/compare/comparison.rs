@@ -89,7 +89,6 @@ impl Comparison {
             }
         }
         // All of it ended as the target did that ended worst.
-        self.outcome = Outcome::default();
         for (name, target) in self.names.iter().zip(&self.targets) {
             self.outcome.add(target.outcome.of(name));
         }

@@ -70,8 +70,8 @@ pub fn run(config: Compare) -> Result<(), Failure> {
             only.source
         )));
     }
-    let mut of_each = saved.iter().map(|one| (one.at, &one.source, one.compared));
-    let first = saved.first().map(|one| (one.at, &one.source, Some(true)));
+    let mut of_each = saved.iter().map(|one| (&one.source, one.compared));
+    let first = saved.first().map(|one| (&one.source, Some(true)));
     let pairing = match of_each.all(|one| Some(one) == first) {
         true => Pairing::InTurn,
         false => Pairing::Apart,

@@ -2,8 +2,6 @@
 
 use std::{fmt, io};
 
-use rustix::io::Errno;
-
 use super::clock::Clock;
 use super::flow::{Context, Transport, Wire, broken, goes_on};
 use super::ledger::{Class, Entry, Ledger, Request};
@@ -216,7 +214,7 @@ impl<C: Codec> Transport for Datagrams<C> {
                 Err(error) => {
                     let fault = Self::broken(&error, wire.socket);
                     // This machine's own firewall, which may let the next one go.
-                    if Errno::from_io_error(&error) != Some(Errno::PERM) {
+                    if fault.kind != ErrorKind::Permission {
                         return Err(fault);
                     }
                     self.withhold(&fault, wire);

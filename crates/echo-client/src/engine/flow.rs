@@ -234,7 +234,8 @@ impl Flow {
         let longest = context.recorder.slowest.saturating_mul(2);
         let overdue = context.clock.now().saturating_sub(longest);
         let mut is_told = false;
-        let others = Fault::new(ErrorKind::Lost, "no reply before its socket was given up");
+        let others =
+            fault.map(|_| Fault::new(ErrorKind::Lost, "no reply before its socket was given up"));
         while let Some((number, request)) = self.ledger.abandon() {
             // What others have passed, and the slowest would have by far, was lost: there need be no time to
             // wait for it. A path may merely reorder.
@@ -249,7 +250,8 @@ impl Flow {
                 // go is none of them.
                 let is_of_one = context.plan.connect.is_udp() && fault.kind != ErrorKind::Timeout;
                 let is_other = is_of_one && (is_told || fault.kind == ErrorKind::Permission);
-                context.tell_error(Some(number), if is_other { &others } else { fault });
+                let told = others.as_ref().filter(|_| is_other).unwrap_or(fault);
+                context.tell_error(Some(number), told);
                 is_told |= !is_other;
             }
         }

@@ -13,7 +13,7 @@ use super::simulated::{Mutant, has};
 /// reply is told from a duplicate: so many, at 32 bytes each, and all that left within two time-outs.
 const REMEMBERED: usize = 4096;
 
-/// But no more than so many, on 8 MiB for each socket that loses anything: 130,000 a second with time-outs of one.
+/// But no more than so many, on 8 MiB for each connection that loses anything: 130,000 a second with time-outs of one.
 const MOST: usize = 1 << 18;
 
 /// Requests that leave within this part of the time-out are given up together.

@@ -64,7 +64,7 @@ pub struct Figures {
     pub failures: u64,
     /// When all lists could be had last.
     pub success: Option<SystemTime>,
-    /// When the agent took its last turn.
+    /// When the agent took its last turn: never `None` in its books.
     pub turned: Option<Instant>,
     /// Whether nobody is to ask any more.
     pub is_closed: bool,

@@ -30,6 +30,8 @@ pub struct Lists {
     listed: Vec<Listed>,
     /// The addresses of the names in them.
     found: Found,
+    /// Whether the files have been read for the first look.
+    are_read: bool,
 }
 
 /// One of them.
@@ -57,6 +59,7 @@ impl Lists {
         Ok(Lists {
             listed: sources.iter().map(listed).collect::<Result<_, String>>()?,
             found: Found::new(),
+            are_read: true,
         })
     }
 
@@ -69,7 +72,11 @@ impl Lists {
         mut known: impl FnMut(BTreeMap<Arc<str>, Peer>),
     ) -> usize {
         let mut failures = 0;
-        let take = |listed: &mut Listed| list(&listed.source).map(|peers| listed.peers = peers);
+        let are_read = std::mem::take(&mut self.are_read);
+        let take = |listed: &mut Listed| match are_read {
+            true => Ok(()),
+            false => list(&listed.source).map(|peers| listed.peers = peers),
+        };
         let taken: Vec<_> = self.listed.iter_mut().map(take).collect();
         let names = self.listed.iter().flat_map(|listed| &listed.peers);
         let names = names.filter(|(peer, _)| peer.address.is_none());

@@ -144,7 +144,7 @@ pub fn look_up(
         }
         let late = asked.extract_if(.., |_, begun| begun.elapsed() >= LIMIT);
         let late = late.map(|(host, _)| (host, Err(format!("no answer within {LIMIT:?}"))));
-        for (host, answer) in answer.into_iter().chain(late.collect::<Vec<_>>()) {
+        for (host, answer) in answer.into_iter().chain(late) {
             is_new = true;
             match answer {
                 Ok(addresses) => {

@@ -124,8 +124,11 @@ const STDERR: &str = "standard error";
 impl Named {
     /// Follows the links of a name, also to a file that is not there yet.
     fn find(what: &'static str, name: &Path) -> Self {
+        // By its name: what standard output was opened as may be called otherwise by now.
+        let there = fs::metadata(name);
         // What /dev/stdout and its like lead to has no name of its own.
-        let is_special = fs::metadata(name).is_ok_and(|data| !data.is_file() && !data.is_dir());
+        let is_special = there.as_ref();
+        let is_special = is_special.is_ok_and(|data| !data.is_file() && !data.is_dir());
         let path = match is_special {
             true => name.to_owned(),
             false => linked(name),
@@ -137,8 +140,7 @@ impl Named {
         Named {
             what,
             name: name.to_owned(),
-            // By its name: what standard output was opened as may be called otherwise by now.
-            there: fs::metadata(name),
+            there,
             path,
         }
     }

@@ -25,8 +25,6 @@ const TOLD: &str = "echo-client: ";
 pub struct Saved {
     /// The file's name, and where in it, unless it begins with this.
     pub source: String,
-    /// Where in the file its document begins.
-    pub at: usize,
     /// Whether that is a comparison; whether one of targets that were measured in turn.
     pub compared: Option<bool>,
     /// What is saved.
@@ -122,7 +120,6 @@ fn all(text: &[u8], source: &str) -> Result<Vec<Saved>> {
                 0 => source.to_owned(),
                 at => format!("{source} at byte {at}"),
             },
-            at,
             compared,
             report,
         }));

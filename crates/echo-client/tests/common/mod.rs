@@ -15,7 +15,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use echo_core::Endpoint;
 use echo_server::fault::Seed;
@@ -30,6 +30,12 @@ pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_echo-client"));
     command.env_clear().args(args).stdin(Stdio::null());
     command
+}
+
+/// Waits until something is so.
+pub fn eventually(mut is_so: impl FnMut() -> bool) {
+    let look = || Ok(is_so().then_some(()));
+    process::until(DEADLINE, look, || "it is not so".to_owned()).unwrap();
 }
 
 /// Runs the client to its end.
@@ -268,11 +274,7 @@ impl Running {
             let held = held.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
             held.is_some_and(|set| set >> 9 & 1 == 1 && set >> 2 & 1 == 1)
         };
-        let start = Instant::now();
-        while !listens(&std::fs::read_to_string(&status).expect("it runs")) {
-            assert!(start.elapsed() < DEADLINE);
-            thread::yield_now();
-        }
+        eventually(|| listens(&std::fs::read_to_string(&status).expect("it runs")));
     }
 
     /// Sends it a signal, by its name.

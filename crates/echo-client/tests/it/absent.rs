@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use echo_server::Config;
 use socket2::SockRef;
 
+use crate::common::network::in_own_network;
 use crate::common::{DEADLINE, echo_on, echo_with, run, start};
 use crate::diagnose::{BRIEF, document, problems, verdicts};
 
@@ -149,18 +150,21 @@ fn who_comes_back_after_a_while_has_not_stopped_and_what_was_asked_meanwhile_is_
 
 #[test]
 fn a_server_that_is_not_up_yet_is_waited_for() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let deadline = SockRef::from(&listener).set_read_timeout(Some(DEADLINE));
-    deadline.expect("it is ours");
-    let endpoint = listener.local_addr().expect("an address").to_string();
-    let words = ["diagnose", &endpoint, "--json", "--wait", "20s"];
-    let client = start(&[&words[..], &BRIEF].concat());
-    // It has asked once, and nobody has echoed.
-    drop(listener.accept().expect("a connection"));
-    drop(listener);
-    let _server = echo_on(&endpoint);
-    let told = document(&client.end());
-    assert_eq!(problems(&told), [""; 0], "{told:#}");
+    // Where a port that is free for a moment becomes nobody else's.
+    in_own_network("a_server_that_is_not_up_yet_is_waited_for", || {
+        let endpoint = "127.0.0.1:7000";
+        let listener = TcpListener::bind(endpoint).expect("a port");
+        let deadline = SockRef::from(&listener).set_read_timeout(Some(DEADLINE));
+        deadline.expect("it is ours");
+        let words = ["diagnose", endpoint, "--json", "--wait", "20s"];
+        let client = start(&[&words[..], &BRIEF].concat());
+        // It has asked once, and nobody has echoed.
+        drop(listener.accept().expect("a connection"));
+        drop(listener);
+        let _server = echo_on(endpoint);
+        let told = document(&client.end());
+        assert_eq!(problems(&told), [""; 0], "{told:#}");
+    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which of several targets is faster: measured in turn, or from saved documents.
 
-use crate::common::{DEADLINE, Ended, Scratch, echo, faulty, network, run, start};
+use crate::common::{DEADLINE, Ended, Scratch, echo, eventually, faulty, network, run, start};
 use echo_client::compare::Comparison;
 use echo_client::report::{Part, Report};
 use echo_core::statistics::Pairing;
@@ -302,11 +302,7 @@ fn rounds_that_are_interrupted_in_a_warm_up_are_cut_short_and_have_not_failed() 
         "1s",
     ];
     let client = start(&[&args[..], &["--json"]].concat());
-    let begun = std::time::Instant::now();
-    while server.handle.stats().accepted < 2 {
-        assert!(begun.elapsed() < DEADLINE);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    eventually(|| server.handle.stats().accepted >= 2);
     client.interrupt();
     let told = document(&client.end(), 0);
     assert_eq!(told["outcome"]["result"], "cut short", "{told:#}");

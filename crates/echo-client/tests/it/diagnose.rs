@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use echo_core::framing::Framing;
 use echo_server::{Config, Server};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use super::report::check_as;
-use crate::common::{DEADLINE, Ended, Scratch, closed_port, echo, echo_with, run, start, tcp};
+use crate::common::{Ended, Scratch, closed_port, echo, echo_with, eventually, run, start, tcp};
 use crate::signals::by_shell;
 
 /// Little enough for a test, and enough for each step that does not load the path.
@@ -81,11 +81,7 @@ fn a_page_shows_the_path_and_what_was_found_there() {
 fn who_is_interrupted_tells_what_is_known_so_far() {
     let server = echo();
     let client = start(&["diagnose", &server.tcp, "--json"]);
-    let begun = Instant::now();
-    while server.handle.stats().datagrams < 100 {
-        assert!(begun.elapsed() < DEADLINE);
-        thread::sleep(Duration::from_millis(5));
-    }
+    eventually(|| server.handle.stats().datagrams >= 100);
     client.interrupt();
     let cut = document(&client.end());
     assert_eq!(cut["outcome"]["result"], "cut short", "{cut:#}");
@@ -293,11 +289,7 @@ fn whether_anybody_is_there_is_unknown_where_this_machine_cannot_ask() {
     let server = echo();
     let words = [&["diagnose", &server.tcp, "--json"], &BRIEF[..]].concat();
     let client = start(&words);
-    let begun = Instant::now();
-    while server.handle.stats().datagrams < 100 {
-        assert!(begun.elapsed() < DEADLINE);
-        thread::sleep(Duration::from_millis(5));
-    }
+    eventually(|| server.handle.stats().datagrams >= 100);
     // From now on it opens nothing, and then nobody answers any more.
     let few = Rlimit {
         current: Some(3),

@@ -1,7 +1,6 @@
 //! What the document of a message says became of it, and what a threshold makes of that.
 
 use std::io::Write;
-use std::time::Duration;
 
 use crate::common::*;
 use crate::send::DEFAULT;
@@ -84,11 +83,7 @@ fn an_interrupt_between_two_messages_cuts_a_stream_short() {
     let mut client = start(&[&echo.tcp, "-m", "-", "--json"]);
     let stdin = client.child.stdin.as_mut().unwrap();
     stdin.write_all(b"one\n").unwrap();
-    let begun = std::time::Instant::now();
-    while echo.handle.stats().sent_bytes < 4 {
-        assert!(begun.elapsed() < DEADLINE);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually(|| echo.handle.stats().sent_bytes >= 4);
     client.interrupt();
     let stdin = client.child.stdin.take();
     let ended = client.end();

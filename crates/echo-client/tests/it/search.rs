@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use crate::common::{DEADLINE, Scratch, echo, faulty, run, start, udp};
+use crate::common::{Scratch, echo, eventually, faulty, run, start, udp};
 use crate::compare::document;
 use serde_json::Value;
 
@@ -82,11 +82,7 @@ fn a_search_that_is_stopped_says_so_and_not_that_it_failed() {
     let server = echo();
     let args = ["bench", &server.tcp, "--find", "p50<1ns", "-d", "1h"];
     let client = start(&[&args[..], &["--warmup", "0"]].concat());
-    let begun = std::time::Instant::now();
-    while server.handle.stats().received_bytes < 5_000 {
-        assert!(begun.elapsed() < DEADLINE);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    eventually(|| server.handle.stats().received_bytes >= 5_000);
     client.interrupt();
     let ended = client.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -101,12 +97,8 @@ fn a_search_that_is_stopped_in_a_warm_up_tells_the_rates_that_were_tried() {
     let server = echo();
     let args = ["bench", &server.tcp, "--find", "max<1h", "--rate", "1000"];
     let client = start(&[&args[..], &["-d", "100ms", "--warmup", "2s"]].concat());
-    let begun = std::time::Instant::now();
     // Each step connects anew.
-    while server.handle.stats().accepted < 2 {
-        assert!(begun.elapsed() < DEADLINE);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    eventually(|| server.handle.stats().accepted >= 2);
     client.interrupt();
     let ended = client.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");

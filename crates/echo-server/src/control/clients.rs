@@ -135,19 +135,26 @@ impl Client {
         self.output.is_empty() && (self.ended || has_line())
     }
 
-    /// Sends, or does a command, or reads. Returns whether there is more to do.
+    /// Sends, or does a command and sends, or reads. Returns whether there is more to do.
     fn go_on(&mut self, control: &Control) -> io::Result<bool> {
+        if self.output.is_empty() && !self.hear(control)? {
+            return Ok(false);
+        }
+        // Also what was answered just now: it may have been to stop, and then there is no further turn.
         if !self.output.is_empty() {
             let sent = self.stream.write(&self.output)?;
             self.output.drain(..sent);
-        } else if let Some(end) = self.input.iter().position(|byte| *byte == b'\n')
+        }
+        Ok(true)
+    }
+
+    /// Does a command, or reads. Returns whether there is more to do.
+    fn hear(&mut self, control: &Control) -> io::Result<bool> {
+        if let Some(end) = self.input.iter().position(|byte| *byte == b'\n')
             && end <= LINE_MAX
         {
             let line: Vec<u8> = self.input.drain(..=end).collect();
             self.output = answer(&control.command(&String::from_utf8_lossy(&line)));
-            // At once: it may have been to stop, and then there is no further turn.
-            let sent = self.stream.write(&self.output)?;
-            self.output.drain(..sent);
         } else if self.input.len() > LINE_MAX {
             self.output = answer(&json!({ "error": "the line is too long" }));
             self.input = Vec::new();

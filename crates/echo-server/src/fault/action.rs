@@ -120,10 +120,15 @@ macro_rules! words {
         }),+];
 
         impl Action {
-            /// The name it is written with.
-            pub fn name(&self) -> &'static str {
+            /// The word that it is written with.
+            pub(super) fn word(&self) -> &'static Word {
                 match self {
-                    $($($action => $name,)?)+
+                    $($($action => &Word {
+                        name: $name,
+                        sockets: $sockets,
+                        per_message: $per_message,
+                        form: $form,
+                    },)?)+
                 }
             }
         }
@@ -154,14 +159,13 @@ words! {
 
 impl Action {
     /// The place of its word among [`WORDS`].
-    pub(super) fn index(&self) -> usize {
-        let is_own = |word: &Word| word.name == self.name();
-        WORDS.iter().position(is_own).unwrap_or(0)
+    pub(super) fn index(&self) -> Option<usize> {
+        WORDS.iter().position(|word| word.name == self.name())
     }
 
-    /// The word that it is written with.
-    pub(super) fn word(&self) -> &'static Word {
-        &WORDS[self.index()]
+    /// The name it is written with.
+    pub fn name(&self) -> &'static str {
+        self.word().name
     }
 
     /// The kinds of socket on which it can happen.

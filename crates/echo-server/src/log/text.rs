@@ -35,12 +35,16 @@ impl Text {
         }
     }
 
-    /// Begins the line that `out` has from `start` on, if there is one, with its time in UTC.
-    fn stamp(&self, out: &mut String, start: usize, time: SystemTime) {
-        if self.timed && out.len() > start {
-            let time = jiff::Timestamp::try_from(time).unwrap_or_default();
-            out.insert_str(start, &format!("{time:.3} "));
+    /// Adds a line that is `told`, if there is one, in its language and behind its time in UTC.
+    fn add(&self, told: &str, time: SystemTime, out: &mut String) {
+        if told.is_empty() {
+            return;
         }
+        if self.timed {
+            let time = jiff::Timestamp::try_from(time).unwrap_or_default();
+            let _ = write!(out, "{time:.3} ");
+        }
+        out.push_str(&self.phrases.say(told));
     }
 }
 
@@ -50,10 +54,9 @@ impl Render for Text {
             self.turn(Instant::now(), event.time, true, out);
         }
         if self.level > Level::Connections || !self.digest.takes(&event.kind) {
-            let (start, mut told) = (out.len(), String::new());
+            let mut told = String::new();
             line(&mut told, event);
-            out.push_str(&self.phrases.say(&told));
-            self.stamp(out, start, event.time);
+            self.add(&told, event.time, out);
         }
     }
 
@@ -62,10 +65,9 @@ impl Render for Text {
     }
 
     fn turn(&mut self, now: Instant, time: SystemTime, over: bool, out: &mut String) -> u64 {
-        let (start, mut told) = (out.len(), String::new());
+        let mut told = String::new();
         let events = self.digest.turn(now, over, &mut told);
-        out.push_str(&self.phrases.say(&told));
-        self.stamp(out, start, time);
+        self.add(&told, time, out);
         events
     }
 }

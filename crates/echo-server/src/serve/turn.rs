@@ -14,7 +14,7 @@ const CALLS: usize = 32;
 
 /// Bytes that move in one turn, read and written ones alike. With the default buffer these are 16
 /// reads, too: about half a millisecond of the machine's time, copied or spliced.
-const BYTES: usize = 2 << 20;
+pub(crate) const BYTES: usize = 2 << 20;
 
 /// Messages about which faults decide in one turn: a buffer of empty ones has sixty times as many.
 const MESSAGES: usize = 1024;

@@ -15,17 +15,19 @@ use crate::event::{Address, Datagrams, DropReason, Events, Kind, pieces, unmappe
 use crate::fault::{DatagramFaults, Plan};
 use crate::serve::backoff::Backoff;
 use crate::serve::guard::Guard;
+use crate::serve::turn::BYTES;
 use crate::socket::datagram::{BATCH, Batch, DatagramSocket, Run, Sent};
 use crate::socket::stamped::{self, Seen};
 
 /// Batches answered in one turn, so that a flood cannot starve the worker's connections.
 const BATCHES_PER_TURN: usize = 8;
 
-/// What the datagrams of one turn may cost, in bytes, and what each costs besides its own: a batch may be
-/// of trains, and one reply of thousands of pieces. About a millisecond of the machine's time, and known once
-/// a batch is answered. Each socket has it.
-const TURN: usize = 2 << 20;
+/// What each datagram costs besides its own bytes, of which one turn has as many as a stream's: a batch may be
+/// of trains, and one reply of thousands of pieces. It is known once a batch is answered. Each socket has it.
 const DATAGRAM: usize = 2 << 10;
+
+/// Pieces of a reply that leave with one call, where the system has GSO.
+const PIECES: usize = 64;
 
 /// How often a socket that gets datagrams is asked how many the system has dropped.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -77,7 +79,7 @@ impl UdpTurn<'_> {
 
     /// Whether others are due.
     fn is_over(&self) -> bool {
-        self.spent >= TURN
+        self.spent >= BYTES
     }
 }
 
@@ -135,7 +137,7 @@ impl UdpEcho {
                         // What the faults hold back is bounded but for what is received at once, as a turn is.
                         _ if self.faults.is_some() => 1,
                         // As many as would have been cheap enough.
-                        _ if cost > TURN / 8 => (count * (TURN / 8) / cost).max(1),
+                        _ if cost > BYTES / 8 => (count * (BYTES / 8) / cost).max(1),
                         true => (count * 4).min(BATCH),
                         false => count.max(1),
                     };
@@ -323,8 +325,7 @@ impl UdpEcho {
             && let Some(faults) = &mut self.faults
             && let Some(mut reply) = faults.pop(now, turn.events)
         {
-            // As many pieces as one call sends.
-            let rest = reply.cut(64);
+            let rest = reply.cut(PIECES);
             let (meta, bytes) = (reply.meta, &reply.bytes);
             let sent = self.socket.send(&meta, bytes, turn.events);
             turn.spend(pieces(bytes, meta.stride).count(), meta.stride);

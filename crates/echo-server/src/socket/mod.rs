@@ -1,4 +1,4 @@
-//! The only place that asks the system for something about a socket; each call tells itself.
+//! The only place that asks the system for something about a peer's socket; each call tells itself.
 
 pub(crate) mod bind;
 pub(crate) mod datagram;

@@ -11,8 +11,7 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{ChildStderr, Command};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use process::{Process, Scratch};
 use rustix::process::Signal;
@@ -31,11 +30,8 @@ pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
 
 /// Waits as long as `limit` for what takes much work.
 pub fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
+    let look = || Ok(condition().then_some(()));
+    process::until(limit, look, || format!("not so: {what}")).unwrap();
 }
 
 /// Says why a test proves nothing on this machine.
@@ -74,6 +70,15 @@ impl TempPath {
             path: folder.path(name),
             _folder: folder,
         }
+    }
+
+    /// One that is a link to a file with something of somebody's own in it, and that file.
+    pub fn linked(name: &str) -> (Self, PathBuf) {
+        let path = TempPath::new(name);
+        let target = path.with_extension("target");
+        std::fs::write(&target, "mine").unwrap();
+        std::os::unix::fs::symlink(&target, &*path).unwrap();
+        (path, target)
     }
 
     /// The path as text, as the command line takes it.

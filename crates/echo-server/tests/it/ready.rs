@@ -374,10 +374,7 @@ fn a_ready_file_goes_with_a_clean_stop_unless_it_is_anothers() {
 
 #[test]
 fn a_ready_file_takes_the_place_of_nothing_but_a_plain_file() {
-    let path = TempPath::new("ready");
-    let target = path.with_extension("target");
-    std::fs::write(&target, "mine").unwrap();
-    std::os::unix::fs::symlink(&target, &*path).unwrap();
+    let (path, target) = TempPath::linked("ready");
     fails(
         program().args(["--listen=127.0.0.1:0", "--ready-file", path.text()]),
         2,

@@ -7,10 +7,7 @@ use crate::fixture::{all_names, objects};
 
 #[test]
 fn a_record_goes_through_no_link_that_others_may_have_put() {
-    let path = TempPath::new("record");
-    let target = path.with_extension("target");
-    std::fs::write(&target, "mine").unwrap();
-    std::os::unix::fs::symlink(&target, &*path).unwrap();
+    let (path, target) = TempPath::linked("record");
     let arguments = ["--listen=127.0.0.1:0", "--record", path.text()];
     let dir = path.parent().unwrap();
     let set_mode = |mode| {

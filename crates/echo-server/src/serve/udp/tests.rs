@@ -47,7 +47,7 @@ impl Bench {
             now: Instant::now(),
             events: &self.events,
             counters: &self.counters,
-            spent: TURN - left,
+            spent: BYTES - left,
         };
         self.echo.advance(&mut turn)
     }
@@ -59,13 +59,13 @@ fn what_waited_in_a_pause_is_answered_at_the_end() {
         let mut bench = Bench::new();
         bench.echo.pause(true);
         bench.sender.send(b"x").unwrap();
-        assert!(!bench.advance(TURN));
+        assert!(!bench.advance(BYTES));
         bench.echo.drain();
         if paused_again {
             bench.echo.pause(true);
         }
         assert!(bench.echo.owes());
-        while bench.advance(TURN) {}
+        while bench.advance(BYTES) {}
         assert_eq!(bench.counters.answered.get(), 1);
         assert!(!bench.echo.owes());
     }
@@ -78,7 +78,7 @@ fn what_came_is_told_in_the_bytes_that_came() {
     let plan = Faults::new(7, faults.into()).plan();
     bench.echo.set_faults(plan);
     bench.sender.send(b"ten bytes!").unwrap();
-    while bench.advance(TURN) {}
+    while bench.advance(BYTES) {}
     let told = std::iter::from_fn(|| bench.reader.try_next());
     let answered = told.filter_map(|event| match event.kind {
         Kind::DatagramsAnswered(sum) => Some((sum.count, sum.bytes)),
@@ -95,13 +95,13 @@ fn a_turn_is_over_when_its_bytes_are_moved_whatever_becomes_of_them() {
     }
     assert!(bench.advance(40_000));
     assert_eq!(bench.counters.datagrams.get(), 1);
-    while bench.advance(TURN) {}
+    while bench.advance(BYTES) {}
     assert_eq!(bench.counters.answered.get(), 3);
     let split = "split=1".parse().unwrap();
     bench.echo.set_faults(Faults::new(7, vec![split]).plan());
     bench.sender.send(&[0; 5_000]).unwrap();
-    let turns = (0..).take_while(|_| bench.advance(TURN)).count();
-    assert!(turns >= 5_000 / (TURN / DATAGRAM), "{turns}");
+    let turns = (0..).take_while(|_| bench.advance(BYTES)).count();
+    assert!(turns >= 5_000 / (BYTES / DATAGRAM), "{turns}");
     assert_eq!(bench.counters.answered.get(), 4);
 }
 
@@ -130,7 +130,7 @@ fn an_answer_of_which_any_piece_cannot_be_sent_has_failed() {
     assert!(bench.advance(1) && bench.advance(1));
     assert!(bench.echo.owes());
     bench.echo.socket = Bench::new().echo.socket;
-    while bench.advance(TURN) {}
+    while bench.advance(BYTES) {}
     assert_eq!(bench.counters.answered.get(), 0);
     let failed = DropReason::Failed(io::ErrorKind::BrokenPipe);
     assert_eq!(bench.counters.dropped[failed.index()].get(), 1);
@@ -146,7 +146,7 @@ fn a_sender_that_goes_on_does_not_hold_up_the_end() {
         for _ in 0..(BATCHES_PER_TURN + 1) * BATCH {
             bench.sender.send(b"x").unwrap();
         }
-        bench.advance(TURN);
+        bench.advance(BYTES);
         if !bench.echo.owes() {
             return;
         }
